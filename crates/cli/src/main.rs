@@ -1,0 +1,2 @@
+//! The trellis command.
+fn main() {}
