@@ -1,1 +1,17 @@
-//! The one test binary.
+//! The one test binary: it opens one device and shares it.
+
+mod ops; // every registered op: kernel against f64, gradient against differences
+mod shaders; // every kernel file: header, naming, that it compiles
+
+use std::sync::OnceLock;
+use trellis_tensor::{Gpu, GpuOptions};
+
+/// The shared device. Shaders keep their bounds checks here.
+fn gpu() -> Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    let open = || {
+        let options = GpuOptions { checked_shaders: true, ..GpuOptions::default() };
+        Gpu::with(&options).expect("tests need an adapter; `make test` installs a software one")
+    };
+    GPU.get_or_init(open).clone()
+}

@@ -1,1 +1,4 @@
 //! Guidance.
+
+pub mod data;
+pub mod error;

@@ -1,1 +1,55 @@
-//! Engine.
+//! A small tensor and autograd engine on wgpu. Record a step once, replay it many times.
+//!
+//! ```text
+//! Graph  --grad-->  Graph  --Plan::new-->  Plan  --run(n)-->  n × one compute pass
+//! record ops,       append     fuse, share buffers,           nothing allocated,
+//! check shapes      backward   compile kernels                compiled or read back
+//! ```
+//!
+//! Read in this order: [`shape`](Shape), [`op`](Op), `ops/matmul.rs` with `shaders/matmul_naive.wgsl`, [`graph`](Graph),
+//! `autograd.rs`, `fuse.rs`, [`plan`](Plan).
+//!
+//! ```
+//! use trellis_tensor::{Gpu, Graph, Layout, Plan, Tensor};
+//!
+//! let gpu = Gpu::new()?;
+//! let w = Tensor::from_f32(&gpu, "w", [2, 3], &[1., 2., 3., 4., 5., 6.])?;
+//!
+//! let graph = Graph::new();
+//! let w = graph.leaf(&w);
+//! let gram = w.matmul(w, Layout::NT)?; // w wᵀ, [2, 2]
+//! let loss = gram.sum_all()?;
+//! let grad = graph.grad(loss, &[w])?[0];
+//!
+//! let plan = Plan::new(&gpu, &graph, &[loss, grad])?;
+//! plan.run(1)?;
+//! assert_eq!(plan.read(loss)?, [155.0]); // |(5, 7, 9)|²
+//! assert_eq!(plan.read(grad)?, [10., 14., 18., 10., 14., 18.]);
+//! # Ok::<(), trellis_tensor::Error>(())
+//! ```
+
+mod autograd;
+mod buffer;
+mod error;
+mod fuse;
+mod gpu;
+mod graph;
+mod kernel;
+mod op;
+pub mod ops;
+mod plan;
+mod reference;
+pub mod rng;
+mod shape;
+mod tensor;
+
+pub use error::{Error, Result};
+pub use gpu::{AdapterSummary, Caps, Counters, Gpu, GpuOptions};
+pub use graph::{Graph, Scope, Var};
+pub use kernel::{Access, Kernel, Variant};
+pub use op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
+pub use ops::Layout;
+pub use plan::{LaunchInfo, Plan, STEPS_PER_SUBMIT};
+pub use reference::Reference;
+pub use shape::{DType, Shape, TensorType};
+pub use tensor::Tensor;

@@ -1,0 +1,206 @@
+//! The IDX format: MNIST, Fashion-MNIST, KMNIST, EMNIST; plain or gzip.
+//!
+//! A file is a magic number (two zero bytes, the type 8 = unsigned byte, the number of dimensions), one big-endian u32
+//! per dimension, then the bytes in row-major order. Source: Y. LeCun, C. Cortes, C. Burges, *The MNIST database*.
+//!
+//! Files come from the network, so nothing in a header is believed before the bytes are there: reading grows with what
+//! arrives and ends one byte after what the header promises. That also bounds a gzip bomb.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::Images;
+use crate::error::{Error, Result};
+
+/// Largest data in one file, unpacked: everything is held in memory, and a header can claim anything.
+const MAX_BYTES: u64 = 1 << 30;
+
+const AGAIN: &str = "download it again, or ask the place it came from for its checksum";
+
+/// The training set and, where there is one, the test set of the IDX files in `folder`.
+///
+/// Looks for names that start with `train-` or `t10k-`, contain `images` or `labels`, and end in `idx3-ubyte` or
+/// `idx1-ubyte`, with or without `.gz`. With both pairs there the result is (train, Some(t10k)); with one pair alone
+/// it is (that pair, None), to be cut with [`Images::split`]. Shapes: pixels (count, 1, height, width). The sets are
+/// named after the folder and the prefix, as in `mnist/train`.
+///
+/// `classes` is the number of classes, which the format does not tell: 10 for MNIST.
+///
+/// # Errors
+/// [`Error::Io`] if something cannot be read; [`Error::Data`] if a file is missing, no regular file, damaged, cut
+/// short, longer than its header says or over 1 GiB unpacked, if a label is not below `classes`, if the labels are not
+/// as many as the images, or if the two pairs differ in image size. Each names the file and what to do.
+pub fn load(folder: impl AsRef<Path>, classes: usize) -> Result<(Images, Option<Images>)> {
+    let folder = folder.as_ref();
+    let train = load_pair(folder, "train-", classes)?;
+    let test = load_pair(folder, "t10k-", classes)?;
+    match (train, test) {
+        (Some(train), Some(test)) if (train.height, train.width) != (test.height, test.width) => Err(Error::data(
+            folder,
+            format!(
+                "the training images are {} x {} and the test images {} x {}",
+                train.height, train.width, test.height, test.width
+            ),
+            "keep one data set to a folder",
+        )),
+        (Some(train), test) => Ok((train, test)),
+        (None, Some(test)) => Ok((test, None)),
+        (None, None) => Err(Error::data(
+            folder,
+            "holds no IDX files",
+            "put train-images-idx3-ubyte and train-labels-idx1-ubyte there, or the two with t10k-, with .gz or without",
+        )),
+    }
+}
+
+/// Writes `images` as `<prefix>images-idx3-ubyte` and `<prefix>labels-idx1-ubyte` into `folder`, for other programs;
+/// `prefix` is `train-` or `t10k-` if [`load`] shall find them. The format knows grey images only, so a colour image
+/// becomes `channels` · `height` rows.
+///
+/// # Errors
+/// [`Error::Io`] if a file cannot be written; [`Error::Data`] if the set does not fit the format's 32-bit sizes.
+pub fn save(folder: impl AsRef<Path>, prefix: &str, images: &Images) -> Result<()> {
+    let write = |name: &str, sizes: &[usize], bytes: &[u8]| {
+        let path = folder.as_ref().join(format!("{prefix}{name}-idx{}-ubyte", sizes.len()));
+        let mut out = vec![0, 0, 8, sizes.len() as u8];
+        for &size in sizes {
+            let size = u32::try_from(size)
+                .map_err(|_| Error::data(&path, format!("{size} does not fit 32 bits"), "write fewer images"))?;
+            out.extend(size.to_be_bytes());
+        }
+        out.extend(bytes);
+        // Renamed when complete, so that nobody finds half a file.
+        let part = path.with_extension("part");
+        fs::write(&part, out).and_then(|()| fs::rename(&part, &path)).map_err(|source| Error::io(&path, source))
+    };
+    write("images", &[images.count(), images.channels * images.height, images.width], &images.pixels)?;
+    write("labels", &[images.count()], &images.labels)
+}
+
+/// Images and labels of one prefix; `None` if there is neither file.
+fn load_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<Images>> {
+    let images = find(folder, prefix, "images", "idx3-ubyte")?;
+    let labels = find(folder, prefix, "labels", "idx1-ubyte")?;
+    let (images_path, labels_path) = match (images, labels) {
+        (None, None) => return Ok(None),
+        (Some(images), Some(labels)) => (images, labels),
+        (images, _) => {
+            let missing = if images.is_some() { "labels-idx1-ubyte" } else { "images-idx3-ubyte" };
+            let problem = format!("{prefix}{missing} (or .gz) is missing, and its other half is there");
+            return Err(Error::data(folder, problem, "put both files of the pair there"));
+        }
+    };
+    let ([count, height, width], pixels) = read::<3>(&images_path)?;
+    let ([label_count], labels) = read::<1>(&labels_path)?;
+    if label_count != count {
+        let problem = format!("{label_count} labels, but {} has {count} images", images_path.display());
+        return Err(Error::data(labels_path, problem, "take both files from one download"));
+    }
+    if let Some(at) = labels.iter().position(|&label| usize::from(label) >= classes) {
+        let problem = format!("label {at} is {}, but there are {classes} classes (0 to {classes} - 1)", labels[at]);
+        return Err(Error::data(labels_path, problem, "set this data set's number of classes, or repair the file"));
+    }
+    let folder_name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let name = format!("{}/{}", folder_name.as_deref().unwrap_or("idx"), prefix.trim_end_matches('-'));
+    Ok(Some(Images { channels: 1, height, width, pixels, labels, classes, name }))
+}
+
+/// The file called `prefix … part … suffix` in `folder`, the plain one if there is a `.gz` too.
+fn find(folder: &Path, prefix: &str, part: &str, suffix: &str) -> Result<Option<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|source| Error::io(folder, source))? {
+        let path = entry.map_err(|source| Error::io(folder, source))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let stem = name.strip_suffix(".gz").unwrap_or(name);
+        if stem.starts_with(prefix) && stem.contains(part) && stem.ends_with(suffix) {
+            found.push((name.len() - stem.len(), path));
+        }
+    }
+    Ok(found.into_iter().min().map(|(_, path)| path))
+}
+
+/// Sizes and data of an IDX file of bytes with `N` dimensions.
+fn read<const N: usize>(path: &Path) -> Result<([usize; N], Vec<u8>)> {
+    let metadata = fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    if !metadata.is_file() {
+        // A folder fails later and worse, and opening a pipe would wait for ever.
+        let kind = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
+        return Err(Error::data(path, format!("is {kind}, not a file"), "put the IDX file itself there"));
+    }
+    let mut file = BufReader::new(File::open(path).map_err(|source| Error::io(path, source))?);
+    // The first bytes tell gzip, not the name: browsers unpack without renaming.
+    let gzip = file.fill_buf().map_err(|source| Error::io(path, source))?.starts_with(&[0x1f, 0x8b]);
+    let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+
+    let header = take(&mut input, 4 + 4 * N as u64, path, gzip)?;
+    if header.is_empty() {
+        return Err(Error::data(path, "is empty", AGAIN));
+    }
+    check_magic::<N>(path, &header)?;
+    if header.len() < 4 + 4 * N {
+        let problem = format!("is cut short: {} bytes of a header of {}", header.len(), 4 + 4 * N);
+        return Err(Error::data(path, problem, AGAIN));
+    }
+    let size = |i: usize| u32::from_be_bytes(std::array::from_fn(|byte| header[4 + 4 * i + byte]));
+    let sizes: [u32; N] = std::array::from_fn(size);
+    let text = sizes.map(|size| size.to_string()).join(" x ");
+    let bytes = sizes.iter().try_fold(1_u64, |product, &size| product.checked_mul(size.into()));
+    let Some(bytes) = bytes.filter(|&bytes| bytes <= MAX_BYTES) else {
+        let problem = format!("its header claims {text} bytes, more than {} MiB", MAX_BYTES >> 20);
+        return Err(Error::data(path, problem, "use a smaller data set; if this should be one, download it again"));
+    };
+    if bytes == 0 {
+        return Err(Error::data(path, format!("its header claims {text} bytes: there is nothing in it"), AGAIN));
+    }
+    let data = take(&mut input, bytes + 1, path, gzip)?;
+    match (data.len() as u64).cmp(&bytes) {
+        std::cmp::Ordering::Equal => Ok((sizes.map(|size| size as usize), data)),
+        std::cmp::Ordering::Less => {
+            let problem = format!("is cut short: its header claims {text} bytes, but {} follow it", data.len());
+            Err(Error::data(path, problem, AGAIN))
+        }
+        std::cmp::Ordering::Greater => {
+            Err(Error::data(path, format!("is longer than the {text} bytes that its header claims"), AGAIN))
+        }
+    }
+}
+
+/// At most `limit` bytes; memory grows with what is there, not with `limit`.
+fn take(input: &mut dyn Read, limit: u64, path: &Path, gzip: bool) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match input.take(limit).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) if gzip && is_damage(&error) => Err(Error::data(path, format!("is damaged gzip ({error})"), AGAIN)),
+        Err(source) => Err(Error::io(path, source)),
+    }
+}
+
+/// Whether the decoder complains of its input, rather than the system of the disk.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+}
+
+/// Whether the first bytes are those of an IDX file of bytes with `N` dimensions.
+fn check_magic<const N: usize>(path: &Path, header: &[u8]) -> Result<()> {
+    let wanted = [0, 0, 8, N as u8];
+    let start = &header[..header.len().min(4)];
+    if wanted.starts_with(start) {
+        return Ok(());
+    }
+    let hint = match start {
+        [0, 0, 8, 1] => "this is a file of labels: swap it with the images",
+        [0, 0, 8, 3] => "this is a file of images: swap it with the labels",
+        [b'<', ..] => "this looks like a web page: the download went wrong",
+        [0, 0, 9..=14, _] => "only IDX files of unsigned bytes are read",
+        _ => AGAIN,
+    };
+    Err(Error::data(path, format!("is not IDX: it starts with {start:02x?}, not {wanted:02x?}"), hint))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+#[path = "idx_tests.rs"]
+mod tests;

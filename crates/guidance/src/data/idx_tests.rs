@@ -1,0 +1,219 @@
+//! Good and hostile IDX files. Every message must name the file, what is wrong and what to do.
+
+use super::*;
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+
+/// A folder that is removed again.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("trellis-idx-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> &Self {
+        fs::write(self.0.join(name), bytes).unwrap();
+        self
+    }
+
+    /// A good pair of `count` images of 2 x 2.
+    fn pair(&self, prefix: &str, count: u8) -> &Self {
+        self.put(&format!("{prefix}images-idx3-ubyte"), &images(count));
+        self.put(&format!("{prefix}labels-idx1-ubyte"), &idx(&[count.into()], &labels(count)))
+    }
+
+    /// The message of the error, which names `file` (none: the folder) and says both `words`.
+    fn fails(&self, file: &str, words: [&str; 2]) {
+        let message = load(&self.0, 10).unwrap_err().to_string();
+        let file = if file.is_empty() { self.0.clone() } else { self.0.join(file) }.display().to_string();
+        assert!(message.starts_with(&file), "{message}");
+        assert!(message.contains("; "), "no advice: {message}");
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn idx(sizes: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 8, sizes.len() as u8];
+    sizes.iter().for_each(|size| bytes.extend(size.to_be_bytes()));
+    bytes.extend(data);
+    bytes
+}
+
+fn images(count: u8) -> Vec<u8> {
+    idx(&[count.into(), 2, 2], &(0..count * 4).collect::<Vec<_>>())
+}
+
+fn labels(count: u8) -> Vec<u8> {
+    (0..count).map(|i| i % 10).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+const IMAGES: &str = "train-images-idx3-ubyte";
+const LABELS: &str = "train-labels-idx1-ubyte";
+
+#[test]
+fn both_pairs_or_one() {
+    let folder = Folder::new("pairs");
+    folder.pair("t10k-", 3);
+    let (alone, none) = load(&folder.0, 10).unwrap();
+    assert_eq!((alone.count(), alone.height, alone.width, alone.channels, none), (3, 2, 2, 1, None));
+    assert_eq!((alone.image(1), alone.labels.as_slice()), (&[4, 5, 6, 7][..], &[0, 1, 2][..]));
+    assert!(alone.name.ends_with("pairs/t10k"), "{}", alone.name);
+    folder.pair("train-", 12);
+    let (train, test) = load(&folder.0, 10).unwrap();
+    assert_eq!((train.count(), test), (12, Some(alone)));
+}
+
+#[test]
+fn gzip_and_dotted_names() {
+    let folder = Folder::new("gzip");
+    folder.put("t10k-images.idx3-ubyte.gz", &gzip(&images(3)));
+    folder.put("t10k-labels.idx1-ubyte.gz", &gzip(&idx(&[3], &labels(3))));
+    let (packed, _) = load(&folder.0, 10).unwrap();
+    // Unpacked by a browser that kept the name.
+    folder.put("t10k-images.idx3-ubyte.gz", &images(3));
+    assert_eq!(load(&folder.0, 10).unwrap().0, packed);
+}
+
+#[test]
+fn what_is_saved_is_loaded() {
+    let folder = Folder::new("save");
+    let glyphs = super::super::glyphs::glyphs(20, 16, 3);
+    save(&folder.0, "train-", &glyphs).unwrap();
+    let (loaded, _) = load(&folder.0, 10).unwrap();
+    assert_eq!((loaded.pixels, loaded.labels), (glyphs.pixels.clone(), glyphs.labels.clone()));
+    let message = save(folder.0.join("no"), "train-", &glyphs).unwrap_err().to_string();
+    assert!(message.contains("train-images-idx3-ubyte") && message.contains("check the path"), "{message}");
+}
+
+#[test]
+fn wrong_magic() {
+    let folder = Folder::new("magic");
+    folder.pair("train-", 3).put(IMAGES, b"PNG and then some bytes").fails(IMAGES, ["not IDX", "50, 4e"]);
+    folder.put(IMAGES, b"<!DOCTYPE html><html>").fails(IMAGES, ["not IDX", "web page"]);
+    folder.put(IMAGES, &idx(&[3], &labels(3))).fails(IMAGES, ["not IDX", "file of labels"]);
+    folder.put(IMAGES, &[0, 0, 0x0d, 3, 0, 0, 0, 1]).fails(IMAGES, ["not IDX", "unsigned bytes"]);
+    folder.pair("train-", 3).put(LABELS, &images(3)).fails(LABELS, ["not IDX", "file of images"]);
+}
+
+#[test]
+fn truncated_or_empty() {
+    let folder = Folder::new("short");
+    folder.pair("train-", 3);
+    let good = images(3);
+    for length in 0..good.len() {
+        let word = if length == 0 { "is empty" } else { "cut short" };
+        folder.put(IMAGES, &good[..length]).fails(IMAGES, [word, "download it again"]);
+    }
+    folder.put(IMAGES, &idx(&[0, 2, 2], &[])).fails(IMAGES, ["nothing in it", "0 x 2 x 2"]);
+}
+
+#[test]
+fn header_claims_more_than_there_is() {
+    let folder = Folder::new("claims");
+    folder.pair("train-", 3);
+    // Four billion images in a file of 20 bytes; then a product beyond 64 bits.
+    folder.put(IMAGES, &idx(&[u32::MAX, 28, 28], &[0; 4])).fails(IMAGES, ["4294967295 x 28 x 28", "more than"]);
+    folder.put(IMAGES, &idx(&[u32::MAX; 3], &[0; 4])).fails(IMAGES, ["claims", "more than"]);
+    // Just below the limit: what is read is what is there.
+    folder.put(IMAGES, &idx(&[1 << 28, 2, 2], &[0; 4])).fails(IMAGES, ["cut short", "4 follow"]);
+    let mut input: &[u8] = &[0; 20];
+    assert!(take(&mut input, MAX_BYTES, Path::new(IMAGES), false).unwrap().capacity() < 1000);
+}
+
+#[test]
+fn longer_than_the_header_says() {
+    let folder = Folder::new("longer");
+    let mut bytes = images(3);
+    bytes.push(0);
+    folder.pair("train-", 3).put(IMAGES, &bytes).fails(IMAGES, ["longer", "3 x 2 x 2"]);
+    let mut packed = gzip(&images(3));
+    packed.extend(gzip(b"more"));
+    folder.put(IMAGES, &packed).fails(IMAGES, ["longer", "3 x 2 x 2"]);
+}
+
+#[test]
+fn damaged_gzip() {
+    let folder = Folder::new("damage");
+    let packed = gzip(&images(3));
+    folder.pair("train-", 3).put(IMAGES, &packed[..packed.len() - 9]).fails(IMAGES, ["damaged gzip", "download"]);
+    let mut flipped = packed.clone();
+    flipped[14] ^= 0xff;
+    folder.put(IMAGES, &flipped).fails(IMAGES, [IMAGES, "download it again"]);
+    folder.put(IMAGES, &packed[..5]).fails(IMAGES, ["damaged gzip", "download"]);
+}
+
+#[test]
+fn gzip_bomb() {
+    let folder = Folder::new("bomb");
+    let mut bytes = images(3);
+    bytes.resize(64 << 20, 0);
+    let packed = gzip(&bytes);
+    assert!(packed.len() < 100_000);
+    folder.pair("train-", 3).put(IMAGES, &packed).fails(IMAGES, ["longer", "3 x 2 x 2"]);
+    // The decoder hands out no more than was asked for.
+    let mut input = MultiGzDecoder::new(packed.as_slice());
+    assert_eq!(take(&mut input, 29, Path::new(IMAGES), true).unwrap().len(), 29);
+}
+
+#[test]
+fn labels_that_do_not_fit() {
+    let folder = Folder::new("labels");
+    folder.pair("train-", 3).put(LABELS, &idx(&[3], &[0, 10, 2])).fails(LABELS, ["label 1 is 10", "10 classes"]);
+    folder.put(LABELS, &idx(&[2], &[0, 1])).fails(LABELS, ["2 labels", "3 images"]);
+}
+
+#[test]
+fn missing_files() {
+    let folder = Folder::new("missing");
+    folder.fails("", ["no IDX files", "train-images-idx3-ubyte"]);
+    folder.put(IMAGES, &images(3)).fails("", ["train-labels-idx1-ubyte", "is missing"]);
+    let nowhere = load(folder.0.join("nowhere"), 10).unwrap_err().to_string();
+    assert!(nowhere.contains("nowhere") && nowhere.contains("check the path"), "{nowhere}");
+    let file = load(folder.0.join(IMAGES), 10).unwrap_err().to_string();
+    assert!(file.contains(IMAGES) && file.contains("give a folder"), "{file}");
+}
+
+#[test]
+fn a_folder_in_place_of_a_file() {
+    let folder = Folder::new("folder");
+    folder.put(LABELS, &idx(&[3], &labels(3)));
+    fs::create_dir(folder.0.join(IMAGES)).unwrap();
+    folder.fails(IMAGES, ["is a folder", "put the IDX file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn no_permission() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("permission");
+    let path = folder.pair("train-", 3).0.join(IMAGES);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    // Root may read everything: then only the message can be tested, in error.rs.
+    if File::open(&path).is_err() {
+        folder.fails(IMAGES, ["ermission denied", "ls -l"]);
+    }
+}
+
+#[test]
+fn pairs_of_two_data_sets() {
+    let folder = Folder::new("sizes");
+    folder.pair("train-", 3).pair("t10k-", 1).put("t10k-images-idx3-ubyte", &idx(&[1, 1, 1], &[0]));
+    folder.fails("", ["2 x 2", "1 x 1"]);
+}

@@ -1,0 +1,69 @@
+//! Reverse-mode differentiation of a graph: gradients are more graph.
+//!
+//! Backward rules are naive and local (each op's file). What is global is here, once: which values lie on a path to a
+//! wanted gradient, and adding up the gradients of a value that is used more than once.
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, Var};
+
+impl Graph {
+    /// Records the gradients of `loss`, a single element, with respect to each of `wrt`.
+    ///
+    /// Only values between `wrt` and `loss` are visited: a frozen network costs nothing here. What `loss` does not
+    /// depend on gets a constant zero.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `loss` is not a single element, [`Error::NotDifferentiable`] when a path leads through
+    /// an op without a gradient.
+    pub fn grad<'g>(&'g self, loss: Var<'g>, wrt: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
+        if loss.ty().elements() != 1 {
+            let problem = format!("the loss must be a single element, not {}", loss.ty());
+            return Err(Error::Shape { op: "grad", layer: loss.layer(), problem });
+        }
+        let needed = self.depends_on(wrt, loss.id());
+        let mut gradients: Vec<Option<Var<'g>>> = vec![None; loss.id() + 1];
+        gradients[loss.id()] = Some(self.constant(1.0, loss.shape()));
+
+        for id in (0..=loss.id()).rev() {
+            let Some(dy) = gradients[id] else { continue };
+            if !needed[id] {
+                continue;
+            }
+            let node = self.node(id);
+            // Gradients belong to the layer whose forward they undo.
+            let _scope = self.scope(&format!("backward/{}", node.layer));
+            let y = self.var(id);
+            let x = y.inputs();
+            let input_gradients = match &node.kind {
+                Kind::Leaf(_) | Kind::Constant(_) => continue,
+                Kind::Reshape => vec![Some(dy.reshape(x[0].shape())?)],
+                Kind::Op(op) => op.backward(&x, y, dy)?,
+            };
+            for (input, gradient) in x.iter().zip(input_gradients) {
+                let Some(gradient) = gradient.filter(|_| needed[input.id()]) else { continue };
+                debug_assert_eq!(gradient.shape(), input.shape(), "gradient of {} for {input:?}", node.op_name());
+                let slot = &mut gradients[input.id()];
+                *slot = Some(match *slot {
+                    None => gradient,
+                    Some(sum) => sum.add(gradient)?,
+                });
+            }
+        }
+        Ok(wrt
+            .iter()
+            .map(|var| gradients.get(var.id()).copied().flatten().unwrap_or_else(|| self.constant(0.0, var.shape())))
+            .collect())
+    }
+
+    /// For every value up to `last`: whether it depends on one of `wrt`.
+    fn depends_on(&self, wrt: &[Var<'_>], last: usize) -> Vec<bool> {
+        let mut depends = vec![false; last + 1];
+        for var in wrt.iter().filter(|var| var.id() <= last) {
+            depends[var.id()] = true;
+        }
+        for (id, node) in self.nodes().iter().enumerate().take(last + 1) {
+            depends[id] |= node.inputs.iter().any(|&input| depends[input]);
+        }
+        depends
+    }
+}

@@ -1,0 +1,156 @@
+//! Every way in which the engine can fail, and what to do about it.
+
+use std::fmt;
+
+/// Result of an engine call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// No adapter matches.
+    NoAdapter {
+        /// The name asked for, if any.
+        wanted: Option<String>,
+        /// Names of the adapters that exist.
+        found: Vec<String>,
+    },
+    /// The adapter refused to open a device.
+    Device {
+        /// Adapter name.
+        adapter: String,
+        /// The driver's message.
+        message: String,
+    },
+    /// wgpu or the driver rejected an operation.
+    Gpu {
+        /// What was being done.
+        label: String,
+        /// wgpu's message.
+        message: String,
+    },
+    /// The device is gone (unplugged, reset, driver crash).
+    DeviceLost {
+        /// The driver's message.
+        message: String,
+    },
+    /// An allocation would exceed the byte budget.
+    OutOfBudget {
+        /// What was to be allocated.
+        label: String,
+        /// Bytes asked for.
+        needed: u64,
+        /// Bytes already in use.
+        used: u64,
+        /// The budget in bytes.
+        budget: u64,
+    },
+    /// One tensor is larger than the adapter can bind.
+    BindingTooLarge {
+        /// The tensor.
+        label: String,
+        /// Bytes it needs.
+        needed: u64,
+        /// The adapter's limit in bytes.
+        limit: u64,
+    },
+    /// An op was recorded with inputs that break its shape rule.
+    Shape {
+        /// The op.
+        op: &'static str,
+        /// The layer being recorded ("" outside any layer).
+        layer: String,
+        /// What was given and which rule it breaks.
+        problem: String,
+    },
+    /// A gradient was asked for through an op that has none.
+    NotDifferentiable {
+        /// The op.
+        op: &'static str,
+        /// Its layer.
+        layer: String,
+    },
+    /// Data of the wrong size was written to or expected from a tensor.
+    Size {
+        /// The tensor.
+        tensor: String,
+        /// Elements it holds.
+        expected: usize,
+        /// Elements given.
+        given: usize,
+    },
+    /// A variable was read that the plan was not told to keep.
+    NotKept {
+        /// The variable.
+        var: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoAdapter { wanted, found } => {
+                match wanted {
+                    Some(name) => write!(f, "no GPU adapter matches \"{name}\"")?,
+                    None => write!(f, "no GPU adapter found")?,
+                }
+                if found.is_empty() {
+                    write!(
+                        f,
+                        "; install a Vulkan driver (`make setup` installs a software one on Debian and Ubuntu: \
+                         mesa-vulkan-drivers)"
+                    )
+                } else {
+                    write!(f, "; found: {}. Set TRELLIS_ADAPTER or --adapter to part of a name", found.join(", "))
+                }
+            }
+            Error::Device { adapter, message } => write!(
+                f,
+                "{adapter} would not open a device: {message}. Choose another adapter with --adapter (`trellis devices`)"
+            ),
+            Error::Gpu { label, message } => write!(f, "the GPU rejected {label}: {message}"),
+            Error::DeviceLost { message } => {
+                write!(f, "the GPU device was lost ({message}); resume from the last checkpoint")
+            }
+            Error::OutOfBudget { label, needed, used, budget } => write!(
+                f,
+                "{label} needs {}, but {} of the {} budget are in use; use a smaller model or batch, or raise \
+                 TRELLIS_MEMORY_MB",
+                mebibytes(*needed),
+                mebibytes(*used),
+                mebibytes(*budget)
+            ),
+            Error::BindingTooLarge { label, needed, limit } => write!(
+                f,
+                "{label} is {}, but this adapter binds at most {} at once; use a smaller layer or another adapter",
+                mebibytes(*needed),
+                mebibytes(*limit)
+            ),
+            Error::Shape { op, layer, problem } => {
+                write!(f, "{op}")?;
+                if !layer.is_empty() {
+                    write!(f, " in {layer}")?;
+                }
+                write!(f, ": {problem}")
+            }
+            Error::NotDifferentiable { op, layer } => {
+                write!(f, "{op} in {layer} has no gradient; take its input out of the loss or stop the gradient there")
+            }
+            Error::Size { tensor, expected, given } => {
+                write!(f, "{tensor} holds {expected} elements, {given} were given")
+            }
+            Error::NotKept { var } => write!(f, "{var} is not kept by this plan; name it in Plan::new(.., keep)"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+fn mebibytes(bytes: u64) -> String {
+    if bytes < 1 << 20 {
+        format!("{:.1} KiB", bytes as f64 / 1024.0)
+    } else {
+        format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+    }
+}

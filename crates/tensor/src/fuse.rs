@@ -1,0 +1,120 @@
+//! Fusion: a recorded graph reduced to what must run.
+//!
+//! Two passes over the nodes: what no output needs is dropped, then ops absorb their only consumer where they have a
+//! rule for it ([`Op::absorb`](crate::op::Op::absorb)): a matmul takes its bias, residual, activation or activation
+//! gradient; a CKA gradient takes the product that follows it.
+
+use std::any::Any;
+
+use crate::graph::{Kind, Node};
+use crate::ops::Pack;
+
+/// A graph's nodes with the dead ones marked. Ids stay those of the graph.
+pub(crate) struct Fused {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) live: Vec<bool>,
+}
+
+/// Drops what neither a kept value nor an in-place update needs, then fuses.
+pub(crate) fn fuse(mut nodes: Vec<Node>, kept: &[bool]) -> Fused {
+    let mut live = needed(&nodes, kept);
+    let mut uses = vec![0usize; nodes.len()];
+    for (node, _) in nodes.iter().zip(&live).filter(|(_, live)| **live) {
+        node.inputs.iter().for_each(|&input| uses[input] += 1);
+    }
+    for id in 0..nodes.len() {
+        while live[id] {
+            let Some((producer, fused)) = absorbed(&nodes, id, &uses, kept) else { break };
+            nodes[id] = fused;
+            live[producer] = false;
+        }
+    }
+    Fused { nodes, live }
+}
+
+/// The producer that absorbs node `id`, and the node that stands for both.
+fn absorbed(nodes: &[Node], id: usize, uses: &[usize], kept: &[bool]) -> Option<(usize, Node)> {
+    let consumer = &nodes[id];
+    let Kind::Op(op) = &consumer.kind else { return None };
+    for (position, &producer) in consumer.inputs.iter().enumerate() {
+        let Kind::Op(first) = &nodes[producer].kind else { continue };
+        if uses[producer] != 1 || kept[producer] || updated_between(nodes, producer, id) {
+            continue;
+        }
+        let types: Vec<_> = consumer.inputs.iter().map(|&input| &nodes[input].ty).collect();
+        let Some(fused) = first.absorb(op.as_ref(), position, &nodes[producer].ty, &types) else { continue };
+        let mut inputs = nodes[producer].inputs.clone();
+        inputs.extend(consumer.inputs.iter().enumerate().filter(|(p, _)| *p != position).map(|(_, &input)| input));
+        let layer = nodes[producer].layer.clone();
+        return Some((producer, Node { kind: Kind::Op(fused), inputs, ty: consumer.ty.clone(), layer }));
+    }
+    None
+}
+
+/// Whether an op between the two updates an input of `producer` in place: then it must not run later.
+fn updated_between(nodes: &[Node], producer: usize, consumer: usize) -> bool {
+    nodes[producer + 1..consumer].iter().any(|node| match &node.kind {
+        Kind::Op(op) => op.updates().iter().any(|&p| nodes[producer].inputs.contains(&node.inputs[p])),
+        _ => false,
+    })
+}
+
+fn needed(nodes: &[Node], kept: &[bool]) -> Vec<bool> {
+    let mut live = kept.to_vec();
+    for (id, node) in nodes.iter().enumerate().rev() {
+        live[id] |= matches!(&node.kind, Kind::Op(op) if !op.updates().is_empty());
+        if live[id] {
+            node.inputs.iter().for_each(|&input| live[input] = true);
+        }
+    }
+    live
+}
+
+impl Fused {
+    /// The node whose storage `id` shares: itself, or what it reshapes.
+    pub(crate) fn storage(&self, mut id: usize) -> usize {
+        while matches!(self.nodes[id].kind, Kind::Reshape) {
+            id = self.nodes[id].inputs[0];
+        }
+        id
+    }
+
+    /// For each node, by storage: the last node that reads it.
+    pub(crate) fn last_reader(&self) -> Vec<usize> {
+        let mut last: Vec<usize> = (0..self.nodes.len()).collect();
+        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {
+            for &input in &node.inputs {
+                let storage = self.storage(input);
+                last[storage] = last[storage].max(id);
+            }
+        }
+        last
+    }
+
+    /// Nodes that can be written straight into a pack's buffer, as (pack, offset in bytes): ops whose only reader is
+    /// that pack. A dispatch that writes one part of a buffer must not read another, hence "only".
+    pub(crate) fn packed(&self, kept: &[bool]) -> Vec<Option<(usize, usize)>> {
+        let mut readers = vec![0usize; self.nodes.len()];
+        for (_, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {
+            if !matches!(node.kind, Kind::Reshape) {
+                node.inputs.iter().for_each(|&input| readers[self.storage(input)] += 1);
+            }
+        }
+        let keeps_storage: Vec<usize> =
+            (0..self.nodes.len()).filter(|&id| kept[id]).map(|id| self.storage(id)).collect();
+        let mut packed = vec![None; self.nodes.len()];
+        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {
+            let Kind::Op(op) = &node.kind else { continue };
+            let any: &dyn Any = op.as_ref();
+            let Some(pack) = any.downcast_ref::<Pack>() else { continue };
+            for (&input, &offset) in node.inputs.iter().zip(&pack.offsets) {
+                let storage = self.storage(input);
+                let is_op = matches!(&self.nodes[storage].kind, Kind::Op(op) if op.updates().is_empty());
+                if is_op && readers[storage] == 1 && !keeps_storage.contains(&storage) {
+                    packed[storage] = Some((id, 4 * offset));
+                }
+            }
+        }
+        packed
+    }
+}

@@ -1,0 +1,430 @@
+//! The GPU: adapter choice, device, pipelines, counters. The only file that talks to wgpu's set-up calls.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::buffer::Pool;
+use crate::error::{Error, Result};
+use crate::kernel::{Access, Variant};
+
+/// Offsets of sub-buffers and uniform slots: the largest alignment any adapter asks for.
+pub(crate) const ALIGNMENT: usize = 256;
+
+/// An opened GPU device. Cloning is cheap and gives the same device.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    caps: Caps,
+    checked_shaders: bool,
+    pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    layouts: Mutex<HashMap<Vec<Access>, wgpu::BindGroupLayout>>,
+    pool: Arc<Mutex<Pool>>,
+    counters: Arc<AtomicCounters>,
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+enum Failure {
+    Lost(String),
+    Rejected(String),
+}
+
+/// What an adapter can do, as far as kernels are chosen by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// The adapter runs on the CPU (lavapipe, SwiftShader, WARP).
+    pub software: bool,
+    /// Invocations of a subgroup where that number is fixed and subgroup operations are available, else 0.
+    pub subgroup: u32,
+    /// Timestamps can be written inside a compute pass.
+    pub timestamps: bool,
+    /// Largest storage binding in bytes.
+    pub max_binding: u64,
+    /// Largest buffer in bytes.
+    pub max_buffer: u64,
+}
+
+/// How to open a [`Gpu`]. `GpuOptions::default()` reads `TRELLIS_ADAPTER` and `TRELLIS_MEMORY_MB`.
+#[derive(Clone, Debug)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, any case. `None`: the fastest kind that exists.
+    pub adapter: Option<String>,
+    /// Bytes that this process may hold in GPU buffers. `None`: half of the machine's memory on a software adapter
+    /// (which never reports that memory is short), no limit of ours on real GPUs.
+    pub memory_budget: Option<u64>,
+    /// Keep wgpu's bounds checks in shaders. On by default in debug builds.
+    pub checked_shaders: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        let megabytes = std::env::var("TRELLIS_MEMORY_MB").ok().and_then(|text| text.parse::<u64>().ok());
+        Self {
+            adapter: std::env::var("TRELLIS_ADAPTER").ok().filter(|name| !name.is_empty()),
+            memory_budget: megabytes.map(|mb| mb << 20),
+            checked_shaders: cfg!(debug_assertions),
+        }
+    }
+}
+
+/// One row of `trellis devices`.
+#[derive(Clone, Debug)]
+pub struct AdapterSummary {
+    /// Adapter name.
+    pub name: String,
+    /// "discrete GPU", "software" and so on.
+    pub kind: String,
+    /// Graphics API.
+    pub backend: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// Largest storage binding in bytes.
+    pub max_binding: u64,
+    /// Subgroup sizes, smallest and largest.
+    pub subgroup: (u32, u32),
+}
+
+/// Counts since the device was opened. What a step must not do, a test reads here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Kernels launched.
+    pub dispatches: u64,
+    /// Queue submissions.
+    pub submits: u64,
+    /// Buffers copied to the CPU.
+    pub readbacks: u64,
+    /// Buffers created (not served from the pool).
+    pub buffers_created: u64,
+    /// Pipelines created.
+    pub pipelines_created: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct AtomicCounters {
+    pub(crate) dispatches: AtomicU64,
+    pub(crate) submits: AtomicU64,
+    pub(crate) readbacks: AtomicU64,
+    pub(crate) buffers_created: AtomicU64,
+    pub(crate) pipelines_created: AtomicU64,
+}
+
+/// A compiled kernel variant.
+pub(crate) struct Pipeline {
+    pub(crate) raw: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+    pub(crate) bindings: Vec<Access>,
+}
+
+impl Gpu {
+    /// Opens the adapter named by `TRELLIS_ADAPTER`, or the fastest kind there is.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] or [`Error::Device`].
+    pub fn new() -> Result<Self> {
+        Self::with(&GpuOptions::default())
+    }
+
+    /// Opens an adapter as `options` say.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] or [`Error::Device`].
+    pub fn with(options: &GpuOptions) -> Result<Self> {
+        let adapters = adapters();
+        let found: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
+        let no_adapter = || Error::NoAdapter { wanted: options.adapter.clone(), found: found.clone() };
+        let adapter = adapters
+            .into_iter()
+            .filter(|adapter| match &options.adapter {
+                Some(part) => adapter.get_info().name.to_lowercase().contains(&part.to_lowercase()),
+                None => true,
+            })
+            .min_by_key(|adapter| rank(adapter.get_info().device_type))
+            .ok_or_else(no_adapter)?;
+        Self::open(&adapter, options)
+    }
+
+    fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self> {
+        let info = adapter.get_info();
+        let wanted =
+            wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES | wgpu::Features::SUBGROUP;
+        let features = adapter.features() & wanted;
+        let limits = adapter.limits();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("trellis"),
+            required_features: features,
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|e| Error::Device { adapter: info.name.clone(), message: e.to_string() })?;
+
+        let failure = Arc::new(Mutex::new(None));
+        let slot = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&slot).get_or_insert(Failure::Rejected(error.to_string()));
+        }));
+        let slot = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                *lock(&slot) = Some(Failure::Lost(message));
+            }
+        });
+
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let fixed_subgroup =
+            features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+        let caps = Caps {
+            software,
+            subgroup: if fixed_subgroup { info.subgroup_min_size } else { 0 },
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+        };
+        let budget = options.memory_budget.unwrap_or(if software { half_of_memory() } else { u64::MAX });
+        let counters = Arc::new(AtomicCounters::default());
+        let pool = Arc::new(Mutex::new(Pool::new(budget, counters.clone())));
+        let inner = Inner {
+            device,
+            queue,
+            info,
+            caps,
+            checked_shaders: options.checked_shaders,
+            pipelines: Mutex::new(HashMap::new()),
+            layouts: Mutex::new(HashMap::new()),
+            pool,
+            counters,
+            failure,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Every adapter of this machine.
+    pub fn list() -> Vec<AdapterSummary> {
+        adapters()
+            .iter()
+            .map(|adapter| {
+                let info = adapter.get_info();
+                AdapterSummary {
+                    name: info.name,
+                    kind: match info.device_type {
+                        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+                        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+                        wgpu::DeviceType::VirtualGpu => "virtual GPU",
+                        wgpu::DeviceType::Cpu => "software",
+                        wgpu::DeviceType::Other => "other",
+                    }
+                    .to_string(),
+                    backend: info.backend.to_string(),
+                    driver: format!("{} {}", info.driver, info.driver_info),
+                    max_binding: adapter.limits().max_storage_buffer_binding_size,
+                    subgroup: (info.subgroup_min_size, info.subgroup_max_size),
+                }
+            })
+            .collect()
+    }
+
+    /// The adapter's name.
+    pub fn name(&self) -> &str {
+        &self.inner.info.name
+    }
+
+    /// What the adapter can do.
+    pub fn caps(&self) -> Caps {
+        self.inner.caps
+    }
+
+    /// Counts since the device was opened.
+    pub fn counters(&self) -> Counters {
+        let c = &self.inner.counters;
+        Counters {
+            dispatches: c.dispatches.load(Ordering::Relaxed),
+            submits: c.submits.load(Ordering::Relaxed),
+            readbacks: c.readbacks.load(Ordering::Relaxed),
+            buffers_created: c.buffers_created.load(Ordering::Relaxed),
+            pipelines_created: c.pipelines_created.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes now held in buffers, in use or pooled.
+    pub fn memory_used(&self) -> u64 {
+        lock(&self.inner.pool).held()
+    }
+
+    /// Blocks until everything submitted so far has run.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], or [`Error::Gpu`] if wgpu rejected something since the last check.
+    pub fn wait(&self) -> Result<()> {
+        let polled = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check("the submitted work")?;
+        polled.map(|_| ()).map_err(|e| Error::DeviceLost { message: e.to_string() })
+    }
+
+    /// Lets callbacks of finished work run, without blocking.
+    pub(crate) fn poll(&self) {
+        // A failure shows in the next `check`.
+        let _ = self.inner.device.poll(wgpu::PollType::Poll);
+    }
+
+    /// The error that wgpu has reported since the last call, if any, with `label` as the place.
+    pub(crate) fn check(&self, label: &str) -> Result<()> {
+        let mut slot = lock(&self.inner.failure);
+        match &*slot {
+            None => Ok(()),
+            Some(Failure::Lost(message)) => Err(Error::DeviceLost { message: message.clone() }),
+            Some(Failure::Rejected(message)) => {
+                let error = Error::Gpu { label: label.to_string(), message: message.clone() };
+                *slot = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs `work` and turns a validation error of wgpu in it into an [`Error::Gpu`] with `label`.
+    pub(crate) fn scoped<T>(&self, label: &str, work: impl FnOnce(&wgpu::Device) -> T) -> Result<T> {
+        let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let value = work(&self.inner.device);
+        match pollster::block_on(scope.pop()) {
+            None => self.check(label).map(|()| value),
+            Some(error) => Err(Error::Gpu { label: label.to_string(), message: error.to_string() }),
+        }
+    }
+
+    pub(crate) fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    pub(crate) fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Mutex<Pool>> {
+        &self.inner.pool
+    }
+
+    pub(crate) fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+        self.inner.counters.submits.fetch_add(1, Ordering::Relaxed);
+        self.inner.queue.submit([commands])
+    }
+
+    pub(crate) fn count_dispatches(&self, number: usize) {
+        self.inner.counters.dispatches.fetch_add(number as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_readback(&self) {
+        self.inner.counters.readbacks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The pipeline of a variant, compiled at its first use.
+    pub(crate) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
+        let key = variant.key();
+        if let Some(pipeline) = lock(&self.inner.pipelines).get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let bindings = variant.kernel.bindings();
+        let layout = self.bind_group_layout(&bindings);
+        let text = variant.kernel.expand(&variant.flags);
+        let raw = self.scoped(&format!("kernel {key}"), |device| {
+            let module = self.shader_module(variant.kernel.name, text);
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(variant.kernel.name),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(variant.kernel.name),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(variant.kernel.name),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &variant.constants,
+                    // Every kernel writes workgroup memory before it reads it.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            })
+        })?;
+        self.inner.counters.pipelines_created.fetch_add(1, Ordering::Relaxed);
+        let pipeline = Arc::new(Pipeline { raw, layout, bindings });
+        lock(&self.inner.pipelines).insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    #[allow(unsafe_code, reason = "release runs skip wgpu's bounds checks; tests run every kernel with them")]
+    fn shader_module(&self, name: &str, text: String) -> wgpu::ShaderModule {
+        let descriptor =
+            wgpu::ShaderModuleDescriptor { label: Some(name), source: wgpu::ShaderSource::Wgsl(text.into()) };
+        if self.inner.checked_shaders {
+            return self.inner.device.create_shader_module(descriptor);
+        }
+        // SAFETY: kernels are this crate's own; each checks its edges, and the test suite runs them checked.
+        unsafe { self.inner.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+    }
+
+    fn bind_group_layout(&self, bindings: &[Access]) -> wgpu::BindGroupLayout {
+        lock(&self.inner.layouts)
+            .entry(bindings.to_vec())
+            .or_insert_with(|| {
+                let entry = |binding: u32, ty| wgpu::BindGroupLayoutEntry {
+                    binding,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+                    count: None,
+                };
+                let storage = bindings.iter().zip(1..).map(|(access, number)| {
+                    entry(number, wgpu::BufferBindingType::Storage { read_only: *access == Access::Read })
+                });
+                let entries: Vec<_> =
+                    std::iter::once(entry(0, wgpu::BufferBindingType::Uniform)).chain(storage).collect();
+                self.inner
+                    .device
+                    .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+            })
+            .clone()
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gpu({})", self.name())
+    }
+}
+
+fn adapters() -> Vec<wgpu::Adapter> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let descriptor =
+        wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle_from_env() };
+    pollster::block_on(wgpu::Instance::new(descriptor).enumerate_adapters(backends))
+}
+
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+/// Half of the machine's memory, or 4 GiB where /proc does not tell.
+fn half_of_memory() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kilobytes.map_or(4 << 30, |kb| kb * 1024 / 2)
+}
+
+/// Locks, also after a panic elsewhere: what the mutexes guard stays consistent.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,268 @@
+//! The graph: operations recorded, none run. Shape errors are found here.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write};
+use std::rc::Rc;
+
+use crate::error::{Error, Result};
+use crate::op::{Op, Registered};
+use crate::shape::{Shape, TensorType};
+use crate::tensor::Tensor;
+
+/// A recording of operations. Nothing runs until a [`Plan`](crate::Plan) is made of it.
+#[derive(Default)]
+pub struct Graph {
+    nodes: RefCell<Vec<Node>>,
+    scope: RefCell<Vec<Rc<str>>>,
+}
+
+/// One recorded value.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) ty: TensorType,
+    /// Scopes open when it was recorded, joined by `/`; the first is the phase in a profile.
+    pub(crate) layer: Rc<str>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Kind {
+    /// Data that stays on the GPU between steps.
+    Leaf(Tensor),
+    /// A tensor filled with one value.
+    Constant(f32),
+    /// The same storage under another shape.
+    Reshape,
+    /// An operation.
+    Op(Rc<dyn Op>),
+}
+
+impl Node {
+    pub(crate) fn op_name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Leaf(_) => "leaf",
+            Kind::Constant(_) => "constant",
+            Kind::Reshape => "reshape",
+            Kind::Op(op) => op.name(),
+        }
+    }
+}
+
+/// A value in a graph. Copy it freely; it cannot outlive its graph.
+#[derive(Clone, Copy)]
+pub struct Var<'g> {
+    graph: &'g Graph,
+    id: usize,
+}
+
+/// Closes a scope when it is dropped. Made by [`Graph::scope`].
+#[must_use = "the scope closes when this is dropped"]
+pub struct Scope<'g> {
+    graph: &'g Graph,
+}
+
+impl Drop for Scope<'_> {
+    fn drop(&mut self) {
+        self.graph.scope.borrow_mut().pop();
+    }
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens a scope: what is recorded until the guard drops belongs to layer `name` of the scope around it.
+    /// Errors, prints and profiles show the scopes.
+    pub fn scope(&self, name: &str) -> Scope<'_> {
+        self.scope.borrow_mut().push(name.into());
+        Scope { graph: self }
+    }
+
+    /// The scopes now open, joined by `/`.
+    pub fn layer(&self) -> String {
+        self.scope.borrow().join("/")
+    }
+
+    /// A tensor as a value. The same tensor gives the same value.
+    pub fn leaf(&self, tensor: &Tensor) -> Var<'_> {
+        let known =
+            self.nodes.borrow().iter().position(|node| matches!(&node.kind, Kind::Leaf(leaf) if leaf.same(tensor)));
+        match known {
+            Some(id) => Var { graph: self, id },
+            None => self.add_node(Kind::Leaf(tensor.clone()), Vec::new(), tensor.ty().clone(), tensor.name().into()),
+        }
+    }
+
+    /// An f32 tensor filled with `value`. It costs no dispatch.
+    pub fn constant(&self, value: f32, shape: impl Into<Shape>) -> Var<'_> {
+        self.add_node(Kind::Constant(value), Vec::new(), TensorType::f32(shape), self.layer().into())
+    }
+
+    /// Records `op` on `inputs`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the inputs break the op's shape rule.
+    pub fn push<'g, O: Registered>(&'g self, op: O, inputs: &[Var<'g>]) -> Result<Var<'g>> {
+        let types: Vec<TensorType> = inputs.iter().map(|input| input.ty()).collect();
+        let types: Vec<&TensorType> = types.iter().collect();
+        let ty = op.infer(&types).map_err(|problem| Error::Shape { op: op.name(), layer: self.layer(), problem })?;
+        let ids = inputs.iter().map(|input| input.id).collect();
+        Ok(self.add_node(Kind::Op(Rc::new(op)), ids, ty, self.layer().into()))
+    }
+
+    fn add_node(&self, kind: Kind, inputs: Vec<usize>, ty: TensorType, layer: Rc<str>) -> Var<'_> {
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.push(Node { kind, inputs, ty, layer });
+        Var { graph: self, id: nodes.len() - 1 }
+    }
+
+    /// Number of recorded values.
+    pub fn len(&self) -> usize {
+        self.nodes.borrow().len()
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn var(&self, id: usize) -> Var<'_> {
+        Var { graph: self, id }
+    }
+
+    pub(crate) fn node(&self, id: usize) -> Node {
+        self.nodes.borrow()[id].clone()
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<Node> {
+        self.nodes.borrow().clone()
+    }
+
+    /// The graph in Graphviz's language: `dot -Tsvg`.
+    pub fn to_dot(&self) -> String {
+        let mut dot = String::from("digraph {\n  rankdir=LR; node [shape=box, fontname=monospace];\n");
+        for (id, node) in self.nodes.borrow().iter().enumerate() {
+            let shape = if matches!(node.kind, Kind::Leaf(_)) { ", style=filled" } else { "" };
+            let _ = writeln!(dot, "  n{id} [label=\"{}\\n{}\\n{}\"{shape}];", node.op_name(), node.ty, node.layer);
+            for input in &node.inputs {
+                let _ = writeln!(dot, "  n{input} -> n{id};");
+            }
+        }
+        dot.push_str("}\n");
+        dot
+    }
+}
+
+/// One line a value: `%7 = matmul %3 %5 : f32[128, 10]  target/logits`.
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (id, node) in self.nodes.borrow().iter().enumerate() {
+            write!(f, "%{id} = {}", node.op_name())?;
+            if let Kind::Constant(value) = node.kind {
+                write!(f, " {value}")?;
+            }
+            for input in &node.inputs {
+                write!(f, " %{input}")?;
+            }
+            writeln!(f, " : {}  {}", node.ty, node.layer)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'g> Var<'g> {
+    /// The graph it belongs to.
+    pub fn graph(self) -> &'g Graph {
+        self.graph
+    }
+
+    /// Shape and element type.
+    pub fn ty(self) -> TensorType {
+        self.graph.nodes.borrow()[self.id].ty.clone()
+    }
+
+    /// Shape.
+    pub fn shape(self) -> Shape {
+        self.ty().shape
+    }
+
+    /// The scopes that were open when it was recorded, joined by `/`.
+    pub fn layer(self) -> String {
+        self.graph.nodes.borrow()[self.id].layer.to_string()
+    }
+
+    /// The same elements under another shape. It costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of elements differs.
+    pub fn reshape(self, shape: impl Into<Shape>) -> Result<Var<'g>> {
+        let (from, to) = (self.ty(), shape.into());
+        if from.shape == to {
+            return Ok(self);
+        }
+        if from.elements() != to.elements() {
+            let problem = format!("{} has {} elements, {to} has {}", from.shape, from.elements(), to.elements());
+            return Err(Error::Shape { op: "reshape", layer: self.graph.layer(), problem });
+        }
+        if let Some(value) = self.as_constant() {
+            return Ok(self.graph.constant(value, to));
+        }
+        let ty = TensorType { shape: to, dtype: from.dtype };
+        Ok(self.graph.add_node(Kind::Reshape, vec![self.id], ty, self.graph.layer().into()))
+    }
+
+    /// Folds all axes but the first into one: `[batch, …]` to `[batch, features]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a scalar.
+    pub fn flatten(self) -> Result<Var<'g>> {
+        let shape = self.shape();
+        if shape.rank() == 0 {
+            let problem = "a scalar has no batch axis".to_string();
+            return Err(Error::Shape { op: "flatten", layer: self.graph.layer(), problem });
+        }
+        let features = shape[1..].iter().product();
+        self.reshape([shape[0], features])
+    }
+
+    /// The value of a constant.
+    pub(crate) fn as_constant(self) -> Option<f32> {
+        match self.graph.nodes.borrow()[self.id].kind {
+            Kind::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The op that made it.
+    pub(crate) fn op(self) -> Option<Rc<dyn Op>> {
+        match &self.graph.nodes.borrow()[self.id].kind {
+            Kind::Op(op) => Some(op.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn inputs(self) -> Vec<Var<'g>> {
+        let nodes = self.graph.nodes.borrow();
+        nodes[self.id].inputs.iter().map(|&id| Var { graph: self.graph, id }).collect()
+    }
+
+    pub(crate) fn id(self) -> usize {
+        self.id
+    }
+
+    /// The error for a backward rule that does not exist; `self` is the op's output.
+    pub fn not_differentiable(self) -> Error {
+        let node = self.graph.node(self.id);
+        Error::NotDifferentiable { op: node.op_name(), layer: node.layer.to_string() }
+    }
+}
+
+impl fmt::Debug for Var<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = self.graph.node(self.id);
+        write!(f, "%{} {} {} {}", self.id, node.op_name(), node.ty, node.layer)
+    }
+}

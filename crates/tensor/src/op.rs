@@ -1,0 +1,257 @@
+//! What an op is: everything there is to know of one operation, in one place.
+//!
+//! An op is a plain struct in `ops/<op>.rs` that implements [`Op`], plus one line in the `ops!` list of `ops/mod.rs`.
+//! The list makes it [`Registered`], without which a graph does not accept it, and hands its random cases to the one
+//! generic test (`tests/ops.rs`), which compares the kernel with the f64 reference and the gradient with differences.
+
+use std::any::Any;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::gpu::Caps;
+use crate::graph::Var;
+use crate::kernel::{Kernel, Variant};
+use crate::rng::Rng;
+use crate::shape::{Shape, TensorType};
+
+/// One operation.
+pub trait Op: fmt::Debug + Any {
+    /// Name in errors, prints and profiles.
+    fn name(&self) -> &'static str;
+
+    /// The shape rule: the output's type, or which rule the inputs break.
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String>;
+
+    /// The backward rule: records the gradient of every input, given inputs `x`, output `y` and its gradient `dy`.
+    /// `None` stands for a zero gradient, or one that is already counted in another input's.
+    ///
+    /// # Errors
+    /// [`Var::not_differentiable`] where there is no rule.
+    fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>>;
+
+    /// The dispatches that compute it on an adapter, with their cost.
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered;
+
+    /// The definition: the same in f64 on the CPU, as a reader would write it. An op that updates inputs in place
+    /// writes them here too.
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64>;
+
+    /// A random legal case for the generic test: odd sizes, 1, 0 where legal, larger than a tile.
+    fn sample(rng: &mut Rng) -> Sample
+    where
+        Self: Sized;
+
+    /// Inputs that the op updates in place. Such an op always runs, even if nothing reads its output.
+    fn updates(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// Fusion rule: an op that computes `consumer` right after `self`, where `self`'s output is `consumer`'s input
+    /// number `position` and nobody else reads it. Its inputs are those of `self`, then the other inputs of
+    /// `consumer`. `own` is the type of `self`'s output, `inputs` are the types of all inputs of `consumer`.
+    fn absorb(
+        &self,
+        consumer: &dyn Op,
+        position: usize,
+        own: &TensorType,
+        inputs: &[&TensorType],
+    ) -> Option<Rc<dyn Op>> {
+        let _ = (consumer, position, own, inputs);
+        None
+    }
+}
+
+/// Ops in the `ops!` list of `ops/mod.rs`; a graph takes no others.
+pub trait Registered: Op {}
+
+/// An op as dispatches. Most are one.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// In order.
+    pub dispatches: Vec<Dispatch>,
+    /// Sizes in bytes of buffers that live only within the op.
+    pub scratch: Vec<usize>,
+}
+
+impl From<Dispatch> for Lowered {
+    fn from(dispatch: Dispatch) -> Self {
+        Self { dispatches: vec![dispatch], scratch: Vec::new() }
+    }
+}
+
+/// One kernel launch.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The kernel and its specialisation.
+    pub variant: Variant,
+    /// Words of the uniform `dims` (at most 64; floats by their bits).
+    pub dims: Vec<u32>,
+    /// What storage bindings 1, 2, … are bound to.
+    pub args: Vec<Arg>,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Floating-point operations, a multiply-add counted as two.
+    pub flops: u64,
+}
+
+/// What a storage binding is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arg {
+    /// Input number i of the op.
+    Input(usize),
+    /// The op's output.
+    Output,
+    /// Scratch buffer number i of the op.
+    Scratch(usize),
+    /// Nothing: the variant does not use this binding.
+    Unused,
+}
+
+impl Dispatch {
+    /// A launch of `kernel` with a one-dimensional grid: `invocations` in workgroups of 256, wrapped into two
+    /// dimensions past 65,535 workgroups (`shaders/lib/grid.wgsl` undoes it).
+    pub fn linear(kernel: Kernel, invocations: usize) -> Self {
+        let groups = invocations.div_ceil(256).max(1);
+        let rows = groups.div_ceil(MAX_GROUPS);
+        let columns = groups.div_ceil(rows);
+        Self::grid(kernel, [columns, rows, 1])
+    }
+
+    /// A launch of `kernel` on a grid of workgroups.
+    pub fn grid(kernel: Kernel, groups: [usize; 3]) -> Self {
+        Self {
+            variant: Variant::plain(kernel),
+            dims: Vec::new(),
+            args: Vec::new(),
+            groups: groups.map(|n| n as u32),
+            flops: 0,
+        }
+    }
+
+    /// A launch with one workgroup for each of `items`, wrapped as in [`Dispatch::linear`].
+    pub fn per_group(kernel: Kernel, items: usize) -> Self {
+        Self::linear(kernel, 256 * items)
+    }
+
+    /// Appends sizes to `dims`.
+    pub fn dims(mut self, sizes: &[usize]) -> Self {
+        self.dims.extend(sizes.iter().map(|&size| size as u32));
+        self
+    }
+
+    /// Appends floats to `dims`.
+    pub fn floats(mut self, values: &[f32]) -> Self {
+        self.dims.extend(values.iter().map(|value| value.to_bits()));
+        self
+    }
+
+    /// Sets an `override` constant of the kernel.
+    pub fn constant(mut self, name: &'static str, value: impl Into<f64>) -> Self {
+        self.variant.constants.push((name, value.into()));
+        self
+    }
+
+    /// Sets an `#if` flag of the kernel when `on`.
+    pub fn flag(mut self, name: &'static str, on: bool) -> Self {
+        if on {
+            self.variant.flags.push(name);
+        }
+        self
+    }
+
+    /// Binds inputs 0, 1, … and the output, in that order.
+    pub fn bind(self, inputs: usize) -> Self {
+        self.args((0..inputs).map(Arg::Input).chain([Arg::Output]))
+    }
+
+    /// Sets what the storage bindings are bound to.
+    pub fn args(mut self, args: impl IntoIterator<Item = Arg>) -> Self {
+        self.args = args.into_iter().collect();
+        self
+    }
+
+    /// Sets the number of floating-point operations.
+    pub fn flops(mut self, flops: usize) -> Self {
+        self.flops = flops as u64;
+        self
+    }
+}
+
+/// Workgroups per grid dimension that every adapter allows.
+pub(crate) const MAX_GROUPS: usize = 65_535;
+
+/// A random case of an op: inputs, and how to record it.
+pub struct Sample {
+    /// Inputs in order.
+    pub inputs: Vec<SampleInput>,
+    /// Records the op.
+    pub record: Record,
+    /// Whether the gradient is checked against differences.
+    pub differentiable: bool,
+}
+
+/// Records an op on leaves of the sample's types.
+pub type Record = Box<dyn for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>>>;
+
+/// One input of a [`Sample`].
+#[derive(Clone, Debug)]
+pub struct SampleInput {
+    /// Its type.
+    pub ty: TensorType,
+    /// Its values, exactly representable in the element type.
+    pub values: Vec<f64>,
+}
+
+impl Sample {
+    /// A case that records with `record`.
+    pub fn new(record: impl for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>> + 'static) -> Self {
+        Self { inputs: Vec::new(), record: Box::new(record), differentiable: true }
+    }
+
+    /// A case that pushes `op` itself; for ops that have no gradient of their own, such as gradient kernels.
+    pub fn forward_only<O: Registered + Clone>(op: O) -> Self {
+        let record: Record = Box::new(move |inputs| inputs[0].graph().push(op.clone(), inputs));
+        Self { inputs: Vec::new(), record, differentiable: false }
+    }
+
+    /// Adds an f32 input of standard normal values.
+    pub fn normal(self, rng: &mut Rng, shape: impl Into<Shape>) -> Self {
+        self.values(shape, || f64::from(rng.normal()))
+    }
+
+    /// Adds an f32 input of values in `[low, high)`.
+    pub fn uniform(self, rng: &mut Rng, shape: impl Into<Shape>, low: f32, high: f32) -> Self {
+        self.values(shape, || f64::from(rng.range(low, high)))
+    }
+
+    /// Adds a u32 input of values below `bound`.
+    pub fn index(mut self, rng: &mut Rng, shape: impl Into<Shape>, bound: usize) -> Self {
+        let ty = TensorType::u32(shape);
+        let values = (0..ty.elements()).map(|_| rng.below(bound) as f64).collect();
+        self.inputs.push(SampleInput { ty, values });
+        self
+    }
+
+    /// Adds an f32 input whose values come from `next`.
+    pub fn values(mut self, shape: impl Into<Shape>, mut next: impl FnMut() -> f64) -> Self {
+        let ty = TensorType::f32(shape);
+        let values = (0..ty.elements()).map(|_| next()).collect();
+        self.inputs.push(SampleInput { ty, values });
+        self
+    }
+
+    /// Adds an input of any type.
+    pub fn input(mut self, ty: TensorType, values: Vec<f64>) -> Self {
+        debug_assert_eq!(ty.elements(), values.len());
+        self.inputs.push(SampleInput { ty, values });
+        self
+    }
+}
+
+/// A size that is likely to break a kernel: 1, around 16 and 64, or anything below `limit`.
+pub(crate) fn awkward_size(rng: &mut Rng, limit: usize) -> usize {
+    let edges = [1, 2, 3, 15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 257];
+    let candidates: Vec<usize> = edges.into_iter().filter(|&edge| edge <= limit).collect();
+    if rng.below(2) == 0 { candidates[rng.below(candidates.len())] } else { 1 + rng.below(limit) }
+}

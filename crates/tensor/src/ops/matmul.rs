@@ -1,0 +1,280 @@
+//! Matrix products, batched, with what usually follows them fused in.
+
+use std::any::Any;
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::gpu::Caps;
+use crate::graph::Var;
+use crate::kernel;
+use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::binary::{Binary, BinaryFunction};
+use crate::ops::unary::{Unary, UnaryFunction, UnaryGrad};
+use crate::rng::Rng;
+use crate::shape::{DType, Shape, TensorType};
+
+/// `out[b] = epilogue(op(lhs[b]) · op(rhs[b]))`, row-major. Inputs: lhs, rhs, then what the epilogue names.
+///
+/// A batch axis is any axis before the last two; a side without them is shared by the whole batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MatMul {
+    /// Which side is transposed.
+    pub layout: Layout,
+    /// What happens to each element before it is stored.
+    pub epilogue: Epilogue,
+}
+
+/// Which side of a product is transposed. The three are closed under differentiation: no other is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `lhs [m, k] · rhs [k, n]`
+    NN,
+    /// `lhs [m, k] · rhs [n, k]ᵀ`
+    NT,
+    /// `lhs [k, m]ᵀ · rhs [k, n]`
+    TN,
+}
+
+/// `v = lhs·rhs; v += bias; v += residual; v = activation(v); v *= derivative(saved)`, each part optional.
+/// Only fusion sets it; [`Var::matmul`] leaves it empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Epilogue {
+    /// An input `[n]` is added to every row.
+    pub bias: bool,
+    /// An input of the output's shape is added.
+    pub residual: bool,
+    /// relu, gelu or tanh.
+    pub activation: Option<UnaryFunction>,
+    /// The gradient of relu or tanh: times its derivative, from an input that holds what it saved.
+    pub gradient: Option<UnaryFunction>,
+}
+
+impl Epilogue {
+    /// Adds the work of `consumer` behind this epilogue, where the product is its input `position`.
+    fn then(mut self, consumer: &dyn Op, position: usize, own: &TensorType, inputs: &[&TensorType]) -> Option<Self> {
+        let any: &dyn Any = consumer;
+        if self.gradient.is_some() || self.activation.is_some() {
+            return None;
+        }
+        if let Some(add) = any.downcast_ref::<Binary>().filter(|op| op.function == BinaryFunction::Add) {
+            let _ = add;
+            let other = &inputs[1 - position].shape;
+            if *other == own.shape && !self.residual {
+                self.residual = true;
+            } else if other.rank() == 1 && other.last_axis() == own.shape.last_axis() && !self.bias && !self.residual {
+                self.bias = true;
+            } else {
+                return None;
+            }
+            return Some(self);
+        }
+        if let Some(unary) = any.downcast_ref::<Unary>().filter(|op| is_fusable(op.function)) {
+            self.activation = Some(unary.function);
+            return Some(self);
+        }
+        if let Some(grad) = any.downcast_ref::<UnaryGrad>().filter(|_| position == 1) {
+            let saved_output = is_fusable(grad.function) && grad.function.saves_output();
+            self.gradient = saved_output.then_some(grad.function);
+            return self.gradient.map(|_| self);
+        }
+        None
+    }
+
+    fn inputs(self) -> usize {
+        usize::from(self.bias) + usize::from(self.residual) + usize::from(self.gradient.is_some())
+    }
+
+    /// Bindings for bias, residual and saved, where the epilogue's inputs start at `first`.
+    fn args(self, first: usize) -> [Arg; 3] {
+        let mut next = first;
+        [self.bias, self.residual, self.gradient.is_some()].map(|used| {
+            next += usize::from(used);
+            if used { Arg::Input(next - 1) } else { Arg::Unused }
+        })
+    }
+
+    /// The kernels' override constants.
+    fn constants(self, dispatch: Dispatch) -> Dispatch {
+        let number = |function: Option<UnaryFunction>| function.map_or(0, UnaryFunction::number);
+        dispatch
+            .constant("BIAS", u32::from(self.bias))
+            .constant("RESIDUAL", u32::from(self.residual))
+            .constant("ACT", number(self.activation))
+            .constant("GRAD", number(self.gradient))
+    }
+
+    fn reference(self, value: f64, at: usize, column: usize, extra: &[Vec<f64>]) -> f64 {
+        let mut extra = extra.iter();
+        let mut next = |used: bool, index: usize| if used { extra.next().map_or(0.0, |values| values[index]) } else { 0.0 };
+        let sum = value + next(self.bias, column) + next(self.residual, at);
+        let active = self.activation.map_or(sum, |function| function.apply(sum));
+        match self.gradient {
+            Some(function) => active * function.derivative(next(true, at)),
+            None => active,
+        }
+    }
+}
+
+fn is_fusable(function: UnaryFunction) -> bool {
+    matches!(function, UnaryFunction::Relu | UnaryFunction::Gelu | UnaryFunction::Tanh)
+}
+
+/// Sizes of a product.
+struct Sizes {
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    /// Elements from one batch entry to the next, 0 when shared.
+    lhs_batch: usize,
+    rhs_batch: usize,
+}
+
+impl MatMul {
+    fn sizes(&self, lhs: &Shape, rhs: &Shape) -> Option<Sizes> {
+        let [.., l0, l1] = lhs[..] else { return None };
+        let [.., r0, r1] = rhs[..] else { return None };
+        let (m, k, k_rhs, n) = match self.layout {
+            Layout::NN => (l0, l1, r0, r1),
+            Layout::NT => (l0, l1, r1, r0),
+            Layout::TN => (l1, l0, r0, r1),
+        };
+        let (lhs_outer, rhs_outer) = (&lhs[..lhs.rank() - 2], &rhs[..rhs.rank() - 2]);
+        let outer = match (lhs_outer, rhs_outer) {
+            (a, []) => a,
+            ([], b) => b,
+            (a, b) if a == b => a,
+            _ => return None,
+        };
+        let stride = |own: &[usize], elements| if own.is_empty() { 0 } else { elements };
+        (k == k_rhs).then(|| Sizes {
+            batch: outer.iter().product(),
+            m,
+            n,
+            k,
+            lhs_batch: stride(lhs_outer, m * k),
+            rhs_batch: stride(rhs_outer, k * n),
+        })
+    }
+}
+
+impl Op for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        let [lhs, rhs, extra @ ..] = inputs else { return Err("takes two matrices".to_string()) };
+        if inputs.iter().any(|x| x.dtype != DType::F32) || extra.len() != self.epilogue.inputs() {
+            return Err(format!("takes f32 tensors, not {inputs:?}"));
+        }
+        let Some(sizes) = self.sizes(&lhs.shape, &rhs.shape) else {
+            return Err(format!(
+                "{} and {} ({:?}) break the rule: equal inner axis, equal batch axes or none",
+                lhs.shape, rhs.shape, self.layout
+            ));
+        };
+        let longer = if lhs.shape.rank() >= rhs.shape.rank() { &lhs.shape } else { &rhs.shape };
+        let mut out = longer[..longer.rank() - 2].to_vec();
+        out.extend([sizes.m, sizes.n]);
+        Ok(TensorType::f32(out))
+    }
+
+    fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        if self.epilogue != Epilogue::default() {
+            return Err(y.not_differentiable());
+        }
+        let (lhs, rhs) = (x[0], x[1]);
+        let (dl, dr) = match self.layout {
+            Layout::NN => (dy.matmul(rhs, Layout::NT)?, lhs.matmul(dy, Layout::TN)?),
+            Layout::NT => (dy.matmul(rhs, Layout::NN)?, dy.matmul(lhs, Layout::TN)?),
+            Layout::TN => (rhs.matmul(dy, Layout::NT)?, lhs.matmul(dy, Layout::NN)?),
+        };
+        // A side that the batch shares gets the sum over the batch.
+        Ok(vec![Some(dl.sum_to(lhs.shape())?), Some(dr.sum_to(rhs.shape())?)])
+    }
+
+    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        let s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
+        let [bias, residual, saved] = self.epilogue.args(2);
+        let dispatch = Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch])
+            .constant("LAYOUT", self.layout as u32)
+            .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, s.k])
+            .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
+            .flops(2 * s.batch * s.m * s.n * s.k);
+        self.epilogue.constants(dispatch).into()
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
+        let s = self.sizes(&types[0].shape, &types[1].shape).expect("checked while recording");
+        let (lhs, rhs, extra) = (&inputs[0], &inputs[1], &inputs[2..]);
+        (0..output.elements())
+            .map(|at| {
+                let (b, row, column) = (at / (s.m * s.n), at / s.n % s.m, at % s.n);
+                let product: f64 = (0..s.k)
+                    .map(|i| {
+                        let l = if self.layout == Layout::TN { i * s.m + row } else { row * s.k + i };
+                        let r = if self.layout == Layout::NT { column * s.k + i } else { i * s.n + column };
+                        lhs[b * s.lhs_batch + l] * rhs[b * s.rhs_batch + r]
+                    })
+                    .sum();
+                self.epilogue.reference(product, at, column, extra)
+            })
+            .collect()
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        let layout = [Layout::NN, Layout::NT, Layout::TN][rng.below(3)];
+        let [m, n, k] = [awkward_size(rng, 140), awkward_size(rng, 140), awkward_size(rng, 300)];
+        let batch = if rng.below(2) == 0 { vec![] } else { vec![1 + rng.below(3)] };
+        let shared = rng.below(3); // 0: the left side has no batch axis, 1: the right side, 2: both have it
+        let shape = |rows: usize, columns: usize, side: usize| -> Vec<usize> {
+            let outer = if shared == side { vec![] } else { batch.clone() };
+            [outer, vec![rows, columns]].concat()
+        };
+        let lhs = if layout == Layout::TN { shape(k, m, 0) } else { shape(m, k, 0) };
+        let rhs = if layout == Layout::NT { shape(n, k, 1) } else { shape(k, n, 1) };
+        let out = [batch, vec![m, n]].concat();
+        let epilogue = Epilogue {
+            bias: rng.below(2) == 0,
+            residual: rng.below(2) == 0,
+            activation: [None, Some(UnaryFunction::Relu), Some(UnaryFunction::Gelu), Some(UnaryFunction::Tanh)][rng.below(4)],
+            gradient: [None, Some(UnaryFunction::Relu), Some(UnaryFunction::Tanh)][rng.below(3)],
+        };
+        if rng.below(2) == 0 {
+            return Sample::new(move |x| x[0].matmul(x[1], layout)).normal(rng, lhs).normal(rng, rhs);
+        }
+        let mut sample = Sample::forward_only(MatMul { layout, epilogue }).normal(rng, lhs).normal(rng, rhs);
+        if epilogue.bias {
+            sample = sample.normal(rng, [n]);
+        }
+        if epilogue.residual {
+            sample = sample.normal(rng, out.clone());
+        }
+        if epilogue.gradient.is_some() {
+            sample = sample.normal(rng, out);
+        }
+        sample
+    }
+
+    fn absorb(
+        &self,
+        consumer: &dyn Op,
+        position: usize,
+        own: &TensorType,
+        inputs: &[&TensorType],
+    ) -> Option<Rc<dyn Op>> {
+        let epilogue = self.epilogue.then(consumer, position, own, inputs)?;
+        Some(Rc::new(MatMul { layout: self.layout, epilogue }))
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Matrix product of the last two axes, batched over the ones before.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) unless the inner axes are equal and the batch axes equal or missing.
+    pub fn matmul(self, rhs: Var<'g>, layout: Layout) -> Result<Var<'g>> {
+        self.graph().push(MatMul { layout, epilogue: Epilogue::default() }, &[self, rhs])
+    }
+}

@@ -1,0 +1,28 @@
+//! The operations, one file each. Adding one: a file here, a kernel in `shaders/`, a line in the list below.
+
+macro_rules! ops {
+    ($($module:ident :: { $($op:ident),+ $(,)? }),* $(,)?) => {
+        $(mod $module;)*
+        $($(pub use $module::$op;)+)*
+        $($(impl crate::op::Registered for $op {})+)*
+
+        /// Every registered op: its type's name and a generator of random cases for the generic test.
+        pub fn registry() -> Vec<(&'static str, fn(&mut crate::rng::Rng) -> crate::op::Sample)> {
+            vec![$($((stringify!($op), <$op as crate::op::Op>::sample as _)),+),*]
+        }
+    };
+}
+
+ops! {
+    unary::{Unary, UnaryGrad},
+    binary::{Binary},
+    reduce::{Reduce},
+    view::{Permute, Expand, Slice, Pad},
+    concat::{Concat, Pack},
+    matmul::{MatMul},
+}
+
+pub use binary::BinaryFunction;
+pub use matmul::Layout;
+pub use reduce::Reduction;
+pub use unary::UnaryFunction;

@@ -1,0 +1,408 @@
+//! The plan: a graph as a flat list of dispatches that is replayed.
+//!
+//! Making a plan does everything that is slow: fusion, buffers (shared by values that do not live at the same time),
+//! pipelines, bind groups, the uniforms with all sizes. A step then is one compute pass over the list: nothing is
+//! allocated, compiled or read back, which the [`Counters`](crate::Counters) show.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::buffer::{Buffer, size_class};
+use crate::error::{Error, Result};
+use crate::fuse::{Fused, fuse};
+use crate::gpu::{ALIGNMENT, Gpu, Pipeline};
+use crate::graph::{Graph, Kind, Var};
+use crate::kernel::Access;
+use crate::op::{Arg, Dispatch, MAX_GROUPS, Op};
+use crate::shape::{DType, TensorType};
+use crate::tensor::{Tensor, read_back};
+
+/// A recorded step, ready to replay on one GPU.
+pub struct Plan {
+    gpu: Gpu,
+    launches: Vec<Launch>,
+    kept: HashMap<usize, (Place, TensorType)>,
+    memory: u64,
+    // Bind groups hold the raw buffers; these handles keep them from going back to the pool.
+    _buffers: Vec<Arc<Buffer>>,
+}
+
+/// One dispatch of a plan, for prints and profiles.
+#[derive(Clone, Debug)]
+pub struct LaunchInfo {
+    /// The op.
+    pub op: &'static str,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Scopes in which it was recorded.
+    pub layer: String,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes bound: what it must read and write at least once.
+    pub bytes: u64,
+}
+
+struct Launch {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    groups: [u32; 3],
+    info: LaunchInfo,
+}
+
+/// Part of a buffer.
+#[derive(Clone)]
+struct Place {
+    buffer: Arc<Buffer>,
+    offset: usize,
+}
+
+/// Steps that are encoded into one submission. More would not be faster, and a graphics driver may take a submission
+/// of several seconds for a hang.
+pub const STEPS_PER_SUBMIT: usize = 50;
+
+impl Plan {
+    /// Compiles `graph` for `gpu`. What is neither in `keep` nor needed for an in-place update (an optimiser step, a
+    /// metric) is left out; only `keep` can be read afterwards.
+    ///
+    /// # Errors
+    /// When memory or the adapter's limits do not allow it.
+    pub fn new(gpu: &Gpu, graph: &Graph, keep: &[Var<'_>]) -> Result<Self> {
+        let mut kept = vec![false; graph.len()];
+        keep.iter().for_each(|var| kept[var.id()] = true);
+        let fused = fuse(graph.nodes(), &kept);
+        Builder::new(gpu, &fused, &kept)?.build()
+    }
+
+    /// Submits `steps` replays and returns at once; [`Gpu::wait`] or a read waits for them.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn run(&self, steps: usize) -> Result<()> {
+        let mut left = steps;
+        while left > 0 {
+            let chunk = left.min(STEPS_PER_SUBMIT);
+            let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            for _ in 0..chunk {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                for launch in &self.launches {
+                    pass.set_pipeline(&launch.pipeline.raw);
+                    pass.set_bind_group(0, &launch.bind_group, &[]);
+                    let [x, y, z] = launch.groups;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+            }
+            self.gpu.submit(encoder.finish());
+            self.gpu.count_dispatches(chunk * self.launches.len());
+            left -= chunk;
+        }
+        self.gpu.check("a step")
+    }
+
+    /// Copies a kept f32 value to the CPU after all submitted steps.
+    ///
+    /// # Errors
+    /// [`Error::NotKept`], or [`Error::DeviceLost`].
+    pub fn read(&self, var: Var<'_>) -> Result<Vec<f32>> {
+        let (place, ty) = self.kept(var)?;
+        read_back(&self.gpu, &place.buffer, place.offset, ty.elements())
+    }
+
+    /// Copies a kept u32 value to the CPU after all submitted steps.
+    ///
+    /// # Errors
+    /// [`Error::NotKept`], or [`Error::DeviceLost`].
+    pub fn read_u32(&self, var: Var<'_>) -> Result<Vec<u32>> {
+        let (place, ty) = self.kept(var)?;
+        debug_assert_eq!(ty.dtype, DType::U32);
+        read_back(&self.gpu, &place.buffer, place.offset, ty.elements())
+    }
+
+    fn kept(&self, var: Var<'_>) -> Result<&(Place, TensorType)> {
+        self.kept.get(&var.id()).ok_or_else(|| Error::NotKept { var: format!("{var:?}") })
+    }
+
+    /// The dispatches of one step, in order.
+    pub fn launches(&self) -> impl ExactSizeIterator<Item = &LaunchInfo> {
+        self.launches.iter().map(|launch| &launch.info)
+    }
+
+    /// Bytes in buffers that the plan holds for itself, leaves not counted.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+}
+
+/// A table of the step's dispatches.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:>4} {:<22} {:<22} {:>14} {:>10} {:>10}  layer", "#", "op", "kernel", "groups", "MFLOP", "KiB")?;
+        for (number, info) in self.launches().enumerate() {
+            let [x, y, z] = info.groups;
+            writeln!(
+                f,
+                "{number:>4} {:<22} {:<22} {:>14} {:>10.3} {:>10.1}  {}",
+                info.op,
+                info.kernel,
+                format!("{x}x{y}x{z}"),
+                info.flops as f64 / 1e6,
+                info.bytes as f64 / 1024.0,
+                info.layer
+            )?;
+        }
+        writeln!(f, "{} dispatches a step, {:.1} MiB", self.launches.len(), self.memory as f64 / f64::from(1 << 20))
+    }
+}
+
+/// A dispatch whose buffers are known.
+struct Pending {
+    dispatch: Dispatch,
+    bindings: Vec<(Place, usize)>,
+    op: &'static str,
+    layer: Arc<str>,
+}
+
+struct Builder<'a> {
+    gpu: &'a Gpu,
+    fused: &'a Fused,
+    kept: &'a [bool],
+    places: Vec<Option<Place>>,
+    free: HashMap<u64, Vec<Arc<Buffer>>>,
+    owned: Vec<Arc<Buffer>>,
+    constants: HashMap<(u32, usize), Place>,
+    pending: Vec<Pending>,
+    unused: Place,
+}
+
+impl<'a> Builder<'a> {
+    fn new(gpu: &'a Gpu, fused: &'a Fused, kept: &'a [bool]) -> Result<Self> {
+        let unused = Place { buffer: Arc::new(Buffer::new(gpu, "unused binding", ALIGNMENT)?), offset: 0 };
+        Ok(Self {
+            gpu,
+            fused,
+            kept,
+            places: vec![None; fused.nodes.len()],
+            free: HashMap::new(),
+            owned: vec![unused.buffer.clone()],
+            constants: HashMap::new(),
+            pending: Vec::new(),
+            unused,
+        })
+    }
+
+    fn build(mut self) -> Result<Plan> {
+        let fused = self.fused;
+        let packed = fused.packed(self.kept);
+        let last_reader = fused.last_reader();
+        let mut keeps = vec![false; fused.nodes.len()];
+        (0..keeps.len()).filter(|&id| self.kept[id]).for_each(|id| keeps[fused.storage(id)] = true);
+
+        for id in (0..fused.nodes.len()).filter(|&id| fused.live[id]) {
+            let node = &fused.nodes[id];
+            match &node.kind {
+                Kind::Leaf(tensor) => self.places[id] = Some(of_leaf(tensor)),
+                Kind::Constant(value) => self.places[id] = Some(self.constant(*value, &node.ty)?),
+                Kind::Reshape => self.places[id] = self.places[node.inputs[0]].clone(),
+                Kind::Op(op) => {
+                    if self.places[id].is_none() {
+                        self.places[id] = Some(self.place(id, packed[id])?);
+                    }
+                    self.lower(id, op.as_ref(), &packed)?;
+                    let mut storages: Vec<usize> = node.inputs.iter().map(|&input| fused.storage(input)).collect();
+                    storages.push(id); // an output that nobody reads
+                    storages.sort_unstable();
+                    storages.dedup();
+                    for storage in storages {
+                        let reusable = matches!(fused.nodes[storage].kind, Kind::Op(_)) && packed[storage].is_none();
+                        if last_reader[storage] == id && reusable && !keeps[storage] && !self.is_pack(storage) {
+                            self.release(storage);
+                        }
+                    }
+                }
+            }
+        }
+        self.finish()
+    }
+
+    fn is_pack(&self, id: usize) -> bool {
+        matches!(&self.fused.nodes[id].kind, Kind::Op(op) if op.name() == "pack")
+    }
+
+    /// Where the output of op `id` goes.
+    fn place(&mut self, id: usize, packed: Option<(usize, usize)>) -> Result<Place> {
+        let node = &self.fused.nodes[id];
+        if let Some((pack, offset)) = packed {
+            if self.places[pack].is_none() {
+                self.places[pack] = Some(self.zeroed_place(pack)?);
+            }
+            let buffer = self.places[pack].as_ref().expect("placed above").buffer.clone();
+            return Ok(Place { buffer, offset });
+        }
+        if self.is_pack(id) {
+            return self.zeroed_place(id);
+        }
+        let buffer = self.allocate(&node.layer, node.ty.bytes())?;
+        Ok(Place { buffer, offset: 0 })
+    }
+
+    /// A buffer of its own for a pack: the gaps between its parts are zero and stay so.
+    fn zeroed_place(&mut self, id: usize) -> Result<Place> {
+        let node = &self.fused.nodes[id];
+        let tensor = Tensor::zeros(self.gpu, &node.layer, node.ty.clone())?;
+        self.owned.push(tensor.buffer().clone());
+        Ok(of_leaf(&tensor))
+    }
+
+    fn constant(&mut self, value: f32, ty: &TensorType) -> Result<Place> {
+        let key = (value.to_bits(), ty.elements());
+        if let Some(place) = self.constants.get(&key) {
+            return Ok(place.clone());
+        }
+        let tensor = Tensor::from_f32(self.gpu, "constant", ty.shape.clone(), &vec![value; ty.elements()])?;
+        self.owned.push(tensor.buffer().clone());
+        let place = of_leaf(&tensor);
+        self.constants.insert(key, place.clone());
+        Ok(place)
+    }
+
+    fn allocate(&mut self, label: &str, bytes: usize) -> Result<Arc<Buffer>> {
+        if let Some(buffer) = self.free.get_mut(&size_class(bytes as u64)).and_then(Vec::pop) {
+            return Ok(buffer);
+        }
+        let buffer = Arc::new(Buffer::new(self.gpu, label, bytes)?);
+        self.owned.push(buffer.clone());
+        Ok(buffer)
+    }
+
+    fn release(&mut self, id: usize) {
+        if let Some(place) = &self.places[id] {
+            self.free.entry(place.buffer.raw().size()).or_default().push(place.buffer.clone());
+        }
+    }
+
+    fn lower(&mut self, id: usize, op: &dyn Op, packed: &[Option<(usize, usize)>]) -> Result<()> {
+        let fused = self.fused;
+        let node = &fused.nodes[id];
+        let types: Vec<&TensorType> = node.inputs.iter().map(|&input| &fused.nodes[input].ty).collect();
+        let lowered = op.lower(&self.gpu.caps(), &types, &node.ty);
+        let scratch = lowered
+            .scratch
+            .iter()
+            .map(|&bytes| self.allocate(&node.layer, bytes))
+            .collect::<Result<Vec<Arc<Buffer>>>>()?;
+        for (number, dispatch) in lowered.dispatches.into_iter().enumerate() {
+            // A pack has one dispatch per input: a copy, unless the input was written in place.
+            if op.name() == "pack" && packed[fused.storage(node.inputs[number])].is_some_and(|(pack, _)| pack == id) {
+                continue;
+            }
+            let bindings = dispatch
+                .args
+                .iter()
+                .map(|arg| match *arg {
+                    Arg::Input(i) => (self.placed(node.inputs[i]), types[i].bytes()),
+                    Arg::Output => (self.placed(id), node.ty.bytes()),
+                    Arg::Scratch(i) => (Place { buffer: scratch[i].clone(), offset: 0 }, lowered.scratch[i]),
+                    Arg::Unused => (self.unused.clone(), 0),
+                })
+                .collect();
+            let layer = node.layer.as_ref().into();
+            self.pending.push(Pending { dispatch, bindings, op: op.name(), layer });
+        }
+        for buffer in scratch {
+            self.free.entry(buffer.raw().size()).or_default().push(buffer);
+        }
+        Ok(())
+    }
+
+    fn placed(&self, id: usize) -> Place {
+        self.places[self.fused.storage(id)].clone().expect("inputs precede their readers")
+    }
+
+    fn finish(mut self) -> Result<Plan> {
+        let (uniforms, slots) = self.uniforms()?;
+        let gpu = self.gpu;
+        let mut launches = Vec::with_capacity(self.pending.len());
+        for (pending, slot) in std::mem::take(&mut self.pending).into_iter().zip(slots) {
+            let Pending { dispatch, bindings, op, layer } = pending;
+            let pipeline = gpu.pipeline(&dispatch.variant)?;
+            let kernel = dispatch.variant.kernel.name;
+            debug_assert_eq!(pipeline.bindings.len(), bindings.len(), "{kernel}: bindings of {op}");
+            debug_assert!(dispatch.groups.iter().all(|&n| n > 0 && n as usize <= MAX_GROUPS), "{kernel}: grid");
+            check_aliasing(kernel, &pipeline.bindings, &bindings);
+            let bind = |binding, buffer, offset: usize, bytes: usize| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset: offset as u64,
+                    size: std::num::NonZeroU64::new(bytes.max(16).next_multiple_of(4) as u64),
+                }),
+            };
+            let entries: Vec<_> = std::iter::once(bind(0, uniforms.raw(), slot, ALIGNMENT))
+                .chain(
+                    bindings
+                        .iter()
+                        .zip(1..)
+                        .map(|((place, bytes), number)| bind(number, place.buffer.raw(), place.offset, *bytes)),
+                )
+                .collect();
+            let bind_group = gpu.scoped(&format!("{op} in {layer}"), |device| {
+                device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(kernel),
+                    layout: &pipeline.layout,
+                    entries: &entries,
+                })
+            })?;
+            let bytes = bindings.iter().map(|(_, bytes)| *bytes as u64).sum();
+            let (groups, flops) = (dispatch.groups, dispatch.flops);
+            let info = LaunchInfo { op, kernel, layer: layer.to_string(), groups, flops, bytes };
+            launches.push(Launch { pipeline, bind_group, groups, info });
+        }
+        let kept = (0..self.kept.len())
+            .filter(|&id| self.kept[id])
+            .map(|id| (id, (self.placed(id), self.fused.nodes[id].ty.clone())))
+            .collect();
+        self.owned.push(uniforms);
+        let memory = self.owned.iter().map(|buffer| buffer.raw().size()).sum();
+        Ok(Plan { gpu: gpu.clone(), launches, kept, memory, _buffers: self.owned })
+    }
+
+    /// One buffer with the `dims` of every dispatch, and each one's offset; equal ones are stored once.
+    fn uniforms(&self) -> Result<(Arc<Buffer>, Vec<usize>)> {
+        let words = ALIGNMENT / 4;
+        let mut contents: Vec<u32> = Vec::new();
+        let mut known: HashMap<&[u32], usize> = HashMap::new();
+        let mut slots = Vec::with_capacity(self.pending.len());
+        for pending in &self.pending {
+            let dims = pending.dispatch.dims.as_slice();
+            assert!(dims.len() <= words, "{}: dims", pending.op);
+            let slot = *known.entry(dims).or_insert_with(|| {
+                let start = contents.len();
+                contents.extend_from_slice(dims);
+                contents.resize(start + words, 0);
+                4 * start
+            });
+            slots.push(slot);
+        }
+        let buffer = Buffer::new(self.gpu, "kernel sizes", (4 * contents.len()).max(ALIGNMENT))?;
+        self.gpu.queue().write_buffer(buffer.raw(), 0, bytemuck::cast_slice(&contents));
+        Ok((Arc::new(buffer), slots))
+    }
+}
+
+fn of_leaf(tensor: &Tensor) -> Place {
+    Place { buffer: tensor.buffer().clone(), offset: tensor.offset() }
+}
+
+/// WebGPU's rule: a buffer that a dispatch writes is not read through another binding of it, not even elsewhere.
+fn check_aliasing(kernel: &str, access: &[Access], bindings: &[(Place, usize)]) {
+    for (written, (place, _)) in access.iter().zip(bindings).filter(|(access, _)| **access == Access::ReadWrite) {
+        for (read, (other, _)) in access.iter().zip(bindings) {
+            debug_assert!(
+                *read == *written || !Arc::ptr_eq(&place.buffer, &other.buffer),
+                "{kernel} reads and writes one buffer"
+            );
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Tensors: named data that stays on the GPU between steps (parameters, moments, data sets, counters).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use bytemuck::Pod;
+
+use crate::buffer::Buffer;
+use crate::error::{Error, Result};
+use crate::gpu::{ALIGNMENT, Gpu};
+use crate::shape::{DType, Shape, TensorType};
+
+/// Named data on the GPU. Cloning is cheap and gives the same data.
+#[derive(Clone)]
+pub struct Tensor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    gpu: Gpu,
+    name: String,
+    ty: TensorType,
+    buffer: Arc<Buffer>,
+    offset: usize,
+}
+
+impl Tensor {
+    /// A tensor with undefined contents.
+    pub(crate) fn uninit(gpu: &Gpu, name: &str, ty: TensorType) -> Result<Self> {
+        let buffer = Arc::new(Buffer::new(gpu, name, ty.bytes())?);
+        Ok(Self::view(gpu, name, ty, buffer, 0))
+    }
+
+    /// A tensor inside `buffer`, `offset` bytes from its start.
+    pub(crate) fn view(gpu: &Gpu, name: &str, ty: TensorType, buffer: Arc<Buffer>, offset: usize) -> Self {
+        debug_assert_eq!(offset % ALIGNMENT, 0);
+        Self { inner: Arc::new(Inner { gpu: gpu.clone(), name: name.to_string(), ty, buffer, offset }) }
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// When the byte budget or the adapter's limits do not allow it.
+    pub fn zeros(gpu: &Gpu, name: &str, ty: TensorType) -> Result<Self> {
+        let tensor = Self::uninit(gpu, name, ty)?;
+        tensor.clear();
+        Ok(tensor)
+    }
+
+    /// An f32 tensor with the given values, row-major.
+    ///
+    /// # Errors
+    /// When `values` does not fill `shape` exactly, or memory does not allow it.
+    pub fn from_f32(gpu: &Gpu, name: &str, shape: impl Into<Shape>, values: &[f32]) -> Result<Self> {
+        let tensor = Self::uninit(gpu, name, TensorType::f32(shape))?;
+        tensor.write_f32(values)?;
+        Ok(tensor)
+    }
+
+    /// A u32 tensor with the given values.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_f32`].
+    pub fn from_u32(gpu: &Gpu, name: &str, shape: impl Into<Shape>, values: &[u32]) -> Result<Self> {
+        let tensor = Self::uninit(gpu, name, TensorType::u32(shape))?;
+        tensor.write_u32(values)?;
+        Ok(tensor)
+    }
+
+    /// A u8 tensor with the given values.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_f32`].
+    pub fn from_u8(gpu: &Gpu, name: &str, shape: impl Into<Shape>, values: &[u8]) -> Result<Self> {
+        let tensor = Self::uninit(gpu, name, TensorType::u8(shape))?;
+        tensor.check_length(values.len())?;
+        let mut padded = values.to_vec();
+        padded.resize(tensor.ty().bytes(), 0);
+        tensor.upload(&padded);
+        Ok(tensor)
+    }
+
+    /// Replaces the values of an f32 tensor.
+    ///
+    /// # Errors
+    /// When the number of values differs from the tensor's.
+    pub fn write_f32(&self, values: &[f32]) -> Result<()> {
+        self.check_length(values.len())?;
+        self.upload(bytemuck::cast_slice(values));
+        Ok(())
+    }
+
+    /// Replaces the values of a u32 tensor.
+    ///
+    /// # Errors
+    /// When the number of values differs from the tensor's.
+    pub fn write_u32(&self, values: &[u32]) -> Result<()> {
+        self.check_length(values.len())?;
+        self.upload(bytemuck::cast_slice(values));
+        Ok(())
+    }
+
+    /// Copies the values to the CPU: waits for the GPU, so never within a training loop's step.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn read_f32(&self) -> Result<Vec<f32>> {
+        debug_assert_eq!(self.ty().dtype, DType::F32);
+        read_back(&self.inner.gpu, &self.inner.buffer, self.inner.offset, self.ty().elements())
+    }
+
+    /// Copies the values of a u32 tensor to the CPU.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn read_u32(&self) -> Result<Vec<u32>> {
+        debug_assert_eq!(self.ty().dtype, DType::U32);
+        read_back(&self.inner.gpu, &self.inner.buffer, self.inner.offset, self.ty().elements())
+    }
+
+    /// Sets every byte to zero.
+    pub fn clear(&self) {
+        let mut encoder = self.inner.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let bytes = self.ty().bytes() as u64;
+        if bytes > 0 {
+            encoder.clear_buffer(self.inner.buffer.raw(), self.inner.offset as u64, Some(bytes));
+        }
+        self.inner.gpu.submit(encoder.finish());
+    }
+
+    /// The tensor's name: what errors, checkpoints and profiles call it.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Shape and element type.
+    pub fn ty(&self) -> &TensorType {
+        &self.inner.ty
+    }
+
+    /// Shape.
+    pub fn shape(&self) -> &Shape {
+        &self.inner.ty.shape
+    }
+
+    /// The device that holds it.
+    pub fn gpu(&self) -> &Gpu {
+        &self.inner.gpu
+    }
+
+    pub(crate) fn buffer(&self) -> &Arc<Buffer> {
+        &self.inner.buffer
+    }
+
+    pub(crate) fn offset(&self) -> usize {
+        self.inner.offset
+    }
+
+    /// Whether two handles name the same bytes.
+    pub(crate) fn same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    fn upload(&self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.inner.gpu.queue().write_buffer(self.inner.buffer.raw(), self.inner.offset as u64, bytes);
+        }
+    }
+
+    fn check_length(&self, given: usize) -> Result<()> {
+        let expected = self.ty().elements();
+        if given == expected {
+            return Ok(());
+        }
+        Err(Error::Size { tensor: self.name().to_string(), expected, given })
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name(), self.ty())
+    }
+}
+
+/// Copies `elements` values from a buffer, waiting for all submitted work.
+pub(crate) fn read_back<T: Pod>(gpu: &Gpu, buffer: &Buffer, offset: usize, elements: usize) -> Result<Vec<T>> {
+    if elements == 0 {
+        return Ok(Vec::new());
+    }
+    let bytes = (elements * size_of::<T>()) as u64;
+    let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("read back"),
+        size: bytes,
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    encoder.copy_buffer_to_buffer(buffer.raw(), offset as u64, &staging, 0, Some(bytes));
+    gpu.submit(encoder.finish());
+    gpu.count_readback();
+    let (sender, receiver) = mpsc::channel();
+    // The receiver lives until the end of this function, so sending cannot fail.
+    staging.map_async(wgpu::MapMode::Read, .., move |outcome| drop(sender.send(outcome)));
+    gpu.wait()?;
+    let lost = |message: String| Error::DeviceLost { message };
+    match receiver.recv() {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(lost(error.to_string())),
+        Err(_) => return Err(lost("the read-back was dropped".to_string())),
+    }
+    let view = staging.get_mapped_range(..).map_err(|e| lost(e.to_string()))?;
+    Ok(bytemuck::pod_collect_to_vec(&view))
+}

@@ -1,0 +1,29 @@
+// Activation functions and their derivatives on T, which the importing kernel declares as f32 or vec4f.
+//
+// relu by select, not max(): max(NaN, 0) is 0 and would hide a NaN.
+fn relu(x: T) -> T {
+    return select(x, T(0.0), x < T(0.0));
+}
+// Near 0 the usual quotient cancels, so a series (to x^9) serves below 0.35; far out exp(-2|x|) cannot overflow.
+fn tanh_exact(x: T) -> T {
+    let s = x * x;
+    let t = exp(-2.0 * abs(x));
+    let far = sign(x) * (1.0 - t) / (1.0 + t);
+    let near = x * (1.0 + s * (-1.0 / 3.0 + s * (2.0 / 15.0 + s * (-17.0 / 315.0 + s * (62.0 / 2835.0)))));
+    return select(far, near, abs(x) < T(0.35));
+}
+// Error function, absolute error below 1.5e-7 (Abramowitz and Stegun, 7.1.26).
+fn erf(x: T) -> T {
+    let t = 1.0 / (1.0 + 0.3275911 * abs(x));
+    let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+    return sign(x) * (1.0 - p * exp(-x * x));
+}
+fn gelu(x: T) -> T {
+    return 0.5 * x * (1.0 + erf(0.70710678 * x));
+}
+fn gelu_derivative(x: T) -> T {
+    return 0.5 * (1.0 + erf(0.70710678 * x)) + x * 0.39894228 * exp(-0.5 * x * x);
+}
+fn sigmoid(x: T) -> T {
+    return 1.0 / (1.0 + exp(-x));
+}

@@ -1,0 +1,184 @@
+//! Takes every op of the registry through the same two checks on random shapes.
+
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{DType, Graph, Plan, Reference, Sample, Tensor, TensorType, Var, ops};
+
+use crate::gpu;
+
+/// Random cases per op.
+const CASES: u64 = 24;
+
+/// Cases of one op that the gradient is checked on.
+const GRADIENT_CASES: u64 = 20;
+
+#[test]
+fn every_kernel_agrees_with_its_f64_reference() {
+    for_each_op(|name, sample| {
+        for case in 0..CASES {
+            let error = forward_error(&sample(&mut Rng::new(case, 1)));
+            assert!(error <= 1e-5, "{name}, case {case}: relative error {error:.2e}");
+        }
+    });
+}
+
+#[test]
+fn every_gradient_agrees_with_central_differences() {
+    for_each_op(|name, sample| {
+        let differentiable = (0..).map(|case| (case, sample(&mut Rng::new(case, 2))));
+        let mut tried = 0;
+        for (case, sample) in differentiable.take(4 * GRADIENT_CASES as usize).filter(|(_, s)| s.differentiable) {
+            let (difference, device) = gradient_errors(&sample);
+            assert!(difference <= 1e-5, "{name}, case {case}: rule against differences {difference:.2e}");
+            assert!(device <= 1e-4, "{name}, case {case}: GPU gradient against f64 {device:.2e}");
+            tried += 1;
+            if tried == GRADIENT_CASES {
+                break;
+            }
+        }
+    });
+}
+
+/// `TRELLIS_TEST_OP=MatMul` restricts both checks to one op while it is written.
+fn for_each_op(check: impl Fn(&str, fn(&mut Rng) -> Sample)) {
+    let only = std::env::var("TRELLIS_TEST_OP").ok();
+    for (name, sample) in ops::registry().into_iter().filter(|(name, _)| only.as_deref().is_none_or(|o| o == *name)) {
+        check(name, sample);
+    }
+}
+
+/// Leaves with the sample's values, on the GPU and in the reference.
+fn leaves(sample: &Sample, reference: &mut Reference) -> Vec<Tensor> {
+    let create = |(i, input): (usize, &trellis_tensor::SampleInput)| {
+        let (shape, name) = (input.ty.shape.clone(), format!("input {i}"));
+        let values = &input.values;
+        let tensor = match input.ty.dtype {
+            DType::F32 => Tensor::from_f32(&gpu(), &name, shape, &values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
+            DType::U32 => Tensor::from_u32(&gpu(), &name, shape, &values.iter().map(|&v| v as u32).collect::<Vec<_>>()),
+            DType::U8 => Tensor::from_u8(&gpu(), &name, shape, &values.iter().map(|&v| v as u8).collect::<Vec<_>>()),
+        }
+        .expect("small tensors fit");
+        // The reference starts from exactly what the GPU holds.
+        let exact = if input.ty.dtype == DType::F32 { |v: f64| f64::from(v as f32) } else { |v: f64| v };
+        reference.set(&tensor, values.iter().map(|&v| exact(v)).collect());
+        tensor
+    };
+    sample.inputs.iter().enumerate().map(create).collect()
+}
+
+/// Greatest difference of a kernel's results from the reference's, relative to the greatest result.
+fn forward_error(sample: &Sample) -> f64 {
+    let mut reference = Reference::new();
+    let tensors = leaves(sample, &mut reference);
+    let graph = Graph::new();
+    let inputs: Vec<Var<'_>> = tensors.iter().map(|t| graph.leaf(t)).collect();
+    let output = (sample.record)(&inputs).expect("samples are legal");
+    let plan = Plan::new(&gpu(), &graph, &[output]).expect("a small plan fits");
+    plan.run(1).expect("the device works");
+    reference.run(&graph);
+    let mut worst = relative_error(&read(&plan, output), reference.value(output));
+    for tensor in &tensors {
+        // Inputs may be updated in place.
+        let now: Vec<f64> = match tensor.ty().dtype {
+            DType::F32 => widen(&tensor.read_f32().expect("the device works")),
+            DType::U32 => tensor.read_u32().expect("the device works").into_iter().map(f64::from).collect(),
+            DType::U8 => continue,
+        };
+        worst = worst.max(relative_error(&now, reference.leaf(tensor)));
+    }
+    worst
+}
+
+fn read(plan: &Plan, var: Var<'_>) -> Vec<f64> {
+    match var.ty().dtype {
+        DType::U32 => plan.read_u32(var).expect("kept").into_iter().map(f64::from).collect(),
+        _ => widen(&plan.read(var).expect("kept")),
+    }
+}
+
+/// For the loss Σ r·op(x) with random r: the f64 gradient rule against central differences in f64, and the gradient
+/// computed on the GPU against the f64 one.
+fn gradient_errors(sample: &Sample) -> (f64, f64) {
+    let mut reference = Reference::new();
+    let tensors = leaves(sample, &mut reference);
+    let graph = Graph::new();
+    let inputs: Vec<Var<'_>> = tensors.iter().map(|t| graph.leaf(t)).collect();
+    let output = (sample.record)(&inputs).expect("samples are legal");
+    let mut rng = Rng::new(7, 7);
+    let weights: Vec<f32> = (0..output.ty().elements()).map(|_| rng.normal()).collect();
+    let r = Tensor::from_f32(&gpu(), "r", output.shape(), &weights).expect("fits");
+    reference.set(&r, widen(&weights));
+    let loss = output.mul(graph.leaf(&r)).and_then(Var::sum_all).expect("same shape");
+
+    let floats: Vec<usize> = (0..inputs.len()).filter(|&i| sample.inputs[i].ty.dtype == DType::F32).collect();
+    let wrt: Vec<Var<'_>> = floats.iter().map(|&i| inputs[i]).collect();
+    let gradients = graph.grad(loss, &wrt).expect("differentiable");
+    let plan = Plan::new(&gpu(), &graph, &gradients).expect("a small plan fits");
+    plan.run(1).expect("the device works");
+    reference.run(&graph);
+    let exact: Vec<Vec<f64>> = gradients.iter().map(|&g| reference.value(g).to_vec()).collect();
+
+    let mut worst = (0.0f64, 0.0f64);
+    for ((&i, gradient), &var) in floats.iter().zip(&exact).zip(&gradients) {
+        worst.1 = worst.1.max(relative_error(&read(&plan, var), gradient));
+        let point: Vec<f64> = reference.leaf(&tensors[i]).to_vec();
+        let scale = gradient.iter().fold(1e-3, |m: f64, g| m.max(g.abs()));
+        for _ in 0..3 {
+            // One coordinate and one random direction at a time.
+            let mut direction = vec![0.0; point.len()];
+            if rng.below(2) == 0 {
+                direction[rng.below(point.len())] = 1.0;
+            } else {
+                direction.iter_mut().for_each(|d| *d = f64::from(rng.normal()) / (point.len() as f64).sqrt());
+            }
+            let mut at = |step: f64| {
+                reference.set(&tensors[i], point.iter().zip(&direction).map(|(p, d)| p + step * d).collect());
+                reference.run(&graph);
+                reference.value(loss)[0]
+            };
+            let step = 1e-6;
+            let difference = (at(step) - at(-step)) / (2.0 * step);
+            let along: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+            worst.0 = worst.0.max((difference - along).abs() / scale.max(along.abs()));
+            reference.set(&tensors[i], point.clone());
+        }
+    }
+    worst
+}
+
+fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// max |a − b| / max(|b|, 1e-3); infinite if one is NaN where the other is not.
+fn relative_error(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let scale = b.iter().filter(|v| v.is_finite()).fold(1e-3, |m: f64, v| m.max(v.abs()));
+    a.iter().zip(b).fold(0.0, |worst: f64, (a, b)| {
+        let same = a == b || (a.is_nan() && b.is_nan());
+        let error = if same { 0.0 } else { (a - b).abs() / scale };
+        worst.max(if error.is_nan() { f64::INFINITY } else { error })
+    })
+}
+
+/// The registry is the list in ops/mod.rs; a file in ops/ that it does not name would escape the checks above.
+#[test]
+fn every_op_file_is_registered() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/tensor/src/ops");
+    let list = std::fs::read_to_string(format!("{folder}/mod.rs")).expect("the source is here");
+    for entry in std::fs::read_dir(folder).expect("the source is here") {
+        let name = entry.expect("readable").file_name().into_string().expect("ASCII");
+        let module = name.trim_end_matches(".rs");
+        assert!(module == "mod" || list.contains(&format!("    {module}::{{")), "{module} is not in the ops! list");
+    }
+}
+
+#[test]
+fn reference_and_types_agree_on_scalars() {
+    let graph = Graph::new();
+    let two = graph.constant(2.0, []);
+    let y = two.affine(3.0, 1.0).expect("f32");
+    assert_eq!(y.ty(), TensorType::f32([]));
+    let mut reference = Reference::new();
+    reference.run(&graph);
+    assert_eq!(reference.value(y), [7.0]);
+}
