@@ -30,25 +30,33 @@
 
 mod autograd;
 mod buffer;
+mod curve;
 mod error;
 mod fuse;
 mod gpu;
 mod graph;
 mod kernel;
+mod log;
 mod op;
 pub mod ops;
+mod optimizer;
+mod params;
 mod plan;
 mod reference;
 pub mod rng;
 mod shape;
 mod tensor;
 
+pub use curve::{Clock, Curve};
 pub use error::{Error, Result};
 pub use gpu::{AdapterSummary, Caps, Counters, Gpu, GpuOptions};
 pub use graph::{Graph, Scope, Var};
 pub use kernel::{Access, Kernel, Variant};
+pub use log::{Log, Row};
 pub use op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
 pub use ops::Layout;
+pub use optimizer::{Optimizer, OptimizerConfig, Rule};
+pub use params::{ParamSpec, Params};
 pub use plan::{LaunchInfo, Plan, STEPS_PER_SUBMIT};
 pub use reference::Reference;
 pub use shape::{DType, Shape, TensorType};

@@ -130,6 +130,18 @@ struct Sizes {
     rhs_batch: usize,
 }
 
+/// Which kernel computes a product on an adapter.
+enum Kernel {
+    Naive,
+    Subgroup,
+}
+
+impl Kernel {
+    fn choose(caps: &Caps) -> Self {
+        if caps.software && caps.subgroup == 8 { Kernel::Subgroup } else { Kernel::Naive }
+    }
+}
+
 impl MatMul {
     fn sizes(&self, lhs: &Shape, rhs: &Shape) -> Option<Sizes> {
         let [.., l0, l1] = lhs[..] else { return None };
@@ -194,10 +206,18 @@ impl Op for MatMul {
         Ok(vec![Some(dl.sum_to(lhs.shape())?), Some(dr.sum_to(rhs.shape())?)])
     }
 
-    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [bias, residual, saved] = self.epilogue.args(2);
-        let dispatch = Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch])
+        let dispatch = match Kernel::choose(caps) {
+            Kernel::Naive => Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch]),
+            Kernel::Subgroup => {
+                let vec4 = self.layout != Layout::NT && s.n % 4 == 0;
+                Dispatch::grid(kernel!("matmul_subgroup"), [s.n.div_ceil(32), s.m.div_ceil(64), s.batch])
+                    .flag("VEC4", vec4)
+            }
+        };
+        let dispatch = dispatch
             .constant("LAYOUT", self.layout as u32)
             .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, s.k])
             .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])

@@ -20,6 +20,9 @@ ops! {
     view::{Permute, Expand, Slice, Pad},
     concat::{Concat, Pack},
     matmul::{MatMul},
+    curve::{CurveValue},
+    end_step::{EndStep},
+    optimizer::{AdamStep, SgdStep},
 }
 
 pub use binary::BinaryFunction;

@@ -1,0 +1,128 @@
+//! Metrics: a ring of rows on the GPU, one row a step, copied out while later steps run.
+
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+
+use crate::curve::Clock;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::{Graph, Var};
+use crate::ops::EndStep;
+use crate::shape::TensorType;
+use crate::tensor::Tensor;
+
+/// Metrics of a training loop. [`Log::record`] ends the recording of a step; [`Log::request`] after a chunk of steps
+/// starts copying its rows, [`Log::collect`] fetches them when they have arrived.
+pub struct Log {
+    gpu: Gpu,
+    ring: Tensor,
+    columns: usize,
+    pending: Vec<Request>,
+}
+
+/// The metrics of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The step.
+    pub step: u32,
+    /// The step at which a gradient was first not finite, if that has happened.
+    pub failed_step: Option<u32>,
+    /// Metrics in the order of [`Log::record`].
+    pub values: Vec<f32>,
+}
+
+struct Request {
+    first: u32,
+    count: usize,
+    staging: wgpu::Buffer,
+    arrived: Receiver<Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Log {
+    /// Rows that the ring holds: steps that may run between two requests.
+    pub const CAPACITY: usize = 64;
+
+    /// A log of `metrics` numbers a step.
+    ///
+    /// # Errors
+    /// When memory does not allow it.
+    pub fn new(gpu: &Gpu, metrics: usize) -> Result<Self> {
+        let columns = metrics + 1;
+        let ring = Tensor::zeros(gpu, "metrics", TensorType::f32([Self::CAPACITY, columns]))?;
+        Ok(Self { gpu: gpu.clone(), ring, columns, pending: Vec::new() })
+    }
+
+    /// Records the end of a step: the first element of each metric goes into the step's row, and the clock advances.
+    /// Missing metrics of an unguided step, say, are left out at the end.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are more metrics than the log has columns.
+    pub fn record<'g>(&self, graph: &'g Graph, clock: &Clock, metrics: &[Var<'g>]) -> Result<()> {
+        let _scope = graph.scope("metrics");
+        let (clock, ring) = (graph.leaf(clock.tensor()), graph.leaf(&self.ring));
+        let chunks: Vec<&[Var<'g>]> =
+            if metrics.is_empty() { vec![&[]] } else { metrics.chunks(EndStep::METRICS).collect() };
+        for (number, chunk) in chunks.iter().enumerate() {
+            let end = EndStep { first: 1 + number * EndStep::METRICS, advance: number + 1 == chunks.len() };
+            graph.push(end, &[&[clock, ring], *chunk].concat())?;
+        }
+        Ok(())
+    }
+
+    /// Starts copying the rows of `count` steps, the first being `first`. Nothing waits for it.
+    ///
+    /// # Panics
+    /// If `count` exceeds [`Log::CAPACITY`]: those rows are overwritten already.
+    pub fn request(&mut self, first: u32, count: usize) {
+        assert!(count <= Self::CAPACITY, "rows of more steps than the ring holds");
+        let bytes = self.ring.ty().bytes() as u64;
+        let staging = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("metrics on their way"),
+            size: bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(self.ring.buffer().raw(), self.ring.offset() as u64, &staging, 0, Some(bytes));
+        self.gpu.submit(encoder.finish());
+        self.gpu.count_readback();
+        let (sender, arrived) = mpsc::channel();
+        // If the log is gone nobody wants the rows.
+        staging.map_async(wgpu::MapMode::Read, .., move |outcome| drop(sender.send(outcome)));
+        self.pending.push(Request { first, count, staging, arrived });
+    }
+
+    /// Rows that have arrived, oldest first. With `wait` for all that were requested, else without blocking unless
+    /// more than one request is open, so that the CPU runs at most one chunk ahead.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn collect(&mut self, wait: bool) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        while let Some(request) = self.pending.first() {
+            if wait || self.pending.len() > 1 {
+                self.gpu.wait()?;
+            } else {
+                self.gpu.poll();
+            }
+            match request.arrived.try_recv() {
+                Ok(Ok(())) => {}
+                Err(TryRecvError::Empty) => break,
+                Ok(Err(error)) => return Err(Error::DeviceLost { message: error.to_string() }),
+                Err(error) => return Err(Error::DeviceLost { message: error.to_string() }),
+            }
+            let request = self.pending.remove(0);
+            let view = request
+                .staging
+                .get_mapped_range(..)
+                .map_err(|error| Error::DeviceLost { message: error.to_string() })?;
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&view);
+            for step in request.first..request.first + request.count as u32 {
+                let start = step as usize % Self::CAPACITY * self.columns;
+                let row = &values[start..start + self.columns];
+                let failed_step = (row[0] > 0.0).then(|| row[0] as u32 - 1);
+                rows.push(Row { step, failed_step, values: row[1..].to_vec() });
+            }
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,199 @@
+//! Optimiser steps, each one dispatch over all parameters.
+
+use crate::curve::Curve;
+use crate::error::Result;
+use crate::gpu::Caps;
+use crate::graph::Var;
+use crate::kernel;
+use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::rng::Rng;
+use crate::shape::TensorType;
+
+/// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), clock, and, to clip,
+/// partial sums of squared gradients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub rate: Curve,
+    /// Decay of the first moments.
+    pub beta1: f32,
+    /// Decay of the second moments.
+    pub beta2: f32,
+    /// Added to the denominator.
+    pub epsilon: f32,
+    /// L2 penalty (Adam) or decoupled decay (AdamW).
+    pub weight_decay: f32,
+    /// AdamW.
+    pub decoupled: bool,
+    /// Largest global gradient norm; used when the partial sums are given.
+    pub max_norm: f32,
+}
+
+/// Gradient descent with momentum. Inputs: parameters, gradients, momentum (all `f32[n]`), clock, and, to clip,
+/// partial sums of squared gradients.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdStep {
+    /// Learning rate.
+    pub rate: Curve,
+    /// Factor of the old momentum.
+    pub momentum: f32,
+    /// Nesterov's form.
+    pub nesterov: bool,
+    /// L2 penalty.
+    pub weight_decay: f32,
+    /// Largest global gradient norm; used when the partial sums are given.
+    pub max_norm: f32,
+}
+
+/// Checks `arenas` equal tensors (parameters, gradients, …), a clock, and perhaps partial sums.
+fn infer(arenas: usize, inputs: &[&TensorType]) -> Result<TensorType, String> {
+    let [first, ..] = inputs else { return Err("takes parameters and gradients".to_string()) };
+    let equal = inputs.len() > arenas && inputs[..arenas].iter().all(|x| x == first) && first.shape.rank() == 1;
+    if !equal || inputs.len() > arenas + 2 || *inputs[arenas] != TensorType::u32([4]) {
+        return Err(format!("takes {arenas} equal f32[n], a clock u32[4] and perhaps partial sums, not {inputs:?}"));
+    }
+    Ok(TensorType::nothing())
+}
+
+fn args(inputs: usize, all: usize) -> impl Iterator<Item = Arg> {
+    (0..all).map(move |i| if i < inputs { Arg::Input(i) } else { Arg::Unused })
+}
+
+/// The factor that clips the gradients, and the step.
+fn clip_and_step(inputs: &[Vec<f64>], clock: usize, max_norm: f32) -> (f64, u32) {
+    let norm = inputs.get(clock + 1).map_or(0.0, |squares| squares.iter().sum::<f64>().sqrt());
+    let clip = if norm > f64::from(max_norm) { f64::from(max_norm) / (norm + 1e-6) } else { 1.0 };
+    (clip, inputs[clock][0] as u32)
+}
+
+impl Op for AdamStep {
+    fn name(&self) -> &'static str {
+        if self.decoupled { "adamw" } else { "adam" }
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        infer(4, inputs)
+    }
+
+    fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        Err(y.not_differentiable())
+    }
+
+    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        let n = inputs[0].elements();
+        let partials = inputs.get(5).map_or(0, |x| x.elements());
+        let log = |beta: f32| f64::from(beta).ln() as f32;
+        let mut dispatch = Dispatch::linear(kernel!("adam"), n)
+            .constant("DECOUPLED", u32::from(self.decoupled))
+            .dims(&[n, partials])
+            .floats(&[self.max_norm, self.weight_decay])
+            .floats(&[self.beta1, self.beta2, log(self.beta1), log(self.beta2)])
+            .floats(&[self.epsilon, 0.0, 0.0, 0.0])
+            .args(args(inputs.len(), 6))
+            .flops(15 * n);
+        dispatch.dims.extend(self.rate.words());
+        dispatch.into()
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
+        let (clip, step) = clip_and_step(inputs, 4, self.max_norm);
+        let rate = self.rate.at(step);
+        let (beta1, beta2, decay) = (f64::from(self.beta1), f64::from(self.beta2), f64::from(self.weight_decay));
+        let t = f64::from(step + 1);
+        for i in 0..inputs[0].len() {
+            let mut g = clip * inputs[1][i];
+            if self.decoupled {
+                inputs[0][i] -= rate * decay * inputs[0][i];
+            } else {
+                g += decay * inputs[0][i];
+            }
+            inputs[2][i] = beta1 * inputs[2][i] + (1.0 - beta1) * g;
+            inputs[3][i] = beta2 * inputs[3][i] + (1.0 - beta2) * g * g;
+            let mean = inputs[2][i] / (1.0 - beta1.powf(t));
+            let square = inputs[3][i] / (1.0 - beta2.powf(t));
+            inputs[0][i] -= rate * mean / (square.sqrt() + f64::from(self.epsilon));
+        }
+        Vec::new()
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        let n = 1 + rng.below(700);
+        let op = AdamStep {
+            rate: Curve::Cosine { base: 0.01, floor: 0.0, warmup: 5, total: 50 },
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            decoupled: rng.below(2) == 0,
+            max_norm: 1.0,
+        };
+        let step = rng.below(60) as f64;
+        let sample = Sample::forward_only(op)
+            .normal(rng, [n])
+            .normal(rng, [n])
+            .normal(rng, [n])
+            .uniform(rng, [n], 0.1, 1.0)
+            .input(TensorType::u32([4]), vec![step, 0.0, 0.0, 0.0]);
+        if rng.below(2) == 0 { sample.uniform(rng, [64], 0.0, 0.1) } else { sample }
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[0, 2, 3, 4]
+    }
+}
+
+impl Op for SgdStep {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        infer(3, inputs)
+    }
+
+    fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        Err(y.not_differentiable())
+    }
+
+    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        let n = inputs[0].elements();
+        let partials = inputs.get(4).map_or(0, |x| x.elements());
+        let mut dispatch = Dispatch::linear(kernel!("sgd"), n)
+            .constant("NESTEROV", u32::from(self.nesterov))
+            .dims(&[n, partials])
+            .floats(&[self.max_norm, self.weight_decay, self.momentum, 0.0, 0.0, 0.0])
+            .args(args(inputs.len(), 5))
+            .flops(6 * n);
+        dispatch.dims.extend(self.rate.words());
+        dispatch.into()
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
+        let (clip, step) = clip_and_step(inputs, 3, self.max_norm);
+        let (rate, momentum) = (self.rate.at(step), f64::from(self.momentum));
+        for i in 0..inputs[0].len() {
+            let g = clip * inputs[1][i] + f64::from(self.weight_decay) * inputs[0][i];
+            let velocity = momentum * inputs[2][i] + g;
+            inputs[2][i] = velocity;
+            inputs[0][i] -= rate * if self.nesterov { g + momentum * velocity } else { velocity };
+        }
+        Vec::new()
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        let n = 1 + rng.below(700);
+        let rate = Curve::Steps { base: 0.1, factor: 0.1, every: 20 };
+        let op = SgdStep { rate, momentum: 0.9, nesterov: rng.below(2) == 0, weight_decay: 0.01, max_norm: 1.0 };
+        let step = rng.below(60) as f64;
+        let sample = Sample::forward_only(op)
+            .normal(rng, [n])
+            .normal(rng, [n])
+            .normal(rng, [n])
+            .input(TensorType::u32([4]), vec![step, 0.0, 0.0, 0.0]);
+        if rng.below(2) == 0 { sample.uniform(rng, [64], 0.0, 0.1) } else { sample }
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[0, 2, 3]
+    }
+}

@@ -1,0 +1,146 @@
+//! Optimisers: what to do with gradients. Each owns its moments; the learning rate is evaluated on the GPU.
+
+use crate::curve::{Clock, Curve};
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::graph::{Graph, Var};
+use crate::ops::{AdamStep, Reduce, Reduction, SgdStep};
+use crate::params::Params;
+use crate::tensor::Tensor;
+
+/// The rule of an optimiser.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OptimizerConfig {
+    /// Learning rate.
+    pub rate: Curve,
+    /// The update rule.
+    pub rule: Rule,
+    /// L2 penalty, or decoupled decay for AdamW.
+    pub weight_decay: f32,
+    /// Largest global norm of the gradients; larger ones are scaled down to it.
+    pub clip_norm: Option<f32>,
+}
+
+/// An update rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// Gradient descent with momentum (0 for none).
+    Sgd {
+        /// Factor of the old momentum.
+        momentum: f32,
+        /// Nesterov's form.
+        nesterov: bool,
+    },
+    /// Adam (Kingma and Ba 2015) with β = (0.9, 0.999), ε = 1e-8.
+    Adam,
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+    AdamW,
+}
+
+impl OptimizerConfig {
+    /// Adam at a learning rate, no decay, no clipping.
+    pub fn adam(rate: Curve) -> Self {
+        Self { rate, rule: Rule::Adam, weight_decay: 0.0, clip_norm: None }
+    }
+
+    /// AdamW at a learning rate with PyTorch's decay 0.01.
+    pub fn adamw(rate: Curve) -> Self {
+        Self { rate, rule: Rule::AdamW, weight_decay: 0.01, clip_norm: None }
+    }
+
+    /// Gradient descent with momentum.
+    pub fn sgd(rate: Curve, momentum: f32) -> Self {
+        Self { rate, rule: Rule::Sgd { momentum, nesterov: false }, weight_decay: 0.0, clip_norm: None }
+    }
+}
+
+/// An optimiser over the parameters it was given: what is trained is what is in it.
+#[derive(Debug)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    params: Params,
+    /// First and, for Adam, second moments of each arena.
+    moments: Vec<Vec<Tensor>>,
+}
+
+impl Optimizer {
+    /// An optimiser with zero moments.
+    ///
+    /// # Errors
+    /// When memory does not allow the moments.
+    pub fn new(gpu: &Gpu, params: &Params, config: OptimizerConfig) -> Result<Self> {
+        let kinds: &[&str] = match config.rule {
+            Rule::Sgd { .. } => &["momentum"],
+            Rule::Adam | Rule::AdamW => &["first moments", "second moments"],
+        };
+        let of_arena = |(number, arena): (usize, &crate::params::Arena)| -> Result<Vec<Tensor>> {
+            let tensor = |kind: &&str| Tensor::zeros(gpu, &format!("{kind} {number}"), arena.whole.ty().clone());
+            kinds.iter().map(tensor).collect()
+        };
+        let moments = params.arenas().iter().enumerate().map(of_arena).collect::<Result<_>>()?;
+        Ok(Self { config, params: params.clone(), moments })
+    }
+
+    /// Records the gradients of `loss` and one update of every parameter.
+    ///
+    /// A gradient that is not finite stops the training: the clock remembers the step, and no later update changes
+    /// anything.
+    ///
+    /// # Errors
+    /// As [`Graph::grad`].
+    pub fn update(&self, graph: &Graph, loss: Var<'_>, clock: &Clock) -> Result<()> {
+        let leaves: Vec<Var<'_>> = self.params.tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
+        let gradients = graph.grad(loss, &leaves)?;
+        let _scope = graph.scope("optimizer");
+        let mut rest = gradients.as_slice();
+        let mut packed = Vec::new();
+        for arena in self.params.arenas() {
+            let (now, later) = rest.split_at(arena.tensors.len());
+            packed.push(graph.push(arena.layout.clone(), now)?);
+            rest = later;
+        }
+        let squares = match self.config.clip_norm {
+            Some(_) => Some(Var::concat(&packed.iter().map(|g| partial_squares(*g)).collect::<Result<Vec<_>>>()?, 0)?),
+            None => None,
+        };
+        for ((arena, moments), gradient) in self.params.arenas().iter().zip(&self.moments).zip(packed) {
+            let mut inputs = vec![graph.leaf(&arena.whole), gradient];
+            inputs.extend(moments.iter().map(|tensor| graph.leaf(tensor)));
+            inputs.push(graph.leaf(clock.tensor()));
+            inputs.extend(squares);
+            self.push_step(graph, &inputs)?;
+        }
+        Ok(())
+    }
+
+    fn push_step<'g>(&self, graph: &'g Graph, inputs: &[Var<'g>]) -> Result<Var<'g>> {
+        let OptimizerConfig { rate, rule, weight_decay, clip_norm } = self.config;
+        let max_norm = clip_norm.unwrap_or(0.0);
+        let adam =
+            |decoupled| AdamStep { rate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, decoupled, max_norm };
+        match rule {
+            Rule::Sgd { momentum, nesterov } => {
+                graph.push(SgdStep { rate, momentum, nesterov, weight_decay, max_norm }, inputs)
+            }
+            Rule::Adam => graph.push(adam(false), inputs),
+            Rule::AdamW => graph.push(adam(true), inputs),
+        }
+    }
+
+    /// The moments, for checkpoints.
+    pub fn state(&self) -> impl Iterator<Item = &Tensor> {
+        self.moments.iter().flatten()
+    }
+
+    /// The rule.
+    pub fn config(&self) -> OptimizerConfig {
+        self.config
+    }
+}
+
+/// 64 partial sums of squares: enough to keep a GPU busy, few enough for every workgroup of the update to add up.
+fn partial_squares(gradient: Var<'_>) -> Result<Var<'_>> {
+    let n = gradient.ty().elements();
+    let rows = gradient.reshape([64, n / 64, 1])?;
+    rows.graph().push(Reduce { reduction: Reduction::SumOfSquares }, &[rows])?.reshape([64])
+}

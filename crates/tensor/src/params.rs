@@ -1,0 +1,112 @@
+//! Parameters: many named tensors in few buffers, so that an optimiser updates them all in one dispatch.
+
+use std::sync::Arc;
+
+use crate::buffer::Buffer;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::ops::Pack;
+use crate::shape::{Shape, TensorType};
+use crate::tensor::Tensor;
+
+/// A parameter before it exists: its name, shape and first values.
+#[derive(Clone, Debug)]
+pub struct ParamSpec {
+    /// Name, unique within a network: `fc1.weight`.
+    pub name: String,
+    /// Shape.
+    pub shape: Shape,
+    /// Initial values, row-major.
+    pub values: Vec<f32>,
+}
+
+/// The parameters of a network, in the order in which they were given.
+#[derive(Clone, Debug)]
+pub struct Params {
+    tensors: Vec<Tensor>,
+    arenas: Vec<Arena>,
+}
+
+/// One buffer of parameters, as large as the adapter can bind.
+#[derive(Clone, Debug)]
+pub(crate) struct Arena {
+    /// The whole buffer as `f32[size]`.
+    pub(crate) whole: Tensor,
+    /// The parameters in it, and where they are.
+    pub(crate) tensors: Vec<Tensor>,
+    pub(crate) layout: Pack,
+}
+
+impl Params {
+    /// Places parameters on the GPU.
+    ///
+    /// # Errors
+    /// When one is larger than the adapter can bind, or memory does not allow it.
+    pub fn new(gpu: &Gpu, specs: &[ParamSpec]) -> Result<Self> {
+        let limit = gpu.caps().max_binding.min(gpu.caps().max_buffer) as usize / 5; // words, a size class to spare
+        let mut params = Self { tensors: Vec::new(), arenas: Vec::new() };
+        let mut rest = specs;
+        while !rest.is_empty() {
+            let mut size = 0;
+            let fitting = rest.iter().take_while(|spec| {
+                size += spec.shape.elements().next_multiple_of(64);
+                size <= limit
+            });
+            let (now, later) = rest.split_at(fitting.count().max(1));
+            params.add_arena(gpu, now)?;
+            rest = later;
+        }
+        Ok(params)
+    }
+
+    fn add_arena(&mut self, gpu: &Gpu, specs: &[ParamSpec]) -> Result<()> {
+        let layout = Pack::layout(specs.iter().map(|spec| spec.shape.elements()));
+        let label = format!("parameters {} …", specs[0].name);
+        let buffer = Arc::new(Buffer::new(gpu, &label, 4 * layout.size)?);
+        let whole = Tensor::view(gpu, &label, TensorType::f32([layout.size]), buffer.clone(), 0);
+        whole.clear();
+        let mut tensors = Vec::with_capacity(specs.len());
+        for (spec, offset) in specs.iter().zip(&layout.offsets) {
+            let ty = TensorType::f32(spec.shape.clone());
+            let tensor = Tensor::view(gpu, &spec.name, ty, buffer.clone(), 4 * offset);
+            tensor.write_f32(&spec.values)?;
+            tensors.push(tensor);
+        }
+        self.tensors.extend(tensors.iter().cloned());
+        self.arenas.push(Arena { whole, tensors, layout });
+        Ok(())
+    }
+
+    /// All parameters.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The parameter called `name`.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.iter().find(|tensor| tensor.name() == name)
+    }
+
+    /// Number of weights.
+    pub fn elements(&self) -> usize {
+        self.tensors.iter().map(|tensor| tensor.ty().elements()).sum()
+    }
+
+    pub(crate) fn arenas(&self) -> &[Arena] {
+        &self.arenas
+    }
+}
+
+impl ParamSpec {
+    /// Checks that the values fill the shape.
+    ///
+    /// # Errors
+    /// [`Error::Size`].
+    pub fn check(&self) -> Result<()> {
+        let expected = self.shape.elements();
+        if self.values.len() == expected {
+            return Ok(());
+        }
+        Err(Error::Size { tensor: self.name.clone(), expected, given: self.values.len() })
+    }
+}

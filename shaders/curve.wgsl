@@ -1,0 +1,21 @@
+// curve.wgsl: out = the value of a curve at the current step.
+//
+// in      clock (4) u32: word 0 is the step
+// out     out () f32
+// launch  one invocation
+// memory  none
+// cost    a few flop
+// numeric f32; the step is exact up to 2^24
+// source  cosine: Loshchilov and Hutter 2017, arXiv:1608.03983, section 3
+
+#import curve
+
+struct Dims { curve: Curve }
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> clock: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(1)
+fn curve() {
+    out[0] = curve_value(dims.curve, f32(clock[0]));
+}

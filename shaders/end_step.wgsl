@@ -1,0 +1,34 @@
+// end_step.wgsl: writes metrics into row (step mod capacity) of a ring, and with the last ones advances the step.
+//
+// in      clock (4) u32 in place: word 0 the step, word 1 the failed step + 1 or 0
+//         ring  (capacity, columns) f32 in place; column 0 is word 1 of the clock
+//         m0..m4 f32: the first element of each is one metric
+// out     nothing
+// launch  one invocation: the last dispatch of a step
+// memory  none
+// cost    a few words
+// numeric exact copy
+// source  ours
+
+struct Dims { columns: u32, capacity: u32, first: u32, count: u32, advance: u32 }
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read_write> clock: array<u32>;
+@group(0) @binding(2) var<storage, read_write> ring: array<f32>;
+@group(0) @binding(3) var<storage, read> m0: array<f32>;
+@group(0) @binding(4) var<storage, read> m1: array<f32>;
+@group(0) @binding(5) var<storage, read> m2: array<f32>;
+@group(0) @binding(6) var<storage, read> m3: array<f32>;
+@group(0) @binding(7) var<storage, read> m4: array<f32>;
+
+@compute @workgroup_size(1)
+fn end_step() {
+    let row = (clock[0] % dims.capacity) * dims.columns;
+    let metrics = array<f32, 5>(m0[0], m1[0], m2[0], m3[0], m4[0]);
+    for (var i = 0u; i < dims.count; i += 1u) {
+        ring[row + dims.first + i] = metrics[i];
+    }
+    if (dims.advance == 1u) {
+        ring[row] = f32(clock[1]);
+        clock[0] += 1u;
+    }
+}

@@ -1,0 +1,46 @@
+// sgd.wgsl: one step of gradient descent with momentum over all parameters at once.
+//   g' = g + decay·w,  m = μ m + g',  w −= lr · m   (Nesterov: w −= lr · (g' + μ m))
+//
+// in      w, m (n) f32 in place; g (n) f32
+//         clock (4) u32: word 0 the step; word 1 is set when a gradient is not finite
+//         squares (partials) f32: partial sums of g² for clipping
+// out     nothing
+// launch  one invocation per parameter; workgroups of 256
+// memory  one clipping factor
+// cost    about 6 flop and 20 bytes per parameter: bound by memory
+// numeric PyTorch's form: the learning rate multiplies the momentum, not the gradient in it
+// source  Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning"
+
+#import grid
+#import curve
+
+struct Dims {
+    n: u32, partials: u32, max_norm: f32, weight_decay: f32,
+    momentum: f32, pad0: u32, pad1: u32, pad2: u32,
+    rate: Curve,
+}
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read_write> w: array<f32>;
+@group(0) @binding(2) var<storage, read> g: array<f32>;
+@group(0) @binding(3) var<storage, read_write> m: array<f32>;
+@group(0) @binding(4) var<storage, read_write> clock: array<atomic<u32>>;
+@group(0) @binding(5) var<storage, read> squares: array<f32>;
+#import update
+
+override NESTEROV: u32 = 0u;
+
+@compute @workgroup_size(256)
+fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+       @builtin(local_invocation_index) local: u32) {
+    let clip = clipping(local, dims.max_norm, dims.partials);
+    let i = linear_index(group, groups, local);
+    if (i >= dims.n || halted() || !is_finite_gradient(g[i])) {
+        return;
+    }
+    let rate = curve_value(dims.rate, f32(atomicLoad(&clock[0])));
+    let weight = w[i];
+    let gradient = clip * g[i] + dims.weight_decay * weight;
+    let velocity = dims.momentum * m[i] + gradient;
+    m[i] = velocity;
+    w[i] = weight - rate * select(velocity, gradient + dims.momentum * velocity, NESTEROV == 1u);
+}
