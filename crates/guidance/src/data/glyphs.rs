@@ -3,7 +3,15 @@
 //! The set is made to separate architectures, not to be hard as such. A symbol is told by its local strokes and their
 //! joints, so a small CNN learns it from 2,000 images; but it lies anywhere in the frame, turned, scaled, sheared, dark
 //! on bright or bright on dark, among stray strokes, so that no pixel means anything by itself and a fully connected
-//! network memorises its training images instead. `docs/` has the measured gap; the constants below are what sets it.
+//! network memorises its training images instead. The constants below set the gap. Measured (PyTorch, 2,000 training,
+//! 4,000 test images; top-1 in %, for an FCN at its best test epoch and best setting, for the CNN at its last epoch):
+//!
+//! | network | epochs | 16 x 16 | 28 x 28 |
+//! |---|---|---|---|
+//! | CNN 16-32-64, 3 x 3, strides 1, 2, 2, batch norm; mean of 3 seeds | 25 | 97.1 | 98.8 |
+//! | the same, strides 2, 2, 2: too coarse for 16 x 16 | 25 | 69.5 | 93.4 |
+//! | best of 122 FCNs: 1 to 24 layers, 64 to 1024 wide, batch norm, dropout, three learning rates | 40 | 59.9 | 60.4 |
+//! | FCN 1 x 512, dropout 0.5, weight decay 0.3: the best counter-example found | 400 | 75.1 | 73.1 |
 //!
 //! An image is a pure function of (seed, index, size): the first images of a larger set are those of a smaller one.
 //! Drawing uses only operations that IEEE 754 rounds exactly (+ − × ÷ √), no sine and no logarithm of the platform's

@@ -130,16 +130,12 @@ struct Sizes {
     rhs_batch: usize,
 }
 
-/// Which kernel computes a product on an adapter.
-enum Kernel {
-    Naive,
-    Subgroup,
-}
-
-impl Kernel {
-    fn choose(caps: &Caps) -> Self {
-        if caps.software && caps.subgroup == 8 { Kernel::Subgroup } else { Kernel::Naive }
-    }
+/// A launch of a kernel that is a product of `[m, n]` outputs: the loop of `lib/product_subgroup.wgsl` where subgroups
+/// have exactly 8 invocations (a CPU's vector), that of `lib/product_tiled.wgsl` elsewhere.
+pub(crate) fn product_dispatch(kernel: crate::Kernel, caps: &Caps, [m, n]: [usize; 2], batch: usize) -> Dispatch {
+    let subgroup = caps.subgroup == 8;
+    let columns = if subgroup { 32 } else { 64 };
+    Dispatch::grid(kernel, [n.div_ceil(columns), m.div_ceil(64), batch]).flag("SUBGROUP", subgroup)
 }
 
 impl MatMul {
@@ -209,17 +205,11 @@ impl Op for MatMul {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [bias, residual, saved] = self.epilogue.args(2);
-        let dispatch = match Kernel::choose(caps) {
-            Kernel::Naive => Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch]),
-            Kernel::Subgroup => {
-                let vec4 = self.layout != Layout::NT && s.n % 4 == 0;
-                Dispatch::grid(kernel!("matmul_subgroup"), [s.n.div_ceil(32), s.m.div_ceil(64), s.batch])
-                    .flag("VEC4", vec4)
-            }
-        };
+        let vec4 = self.layout != Layout::NT && s.n % 4 == 0;
+        let dispatch = product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch).flag("VEC4", vec4);
         let dispatch = dispatch
             .constant("LAYOUT", self.layout as u32)
-            .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, s.k])
+            .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch])
             .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
             .flops(2 * s.batch * s.m * s.n * s.k);
         self.epilogue.constants(dispatch).into()

@@ -1,0 +1,292 @@
+//! `runs/<name>/`: the files of an experiment, written so that a killed run keeps what it measured.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `config.toml` | the resolved configuration |
+//! | `adapter.json` | the device and the version of Trellis |
+//! | `metrics.jsonl` | one JSON object a line, appended as the run goes: see [`Line`] |
+//! | `summary.json` | one [`ArmSummary`] an arm, once the experiment is finished |
+//!
+//! All but `metrics.jsonl` are written to a temporary name in the folder and renamed, so each is there whole or not at
+//! all.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ArmSummary, EvalRecord, Experiment, RunRecord, StepRecord};
+use crate::error::{Error, Result};
+
+const CONFIG: &str = "config.toml";
+const ADAPTER: &str = "adapter.json";
+const METRICS: &str = "metrics.jsonl";
+const SUMMARY: &str = "summary.json";
+
+/// Longest line of `metrics.jsonl` that is read, in bytes.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// What to do if the folder of a run is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuse with an error.
+    Refuse,
+    /// Rename the old folder to `<name>-1`, or the first such number that is free, and start a new one.
+    MoveAside,
+}
+
+/// One line of `metrics.jsonl`: `{"arm":"alone","seed":0,"kind":"step","step":0,"loss":2.3,"learning_rate":0.001}`.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    arm: String,
+    seed: u64,
+    #[serde(flatten)]
+    what: What,
+}
+
+/// What a line tells of its run.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum What {
+    Start { pairs: Vec<[String; 2]> },
+    Step(StepRecord),
+    Eval(EvalRecord),
+    End { seconds: f64, steps_per_s: f64 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Adapter {
+    adapter: String,
+    version: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Summary {
+    name: String,
+    adapter: String,
+    version: String,
+    seconds: f64,
+    arms: Vec<ArmSummary>,
+}
+
+/// The open folder of an experiment.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: File,
+}
+
+impl RunFolder {
+    /// Makes `<root>/<name>/` for `experiment` (name, adapter, version and configuration; its runs are not written) and
+    /// puts `config.toml`, `adapter.json` and an empty `metrics.jsonl` into it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the name is no plain file name, [`Error::Io`] if the folder exists and `existing` refuses, or
+    /// if something cannot be written; the new folder is then removed again.
+    pub fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
+        let name = checked_name(root, &experiment.name)?;
+        fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
+        let path = root.join(name);
+        if path.symlink_metadata().is_ok() && existing == Existing::MoveAside {
+            move_aside(root, name)?;
+        }
+        fs::create_dir(&path).map_err(|e| Error::io(&path, e))?;
+        Self::fill(&path, experiment).inspect_err(|_| {
+            // Nothing half-written; the folder is ours and a moment old. The first error is the one to tell.
+            let _ = fs::remove_dir_all(&path);
+        })
+    }
+
+    fn fill(path: &Path, experiment: &Experiment) -> Result<Self> {
+        write_atomic(&path.join(CONFIG), experiment.config_toml.as_bytes())?;
+        let adapter = Adapter { adapter: experiment.adapter.clone(), version: experiment.version.clone() };
+        write_json(&path.join(ADAPTER), &adapter)?;
+        let file = path.join(METRICS);
+        let metrics = OpenOptions::new().append(true).create_new(true).open(&file);
+        Ok(Self { path: path.to_owned(), metrics: metrics.map_err(|e| Error::io(&file, e))? })
+    }
+
+    /// Opens the folder of an earlier, killed experiment to go on writing; a last line that was cut short is removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if its metrics cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = path.join(METRICS);
+        let open = || -> io::Result<File> {
+            let whole = fs::read(&file)?.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+            let metrics = OpenOptions::new().append(true).open(&file)?;
+            metrics.set_len(whole as u64)?;
+            Ok(metrics)
+        };
+        Ok(Self { path: path.to_owned(), metrics: open().map_err(|e| Error::io(&file, e))? })
+    }
+
+    /// The folder; checkpoints and the report belong into it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes that a run begins (or goes on), with its pairs of guide layer and target layer.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the line cannot be written; so for all methods that add lines.
+    pub fn start(&mut self, arm: &str, seed: u64, pairs: &[[String; 2]]) -> Result<()> {
+        self.append(arm, seed, [What::Start { pairs: pairs.to_vec() }])
+    }
+
+    /// Adds optimiser steps, in one write.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the lines cannot be written.
+    pub fn steps(&mut self, arm: &str, seed: u64, steps: &[StepRecord]) -> Result<()> {
+        self.append(arm, seed, steps.iter().cloned().map(What::Step))
+    }
+
+    /// Adds an evaluation.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the line cannot be written.
+    pub fn eval(&mut self, arm: &str, seed: u64, eval: &EvalRecord) -> Result<()> {
+        self.append(arm, seed, [What::Eval(eval.clone())])
+    }
+
+    /// Notes that a run is finished, with its time in seconds and its optimiser steps per second.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the line cannot be written.
+    pub fn end(&mut self, arm: &str, seed: u64, seconds: f64, steps_per_s: f64) -> Result<()> {
+        self.append(arm, seed, [What::End { seconds, steps_per_s }])
+    }
+
+    /// Writes `summary.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
+    pub fn finish(&self, experiment: &Experiment) -> Result<()> {
+        let Experiment { name, adapter, version, seconds, .. } = experiment.clone();
+        let summary = Summary { name, adapter, version, seconds, arms: experiment.summary() };
+        write_json(&self.path.join(SUMMARY), &summary)
+    }
+
+    /// One write for all lines and no buffer between: what is returned from is with the operating system.
+    fn append(&mut self, arm: &str, seed: u64, what: impl IntoIterator<Item = What>) -> Result<()> {
+        let mut text = Vec::new();
+        for what in what {
+            let line = Line { arm: arm.to_owned(), seed, what };
+            serde_json::to_writer(&mut text, &line).map_err(|e| Error::io(self.path.join(METRICS), e.into()))?;
+            text.push(b'\n');
+        }
+        self.metrics.write_all(&text).map_err(|e| Error::io(self.path.join(METRICS), e))
+    }
+}
+
+impl Experiment {
+    /// Reads an experiment back from its folder, a finished one or one that was killed.
+    ///
+    /// A step or evaluation that was logged twice, as a resumed run may do, counts as it was logged last. The name is
+    /// that of the folder. Without `summary.json` the time is that of the finished runs.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be read, [`Error::Data`] with the line if one does not hold what it should; only
+    /// the last line of `metrics.jsonl` may be cut short.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let config = folder.join(CONFIG);
+        let config_toml = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
+        let Adapter { adapter, version } = read_json(&folder.join(ADAPTER))?;
+        let runs = read_metrics(&folder.join(METRICS))?;
+        let summary = folder.join(SUMMARY);
+        let seconds = match summary.exists() {
+            true => read_json::<Summary>(&summary)?.seconds,
+            false => runs.iter().map(|run| run.seconds).sum(),
+        };
+        let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
+        let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, adapter, version, config_toml, runs, seconds })
+    }
+}
+
+/// Runs in order of their first line; steps by number and evaluations by step and split, the last of each kept.
+fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
+    let mut reader = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
+    let mut runs: Vec<(RunRecord, BTreeMap<u64, StepRecord>, BTreeMap<(u64, String), EvalRecord>)> = Vec::new();
+    let mut text = Vec::new();
+    for number in 1.. {
+        text.clear();
+        reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text).map_err(|e| Error::io(path, e))?;
+        if text.last() != Some(&b'\n') && (text.len() as u64) < LONGEST_LINE {
+            break; // The end, or a line that a killed run could not finish.
+        }
+        let line: Line = serde_json::from_slice(&text).map_err(|e| bad_json(path, &format!("line {number}: "), &e))?;
+        let known = runs.iter().position(|(run, ..)| run.arm == line.arm && run.seed == line.seed);
+        let index = known.unwrap_or_else(|| {
+            let run = RunRecord { arm: line.arm, seed: line.seed, ..RunRecord::default() };
+            runs.push((run, BTreeMap::new(), BTreeMap::new()));
+            runs.len() - 1
+        });
+        let (run, steps, evals) = &mut runs[index];
+        match line.what {
+            What::Start { pairs } => run.pairs = pairs,
+            What::Step(step) => drop(steps.insert(step.step, step)),
+            What::Eval(eval) => drop(evals.insert((eval.step, eval.split.clone()), eval)),
+            What::End { seconds, steps_per_s } => (run.seconds, run.steps_per_s) = (seconds, steps_per_s),
+        }
+    }
+    let whole = |(run, steps, evals): (RunRecord, BTreeMap<_, _>, BTreeMap<_, _>)| RunRecord {
+        steps: steps.into_values().collect(),
+        evals: evals.into_values().collect(),
+        ..run
+    };
+    Ok(runs.into_iter().map(whole).collect())
+}
+
+/// Writes a file whole or not at all: to a temporary name in the same folder, which is then renamed to `path`.
+///
+/// # Errors
+/// [`Error::Io`] with `path`; the temporary file is removed and an earlier file at `path` is as it was.
+pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
+    let file = path.file_name().ok_or_else(|| Error::io(path, ErrorKind::InvalidFilename.into()))?;
+    let temporary = path.with_file_name(format!(".{}.{}.tmp", file.to_string_lossy(), std::process::id()));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|e| {
+        let _ = fs::remove_file(&temporary); // The first error is the one to tell.
+        Error::io(path, e)
+    })
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::io(path, e.into()))?;
+    text.push(b'\n');
+    write_atomic(path, &text)
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    let text = fs::read(path).map_err(|e| Error::io(path, e))?;
+    serde_json::from_slice(&text).map_err(|e| bad_json(path, "", &e))
+}
+
+fn bad_json(path: &Path, place: &str, error: &serde_json::Error) -> Error {
+    Error::data(path, format!("{place}not what a run writes: {error}"), "remove or repair it, or run again")
+}
+
+/// Letters, digits, `.`, `_` and `-`, not beginning with a dot: one folder below the root on every system.
+fn checked_name<'a>(root: &Path, name: &'a str) -> Result<&'a str> {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain) {
+        return Ok(name);
+    }
+    let problem = format!("{name:?} cannot be the name of a folder");
+    Err(Error::config(root, "name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first"))
+}
+
+fn move_aside(root: &Path, name: &str) -> Result<()> {
+    let free = (1u32..).map(|k| root.join(format!("{name}-{k}"))).find(|old| old.symlink_metadata().is_err());
+    let old = free.unwrap_or_else(|| root.join(format!("{name}-0")));
+    fs::rename(root.join(name), &old).map_err(|e| Error::io(root.join(name), e))
+}

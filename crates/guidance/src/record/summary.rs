@@ -1,0 +1,104 @@
+//! What an experiment amounts to: one line per arm, compared with the first.
+
+use serde::{Deserialize, Serialize};
+
+use super::{EvalRecord, Experiment, RunRecord};
+use crate::stats::{Estimate, mean, paired_difference};
+
+/// The final test evaluations of one arm over its seeds.
+///
+/// A value is `None` where no run of the arm has a test evaluation; an interval also where only one has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmSummary {
+    /// The arm.
+    pub name: String,
+    /// Number of seeds it ran with.
+    pub seeds: usize,
+    /// Mean test top-1, 0 to 1.
+    pub top1_mean: Option<f64>,
+    /// Half-width of its 95 % confidence interval.
+    pub top1_ci95: Option<f64>,
+    /// Mean test cross-entropy, in nats.
+    pub test_loss_mean: Option<f64>,
+    /// Half-width of its 95 % confidence interval.
+    pub test_loss_ci95: Option<f64>,
+    /// Optimiser steps per second, mean over the finished runs; `None` if none is.
+    pub steps_per_s: Option<f64>,
+    /// Top-1 of this arm minus that of the first one, seed by seed; `None` for the first arm itself.
+    pub top1_difference: Option<Difference>,
+    /// Test loss of this arm minus that of the first one, seed by seed; `None` for the first arm itself.
+    pub test_loss_difference: Option<Difference>,
+}
+
+/// A paired difference between an arm and the first arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The arm compared with.
+    pub versus: String,
+    /// Number of seeds that both arms ran with.
+    pub seeds: usize,
+    /// Mean of arm − first arm; `None` if it is not a finite number.
+    pub mean: Option<f64>,
+    /// Half-width of its 95 % confidence interval.
+    pub ci95: Option<f64>,
+}
+
+impl ArmSummary {
+    /// Test top-1 as an estimate; its mean is NaN if a run diverged.
+    pub fn top1(&self) -> Option<Estimate> {
+        self.top1_mean.map(|mean| Estimate { n: self.seeds, mean, ci95: self.top1_ci95 })
+    }
+
+    /// Test loss as an estimate, in nats; its mean is NaN if a run diverged.
+    pub fn test_loss(&self) -> Option<Estimate> {
+        self.test_loss_mean.map(|mean| Estimate { n: self.seeds, mean, ci95: self.test_loss_ci95 })
+    }
+}
+
+impl Difference {
+    /// The difference as an estimate.
+    pub fn estimate(&self) -> Option<Estimate> {
+        self.mean.map(|mean| Estimate { n: self.seeds, mean, ci95: self.ci95 })
+    }
+
+    fn of(versus: &str, arm: &[(u64, f64)], first: &[(u64, f64)]) -> Option<Self> {
+        let Estimate { n, mean, ci95 } = paired_difference(arm, first)?;
+        let mean = Some(mean).filter(|m| m.is_finite());
+        Some(Self { versus: versus.to_owned(), seeds: n, mean, ci95: ci95.filter(|c| c.is_finite()) })
+    }
+}
+
+impl Experiment {
+    /// One summary per arm, in the order of [`arms`](Self::arms), from the last `test` evaluation of each run.
+    pub fn summary(&self) -> Vec<ArmSummary> {
+        let arms = self.arms();
+        let Some(&first) = arms.first() else { return Vec::new() };
+        let (first_top1, first_loss) = (self.final_test(first, |e| e.top1), self.final_test(first, |e| e.loss));
+        let summarise = |&arm: &&str| {
+            let (top1, loss) = (self.final_test(arm, |e| e.top1), self.final_test(arm, |e| e.loss));
+            let (top1_all, loss_all) = (Estimate::of(&values(&top1)), Estimate::of(&values(&loss)));
+            let finished = |run: &&RunRecord| run.steps_per_s > 0.0;
+            ArmSummary {
+                name: arm.to_owned(),
+                seeds: self.runs_of(arm).count(),
+                top1_mean: top1_all.map(|e| e.mean),
+                top1_ci95: top1_all.and_then(|e| e.ci95),
+                test_loss_mean: loss_all.map(|e| e.mean),
+                test_loss_ci95: loss_all.and_then(|e| e.ci95),
+                steps_per_s: mean(&self.runs_of(arm).filter(finished).map(|r| r.steps_per_s).collect::<Vec<_>>()),
+                top1_difference: Difference::of(first, &top1, &first_top1).filter(|_| arm != first),
+                test_loss_difference: Difference::of(first, &loss, &first_loss).filter(|_| arm != first),
+            }
+        };
+        arms.iter().map(summarise).collect()
+    }
+
+    /// (seed, value) of the last test evaluation of each run of `arm`.
+    fn final_test(&self, arm: &str, value: impl Fn(&EvalRecord) -> f32) -> Vec<(u64, f64)> {
+        self.runs_of(arm).filter_map(|run| Some((run.seed, f64::from(value(run.last_eval("test")?))))).collect()
+    }
+}
+
+fn values(pairs: &[(u64, f64)]) -> Vec<f64> {
+    pairs.iter().map(|(_, value)| *value).collect()
+}

@@ -1,0 +1,244 @@
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::*;
+use crate::error::Error;
+
+/// A folder of its own for one test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("trellis-record-{test}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
+    let eval = |step, top1| EvalRecord { step, split: "test".into(), loss, top1 };
+    let step = |step, alignment| StepRecord {
+        step,
+        loss: 2.0 / (step + 1) as f32,
+        alignment,
+        cka: vec![0.1, 0.7],
+        learning_rate: 1e-3,
+    };
+    RunRecord {
+        arm: arm.into(),
+        seed,
+        pairs: vec![["conv1".into(), "fc1".into()], ["conv2".into(), "fc2".into()]],
+        steps: vec![step(0, Some(1.5)), step(1, Some(1.25)), step(2, None)],
+        evals: vec![eval(0, 0.1), eval(3, top1)],
+        seconds: 2.0,
+        steps_per_s: 100.0,
+    }
+}
+
+fn experiment() -> Experiment {
+    Experiment {
+        name: "demo".into(),
+        adapter: "llvmpipe".into(),
+        version: "0.1.0".into(),
+        config_toml: "seeds = 2\n".into(),
+        runs: vec![
+            run("odd", 0, 0.5, 2.0),
+            run("trained", 0, 0.62, 1.0),
+            run("trained", 1, 0.74, 1.2),
+            run("alone", 0, 0.5, 2.0),
+            run("alone", 1, 0.6, 2.4),
+        ],
+        seconds: 12.5,
+    }
+}
+
+fn write(folder: &mut RunFolder, experiment: &Experiment) {
+    for run in &experiment.runs {
+        folder.start(&run.arm, run.seed, &run.pairs).expect("start");
+        folder.steps(&run.arm, run.seed, &run.steps).expect("steps");
+        for eval in &run.evals {
+            folder.eval(&run.arm, run.seed, eval).expect("eval");
+        }
+        folder.end(&run.arm, run.seed, run.seconds, run.steps_per_s).expect("end");
+    }
+}
+
+/// Bytes at the end of the metrics, as a killed run or a careless hand may leave them.
+fn append(folder: &RunFolder, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().append(true).open(folder.path().join("metrics.jsonl"));
+    file.and_then(|mut file| file.write_all(bytes)).expect("metrics that can be written");
+}
+
+#[test]
+fn summary_numbers() {
+    let summary = experiment().summary();
+    assert_eq!(summary.iter().map(|arm| arm.name.as_str()).collect::<Vec<_>>(), ["alone", "trained", "odd"]);
+    let [alone, trained, odd] = &summary[..] else { panic!("three arms") };
+    let close = |value: Option<f64>, expected: f64| {
+        let value = value.expect("a value");
+        assert!((value - expected).abs() < 1e-5, "{value} is not {expected}");
+    };
+    // Two seeds: t = 12.7062, half-width = t · |a − b| / 2.
+    close(alone.top1_mean, 0.55);
+    close(alone.top1_ci95, 12.7062 * 0.05);
+    close(trained.test_loss_mean, 1.1);
+    let difference = trained.top1_difference.as_ref().expect("shared seeds");
+    assert_eq!((difference.versus.as_str(), difference.seeds), ("alone", 2));
+    close(difference.mean, 0.13);
+    close(difference.ci95, 12.7062 * 0.01);
+    close(trained.test_loss_difference.as_ref().and_then(|d| d.mean), -1.1);
+    assert_eq!((alone.top1_difference.as_ref(), alone.seeds), (None, 2));
+    let one = odd.top1_difference.as_ref().expect("one shared seed");
+    assert_eq!((one.seeds, one.ci95, odd.top1_ci95), (1, None, None));
+    assert_eq!(trained.steps_per_s, Some(100.0));
+    assert!(Experiment::default().summary().is_empty());
+}
+
+#[test]
+fn a_run_without_test_evaluations_has_no_numbers() {
+    let mut experiment = experiment();
+    experiment.runs.iter_mut().for_each(|run| run.evals.clear());
+    let arm = &experiment.summary()[1];
+    assert_eq!((arm.seeds, arm.top1(), arm.test_loss(), arm.top1_difference.as_ref()), (2, None, None, None));
+}
+
+#[test]
+fn guidance_ends_where_alignment_does() {
+    let mut run = run("trained_first", 0, 0.5, 1.0);
+    assert_eq!(run.guided_until(), Some(1));
+    run.steps.pop();
+    assert_eq!(run.guided_until(), None);
+}
+
+#[test]
+fn an_experiment_comes_back_from_its_folder() {
+    let scratch = Scratch::new("back");
+    let experiment = experiment();
+    let mut folder = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect("a new folder");
+    write(&mut folder, &experiment);
+    let killed = Experiment::read(folder.path()).expect("without a summary");
+    assert_eq!((&killed.runs, killed.seconds), (&experiment.runs, 10.0));
+    folder.finish(&experiment).expect("summary");
+    assert_eq!(Experiment::read(folder.path()).expect("whole"), experiment);
+    let mut files: Vec<_> =
+        fs::read_dir(folder.path()).expect("folder").map(|f| f.expect("file").file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["adapter.json", "config.toml", "metrics.jsonl", "summary.json"]);
+}
+
+#[test]
+fn nan_survives_json() {
+    let scratch = Scratch::new("nan");
+    let mut experiment = experiment();
+    let step = &mut experiment.runs[0].steps[0];
+    (step.loss, step.alignment, step.cka[1]) = (f32::NAN, Some(f32::INFINITY), f32::NAN);
+    experiment.runs[0].evals[1].top1 = f32::NAN;
+    let mut folder = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect("a new folder");
+    write(&mut folder, &experiment);
+    folder.finish(&experiment).expect("summary");
+    let back = Experiment::read(folder.path()).expect("readable");
+    let step = &back.runs[0].steps[0];
+    assert!(step.loss.is_nan() && step.alignment.is_some_and(f32::is_nan) && step.cka[1].is_nan());
+    assert_eq!(step.cka[0], 0.1);
+    assert!(back.runs[0].evals[1].top1.is_nan());
+}
+
+#[test]
+fn a_killed_run_can_be_read_and_gone_on_with() {
+    let scratch = Scratch::new("killed");
+    let experiment = experiment();
+    let mut folder = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect("a new folder");
+    let run = &experiment.runs[0];
+    folder.start(&run.arm, run.seed, &run.pairs).expect("start");
+    folder.steps(&run.arm, run.seed, &run.steps[..2]).expect("steps");
+    append(&folder, b"{\"arm\":\"odd\",\"seed\":0,\"ki");
+    let path = folder.path().to_owned();
+    drop(folder);
+    assert_eq!(Experiment::read(&path).expect("readable").runs[0].steps, run.steps[..2]);
+
+    let mut again = RunFolder::open(&path).expect("still there");
+    again.steps(&run.arm, run.seed, &run.steps[1..]).expect("steps");
+    let back = Experiment::read(&path).expect("readable");
+    assert_eq!((back.runs.len(), &back.runs[0].steps), (1, &run.steps));
+}
+
+#[test]
+fn a_spoilt_line_is_named() {
+    let scratch = Scratch::new("spoilt");
+    let mut folder = RunFolder::create(&scratch.0, &experiment(), Existing::Refuse).expect("a new folder");
+    write(&mut folder, &experiment());
+    append(&folder, b"{\"arm\":3}\n");
+    let error = Experiment::read(folder.path()).expect_err("line 36 is bad");
+    assert!(matches!(&error, Error::Data { problem, .. } if problem.starts_with("line 36: ")), "{error}");
+    append(&folder, &vec![b'x'; 3 << 20]);
+    assert!(Experiment::read(folder.path()).is_err());
+}
+
+#[test]
+fn an_old_folder_is_kept() {
+    let scratch = Scratch::new("old");
+    let experiment = experiment();
+    let create = |existing| RunFolder::create(&scratch.0, &experiment, existing);
+    write(&mut create(Existing::Refuse).expect("a new folder"), &experiment);
+    let error = create(Existing::Refuse).expect_err("it is there").to_string();
+    assert!(error.contains("demo") && error.contains("another name"), "{error}");
+    for _ in 0..2 {
+        create(Existing::MoveAside).expect("a fresh folder");
+    }
+    assert!(Experiment::read(&scratch.0.join("demo")).expect("fresh").runs.is_empty());
+    assert_eq!(Experiment::read(&scratch.0.join("demo-1")).expect("old").runs, experiment.runs);
+    assert!(scratch.0.join("demo-2").is_dir());
+}
+
+#[test]
+fn names_stay_below_the_root() {
+    let scratch = Scratch::new("names");
+    for name in ["", "..", ".hidden", "a/b", "../x", "a\\b", "a\0b", &"x".repeat(101)] {
+        let experiment = Experiment { name: name.to_owned(), ..experiment() };
+        let error = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect_err("no folder name");
+        assert!(error.to_string().contains("cannot be the name of a folder"), "{error}");
+    }
+    assert_eq!(fs::read_dir(&scratch.0).expect("root").count(), 0);
+}
+
+#[test]
+fn what_cannot_be_written_leaves_nothing() {
+    let scratch = Scratch::new("denied");
+    let file = scratch.0.join("file");
+    fs::write(&file, "in the way").expect("a file");
+    let error = RunFolder::create(&file, &experiment(), Existing::Refuse).expect_err("not a folder");
+    assert!(error.to_string().contains("file: "), "{error}");
+
+    let kept = scratch.0.join("kept");
+    fs::create_dir(&kept).expect("a folder");
+    let error = write_atomic(&kept, b"a file cannot replace a folder").expect_err("a folder is there");
+    assert!(error.to_string().contains("kept: "), "{error}");
+    assert!(write_atomic(&scratch.0.join("none/file"), b"x").is_err());
+    let left: Vec<_> = fs::read_dir(&scratch.0).expect("root").map(|f| f.expect("file").file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn no_permission_is_a_clear_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new("permission");
+    let root = scratch.0.join("locked");
+    fs::create_dir(&root).expect("a folder");
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o555)).expect("permissions");
+    let created = RunFolder::create(&root, &experiment(), Existing::Refuse);
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).expect("permissions");
+    // The superuser may write everywhere.
+    if let Err(error) = created {
+        assert!(error.to_string().contains("permission denied") || error.to_string().contains("ermission"), "{error}");
+        assert_eq!(fs::read_dir(&root).expect("root").count(), 0);
+    }
+}

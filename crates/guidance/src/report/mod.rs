@@ -1,0 +1,161 @@
+//! `report.html`: an experiment on one page, for a reader who was not there.
+//!
+//! The page is one file: no script, no font, no picture from elsewhere; plots are SVG inside it. It follows the
+//! reader's light or dark mode. Whatever comes from files (names, configuration) is escaped.
+//!
+//! Read next: `page.rs` for its words, `curves.rs` for what is averaged, `chart.rs` for how a plot is drawn.
+
+mod chart;
+mod curves;
+mod page;
+mod palette;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::record::{ARMS, Experiment, write_atomic};
+use chart::{Chart, Line};
+use curves::Curve;
+
+/// Writes the report of `experiment` to `path`, whole or not at all.
+///
+/// An experiment without runs gives a page that says so.
+///
+/// # Errors
+/// [`Error::Io`](crate::error::Error::Io) if the file cannot be written.
+pub fn write_report(experiment: &Experiment, path: &Path) -> Result<()> {
+    write_atomic(path, report_html(experiment).as_bytes())
+}
+
+/// The report of `experiment` as one self-contained HTML page.
+pub fn report_html(experiment: &Experiment) -> String {
+    page::page(experiment)
+}
+
+/// The plot of test top-1 over optimiser steps as an SVG file of its own, 860 × 400 CSS pixels, which follows light
+/// and dark mode by itself: the picture for a README.
+///
+/// Without an evaluation it is a picture that says so.
+pub fn curve_svg(experiment: &Experiment) -> String {
+    let mut chart = top1_chart(experiment);
+    chart.titled = true;
+    chart.size = (860, 400);
+    let style = format!("xmlns=\"http://www.w3.org/2000/svg\">\n<style>\n{}</style>", palette::rules());
+    chart.svg().replacen("xmlns=\"http://www.w3.org/2000/svg\">", &style, 1)
+}
+
+/// Top-1 of every arm over steps, with its range over the seeds.
+fn top1_chart(experiment: &Experiment) -> Chart {
+    let split = curves::shown_split(experiment).unwrap_or("test");
+    let seeds = experiment.arms().iter().map(|arm| experiment.runs_of(arm).count()).max().unwrap_or(0);
+    let over = if seeds == 1 { "one seed".into() } else { format!("mean and range of {seeds} seeds") };
+    Chart {
+        title: format!("{} top-1, {over}", capitalised(split)),
+        titled: false,
+        size: (1000, 400),
+        values: None,
+        limits: 0.0..1.0,
+        lines: arm_lines(experiment, |arm| curves::evals(experiment, arm, split, |e| e.top1)),
+        marks: Vec::new(),
+    }
+}
+
+/// Loss on the training and on the test split, over the same range of values, so that the two can be compared.
+fn loss_charts(experiment: &Experiment) -> [Chart; 2] {
+    let evaluated = |split: &str| experiment.runs.iter().any(|run| run.evals.iter().any(|e| e.split == split));
+    let held_out = curves::shown_split(experiment).filter(|split| *split != "train").unwrap_or("test");
+    let train = arm_lines(experiment, |arm| match evaluated("train") {
+        true => curves::evals(experiment, arm, "train", |e| e.loss),
+        false => curves::batch_losses(experiment, arm),
+    });
+    let test = arm_lines(experiment, |arm| curves::evals(experiment, arm, held_out, |e| e.loss));
+    let highs = train.iter().chain(&test).flat_map(|line| line.points.iter().map(|p| p.high));
+    let range = highs.reduce(f64::max).map(|high| 0.0..1.05 * high.max(1e-6));
+    let chart = |title: String, lines| Chart {
+        title,
+        titled: false,
+        size: (500, 330),
+        values: range.clone(),
+        limits: 0.0..f64::INFINITY,
+        lines,
+        marks: Vec::new(),
+    };
+    [chart("Training loss".into(), train), chart(format!("{} loss", capitalised(held_out)), test)]
+}
+
+/// One chart for each arm whose CKA was measured, with a line per pair of layers and a mark where the guide left.
+fn cka_charts(experiment: &Experiment) -> Vec<Chart> {
+    let measured = |arm: &&str| experiment.runs_of(arm).any(|run| run.steps.iter().any(|s| !s.cka.is_empty()));
+    let chart = |arm: &str| {
+        let pairs = experiment.runs_of(arm).map(|run| run.pairs.as_slice()).max_by_key(|p| p.len()).unwrap_or_default();
+        let widths = experiment.runs_of(arm).flat_map(|run| run.steps.iter().map(|s| s.cka.len()));
+        let count = widths.max().unwrap_or(0);
+        let line = |index: usize| Line {
+            label: pairs
+                .get(index)
+                .map_or(format!("pair {}", index + 1), |[guide, target]| format!("{guide} → {target}")),
+            paint: palette::layer(index, count),
+            points: curves::cka(experiment, arm, index).points,
+            band: false,
+        };
+        let left = experiment.runs_of(arm).filter_map(|run| run.guided_until()).max();
+        Chart {
+            title: arm.to_owned(),
+            titled: false,
+            size: (500, 330),
+            values: Some(0.0..1.0),
+            limits: 0.0..1.0,
+            lines: (0..count).map(line).collect(),
+            marks: left.map(|step| (step as f64, "guide taken away".to_owned())).into_iter().collect(),
+        }
+    };
+    experiment.arms().into_iter().filter(measured).map(chart).collect()
+}
+
+/// A line per arm, in the fixed order and colours; arms without a point have none.
+fn arm_lines(experiment: &Experiment, curve: impl Fn(&str) -> Curve) -> Vec<Line> {
+    let arms = experiment.arms();
+    let line = |&arm: &&str| Line {
+        label: arm.to_owned(),
+        paint: arm_paint(&arms, arm),
+        points: curve(arm).points,
+        band: true,
+    };
+    arms.iter().map(line).filter(|line| !line.points.is_empty()).collect()
+}
+
+/// The known arms keep their colour whichever others ran; unknown ones take the colours that are left.
+fn arm_paint(arms: &[&str], arm: &str) -> palette::Paint {
+    if let Some(known) = ARMS.iter().position(|name| *name == arm) {
+        return palette::arm(known);
+    }
+    let taken = |slot: usize| ARMS.get(slot).is_some_and(|name| arms.contains(name));
+    let left: Vec<usize> = (ARMS.len()..palette::ARM_COUNT).chain(0..ARMS.len()).filter(|slot| !taken(*slot)).collect();
+    let rank = arms.iter().filter(|name| !ARMS.contains(name)).position(|name| *name == arm).unwrap_or(0);
+    palette::arm(left[rank % left.len()])
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Text that HTML and SVG show as it is, in an element or in a quoted attribute.
+fn escape(text: impl std::fmt::Display) -> String {
+    let mut escaped = String::new();
+    for letter in text.to_string().chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            // Control characters have no meaning in XML and would make the file unreadable.
+            c if c.is_control() && c != '\n' && c != '\t' => escaped.push('\u{FFFD}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,230 @@
+//! The words and tables of the page.
+
+use std::fmt::Write;
+
+use super::{arm_paint, cka_charts, escape, loss_charts, palette, top1_chart};
+use crate::record::{ArmSummary, Difference, Experiment};
+use crate::stats::Estimate;
+
+/// The whole page.
+pub(super) fn page(experiment: &Experiment) -> String {
+    let title = escape(&experiment.name);
+    let style = format!("{}{}", include_str!("page.css"), palette::rules());
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title} · Trellis</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+    );
+    html.push_str(&header(experiment));
+    if experiment.runs.is_empty() {
+        html.push_str(&section(
+            "Nothing to show",
+            "<p>No run was recorded: the experiment stopped before its first run began. See the messages of the \
+             command that started it.</p>",
+        ));
+    } else {
+        let summary = experiment.summary();
+        html.push_str(&results(&summary));
+        html.push_str(&plots(experiment));
+    }
+    let _ = write!(
+        html,
+        "<section><details><summary>Configuration, defaults filled in</summary><pre>{}</pre></details></section>\n\
+         <footer><p>Written by Trellis {}. Every number behind the plots is in <code>metrics.jsonl</code>, next to \
+         this file.</p></footer>\n</main>\n</body>\n</html>\n",
+        escape(&experiment.config_toml),
+        escape(&experiment.version),
+    );
+    html
+}
+
+fn section(title: &str, body: &str) -> String {
+    format!("<section>\n<h2>{title}</h2>\n{body}\n</section>\n")
+}
+
+/// What was run, on what, for how long.
+fn header(experiment: &Experiment) -> String {
+    let mut seeds: Vec<u64> = experiment.runs.iter().map(|run| run.seed).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    let steps = experiment
+        .runs
+        .iter()
+        .flat_map(|run| run.steps.iter().map(|s| s.step + 1).chain(run.evals.iter().map(|e| e.step)));
+    let unfinished = experiment.runs.iter().filter(|run| run.seconds <= 0.0).count();
+    let mut facts = vec![
+        ("Arms", experiment.arms().join(", ")),
+        ("Seeds", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
+        ("Steps a run", steps.max().unwrap_or(0).to_string()),
+        ("Device", experiment.adapter.clone()),
+        ("Time", duration(experiment.seconds)),
+        ("Trellis", experiment.version.clone()),
+    ];
+    if unfinished > 0 {
+        facts.push((
+            "Not finished",
+            format!("{unfinished} of {} runs: their numbers are those of their last evaluation", experiment.runs.len()),
+        ));
+    }
+    let mut html = format!("<header>\n<h1>{}</h1>\n", escape(&experiment.name));
+    html.push_str(
+        "<p class=\"quiet\">A target network trained alone, and the same network with its layers pulled towards those \
+         of a guide.</p>\n<dl>\n",
+    );
+    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = writeln!(html, "<dt>{name}</dt><dd>{}</dd>", escape(value));
+    }
+    html.push_str("</dl>\n</header>\n");
+    html
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s.is_nan() || s <= 0.0 => String::new(),
+        s if s < 60.0 => format!("{s:.1} s"),
+        s if s < 3600.0 => format!("{:.0} min {:.0} s", (s / 60.0).floor(), (s % 60.0).floor()),
+        s => format!("{:.0} h {:.0} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()),
+    }
+}
+
+/// The table and what it says in words.
+fn results(summary: &[ArmSummary]) -> String {
+    let first = summary.first().map(|arm| escape(&arm.name)).unwrap_or_default();
+    let mut html = format!(
+        "<div class=\"scroll\"><table>\n<thead><tr><th>Arm</th><th>Seeds</th><th>Test top-1</th>\
+         <th>minus {first}</th><th>Test loss</th><th>minus {first}</th><th>Steps/s</th></tr></thead>\n<tbody>\n"
+    );
+    let arms: Vec<&str> = summary.iter().map(|arm| arm.name.as_str()).collect();
+    for arm in summary {
+        let speed = arm.steps_per_s.filter(|s| s.is_finite()).map_or("–".into(), |s| format!("{s:.1}"));
+        let _ = writeln!(
+            html,
+            "<tr><td>{}{}</td><td>{}</td><td>{}</td>{}<td>{}</td>{}<td>{speed}</td></tr>",
+            swatch(arm_paint(&arms, &arm.name)),
+            escape(&arm.name),
+            arm.seeds,
+            number(arm.top1()),
+            difference(arm.top1_difference.as_ref(), 1.0),
+            number(arm.test_loss()),
+            difference(arm.test_loss_difference.as_ref(), -1.0),
+        );
+    }
+    html.push_str(
+        "</tbody></table></div>\n<p class=\"quiet\">Final test results: mean over the seeds ± half-width of its 95 % confidence \
+         interval (Student’s t). Differences are paired: the same seeds on both sides. Where the interval leaves 0 out, \
+         a difference is coloured as better or worse.</p>\n",
+    );
+    let words: Vec<String> = summary.iter().filter_map(verdict).map(|words| format!("<li>{words}</li>")).collect();
+    if !words.is_empty() {
+        let _ = write!(html, "<ul>\n{}\n</ul>", words.join("\n"));
+    }
+    section("Results", &html)
+}
+
+/// A dot in the colour of the arm's curves.
+fn swatch(paint: palette::Paint) -> String {
+    let colour = paint.hex();
+    format!(
+        "<svg width=\"11\" height=\"11\" aria-hidden=\"true\"><circle cx=\"5.5\" cy=\"5.5\" r=\"5.5\" fill=\"{colour}\"/></svg>"
+    )
+}
+
+fn number(estimate: Option<Estimate>) -> String {
+    match estimate {
+        None => "–".into(),
+        Some(estimate) if !estimate.mean.is_finite() => "not finite".into(),
+        Some(estimate) => estimate.to_string(),
+    }
+}
+
+/// A cell; `good` is the sign of a difference that one hopes for.
+fn difference(difference: Option<&Difference>, good: f64) -> String {
+    let Some(estimate) = difference.and_then(Difference::estimate) else { return "<td>–</td>".into() };
+    let class = match estimate.mean * good > 0.0 {
+        _ if !estimate.excludes_zero() => "",
+        true => " class=\"good\"",
+        false => " class=\"bad\"",
+    };
+    format!("<td{class}>{}</td>", signed(estimate))
+}
+
+/// `+0.021 ± 0.008`, with a minus sign as wide as the plus.
+fn signed(estimate: Estimate) -> String {
+    format!("{estimate:+}").replace('-', "−")
+}
+
+/// One sentence on the test top-1 of an arm.
+fn verdict(arm: &ArmSummary) -> Option<String> {
+    let difference = arm.top1_difference.as_ref()?;
+    let estimate = difference.estimate()?;
+    let (name, versus) = (escape(&arm.name), escape(&difference.versus));
+    let value = signed(estimate);
+    Some(match estimate.ci95 {
+        None => {
+            format!("<b>{name}</b>: {value} in top-1 against {versus}, from one seed; that says nothing of chance.")
+        }
+        Some(_) if !estimate.excludes_zero() => format!(
+            "<b>{name}</b>: no clear difference in top-1 from {versus} ({value}): the interval holds 0, so more seeds are \
+             needed to tell them apart."
+        ),
+        Some(_) => {
+            let word = if estimate.mean > 0.0 { "better" } else { "worse" };
+            format!("<b>{name}</b>: {word} than {versus} in top-1 ({value}); the interval leaves 0 out.")
+        }
+    })
+}
+
+/// The plots, each under a few words on what to look at.
+fn plots(experiment: &Experiment) -> String {
+    let top1 = top1_chart(experiment);
+    let mut html = section(
+        &top1.title.replace(", ", " over training: "),
+        &format!(
+            "<p>How many images the network names rightly, while it trains. A line is the mean over the seeds, its shade \
+             reaches from the lowest to the highest seed. Look at where the lines end, and at the shades: where \
+             two of them overlap, luck with the seeds may explain the difference; the table above has the test.</p>\n<figure>{}</figure>{}",
+            top1.svg(),
+            left_out(experiment),
+        ),
+    );
+    let figure = |chart: &super::Chart| format!("<figure><h3>{}</h3>{}</figure>", escape(&chart.title), chart.svg());
+    html.push_str(&section(
+        "Loss",
+        &format!(
+            "<p>Cross-entropy in nats, lower is better. Left, on the images it learns from; right, on images it never \
+             sees. A network that learns by heart falls on the left and rises on the right: look at how far an arm is \
+             lower on the left than on the right, and whether guidance closes that gap.</p>\n\
+             <div class=\"pair\">{}</div>",
+            loss_charts(experiment).iter().map(figure).collect::<String>(),
+        ),
+    ));
+    let cka = cka_charts(experiment);
+    if !cka.is_empty() {
+        html.push_str(&section(
+            "Alignment of the layers",
+            &format!(
+                "<p>CKA compares how two layers arrange the same images: 1 is the same arrangement, 0 has nothing in \
+                 common. One line for each pair of guide layer → target layer, violet for the first layers to yellow for \
+                 the last, mean over the seeds. Look at which layers give way to the pull, and, after a dashed mark, at \
+                 how much of it they keep without the guide.</p>\n<div class=\"pair\">{}</div>",
+                cka.iter().map(figure).collect::<String>(),
+            ),
+        ));
+    }
+    html
+}
+
+/// A note if numbers are missing from the plots; empty if none is.
+fn left_out(experiment: &Experiment) -> String {
+    let steps = experiment.runs.iter().flat_map(|run| &run.steps);
+    let in_steps: usize = steps.map(|s| s.cka.iter().chain([&s.loss]).filter(|v| !v.is_finite()).count()).sum();
+    let evals = experiment.runs.iter().flat_map(|run| &run.evals);
+    let count = in_steps + evals.map(|e| [e.loss, e.top1].iter().filter(|v| !v.is_finite()).count()).sum::<usize>();
+    match count {
+        0 => String::new(),
+        1 => "<p class=\"bad\">One number was not finite (NaN or infinite) and is missing from the plots.</p>".into(),
+        n => format!(
+            "<p class=\"bad\">{n} numbers were not finite (NaN or infinite) and are missing from the plots.</p>"
+        ),
+    }
+}

@@ -1,0 +1,193 @@
+use super::*;
+use crate::record::{EvalRecord, RunRecord, StepRecord};
+
+/// A run with plausible curves: it overfits if alone, less if guided.
+fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
+    let wobble = |step: u64, salt: u64| {
+        let mixed =
+            (step * 31 + salt * 17 + seed * 101 + arm.len() as u64 * 7).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        mixed as f32 / (1 << 24) as f32 - 0.5
+    };
+    let pairs: u64 = 6;
+    let step = |step: u64| {
+        let t = step as f32 / 600.0;
+        let pull = |pair: u64| {
+            let start = 0.9 - 0.14 * pair as f32;
+            let top = 0.97 - 0.05 * pair as f32;
+            let kept =
+                if step >= guided_for { 0.6 + 0.4 * (-(step.abs_diff(guided_for) as f32) / 80.0).exp() } else { 1.0 };
+            (start + (top - start) * (1.0 - (-6.0 * t).exp())) * kept + 0.02 * wobble(step, pair)
+        };
+        StepRecord {
+            step,
+            loss: 2.3 * (-4.0 * t).exp() + 0.02 + 0.1 * (wobble(step, 9) + 0.5),
+            alignment: (step < guided_for).then_some(3.0),
+            cka: if guided_for > 0 { (0..pairs).map(pull).collect() } else { Vec::new() },
+            learning_rate: 1e-3,
+        }
+    };
+    let eval = |step: u64, split: &str| {
+        let t = step as f32 / 600.0;
+        let (loss, top1) = match split {
+            "train" => (2.3 * (-(4.0 - 6.0 * gain) * t).exp() + 0.02, 1.0 - 0.9 * (-5.0 * t).exp()),
+            _ => (
+                2.3 - 1.2 * (1.0 - (-8.0 * t).exp()) + (2.2 - 6.0 * gain) * t * t + 0.3 * wobble(step, 4) * t,
+                0.1 + (0.55 + gain) * (1.0 - (-6.0 * t).exp()) + 0.05 * wobble(step, 3),
+            ),
+        };
+        EvalRecord { step, split: split.into(), loss, top1 }
+    };
+    let layers = |pair: u64| [format!("conv{}", pair + 1), format!("linear{}", 8 * pair + 1)];
+    RunRecord {
+        arm: arm.into(),
+        seed,
+        pairs: if guided_for > 0 { (0..pairs).map(layers).collect() } else { Vec::new() },
+        steps: (0..600).map(step).collect(),
+        evals: (0..=600).step_by(50).flat_map(|s| [eval(s, "train"), eval(s, "test")]).collect(),
+        seconds: 11.0 + seed as f64,
+        steps_per_s: if guided_for > 0 { 45.0 } else { 61.5 },
+    }
+}
+
+fn experiment() -> Experiment {
+    let arms = [("trained_first", 150, 0.13), ("alone", 0, 0.0), ("trained", 600, 0.2), ("untrained", 600, 0.005)];
+    Experiment {
+        name: "demo".into(),
+        adapter: "llvmpipe (LLVM 15.0.6, 256 bits), Vulkan".into(),
+        version: "0.1.0".into(),
+        config_toml:
+            "[target]\nkind = \"fcn\"\ndepth = 48\nwidth = 64\n\n[guide]\nkind = \"cnn\"\nchannels = [16, 32, 64]\n"
+                .into(),
+        runs: (0..3).flat_map(|seed| arms.map(|(arm, guided, gain)| run(arm, seed, guided, gain))).collect(),
+        seconds: 163.2,
+    }
+}
+
+/// Every element is closed by its like, every attribute is quoted: what browsers forgive and XML does not.
+fn check_nesting(html: &str) {
+    let void = ["meta", "!doctype"];
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = html;
+    while let Some(start) = rest.find('<') {
+        let end = start + rest[start..].find('>').expect("a tag ends");
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        let name = tag.trim_start_matches('/').split([' ', '/', '\n']).next().unwrap_or_default();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "closes what was opened last");
+        } else if !tag.ends_with('/') && !void.contains(&name) {
+            open.push(name);
+        }
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+    }
+    assert!(open.is_empty(), "{open:?} stay open");
+}
+
+#[test]
+fn the_page_holds_tables_and_plots_and_nothing_from_elsewhere() {
+    let html = report_html(&experiment());
+    check_nesting(&html);
+    // 4 swatches, top-1, 2 losses, CKA of 3 guided arms.
+    assert_eq!((html.matches("<svg").count(), html.matches("role=\"img\"").count()), (10, 6));
+    for absent in ["<script", "<link", "<img", "src=", "href=", "url(", "@import", "NaN", "inf"] {
+        assert!(!html.contains(absent), "{absent}");
+    }
+    assert_eq!(html.matches("http").count(), html.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
+    let order: Vec<usize> = ["alone", "untrained", "trained", "trained_first"]
+        .map(|arm| html.find(&format!("</svg>{arm}</td>")).expect("a row"))
+        .to_vec();
+    assert!(order.is_sorted());
+    for wanted in ["minus alone", "depth = 48", "guide taken away", "llvmpipe", "better than alone", "conv1 → linear1"]
+    {
+        assert!(html.contains(wanted), "{wanted}");
+    }
+    assert!(html.len() < 400_000, "{} bytes", html.len());
+    // For the eye: TRELLIS_REPORT_DIR=/tmp/x cargo test -p trellis-guidance report
+    if let Some(folder) = std::env::var_os("TRELLIS_REPORT_DIR") {
+        let folder = Path::new(&folder);
+        write_report(&experiment(), &folder.join("report.html")).expect("a folder that can be written");
+        std::fs::write(folder.join("curve.svg"), curve_svg(&experiment())).expect("a folder that can be written");
+    }
+}
+
+#[test]
+fn what_comes_from_files_is_escaped() {
+    let evil = "</style><script>alert(\"1\")</script>&\u{1b}'";
+    let mut experiment = experiment();
+    experiment.name = evil.into();
+    experiment.adapter = evil.into();
+    experiment.version = evil.into();
+    experiment.config_toml = evil.into();
+    for run in experiment.runs.iter_mut().filter(|run| run.arm == "trained") {
+        run.arm = evil.into();
+        run.pairs.iter_mut().flatten().for_each(|name| *name = evil.into());
+        run.evals.iter_mut().filter(|e| e.split == "train").for_each(|e| e.split = evil.into());
+    }
+    for text in [report_html(&experiment), curve_svg(&experiment)] {
+        assert!(!text.contains("<script") && text.matches("</style>").count() == 1 && !text.contains('\u{1b}'));
+        check_nesting(&text);
+    }
+}
+
+#[test]
+fn nan_breaks_nothing() {
+    let mut experiment = experiment();
+    for run in experiment.runs.iter_mut().filter(|run| run.arm == "trained") {
+        run.steps.iter_mut().skip(300).for_each(|s| (s.loss, s.cka[0]) = (f32::NAN, f32::INFINITY));
+        run.evals.iter_mut().filter(|e| e.step > 300).for_each(|e| (e.loss, e.top1) = (f32::NAN, f32::NAN));
+    }
+    let html = report_html(&experiment);
+    check_nesting(&html);
+    assert!(html.contains("not finite") && html.contains("are missing from the plots"));
+    assert!(!html.contains("NaN,") && !html.contains(",NaN") && !html.contains("-2147483648"));
+
+    for run in &mut experiment.runs {
+        run.steps.iter_mut().for_each(|s| (s.loss, s.learning_rate) = (f32::NAN, f32::NAN));
+        run.steps.iter_mut().for_each(|s| s.cka.iter_mut().for_each(|c| *c = f32::NAN));
+        run.evals.iter_mut().for_each(|e| (e.loss, e.top1) = (f32::NAN, f32::NEG_INFINITY));
+    }
+    check_nesting(&report_html(&experiment));
+    assert!(curve_svg(&experiment).contains("nothing was recorded"));
+}
+
+#[test]
+fn nothing_recorded_is_said() {
+    let html = report_html(&Experiment { name: "empty".into(), ..Experiment::default() });
+    check_nesting(&html);
+    assert!(html.contains("No run was recorded") && !html.contains("<table"));
+    assert!(curve_svg(&Experiment::default()).contains("nothing was recorded"));
+}
+
+#[test]
+fn one_to_eight_arms_of_any_name() {
+    for count in 1..=8u64 {
+        let runs =
+            (0..count).map(|k| run(&format!("arm {k} with a name that is rather long"), 0, 100 * k, 0.01)).collect();
+        let experiment = Experiment { runs, ..experiment() };
+        let html = report_html(&experiment);
+        check_nesting(&html);
+        check_nesting(&curve_svg(&experiment));
+        assert_eq!(html.matches("<tr><td>").count() as u64, count);
+        let colours: std::collections::HashSet<_> =
+            html.match_indices("r=\"5.5\" fill=\"").map(|(at, found)| &html[at + found.len()..][..7]).collect();
+        assert_eq!(colours.len() as u64, count, "each arm has a colour of its own");
+    }
+}
+
+#[test]
+fn a_single_evaluation_is_a_dot_and_other_splits_stand_in() {
+    let mut experiment = experiment();
+    experiment.runs.iter_mut().for_each(|run| run.evals.retain(|e| e.split == "test" && e.step == 600));
+    assert!(curve_svg(&experiment).contains("<circle"));
+    let first = |step| EvalRecord { step, split: "validation".into(), loss: 1.0, top1: 0.4 };
+    experiment.runs.iter_mut().for_each(|run| run.evals.extend([first(0), first(300), first(600)]));
+    let svg = curve_svg(&experiment);
+    assert!(svg.contains("Validation top-1, mean and range of 3 seeds") && !svg.contains("<circle"));
+}
+
+#[test]
+fn the_picture_stands_alone() {
+    let svg = curve_svg(&experiment());
+    check_nesting(&svg);
+    assert!(svg.starts_with("<svg ") && svg.contains("prefers-color-scheme:dark") && svg.contains("width=\"860\""));
+}

@@ -1,0 +1,58 @@
+// out = lhs · rhs in registers, for subgroups of exactly 8 (lavapipe). The importing kernel declares how an element
+// is loaded and stored, so matmul, Gram and convolution are all this loop:
+//   seek(k), advance()                      go to k, go to the next k
+//   lhs_at(row, k) -> f32                   row < m
+//   rhs_at(k, cols) -> vec4f                four columns < n
+//   store(row, col, sum)                    row < m, col < n
+//   skip(row, rows, col) -> bool            whether the block at (row, col) is not wanted
+//
+// A workgroup is 8 x 4. A row of 8 invocations is a subgroup and owns 16 rows by 32 columns; each invocation owns 4
+// neighbouring columns of them, 64 sums in registers. Per k an invocation loads 4 elements of rhs and 2 of lhs, and
+// hears the other 14 rows of lhs from its neighbours: 64 multiply-adds per 6 loads. No workgroup memory: on a CPU it
+// is memory like any other, and a barrier is a switch of coroutines.
+// Source: register blocking, Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+const WIDTH: u32 = 8u;
+const HEIGHT: u32 = 4u;
+
+fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32) {
+    let row = (group.y * 4u + local.y) * 16u;
+    let col = group.x * 32u + local.x * 4u;
+    if (row >= m || skip(row, 16u, group.x * 32u)) {
+        return;
+    }
+    // Edges: what lies outside is read from the last row or column and never stored.
+    let row_p = min(row + local.x, m - 1u);
+    let row_q = min(row + local.x + 8u, m - 1u);
+    let cols = min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(n - 1u));
+    var sums: array<vec4f, 16>;
+    seek(k_start);
+    for (var k = k_start; k < k_end; k += 1u) {
+        let p = lhs_at(row_p, k);
+        let q = lhs_at(row_q, k);
+        let b = rhs_at(k, cols);
+        advance();
+        sums[0] += subgroupBroadcast(p, 0u) * b;
+        sums[1] += subgroupBroadcast(p, 1u) * b;
+        sums[2] += subgroupBroadcast(p, 2u) * b;
+        sums[3] += subgroupBroadcast(p, 3u) * b;
+        sums[4] += subgroupBroadcast(p, 4u) * b;
+        sums[5] += subgroupBroadcast(p, 5u) * b;
+        sums[6] += subgroupBroadcast(p, 6u) * b;
+        sums[7] += subgroupBroadcast(p, 7u) * b;
+        sums[8] += subgroupBroadcast(q, 0u) * b;
+        sums[9] += subgroupBroadcast(q, 1u) * b;
+        sums[10] += subgroupBroadcast(q, 2u) * b;
+        sums[11] += subgroupBroadcast(q, 3u) * b;
+        sums[12] += subgroupBroadcast(q, 4u) * b;
+        sums[13] += subgroupBroadcast(q, 5u) * b;
+        sums[14] += subgroupBroadcast(q, 6u) * b;
+        sums[15] += subgroupBroadcast(q, 7u) * b;
+    }
+    for (var i = 0u; i < 16u; i += 1u) {
+        for (var j = 0u; j < 4u; j += 1u) {
+            if (row + i < m && col + j < n) {
+                store(row + i, col + j, sums[i][j]);
+            }
+        }
+    }
+}

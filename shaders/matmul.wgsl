@@ -1,0 +1,66 @@
+// matmul.wgsl: out[b] = epilogue(op(lhs[b]) · op(rhs[b])), blocked in registers.
+//
+// in      lhs (batch, m, k), or (batch, k, m) for TN; rhs (batch, k, n), or (batch, n, k) for NT; f32
+//         bias (n), residual and saved (batch, m, n): see lib/epilogue.wgsl
+// out     out (batch, m, n) f32
+// launch  SUBGROUP: ceil(n/32) x ceil(m/64) x batch workgroups of 8 x 4, see lib/product_subgroup.wgsl
+//         else:     ceil(n/64) x ceil(m/64) x batch workgroups of 16 x 16, see lib/product_tiled.wgsl
+// memory  SUBGROUP: none; else 8 KiB
+// cost    2·m·n·k flop; lhs is read n/32 or n/64 times, rhs m/16 or m/64 times
+// numeric f32 sums in order of k
+// source  Goto and van de Geijn 2008; Volkov and Demmel 2008
+
+struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32 }
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> lhs: array<f32>;
+#if VEC4
+@group(0) @binding(2) var<storage, read> rhs: array<vec4f>; // NN and TN with n a multiple of 4
+#else
+@group(0) @binding(2) var<storage, read> rhs: array<f32>;
+#endif
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(5) var<storage, read> saved: array<f32>;
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+#import epilogue
+#if SUBGROUP
+#import product_subgroup
+#else
+#import product_tiled
+#endif
+
+override LAYOUT: u32 = 0u; // 0 NN, 1 NT, 2 TN
+var<private> batch: u32;
+
+fn seek(k: u32) {}
+fn advance() {}
+fn skip(row: u32, rows: u32, col: u32) -> bool {
+    return false;
+}
+fn lhs_at(row: u32, k: u32) -> f32 {
+    if (LAYOUT == 2u) {
+        return lhs[batch * dims.lhs_batch + k * dims.m + row];
+    }
+    return lhs[batch * dims.lhs_batch + row * dims.k + k];
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    var at = batch * dims.rhs_batch + k * dims.n + cols;
+    if (LAYOUT == 1u) {
+        at = batch * dims.rhs_batch + cols * dims.k + k;
+    }
+#if VEC4
+    return rhs[at.x / 4u];
+#else
+    return vec4f(rhs[at.x], rhs[at.y], rhs[at.z], rhs[at.w]);
+#endif
+}
+fn store(row: u32, col: u32, sum: f32) {
+    let at = (batch * dims.m + row) * dims.n + col;
+    out[at] = finish(sum, col, at);
+}
+
+@compute @workgroup_size(WIDTH, HEIGHT)
+fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    batch = group.z;
+    product(group.xy, local.xy, dims.m, dims.n, 0u, dims.k);
+}
