@@ -20,6 +20,7 @@ ops! {
     view::{Permute, Expand, Slice, Pad},
     concat::{Concat, Pack},
     matmul::{MatMul},
+    softmax::{Softmax, SoftmaxGrad},
 }
 
 pub use binary::BinaryFunction;
