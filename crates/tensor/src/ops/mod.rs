@@ -21,9 +21,13 @@ ops! {
     concat::{Concat, Pack},
     matmul::{MatMul},
     softmax::{Softmax, SoftmaxGrad},
+    cross_entropy::{CrossEntropy, CrossEntropyGrad},
+    labelled_mean::{LabelledMean, LabelledMeanGrad},
+    top1::{Top1},
 }
 
 pub use binary::BinaryFunction;
+pub use cross_entropy::IGNORE;
 pub use matmul::Layout;
 pub use reduce::Reduction;
 pub use unary::UnaryFunction;
