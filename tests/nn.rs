@@ -100,3 +100,121 @@ fn smoothing_outside_its_range_is_an_error() {
     let error = graph.leaf(&x).cross_entropy(graph.leaf(&y), 1.5).expect_err("not in [0, 1]");
     assert!(error.to_string().contains("1.5 is not in [0, 1]"), "{error}");
 }
+
+const X: [f32; 6] = [1.0, 10.0, 2.0, 10.0, 6.0, 40.0]; // [3, 2]: channel means 3 and 20, variances 14/3 and 200
+
+#[test]
+fn layer_norm_gives_rows_of_mean_0_and_variance_1() {
+    let values: Vec<f32> = (0..300).map(|i| 1000.0 + (i * i % 97) as f32).collect();
+    let y = eval(&[&tensor([3, 100], &values), &tensor([100], &[1.0; 100]), &tensor([100], &[0.0; 100])], |x| {
+        x[0].layer_norm(x[1], x[2], 0.0)
+    });
+    for row in y.chunks(100) {
+        assert_close(&[row.iter().sum::<f32>() / 100.0], &[0.0], 1e-5);
+        assert_close(&[row.iter().map(|y| y * y).sum::<f32>() / 100.0], &[1.0], 1e-5);
+    }
+    let y = eval(&[&tensor([2, 2], &[1., 3., 5., 5.]), &tensor([2], &[2., 3.]), &tensor([2], &[10., 20.])], |x| {
+        x[0].layer_norm(x[1], x[2], 3.0)
+    });
+    assert_close(&y, &[9.0, 21.5, 10.0, 20.0], 1e-5);
+}
+
+#[test]
+fn batch_norm_of_known_data() {
+    let (gamma, beta) = (tensor([2], &[2.0, 1.0]), tensor([2], &[0.5, 0.0]));
+    let y = eval(&[&tensor([3, 2], &X), &gamma, &beta], |x| x[0].batch_norm(x[1], x[2], 0.0));
+    let (a, b) = ((14f32 / 3.0).sqrt(), 200f32.sqrt());
+    let expected = [0.5 - 4.0 / a, -10.0 / b, 0.5 - 2.0 / a, -10.0 / b, 0.5 + 6.0 / a, 20.0 / b];
+    assert_close(&y, &expected, 1e-5);
+    // The same data as [batch, channels, 1, 3] of one example: channel means 13/3 and 56/3.
+    let y = eval(&[&tensor([1, 2, 1, 3], &X), &gamma, &beta], |x| x[0].batch_norm(x[1], x[2], 1.0));
+    let c = (146f32 / 9.0 + 1.0).sqrt(); // (1 + 100 + 4) / 3 - 169/9 = 146/9
+    assert_close(&y[..3], &[0.5 - 20.0 / 3.0 / c, 0.5 + 34.0 / 3.0 / c, 0.5 - 14.0 / 3.0 / c], 1e-5);
+}
+
+#[test]
+fn batch_norm_training_keeps_running_statistics_as_pytorch_does() {
+    let (gamma, beta) = (tensor([2], &[1.0; 2]), tensor([2], &[0.0; 2]));
+    let (mean, variance) = (tensor([2], &[0.0; 2]), tensor([2], &[1.0; 2]));
+    let x = tensor([3, 2], &X);
+    let graph = Graph::new();
+    let [gamma, beta, m, v] = [&gamma, &beta, &mean, &variance].map(|t| graph.leaf(t));
+    let y = graph.leaf(&x).batch_norm_train(gamma, beta, m, v, 0.1, 1e-5).expect("legal").relu().expect("f32");
+    let gradient = graph.grad(y.sum_all().expect("f32"), &[graph.leaf(&x)]).expect("differentiable")[0];
+    let forward = Plan::new(&gpu(), &graph, &[y]).expect("small");
+    let names: Vec<&str> = forward.launches().map(|launch| launch.op).collect();
+    assert_eq!(names, ["moments", "running_statistics", "batch_norm_relu"]);
+    // Moments, update, normalise with relu, relu's gradient, sums, dx.
+    assert_eq!(Plan::new(&gpu(), &graph, &[y, gradient]).expect("small").launches().len(), 6);
+    forward.run(1).expect("the device works");
+    // Unbiased variances: 14/3 · 3/2 = 7 and 300.
+    assert_close(&mean.read_f32().expect("works"), &[0.3, 2.0], 1e-6);
+    assert_close(&variance.read_f32().expect("works"), &[0.9 + 0.7, 0.9 + 30.0], 1e-5);
+    forward.run(1).expect("the device works");
+    assert_close(&mean.read_f32().expect("works"), &[0.57, 3.8], 1e-6);
+}
+
+#[test]
+fn batch_norm_with_stored_statistics_is_affine() {
+    let (gamma, beta) = (tensor([2], &[2.0, 1.0]), tensor([2], &[0.5, 0.0]));
+    let (mean, variance) = (tensor([2], &[1.0, 20.0]), tensor([2], &[4.0, 25.0]));
+    let leaves = [&tensor([3, 2], &X), &gamma, &beta, &mean, &variance];
+    let y = eval(&leaves, |x| x[0].batch_norm_eval(x[1], x[2], x[3], x[4], 0.0));
+    assert_close(&y, &[0.5, -2.0, 1.5, -2.0, 5.5, 4.0], 1e-5);
+    let gradient = |wanted: usize| {
+        eval(&leaves, move |x| {
+            let y = x[0].batch_norm_eval(x[1], x[2], x[3], x[4], 0.0)?;
+            Ok(x[0].graph().grad(y.sum_all()?, &[x[wanted]])?[0])
+        })
+    };
+    assert_close(&gradient(0), &[1.0, 0.2, 1.0, 0.2, 1.0, 0.2], 1e-6);
+    assert_close(&gradient(1), &[3.0, 0.0], 1e-6);
+    assert_close(&gradient(2), &[3.0, 3.0], 1e-6);
+}
+
+#[test]
+fn batch_norm_survives_large_offsets_and_single_rows() {
+    let near: Vec<f32> = (0..512).map(|i| ((i * 37 % 101) as f32 - 50.0) / 32.0).collect();
+    let far: Vec<f32> = near.iter().map(|x| x + 1024.0).collect(); // exact in f32
+    let (gamma, beta) = (tensor([1], &[1.0]), tensor([1], &[0.0]));
+    let normal = |x: &[f32]| eval(&[&tensor([512, 1], x), &gamma, &beta], |x| x[0].batch_norm(x[1], x[2], 0.0));
+    assert_close(&normal(&far), &normal(&near), 1e-4);
+    let single = [&tensor([1, 1], &[3.0]), &gamma, &tensor([1], &[7.0]), &tensor([1], &[1.0]), &tensor([1], &[1.0])];
+    let y = eval(&single, |x| x[0].batch_norm_train(x[1], x[2], x[3], x[4], 0.5, 1e-5));
+    assert_eq!((y, single[3].read_f32(), single[4].read_f32()), (vec![7.0], Ok(vec![2.0]), Ok(vec![0.5])));
+}
+
+#[test]
+fn dropout_keeps_the_mean_and_draws_another_mask_each_step_and_stream() {
+    let x = tensor([40_001], &[1.0; 40_001]);
+    let draw = |step: u32, seed: u64, stream: u32| {
+        let clock = labels(&[step, 9, 9, 9]);
+        eval(&[&x, &clock], |x| x[0].dropout(x[1], 0.25, seed, stream))
+    };
+    let y = draw(1, 5, 0);
+    assert!(y.iter().all(|&v| v == 0.0 || v == 1.0 / 0.75));
+    let mean = y.iter().sum::<f32>() / y.len() as f32;
+    assert!((mean - 1.0).abs() < 0.01, "{mean}"); // four standard deviations are 0.0115
+    for other in [draw(2, 5, 0), draw(1, 5, 1), draw(1, 6, 0), draw(1, 5 | 1 << 40, 0)] {
+        let same = y.iter().zip(&other).filter(|(a, b)| a == b).count() as f32 / y.len() as f32;
+        assert!((same - 0.625).abs() < 0.02, "{same}: independent masks agree on 1 - 2 p (1 - p)");
+    }
+    assert_eq!(draw(1, 5, 0), y);
+    // The four words of a block are independent too.
+    let pairs = y.chunks_exact(4).filter(|c| c[0] == 0.0 && c[1] == 0.0).count() as f32 / 10_000.0;
+    assert!((pairs - 0.0625).abs() < 0.01, "{pairs}");
+}
+
+#[test]
+fn dropout_of_probability_0_is_the_input_and_of_1_an_error() {
+    let graph = Graph::new();
+    let (x, clock) = (tensor([3], &[1.0; 3]), labels(&[0; 4]));
+    let (x, clock) = (graph.leaf(&x), graph.leaf(&clock));
+    let recorded = graph.len();
+    x.dropout(clock, 0.0, 1, 1).expect("legal");
+    assert_eq!(graph.len(), recorded);
+    for p in [1.0, -0.1, f32::NAN] {
+        let error = x.dropout(clock, p, 1, 1).expect_err("not a probability below 1");
+        assert!(error.to_string().contains("is not in [0, 1)"), "{error}");
+    }
+}

@@ -34,7 +34,7 @@ macro_rules! library {
 }
 
 /// Texts that kernels may `#import`.
-const LIBRARY: &[(&str, &str)] = library!["activation", "grid", "index", "philox", "reduce"];
+const LIBRARY: &[(&str, &str)] = library!["activation", "channel", "grid", "index", "philox", "reduce"];
 
 /// How a kernel uses a storage binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -24,8 +24,14 @@ ops! {
     cross_entropy::{CrossEntropy, CrossEntropyGrad},
     labelled_mean::{LabelledMean, LabelledMeanGrad},
     top1::{Top1},
+    dropout::{Dropout},
+    layer_norm::{LayerNorm, LayerNormGrad, LayerNormSums},
+    moments::{Moments, RunningStatistics},
+    batch_norm::{BatchNorm},
+    batch_norm_grad::{BatchNormSums, BatchNormGrad},
 }
 
+pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
 pub use cross_entropy::IGNORE;
 pub use matmul::Layout;
