@@ -5,8 +5,8 @@
 //         mean     (channels) f32, or the moments (2, channels) of the batch, means first
 //         variance (channels) f32 with RUNNING, else unused: then it follows the mean
 // out     out      (2, channels) f32  dgamma, then dbeta
-// launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1 on
-//         software adapters.
+// launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1
+//         on software adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    4 flop and 8 bytes per element: bound by memory
 // numeric each lane sums in order, then a fixed tree: same bits every time

@@ -8,8 +8,8 @@
 //         adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    5 flop (one exp) and 4 bytes per logit; the row is read twice, the second time from cache
-// numeric the greatest logit is subtracted before exp; log softmax is a difference, never the log of a rounded quotient.
-//         Without smoothing, logits of -inf are legal.
+// numeric the greatest logit is subtracted before exp; log softmax is a difference, never the log of a rounded
+//         quotient. Without smoothing, logits of -inf are legal.
 // source  definition as in PyTorch's CrossEntropyLoss; smoothing from Szegedy et al. 2016, arXiv:1512.00567, section 7
 
 #import grid

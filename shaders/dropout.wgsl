@@ -6,8 +6,8 @@
 // launch  one invocation per four elements (the last may have fewer); workgroups of 256
 // memory  none
 // cost    about 30 integer operations and 8 bytes per element
-// numeric the mask is a pure function of (seed, stream, step, i), so it is never stored. A dropped NaN or infinity gives
-//         NaN, as a product with a mask of zeros would.
+// numeric the mask is a pure function of (seed, stream, step, i), so it is never stored. A dropped NaN or infinity
+//         gives NaN, as a product with a mask of zeros would.
 // source  Srivastava et al. 2014, section 10, scaled while training; bits by lib/philox.wgsl, all four words used
 
 #import grid

@@ -4,8 +4,8 @@
 //         dy      (rows, n) f32
 //         moments (2, rows) f32  means, then biased variances (moments.wgsl)
 // out     out     (2, n) f32     dgamma, then dbeta
-// launch  256 / LANES columns per workgroup; neighbouring invocations take neighbouring columns, so that reads run along
-//         rows, and LANES of them share one column. LANES = 1 on software adapters.
+// launch  256 / LANES columns per workgroup; neighbouring invocations take neighbouring columns, so that reads run
+//         along rows, and LANES of them share one column. LANES = 1 on software adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    7 flop and 8 bytes per element: bound by memory
 // numeric each lane sums in order of rows, then a fixed tree: same bits every time

@@ -2,8 +2,8 @@
 //
 // in      x   (batch, channels, inner) f32
 // out     out (2, channels) f32  means, then variances
-// launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1 on
-//         software adapters.
+// launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1
+//         on software adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    6 flop and 4 bytes per element; each is read twice
 // numeric two passes, both shifted: by the first element, then by the mean so found, whose own error the sum of the

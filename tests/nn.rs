@@ -218,3 +218,23 @@ fn dropout_of_probability_0_is_the_input_and_of_1_an_error() {
         assert!(error.to_string().contains("is not in [0, 1)"), "{error}");
     }
 }
+
+/// Mesa's llvmpipe leaves loops after 65,535 iterations of one invocation and says nothing.
+#[test]
+fn rows_longer_than_a_software_adapters_loops_are_whole() {
+    const N: usize = 100_000;
+    let values: Vec<f32> = (0..N).map(|i| if i < N / 2 { 1.0 } else { -1.0 }).collect();
+    let leaves = [&tensor([N], &values), &tensor([N], &[1.0; N]), &tensor([N], &[0.0; N]), &tensor([1], &[1.0])];
+    let whole = |record: for<'g> fn(&[Var<'g>]) -> Result<Var<'g>>| {
+        let y = eval(&leaves, record);
+        [y[0], y[N - 1]]
+    };
+    assert_close(&eval(&leaves, |x| x[0].sum_all()), &[0.0], 0.0);
+    assert_close(&eval(&leaves, |x| x[1].sum_all()), &[N as f32], 0.0);
+    assert_close(&whole(|x| x[0].layer_norm(x[1], x[2], 0.0)), &[1.0, -1.0], 1e-5);
+    assert_close(&whole(|x| x[0].reshape([N, 1])?.batch_norm(x[3], x[3], 0.0)), &[2.0, 0.0], 1e-5);
+    assert_close(&whole(|x| x[0].reshape([1, 1, N])?.batch_norm(x[3], x[3], 0.0)), &[2.0, 0.0], 1e-5);
+    let e = 1f32.exp();
+    let share = 2.0 / (N as f32 * (e + 1.0 / e));
+    assert_close(&whole(|x| x[0].softmax()), &[e * share, share / e], 1e-9);
+}

@@ -1,6 +1,6 @@
 // Walks the elements of one channel of x (batch, channels, inner), LANES invocations at once; import reduce before it.
-// Which channel and which lane an invocation has depends on where neighbours in memory lie. With inner > 1: the lanes of
-// a channel are neighbours. With inner = 1 (ACROSS): neighbours take neighbouring channels.
+// Which channel and which lane an invocation has depends on where neighbours in memory lie. With inner > 1: the lanes
+// of a channel are neighbours. With inner = 1 (ACROSS): neighbours take neighbouring channels.
 override ACROSS: u32 = 0u;
 
 fn lane_spacing() -> u32 {

@@ -13,8 +13,8 @@ use crate::shape::{DType, TensorType};
 /// Label of a row that does not count. Any label that is not a class does the same.
 pub const IGNORE: u32 = u32::MAX;
 
-/// `loss[r] = −Σ_c q[r, c] ln softmax(logits[r])[c]` with `q = (1 − ε) onehot(label) + ε / classes`; 0 for ignored rows.
-/// Inputs: logits `[rows, classes]`, labels u32 `[rows]`.
+/// `loss[r] = −Σ_c q[r, c] ln softmax(logits[r])[c]` with `q = (1 − ε) onehot(label) + ε / classes`; 0 for ignored
+/// rows. Inputs: logits `[rows, classes]`, labels u32 `[rows]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropy {
     /// Label smoothing ε, in `[0, 1]`.

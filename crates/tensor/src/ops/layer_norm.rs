@@ -6,6 +6,7 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::moments::Moments;
+use crate::ops::reduce::software_lanes;
 use crate::ops::softmax::{checked_rows, row_launch, rows_of};
 use crate::rng::Rng;
 use crate::shape::TensorType;
@@ -162,7 +163,11 @@ impl Op for LayerNormSums {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, n] = checked_rows(inputs[0]);
-        let lanes = if caps.software || rows < 32 { 1 } else { 16 };
+        let lanes = match rows {
+            _ if caps.software => software_lanes(rows),
+            0..32 => 1,
+            _ => 16,
+        };
         Dispatch::per_group(kernel!("layer_norm_sums"), n.div_ceil(256 / lanes))
             .constant("LANES", lanes as u32)
             .dims(&[rows, n])

@@ -5,6 +5,7 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::reduce::software_lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -29,7 +30,8 @@ pub struct RunningStatistics {
 pub(crate) fn channel_launch(kernel: crate::Kernel, caps: &Caps, [batch, channels, inner]: [usize; 3]) -> Dispatch {
     let n = batch * inner;
     let lanes = match inner {
-        _ if caps.software || n < 32 => 1,
+        _ if caps.software => software_lanes(n),
+        _ if n < 32 => 1,
         1 => 16,
         _ => 256.min(n.next_power_of_two()),
     };

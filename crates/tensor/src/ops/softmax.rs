@@ -16,7 +16,8 @@ pub struct Softmax {
     pub log: bool,
 }
 
-/// `dx` of [`Softmax`] from its output and its output's gradient: `y (dy − Σ dy y)`, or `dy − eʸ Σ dy` of the logarithm.
+/// `dx` of [`Softmax`] from its output and its output's gradient: `y (dy − Σ dy y)`, or `dy − eʸ Σ dy` for the
+/// logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoftmaxGrad {
     /// Whether `y` is the logarithm.
