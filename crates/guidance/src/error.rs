@@ -68,9 +68,8 @@ pub enum Error {
         /// What became of it, for example "the task loss is NaN".
         what: String,
     },
-    // For the lead to enable, with the dependency in Cargo.toml, the two `Tensor` arms and the `From` below:
-    // /// The engine refused: shapes, device, memory.
-    // Tensor(trellis_tensor::Error),
+    /// The engine refused: shapes, device, memory.
+    Tensor(trellis_tensor::Error),
 }
 
 impl Error {
@@ -127,7 +126,7 @@ impl fmt::Display for Error {
                 "training diverged at step {step}, layer {layer}: {what}; \
                  try a lower learning rate, gradient-norm clipping or a smaller alignment weight"
             ),
-            // Self::Tensor(source) => source.fmt(f),
+            Self::Tensor(source) => source.fmt(f),
         }
     }
 }
@@ -136,17 +135,17 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
-            // Self::Tensor(source) => source.source(),
+            Self::Tensor(source) => source.source(),
             _ => None,
         }
     }
 }
 
-// impl From<trellis_tensor::Error> for Error {
-//     fn from(source: trellis_tensor::Error) -> Self {
-//         Self::Tensor(source)
-//     }
-// }
+impl From<trellis_tensor::Error> for Error {
+    fn from(source: trellis_tensor::Error) -> Self {
+        Self::Tensor(source)
+    }
+}
 
 /// What to do about an error of the operating system.
 fn advice(kind: ErrorKind) -> &'static str {

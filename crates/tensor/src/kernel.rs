@@ -34,7 +34,19 @@ macro_rules! library {
 }
 
 /// Texts that kernels may `#import`.
-const LIBRARY: &[(&str, &str)] = library!["activation", "curve", "epilogue", "grid", "index", "philox", "product_subgroup", "product_tiled", "reduce", "update"];
+const LIBRARY: &[(&str, &str)] = library![
+    "activation",
+    "channel",
+    "curve",
+    "epilogue",
+    "grid",
+    "index",
+    "philox",
+    "product_subgroup",
+    "product_tiled",
+    "reduce",
+    "update"
+];
 
 /// How a kernel uses a storage binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@
 //! library, so the bits are the same everywhere.
 
 use super::Images;
-use super::rng::Rng;
+use trellis_tensor::rng::Rng;
 
 /// Number of symbols.
 pub const CLASSES: usize = 10;

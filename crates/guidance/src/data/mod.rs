@@ -6,13 +6,8 @@
 pub mod glyphs;
 pub mod idx;
 
-// To be swapped for `pub(crate) use trellis_tensor::rng;` as soon as crates/guidance/Cargo.toml depends on it again.
-#[allow(dead_code, unreachable_pub, reason = "a stand-in for trellis_tensor::rng")]
-#[path = "../../../tensor/src/rng.rs"]
-pub(crate) mod rng;
-
 use crate::error::{Error, Result};
-use rng::Rng;
+use trellis_tensor::rng::Rng;
 
 /// Stream of [`Rng`] that shuffles; drawn images have the streams from 0 upwards.
 const SPLIT_STREAM: u64 = u64::MAX;

@@ -10,7 +10,7 @@
 //! All but `metrics.jsonl` are written to a temporary name in the folder and renamed, so each is there whole or not at
 //! all.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -210,7 +210,7 @@ impl Experiment {
 /// Runs in order of their first line; steps by number and evaluations by step and split, the last of each kept.
 fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
     let mut reader = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
-    let mut runs: Vec<(RunRecord, BTreeMap<u64, StepRecord>, BTreeMap<(u64, String), EvalRecord>)> = Vec::new();
+    let mut runs: Vec<RunRecord> = Vec::new();
     let mut text = Vec::new();
     for number in 1.. {
         text.clear();
@@ -219,26 +219,31 @@ fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
             break; // The end, or a line that a killed run could not finish.
         }
         let line: Line = serde_json::from_slice(&text).map_err(|e| bad_json(path, &format!("line {number}: "), &e))?;
-        let known = runs.iter().position(|(run, ..)| run.arm == line.arm && run.seed == line.seed);
+        let known = runs.iter().position(|run| run.arm == line.arm && run.seed == line.seed);
         let index = known.unwrap_or_else(|| {
-            let run = RunRecord { arm: line.arm, seed: line.seed, ..RunRecord::default() };
-            runs.push((run, BTreeMap::new(), BTreeMap::new()));
+            runs.push(RunRecord { arm: line.arm, seed: line.seed, ..RunRecord::default() });
             runs.len() - 1
         });
-        let (run, steps, evals) = &mut runs[index];
+        let run = &mut runs[index];
         match line.what {
             What::Start { pairs } => run.pairs = pairs,
-            What::Step(step) => drop(steps.insert(step.step, step)),
-            What::Eval(eval) => drop(evals.insert((eval.step, eval.split.clone()), eval)),
+            What::Step(step) => run.steps.push(step),
+            What::Eval(eval) => run.evals.push(eval),
             What::End { seconds, steps_per_s } => (run.seconds, run.steps_per_s) = (seconds, steps_per_s),
         }
     }
-    let whole = |(run, steps, evals): (RunRecord, BTreeMap<_, _>, BTreeMap<_, _>)| RunRecord {
-        steps: steps.into_values().collect(),
-        evals: evals.into_values().collect(),
-        ..run
-    };
-    Ok(runs.into_iter().map(whole).collect())
+    for run in &mut runs {
+        keep_last(&mut run.steps, |a, b| a.step.cmp(&b.step));
+        keep_last(&mut run.evals, |a, b| a.step.cmp(&b.step).then_with(|| a.split.cmp(&b.split)));
+    }
+    Ok(runs)
+}
+
+/// Sorts, and keeps of equals the one that came last.
+fn keep_last<T>(records: &mut Vec<T>, order: impl Fn(&T, &T) -> Ordering) {
+    records.reverse();
+    records.sort_by(&order); // Stable: of equals, the last one is now the first.
+    records.dedup_by(|a, b| order(a, b).is_eq());
 }
 
 /// Writes a file whole or not at all: to a temporary name in the same folder, which is then renamed to `path`.

@@ -64,7 +64,10 @@ impl Op for Binary {
         match x.shape.broadcast(&y.shape) {
             Some(shape) if shape.rank() <= MAX_AXES => Ok(TensorType::f32(shape)),
             Some(shape) => Err(format!("{shape} has more than {MAX_AXES} axes")),
-            None => Err(format!("{} and {} do not broadcast: aligned at the right, each axis must be equal or 1", x.shape, y.shape)),
+            None => Err(format!(
+                "{} and {} do not broadcast: aligned at the right, each axis must be equal or 1",
+                x.shape, y.shape
+            )),
         }
     }
 
@@ -85,7 +88,7 @@ impl Op for Binary {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let stretch = inputs[0].shape != inputs[1].shape;
-        let vec4 = !stretch && output.elements() % 4 == 0;
+        let vec4 = !stretch && output.elements().is_multiple_of(4);
         let invocations = if vec4 { output.elements() / 4 } else { output.elements() };
         let shape = &output.shape;
         Dispatch::linear(kernel!("binary"), invocations)
@@ -137,7 +140,11 @@ impl<'g> Var<'g> {
             return Ok(self.graph().constant(function.apply(f64::from(x), f64::from(y)) as f32, shape));
         }
         // A product with a constant is a scaling: it reads one tensor, not two.
-        if function == Mul && other.as_constant().is_some() && other.ty().elements() == 1 && self.shape().rank() >= other.shape().rank() {
+        if function == Mul
+            && other.as_constant().is_some()
+            && other.ty().elements() == 1
+            && self.shape().rank() >= other.shape().rank()
+        {
             return self.affine(other.as_constant().unwrap_or(1.0), 0.0);
         }
         self.graph().push(Binary { function }, &[self, other])

@@ -43,7 +43,8 @@ impl Op for Concat {
         };
         let mut sizes = first.shape.to_vec();
         for x in &inputs[1..] {
-            let same = x.shape.rank() == sizes.len() && (0..sizes.len()).all(|a| a == self.axis || x.shape[a] == sizes[a]);
+            let same =
+                x.shape.rank() == sizes.len() && (0..sizes.len()).all(|a| a == self.axis || x.shape[a] == sizes[a]);
             if !same || x.dtype != DType::F32 {
                 return Err(format!("{x} does not continue {first} along axis {}", self.axis));
             }

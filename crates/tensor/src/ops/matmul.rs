@@ -22,6 +22,8 @@ pub struct MatMul {
     pub layout: Layout,
     /// What happens to each element before it is stored.
     pub epilogue: Epilogue,
+    /// One invocation per element: the lesson and the baseline of the benchmarks.
+    pub naive: bool,
 }
 
 /// Which side of a product is transposed. The three are closed under differentiation: no other is needed.
@@ -56,8 +58,7 @@ impl Epilogue {
         if self.gradient.is_some() || self.activation.is_some() {
             return None;
         }
-        if let Some(add) = any.downcast_ref::<Binary>().filter(|op| op.function == BinaryFunction::Add) {
-            let _ = add;
+        if any.downcast_ref::<Binary>().is_some_and(|op| op.function == BinaryFunction::Add) {
             let other = &inputs[1 - position].shape;
             if *other == own.shape && !self.residual {
                 self.residual = true;
@@ -105,7 +106,8 @@ impl Epilogue {
 
     fn reference(self, value: f64, at: usize, column: usize, extra: &[Vec<f64>]) -> f64 {
         let mut extra = extra.iter();
-        let mut next = |used: bool, index: usize| if used { extra.next().map_or(0.0, |values| values[index]) } else { 0.0 };
+        let mut next =
+            |used: bool, index: usize| if used { extra.next().map_or(0.0, |values| values[index]) } else { 0.0 };
         let sum = value + next(self.bias, column) + next(self.residual, at);
         let active = self.activation.map_or(sum, |function| function.apply(sum));
         match self.gradient {
@@ -205,8 +207,12 @@ impl Op for MatMul {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [bias, residual, saved] = self.epilogue.args(2);
-        let vec4 = self.layout != Layout::NT && s.n % 4 == 0;
-        let dispatch = product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch).flag("VEC4", vec4);
+        let dispatch = if self.naive {
+            Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch])
+        } else {
+            let vec4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
+            product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch).flag("VEC4", vec4)
+        };
         let dispatch = dispatch
             .constant("LAYOUT", self.layout as u32)
             .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch])
@@ -248,13 +254,15 @@ impl Op for MatMul {
         let epilogue = Epilogue {
             bias: rng.below(2) == 0,
             residual: rng.below(2) == 0,
-            activation: [None, Some(UnaryFunction::Relu), Some(UnaryFunction::Gelu), Some(UnaryFunction::Tanh)][rng.below(4)],
+            activation: [None, Some(UnaryFunction::Relu), Some(UnaryFunction::Gelu), Some(UnaryFunction::Tanh)]
+                [rng.below(4)],
             gradient: [None, Some(UnaryFunction::Relu), Some(UnaryFunction::Tanh)][rng.below(3)],
         };
         if rng.below(2) == 0 {
             return Sample::new(move |x| x[0].matmul(x[1], layout)).normal(rng, lhs).normal(rng, rhs);
         }
-        let mut sample = Sample::forward_only(MatMul { layout, epilogue }).normal(rng, lhs).normal(rng, rhs);
+        let naive = rng.below(4) == 0;
+        let mut sample = Sample::forward_only(MatMul { layout, epilogue, naive }).normal(rng, lhs).normal(rng, rhs);
         if epilogue.bias {
             sample = sample.normal(rng, [n]);
         }
@@ -275,16 +283,21 @@ impl Op for MatMul {
         inputs: &[&TensorType],
     ) -> Option<Rc<dyn Op>> {
         let epilogue = self.epilogue.then(consumer, position, own, inputs)?;
-        Some(Rc::new(MatMul { layout: self.layout, epilogue }))
+        Some(Rc::new(MatMul { epilogue, ..*self }))
     }
 }
 
 impl<'g> Var<'g> {
+    /// [`Var::matmul`] by the kernel that a first lesson would write, for comparison. Errors as there.
+    pub fn matmul_naive(self, rhs: Var<'g>, layout: Layout) -> Result<Var<'g>> {
+        self.graph().push(MatMul { layout, epilogue: Epilogue::default(), naive: true }, &[self, rhs])
+    }
+
     /// Matrix product of the last two axes, batched over the ones before.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless the inner axes are equal and the batch axes equal or missing.
     pub fn matmul(self, rhs: Var<'g>, layout: Layout) -> Result<Var<'g>> {
-        self.graph().push(MatMul { layout, epilogue: Epilogue::default() }, &[self, rhs])
+        self.graph().push(MatMul { layout, epilogue: Epilogue::default(), naive: false }, &[self, rhs])
     }
 }

@@ -23,9 +23,20 @@ ops! {
     curve::{CurveValue},
     end_step::{EndStep},
     optimizer::{AdamStep, SgdStep},
+    softmax::{Softmax, SoftmaxGrad},
+    cross_entropy::{CrossEntropy, CrossEntropyGrad},
+    labelled_mean::{LabelledMean, LabelledMeanGrad},
+    top1::{Top1},
+    dropout::{Dropout},
+    layer_norm::{LayerNorm, LayerNormGrad, LayerNormSums},
+    moments::{Moments, RunningStatistics},
+    batch_norm::{BatchNorm},
+    batch_norm_grad::{BatchNormSums, BatchNormGrad},
 }
 
+pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
+pub use cross_entropy::IGNORE;
 pub use matmul::Layout;
 pub use reduce::Reduction;
 pub use unary::UnaryFunction;

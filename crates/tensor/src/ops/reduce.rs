@@ -110,13 +110,22 @@ impl Op for Reduce {
     }
 }
 
-/// Invocations that share one output: none on software adapters, where each barrier is a switch of coroutines.
+/// Invocations that share one output: on software adapters, where each barrier is a switch of coroutines, as few as
+/// their loops allow.
 pub(crate) fn lanes(caps: &Caps, n: usize, inner: usize) -> usize {
-    match (caps.software || n < 32, inner) {
-        (true, _) => 1,
+    match (caps.software, inner) {
+        (true, _) => software_lanes(n),
+        (false, _) if n < 32 => 1,
         (false, 1) => 256.min(n.next_power_of_two()),
         (false, _) => 8,
     }
+}
+
+/// Invocations that share `n` elements on a software adapter: one for each 4096, so that sums stay accurate and loops
+/// short. Mesa's llvmpipe silently leaves a loop after 65,535 iterations, counted over all loops of an invocation; with
+/// three passes over `n`, as kernels have at most, that is reached at 5.5 million elements.
+pub(crate) fn software_lanes(n: usize) -> usize {
+    256.min(n.div_ceil(4096).next_power_of_two())
 }
 
 impl<'g> Var<'g> {

@@ -119,17 +119,8 @@ impl UnaryFunction {
     }
 
     fn sample(rng: &mut Rng) -> Self {
-        let any = [
-            Affine { scale: 1.5, shift: -0.25 },
-            Relu,
-            Gelu,
-            Tanh,
-            Sigmoid,
-            Exp,
-            Log,
-            Sqrt,
-            Pow { exponent: 2.5 },
-        ];
+        let any =
+            [Affine { scale: 1.5, shift: -0.25 }, Relu, Gelu, Tanh, Sigmoid, Exp, Log, Sqrt, Pow { exponent: 2.5 }];
         any[rng.below(any.len())]
     }
 
@@ -225,7 +216,7 @@ impl Op for UnaryGrad {
 }
 
 fn elementwise(kernel: crate::Kernel, function: UnaryFunction, elements: usize) -> Dispatch {
-    let vec4 = elements % 4 == 0;
+    let vec4 = elements.is_multiple_of(4);
     let invocations = if vec4 { elements / 4 } else { elements };
     Dispatch::linear(kernel, invocations)
         .flag("VEC4", vec4)
@@ -323,7 +314,9 @@ mod tests {
 
     #[test]
     fn erf_has_its_known_values() {
-        for (x, expected) in [(0.5, 0.520_499_877_813_046_5), (1.0, 0.842_700_792_949_714_9), (3.5, 0.999_999_256_901_627_7)] {
+        for (x, expected) in
+            [(0.5, 0.520_499_877_813_046_5), (1.0, 0.842_700_792_949_714_9), (3.5, 0.999_999_256_901_627_7)]
+        {
             assert!((erf(x) - expected).abs() < 1e-14, "erf({x}) = {}", erf(x));
             assert_eq!(erf(-x), -erf(x));
         }

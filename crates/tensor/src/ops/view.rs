@@ -175,10 +175,8 @@ impl Op for Expand {
 
     fn sample(rng: &mut Rng) -> Sample {
         let shape: Vec<usize> = (0..1 + rng.below(4)).map(|_| awkward_size(rng, 9)).collect();
-        let from: Vec<usize> = shape[rng.below(shape.len() + 1)..]
-            .iter()
-            .map(|&size| if rng.below(2) == 0 { size } else { 1 })
-            .collect();
+        let from: Vec<usize> =
+            shape[rng.below(shape.len() + 1)..].iter().map(|&size| if rng.below(2) == 0 { size } else { 1 }).collect();
         Sample::new(move |x| x[0].graph().push(Expand { shape: shape.clone().into() }, x)).normal(rng, from)
     }
 }

@@ -1,0 +1,22 @@
+# Everything here needs Rust and nothing else; a software Vulkan is installed where no driver is found.
+
+.PHONY: demo test lint setup bench
+
+demo: setup
+	cargo build --release -p trellis
+	target/release/trellis demo
+
+# One thread of software Vulkan: small dispatches cost a fortieth, and the two tests run side by side.
+test: setup
+	LP_NUM_THREADS=0 cargo test --workspace
+
+lint:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+bench: setup
+	cargo bench
+
+setup:
+	@.ci/setup

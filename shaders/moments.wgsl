@@ -1,0 +1,55 @@
+// moments.wgsl: mean and biased variance of every channel of x (batch, channels, inner).
+//
+// in      x   (batch, channels, inner) f32
+// out     out (2, channels) f32  means, then variances
+// launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1
+//         on software adapters.
+// memory  1 KiB: one partial result per invocation
+// cost    6 flop and 4 bytes per element; each is read twice
+// numeric two passes, both shifted: by the first element, then by the mean so found, whose own error the sum of the
+//         differences corrects. So |mean| >> deviation costs no digits, unlike E[x^2] - E[x]^2.
+// source  Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", equation 1.7
+
+#import grid
+#import reduce
+#import channel
+
+struct Dims { channels: u32, inner: u32, n: u32 } // n = batch * inner
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(256)
+fn moments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+           @builtin(local_invocation_index) local: u32) {
+    let spacing = lane_spacing();
+    let lane = lane_of(local, spacing);
+    let channel = channel_of(linear_group(group, groups) * (256u / LANES), local);
+    let at = min(channel, dims.channels - 1u);
+    let n = select(0u, dims.n, channel < dims.channels);
+    let first = x[at * dims.inner];
+    let start = walk(at, lane, dims.channels, dims.inner);
+
+    var w = start;
+    var sum = 0.0;
+    for (var m = lane; m < n; m += LANES) {
+        sum += x[w.at] - first;
+        advance(&w);
+    }
+    let guess = first + lane_sum(local, spacing, sum) / f32(dims.n);
+    w = start;
+    sum = 0.0;
+    var squares = 0.0;
+    for (var m = lane; m < n; m += LANES) {
+        let difference = x[w.at] - guess;
+        sum += difference;
+        squares += difference * difference;
+        advance(&w);
+    }
+    let correction = lane_sum(local, spacing, sum) / f32(dims.n);
+    squares = lane_sum(local, spacing, squares) / f32(dims.n);
+    if (channel < dims.channels && lane == 0u) {
+        out[channel] = guess + correction;
+        out[dims.channels + channel] = squares - correction * correction;
+    }
+}
