@@ -10,7 +10,7 @@
 // numeric f32 sums in order of k
 // source  Goto and van de Geijn 2008; Volkov and Demmel 2008
 
-struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32 }
+struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, k_start: u32, k_end: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> lhs: array<f32>;
 #if VEC4
@@ -29,11 +29,13 @@ struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32 }
 #import product_tiled
 #endif
 
-override LAYOUT: u32 = 0u; // 0 NN, 1 NT, 2 TN
+override LAYOUT: u32 = 0u;   // 0 NN, 1 NT, 2 TN
+override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
 var<private> batch: u32;
 
 fn seek(k: u32) {}
 fn advance() {}
+fn columns(cols: vec4u) {}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
 }
@@ -56,11 +58,15 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 }
 fn store(row: u32, col: u32, sum: f32) {
     let at = (batch * dims.m + row) * dims.n + col;
-    out[at] = finish(sum, col, at);
+    var total = sum;
+    if (CONTINUE == 1u) {
+        total += out[at];
+    }
+    out[at] = finish(total, col, at);
 }
 
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
     batch = group.z;
-    product(group.xy, local.xy, dims.m, dims.n, 0u, dims.k);
+    product(group.xy, local.xy, dims.m, dims.n, dims.k_start, dims.k_end);
 }

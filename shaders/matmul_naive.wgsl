@@ -9,7 +9,7 @@
 // numeric f32 sums in order of k
 // source  definition
 
-struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, k_chunk: u32 }
+struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> lhs: array<f32>;
 @group(0) @binding(2) var<storage, read> rhs: array<f32>;

@@ -1,6 +1,7 @@
 // out = lhs · rhs in registers, for subgroups of exactly 8 (lavapipe). The importing kernel declares how an element
 // is loaded and stored, so matmul, Gram and convolution are all this loop:
 //   seek(k), advance()                      go to k, go to the next k
+//   columns(cols)                           rhs_at will be asked for these columns
 //   lhs_at(row, k) -> f32                   row < m
 //   rhs_at(k, cols) -> vec4f                four columns < n
 //   store(row, col, sum)                    row < m, col < n
@@ -25,6 +26,7 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     let row_q = min(row + local.x + 8u, m - 1u);
     let cols = min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(n - 1u));
     var sums: array<vec4f, 16>;
+    columns(cols);
     seek(k_start);
     for (var k = k_start; k < k_end; k += 1u) {
         let p = lhs_at(row_p, k);

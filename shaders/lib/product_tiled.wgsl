@@ -1,6 +1,7 @@
 // out = lhs · rhs through workgroup memory, for GPUs. The importing kernel declares how an element is loaded and
 // stored, so matmul, Gram and convolution are all this loop:
 //   seek(k), advance()                      go to k, go to the next k
+//   columns(cols)                           rhs_at will be asked for these columns
 //   lhs_at(row, k) -> f32                   row < m
 //   rhs_at(k, cols) -> vec4f                four columns < n
 //   store(row, col, sum)                    row < m, col < n
@@ -24,6 +25,9 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
         return; // the whole workgroup returns
     }
     let index = local.y * 16u + local.x;
+    let first = first_col + 4u * local.x;
+    let cols = min(vec4u(first, first + 1u, first + 2u, first + 3u), vec4u(n - 1u));
+    columns(cols);
     var sums: array<vec4f, 4>;
     for (var k0 = k_start; k0 < k_end; k0 += DEPTH) {
         for (var i = 0u; i < 4u; i += 1u) {
@@ -41,8 +45,7 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
         var value = vec4f();
         if (k < k_end) {
             seek(k);
-            let col = first_col + 4u * local.x;
-            value = rhs_at(k, min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(n - 1u)));
+            value = rhs_at(k, cols);
         }
         rhs_tile[index] = value;
         workgroupBarrier();
@@ -57,11 +60,10 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
         workgroupBarrier();
     }
     let row = first_row + 4u * local.y;
-    let col = first_col + 4u * local.x;
     for (var i = 0u; i < 4u; i += 1u) {
         for (var j = 0u; j < 4u; j += 1u) {
-            if (row + i < m && col + j < n) {
-                store(row + i, col + j, sums[i][j]);
+            if (row + i < m && first + j < n) {
+                store(row + i, first + j, sums[i][j]);
             }
         }
     }

@@ -236,6 +236,14 @@ impl<'g> Var<'g> {
         }
     }
 
+    /// The op that made it.
+    pub(crate) fn op(self) -> Option<Rc<dyn Op>> {
+        match &self.graph.nodes.borrow()[self.id].kind {
+            Kind::Op(op) => Some(op.clone()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn inputs(self) -> Vec<Var<'g>> {
         let nodes = self.graph.nodes.borrow();
         nodes[self.id].inputs.iter().map(|&id| Var { graph: self.graph, id }).collect()

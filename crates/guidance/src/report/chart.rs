@@ -40,6 +40,8 @@ pub(super) struct Chart {
     pub(super) size: (u32, u32),
     /// The range of values; fitted to the curves if `None`.
     pub(super) values: Option<Range<f64>>,
+    /// The last step of the axis, if some curve may end before it.
+    pub(super) last_step: f64,
     /// What a fitted range is kept within.
     pub(super) limits: Range<f64>,
     pub(super) lines: Vec<Line>,
@@ -65,7 +67,7 @@ impl Chart {
     /// The range of steps and of values, with some air; `None` without a point.
     fn ranges(&self) -> Option<(Range<f64>, Range<f64>)> {
         let points = || self.lines.iter().flat_map(|line| line.points.iter().map(move |p| (p, line.band)));
-        let last = points().map(|(p, _)| p.step).reduce(f64::max)?;
+        let last = points().map(|(p, _)| p.step).reduce(f64::max)?.max(self.last_step);
         let low = points().map(|(p, band)| if band { p.low } else { p.mean }).reduce(f64::min)?;
         let high = points().map(|(p, band)| if band { p.high } else { p.mean }).reduce(f64::max)?;
         let air = (0.06 * (high - low)).max(1e-3 * high.abs()).max(1e-6);
@@ -127,7 +129,9 @@ impl Chart {
                 let dash = vec![(x, y), (x, (y + 4 * s).min(bottom))];
                 area.draw(&PathElement::new(dash, QUIET.rgb().stroke_width(SCALE)))?;
             }
-            area.draw(&Text::new(label.clone(), (x + 5 * s, bottom - 9 * s), font(12, QUIET, HPos::Left)))?;
+            let late = x - axes.plotting_area().get_pixel_range().0.start > (self.size.0 * SCALE) as i32 / 3;
+            let (x, side) = if late { (x - 5 * s, HPos::Right) } else { (x + 5 * s, HPos::Left) };
+            area.draw(&Text::new(label.clone(), (x, bottom - 9 * s), font(12, QUIET, side)))?;
         }
         Ok(())
     }
@@ -142,16 +146,7 @@ impl Chart {
         let mut places: Vec<(i32, &Line)> =
             ended.iter().step_by(every).map(|(line, p)| (axes.backend_coord(&(p.step, p.mean)).1, *line)).collect();
         places.sort_by_key(|(y, _)| *y);
-        let mut lowest = rows.start;
-        for (y, _) in &mut places {
-            *y = (*y).max(lowest);
-            lowest = *y + LABEL_STEP * s;
-        }
-        let mut highest = rows.end;
-        for (y, _) in places.iter_mut().rev() {
-            *y = (*y).min(highest);
-            highest = *y - LABEL_STEP * s;
-        }
+        spread(&mut places, LABEL_STEP * s, &rows);
         for (y, line) in places {
             area.draw(&Text::new(shorten(&line.label), (columns.end + 7 * s, y), font(12, line.paint, HPos::Left)))?;
         }
@@ -165,6 +160,25 @@ impl Chart {
         let title = super::escape(&self.title);
         let wanted = format!("<svg role=\"img\" aria-label=\"{title}\" width=\"{width}\" height=\"{height}\"");
         svg.replacen(&drawn, &wanted, 1)
+    }
+}
+
+/// Moves heights, sorted by size, as little as brings them `step` apart, and then into `rows`.
+fn spread<T>(places: &mut [(i32, T)], step: i32, rows: &Range<i32>) {
+    // Neighbours that are too near form a group, which is centred where its members would be.
+    let mut groups: Vec<(i32, i32)> = Vec::new(); // members, sum of (height - rank · step)
+    for (rank, (y, _)) in (0..).zip(places.iter()) {
+        let mut group = (1, y - rank * step);
+        while let Some(above) = groups.pop_if(|above| above.1 * group.0 > group.1 * above.0) {
+            group = (group.0 + above.0, group.1 + above.1);
+        }
+        groups.push(group);
+    }
+    let heights = groups.iter().flat_map(|(members, sum)| (0..*members).map(move |_| sum / members));
+    let total = places.len() as i32;
+    for (rank, ((y, _), height)) in (0..).zip(places.iter_mut().zip(heights)) {
+        let (top, bottom) = (rows.start + rank * step, rows.end - (total - 1 - rank) * step);
+        *y = (height + rank * step).min(bottom).max(top);
     }
 }
 
@@ -195,4 +209,21 @@ fn shorten(label: &str) -> String {
         return label.to_owned();
     }
     label.chars().take(LONGEST_LABEL - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn labels_move_apart_around_their_middle() {
+        let spread = |heights: &[i32]| {
+            let mut places: Vec<(i32, ())> = heights.iter().map(|y| (*y, ())).collect();
+            spread(&mut places, 10, &(0..100));
+            places.into_iter().map(|(y, ())| y).collect::<Vec<_>>()
+        };
+        assert_eq!(spread(&[20, 50, 50, 50, 80]), [20, 40, 50, 60, 80]);
+        assert_eq!(spread(&[0, 1, 99, 100]), [0, 10, 90, 100]);
+        assert_eq!((spread(&[]), spread(&[7])), (vec![], vec![7]));
+    }
 }

@@ -56,6 +56,7 @@ fn top1_chart(experiment: &Experiment) -> Chart {
         titled: false,
         size: (1000, 400),
         values: None,
+        last_step: 0.0,
         limits: 0.0..1.0,
         lines: arm_lines(experiment, |arm| curves::evals(experiment, arm, split, |e| e.top1)),
         marks: Vec::new(),
@@ -78,6 +79,7 @@ fn loss_charts(experiment: &Experiment) -> [Chart; 2] {
         titled: false,
         size: (500, 330),
         values: range.clone(),
+        last_step: 0.0,
         limits: 0.0..f64::INFINITY,
         lines,
         marks: Vec::new(),
@@ -100,12 +102,14 @@ fn cka_charts(experiment: &Experiment) -> Vec<Chart> {
             points: curves::cka(experiment, arm, index).points,
             band: false,
         };
+        let last = experiment.runs_of(arm).filter_map(|run| Some(run.steps.last()?.step)).max();
         let left = experiment.runs_of(arm).filter_map(|run| run.guided_until()).max();
         Chart {
             title: arm.to_owned(),
             titled: false,
             size: (500, 330),
             values: Some(0.0..1.0),
+            last_step: last.unwrap_or(0) as f64,
             limits: 0.0..1.0,
             lines: (0..count).map(line).collect(),
             marks: left.map(|step| (step as f64, "guide taken away".to_owned())).into_iter().collect(),

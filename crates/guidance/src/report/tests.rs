@@ -8,12 +8,12 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
             (step * 31 + salt * 17 + seed * 101 + arm.len() as u64 * 7).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
         mixed as f32 / (1 << 24) as f32 - 0.5
     };
-    let pairs: u64 = 6;
+    let pairs: u64 = if arm.starts_with("arm") { 21 } else { 6 };
     let step = |step: u64| {
         let t = step as f32 / 600.0;
         let pull = |pair: u64| {
-            let start = 0.9 - 0.14 * pair as f32;
-            let top = 0.97 - 0.05 * pair as f32;
+            let start = 0.9 - 0.84 * pair as f32 / pairs as f32;
+            let top = 0.97 - 0.3 * pair as f32 / pairs as f32;
             let kept =
                 if step >= guided_for { 0.6 + 0.4 * (-(step.abs_diff(guided_for) as f32) / 80.0).exp() } else { 1.0 };
             (start + (top - start) * (1.0 - (-6.0 * t).exp())) * kept + 0.02 * wobble(step, pair)
@@ -168,6 +168,9 @@ fn one_to_eight_arms_of_any_name() {
         check_nesting(&html);
         check_nesting(&curve_svg(&experiment));
         assert_eq!(html.matches("<tr><td>").count() as u64, count);
+        if let Some(folder) = std::env::var_os("TRELLIS_REPORT_DIR") {
+            write_report(&experiment, &Path::new(&folder).join("arms.html")).expect("a folder that can be written");
+        }
         let colours: std::collections::HashSet<_> =
             html.match_indices("r=\"5.5\" fill=\"").map(|(at, found)| &html[at + found.len()..][..7]).collect();
         assert_eq!(colours.len() as u64, count, "each arm has a colour of its own");

@@ -140,6 +140,12 @@ pub(crate) fn product_dispatch(kernel: crate::Kernel, caps: &Caps, [m, n]: [usiz
     Dispatch::grid(kernel, [n.div_ceil(columns), m.div_ceil(64), batch]).flag("SUBGROUP", subgroup)
 }
 
+/// The inner axis in parts, each for one dispatch: llvmpipe silently leaves a loop after 65,535 turns.
+pub(crate) fn k_ranges(caps: &Caps, k: usize) -> impl Iterator<Item = (usize, usize)> {
+    let part = if caps.software { 32_768 } else { k.max(1) };
+    (0..k.div_ceil(part).max(1)).map(move |i| (i * part, k.min((i + 1) * part)))
+}
+
 impl MatMul {
     fn sizes(&self, lhs: &Shape, rhs: &Shape) -> Option<Sizes> {
         let [.., l0, l1] = lhs[..] else { return None };
@@ -206,19 +212,30 @@ impl Op for MatMul {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
-        let [bias, residual, saved] = self.epilogue.args(2);
-        let dispatch = if self.naive {
-            Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch])
-        } else {
+        let part = |(start, end): (usize, usize)| {
             let vec4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
-            product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch).flag("VEC4", vec4)
+            // What follows the product waits for the last part.
+            let epilogue = if end == s.k { self.epilogue } else { Epilogue::default() };
+            let [bias, residual, saved] = epilogue.args(2);
+            let dispatch = product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch)
+                .flag("VEC4", vec4)
+                .constant("LAYOUT", self.layout as u32)
+                .constant("CONTINUE", u32::from(start > 0))
+                .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, start, end])
+                .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
+                .flops(2 * s.batch * s.m * s.n * (end - start));
+            epilogue.constants(dispatch)
         };
-        let dispatch = dispatch
-            .constant("LAYOUT", self.layout as u32)
-            .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch])
-            .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
-            .flops(2 * s.batch * s.m * s.n * s.k);
-        self.epilogue.constants(dispatch).into()
+        if self.naive {
+            let [bias, residual, saved] = self.epilogue.args(2);
+            let dispatch = Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch])
+                .constant("LAYOUT", self.layout as u32)
+                .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch])
+                .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
+                .flops(2 * s.batch * s.m * s.n * s.k);
+            return self.epilogue.constants(dispatch).into();
+        }
+        Lowered { dispatches: k_ranges(caps, s.k).map(part).collect(), scratch: Vec::new() }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {

@@ -20,6 +20,8 @@ ops! {
     view::{Permute, Expand, Slice, Pad},
     concat::{Concat, Pack},
     matmul::{MatMul},
+    gram::{CenteredGram, GramGrad, CkaGramGrad},
+    cka::{CkaStats, CkaValue, CkaGrad},
     curve::{CurveValue},
     end_step::{EndStep},
     optimizer::{AdamStep, SgdStep},
@@ -36,6 +38,7 @@ ops! {
 
 pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
+pub use cka::Cka;
 pub use cross_entropy::IGNORE;
 pub use matmul::Layout;
 pub use reduce::Reduction;
