@@ -20,6 +20,8 @@ ops! {
     view::{Permute, Expand, Slice, Pad},
     concat::{Concat, Pack},
     matmul::{MatMul},
+    sampler::{SampleBatch, SequentialBatch},
+    gather::{Gather, GatherGrad, GatherLabels, GatherImages},
 }
 
 pub use binary::BinaryFunction;
