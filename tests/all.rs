@@ -1,5 +1,6 @@
 //! The one test binary: it opens one device and shares it.
 
+mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
 mod ops; // every registered op: kernel against f64, gradient against differences
 mod shaders; // every kernel file: header, naming, that it compiles

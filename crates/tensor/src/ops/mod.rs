@@ -34,6 +34,9 @@ ops! {
     moments::{Moments, RunningStatistics},
     batch_norm::{BatchNorm},
     batch_norm_grad::{BatchNormSums, BatchNormGrad},
+    sampler::{SampleBatch, SequentialBatch},
+    gather::{Gather, GatherGrad, GatherLabels, GatherImages},
+    augment::{Augment},
 }
 
 pub use batch_norm::Statistics;

@@ -1,0 +1,144 @@
+//! What feeds a network: batches, gathers, augmentation, pooling. Properties, and values computed by hand.
+
+use std::collections::BTreeSet;
+
+use trellis_tensor::{Graph, Plan, Reference, Result, Tensor, TensorType, Var};
+
+use crate::gpu;
+
+/// What `record` gives for one clock at each of `steps`, on the GPU.
+fn at_steps(steps: impl Iterator<Item = u32>, record: impl for<'g> Fn(Var<'g>) -> Result<Var<'g>>) -> Vec<Vec<u32>> {
+    let clock = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
+    let graph = Graph::new();
+    let indices = record(graph.leaf(&clock)).expect("legal");
+    let plan = Plan::new(&gpu(), &graph, &[indices]).expect("fits");
+    steps
+        .map(|step| {
+            clock.write_u32(&[step, 0, 0, 0]).expect("four words");
+            plan.run(1).expect("the device works");
+            plan.read_u32(indices).expect("kept")
+        })
+        .collect()
+}
+
+/// The indices of one epoch in order.
+fn epoch(number: usize, n: usize, batch: usize, seed: u64) -> Vec<u32> {
+    let steps = number * (n / batch)..(number + 1) * (n / batch);
+    at_steps(steps.map(|step| step as u32), |clock| clock.sample_batch(n, batch, seed)).concat()
+}
+
+#[test]
+fn an_epoch_visits_distinct_examples_and_epochs_and_seeds_differ() {
+    for (n, batch) in
+        [(1, 1), (2, 1), (3, 2), (10, 4), (64, 64), (100, 7), (1000, 33), (65_537, 4096), (65_537, 65_537)]
+    {
+        let epochs: Vec<Vec<u32>> = (0..3).map(|number| epoch(number, n, batch, 5)).collect();
+        for indices in &epochs {
+            assert_eq!(indices.len(), n / batch * batch);
+            assert!(indices.iter().all(|&index| (index as usize) < n));
+            assert_eq!(indices.iter().collect::<BTreeSet<_>>().len(), indices.len(), "n {n}, batch {batch}");
+        }
+        if n >= 64 {
+            let other_seeds = [epoch(0, n, batch, 6), epoch(0, n, batch, 5 + (1 << 32))];
+            let orders: BTreeSet<&Vec<u32>> = epochs.iter().chain(&other_seeds).collect();
+            assert_eq!(orders.len(), 5, "n {n}, batch {batch}");
+            // Two random orders agree in about one position.
+            let agree = epochs[0].iter().zip(&epochs[1]).filter(|(a, b)| a == b).count();
+            assert!(agree < 12, "n {n}: epochs agree in {agree} positions");
+        }
+    }
+}
+
+/// Counts in f64 on the CPU (the generic test compares the two): n' = 12 of 13 per epoch, and each position.
+#[test]
+fn over_many_epochs_every_example_is_visited_equally_often_in_every_position() {
+    let (n, batch, epochs) = (13, 4, 6000);
+    let clock = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
+    let graph = Graph::new();
+    let indices = graph.leaf(&clock).sample_batch(n, batch, 9).expect("legal");
+    let mut reference = Reference::new();
+    let mut visits = vec![vec![0.0; n]; n / batch * batch];
+    for step in 0..epochs * (n / batch) {
+        reference.set(&clock, vec![step as f64, 0.0, 0.0, 0.0]);
+        reference.run(&graph);
+        for (i, &index) in reference.value(indices).iter().enumerate() {
+            visits[step % (n / batch) * batch + i][index as usize] += 1.0;
+        }
+    }
+    let expected = epochs as f64 / n as f64;
+    for (position, counts) in visits.iter().enumerate() {
+        // 12 degrees of freedom: above 40 once in 10,000 for a fair shuffle.
+        let chi_square: f64 = counts.iter().map(|count| (count - expected).powi(2) / expected).sum();
+        assert!(chi_square < 40.0, "position {position}: {chi_square:.1} of {counts:?}");
+    }
+    for index in 0..n {
+        let total: f64 = visits.iter().map(|counts| counts[index]).sum();
+        let expected = 12.0 * expected;
+        // The number of epochs that leave an index out is binomial with deviation 20.6.
+        assert!((total - expected).abs() < 4.5 * 20.6, "index {index}: {total} visits, not {expected:.0}");
+    }
+}
+
+#[test]
+fn a_batch_must_fit_and_needs_a_clock() {
+    let clock = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
+    let graph = Graph::new();
+    let clock = graph.leaf(&clock);
+    let message = clock.sample_batch(3, 4, 0).expect_err("too few").to_string();
+    assert!(message.contains("3 examples do not fill a batch of 4"), "{message}");
+    assert!(clock.sample_batch(3, 0, 0).is_err());
+    assert!(clock.sequential_batch(0, 4).is_err());
+    assert!(graph.constant(0.0, [4]).sample_batch(4, 2, 0).is_err());
+}
+
+#[test]
+fn a_sequential_pass_masks_what_lies_past_the_end() {
+    let none = u32::MAX;
+    let batches = at_steps([0, 1, 2, 3, u32::MAX].into_iter(), |clock| clock.sequential_batch(7, 3));
+    assert_eq!(batches, [[0, 1, 2], [3, 4, 5], [6, none, none], [none; 3], [none; 3]]);
+}
+
+/// A graph's value on leaves given as tensors.
+fn value(tensors: &[&Tensor], record: impl for<'g> Fn(&'g Graph, &[Var<'g>]) -> Result<Var<'g>>) -> Vec<f32> {
+    let graph = Graph::new();
+    let leaves: Vec<Var<'_>> = tensors.iter().map(|tensor| graph.leaf(tensor)).collect();
+    let output = record(&graph, &leaves).expect("legal");
+    let plan = Plan::new(&gpu(), &graph, &[output]).expect("fits");
+    plan.run(1).expect("the device works");
+    plan.read(output).expect("kept")
+}
+
+fn indices(values: &[u32]) -> Tensor {
+    Tensor::from_u32(&gpu(), "indices", [values.len()], values).expect("fits")
+}
+
+#[test]
+fn gathered_rows_labels_and_images_by_hand() {
+    let table = Tensor::from_f32(&gpu(), "table", [3, 2], &[1.0, f32::NAN, 3.0, 4.0, 5.0, 6.0]).expect("fits");
+    let rows = value(&[&table, &indices(&[2, 0, 3, u32::MAX, 2])], |_, x| x[0].gather(x[1]));
+    assert!(rows[3].is_nan());
+    assert_eq!([&rows[..3], &rows[4..]].concat(), [5.0, 6.0, 1.0, 0.0, 0.0, 0.0, 0.0, 5.0, 6.0]);
+
+    let labels = Tensor::from_u32(&gpu(), "labels", [3], &[7, 8, 9]).expect("fits");
+    let graph = Graph::new();
+    let batch = graph.leaf(&labels).gather_labels(graph.leaf(&indices(&[1, 3, 0]))).expect("legal");
+    let plan = Plan::new(&gpu(), &graph, &[batch]).expect("fits");
+    plan.run(1).expect("the device works");
+    assert_eq!(plan.read_u32(batch).expect("kept"), [8, u32::MAX, 7]);
+
+    // Images of three bytes start within a word; the fourth index names none.
+    let bytes = Tensor::from_u8(&gpu(), "images", [3, 1, 1, 3], &[0, 255, 2, 3, 4, 5, 6, 7, 200]).expect("fits");
+    let images = value(&[&bytes, &indices(&[2, 1, 0, 3])], |_, x| x[0].gather_images(x[1], 0.5, -1.0));
+    assert_eq!(images, [2.0, 2.5, 99.0, 0.5, 1.0, 1.5, -1.0, 126.5, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn the_gradient_of_a_gather_adds_up_what_was_read_twice() {
+    let table = Tensor::zeros(&gpu(), "table", TensorType::f32([4, 1])).expect("fits");
+    let weights = Tensor::from_f32(&gpu(), "weights", [5, 1], &[1.0, 10.0, 100.0, 1000.0, 10_000.0]).expect("fits");
+    let gradient = value(&[&table, &indices(&[2, 0, 2, 9, 2]), &weights], |graph, x| {
+        let loss = x[0].gather(x[1])?.mul(x[2])?.sum_all()?;
+        Ok(graph.grad(loss, &[x[0]])?[0])
+    });
+    assert_eq!(gradient, [10.0, 0.0, 10_101.0, 0.0]);
+}
