@@ -38,6 +38,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "activation",
     "center",
     "channel",
+    "conv2d",
     "curve",
     "epilogue",
     "grid",

@@ -53,7 +53,7 @@ pub struct Epilogue {
 
 impl Epilogue {
     /// Adds the work of `consumer` behind this epilogue, where the product is its input `position`.
-    fn then(mut self, consumer: &dyn Op, position: usize, own: &TensorType, inputs: &[&TensorType]) -> Option<Self> {
+    pub(crate) fn then(mut self, consumer: &dyn Op, position: usize, own: &TensorType, inputs: &[&TensorType]) -> Option<Self> {
         let any: &dyn Any = consumer;
         if self.gradient.is_some() || self.activation.is_some() {
             return None;
@@ -81,12 +81,12 @@ impl Epilogue {
         None
     }
 
-    fn inputs(self) -> usize {
+    pub(crate) fn inputs(self) -> usize {
         usize::from(self.bias) + usize::from(self.residual) + usize::from(self.gradient.is_some())
     }
 
     /// Bindings for bias, residual and saved, where the epilogue's inputs start at `first`.
-    fn args(self, first: usize) -> [Arg; 3] {
+    pub(crate) fn args(self, first: usize) -> [Arg; 3] {
         let mut next = first;
         [self.bias, self.residual, self.gradient.is_some()].map(|used| {
             next += usize::from(used);
@@ -95,7 +95,7 @@ impl Epilogue {
     }
 
     /// The kernels' override constants.
-    fn constants(self, dispatch: Dispatch) -> Dispatch {
+    pub(crate) fn constants(self, dispatch: Dispatch) -> Dispatch {
         let number = |function: Option<UnaryFunction>| function.map_or(0, UnaryFunction::number);
         dispatch
             .constant("BIAS", u32::from(self.bias))
@@ -104,7 +104,7 @@ impl Epilogue {
             .constant("GRAD", number(self.gradient))
     }
 
-    fn reference(self, value: f64, at: usize, column: usize, extra: &[Vec<f64>]) -> f64 {
+    pub(crate) fn reference(self, value: f64, at: usize, column: usize, extra: &[Vec<f64>]) -> f64 {
         let mut extra = extra.iter();
         let mut next =
             |used: bool, index: usize| if used { extra.next().map_or(0.0, |values| values[index]) } else { 0.0 };

@@ -20,6 +20,8 @@ ops! {
     view::{Permute, Expand, Slice, Pad},
     concat::{Concat, Pack},
     matmul::{MatMul},
+    conv2d::{Conv2d},
+    conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
     gram::{CenteredGram, GramGrad, CkaGramGrad},
     cka::{CkaStats, CkaValue, CkaGrad},
     curve::{CurveValue},

@@ -1,0 +1,209 @@
+//! The gradients of a convolution. With [`Conv2d`](super::Conv2d) they are closed under differentiation.
+
+use std::rc::Rc;
+
+use crate::error::Result;
+use crate::gpu::Caps;
+use crate::graph::Var;
+use crate::kernel;
+use crate::op::{Arg, Lowered, Op, Sample};
+use crate::ops::conv2d::Geometry;
+use crate::ops::matmul::{Epilogue, k_ranges, product_dispatch};
+use crate::ops::reduce::{Reduce, Reduction};
+use crate::rng::Rng;
+use crate::shape::{DType, Shape, TensorType};
+
+/// `dx` from `dy` and `w`. Inputs: dy, w, then what the epilogue names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2dInputGrad {
+    /// As in the forward pass.
+    pub stride: usize,
+    /// As in the forward pass.
+    pub padding: usize,
+    /// Height and width of x: with a stride they do not follow from dy.
+    pub image: [usize; 2],
+    /// What happens to each element before it is stored. Only fusion sets it.
+    pub epilogue: Epilogue,
+}
+
+/// `dw` from `x` and `dy`. Inputs: x, dy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dWeightGrad {
+    /// As in the forward pass.
+    pub stride: usize,
+    /// As in the forward pass.
+    pub padding: usize,
+    /// Height and width of w.
+    pub window: [usize; 2],
+}
+
+impl Conv2dInputGrad {
+    /// The gradient alone.
+    pub fn new(stride: usize, padding: usize, image: [usize; 2]) -> Self {
+        Self { stride, padding, image, epilogue: Epilogue::default() }
+    }
+
+    fn geometry(&self, dy: &Shape, w: &Shape) -> Result<Geometry, String> {
+        let (&[batch, ..], &[_, channels, ..]) = (&dy[..], &w[..]) else {
+            return Err(format!("takes dy[batch, out, height, width] and w[out, in, kh, kw], not {dy} and {w}"));
+        };
+        let x = [batch, channels, self.image[0], self.image[1]];
+        checked(Geometry::new(&x, w, self.stride, self.padding)?, dy)
+    }
+}
+
+impl Conv2dWeightGrad {
+    fn geometry(&self, x: &Shape, dy: &Shape) -> Result<Geometry, String> {
+        let (&[_, channels, ..], &[_, out, ..]) = (&x[..], &dy[..]) else {
+            return Err(format!(
+                "takes x[batch, in, height, width] and dy[batch, out, rows, columns], not {x} and {dy}"
+            ));
+        };
+        let w = [out, channels, self.window[0], self.window[1]];
+        checked(Geometry::new(x, &w, self.stride, self.padding)?, dy)
+    }
+}
+
+/// The geometry, if its output has the shape of `dy`.
+fn checked(g: Geometry, dy: &Shape) -> Result<Geometry, String> {
+    let expected = [g.batch, g.channels[1], g.output[0], g.output[1]];
+    if **dy == expected { Ok(g) } else { Err(format!("dy is {dy}, not {}", Shape::from(expected))) }
+}
+
+impl Op for Conv2dInputGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_input_grad"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        let [dy, w, extra @ ..] = inputs else { return Err("takes dy and weights".to_string()) };
+        if inputs.iter().any(|x| x.dtype != DType::F32) || extra.len() != self.epilogue.inputs() {
+            return Err(format!("takes f32 tensors, not {inputs:?}"));
+        }
+        let g = self.geometry(&dy.shape, &w.shape)?;
+        Ok(TensorType::f32([g.batch, g.channels[0], g.image[0], g.image[1]]))
+    }
+
+    fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, ddx: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        if self.epilogue != Epilogue::default() {
+            return Err(y.not_differentiable());
+        }
+        let Self { stride, padding, .. } = *self;
+        let [.., kh, kw] = x[1].shape()[..] else { return Ok(Vec::new()) };
+        let d_dy = ddx.conv2d(x[1], None, stride, padding)?;
+        let dw = ddx.graph().push(Conv2dWeightGrad { stride, padding, window: [kh, kw] }, &[ddx, x[0]])?;
+        Ok(vec![Some(d_dy), Some(dw)])
+    }
+
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        let g = self.geometry(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
+        let pixels = g.image[0] * g.image[1];
+        let [m, n, k] = [g.channels[0], g.batch * pixels, g.channels[1] * g.window[0] * g.window[1]];
+        let part = |(start, end): (usize, usize)| {
+            let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
+            let [bias, residual, saved] = epilogue.args(2);
+            let dispatch = product_dispatch(kernel!("conv2d_input_grad"), caps, [m, n], 1)
+                .constant("CONTINUE", u32::from(start > 0))
+                .dims(&[m, n, k, start, end])
+                .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
+                .flops(2 * m * n * (end - start));
+            g.dims(epilogue.constants(dispatch))
+        };
+        Lowered { dispatches: k_ranges(caps, k).map(part).collect(), scratch: Vec::new() }
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
+        let g = self.geometry(&types[0].shape, &types[1].shape).expect("checked while recording");
+        let mut dx = vec![0.0; output.elements()];
+        g.for_each_product(|x_at, w_at, y_at| dx[x_at] += inputs[0][y_at] * inputs[1][w_at]);
+        dx.iter().enumerate().map(|(at, &v)| self.epilogue.reference(v, at, 0, &inputs[2..])).collect()
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        let (x, w, stride, padding) = Geometry::sample(rng);
+        let g = Geometry::new(&x, &w, stride, padding).expect("sampled to fit");
+        let dy = [x[0], w[0], g.output[0], g.output[1]];
+        let mut op = Conv2dInputGrad::new(stride, padding, g.image);
+        if rng.below(2) == 0 {
+            return Sample::new(move |v| v[0].graph().push(op, v)).normal(rng, dy).normal(rng, w);
+        }
+        op.epilogue.residual = true;
+        Sample::forward_only(op).normal(rng, dy).normal(rng, w).normal(rng, x)
+    }
+
+    fn absorb(
+        &self,
+        consumer: &dyn Op,
+        position: usize,
+        own: &TensorType,
+        inputs: &[&TensorType],
+    ) -> Option<Rc<dyn Op>> {
+        let epilogue = self.epilogue.then(consumer, position, own, inputs)?;
+        (!epilogue.bias).then(|| Rc::new(Conv2dInputGrad { epilogue, ..*self }) as Rc<dyn Op>)
+    }
+}
+
+/// Window positions that one dispatch sums: enough of them to keep an adapter busy, few enough for llvmpipe's loops.
+const POSITIONS: usize = 2048;
+
+impl Op for Conv2dWeightGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_weight_grad"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        let [x, dy] = inputs else { return Err("takes x and dy".to_string()) };
+        if x.dtype != DType::F32 || dy.dtype != DType::F32 {
+            return Err(format!("takes f32 tensors, not {inputs:?}"));
+        }
+        let g = self.geometry(&x.shape, &dy.shape)?;
+        Ok(TensorType::f32([g.channels[1], g.channels[0], g.window[0], g.window[1]]))
+    }
+
+    fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, ddw: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        let Self { stride, padding, .. } = *self;
+        let [.., height, width] = x[0].shape()[..] else { return Ok(Vec::new()) };
+        let dx = ddw.graph().push(Conv2dInputGrad::new(stride, padding, [height, width]), &[x[1], ddw])?;
+        let d_dy = x[0].conv2d(ddw, None, stride, padding)?;
+        Ok(vec![Some(dx), Some(d_dy)])
+    }
+
+    // A small output with a long inner axis: parts of it are summed side by side, then added up in order.
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
+        let g = self.geometry(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
+        let [m, n, k] = [g.channels[1], output.elements() / g.channels[1], g.batch * g.output_pixels()];
+        let parts = k.div_ceil(POSITIONS).max(1);
+        let target = if parts == 1 { Arg::Output } else { Arg::Scratch(0) };
+        let product = product_dispatch(kernel!("conv2d_weight_grad"), caps, [m, n], parts)
+            .dims(&[m, n, k, k.div_ceil(parts)])
+            .args([Arg::Input(0), Arg::Input(1), target])
+            .flops(g.flops());
+        let mut lowered = Lowered::from(g.dims(product));
+        if parts > 1 {
+            lowered.scratch.push(4 * parts * m * n);
+            let partial = TensorType::f32([1, parts, m * n]);
+            let sum = Reduce { reduction: Reduction::Sum }.lower(caps, &[&partial], &TensorType::f32([1, m * n]));
+            lowered.dispatches.extend(sum.dispatches.into_iter().map(|d| d.args([Arg::Scratch(0), Arg::Output])));
+        }
+        lowered
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
+        let g = self.geometry(&types[0].shape, &types[1].shape).expect("checked while recording");
+        let mut dw = vec![0.0; output.elements()];
+        g.for_each_product(|x_at, w_at, y_at| dw[w_at] += inputs[0][x_at] * inputs[1][y_at]);
+        dw
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        let (mut x, w, stride, padding) = Geometry::sample(rng);
+        if rng.below(4) == 0 {
+            x = [70, x[1], 8, 9]; // more window positions than one part sums
+        }
+        let g = Geometry::new(&x, &w, stride, padding).expect("sampled to fit");
+        let op = Conv2dWeightGrad { stride, padding, window: g.window };
+        Sample::new(move |v| v[0].graph().push(op, v))
+            .normal(rng, x)
+            .normal(rng, [x[0], w[0], g.output[0], g.output[1]])
+    }
+}

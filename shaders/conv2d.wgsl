@@ -1,0 +1,79 @@
+// conv2d.wgsl: y[b, o, i, j] = epilogue(Σ w[o, c, ky, kx] · x[b, c, i·stride + ky − padding, j·stride + kx − padding]).
+//
+// in      x (batch, channels, height, width), w (m, channels, kh, kw); f32; zeros outside of the image
+//         bias (m), residual and saved (like y): see lib/epilogue.wgsl
+// out     y (batch, m, rows, columns) f32
+// launch  the product W (m x k) · P (k x n) where k counts (c, ky, kx), n counts (b, i, j) and P are the patches, read
+//         out of x in place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
+//         else:     ceil(n/64) x ceil(m/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
+// memory  SUBGROUP: none; else 8 KiB
+// cost    2·m·n·k flop; x is read kh·kw/stride² times, mostly from cache
+// numeric f32 sums in order of k
+// source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)
+
+struct Dims {
+    m: u32, n: u32, k: u32, k_start: u32, k_end: u32, channels: u32, out_channels: u32, height: u32, width: u32,
+    kh: u32, kw: u32, rows: u32, columns: u32, padding: u32
+}
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(5) var<storage, read> saved: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+#import epilogue
+#import conv2d
+#if SUBGROUP
+#import product_subgroup
+#else
+#import product_tiled
+#endif
+
+override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
+var<private> from_window: Windows;
+var<private> tap: vec3u;      // kx, ky, c of the current k
+
+fn seek(k: u32) {
+    tap = vec3u(k % dims.kw, k / dims.kw % dims.kh, k / (dims.kw * dims.kh));
+}
+fn advance() {
+    tap.x += 1u;
+    if (tap.x == dims.kw) {
+        tap = vec3u(0u, tap.y + 1u, tap.z);
+        if (tap.y == dims.kh) {
+            tap = vec3u(0u, 0u, tap.z + 1u);
+        }
+    }
+}
+fn columns(cols: vec4u) {
+    from_window = windows(cols);
+}
+fn skip(row: u32, rows: u32, col: u32) -> bool {
+    return false;
+}
+fn lhs_at(row: u32, k: u32) -> f32 {
+    return w[row * dims.k + k];
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    let row = from_window.row + i32(tap.y);
+    let column = from_window.column + i32(tap.x);
+    let exists = inside(row, column, dims.height, dims.width);
+    let at = from_window.image + tap.z * (dims.height * dims.width) + vec4u(row * i32(dims.width) + column);
+    let safe = select(vec4u(0u), at, exists);
+    return select(vec4f(), vec4f(x[safe.x], x[safe.y], x[safe.z], x[safe.w]), exists);
+}
+fn store(row: u32, col: u32, sum: f32) {
+    let pixels = dims.rows * dims.columns;
+    let at = (col / pixels * dims.m + row) * pixels + col % pixels;
+    var total = sum;
+    if (CONTINUE == 1u) {
+        total += y[at];
+    }
+    y[at] = finish(total, row, at);
+}
+
+@compute @workgroup_size(WIDTH, HEIGHT)
+fn conv2d(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    product(group.xy, local.xy, dims.m, dims.n, dims.k_start, dims.k_end);
+}

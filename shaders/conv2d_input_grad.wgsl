@@ -1,0 +1,88 @@
+// conv2d_input_grad.wgsl: dx[b, c, i, j] = epilogue(Σ w[o, c, ky, kx] · dy[b, o, p, q]) over the taps with
+// p·stride + ky − padding = i and q·stride + kx − padding = j.
+//
+// in      dy (batch, out_channels, rows, columns), w (out_channels, m, kh, kw); f32
+//         bias, residual and saved: see lib/epilogue.wgsl
+// out     dx (batch, m, height, width) f32
+// launch  the product Wᵀ (m x k) · Q (k x n) where k counts (o, ky, kx), n counts (b, i, j) and Q is read out of dy in
+//         place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
+//         else:     ceil(n/64) x ceil(m/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
+// memory  SUBGROUP: none; else 8 KiB
+// cost    2·m·n·k flop, of which 1 in stride² is not a product with zero
+// numeric f32 sums in order of k
+// source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)
+
+struct Dims {
+    m: u32, n: u32, k: u32, k_start: u32, k_end: u32, channels: u32, out_channels: u32, height: u32, width: u32,
+    kh: u32, kw: u32, rows: u32, columns: u32, padding: u32
+}
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<f32>;
+@group(0) @binding(5) var<storage, read> saved: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dx: array<f32>;
+#import epilogue
+#import conv2d
+#if SUBGROUP
+#import product_subgroup
+#else
+#import product_tiled
+#endif
+
+override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
+var<private> tap: vec3u;     // kx, ky, o of the current k
+var<private> image: vec4u;   // element (b, 0, 0, 0) of dy
+var<private> row_in: vec4i;  // i + padding
+var<private> column_in: vec4i;
+
+fn seek(k: u32) {
+    tap = vec3u(k % dims.kw, k / dims.kw % dims.kh, k / (dims.kw * dims.kh));
+}
+fn advance() {
+    tap.x += 1u;
+    if (tap.x == dims.kw) {
+        tap = vec3u(0u, tap.y + 1u, tap.z);
+        if (tap.y == dims.kh) {
+            tap = vec3u(0u, 0u, tap.z + 1u);
+        }
+    }
+}
+fn columns(cols: vec4u) {
+    let pixels = dims.height * dims.width;
+    image = cols / pixels * (dims.out_channels * dims.rows * dims.columns);
+    row_in = vec4i(cols % pixels / dims.width + dims.padding);
+    column_in = vec4i(cols % dims.width + dims.padding);
+}
+fn skip(row: u32, rows: u32, col: u32) -> bool {
+    return false;
+}
+fn lhs_at(row: u32, k: u32) -> f32 {
+    return w[((tap.z * dims.m + row) * dims.kh + tap.y) * dims.kw + tap.x];
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    let row = row_in - i32(tap.y);
+    let column = column_in - i32(tap.x);
+    let p = row / i32(STRIDE);
+    let q = column / i32(STRIDE);
+    // Truncation of a negative number to 0 does not pass: it is no multiple of the stride, or negative still.
+    let exists = (p * i32(STRIDE) == row) & (q * i32(STRIDE) == column) & inside(p, q, dims.rows, dims.columns);
+    let at = image + tap.z * (dims.rows * dims.columns) + vec4u(p * i32(dims.columns) + q);
+    let safe = select(vec4u(0u), at, exists);
+    return select(vec4f(), vec4f(dy[safe.x], dy[safe.y], dy[safe.z], dy[safe.w]), exists);
+}
+fn store(row: u32, col: u32, sum: f32) {
+    let pixels = dims.height * dims.width;
+    let at = (col / pixels * dims.m + row) * pixels + col % pixels;
+    var total = sum;
+    if (CONTINUE == 1u) {
+        total += dx[at];
+    }
+    dx[at] = finish(total, row, at);
+}
+
+@compute @workgroup_size(WIDTH, HEIGHT)
+fn conv2d_input_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    product(group.xy, local.xy, dims.m, dims.n, dims.k_start, dims.k_end);
+}

@@ -1,0 +1,76 @@
+// conv2d_weight_grad.wgsl: dw[o, c, ky, kx] = Σ dy[b, o, i, j] · x[b, c, i·stride + ky − padding, …], in parts.
+//
+// in      x (batch, channels, height, width), dy (batch, m, rows, columns); f32; zeros outside of the image
+// out     out (parts, m, channels, kh, kw) f32: the sums over `part` window positions each; `reduce` adds them up
+// launch  the product dY (m x k) · Pᵀ (k x n) where k counts window positions (b, i, j), n counts (c, ky, kx) and P are
+//         the patches, read out of x in place; the third grid dimension is the part
+//         SUBGROUP: ceil(n/32) x ceil(m/64) x parts workgroups of 8 x 4, see lib/product_subgroup.wgsl
+//         else:     ceil(n/64) x ceil(m/64) x parts workgroups of 16 x 16, see lib/product_tiled.wgsl
+// memory  SUBGROUP: none; else 8 KiB
+// cost    2·m·n·k flop; the output is small and k is long, so parts of k are what keeps an adapter busy (split-k)
+// numeric f32 sums in order of k within a part, parts in order
+// source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)
+
+struct Dims {
+    m: u32, n: u32, k: u32, part: u32, channels: u32, out_channels: u32, height: u32, width: u32,
+    kh: u32, kw: u32, rows: u32, columns: u32, padding: u32
+}
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+#import conv2d
+#if SUBGROUP
+#import product_subgroup
+#else
+#import product_tiled
+#endif
+
+var<private> position: vec3u; // column, row, image of the current k
+var<private> channel: vec4u;  // element (0, c, 0, 0) of x
+var<private> tap_row: vec4i;  // ky - padding
+var<private> tap_column: vec4i;
+var<private> part_at: u32;
+
+fn seek(k: u32) {
+    position = vec3u(k % dims.columns, k / dims.columns % dims.rows, k / (dims.columns * dims.rows));
+}
+fn advance() {
+    position.x += 1u;
+    if (position.x == dims.columns) {
+        position = vec3u(0u, position.y + 1u, position.z);
+        if (position.y == dims.rows) {
+            position = vec3u(0u, 0u, position.z + 1u);
+        }
+    }
+}
+fn columns(cols: vec4u) {
+    channel = cols / (dims.kh * dims.kw) * (dims.height * dims.width);
+    tap_row = vec4i(cols / dims.kw % dims.kh) - i32(dims.padding);
+    tap_column = vec4i(cols % dims.kw) - i32(dims.padding);
+}
+fn skip(row: u32, rows: u32, col: u32) -> bool {
+    return false;
+}
+fn lhs_at(row: u32, k: u32) -> f32 {
+    return dy[((position.z * dims.m + row) * dims.rows + position.y) * dims.columns + position.x];
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    let row = tap_row + i32(position.y * STRIDE);
+    let column = tap_column + i32(position.x * STRIDE);
+    let exists = inside(row, column, dims.height, dims.width);
+    let image = position.z * (dims.channels * dims.height * dims.width);
+    let at = image + channel + vec4u(row * i32(dims.width) + column);
+    let safe = select(vec4u(0u), at, exists);
+    return select(vec4f(), vec4f(x[safe.x], x[safe.y], x[safe.z], x[safe.w]), exists);
+}
+fn store(row: u32, col: u32, sum: f32) {
+    out[(part_at * dims.m + row) * dims.n + col] = sum;
+}
+
+@compute @workgroup_size(WIDTH, HEIGHT)
+fn conv2d_weight_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    part_at = group.z;
+    let start = group.z * dims.part;
+    product(group.xy, local.xy, dims.m, dims.n, start, min(start + dims.part, dims.k));
+}

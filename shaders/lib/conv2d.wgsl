@@ -1,0 +1,21 @@
+// Sizes of a convolution, after m, n, k of the product that it is; the twin of `Geometry` in
+// crates/tensor/src/ops/conv2d.rs. The stride is a constant, so that divisions by it are shifts.
+override STRIDE: u32 = 1u;
+
+// Where four window positions (image, row, column of y) begin in x: element (image, channel 0, 0, 0), and the window's
+// first row and column, negative in the padding.
+struct Windows { image: vec4u, row: vec4i, column: vec4i }
+
+fn windows(position: vec4u) -> Windows {
+    let pixels = dims.rows * dims.columns;
+    let pixel = position % pixels;
+    return Windows(position / pixels * (dims.channels * dims.height * dims.width),
+                   vec4i(pixel / dims.columns * STRIDE) - i32(dims.padding),
+                   vec4i(pixel % dims.columns * STRIDE) - i32(dims.padding));
+}
+
+// Whether (row, column) lies in an image of height x width.
+fn inside(row: vec4i, column: vec4i, height: u32, width: u32) -> vec4<bool> {
+    // Negative numbers are large as unsigned ones.
+    return (vec4u(row) < vec4u(height)) & (vec4u(column) < vec4u(width));
+}
