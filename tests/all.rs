@@ -11,9 +11,16 @@ use trellis_tensor::{Gpu, GpuOptions};
 /// The shared device. Shaders keep their bounds checks here.
 fn gpu() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    let open = || {
-        let options = GpuOptions { checked_shaders: true, ..GpuOptions::default() };
-        Gpu::with(&options).expect("tests need an adapter; `make test` installs a software one")
-    };
-    GPU.get_or_init(open).clone()
+    GPU.get_or_init(|| open(false)).clone()
+}
+
+/// The same adapter, with the kernels that a hardware GPU gets.
+fn gpu_with_gpu_kernels() -> Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| open(true)).clone()
+}
+
+fn open(gpu_kernels: bool) -> Gpu {
+    let options = GpuOptions { checked_shaders: true, gpu_kernels, ..GpuOptions::default() };
+    Gpu::with(&options).expect("tests need an adapter; `make test` installs a software one")
 }

@@ -1,9 +1,9 @@
 //! Takes every op of the registry through the same two checks on random shapes.
 
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{DType, Graph, Plan, Reference, Sample, Tensor, TensorType, Var, ops};
+use trellis_tensor::{DType, Gpu, Graph, Plan, Reference, Sample, Tensor, TensorType, Var, ops};
 
-use crate::gpu;
+use crate::{gpu, gpu_with_gpu_kernels};
 
 /// Random cases per op.
 const CASES: u64 = 24;
@@ -15,8 +15,10 @@ const GRADIENT_CASES: u64 = 20;
 fn every_kernel_agrees_with_its_f64_reference() {
     for_each_op(|name, sample| {
         for case in 0..CASES {
-            let error = forward_error(&sample(&mut Rng::new(case, 1)));
-            assert!(error <= 1e-5, "{name}, case {case}: relative error {error:.2e}");
+            for (gpu, kernels) in [(gpu(), "own"), (gpu_with_gpu_kernels(), "GPU's")] {
+                let error = forward_error(&gpu, &sample(&mut Rng::new(case, 1)));
+                assert!(error <= 1e-5, "{name}, case {case}, {kernels} kernels: relative error {error:.2e}");
+            }
         }
     });
 }
@@ -47,14 +49,14 @@ fn for_each_op(check: impl Fn(&str, fn(&mut Rng) -> Sample)) {
 }
 
 /// Leaves with the sample's values, on the GPU and in the reference.
-fn leaves(sample: &Sample, reference: &mut Reference) -> Vec<Tensor> {
+fn leaves(gpu: &Gpu, sample: &Sample, reference: &mut Reference) -> Vec<Tensor> {
     let create = |(i, input): (usize, &trellis_tensor::SampleInput)| {
         let (shape, name) = (input.ty.shape.clone(), format!("input {i}"));
         let values = &input.values;
         let tensor = match input.ty.dtype {
-            DType::F32 => Tensor::from_f32(&gpu(), &name, shape, &values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
-            DType::U32 => Tensor::from_u32(&gpu(), &name, shape, &values.iter().map(|&v| v as u32).collect::<Vec<_>>()),
-            DType::U8 => Tensor::from_u8(&gpu(), &name, shape, &values.iter().map(|&v| v as u8).collect::<Vec<_>>()),
+            DType::F32 => Tensor::from_f32(gpu, &name, shape, &values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
+            DType::U32 => Tensor::from_u32(gpu, &name, shape, &values.iter().map(|&v| v as u32).collect::<Vec<_>>()),
+            DType::U8 => Tensor::from_u8(gpu, &name, shape, &values.iter().map(|&v| v as u8).collect::<Vec<_>>()),
         }
         .expect("small tensors fit");
         // The reference starts from exactly what the GPU holds.
@@ -66,13 +68,13 @@ fn leaves(sample: &Sample, reference: &mut Reference) -> Vec<Tensor> {
 }
 
 /// Greatest difference of a kernel's results from the reference's, relative to the greatest result.
-fn forward_error(sample: &Sample) -> f64 {
+fn forward_error(gpu: &Gpu, sample: &Sample) -> f64 {
     let mut reference = Reference::new();
-    let tensors = leaves(sample, &mut reference);
+    let tensors = leaves(gpu, sample, &mut reference);
     let graph = Graph::new();
     let inputs: Vec<Var<'_>> = tensors.iter().map(|t| graph.leaf(t)).collect();
     let output = (sample.record)(&inputs).expect("samples are legal");
-    let plan = Plan::new(&gpu(), &graph, &[output]).expect("a small plan fits");
+    let plan = Plan::new(gpu, &graph, &[output]).expect("a small plan fits");
     plan.run(1).expect("the device works");
     reference.run(&graph);
     let mut worst = relative_error(&read(&plan, output), reference.value(output));
@@ -99,7 +101,7 @@ fn read(plan: &Plan, var: Var<'_>) -> Vec<f64> {
 /// computed on the GPU against the f64 one.
 fn gradient_errors(sample: &Sample) -> (f64, f64) {
     let mut reference = Reference::new();
-    let tensors = leaves(sample, &mut reference);
+    let tensors = leaves(&gpu(), sample, &mut reference);
     let graph = Graph::new();
     let inputs: Vec<Var<'_>> = tensors.iter().map(|t| graph.leaf(t)).collect();
     let output = (sample.record)(&inputs).expect("samples are legal");
@@ -119,7 +121,7 @@ fn gradient_errors(sample: &Sample) -> (f64, f64) {
 
     let mut worst = (0.0f64, 0.0f64);
     for ((&i, gradient), &var) in floats.iter().zip(&exact).zip(&gradients) {
-        worst.1 = worst.1.max(relative_error(&read(&plan, var), gradient));
+        worst.1 = greater(worst.1, relative_error(&read(&plan, var), gradient));
         let point: Vec<f64> = reference.leaf(&tensors[i]).to_vec();
         let scale = gradient.iter().fold(1e-3, |m: f64, g| m.max(g.abs()));
         for _ in 0..3 {
@@ -138,11 +140,16 @@ fn gradient_errors(sample: &Sample) -> (f64, f64) {
             let step = 1e-6;
             let difference = (at(step) - at(-step)) / (2.0 * step);
             let along: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
-            worst.0 = worst.0.max((difference - along).abs() / scale.max(along.abs()));
+            worst.0 = greater(worst.0, (difference - along).abs() / scale.max(along.abs()));
             reference.set(&tensors[i], point.clone());
         }
     }
     worst
+}
+
+/// The maximum, where NaN is worse than any number.
+fn greater(worst: f64, error: f64) -> f64 {
+    if error.is_nan() { f64::INFINITY } else { worst.max(error) }
 }
 
 fn widen(values: &[f32]) -> Vec<f64> {
@@ -156,7 +163,7 @@ fn relative_error(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).fold(0.0, |worst: f64, (a, b)| {
         let same = a == b || (a.is_nan() && b.is_nan());
         let error = if same { 0.0 } else { (a - b).abs() / scale };
-        worst.max(if error.is_nan() { f64::INFINITY } else { error })
+        greater(worst, error)
     })
 }
 

@@ -61,6 +61,9 @@ pub struct GpuOptions {
     pub memory_budget: Option<u64>,
     /// Keep wgpu's bounds checks in shaders. On by default in debug builds.
     pub checked_shaders: bool,
+    /// Choose the kernels that a hardware GPU gets on a software adapter too: so that a machine without a GPU can test
+    /// them.
+    pub gpu_kernels: bool,
 }
 
 impl Default for GpuOptions {
@@ -70,6 +73,7 @@ impl Default for GpuOptions {
             adapter: std::env::var("TRELLIS_ADAPTER").ok().filter(|name| !name.is_empty()),
             memory_budget: megabytes.map(|mb| mb << 20),
             checked_shaders: cfg!(debug_assertions),
+            gpu_kernels: false,
         }
     }
 }
@@ -182,8 +186,8 @@ impl Gpu {
         let fixed_subgroup =
             features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
         let caps = Caps {
-            software,
-            subgroup: if fixed_subgroup { info.subgroup_min_size } else { 0 },
+            software: software && !options.gpu_kernels,
+            subgroup: if fixed_subgroup && !options.gpu_kernels { info.subgroup_min_size } else { 0 },
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,

@@ -60,11 +60,10 @@ impl Op for LabelledMean {
 
     fn sample(rng: &mut Rng) -> Sample {
         let (n, classes) = (awkward_size(rng, 600), 1 + rng.below(10));
-        Sample::new(move |x| x[0].graph().push(LabelledMean { classes }, x)).uniform(rng, [n], 0.0, 4.0).index(
-            rng,
-            [n],
-            classes + 2,
-        )
+        let mut sample = Sample::new(move |x| x[0].graph().push(LabelledMean { classes }, x));
+        sample = sample.uniform(rng, [n], 0.0, 4.0).index(rng, [n], classes + 2);
+        sample.inputs[1].values[0] = 0.0; // a mean of nothing is NaN, and has no gradient
+        sample
     }
 }
 
