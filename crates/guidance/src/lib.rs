@@ -1,7 +1,26 @@
-//! Guidance.
+//! Guidance: training a network that learns badly on its own with the help of a frozen network of another architecture.
+//!
+//! The target is trained on its task loss plus, layer by layer, `1 − CKA(target layer, guide layer)`
+//! ("Training the Untrainable", arXiv:2410.20035). Everything runs on the GPU; see [`trellis_tensor`] for how.
+//!
+//! Read in this order: [`network`], [`alignment`], [`layer_map`], [`schedule`], [`trainer`], then [`experiment`].
 
+pub mod alignment;
 pub mod data;
+pub mod dataset;
 pub mod error;
+pub mod layer_map;
+pub mod network;
 pub mod record;
 pub mod report;
+pub mod schedule;
 pub mod stats;
+pub mod trainer;
+
+pub use alignment::Cka;
+pub use dataset::Dataset;
+pub use error::{Error, Result};
+pub use layer_map::LayerMap;
+pub use network::{Cnn, Fcn, Guide, Network, TapAt};
+pub use schedule::Schedule;
+pub use trainer::{Event, Guidance, Session, Trainer, Training};

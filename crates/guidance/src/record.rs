@@ -52,6 +52,9 @@ pub struct EvalRecord {
     /// Share of examples whose largest logit is that of their label, 0 to 1.
     #[serde(deserialize_with = "number")]
     pub top1: f32,
+    /// CKA of each pair in [`RunRecord::pairs`] on the split's first images; empty if it was not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "numbers")]
+    pub cka: Vec<f32>,
 }
 
 /// One arm trained with one seed.

@@ -57,6 +57,7 @@ impl Buffer {
         if let Some(raw) = accounts.free.get_mut(&size).and_then(Vec::pop) {
             accounts.pooled -= size;
             drop(accounts);
+            poison(gpu, &raw);
             return Ok(Self { raw, pool });
         }
         if accounts.held.saturating_add(size) > accounts.budget {
@@ -84,11 +85,19 @@ impl Buffer {
         accounts.held += size;
         accounts.counters.buffers_created.fetch_add(1, Ordering::Relaxed);
         drop(accounts);
+        poison(gpu, &raw);
         Ok(Self { raw, pool })
     }
 
     pub(crate) fn raw(&self) -> &wgpu::Buffer {
         &self.raw
+    }
+}
+
+/// In debug builds, so in tests: fills a buffer with NaN, so that a read of what was never written does not look right.
+fn poison(gpu: &Gpu, buffer: &wgpu::Buffer) {
+    if cfg!(debug_assertions) {
+        gpu.queue().write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Plan {
     launches: Vec<Launch>,
     kept: HashMap<usize, (Place, TensorType)>,
     memory: u64,
-    // Bind groups hold the raw buffers; these handles keep them from going back to the pool.
+    // Bind groups hold the raw buffers; these handles, of leaves too, keep them from going back to the pool.
     _buffers: Vec<Arc<Buffer>>,
 }
 
@@ -171,6 +171,7 @@ struct Builder<'a> {
     places: Vec<Option<Place>>,
     free: HashMap<u64, Vec<Arc<Buffer>>>,
     owned: Vec<Arc<Buffer>>,
+    leaves: Vec<Arc<Buffer>>,
     constants: HashMap<(u32, usize), Place>,
     pending: Vec<Pending>,
     unused: Place,
@@ -186,6 +187,7 @@ impl<'a> Builder<'a> {
             places: vec![None; fused.nodes.len()],
             free: HashMap::new(),
             owned: vec![unused.buffer.clone()],
+            leaves: Vec::new(),
             constants: HashMap::new(),
             pending: Vec::new(),
             unused,
@@ -202,7 +204,10 @@ impl<'a> Builder<'a> {
         for id in (0..fused.nodes.len()).filter(|&id| fused.live[id]) {
             let node = &fused.nodes[id];
             match &node.kind {
-                Kind::Leaf(tensor) => self.places[id] = Some(of_leaf(tensor)),
+                Kind::Leaf(tensor) => {
+                    self.leaves.push(tensor.buffer().clone());
+                    self.places[id] = Some(of_leaf(tensor));
+                }
                 Kind::Constant(value) => self.places[id] = Some(self.constant(*value, &node.ty)?),
                 Kind::Reshape => self.places[id] = self.places[node.inputs[0]].clone(),
                 Kind::Op(op) => {
@@ -365,6 +370,7 @@ impl<'a> Builder<'a> {
             .collect();
         self.owned.push(uniforms);
         let memory = self.owned.iter().map(|buffer| buffer.raw().size()).sum();
+        self.owned.append(&mut self.leaves);
         Ok(Plan { gpu: gpu.clone(), launches, kept, memory, _buffers: self.owned })
     }
 

@@ -73,10 +73,19 @@ pub(super) fn batch_losses(experiment: &Experiment, arm: &str) -> Curve {
     curve(experiment.runs_of(arm).flat_map(|run| run.steps.iter().map(|s| (s.step, s.loss))))
 }
 
+/// CKA of the layer pairs of a run by step: on held-out images where evaluations measured it, else on the batches.
+pub(super) fn cka_by_step(run: &RunRecord) -> Vec<(u64, &[f32])> {
+    let evals: Vec<_> = run.evals.iter().map(|e| (e.step, e.cka.as_slice())).filter(|(_, c)| !c.is_empty()).collect();
+    if !evals.is_empty() {
+        return evals;
+    }
+    run.steps.iter().map(|s| (s.step, s.cka.as_slice())).filter(|(_, c)| !c.is_empty()).collect()
+}
+
 /// The curve of CKA of layer pair `pair` over the seeds of `arm`.
 pub(super) fn cka(experiment: &Experiment, arm: &str, pair: usize) -> Curve {
     let of_run = move |run: &RunRecord| -> Vec<(u64, f32)> {
-        run.steps.iter().filter_map(|s| Some((s.step, *s.cka.get(pair)?))).collect()
+        cka_by_step(run).into_iter().filter_map(|(step, cka)| Some((step, *cka.get(pair)?))).collect()
     };
     curve(experiment.runs_of(arm).flat_map(of_run))
 }

@@ -89,10 +89,10 @@ fn loss_charts(experiment: &Experiment) -> [Chart; 2] {
 
 /// One chart for each arm whose CKA was measured, with a line per pair of layers and a mark where the guide left.
 fn cka_charts(experiment: &Experiment) -> Vec<Chart> {
-    let measured = |arm: &&str| experiment.runs_of(arm).any(|run| run.steps.iter().any(|s| !s.cka.is_empty()));
+    let measured = |arm: &&str| experiment.runs_of(arm).any(|run| !curves::cka_by_step(run).is_empty());
     let chart = |arm: &str| {
         let pairs = experiment.runs_of(arm).map(|run| run.pairs.as_slice()).max_by_key(|p| p.len()).unwrap_or_default();
-        let widths = experiment.runs_of(arm).flat_map(|run| run.steps.iter().map(|s| s.cka.len()));
+        let widths = experiment.runs_of(arm).flat_map(|run| curves::cka_by_step(run).into_iter().map(|(_, c)| c.len()));
         let count = widths.max().unwrap_or(0);
         let line = |index: usize| Line {
             label: pairs

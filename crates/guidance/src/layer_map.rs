@@ -1,0 +1,94 @@
+//! Which layer of the guide pulls which layer of the target.
+
+use crate::error::{Error, Result};
+
+/// A rule that pairs guide layers with target layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerMap {
+    /// The paper's rule: guide layers are spread evenly over the target's (see [`LayerMap::even`]).
+    Even,
+    /// Pairs of (guide layer, target layer) by name.
+    Named(Vec<(String, String)>),
+}
+
+impl LayerMap {
+    /// Guide layer i of m goes to target layer `round(i (n − 1) / (m − 1))` of n, halves to the even neighbour; where
+    /// several land on one target layer the last one counts (arXiv:2410.20035, and the authors' `layer_supervision`).
+    pub fn even() -> Self {
+        Self::Even
+    }
+
+    /// Explicit pairs, guide layer first: `LayerMap::named([("conv1", "fc1"), ("pool", "fc6")])`.
+    pub fn named<G: Into<String>, T: Into<String>>(pairs: impl IntoIterator<Item = (G, T)>) -> Self {
+        Self::Named(pairs.into_iter().map(|(guide, target)| (guide.into(), target.into())).collect())
+    }
+
+    /// Pairs of (guide index, target index), in order of the target.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a name does not exist, or there is nothing to pair.
+    pub fn resolve(&self, guide: &[String], target: &[String]) -> Result<Vec<(usize, usize)>> {
+        let mut pairs = match self {
+            Self::Even => even(guide.len(), target.len()),
+            Self::Named(pairs) => pairs
+                .iter()
+                .map(|(g, t)| Ok((position("guide", guide, g)?, position("target", target, t)?)))
+                .collect::<Result<Vec<_>>>()?,
+        };
+        if pairs.is_empty() {
+            let problem = format!("pairs no layers ({} in the guide, {} in the target)", guide.len(), target.len());
+            return Err(Error::config("layer map", "", problem, "both networks need hidden layers"));
+        }
+        pairs.sort_by_key(|&(_, target)| target);
+        Ok(pairs)
+    }
+}
+
+fn even(guide: usize, target: usize) -> Vec<(usize, usize)> {
+    if guide == 0 || target == 0 {
+        return Vec::new();
+    }
+    let step = if guide == 1 { 1.0 } else { (target - 1) as f64 / (guide - 1) as f64 };
+    let mut last = vec![None; target];
+    for i in 0..guide {
+        last[((i as f64 * step).round_ties_even() as usize).min(target - 1)] = Some(i);
+    }
+    last.into_iter().enumerate().filter_map(|(t, g)| Some((g?, t))).collect()
+}
+
+fn position(whose: &str, layers: &[String], name: &str) -> Result<usize> {
+    layers.iter().position(|layer| layer == name).ok_or_else(|| {
+        let problem = format!("the {whose} has no layer `{name}`");
+        Error::config("layer map", name, problem, format!("its layers are {}", layers.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(guide: usize, target: usize) -> Vec<usize> {
+        even(guide, target).into_iter().map(|(_, t)| t).collect()
+    }
+
+    #[test]
+    fn the_even_rule_gives_the_papers_pairs() {
+        // ResNet-18 (21 maps) to the Deep FCN (48 linear layers), ResNet-18 to the Wide FCN: from the authors' code.
+        let deep = [0, 2, 5, 7, 9, 12, 14, 16, 19, 21, 24, 26, 28, 31, 33, 35, 38, 40, 42, 45, 47];
+        assert_eq!(targets(21, 48), deep);
+        assert_eq!(even(21, 3), [(5, 0), (14, 1), (20, 2)]);
+        assert_eq!(even(20, 4), [(3, 0), (9, 1), (15, 2), (19, 3)]);
+        assert_eq!(even(20, 6).iter().map(|p| p.0).collect::<Vec<_>>(), [1, 5, 9, 13, 17, 19]);
+        assert_eq!(even(1, 5), [(0, 0)]);
+        assert_eq!(even(0, 5), []);
+    }
+
+    #[test]
+    fn unknown_layers_are_named_with_what_exists() {
+        let layers = ["conv1".to_string(), "pool".to_string()];
+        let error = LayerMap::named([("conv9", "conv1")]).resolve(&layers, &layers).unwrap_err().to_string();
+        assert!(error.contains("conv9") && error.contains("conv1, pool"), "{error}");
+        assert_eq!(LayerMap::named([("pool", "conv1")]).resolve(&layers, &layers).unwrap(), [(1, 0)]);
+        assert!(LayerMap::even().resolve(&layers, &[]).is_err());
+    }
+}

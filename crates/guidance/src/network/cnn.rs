@@ -1,0 +1,48 @@
+//! Convolutional networks.
+
+use trellis_tensor::{Init, Var};
+
+use super::{Architecture, Pass};
+use crate::error::Result;
+
+/// A small convolutional network: 3 × 3 convolutions `conv1`, `conv2`, …, the mean over all pixels (`pool`), `logits`.
+///
+/// A convolution layer is convolution, batch norm (or a bias), ReLU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cnn {
+    /// Channels of each convolution.
+    pub channels: Vec<usize>,
+    /// Stride of each convolution, as many as `channels`.
+    pub strides: Vec<usize>,
+    /// Normalise before the activation.
+    pub batch_norm: bool,
+    /// How weights begin.
+    pub init: Init,
+}
+
+impl Cnn {
+    /// With batch norm, stride 1 in the first layer and 2 in the others.
+    pub fn new(channels: &[usize]) -> Self {
+        let strides = (0..channels.len()).map(|i| if i == 0 { 1 } else { 2 }).collect();
+        Self { channels: channels.to_vec(), strides, batch_norm: true, init: Init::Default }
+    }
+}
+
+impl Architecture for Cnn {
+    fn describe(&self) -> String {
+        let channels: Vec<String> = self.channels.iter().map(usize::to_string).collect();
+        format!("cnn {}{}", channels.join("-"), if self.batch_norm { " bn" } else { "" })
+    }
+
+    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, images: Var<'g>, classes: usize) -> Result<Var<'g>> {
+        let mut x = images;
+        for (number, (&channels, &stride)) in self.channels.iter().zip(&self.strides).enumerate() {
+            let name = format!("conv{}", number + 1);
+            let z = pass.conv3x3(&name, x, channels, stride, !self.batch_norm, self.init)?;
+            x = pass.norm_relu(&name, z, self.batch_norm)?;
+        }
+        let pooled = x.mean(&[2, 3], false)?;
+        pass.tap("pool", pooled);
+        pass.linear("logits", pooled, classes, true, self.init)
+    }
+}

@@ -1,0 +1,189 @@
+//! Networks: parameters on a GPU, and how a forward pass over them is recorded.
+
+mod cnn;
+mod fcn;
+mod pass;
+
+use std::fmt;
+use std::sync::Arc;
+
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{Gpu, Graph, ParamSpec, Params, Tensor, Var};
+
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+pub use cnn::Cnn;
+pub use fcn::Fcn;
+pub use pass::{Mode, Pass, Tap, TapAt};
+
+/// A kind of network: its layers, as calls on a [`Pass`]. The same calls declare the parameters and record the forward
+/// pass, so the two cannot disagree.
+pub trait Architecture: fmt::Debug + Send + Sync {
+    /// A few words for tables and messages: `fcn 8x128 bn`.
+    fn describe(&self) -> String;
+
+    /// Records the forward pass on images `[batch, channels, height, width]`; the result is logits `[batch, classes]`.
+    ///
+    /// # Errors
+    /// When a layer does not fit its input; the message names it.
+    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, images: Var<'g>, classes: usize) -> Result<Var<'g>>;
+}
+
+/// A network on a GPU. Cloning gives the same parameters, not a copy.
+#[derive(Clone, Debug)]
+pub struct Network {
+    architecture: Arc<dyn Architecture>,
+    params: Params,
+    /// What is not trained by gradients: running statistics of batch norm.
+    buffers: Params,
+    /// Channels, height, width.
+    image: [usize; 3],
+    classes: usize,
+}
+
+impl Network {
+    /// Draws the parameters of `architecture` for the images and classes of `data`.
+    ///
+    /// # Errors
+    /// When a layer does not fit, or memory does not allow it.
+    pub fn new(architecture: impl Architecture + 'static, data: &Dataset, seed: u64) -> Result<Self> {
+        Self::with_shape(data.gpu(), architecture, data.image(), data.classes(), seed)
+    }
+
+    /// Draws the parameters of `architecture` for images `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// When a layer does not fit, or memory does not allow it.
+    pub fn with_shape(
+        gpu: &Gpu,
+        architecture: impl Architecture + 'static,
+        image: [usize; 3],
+        classes: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        let graph = Graph::new();
+        let mut pass = Pass::declare(&graph);
+        let images = graph.constant(0.0, [&[2], &image[..]].concat());
+        architecture.forward(&mut pass, images, classes)?;
+        let draw = |(number, declared): (usize, &pass::Declared)| ParamSpec {
+            name: declared.name.clone(),
+            shape: declared.shape.clone(),
+            // A stream each: a layer more leaves the values of the others as they were.
+            values: declared.init.values(&declared.shape, &mut Rng::new(seed, number as u64)),
+        };
+        let (params, buffers) = pass.declared();
+        let place = |declared: &[pass::Declared]| {
+            let specs: Vec<ParamSpec> = declared.iter().enumerate().map(draw).collect();
+            Params::new(gpu, &specs)
+        };
+        let (params, buffers) = (place(params)?, place(buffers)?);
+        Ok(Self { architecture: Arc::new(architecture), params, buffers, image, classes })
+    }
+
+    /// Records a forward pass on `images`. The result is the logits and the tapped layers.
+    ///
+    /// # Errors
+    /// When `images` is not `[batch, channels, height, width]` of this network.
+    pub fn forward<'g>(&self, graph: &'g Graph, images: Var<'g>, mode: Mode<'_>, taps: TapAt) -> Result<Forward<'g>> {
+        let shape = images.shape();
+        if shape.rank() != 4 || shape[1..] != self.image {
+            let problem = format!("this network takes images {:?}, not {shape}", self.image);
+            return Err(trellis_tensor::Error::Shape { op: "forward", layer: graph.layer(), problem }.into());
+        }
+        let mut pass = Pass::record(graph, self, mode, taps);
+        let logits = self.architecture.forward(&mut pass, images, self.classes)?;
+        Ok(Forward { logits, taps: pass.into_taps() })
+    }
+
+    /// Names of the layers that can be aligned, in forward order.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn layers(&self) -> Result<Vec<String>> {
+        let graph = Graph::new();
+        let images = graph.constant(0.0, [&[1], &self.image[..]].concat());
+        let forward = self.forward(&graph, images, Mode::Eval, TapAt::default())?;
+        Ok(forward.taps.into_iter().map(|tap| tap.name).collect())
+    }
+
+    /// This network as a guide: frozen, in evaluation mode.
+    pub fn freeze(self) -> Guide {
+        Guide { network: self }
+    }
+
+    /// A few words for tables and messages.
+    pub fn describe(&self) -> String {
+        self.architecture.describe()
+    }
+
+    /// What gradients train.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Everything that a checkpoint holds: parameters, then running statistics.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.params.tensors().iter().chain(self.buffers.tensors())
+    }
+
+    /// The tensor called `name`.
+    pub(crate) fn tensor(&self, name: &str) -> Option<&Tensor> {
+        self.params.get(name).or_else(|| self.buffers.get(name))
+    }
+
+    /// Channels, height and width of an image.
+    pub fn image(&self) -> [usize; 3] {
+        self.image
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Copies the values of `other`, a network of the same architecture.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the two differ in a parameter.
+    pub fn copy_from(&self, other: &Network) -> Result<()> {
+        for tensor in self.tensors() {
+            let same = other.tensor(tensor.name()).filter(|theirs| theirs.ty() == tensor.ty());
+            let Some(theirs) = same else {
+                let problem = format!("{} has no {tensor:?}", other.describe());
+                return Err(Error::config("", tensor.name(), problem, "copy between equal networks"));
+            };
+            tensor.write_f32(&theirs.read_f32()?)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a forward pass gives.
+#[derive(Clone, Debug)]
+pub struct Forward<'g> {
+    /// `[batch, classes]`.
+    pub logits: Var<'g>,
+    /// Layers that can be aligned, in forward order.
+    pub taps: Vec<Tap<'g>>,
+}
+
+/// A frozen network that a target is pulled towards. Trained or not is up to who made it.
+#[derive(Clone, Debug)]
+pub struct Guide {
+    network: Network,
+}
+
+impl Guide {
+    /// Records its forward pass, in evaluation mode.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn forward<'g>(&self, graph: &'g Graph, images: Var<'g>, taps: TapAt) -> Result<Forward<'g>> {
+        self.network.forward(graph, images, Mode::Eval, taps)
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+}

@@ -1,0 +1,189 @@
+//! One forward pass: the layers that networks are written in.
+
+use trellis_tensor::{Clock, Graph, Init, Layout, Shape, Var};
+
+use super::Network;
+use crate::error::Result;
+
+/// Whether a network is trained.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode<'a> {
+    /// Batch norm uses the batch's statistics and updates the running ones; dropout is on.
+    Train {
+        /// The step counter that dropout follows.
+        clock: &'a Clock,
+        /// Seed of dropout.
+        seed: u64,
+    },
+    /// Batch norm uses the running statistics; dropout is off.
+    Eval,
+}
+
+/// Where a layer's activations are taken for alignment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TapAt {
+    /// The output of the linear or convolution layer, as the paper's authors do (their hooks sit on those modules).
+    #[default]
+    BeforeNorm,
+    /// After normalisation and activation.
+    AfterActivation,
+}
+
+/// A layer's activations.
+#[derive(Clone, Debug)]
+pub struct Tap<'g> {
+    /// Name of the layer: `fc1`, `conv2`, `pool`.
+    pub name: String,
+    /// `[batch, …]`.
+    pub value: Var<'g>,
+}
+
+/// A parameter or buffer before it exists.
+#[derive(Clone, Debug)]
+pub(super) struct Declared {
+    pub(super) name: String,
+    pub(super) shape: Shape,
+    pub(super) init: Init,
+}
+
+/// A forward pass that is being recorded, or, before a network exists, played through to see which parameters it asks
+/// for.
+pub struct Pass<'n, 'g> {
+    graph: &'g Graph,
+    /// `None` while parameters are declared.
+    network: Option<&'n Network>,
+    mode: Mode<'n>,
+    tap_at: TapAt,
+    taps: Vec<Tap<'g>>,
+    dropouts: u32,
+    params: Vec<Declared>,
+    buffers: Vec<Declared>,
+}
+
+/// ε of batch norm, and the weight of a new batch in the running statistics: PyTorch's.
+const EPSILON: f32 = 1e-5;
+const MOMENTUM: f32 = 0.1;
+
+impl<'n, 'g> Pass<'n, 'g> {
+    pub(super) fn declare(graph: &'g Graph) -> Self {
+        Self {
+            graph,
+            network: None,
+            mode: Mode::Eval,
+            tap_at: TapAt::default(),
+            taps: Vec::new(),
+            dropouts: 0,
+            params: Vec::new(),
+            buffers: Vec::new(),
+        }
+    }
+
+    pub(super) fn record(graph: &'g Graph, network: &'n Network, mode: Mode<'n>, tap_at: TapAt) -> Self {
+        Self { network: Some(network), mode, tap_at, ..Self::declare(graph) }
+    }
+
+    /// Parameters and buffers that were asked for.
+    pub(super) fn declared(&self) -> (&[Declared], &[Declared]) {
+        (&self.params, &self.buffers)
+    }
+
+    pub(super) fn into_taps(self) -> Vec<Tap<'g>> {
+        self.taps
+    }
+
+    /// A trained parameter.
+    pub fn param(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Var<'g> {
+        self.tensor(name, shape.into(), init, false)
+    }
+
+    fn tensor(&mut self, name: String, shape: Shape, init: Init, buffer: bool) -> Var<'g> {
+        if let Some(network) = self.network {
+            let tensor = network.tensor(&name);
+            return self.graph.leaf(tensor.expect("the pass that declared the parameters asked for the same ones"));
+        }
+        let declared = if buffer { &mut self.buffers } else { &mut self.params };
+        declared.push(Declared { name, shape: shape.clone(), init });
+        self.graph.constant(0.0, shape)
+    }
+
+    /// `x wᵀ + b`. Shapes: x `[batch, in]`, w `[out, in]`, b `[out]`, to `[batch, out]`.
+    ///
+    /// # Errors
+    /// When `x` is no matrix.
+    pub fn linear(&mut self, name: &str, x: Var<'g>, out: usize, bias: bool, init: Init) -> Result<Var<'g>> {
+        let _scope = self.graph.scope(name);
+        let inputs = x.shape().last_axis();
+        let w = self.param(format!("{name}.weight"), [out, inputs], init);
+        let y = x.matmul(w, Layout::NT)?;
+        if !bias {
+            return Ok(y);
+        }
+        let bound = 1.0 / (inputs.max(1) as f32).sqrt();
+        Ok(y.add(self.param(format!("{name}.bias"), [out], Init::Uniform(bound)))?)
+    }
+
+    /// A 3 × 3 convolution with padding 1. Shapes: x `[batch, in, h, w]` to `[batch, out, ⌈h / stride⌉, ⌈w / stride⌉]`.
+    ///
+    /// # Errors
+    /// When `x` is no batch of images.
+    pub fn conv3x3(
+        &mut self,
+        name: &str,
+        x: Var<'g>,
+        out: usize,
+        stride: usize,
+        bias: bool,
+        init: Init,
+    ) -> Result<Var<'g>> {
+        let _scope = self.graph.scope(name);
+        let inputs = x.shape().get(1).copied().unwrap_or(0);
+        let w = self.param(format!("{name}.weight"), [out, inputs, 3, 3], init);
+        let bound = 1.0 / (9.0 * inputs.max(1) as f32).sqrt();
+        let bias = bias.then(|| self.param(format!("{name}.bias"), [out], Init::Uniform(bound)));
+        Ok(x.conv2d(w, bias, stride, 1)?)
+    }
+
+    /// What follows a linear or convolution layer: batch norm if wanted, then ReLU; the layer is tapped before or after.
+    ///
+    /// # Errors
+    /// When `x` has no channels.
+    pub fn norm_relu(&mut self, name: &str, x: Var<'g>, batch_norm: bool) -> Result<Var<'g>> {
+        if self.tap_at == TapAt::BeforeNorm {
+            self.tap(name, x);
+        }
+        let _scope = self.graph.scope(name);
+        let y = if batch_norm { self.batch_norm(name, x)?.relu()? } else { x.relu()? };
+        if self.tap_at == TapAt::AfterActivation {
+            self.tap(name, y);
+        }
+        Ok(y)
+    }
+
+    /// Normalises each channel (axis 1).
+    fn batch_norm(&mut self, name: &str, x: Var<'g>) -> Result<Var<'g>> {
+        let channels = [x.shape().get(1).copied().unwrap_or(0)];
+        let gamma = self.param(format!("{name}.bn.weight"), channels, Init::Constant(1.0));
+        let beta = self.param(format!("{name}.bn.bias"), channels, Init::Constant(0.0));
+        let mean = self.tensor(format!("{name}.bn.running_mean"), channels.into(), Init::Constant(0.0), true);
+        let var = self.tensor(format!("{name}.bn.running_var"), channels.into(), Init::Constant(1.0), true);
+        Ok(match self.mode {
+            Mode::Train { .. } => x.batch_norm_train(gamma, beta, mean, var, MOMENTUM, EPSILON)?,
+            Mode::Eval => x.batch_norm_eval(gamma, beta, mean, var, EPSILON)?,
+        })
+    }
+
+    /// Zeroes elements with probability `p` while training; each call has a mask of its own.
+    ///
+    /// # Errors
+    /// When `p` is outside `[0, 1)`.
+    pub fn dropout(&mut self, x: Var<'g>, p: f32) -> Result<Var<'g>> {
+        let Mode::Train { clock, seed } = self.mode else { return Ok(x) };
+        self.dropouts += 1;
+        Ok(x.dropout(self.graph.leaf(clock.tensor()), p, seed, self.dropouts)?)
+    }
+
+    /// Notes a layer's activations.
+    pub fn tap(&mut self, name: &str, value: Var<'g>) {
+        self.taps.push(Tap { name: name.to_string(), value });
+    }
+}

@@ -1,0 +1,47 @@
+//! How long and how strongly the guide pulls.
+
+use trellis_tensor::Curve;
+
+/// When guidance is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// At every step.
+    Always,
+    /// During the first steps, then not at all.
+    FirstSteps(u32),
+    /// With a weight that falls linearly and is 0 from this step on.
+    LinearDecay(u32),
+}
+
+impl Schedule {
+    /// Guidance at every step.
+    pub fn always() -> Self {
+        Self::Always
+    }
+
+    /// Guidance as an initialisation: during the first `steps` steps alone (arXiv:2410.20035, section 5).
+    pub fn first_steps(steps: u32) -> Self {
+        Self::FirstSteps(steps)
+    }
+
+    /// A weight that falls linearly to 0 at step `steps`.
+    pub fn linear_decay(steps: u32) -> Self {
+        Self::LinearDecay(steps)
+    }
+
+    /// The first of `total` steps that is not guided. From there on an unguided plan runs: it costs nothing.
+    pub fn end(self, total: u32) -> u32 {
+        match self {
+            Self::Always => total,
+            Self::FirstSteps(steps) | Self::LinearDecay(steps) => steps.min(total),
+        }
+    }
+
+    /// The weight of the alignment loss over the steps, starting at `alpha`.
+    pub fn weight(self, alpha: f32) -> Curve {
+        match self {
+            Self::Always | Self::FirstSteps(_) => Curve::Constant(alpha),
+            Self::LinearDecay(steps) => Curve::Linear { base: alpha, total: steps },
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Where a number stopped being finite. Updates stop at that step, so it can be played again with every layer kept.
+
+use trellis_tensor::{Clock, Graph, Plan};
+
+use super::session::record;
+use super::{Guidance, Training};
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::network::Network;
+
+/// The error that tells which layer was the first, in forward order, to hold a number that is not finite at `step`.
+pub(super) fn diagnose(
+    target: &Network,
+    data: &Dataset,
+    training: &Training,
+    guidance: Option<&Guidance>,
+    step: u32,
+) -> Result<Error> {
+    let diverged = |layer: &str, what: &str| Error::Diverged {
+        step: u64::from(step),
+        layer: layer.to_string(),
+        what: what.to_string(),
+    };
+    let clock = Clock::new(data.gpu())?;
+    clock.set(step)?;
+    let graph = Graph::new();
+    let played = record(&graph, target, data, training, guidance, &clock)?;
+    let params: Vec<_> = target.params().tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
+    let gradients = graph.grad(played.loss, &params)?;
+    let taps = &played.forward.taps;
+    let mut keep: Vec<_> = taps.iter().map(|tap| tap.value).collect();
+    keep.push(played.forward.logits);
+    keep.extend(&played.metrics);
+    keep.push(played.loss);
+    keep.extend(&gradients);
+    let plan = Plan::new(data.gpu(), &graph, &keep)?;
+    plan.run(1)?;
+    let bad = |var| Ok::<bool, Error>(!plan.read(var)?.iter().all(|value| value.is_finite()));
+
+    for tap in taps {
+        if bad(tap.value)? {
+            return Ok(diverged(&tap.name, "its output is not finite"));
+        }
+    }
+    if bad(played.forward.logits)? {
+        return Ok(diverged("logits", "they are not finite"));
+    }
+    if bad(played.metrics[0])? {
+        return Ok(diverged("logits", "the task loss is not finite"));
+    }
+    for (metric, number) in played.metrics[1..].iter().zip(1..) {
+        if bad(*metric)? {
+            return Ok(diverged(&metric.layer(), &format!("CKA of pair {number} is not finite")));
+        }
+    }
+    // Gradients flow backwards: the last parameter is the first to see a bad one.
+    for (tensor, &gradient) in target.params().tensors().iter().zip(&gradients).rev() {
+        if bad(gradient)? {
+            return Ok(diverged(tensor.name(), "its gradient is not finite"));
+        }
+    }
+    Ok(diverged("optimizer", "a gradient was not finite"))
+}

@@ -1,0 +1,214 @@
+//! Training a target, guided or alone, entirely on the GPU.
+//!
+//! A run is a [`Session`]: one plan for guided steps and one for unguided ones over the same parameters, optimiser and
+//! clock. The CPU submits chunks of steps and collects metrics of earlier chunks while they run.
+
+mod diagnose;
+mod evaluate;
+mod session;
+
+use std::time::{Duration, Instant};
+
+use trellis_tensor::{Curve, Log, OptimizerConfig};
+
+use crate::alignment::Cka;
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::layer_map::LayerMap;
+use crate::network::{Guide, Network, TapAt};
+use crate::record::{EvalRecord, RunRecord, StepRecord};
+use crate::schedule::Schedule;
+use evaluate::{Evaluator, Probe};
+pub use session::Session;
+
+/// How a target is guided.
+///
+/// ```no_run
+/// # use trellis_guidance::{Cka, Guidance, Guide, LayerMap, Schedule};
+/// # fn example(guide: Guide) {
+/// let guidance = Guidance::new(guide)
+///     .align(Cka::linear())
+///     .map_layers(LayerMap::even())
+///     .schedule(Schedule::first_steps(150))
+///     .weight(1.0);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Guidance {
+    pub(crate) guide: Guide,
+    pub(crate) align: Cka,
+    pub(crate) map: LayerMap,
+    pub(crate) schedule: Schedule,
+    pub(crate) weight: f32,
+    pub(crate) taps: TapAt,
+}
+
+impl Guidance {
+    /// Linear CKA, the even layer map, at every step, with weight 1, before the norm: the paper's choices.
+    pub fn new(guide: Guide) -> Self {
+        Self {
+            guide,
+            align: Cka::linear(),
+            map: LayerMap::even(),
+            schedule: Schedule::always(),
+            weight: 1.0,
+            taps: TapAt::default(),
+        }
+    }
+
+    /// How alikeness is measured.
+    pub fn align(self, align: Cka) -> Self {
+        Self { align, ..self }
+    }
+
+    /// Which layers are paired.
+    pub fn map_layers(self, map: LayerMap) -> Self {
+        Self { map, ..self }
+    }
+
+    /// When the guide pulls.
+    pub fn schedule(self, schedule: Schedule) -> Self {
+        Self { schedule, ..self }
+    }
+
+    /// The paper's α: the weight of `Σ (1 − CKA)` beside the task loss.
+    pub fn weight(self, alpha: f32) -> Self {
+        Self { weight: alpha, ..self }
+    }
+
+    /// Where layers are tapped.
+    pub fn taps(self, taps: TapAt) -> Self {
+        Self { taps, ..self }
+    }
+}
+
+/// What a run needs besides its networks and data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Training {
+    /// Optimiser steps.
+    pub steps: u32,
+    /// Examples a step.
+    pub batch: usize,
+    /// Optimiser and learning rate.
+    pub optimizer: OptimizerConfig,
+    /// Seed of batches, dropout and augmentation. Initial weights have their own.
+    pub seed: u64,
+    /// ε of label smoothing, 0 for none.
+    pub label_smoothing: f32,
+    /// Training images are shifted by up to this many pixels each way.
+    pub shift: usize,
+    /// Training images are mirrored with probability 1/2.
+    pub flip: bool,
+    /// Steps between evaluations; one before the first step and one after the last come on top. 0 for those two alone.
+    pub eval_every: u32,
+}
+
+impl Training {
+    /// Adam at 1e-3 with batches of 128, no augmentation, evaluated before and after.
+    pub fn new(steps: u32) -> Self {
+        Self {
+            steps,
+            batch: 128,
+            optimizer: OptimizerConfig::adam(Curve::Constant(1e-3)),
+            seed: 0,
+            label_smoothing: 0.0,
+            shift: 0,
+            flip: false,
+            eval_every: 0,
+        }
+    }
+}
+
+/// What happens while a run goes on, for progress bars and records.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Steps whose metrics have arrived.
+    Steps(&'a [StepRecord]),
+    /// An evaluation.
+    Eval(&'a EvalRecord),
+}
+
+/// A target, its data, and how it is trained.
+#[derive(Clone, Debug)]
+pub struct Trainer<'a> {
+    target: &'a Network,
+    data: &'a Dataset,
+    training: Training,
+    guidance: Option<Guidance>,
+    probe: Option<Guidance>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Trains `target` on its task alone.
+    pub fn new(target: &'a Network, data: &'a Dataset, training: Training) -> Self {
+        Self { target, data, training, guidance: None, probe: None }
+    }
+
+    /// Adds the pull of a guide.
+    pub fn guided_by(self, guidance: Guidance) -> Self {
+        Self { probe: Some(guidance.clone()), guidance: Some(guidance), ..self }
+    }
+
+    /// Measures alignment with a guide at each evaluation without being pulled: for the unguided arm.
+    pub fn measured_against(self, guidance: Guidance) -> Self {
+        Self { probe: Some(guidance), ..self }
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// See [`Trainer::run_with`].
+    pub fn run(&self) -> Result<RunRecord> {
+        self.run_with(&mut |_| Ok(()))
+    }
+
+    /// Trains to the end and tells `observe` what happens; its error ends the run.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`](crate::Error::Diverged) with step and layer when a number is not finite; when layers do not
+    /// fit, memory is short or the device is lost.
+    pub fn run_with(&self, observe: &mut dyn FnMut(Event<'_>) -> Result<()>) -> Result<RunRecord> {
+        let started = Instant::now();
+        let mut training_time = Duration::ZERO;
+        let mut session = Session::new(self.target, self.data, self.training, self.guidance.as_ref())?;
+        let splits = self.data.splits();
+        let mut evaluators = splits
+            .map(|(name, split)| Evaluator::new(self.target, self.data, name, split))
+            .collect::<Result<Vec<_>>>()?;
+        let mut probe = self.probe.as_ref().map(|g| Probe::new(self.target, self.data, g)).transpose()?;
+        let mut record = RunRecord { seed: self.training.seed, ..RunRecord::default() };
+        record.pairs = probe.as_ref().map(|probe| probe.pairs().to_vec()).unwrap_or_default();
+
+        let Training { steps, eval_every, .. } = self.training;
+        let every = if eval_every == 0 { steps.max(1) } else { eval_every };
+        loop {
+            let cka = probe.as_mut().map(Probe::measure).transpose()?.unwrap_or_default();
+            for evaluator in &mut evaluators {
+                let mut eval = evaluator.evaluate(session.step())?;
+                if eval.split == Probe::SPLIT {
+                    eval.cka.clone_from(&cka);
+                }
+                observe(Event::Eval(&eval))?;
+                record.evals.push(eval);
+            }
+            if session.step() >= steps {
+                break;
+            }
+            let until = steps.min((session.step() / every + 1) * every);
+            let began = Instant::now();
+            while session.step() < until {
+                let chunk = (until - session.step()).min(Log::CAPACITY as u32);
+                let rows = session.advance(chunk)?;
+                observe(Event::Steps(&rows))?;
+                record.steps.extend(rows);
+            }
+            let rows = session.wait()?;
+            training_time += began.elapsed();
+            observe(Event::Steps(&rows))?;
+            record.steps.extend(rows);
+        }
+        record.seconds = started.elapsed().as_secs_f64();
+        record.steps_per_s = f64::from(steps) / training_time.as_secs_f64().max(1e-9);
+        Ok(record)
+    }
+}

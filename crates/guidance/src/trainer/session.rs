@@ -1,0 +1,170 @@
+//! A training run that can be advanced: its plans, parameters, optimiser and clock.
+
+use trellis_tensor::{Clock, Graph, Log, Optimizer, Plan, Row, Var};
+
+use super::diagnose::diagnose;
+use super::{Guidance, Training};
+use crate::dataset::{Batch, Dataset};
+use crate::error::Result;
+use crate::network::{Forward, Mode, Network, TapAt};
+use crate::record::StepRecord;
+
+/// A run in progress.
+pub struct Session<'a> {
+    target: &'a Network,
+    data: &'a Dataset,
+    training: Training,
+    guidance: Option<Guidance>,
+    /// First step that is not guided.
+    guided_until: u32,
+    guided: Option<Plan>,
+    unguided: Option<Plan>,
+    log: Log,
+    step: u32,
+}
+
+impl<'a> Session<'a> {
+    /// Records and compiles the steps of a run that starts with the target as it is.
+    ///
+    /// # Errors
+    /// When layers do not fit, or memory does not allow it.
+    pub fn new(
+        target: &'a Network,
+        data: &'a Dataset,
+        training: Training,
+        guidance: Option<&Guidance>,
+    ) -> Result<Self> {
+        let clock = Clock::new(data.gpu())?;
+        let optimizer = Optimizer::new(data.gpu(), target.params(), training.optimizer)?;
+        let guided_until = guidance.map_or(0, |g| g.schedule.end(training.steps));
+        let pairs = guidance.map_or(Ok(Vec::new()), |g| pairs(g, target))?;
+        let log = Log::new(data.gpu(), 1 + pairs.len())?;
+        let plan = |guidance: Option<&Guidance>| {
+            let graph = Graph::new();
+            let step = record(&graph, target, data, &training, guidance, &clock)?;
+            optimizer.update(&graph, step.loss, &clock)?;
+            log.record(&graph, &clock, &step.metrics)?;
+            Ok::<Plan, crate::Error>(Plan::new(data.gpu(), &graph, &[])?)
+        };
+        let guided = guidance.filter(|_| guided_until > 0).map(|g| plan(Some(g))).transpose()?;
+        let unguided = (guided_until < training.steps).then(|| plan(None)).transpose()?;
+        let guidance = guidance.cloned();
+        Ok(Self { target, data, training, guidance, guided_until, guided, unguided, log, step: 0 })
+    }
+
+    /// Steps taken.
+    pub fn step(&self) -> u32 {
+        self.step
+    }
+
+    /// The plan that the next step runs; `None` after the last.
+    pub fn plan(&self) -> Option<&Plan> {
+        if self.step < self.guided_until { self.guided.as_ref() } else { self.unguided.as_ref() }
+    }
+
+    /// Submits the next `steps` steps, at most [`Log::CAPACITY`], and gives the metrics that have arrived, which may be
+    /// of earlier ones. Nothing is waited for but all except the last submission.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`](crate::Error::Diverged), or a lost device.
+    pub fn advance(&mut self, steps: u32) -> Result<Vec<StepRecord>> {
+        let before_switch = self.guided_until.checked_sub(self.step).filter(|&left| left > 0);
+        let steps = steps.min(before_switch.unwrap_or(u32::MAX)).min(self.training.steps - self.step);
+        let first = self.step;
+        if let Some(plan) = self.plan() {
+            plan.run(steps as usize)?;
+            self.log.request(first, steps as usize);
+            self.step += steps;
+        }
+        let rows = self.log.collect(false)?;
+        self.records(&rows)
+    }
+
+    /// Waits for all submitted steps.
+    ///
+    /// # Errors
+    /// As [`Session::advance`].
+    pub fn wait(&mut self) -> Result<Vec<StepRecord>> {
+        let rows = self.log.collect(true)?;
+        self.records(&rows)
+    }
+
+    fn records(&self, rows: &[Row]) -> Result<Vec<StepRecord>> {
+        if let Some(step) = rows.iter().find_map(|row| row.failed_step) {
+            let step = self.training.steps.min(step);
+            let guidance = self.guidance.as_ref().filter(|_| step < self.guided_until);
+            return Err(diagnose(self.target, self.data, &self.training, guidance, step)?);
+        }
+        let record = |row: &Row| {
+            let guided = row.step < self.guided_until;
+            let cka = if guided { row.values[1..].to_vec() } else { Vec::new() };
+            StepRecord {
+                step: u64::from(row.step),
+                loss: row.values[0],
+                alignment: guided.then(|| cka.iter().map(|cka| 1.0 - cka).sum()),
+                cka,
+                learning_rate: self.training.optimizer.rate.at(row.step) as f32,
+            }
+        };
+        Ok(rows.iter().map(record).collect())
+    }
+}
+
+/// What a recorded step gives.
+pub(super) struct Step<'g> {
+    /// Task loss plus weighted alignment loss.
+    pub(super) loss: Var<'g>,
+    /// Task loss, then statistics of each pair.
+    pub(super) metrics: Vec<Var<'g>>,
+    /// The target's forward pass.
+    pub(super) forward: Forward<'g>,
+}
+
+/// Records batch, forward passes and losses of one step.
+pub(super) fn record<'g>(
+    graph: &'g Graph,
+    target: &Network,
+    data: &'g Dataset,
+    training: &Training,
+    guidance: Option<&Guidance>,
+    clock: &Clock,
+) -> Result<Step<'g>> {
+    let batch = batch(graph, data, training, clock)?;
+    let mode = Mode::Train { clock, seed: training.seed };
+    let taps = guidance.map_or(TapAt::default(), |g| g.taps);
+    // One forward pass of the target serves both losses.
+    let forward = {
+        let _scope = graph.scope("target");
+        target.forward(graph, batch.images, mode, taps)?
+    };
+    let task = forward.logits.cross_entropy(batch.labels, training.label_smoothing)?;
+    let mut step = Step { loss: task, metrics: vec![task], forward };
+    let Some(guidance) = guidance else { return Ok(step) };
+
+    let guide = {
+        let _scope = graph.scope("guide");
+        guidance.guide.forward(graph, batch.images, guidance.taps)?
+    };
+    let _scope = graph.scope("alignment");
+    let pairs = pairs(guidance, target)?;
+    let tapped: Vec<_> = pairs.iter().map(|&(g, t)| (&step.forward.taps[t], &guide.taps[g])).collect();
+    let alignment = guidance.align.loss(graph, clock, guidance.schedule.weight(guidance.weight), &tapped)?;
+    step.loss = task.add(alignment.loss)?;
+    step.metrics.extend(alignment.stats);
+    Ok(step)
+}
+
+fn batch<'g>(graph: &'g Graph, data: &'g Dataset, training: &Training, clock: &Clock) -> Result<Batch<'g>> {
+    let _scope = graph.scope("data");
+    let mut batch = data.train_batch(graph, clock, training.batch, training.seed)?;
+    if training.shift > 0 || training.flip {
+        let now = graph.leaf(clock.tensor());
+        batch.images = batch.images.augment(now, training.shift, training.flip, data.black(), training.seed)?;
+    }
+    Ok(batch)
+}
+
+/// Pairs of (guide layer, target layer) as indices of taps.
+pub(super) fn pairs(guidance: &Guidance, target: &Network) -> Result<Vec<(usize, usize)>> {
+    guidance.map.resolve(&guidance.guide.network().layers()?, &target.layers()?)
+}

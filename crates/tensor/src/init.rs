@@ -1,0 +1,137 @@
+//! First values of parameters: seeded, drawn on the CPU, the same on every machine.
+
+use crate::rng::Rng;
+use crate::shape::Shape;
+
+/// How a parameter begins. Weights are `[out, in]` or `[out, in, kh, kw]`, as in PyTorch: fan-in is the product of all
+/// axes but the first, fan-out that of all but the second.
+///
+/// ```
+/// use trellis_tensor::{Init, Shape, rng::Rng};
+/// let weight = Init::Default.values(&Shape::from([10, 100]), &mut Rng::new(0, 0));
+/// assert!(weight.iter().all(|w| w.abs() <= 0.1)); // 1 / √fan-in
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// The same everywhere.
+    Constant(f32),
+    /// Uniform in ± the bound.
+    Uniform(f32),
+    /// Normal with mean 0 and the standard deviation; 1 is PyTorch's default for embeddings.
+    Normal(f32),
+    /// PyTorch's default for weights of linear and convolution layers: uniform in ± 1/√fan-in. Their biases are
+    /// [`Init::Uniform`] with the same bound.
+    Default,
+    /// Uniform with variance gain² / fan-in; gain √2 for ReLU (He et al. 2015, arXiv:1502.01852).
+    KaimingUniform(f32),
+    /// Normal with variance gain² / fan-in.
+    KaimingNormal(f32),
+    /// Uniform with variance 2 gain² / (fan-in + fan-out) (Glorot and Bengio 2010).
+    XavierUniform(f32),
+    /// Normal with variance 2 gain² / (fan-in + fan-out).
+    XavierNormal(f32),
+    /// Rows (or columns, whichever are shorter in number) of length gain, at right angles to each other
+    /// (Saxe et al. 2014, arXiv:1312.6120).
+    Orthogonal(f32),
+}
+
+impl Init {
+    /// The values of a parameter, row-major.
+    pub fn values(self, shape: &Shape, rng: &mut Rng) -> Vec<f32> {
+        let n = shape.elements();
+        let fan_in = shape.iter().skip(1).product::<usize>().max(1) as f32;
+        let window = shape.iter().skip(2).product::<usize>() as f32;
+        let fan_out = shape.first().map_or(1.0, |&out| out as f32 * window);
+        let mut uniform = |bound: f32| (0..n).map(|_| rng.range(-bound, bound)).collect();
+        match self {
+            Init::Constant(value) => vec![value; n],
+            Init::Uniform(bound) => uniform(bound),
+            Init::Default => uniform(1.0 / fan_in.sqrt()),
+            Init::KaimingUniform(gain) => uniform(gain * (3.0 / fan_in).sqrt()),
+            Init::XavierUniform(gain) => uniform(gain * (6.0 / (fan_in + fan_out)).sqrt()),
+            Init::Normal(deviation) => normal(n, deviation, rng),
+            Init::KaimingNormal(gain) => normal(n, gain / fan_in.sqrt(), rng),
+            Init::XavierNormal(gain) => normal(n, gain * (2.0 / (fan_in + fan_out)).sqrt(), rng),
+            Init::Orthogonal(gain) => orthogonal(shape.first().copied().unwrap_or(1), n, gain, rng),
+        }
+    }
+}
+
+fn normal(n: usize, deviation: f32, rng: &mut Rng) -> Vec<f32> {
+    (0..n).map(|_| deviation * rng.normal()).collect()
+}
+
+/// Gram-Schmidt on normal vectors, which is unique up to rotation; twice, so that rounding does not add up.
+fn orthogonal(rows: usize, n: usize, gain: f32, rng: &mut Rng) -> Vec<f32> {
+    let columns = n.checked_div(rows).unwrap_or(0);
+    let (count, length) = (rows.min(columns), rows.max(columns));
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
+    while basis.len() < count {
+        let mut vector: Vec<f64> = (0..length).map(|_| f64::from(rng.normal())).collect();
+        for known in basis.iter().chain(&basis) {
+            let along: f64 = known.iter().zip(&vector).map(|(a, b)| a * b).sum();
+            vector.iter_mut().zip(known).for_each(|(v, k)| *v -= along * k);
+        }
+        let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
+        if norm > 1e-6 {
+            basis.push(vector.iter().map(|v| v / norm).collect());
+        }
+    }
+    let at = |i: usize| {
+        let (row, column) = (i / columns, i % columns);
+        if rows <= columns { basis[row][column] } else { basis[column][row] }
+    };
+    (0..n).map(|i| gain * at(i) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deviation(init: Init, shape: [usize; 4]) -> f64 {
+        let values = init.values(&shape.into(), &mut Rng::new(3, 0));
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
+        assert!(mean.abs() < 0.01, "{init:?} has mean {mean}");
+        (values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn deviations_are_those_of_the_papers() {
+        let shape = [64, 32, 3, 3]; // fan-in 288, fan-out 576
+        for (init, expected) in [
+            (Init::Default, 1.0 / (3.0f64 * 288.0).sqrt()),
+            (Init::KaimingUniform(2f32.sqrt()), (2.0f64 / 288.0).sqrt()),
+            (Init::KaimingNormal(2f32.sqrt()), (2.0f64 / 288.0).sqrt()),
+            (Init::XavierUniform(1.0), (2.0f64 / (288.0 + 576.0)).sqrt()),
+            (Init::XavierNormal(1.0), (2.0f64 / (288.0 + 576.0)).sqrt()),
+            (Init::Normal(0.02), 0.02),
+            (Init::Uniform(0.3), 0.3 / 3f64.sqrt()),
+        ] {
+            let found = deviation(init, shape);
+            assert!((found / expected - 1.0).abs() < 0.02, "{init:?}: {found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn orthogonal_rows_or_columns_have_the_gain_as_length() {
+        for (rows, columns) in [(5, 40), (40, 5), (16, 16), (1, 1)] {
+            let w = Init::Orthogonal(2.0).values(&[rows, columns].into(), &mut Rng::new(1, 0));
+            let at =
+                |i: usize, j: usize| f64::from(if rows <= columns { w[i * columns + j] } else { w[j * columns + i] });
+            let (count, length) = (rows.min(columns), rows.max(columns));
+            for a in 0..count {
+                for b in 0..count {
+                    let dot: f64 = (0..length).map(|k| at(a, k) * at(b, k)).sum();
+                    assert!((dot - if a == b { 4.0 } else { 0.0 }).abs() < 1e-5, "{rows}x{columns}: {a}, {b}: {dot}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_values_and_another_seed_others() {
+        let draw = |seed| Init::KaimingNormal(1.0).values(&[8, 8].into(), &mut Rng::new(seed, 0));
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}
