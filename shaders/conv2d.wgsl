@@ -18,11 +18,11 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read> saved: array<f32>;
-@group(0) @binding(6) var<storage, read_write> y: array<f32>;
 #import epilogue
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read> residual: array<T>; // OUT4: an image has a multiple of 4 pixels
+@group(0) @binding(5) var<storage, read> saved: array<T>;
+@group(0) @binding(6) var<storage, read_write> y: array<T>;
 #import conv2d
 #if SUBGROUP
 #import product_subgroup
@@ -32,6 +32,7 @@ struct Dims {
 
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
 var<private> from_window: Windows;
+var<private> out_at: vec4u;   // where row 0 of the four columns goes
 var<private> tap: vec3u;      // kx, ky, c of the current k
 
 fn seek(k: u32) {
@@ -48,6 +49,8 @@ fn advance() {
 }
 fn columns(cols: vec4u) {
     from_window = windows(cols);
+    let pixels = dims.rows * dims.columns;
+    out_at = cols / pixels * (dims.m * pixels) + cols % pixels;
 }
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
@@ -63,15 +66,27 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let safe = select(vec4u(0u), at, exists);
     return select(vec4f(), vec4f(x[safe.x], x[safe.y], x[safe.z], x[safe.w]), exists);
 }
-fn store(row: u32, col: u32, sum: f32) {
-    let pixels = dims.rows * dims.columns;
-    let at = (col / pixels * dims.m + row) * pixels + col % pixels;
-    var total = sum;
+#if OUT4
+fn store(row: u32, col: u32, sums: vec4f) {
+    let at = (out_at.x + row * (dims.rows * dims.columns)) / 4u;
+    var total = sums;
     if (CONTINUE == 1u) {
         total += y[at];
     }
     y[at] = finish(total, row, at);
 }
+#else
+fn store(row: u32, col: u32, sums: vec4f) {
+    for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
+        let at = out_at[j] + row * (dims.rows * dims.columns);
+        var total = sums[j];
+        if (CONTINUE == 1u) {
+            total += y[at];
+        }
+        y[at] = finish(total, row, at);
+    }
+}
+#endif
 
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn conv2d(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {

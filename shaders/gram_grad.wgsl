@@ -3,13 +3,13 @@
 //
 // in      m (n, n) f32: M itself, symmetric with zero row sums; or, with CKA, the layer's own Gram matrix K
 //         l (n, n), stats (8), dc () f32: the other Gram matrix, cka.wgsl's output, the gradient of the CKA value
-//         x (n, p), mean (p) f32: the layer's activations and their column means
+//         x (n, p) f32: the layer's centred activations, see center.wgsl
 // out     out (n, p) f32
 // launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(p/64) x ceil(n/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·n²·p flop; x read about n/16 or n/64 times
-// numeric centring X again costs a subtraction and keeps the digits that M·1 = 0 loses to rounding when |mean| ≫ σ
+// numeric M·1 = 0, so X would do in place of Xc; with Xc no digits are lost to M·1 = 0 in rounding when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
 
 struct Dims { n: u32, p: u32 }
@@ -19,13 +19,12 @@ struct Dims { n: u32, p: u32 }
 @group(0) @binding(3) var<storage, read> stats: array<f32>;
 @group(0) @binding(4) var<storage, read> dc: array<f32>;
 #if VEC4
-@group(0) @binding(5) var<storage, read> x: array<vec4f>; // p a multiple of 4
+alias T = vec4f; // p is a multiple of 4
 #else
-@group(0) @binding(5) var<storage, read> x: array<f32>;
+alias T = f32;
 #endif
-@group(0) @binding(6) var<storage, read> mean: array<f32>;
-@group(0) @binding(7) var<storage, read_write> out: array<f32>;
-#import center
+@group(0) @binding(5) var<storage, read> x: array<T>;
+@group(0) @binding(6) var<storage, read_write> out: array<T>;
 #if SUBGROUP
 #import product_subgroup
 #else
@@ -35,16 +34,13 @@ struct Dims { n: u32, p: u32 }
 override CKA: u32 = 0u;   // 1: form M on load
 override RIGHT: u32 = 0u; // 1: this layer is CKA's second argument
 
-var<private> means: vec4f;
 var<private> own_scale: f32;
 var<private> own_factor: f32;
 var<private> other_factor: f32;
 
 fn seek(k: u32) {}
 fn advance() {}
-fn columns(cols: vec4u) {
-    means = vec4f(mean[cols.x], mean[cols.y], mean[cols.z], mean[cols.w]);
-}
+fn columns(cols: vec4u) {}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
 }
@@ -58,19 +54,28 @@ fn lhs_at(row: u32, k: u32) -> f32 {
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let at = k * dims.p + cols;
 #if VEC4
-    let v = x[at.x / 4u];
+    return x[at.x / 4u];
 #else
-    let v = vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
+    return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
 #endif
-    return vec4f(centered(v.x, means.x), centered(v.y, means.y), centered(v.z, means.z), centered(v.w, means.w));
 }
-fn store(row: u32, col: u32, sum: f32) {
-    var factor = 2.0;
+fn factor() -> f32 {
     if (CKA == 1u) {
-        factor = 2.0 * dc[0] * own_scale;
+        return 2.0 * dc[0] * own_scale;
     }
-    out[row * dims.p + col] = factor * sum;
+    return 2.0;
 }
+#if VEC4
+fn store(row: u32, col: u32, sums: vec4f) {
+    out[(row * dims.p + col) / 4u] = factor() * sums;
+}
+#else
+fn store(row: u32, col: u32, sums: vec4f) {
+    for (var j = 0u; j < min(4u, dims.p - col); j += 1u) {
+        out[row * dims.p + col + j] = factor() * sums[j];
+    }
+}
+#endif
 
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn gram_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {

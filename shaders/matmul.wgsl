@@ -18,11 +18,11 @@ struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, k_start: u
 #else
 @group(0) @binding(2) var<storage, read> rhs: array<f32>;
 #endif
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> residual: array<f32>;
-@group(0) @binding(5) var<storage, read> saved: array<f32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
 #import epilogue
+@group(0) @binding(3) var<storage, read> bias: array<T>; // OUT4: n is a multiple of 4
+@group(0) @binding(4) var<storage, read> residual: array<T>;
+@group(0) @binding(5) var<storage, read> saved: array<T>;
+@group(0) @binding(6) var<storage, read_write> out: array<T>;
 #if SUBGROUP
 #import product_subgroup
 #else
@@ -56,14 +56,27 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     return vec4f(rhs[at.x], rhs[at.y], rhs[at.z], rhs[at.w]);
 #endif
 }
-fn store(row: u32, col: u32, sum: f32) {
-    let at = (batch * dims.m + row) * dims.n + col;
-    var total = sum;
+#if OUT4
+fn store(row: u32, col: u32, sums: vec4f) {
+    let at = ((batch * dims.m + row) * dims.n + col) / 4u;
+    var total = sums;
     if (CONTINUE == 1u) {
         total += out[at];
     }
-    out[at] = finish(total, col, at);
+    out[at] = finish(total, col / 4u, at);
 }
+#else
+fn store(row: u32, col: u32, sums: vec4f) {
+    for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
+        let at = (batch * dims.m + row) * dims.n + col + j;
+        var total = sums[j];
+        if (CONTINUE == 1u) {
+            total += out[at];
+        }
+        out[at] = finish(total, col + j, at);
+    }
+}
+#endif
 
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {

@@ -1,6 +1,10 @@
 // What a product does to each element before it is stored; the twin of `Epilogue` in crates/tensor/src/ops/matmul.rs.
 // The importing kernel declares bias, residual and saved; variants that do not use one bind a dummy to it.
+#if OUT4
+alias T = vec4f; // four columns at once
+#else
 alias T = f32;
+#endif
 #import activation
 
 override BIAS: u32 = 0u;     // 1: + bias[column]
@@ -8,9 +12,10 @@ override RESIDUAL: u32 = 0u; // 1: + residual[at]
 override ACT: u32 = 0u;      // 0 none, 1 relu, 2 gelu, 3 tanh
 override GRAD: u32 = 0u;     // 0 none, 1 relu, 3 tanh: times the derivative, from saved[at]
 
-fn finish(product: f32, column: u32, at: u32) -> f32 {
+// `column` and `at` count in units of T, as the arrays do.
+fn finish(product: T, column: u32, at: u32) -> T {
     var v = product;
-    if (BIAS == 1u) { v += bias[column]; }
+    if (BIAS == 1u) { v += T(bias[column]); }
     if (RESIDUAL == 1u) { v += residual[at]; }
     switch ACT {
         case 1u: { v = relu(v); }
@@ -19,8 +24,8 @@ fn finish(product: f32, column: u32, at: u32) -> f32 {
         default: {}
     }
     switch GRAD {
-        case 1u: { v *= select(0.0, 1.0, saved[at] > 0.0); }
-        case 3u: { v *= 1.0 - saved[at] * saved[at]; }
+        case 1u: { v *= select(T(0.0), T(1.0), saved[at] > T(0.0)); }
+        case 3u: { v *= T(1.0) - saved[at] * saved[at]; }
         default: {}
     }
     return v;

@@ -4,7 +4,8 @@
 //   columns(cols)                           rhs_at will be asked for these columns
 //   lhs_at(row, k) -> f32                   row < m
 //   rhs_at(k, cols) -> vec4f                four columns < n
-//   store(row, col, sum)                    row < m, col < n
+//   store(row, col, sums)                   row < m, col < n: columns col to col + 3 of a row, of which some may be
+//                                           n or more
 //   skip(row, rows, col) -> bool            whether the block at (row, col) is not wanted
 //
 // A workgroup is 8 x 4. A row of 8 invocations is a subgroup and owns 16 rows by 32 columns; each invocation owns 4
@@ -14,6 +15,7 @@
 // Source: register blocking, Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 const WIDTH: u32 = 8u;
 const HEIGHT: u32 = 4u;
+const BLOCK = vec2u(16u, 32u); // rows and columns that skip() decides on
 
 fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32) {
     let row = (group.y * 4u + local.y) * 16u;
@@ -51,10 +53,8 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
         sums[15] += subgroupBroadcast(q, 7u) * b;
     }
     for (var i = 0u; i < 16u; i += 1u) {
-        for (var j = 0u; j < 4u; j += 1u) {
-            if (row + i < m && col + j < n) {
-                store(row + i, col + j, sums[i][j]);
-            }
+        if (row + i < m && col < n) {
+            store(row + i, col, sums[i]);
         }
     }
 }

@@ -4,7 +4,8 @@
 //   columns(cols)                           rhs_at will be asked for these columns
 //   lhs_at(row, k) -> f32                   row < m
 //   rhs_at(k, cols) -> vec4f                four columns < n
-//   store(row, col, sum)                    row < m, col < n
+//   store(row, col, sums)                   row < m, col < n: columns col to col + 3 of a row, of which some may be
+//                                           n or more
 //   skip(row, rows, col) -> bool            whether the block at (row, col) is not wanted
 //
 // A workgroup is 16 x 16 and owns 64 rows by 64 columns; each invocation owns 4 x 4 of them. Sixteen k at a time go
@@ -15,6 +16,7 @@ const WIDTH: u32 = 16u;
 const HEIGHT: u32 = 16u;
 const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
+const BLOCK = vec2u(64u, 64u); // rows and columns that skip() decides on
 var<workgroup> lhs_tile: array<f32, 1088>;   // [DEPTH][TILE + 4]
 var<workgroup> rhs_tile: array<vec4f, 256>;  // [DEPTH][TILE / 4]
 
@@ -61,10 +63,8 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     }
     let row = first_row + 4u * local.y;
     for (var i = 0u; i < 4u; i += 1u) {
-        for (var j = 0u; j < 4u; j += 1u) {
-            if (row + i < m && first + j < n) {
-                store(row + i, first + j, sums[i][j]);
-            }
+        if (row + i < m && first < n) {
+            store(row + i, first, sums[i]);
         }
     }
 }

@@ -36,7 +36,6 @@ macro_rules! library {
 /// Texts that kernels may `#import`.
 const LIBRARY: &[(&str, &str)] = library![
     "activation",
-    "center",
     "channel",
     "conv2d",
     "curve",

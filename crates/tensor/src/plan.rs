@@ -87,18 +87,32 @@ impl Plan {
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             for _ in 0..chunk {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                for launch in &self.launches {
-                    pass.set_pipeline(&launch.pipeline.raw);
-                    pass.set_bind_group(0, &launch.bind_group, &[]);
-                    let [x, y, z] = launch.groups;
-                    pass.dispatch_workgroups(x, y, z);
-                }
+                self.encode(&mut pass, |_, _| {});
             }
             self.gpu.submit(encoder.finish());
             self.gpu.count_dispatches(chunk * self.launches.len());
             left -= chunk;
         }
         self.gpu.check("a step")
+    }
+
+    /// The dispatches of one step; `after` is called behind each with its number.
+    pub(crate) fn encode(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        mut after: impl FnMut(&mut wgpu::ComputePass<'_>, usize),
+    ) {
+        for (number, launch) in self.launches.iter().enumerate() {
+            pass.set_pipeline(&launch.pipeline.raw);
+            pass.set_bind_group(0, &launch.bind_group, &[]);
+            let [x, y, z] = launch.groups;
+            pass.dispatch_workgroups(x, y, z);
+            after(pass, number);
+        }
+    }
+
+    pub(crate) fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     /// Copies a kept f32 value to the CPU after all submitted steps.

@@ -185,6 +185,11 @@ impl fmt::Debug for Tensor {
 
 /// Copies `elements` values from a buffer, waiting for all submitted work.
 pub(crate) fn read_back<T: Pod>(gpu: &Gpu, buffer: &Buffer, offset: usize, elements: usize) -> Result<Vec<T>> {
+    read_raw(gpu, buffer.raw(), offset, elements)
+}
+
+/// [`read_back`] from a buffer that is not of the pool.
+pub(crate) fn read_raw<T: Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, offset: usize, elements: usize) -> Result<Vec<T>> {
     if elements == 0 {
         return Ok(Vec::new());
     }
@@ -196,7 +201,7 @@ pub(crate) fn read_back<T: Pod>(gpu: &Gpu, buffer: &Buffer, offset: usize, eleme
         mapped_at_creation: false,
     });
     let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    encoder.copy_buffer_to_buffer(buffer.raw(), offset as u64, &staging, 0, Some(bytes));
+    encoder.copy_buffer_to_buffer(buffer, offset as u64, &staging, 0, Some(bytes));
     gpu.submit(encoder.finish());
     gpu.count_readback();
     let (sender, receiver) = mpsc::channel();

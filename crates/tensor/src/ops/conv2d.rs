@@ -161,6 +161,7 @@ impl Op for Conv2d {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = product_dispatch(kernel!("conv2d"), caps, [m, n], 1)
+                .flag("OUT4", g.output_pixels().is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[m, n, k, start, end])
                 .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])

@@ -8,40 +8,29 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::binary::{Binary, BinaryFunction};
+use crate::ops::center::{Center, activations};
 use crate::ops::cka::CkaGrad;
 use crate::ops::matmul::{k_ranges, product_dispatch};
 use crate::ops::unary::{Unary, UnaryFunction};
 use crate::rng::Rng;
-use crate::shape::{DType, TensorType};
+use crate::shape::TensorType;
 
-/// `K = Xc Xcᵀ` with `Xc = X − 1 meanᵀ`. Inputs: activations `[n, p]` and their column means `[p]`.
+/// `K = Xc Xcᵀ` of centred activations `[n, p]` ([`Center`]): symmetric, every row sums to 0.
 ///
 /// Source: Kornblith et al. 2019, arXiv:1905.00414, section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CenteredGram;
 
-/// `dX = 2 M Xc`, for a symmetric `M` whose rows sum to 0. Inputs: `M [n, n]`, activations `[n, p]`, means `[p]`.
+/// `dX = 2 M Xc`, for a symmetric `M` whose rows sum to 0. Inputs: `M [n, n]`, centred activations `[n, p]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GramGrad;
 
 /// `dX = 2 M Xc` where `M` is the gradient of CKA, formed while it is read: [`CkaGrad`] and [`GramGrad`] in one.
-/// Inputs: own and other Gram matrix, CKA's statistics, gradient of the CKA value, activations, means.
+/// Inputs: own and other Gram matrix, CKA's statistics, gradient of the CKA value, centred activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaGramGrad {
     /// The gradient is for CKA's second argument.
     pub right: bool,
-}
-
-fn infer_activations(x: &TensorType, mean: &TensorType) -> Result<[usize; 2], String> {
-    match x.shape[..] {
-        [n, p] if n > 0 && p > 0 && x.dtype == DType::F32 && *mean == TensorType::f32([p]) => Ok([n, p]),
-        _ => Err(format!("takes activations f32[batch, features] and their means f32[features], not {x} and {mean}")),
-    }
-}
-
-/// Xc, row by row.
-fn center(x: &[f64], mean: &[f64]) -> Vec<f64> {
-    x.iter().enumerate().map(|(i, v)| v - mean[i % mean.len()]).collect()
 }
 
 impl Op for CenteredGram {
@@ -50,15 +39,14 @@ impl Op for CenteredGram {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let [x, mean] = inputs else { return Err("takes activations and their means".to_string()) };
-        let [n, _] = infer_activations(x, mean)?;
+        let [x] = inputs else { return Err("takes centred activations".to_string()) };
+        let [n, _] = activations(x)?;
         Ok(TensorType::f32([n, n]))
     }
 
-    // The mean's part of the gradient is the projection that a centred M has already been through.
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dk: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let m = if is_centered(dk) { dk } else { symmetric_and_centered(dk)? };
-        Ok(vec![Some(dk.graph().push(GramGrad, &[m, x[0], x[1]])?), None])
+        Ok(vec![Some(dk.graph().push(GramGrad, &[m, x[0]])?)])
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
@@ -67,7 +55,7 @@ impl Op for CenteredGram {
             product_dispatch(kernel!("gram"), caps, [n, n], 1)
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[n, p, start, end])
-                .bind(2)
+                .bind(1)
                 .flops(n * (n + 1) * (end - start))
         };
         Lowered { dispatches: k_ranges(caps, p).map(part).collect(), scratch: Vec::new() }
@@ -75,7 +63,7 @@ impl Op for CenteredGram {
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let [n, p] = [types[0].shape[0], types[0].shape[1]];
-        let xc = center(&inputs[0], &inputs[1]);
+        let xc = &inputs[0];
         let dot = |i: usize, j: usize| (0..p).map(|k| xc[i * p + k] * xc[j * p + k]).sum();
         (0..n * n).map(|at| dot(at / n, at % n)).collect()
     }
@@ -110,8 +98,8 @@ impl Op for GramGrad {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let [m, x, mean] = inputs else { return Err("takes M, activations and their means".to_string()) };
-        let [n, p] = infer_activations(x, mean)?;
+        let [m, x] = inputs else { return Err("takes M and centred activations".to_string()) };
+        let [n, p] = activations(x)?;
         if **m != TensorType::f32([n, n]) {
             return Err(format!("M is {m}, not f32[{n}, {n}]"));
         }
@@ -123,20 +111,20 @@ impl Op for GramGrad {
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let args = [Arg::Input(0), Arg::Unused, Arg::Unused, Arg::Unused, Arg::Input(1), Arg::Input(2), Arg::Output];
+        let args = [Arg::Input(0), Arg::Unused, Arg::Unused, Arg::Unused, Arg::Input(1), Arg::Output];
         grad_dispatch(caps, inputs[1]).args(args).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let [n, p] = [types[1].shape[0], types[1].shape[1]];
-        let xc = center(&inputs[1], &inputs[2]);
+        let xc = &inputs[1];
         let dot = |i: usize, k: usize| (0..n).map(|j| inputs[0][i * n + j] * xc[j * p + k]).sum::<f64>();
         (0..n * p).map(|at| 2.0 * dot(at / p, at % p)).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
         let [n, p] = [awkward_size(rng, 70), awkward_size(rng, 300)];
-        Sample::forward_only(GramGrad).normal(rng, [n, n]).normal(rng, [n, p]).normal(rng, [p])
+        Sample::forward_only(GramGrad).normal(rng, [n, n]).normal(rng, [n, p])
     }
 }
 
@@ -146,9 +134,9 @@ impl Op for CkaGramGrad {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let [own, other, stats, dc, x, mean] = inputs else { return Err("takes six inputs".to_string()) };
+        let [own, other, stats, dc, x] = inputs else { return Err("takes five inputs".to_string()) };
         CkaGrad { right: self.right }.infer(&[own, other, stats, dc])?;
-        GramGrad.infer(&[own, x, mean])
+        GramGrad.infer(&[own, x])
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
@@ -156,13 +144,13 @@ impl Op for CkaGramGrad {
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        grad_dispatch(caps, inputs[4]).constant("CKA", 1).constant("RIGHT", u32::from(self.right)).bind(6).into()
+        grad_dispatch(caps, inputs[4]).constant("CKA", 1).constant("RIGHT", u32::from(self.right)).bind(5).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
         let (cka, gram) = inputs.split_at_mut(4);
         let m = CkaGrad { right: self.right }.reference(cka, &types[..4], types[0]);
-        GramGrad.reference(&mut [m, gram[0].clone(), gram[1].clone()], &[types[0], types[4], types[5]], output)
+        GramGrad.reference(&mut [m, gram[0].clone()], &[types[0], types[4]], output)
     }
 
     fn sample(rng: &mut Rng) -> Sample {
@@ -173,7 +161,6 @@ impl Op for CkaGramGrad {
             .uniform(rng, [8], 0.5, 2.0)
             .normal(rng, [])
             .normal(rng, [n, p])
-            .normal(rng, [p])
     }
 }
 
@@ -194,8 +181,7 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) without a batch axis.
     pub fn centered_gram(self) -> Result<Var<'g>> {
-        let x = self.flatten()?;
-        let mean = x.mean(&[0], false)?;
-        x.graph().push(CenteredGram, &[x, mean])
+        let centered = self.graph().push(Center, &[self.flatten()?])?;
+        self.graph().push(CenteredGram, &[centered])
     }
 }

@@ -53,7 +53,13 @@ pub struct Epilogue {
 
 impl Epilogue {
     /// Adds the work of `consumer` behind this epilogue, where the product is its input `position`.
-    pub(crate) fn then(mut self, consumer: &dyn Op, position: usize, own: &TensorType, inputs: &[&TensorType]) -> Option<Self> {
+    pub(crate) fn then(
+        mut self,
+        consumer: &dyn Op,
+        position: usize,
+        own: &TensorType,
+        inputs: &[&TensorType],
+    ) -> Option<Self> {
         let any: &dyn Any = consumer;
         if self.gradient.is_some() || self.activation.is_some() {
             return None;
@@ -219,6 +225,7 @@ impl Op for MatMul {
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch)
                 .flag("VEC4", vec4)
+                .flag("OUT4", s.n.is_multiple_of(4))
                 .constant("LAYOUT", self.layout as u32)
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, start, end])

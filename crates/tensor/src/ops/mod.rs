@@ -22,6 +22,7 @@ ops! {
     matmul::{MatMul},
     conv2d::{Conv2d},
     conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
+    center::{Center},
     gram::{CenteredGram, GramGrad, CkaGramGrad},
     cka::{CkaStats, CkaValue, CkaGrad},
     curve::{CurveValue},
