@@ -142,3 +142,124 @@ fn the_gradient_of_a_gather_adds_up_what_was_read_twice() {
     });
     assert_eq!(gradient, [10.0, 0.0, 10_101.0, 0.0]);
 }
+
+/// `record` of images, and the gradient of Σ weights · that; with as many dispatches as each takes.
+fn pooled(
+    shape: [usize; 4],
+    images: &[f32],
+    weights: &[f32],
+    record: impl for<'g> Fn(Var<'g>) -> Result<Var<'g>>,
+) -> (Vec<f32>, Vec<f32>, [usize; 2]) {
+    let images = Tensor::from_f32(&gpu(), "images", shape, images).expect("fits");
+    let graph = Graph::new();
+    let x = graph.leaf(&images);
+    let y = record(x).expect("legal");
+    let dy = graph.leaf(&Tensor::from_f32(&gpu(), "weights", y.shape(), weights).expect("fits"));
+    let loss = y.mul(dy).and_then(Var::sum_all).expect("same shape");
+    let dx = graph.grad(loss, &[x]).expect("differentiable")[0];
+    let launches = |keep: &[Var<'_>]| Plan::new(&gpu(), &graph, keep).expect("fits").launches().len();
+    let number = launches(&[y]);
+    // The product with the leaf is the only other dispatch of a gradient: it is dy · 1.
+    let back = Plan::new(&gpu(), &graph, &[y, dx]).expect("fits");
+    let own = back.launches().filter(|launch| launch.op != "mul").count() - number;
+    back.run(1).expect("the device works");
+    (back.read(y).expect("kept"), back.read(dx).expect("kept"), [number, own])
+}
+
+#[test]
+fn a_max_pool_by_hand_gives_the_gradient_to_the_first_maximum() {
+    let x = [1.0, 3.0, 3.0, 0.0, 2.0, 2.0, 3.0, -1.0, 0.0, 5.0, 4.0, 5.0];
+    // Windows of rows 0 and 1: {1 3 2 2} {3 3 2 3} {3 0 3 -1}; of rows 1 and 2: {2 2 0 5} {2 3 5 4} {3 -1 4 5}.
+    let (y, dx, dispatches) = pooled([1, 1, 3, 4], &x, &[1.0, 10.0, 100.0, 1e3, 1e4, 1e5], |x| x.max_pool(2, 1, 0));
+    assert_eq!(y, [3.0, 3.0, 3.0, 5.0, 5.0, 5.0]);
+    assert_eq!(dx, [0.0, 11.0, 100.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 11e3, 0.0, 1e5]);
+    assert_eq!(dispatches, [1, 1]);
+
+    // Padding is −∞, not zero, and a window of −∞ alone has a first maximum too.
+    let low = f32::NEG_INFINITY;
+    let (y, dx, _) = pooled([1, 1, 2, 2], &[-1.0, -2.0, low, -4.0], &[1.0, 2.0, 3.0, 4.0], |x| x.max_pool(2, 2, 1));
+    assert_eq!((y, dx), (vec![-1.0, -2.0, low, -4.0], vec![1.0, 2.0, 3.0, 4.0]));
+    let (y, dx, _) = pooled([1, 1, 2, 2], &[low; 4], &[7.0], |x| x.max_pool(2, 1, 0));
+    assert_eq!((y, dx), (vec![low], vec![7.0, 0.0, 0.0, 0.0]));
+}
+
+#[test]
+fn a_max_pool_keeps_nan_whether_or_not_the_window_is_the_image() {
+    for at in 0..4 {
+        let mut x = [1.0, f32::INFINITY, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0];
+        x[at] = f32::NAN;
+        let (y, dx, _) = pooled([2, 1, 2, 2], &x, &[4.0, 9.0], |x| x.max_pool(2, 2, 0));
+        assert!(y[0].is_nan() && y[1] == 8.0, "{y:?}");
+        let mut expected = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0];
+        expected[at] = 4.0;
+        assert_eq!(dx, expected);
+        // Two windows side by side go through the other kernel.
+        let beside = [x[0], x[1], 5.0, 6.0, x[2], x[3], 7.0, 8.0];
+        let (y, _, _) = pooled([1, 1, 2, 4], &beside, &[4.0, 9.0], |x| x.max_pool(2, 2, 0));
+        assert!(y[0].is_nan() && y[1] == 8.0, "{y:?}");
+    }
+}
+
+#[test]
+fn an_average_pool_by_hand_counts_the_padding() {
+    let (y, dx, dispatches) =
+        pooled([1, 1, 2, 3], &[4.0, 8.0, 12.0, 16.0, 20.0, 24.0], &[4.0, 8.0, 12.0, 16.0], |x| x.avg_pool(2, 2, 1));
+    // The windows are {4} {8 12} above and {16} {20 24} below, all divided by 4.
+    assert_eq!(y, [1.0, 5.0, 4.0, 11.0]);
+    assert_eq!(dx, [1.0, 2.0, 2.0, 3.0, 4.0, 4.0]);
+    assert_eq!(dispatches, [1, 1]);
+
+    let (y, dx, dispatches) = pooled([1, 2, 1, 2], &[1.0, 2.0, 30.0, 50.0], &[2.0, 6.0], |x| x.global_avg_pool());
+    assert_eq!((y, dx), (vec![1.5, 40.0], vec![1.0, 1.0, 3.0, 3.0]));
+    assert_eq!(dispatches, [1, 1]);
+}
+
+/// llvmpipe leaves a loop early, and silently, where an invocation needs too many iterations.
+#[test]
+fn the_largest_windows_are_searched_to_their_end() {
+    // The kernel for windows that are not the whole image; the maximum is the last pixel of the first window.
+    let side = 244;
+    let mut x = vec![0.0; side * (side + 1)];
+    x[side * side - 1] = 1.0;
+    let (y, dx, _) = pooled([1, 1, side + 1, side], &x, &[3.0], |x| x.max_pool(side, side, 0));
+    assert_eq!(y, [1.0]);
+    assert_eq!(dx.iter().position(|&g| g != 0.0), Some(side * side - 1));
+    assert_eq!(dx[side * side - 1], 3.0);
+    let (y, dx, _) = pooled([1, 1, side + 1, side], &vec![1.0; x.len()], &[1.0], |x| x.avg_pool(side, side, 0));
+    assert!((y[0] - 1.0).abs() < 1e-6, "{y:?}");
+    assert!((dx.iter().sum::<f32>() - 1.0).abs() < 1e-3 && dx[side * side - 1] > 0.0 && dx[side * side] == 0.0);
+
+    // One pixel is the maximum of all 15² windows that hold it.
+    let mut x = vec![0.0; 29 * 29];
+    x[14 * 29 + 14] = 1.0;
+    let (y, dx, _) = pooled([1, 1, 29, 29], &x, &[1.0; 225], |x| x.max_pool(15, 1, 0));
+    assert_eq!(y, [1.0; 225]);
+    assert_eq!(dx[14 * 29 + 14], 225.0);
+    assert_eq!(dx.iter().sum::<f32>(), 225.0);
+}
+
+#[test]
+fn a_pool_that_does_not_fit_says_why() {
+    let graph = Graph::new();
+    let images = graph.constant(0.0, [2, 3, 8, 6]);
+    let large = graph.constant(0.0, [1, 1, 600, 600]);
+    for (result, expected) in [
+        (images.max_pool(7, 1, 0), "a 7x7 window does not fit 8x6 pixels with padding 0"),
+        (images.max_pool(2, 0, 0), "stride 0"),
+        (images.avg_pool(0, 1, 0), "a 0x0 window"),
+        (images.avg_pool(2, usize::MAX, 0), "from 1 to 65535"),
+        (images.max_pool(3, 1, 2), "padding 2 is more than half of a 3x3 window"),
+        (large.max_pool(16, 1, 0), "a 16x16 window with stride 1 takes 65536 steps for a pixel, of 60000 at most"),
+        (large.max_pool(245, 245, 0), "takes 60025 steps"),
+        (large.avg_pool(245, 1, 0), "takes 60025 steps"),
+        (graph.constant(0.0, [8, 6]).global_avg_pool(), "not f32[8, 6]"),
+        (graph.constant(0.0, [6]).global_avg_pool(), "not f32[6]"),
+        (graph.constant(0.0, [1, 1, 0, 6]).max_pool(2, 1, 1), "f32[1, 1, 0, 6] has no pixels"),
+    ] {
+        let message = result.expect_err(expected).to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    assert!(large.avg_pool(244, 1, 0).is_ok());
+    assert!(large.avg_pool(600, 1, 0).is_ok());
+    assert_eq!(graph.constant(0.0, [0, 3, 8, 6]).max_pool(2, 2, 0).expect("legal").ty(), TensorType::f32([0, 3, 4, 3]));
+}

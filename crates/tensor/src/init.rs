@@ -26,31 +26,45 @@ pub enum Init {
     KaimingUniform(f32),
     /// Normal with variance gain² / fan-in.
     KaimingNormal(f32),
+    /// Uniform with variance gain² / fan-out: keeps the size of gradients rather than of activations.
+    KaimingUniformOut(f32),
+    /// Normal with variance gain² / fan-out; with gain √2 that of torchvision's ResNets.
+    KaimingNormalOut(f32),
     /// Uniform with variance 2 gain² / (fan-in + fan-out) (Glorot and Bengio 2010).
     XavierUniform(f32),
     /// Normal with variance 2 gain² / (fan-in + fan-out).
     XavierNormal(f32),
     /// Rows (or columns, whichever are shorter in number) of length gain, at right angles to each other
-    /// (Saxe et al. 2014, arXiv:1312.6120).
+    /// (Saxe et al. 2014, arXiv:1312.6120). All axes but the first count as one.
     Orthogonal(f32),
 }
 
 impl Init {
     /// The values of a parameter, row-major.
+    ///
+    /// ```
+    /// use trellis_tensor::{Init, Shape, rng::Rng};
+    /// let (weight, bias) = (Shape::from([64, 16, 3, 3]), Shape::from([64]));
+    /// let rng = &mut Rng::new(7, 0);
+    /// assert_eq!(Init::KaimingNormalOut(2f32.sqrt()).values(&weight, rng).len(), 64 * 16 * 3 * 3);
+    /// assert_eq!(Init::Constant(0.0).values(&bias, rng), vec![0.0; 64]);
+    /// ```
     pub fn values(self, shape: &Shape, rng: &mut Rng) -> Vec<f32> {
         let n = shape.elements();
         let fan_in = shape.iter().skip(1).product::<usize>().max(1) as f32;
         let window = shape.iter().skip(2).product::<usize>() as f32;
-        let fan_out = shape.first().map_or(1.0, |&out| out as f32 * window);
+        let fan_out = shape.first().map_or(1.0, |&out| out as f32 * window).max(1.0);
         let mut uniform = |bound: f32| (0..n).map(|_| rng.range(-bound, bound)).collect();
         match self {
             Init::Constant(value) => vec![value; n],
             Init::Uniform(bound) => uniform(bound),
             Init::Default => uniform(1.0 / fan_in.sqrt()),
             Init::KaimingUniform(gain) => uniform(gain * (3.0 / fan_in).sqrt()),
+            Init::KaimingUniformOut(gain) => uniform(gain * (3.0 / fan_out).sqrt()),
             Init::XavierUniform(gain) => uniform(gain * (6.0 / (fan_in + fan_out)).sqrt()),
             Init::Normal(deviation) => normal(n, deviation, rng),
             Init::KaimingNormal(gain) => normal(n, gain / fan_in.sqrt(), rng),
+            Init::KaimingNormalOut(gain) => normal(n, gain / fan_out.sqrt(), rng),
             Init::XavierNormal(gain) => normal(n, gain * (2.0 / (fan_in + fan_out)).sqrt(), rng),
             Init::Orthogonal(gain) => orthogonal(shape.first().copied().unwrap_or(1), n, gain, rng),
         }
@@ -102,6 +116,8 @@ mod tests {
             (Init::Default, 1.0 / (3.0f64 * 288.0).sqrt()),
             (Init::KaimingUniform(2f32.sqrt()), (2.0f64 / 288.0).sqrt()),
             (Init::KaimingNormal(2f32.sqrt()), (2.0f64 / 288.0).sqrt()),
+            (Init::KaimingUniformOut(2f32.sqrt()), (2.0f64 / 576.0).sqrt()),
+            (Init::KaimingNormalOut(2f32.sqrt()), (2.0f64 / 576.0).sqrt()),
             (Init::XavierUniform(1.0), (2.0f64 / (288.0 + 576.0)).sqrt()),
             (Init::XavierNormal(1.0), (2.0f64 / (288.0 + 576.0)).sqrt()),
             (Init::Normal(0.02), 0.02),
@@ -124,6 +140,34 @@ mod tests {
                     let dot: f64 = (0..length).map(|k| at(a, k) * at(b, k)).sum();
                     assert!((dot - if a == b { 4.0 } else { 0.0 }).abs() < 1e-5, "{rows}x{columns}: {a}, {b}: {dot}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn uniform_values_fill_their_bounds_and_normal_ones_have_normal_tails() {
+        let shape = Shape::from([64, 32, 3, 3]); // fan-in 288
+        let bound = 1.0 / 288f32.sqrt();
+        let values = Init::Default.values(&shape, &mut Rng::new(5, 0));
+        let (low, high) = values.iter().fold((0f32, 0f32), |(low, high), &v| (low.min(v), high.max(v)));
+        assert!(-bound <= low && low < -0.99 * bound && 0.99 * bound < high && high <= bound, "{low} to {high}");
+        // A fourth moment of 3 and one value in 22 past two deviations, within four standard errors.
+        let values = Init::Normal(1.0).values(&shape, &mut Rng::new(5, 0));
+        let n = values.len() as f64;
+        let fourth = values.iter().map(|&v| f64::from(v).powi(4)).sum::<f64>() / n;
+        assert!((fourth - 3.0).abs() < 4.0 * (96.0 / n).sqrt(), "{fourth}");
+        let far = values.iter().filter(|v| v.abs() > 2.0).count() as f64 / n;
+        assert!((far - 0.0455).abs() < 4.0 * (0.0455 * 0.9545 / n).sqrt(), "{far}");
+    }
+
+    #[test]
+    fn scalars_and_empty_parameters_have_as_many_values_as_elements() {
+        let fans = [Init::Default, Init::KaimingNormalOut(1.0), Init::XavierUniform(1.0), Init::Orthogonal(1.0)];
+        for init in fans {
+            for shape in [Shape::from([]), [3].into(), [0, 4].into(), [4, 0].into(), [2, 3, 0, 3].into()] {
+                let values = init.values(&shape, &mut Rng::new(1, 0));
+                assert_eq!(values.len(), shape.elements(), "{init:?} {shape}");
+                assert!(values.iter().all(|v| v.is_finite()), "{init:?} {shape}: {values:?}");
             }
         }
     }

@@ -46,7 +46,8 @@ const LIBRARY: &[(&str, &str)] = library![
     "product_subgroup",
     "product_tiled",
     "reduce",
-    "update"
+    "update",
+    "window"
 ];
 
 /// How a kernel uses a storage binding.

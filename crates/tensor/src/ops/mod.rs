@@ -40,6 +40,7 @@ ops! {
     sampler::{SampleBatch, SequentialBatch},
     gather::{Gather, GatherGrad, GatherLabels, GatherImages},
     augment::{Augment},
+    pool::{Pool, PoolGrad},
 }
 
 pub use batch_norm::Statistics;
@@ -47,5 +48,6 @@ pub use binary::BinaryFunction;
 pub use cka::Cka;
 pub use cross_entropy::IGNORE;
 pub use matmul::Layout;
+pub use pool::Pooling;
 pub use reduce::Reduction;
 pub use unary::UnaryFunction;
