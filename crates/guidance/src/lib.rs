@@ -3,7 +3,7 @@
 //! The target is trained on its task loss plus, layer by layer, `1 − CKA(target layer, guide layer)`
 //! ("Training the Untrainable", arXiv:2410.20035). Everything runs on the GPU; see [`trellis_tensor`] for how.
 //!
-//! Read in this order: [`network`], [`alignment`], [`layer_map`], [`schedule`], [`trainer`], then [`experiment`].
+//! Read in this order: [`network`], [`alignment`], [`layer_map`], [`schedule`], [`trainer`].
 
 pub mod alignment;
 pub mod data;

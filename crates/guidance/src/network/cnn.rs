@@ -41,7 +41,7 @@ impl Architecture for Cnn {
             let z = pass.conv3x3(&name, x, channels, stride, !self.batch_norm, self.init)?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
         }
-        let pooled = x.mean(&[2, 3], false)?;
+        let pooled = x.global_avg_pool()?;
         pass.tap("pool", pooled);
         pass.linear("logits", pooled, classes, true, self.init)
     }
