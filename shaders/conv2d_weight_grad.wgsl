@@ -65,8 +65,10 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     return select(vec4f(), vec4f(x[safe.x], x[safe.y], x[safe.z], x[safe.w]), exists);
 }
 fn store(row: u32, col: u32, sums: vec4f) {
-    for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
-        out[(part_at * dims.m + row) * dims.n + col + j] = sums[j];
+    for (var j = 0u; j < 4u; j += 1u) {
+        if (col + j < dims.n) {
+            out[(part_at * dims.m + row) * dims.n + col + j] = sums[j];
+        }
     }
 }
 
