@@ -1,2 +1,73 @@
-//! The trellis command.
-fn main() {}
+//! The `trellis` command.
+
+mod devices;
+mod run;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use trellis_guidance::Result;
+use trellis_tensor::{Gpu, GpuOptions};
+
+/// Train networks with a guide, on any GPU.
+#[derive(Parser)]
+#[command(
+    name = "trellis",
+    version,
+    after_help = "\
+Examples:
+  trellis demo                                   see guidance work, in three minutes
+  trellis train examples/configs/glyphs.toml     run an experiment
+  trellis train examples/configs/mnist.toml --data ~/mnist
+  trellis devices                                list the adapters
+  trellis bench --filter matmul --json           time the kernels"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Use the adapter whose name contains this (also TRELLIS_ADAPTER)
+    #[arg(long, global = true, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Print machine-readable JSON lines; see docs/cli.md
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// See guidance work: four arms on drawn glyphs, and a report
+    Demo(run::Demo),
+    /// Run the experiment that a TOML file describes
+    Train(run::Train),
+    /// List the GPU adapters of this machine
+    Devices,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+            eprintln!("{red}error:{plain} {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<()> {
+        match &self.command {
+            Command::Devices => devices::print(self.json),
+            Command::Demo(demo) => demo.run(&self.gpu()?, self.json),
+            Command::Train(train) => train.run(|| self.gpu(), self.json),
+        }
+    }
+
+    fn gpu(&self) -> Result<Gpu> {
+        let defaults = GpuOptions::default();
+        let adapter = self.adapter.clone().or_else(|| defaults.adapter.clone());
+        Ok(Gpu::with(&GpuOptions { adapter, ..defaults })?)
+    }
+}

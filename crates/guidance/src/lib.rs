@@ -3,12 +3,15 @@
 //! The target is trained on its task loss plus, layer by layer, `1 − CKA(target layer, guide layer)`
 //! ("Training the Untrainable", arXiv:2410.20035). Everything runs on the GPU; see [`trellis_tensor`] for how.
 //!
-//! Read in this order: [`network`], [`alignment`], [`layer_map`], [`schedule`], [`trainer`].
+//! Read in this order: [`network`], [`alignment`], [`layer_map`], [`schedule`], [`trainer`], then [`experiment`].
 
 pub mod alignment;
+pub mod checkpoint;
+pub mod config;
 pub mod data;
 pub mod dataset;
 pub mod error;
+pub mod experiment;
 pub mod layer_map;
 pub mod network;
 pub mod record;
@@ -18,6 +21,7 @@ pub mod stats;
 pub mod trainer;
 
 pub use alignment::Cka;
+pub use config::Config;
 pub use dataset::Dataset;
 pub use error::{Error, Result};
 pub use layer_map::LayerMap;

@@ -20,7 +20,8 @@ pub enum Mode<'a> {
 }
 
 /// Where a layer's activations are taken for alignment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TapAt {
     /// The output of the linear or convolution layer, as the paper's authors do (their hooks sit on those modules).
     #[default]

@@ -62,7 +62,6 @@ pub(super) struct Probe {
     plan: Plan,
     clock: Clock,
     log: Log,
-    pairs: Vec<[String; 2]>,
 }
 
 impl Probe {
@@ -83,13 +82,7 @@ impl Probe {
         let alignment = guidance.align.loss(&graph, &clock, weight, &tapped)?;
         let log = Log::new(data.gpu(), tapped.len())?;
         log.record(&graph, &clock, &alignment.stats)?;
-        let names = tapped.iter().map(|(target, guide)| [guide.name.clone(), target.name.clone()]).collect();
-        Ok(Self { plan: Plan::new(data.gpu(), &graph, &[])?, clock, log, pairs: names })
-    }
-
-    /// Guide layer and target layer of each pair.
-    pub(super) fn pairs(&self) -> &[[String; 2]] {
-        &self.pairs
+        Ok(Self { plan: Plan::new(data.gpu(), &graph, &[])?, clock, log })
     }
 
     pub(super) fn measure(&mut self) -> Result<Vec<f32>> {

@@ -154,6 +154,17 @@ impl<'a> Trainer<'a> {
         Self { probe: Some(guidance), ..self }
     }
 
+    /// Guide layer and target layer of each pair that is aligned or measured.
+    ///
+    /// # Errors
+    /// When the layer map names a layer that does not exist.
+    pub fn pairs(&self) -> Result<Vec<[String; 2]>> {
+        let Some(guidance) = &self.probe else { return Ok(Vec::new()) };
+        let (ours, theirs) = (self.target.layers()?, guidance.guide.network().layers()?);
+        let name = |(g, t): (usize, usize)| [theirs[g].clone(), ours[t].clone()];
+        Ok(guidance.map.resolve(&theirs, &ours)?.into_iter().map(name).collect())
+    }
+
     /// Trains to the end.
     ///
     /// # Errors
@@ -177,7 +188,7 @@ impl<'a> Trainer<'a> {
             .collect::<Result<Vec<_>>>()?;
         let mut probe = self.probe.as_ref().map(|g| Probe::new(self.target, self.data, g)).transpose()?;
         let mut record = RunRecord { seed: self.training.seed, ..RunRecord::default() };
-        record.pairs = probe.as_ref().map(|probe| probe.pairs().to_vec()).unwrap_or_default();
+        record.pairs = self.pairs()?;
 
         let Training { steps, eval_every, .. } = self.training;
         let every = if eval_every == 0 { steps.max(1) } else { eval_every };

@@ -1,0 +1,137 @@
+//! `trellis demo` and `trellis train`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use trellis_guidance::experiment::{self, Progress};
+use trellis_guidance::record::{Difference, Experiment};
+use trellis_guidance::stats::Estimate;
+use trellis_guidance::{Config, Result};
+use trellis_tensor::Gpu;
+
+/// The experiment of `trellis demo`.
+const DEMO: &str = include_str!("../../../examples/configs/demo.toml");
+
+#[derive(Args)]
+#[command(after_help = "\
+Trains a fully connected network on 2,000 drawn glyphs alone, guided by an untrained CNN, by a trained CNN, and by the
+trained CNN for the first steps only. The report is runs/demo/report.html.
+
+Examples:
+  trellis demo
+  trellis demo --out /tmp/runs --json")]
+pub(crate) struct Demo {
+    /// Folder for run folders
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    out: PathBuf,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  trellis train examples/configs/glyphs.toml
+  trellis train examples/configs/mnist.toml --data ~/mnist --out /tmp/runs
+  trellis train my.toml --seeds 11,12,13,14,15")]
+pub(crate) struct Train {
+    /// The experiment: see examples/configs/
+    config: PathBuf,
+    /// Folder with IDX files (MNIST, Fashion-MNIST; .gz or not)
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Folder for run folders
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    out: PathBuf,
+    /// Seeds in place of those in the file
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    seeds: Option<Vec<u64>>,
+}
+
+impl Demo {
+    pub(crate) fn run(&self, gpu: &Gpu, json: bool) -> Result<()> {
+        let path = Path::new("examples/configs/demo.toml");
+        train(gpu, &Config::parse(DEMO, path)?, path, None, &self.out, json)
+    }
+}
+
+impl Train {
+    /// The file is read before the GPU is opened: its errors come at once.
+    pub(crate) fn run(&self, gpu: impl FnOnce() -> Result<Gpu>, json: bool) -> Result<()> {
+        let mut config = Config::read(&self.config)?;
+        config.seeds = self.seeds.clone().unwrap_or(config.seeds);
+        train(&gpu()?, &config, &self.config, self.data.as_deref(), &self.out, json)
+    }
+}
+
+fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Path, json: bool) -> Result<()> {
+    let images = config.images(path, data)?;
+    if !json {
+        println!("{} on {}", config.name, gpu.name());
+    }
+    // Hidden where stderr is no terminal.
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{bar:32} {percent:>3} %  {msg}  {elapsed} gone, {eta} to go")
+            .expect("the template is well-formed"),
+    );
+    let mut run = String::new();
+    let experiment = experiment::run(gpu, config, &images, out, &mut |progress| match progress {
+        Progress::Total(steps) => bar.set_length(steps),
+        Progress::Run(arm, seed) => {
+            run = format!("{arm}, seed {seed}");
+            bar.set_message(run.clone());
+        }
+        Progress::Steps(steps, loss) => {
+            bar.inc(steps);
+            if let Some(loss) = loss {
+                bar.set_message(format!("{run}: loss {loss:.3}"));
+            }
+        }
+    });
+    bar.finish_and_clear();
+    let experiment = experiment?;
+    if json {
+        print_json(gpu, &experiment);
+    } else {
+        print_table(&experiment);
+        println!("report: {}", out.join(&config.name).join("report.html").display());
+    }
+    Ok(())
+}
+
+fn print_json(gpu: &Gpu, experiment: &Experiment) {
+    let c = gpu.counters();
+    let counters = json!({"dispatches": c.dispatches, "submits": c.submits, "readbacks": c.readbacks,
+        "buffers_created": c.buffers_created, "pipelines_created": c.pipelines_created});
+    let line = json!({"arms": experiment.summary(), "counters": counters, "adapter": experiment.adapter,
+        "seconds": experiment.seconds});
+    println!("{line}");
+}
+
+fn print_table(experiment: &Experiment) {
+    let estimate = |e: Option<Estimate>, digits: usize, scale: f64, sign: bool| match e {
+        Some(Estimate { mean, ci95, .. }) => {
+            let (mean, ci95) = (scale * mean, ci95.map(|c| format!(" ± {:.digits$}", scale * c)).unwrap_or_default());
+            if sign { format!("{mean:+.digits$}{ci95}") } else { format!("{mean:.digits$}{ci95}") }
+        }
+        None => "-".to_string(),
+    };
+    let paired = |d: &Option<Difference>| d.as_ref().and_then(Difference::estimate);
+    println!(
+        "{:<14} {:>5} {:>14} {:>16} {:>16} {:>16} {:>9}",
+        "arm", "seeds", "test top-1 %", "vs alone", "test loss", "vs alone", "steps/s"
+    );
+    for arm in experiment.summary() {
+        println!(
+            "{:<14} {:>5} {:>14} {:>16} {:>16} {:>16} {:>9}",
+            arm.name,
+            arm.seeds,
+            estimate(arm.top1(), 1, 100.0, false),
+            estimate(paired(&arm.top1_difference), 1, 100.0, true),
+            estimate(arm.test_loss(), 3, 1.0, false),
+            estimate(paired(&arm.test_loss_difference), 3, 1.0, true),
+            arm.steps_per_s.map_or("-".to_string(), |rate| format!("{rate:.1}")),
+        );
+    }
+    println!("mean ± 95 % interval over seeds; differences are paired by seed; {:.0} s", experiment.seconds);
+}

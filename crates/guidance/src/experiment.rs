@@ -1,0 +1,138 @@
+//! Running an experiment: every arm with every seed, into a run folder.
+
+use std::path::Path;
+use std::time::Instant;
+
+use trellis_tensor::Gpu;
+
+use crate::checkpoint::save;
+use crate::config::Config;
+use crate::data::Images;
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::network::{Guide, Network};
+use crate::record::{Existing, Experiment, RunFolder, RunRecord};
+use crate::report::write_report;
+use crate::schedule::Schedule;
+use crate::trainer::{Event, Guidance, Trainer};
+
+/// What is going on, for a progress display.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress<'a> {
+    /// All steps of the experiment, those of guides included.
+    Total(u64),
+    /// A run begins: its arm (or `guide`) and seed.
+    Run(&'a str, u64),
+    /// Steps have been taken, with the last loss.
+    Steps(u64, Option<f32>),
+}
+
+/// Runs `config` on `images` (train, validation, test) and leaves `<root>/<name>/` with configuration, metrics,
+/// checkpoints, summary and `report.html`. An older folder of the name is moved aside.
+///
+/// # Errors
+/// When something cannot be written, does not fit, or diverges; what was measured before stays in the folder.
+pub fn run(
+    gpu: &Gpu,
+    config: &Config,
+    images: &[Images; 3],
+    root: &Path,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Experiment> {
+    let started = Instant::now();
+    let [train, validation, test] = images;
+    let data = Dataset::new(gpu, train, Some(validation).filter(|v| v.count() > 0), Some(test))?;
+    let mut experiment = Experiment {
+        name: config.name.clone(),
+        adapter: gpu.name().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        config_toml: config.to_toml(),
+        ..Experiment::default()
+    };
+    let mut folder = RunFolder::create(root, &experiment, Existing::MoveAside)?;
+    // Every arm is measured against the trained guide, so a run that only wants others needs it too.
+    let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
+    progress(Progress::Total(steps(config.guide.steps) + steps(config.training.steps) * config.arms.len() as u64));
+    let outcome = config.seeds.iter().try_for_each(|&seed| {
+        progress(Progress::Run("guide", seed));
+        let guides = Guides::train(config, &data, seed, progress)?;
+        save(&guides.trained.network().clone(), &folder.path().join(format!("guide-{seed}.safetensors")))?;
+        for arm in &config.arms {
+            progress(Progress::Run(arm, seed));
+            let run = run_arm(config, &data, &guides, arm, seed, &mut folder, progress)?;
+            experiment.runs.push(run);
+        }
+        Ok(())
+    });
+    experiment.seconds = started.elapsed().as_secs_f64();
+    // A run that failed leaves what came before it, report included.
+    folder.finish(&experiment)?;
+    write_report(&experiment, &folder.path().join("report.html"))?;
+    outcome.map(|()| experiment)
+}
+
+/// The two guides of a seed: one draw of weights, as it is and trained.
+struct Guides {
+    untrained: Guide,
+    trained: Guide,
+}
+
+impl Guides {
+    fn train(config: &Config, data: &Dataset, seed: u64, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Self> {
+        let untrained = Network::new(config.cnn(), data, guide_seed(seed))?;
+        let trained = Network::new(config.cnn(), data, guide_seed(seed))?;
+        Trainer::new(&trained, data, config.guide_training(seed)).run_with(&mut |event| {
+            report_steps(&event, progress);
+            Ok(())
+        })?;
+        Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() })
+    }
+}
+
+/// Guide and target of a seed get different weights.
+fn guide_seed(seed: u64) -> u64 {
+    seed.wrapping_mul(2).wrapping_add(1) << 32
+}
+
+fn run_arm(
+    config: &Config,
+    data: &Dataset,
+    guides: &Guides,
+    arm: &str,
+    seed: u64,
+    folder: &mut RunFolder,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<RunRecord> {
+    let target = Network::new(config.fcn(arm), data, seed)?;
+    let schedule = match (arm, config.guidance.decay_steps) {
+        ("trained_first", _) => Schedule::first_steps(config.guidance.first_steps),
+        (_, 0) => Schedule::always(),
+        (_, steps) => Schedule::linear_decay(steps),
+    };
+    let guide = if arm == "untrained" { &guides.untrained } else { &guides.trained };
+    let guidance = Guidance::new(guide.clone())
+        .map_layers(config.layer_map())
+        .schedule(schedule)
+        .weight(config.weight(arm))
+        .taps(config.guidance.taps);
+    let trainer = Trainer::new(&target, data, config.training(arm, seed));
+    let trainer = if arm == "alone" { trainer.measured_against(guidance) } else { trainer.guided_by(guidance) };
+    folder.start(arm, seed, &trainer.pairs()?)?;
+    let mut run = trainer.run_with(&mut |event| {
+        report_steps(&event, progress);
+        match event {
+            Event::Steps(steps) => folder.steps(arm, seed, steps),
+            Event::Eval(eval) => folder.eval(arm, seed, eval),
+        }
+    })?;
+    run.arm = arm.to_string();
+    folder.end(arm, seed, run.seconds, run.steps_per_s)?;
+    save(&target, &folder.path().join(format!("{arm}-{seed}.safetensors")))?;
+    Ok(run)
+}
+
+fn report_steps(event: &Event<'_>, progress: &mut dyn FnMut(Progress<'_>)) {
+    if let Event::Steps(steps) = event {
+        progress(Progress::Steps(steps.len() as u64, steps.last().map(|step| step.loss)));
+    }
+}
