@@ -5,7 +5,7 @@
 //         clock (4) u32: word 0 the step t−1; word 1 is set when a gradient is not finite
 //         squares (partials) f32: partial sums of g² for clipping
 // out     nothing
-// launch  one invocation per parameter; workgroups of 256
+// launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
 // memory  one clipping factor
 // cost    about 15 flop and 28 bytes per parameter: bound by memory
 // numeric 1−βᵗ by a series where it would cancel
@@ -13,6 +13,11 @@
 
 #import grid
 #import curve
+#if VEC4
+alias T = vec4f;
+#else
+alias T = f32;
+#endif
 
 struct Dims {
     n: u32, partials: u32, max_norm: f32, weight_decay: f32,
@@ -21,10 +26,10 @@ struct Dims {
     rate: Curve,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read_write> w: array<f32>;
-@group(0) @binding(2) var<storage, read> g: array<f32>;
-@group(0) @binding(3) var<storage, read_write> m: array<f32>;
-@group(0) @binding(4) var<storage, read_write> v: array<f32>;
+@group(0) @binding(1) var<storage, read_write> w: array<T>;
+@group(0) @binding(2) var<storage, read> g: array<T>;
+@group(0) @binding(3) var<storage, read_write> m: array<T>;
+@group(0) @binding(4) var<storage, read_write> v: array<T>;
 @group(0) @binding(5) var<storage, read_write> clock: array<atomic<u32>>;
 @group(0) @binding(6) var<storage, read> squares: array<f32>;
 #import update
@@ -42,9 +47,10 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) local: u32) {
     let clip = clipping(local, dims.max_norm, dims.partials);
     let i = linear_index(group, groups, local);
-    if (i >= dims.n || halted() || !is_finite_gradient(g[i])) {
+    if (i >= dims.n || halted()) {
         return;
     }
+    let keep = finite(g[i]);
     let step = f32(atomicLoad(&clock[0]));
     let rate = curve_value(dims.rate, step);
     var weight = w[i];
@@ -56,9 +62,9 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     let mean = dims.beta1 * m[i] + (1.0 - dims.beta1) * gradient;
     let square = dims.beta2 * v[i] + (1.0 - dims.beta2) * gradient * gradient;
-    m[i] = mean;
-    v[i] = square;
     let mean_hat = mean / one_minus_exp((step + 1.0) * dims.log_beta1);
     let square_hat = square / one_minus_exp((step + 1.0) * dims.log_beta2);
-    w[i] = weight - rate * mean_hat / (sqrt(square_hat) + dims.epsilon);
+    m[i] = select(m[i], mean, keep);
+    v[i] = select(v[i], square, keep);
+    w[i] = select(w[i], weight - rate * mean_hat / (sqrt(square_hat) + dims.epsilon), keep);
 }

@@ -5,7 +5,7 @@
 //         clock (4) u32: word 0 the step; word 1 is set when a gradient is not finite
 //         squares (partials) f32: partial sums of g² for clipping
 // out     nothing
-// launch  one invocation per parameter; workgroups of 256
+// launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
 // memory  one clipping factor
 // cost    about 6 flop and 20 bytes per parameter: bound by memory
 // numeric PyTorch's form: the learning rate multiplies the momentum, not the gradient in it
@@ -13,6 +13,11 @@
 
 #import grid
 #import curve
+#if VEC4
+alias T = vec4f;
+#else
+alias T = f32;
+#endif
 
 struct Dims {
     n: u32, partials: u32, max_norm: f32, weight_decay: f32,
@@ -20,9 +25,9 @@ struct Dims {
     rate: Curve,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read_write> w: array<f32>;
-@group(0) @binding(2) var<storage, read> g: array<f32>;
-@group(0) @binding(3) var<storage, read_write> m: array<f32>;
+@group(0) @binding(1) var<storage, read_write> w: array<T>;
+@group(0) @binding(2) var<storage, read> g: array<T>;
+@group(0) @binding(3) var<storage, read_write> m: array<T>;
 @group(0) @binding(4) var<storage, read_write> clock: array<atomic<u32>>;
 @group(0) @binding(5) var<storage, read> squares: array<f32>;
 #import update
@@ -34,13 +39,18 @@ fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
        @builtin(local_invocation_index) local: u32) {
     let clip = clipping(local, dims.max_norm, dims.partials);
     let i = linear_index(group, groups, local);
-    if (i >= dims.n || halted() || !is_finite_gradient(g[i])) {
+    if (i >= dims.n || halted()) {
         return;
     }
+    let keep = finite(g[i]);
     let rate = curve_value(dims.rate, f32(atomicLoad(&clock[0])));
     let weight = w[i];
     let gradient = clip * g[i] + dims.weight_decay * weight;
     let velocity = dims.momentum * m[i] + gradient;
-    m[i] = velocity;
-    w[i] = weight - rate * select(velocity, gradient + dims.momentum * velocity, NESTEROV == 1u);
+    var direction = velocity;
+    if (NESTEROV == 1u) {
+        direction = gradient + dims.momentum * velocity;
+    }
+    m[i] = select(m[i], velocity, keep);
+    w[i] = select(weight, weight - rate * direction, keep);
 }

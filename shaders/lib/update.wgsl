@@ -17,10 +17,22 @@ fn clipping(local: u32, max_norm: f32, partials: u32) -> f32 {
 fn halted() -> bool {
     return atomicLoad(&clock[1]) != 0u;
 }
-fn is_finite_gradient(g: f32) -> bool {
-    if (abs(g) <= 3.4e38) {
-        return true;
+#if VEC4
+alias Mask = vec4<bool>;
+fn every(mask: Mask) -> bool {
+    return all(mask);
+}
+#else
+alias Mask = bool;
+fn every(mask: Mask) -> bool {
+    return mask;
+}
+#endif
+// Which gradients are finite; only those change their parameter.
+fn finite(g: T) -> Mask {
+    let mask = abs(g) <= T(3.4e38);
+    if (!every(mask)) {
+        atomicMax(&clock[1], atomicLoad(&clock[0]) + 1u);
     }
-    atomicMax(&clock[1], atomicLoad(&clock[0]) + 1u);
-    return false;
+    return mask;
 }

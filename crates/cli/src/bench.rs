@@ -1,1 +1,92 @@
 //! `trellis bench`
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use regex_lite::Regex;
+use serde_json::json;
+use trellis_guidance::workload::{Workload, workloads};
+use trellis_guidance::{Error, Result};
+use trellis_tensor::Gpu;
+
+#[derive(Args)]
+#[command(after_help = "\
+Each repetition is submitted and waited for. `_generic` computes the same CKA through matmul, sums and autograd.
+
+Examples:
+  trellis bench
+  trellis bench --filter '^cka' --json")]
+pub(crate) struct Bench {
+    /// Only workloads whose name this regular expression matches
+    #[arg(long, value_name = "RE", default_value = "")]
+    filter: String,
+    /// Time for each workload
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    seconds: f64,
+}
+
+struct Timing {
+    median: f64,
+    min: f64,
+    p90: f64,
+    reps: usize,
+    gflops: f64,
+    dispatches: usize,
+}
+
+impl Bench {
+    pub(crate) fn run(&self, gpu: &Gpu, as_json: bool) -> Result<()> {
+        let filter = Regex::new(&self.filter).map_err(|error| {
+            Error::config(Path::new("--filter"), "", error.to_string(), "give a regular expression")
+        })?;
+        let chosen: Vec<Workload> = workloads().into_iter().filter(|w| filter.is_match(w.name)).collect();
+        if chosen.is_empty() {
+            let names: Vec<&str> = workloads().iter().map(|w| w.name).collect();
+            let hint = format!("there are {}", names.join(", "));
+            return Err(Error::config(Path::new("--filter"), "", "matches no workload", hint));
+        }
+        if !as_json {
+            println!("{}", gpu.name());
+            println!(
+                "{:<38} {:>10} {:>10} {:>10} {:>6} {:>9} {:>10}",
+                "workload", "median ms", "min ms", "p90 ms", "reps", "GFLOP/s", "dispatches"
+            );
+        }
+        for workload in chosen {
+            let t = self.time(gpu, &workload)?;
+            if as_json {
+                let line = json!({"name": workload.name, "median_ms": t.median, "min_ms": t.min, "p90_ms": t.p90,
+                    "reps": t.reps, "gflops": t.gflops, "dispatches": t.dispatches, "adapter": gpu.name()});
+                println!("{line}");
+            } else {
+                println!(
+                    "{:<38} {:>10.3} {:>10.3} {:>10.3} {:>6} {:>9.1} {:>10}",
+                    workload.name, t.median, t.min, t.p90, t.reps, t.gflops, t.dispatches
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn time(&self, gpu: &Gpu, workload: &Workload) -> Result<Timing> {
+        let prepared = workload.prepare(gpu)?;
+        // The first runs compile.
+        prepared.plan.run(2)?;
+        gpu.wait()?;
+        let budget = Duration::from_secs_f64(self.seconds.clamp(0.0, 600.0));
+        let started = Instant::now();
+        let mut times = Vec::new();
+        while times.len() < 5 || (started.elapsed() < budget && times.len() < 1000) {
+            let began = Instant::now();
+            prepared.plan.run(1)?;
+            gpu.wait()?;
+            times.push(1e3 * began.elapsed().as_secs_f64());
+        }
+        times.sort_by(f64::total_cmp);
+        let (reps, median) = (times.len(), times[times.len() / 2]);
+        let gflops = prepared.flops as f64 / median / 1e6;
+        let p90 = times[(9 * reps / 10).min(reps - 1)];
+        Ok(Timing { median, min: times[0], p90, reps, gflops, dispatches: prepared.plan.launches().len() })
+    }
+}

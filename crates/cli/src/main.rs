@@ -1,5 +1,6 @@
 //! The `trellis` command.
 
+mod bench;
 mod devices;
 mod run;
 
@@ -42,6 +43,8 @@ enum Command {
     Train(run::Train),
     /// List the GPU adapters of this machine
     Devices,
+    /// Time kernels and training steps
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ impl Cli {
             Command::Devices => devices::print(self.json),
             Command::Demo(demo) => demo.run(&self.gpu()?, self.json),
             Command::Train(train) => train.run(|| self.gpu(), self.json),
+            Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
         }
     }
 

@@ -19,6 +19,7 @@ pub mod report;
 pub mod schedule;
 pub mod stats;
 pub mod trainer;
+pub mod workload;
 
 pub use alignment::Cka;
 pub use config::Config;

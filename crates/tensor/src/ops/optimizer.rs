@@ -66,6 +66,13 @@ fn clip_and_step(inputs: &[Vec<f64>], clock: usize, max_norm: f32) -> (f64, u32)
     (clip, inputs[clock][0] as u32)
 }
 
+/// A launch over `n` parameters, by fours where that divides; its first dimension is their number.
+fn by_fours(kernel: crate::Kernel, n: usize) -> Dispatch {
+    let vec4 = n.is_multiple_of(4);
+    let units = if vec4 { n / 4 } else { n };
+    Dispatch::linear(kernel, units).flag("VEC4", vec4).dims(&[units])
+}
+
 impl Op for AdamStep {
     fn name(&self) -> &'static str {
         if self.decoupled { "adamw" } else { "adam" }
@@ -83,9 +90,9 @@ impl Op for AdamStep {
         let n = inputs[0].elements();
         let partials = inputs.get(5).map_or(0, |x| x.elements());
         let log = |beta: f32| f64::from(beta).ln() as f32;
-        let mut dispatch = Dispatch::linear(kernel!("adam"), n)
+        let mut dispatch = by_fours(kernel!("adam"), n)
             .constant("DECOUPLED", u32::from(self.decoupled))
-            .dims(&[n, partials])
+            .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay])
             .floats(&[self.beta1, self.beta2, log(self.beta1), log(self.beta2)])
             .floats(&[self.epsilon, 0.0, 0.0, 0.0])
@@ -158,9 +165,9 @@ impl Op for SgdStep {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
         let partials = inputs.get(4).map_or(0, |x| x.elements());
-        let mut dispatch = Dispatch::linear(kernel!("sgd"), n)
+        let mut dispatch = by_fours(kernel!("sgd"), n)
             .constant("NESTEROV", u32::from(self.nesterov))
-            .dims(&[n, partials])
+            .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay, self.momentum, 0.0, 0.0, 0.0])
             .args(args(inputs.len(), 5))
             .flops(6 * n);

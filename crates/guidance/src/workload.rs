@@ -1,0 +1,159 @@
+//! What `trellis bench` and `cargo bench` time: fixed shapes, so that numbers compare across engines and years.
+
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{Clock, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, Tensor, Var};
+
+use crate::alignment::Cka;
+use crate::error::Result;
+use crate::network::{Cnn, Fcn, Mode, Network, TapAt};
+
+/// A workload before it is compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// Its name, for example `cka_fwd_n256_p512_q512`.
+    pub name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Square product of this size, by the naive kernel or the tuned one.
+    MatMul { size: usize, naive: bool },
+    /// CKA of `[n, p]` with `[n, p]`; with the gradient of the first; through generic ops.
+    Cka { n: usize, p: usize, backward: bool, generic: bool },
+    /// One step of an MLP 784-512×8-10 with Adam, batch 128; with a guide.
+    Mlp { guided: bool },
+    /// This many tiny dispatches.
+    Dispatch(usize),
+}
+
+/// A workload ready to run.
+pub struct Prepared {
+    /// One repetition is one step of it.
+    pub plan: Plan,
+    /// Floating-point operations that the result needs, however it is computed; 0 where that says nothing.
+    pub flops: u64,
+}
+
+/// Every workload.
+pub fn workloads() -> Vec<Workload> {
+    let matmul = |name, size, naive| Workload { name, kind: Kind::MatMul { size, naive } };
+    let small = |name, backward, generic| Workload { name, kind: Kind::Cka { n: 256, p: 512, backward, generic } };
+    let wide = |name, backward, generic| Workload { name, kind: Kind::Cka { n: 128, p: 4096, backward, generic } };
+    vec![
+        matmul("matmul_f32_256", 256, false),
+        matmul("matmul_f32_512", 512, false),
+        matmul("matmul_f32_1024", 1024, false),
+        matmul("matmul_naive_f32_512", 512, true),
+        small("cka_fwd_n256_p512_q512", false, false),
+        small("cka_fwd_n256_p512_q512_generic", false, true),
+        small("cka_fwdbwd_n256_p512_q512", true, false),
+        small("cka_fwdbwd_n256_p512_q512_generic", true, true),
+        wide("cka_fwd_n128_p4096_q4096", false, false),
+        wide("cka_fwd_n128_p4096_q4096_generic", false, true),
+        wide("cka_fwdbwd_n128_p4096_q4096", true, false),
+        wide("cka_fwdbwd_n128_p4096_q4096_generic", true, true),
+        Workload { name: "mlp_step_b128", kind: Kind::Mlp { guided: false } },
+        Workload { name: "mlp_guided_step_b128", kind: Kind::Mlp { guided: true } },
+        Workload { name: "dispatch_500", kind: Kind::Dispatch(500) },
+    ]
+}
+
+impl Workload {
+    /// Data and plan.
+    ///
+    /// # Errors
+    /// When memory does not allow it.
+    pub fn prepare(&self, gpu: &Gpu) -> Result<Prepared> {
+        match self.kind {
+            Kind::MatMul { size, naive } => {
+                let graph = Graph::new();
+                let (a, b) = (normal(gpu, [size, size], 1)?, normal(gpu, [size, size], 2)?);
+                let (a, b) = (graph.leaf(&a), graph.leaf(&b));
+                let product = if naive { a.matmul_naive(b, Layout::NN)? } else { a.matmul(b, Layout::NN)? };
+                Ok(Prepared { plan: Plan::new(gpu, &graph, &[product])?, flops: 2 * (size as u64).pow(3) })
+            }
+            Kind::Cka { n, p, backward, generic } => {
+                let graph = Graph::new();
+                let (x, y) = (normal(gpu, [n, p], 1)?, normal(gpu, [n, p], 2)?);
+                let (x, y) = (graph.leaf(&x), graph.leaf(&y));
+                let value =
+                    if generic { generic_cka(x, y)? } else { Var::cka(x.centered_gram()?, y.centered_gram()?)?.value };
+                let mut keep = vec![value];
+                if backward {
+                    keep.extend(graph.grad(value, &[x])?);
+                }
+                let gram = 2 * (n * n * p) as u64;
+                let flops = 2 * gram + if backward { 2 * gram } else { 0 };
+                Ok(Prepared { plan: Plan::new(gpu, &graph, &keep)?, flops })
+            }
+            Kind::Mlp { guided } => mlp(gpu, guided),
+            Kind::Dispatch(count) => {
+                let graph = Graph::new();
+                let mut x = graph.leaf(&normal(gpu, [256], 1)?);
+                for _ in 0..count {
+                    x = x.affine(1.0, 0.5)?;
+                }
+                Ok(Prepared { plan: Plan::new(gpu, &graph, &[x])?, flops: 0 })
+            }
+        }
+    }
+}
+
+fn normal(gpu: &Gpu, shape: impl Into<trellis_tensor::Shape>, stream: u64) -> Result<Tensor> {
+    let (shape, mut rng) = (shape.into(), Rng::new(0, stream));
+    let values: Vec<f32> = (0..shape.elements()).map(|_| rng.normal()).collect();
+    Ok(Tensor::from_f32(gpu, "data", shape, &values)?)
+}
+
+/// CKA as a user of any tensor library would write it, gradient by autograd.
+fn generic_cka<'g>(x: Var<'g>, y: Var<'g>) -> Result<Var<'g>> {
+    let gram = |x: Var<'g>| -> Result<Var<'g>> {
+        let centered = x.sub(x.mean(&[0], true)?)?;
+        Ok(centered.matmul(centered, Layout::NT)?)
+    };
+    let (k, l) = (gram(x)?, gram(y)?);
+    let dot = |a: Var<'g>, b: Var<'g>| -> Result<Var<'g>> { Ok(a.mul(b)?.sum_all()?) };
+    Ok(dot(k, l)?.div(dot(k, k)?.mul(dot(l, l)?)?.sqrt()?)?)
+}
+
+/// Peers' workload: the guide is a frozen random CNN 1-8-16-32 with stride 2; its three activations and their mean over
+/// pixels are paired with the hidden layers 1, 3, 5 and 7, after the activation.
+fn mlp(gpu: &Gpu, guided: bool) -> Result<Prepared> {
+    const BATCH: usize = 128;
+    let image = [1, 28, 28];
+    let target = Network::with_shape(gpu, Fcn { batch_norm: false, ..Fcn::new(8, 512) }, image, 10, 1)?;
+    let cnn = Cnn { strides: vec![2, 2, 2], batch_norm: false, ..Cnn::new(&[8, 16, 32]) };
+    let guide = Network::with_shape(gpu, cnn, image, 10, 2)?.freeze();
+    let images = normal(gpu, [BATCH, 1, 28, 28], 3)?;
+    let labels: Vec<u32> = (0..BATCH as u32).map(|i| i % 10).collect();
+    let labels = Tensor::from_u32(gpu, "labels", [BATCH], &labels)?;
+    let clock = Clock::new(gpu)?;
+    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-3)))?;
+
+    let graph = Graph::new();
+    let images = graph.leaf(&images);
+    let taps = TapAt::AfterActivation;
+    let forward = {
+        let _scope = graph.scope("target");
+        target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0 }, taps)?
+    };
+    let mut loss = forward.logits.cross_entropy(graph.leaf(&labels), 0.0)?;
+    let mut metrics = vec![loss];
+    if guided {
+        let guide = {
+            let _scope = graph.scope("guide");
+            guide.forward(&graph, images, taps)?
+        };
+        let _scope = graph.scope("alignment");
+        let pairs: Vec<_> = (0..4).map(|i| (&forward.taps[2 * i], &guide.taps[i])).collect();
+        let alignment = Cka::linear().loss(&graph, &clock, Curve::Constant(1.0), &pairs)?;
+        loss = loss.add(alignment.loss)?;
+        metrics.extend(alignment.stats);
+    }
+    optimizer.update(&graph, loss, &clock)?;
+    Log::new(gpu, metrics.len())?.record(&graph, &clock, &metrics)?;
+    let weights = (784 * 512 + 7 * 512 * 512 + 512 * 10) as u64;
+    let flops = 6 * BATCH as u64 * weights - 2 * (BATCH * 784 * 512) as u64;
+    Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })
+}
