@@ -3,7 +3,8 @@
 mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
 mod ops; // every registered op: kernel against f64, gradient against differences
-mod shaders; // every kernel file: header, naming, that it compiles
+mod shaders;
+mod training; // runs: counters, determinism, divergence, checkpoints, CKA anchors // every kernel file: header, naming, that it compiles
 
 use std::sync::OnceLock;
 use trellis_tensor::{Gpu, GpuOptions};

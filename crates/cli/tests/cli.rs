@@ -1,0 +1,111 @@
+//! The command as a user meets it: outputs that machines read, and what bad input gets.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn trellis(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_trellis")).args(arguments).output().expect("the binary runs")
+}
+
+/// The error of a run that must fail with exit code 1.
+fn failure(arguments: &[&str]) -> String {
+    let output = trellis(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.lines().rfind(|line| line.starts_with("error: ")).expect("an error line without colour").to_string()
+}
+
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("trellis-cli-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&path).expect("a temporary folder");
+    path
+}
+
+fn config(folder: &Path, text: &str) -> String {
+    let path = folder.join("x.toml");
+    std::fs::write(&path, text).expect("writable");
+    path.to_string_lossy().into_owned()
+}
+
+const SMALL: &str = "name = \"small\"\nseeds = [1, 2]\n[data]\ntrain = 64\nvalidation = 16\ntest = 32\n\
+    [target]\ndepth = 2\nwidth = 16\n[guide]\nchannels = [4]\nstrides = [2]\nsteps = 3\n\
+    [guidance]\nfirst_steps = 2\n[training]\nsteps = 4\nbatch = 16\neval_every = 2\n";
+
+#[test]
+fn train_leaves_a_folder_and_ends_with_one_json_line() {
+    let folder = folder("train");
+    let (file, out) = (config(&folder, SMALL), folder.to_string_lossy().into_owned());
+    let output = trellis(&["train", &file, "--out", &out, "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    let names: Vec<&str> = line["arms"].as_array().expect("arms").iter().filter_map(|a| a["name"].as_str()).collect();
+    assert_eq!(names, ["alone", "untrained", "trained", "trained_first"]);
+    for arm in line["arms"].as_array().expect("arms") {
+        assert_eq!(arm["seeds"], 2);
+        for key in ["top1_mean", "top1_ci95", "test_loss_mean", "steps_per_s"] {
+            assert!(arm[key].is_f64(), "{key}: {arm}");
+        }
+    }
+    assert!(line["counters"]["dispatches"].as_u64() > Some(100) && line["seconds"].as_f64() > Some(0.0));
+    assert!(line["adapter"].is_string());
+    let run = folder.join("small");
+    for file in ["config.toml", "metrics.jsonl", "summary.json", "report.html", "guide-1.safetensors"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert!(run.join("trained_first-2.safetensors").is_file());
+    std::fs::remove_dir_all(folder).expect("ours");
+}
+
+#[test]
+fn bench_prints_a_line_for_each_workload() {
+    let output = trellis(&["bench", "--filter", "^(matmul_f32_256|dispatch_500)$", "--seconds", "0", "--json"]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2);
+    for key in ["median_ms", "min_ms", "p90_ms", "reps", "gflops", "adapter", "name"] {
+        assert!(!lines[0][key].is_null(), "{key}");
+    }
+    assert!(failure(&["bench", "--filter", "nothing"]).contains("matmul_f32_256"));
+    assert!(failure(&["bench", "--filter", "("]).contains("regular expression"));
+}
+
+#[test]
+fn bad_configurations_say_what_where_and_what_to_do() {
+    let folder = folder("config");
+    let unknown = config(&folder, "[target]\ndept = 3\n");
+    assert!(failure(&["train", &unknown]).ends_with("`dept`: line 2: unknown key; did you mean `depth`?"));
+    assert!(failure(&["train", "/nonexistent.toml"]).contains("check the path"));
+    let missing_data = config(&folder, "[data]\nset = \"idx\"\n");
+    assert!(failure(&["train", &missing_data]).contains("--data FOLDER"));
+    let pairs = config(&folder, &SMALL.replace("first_steps = 2", "pairs = [[\"conv9\", \"fc1\"]]"));
+    let out = folder.to_string_lossy().into_owned();
+    assert!(failure(&["train", &pairs, "--out", &out]).contains("conv9"));
+    std::fs::remove_dir_all(folder).expect("ours");
+}
+
+#[test]
+fn a_missing_adapter_and_a_place_that_cannot_be_written() {
+    let folder = folder("place");
+    let file = config(&folder, SMALL);
+    assert!(failure(&["train", &file, "--adapter", "none such"]).contains("none such"));
+    let blocked = folder.join("file");
+    std::fs::write(&blocked, "not a folder").expect("writable");
+    let error = failure(&["train", &file, "--out", &blocked.to_string_lossy()]);
+    assert!(error.contains("file"), "{error}");
+    assert_eq!(std::fs::read_to_string(&blocked).expect("still there"), "not a folder");
+    std::fs::remove_dir_all(folder).expect("ours");
+}
+
+#[test]
+fn a_run_that_diverges_keeps_what_it_measured() {
+    let folder = folder("diverge");
+    let text = SMALL.replace("batch = 16", "batch = 16\noptimizer = \"sgd\"\nlearning_rate = 1e30");
+    let file = config(&folder, &text.replace("depth = 2", "depth = 2\nbatch_norm = false"));
+    let error = failure(&["train", &file, "--out", &folder.to_string_lossy()]);
+    assert!(error.contains("diverged at step") && error.contains("layer"), "{error}");
+    let metrics = std::fs::read_to_string(folder.join("small/metrics.jsonl")).expect("kept");
+    assert!(metrics.lines().any(|line| line.contains("\"kind\":\"eval\"")));
+    assert!(folder.join("small/report.html").is_file());
+    std::fs::remove_dir_all(folder).expect("ours");
+}

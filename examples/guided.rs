@@ -1,0 +1,21 @@
+//! The README's program: a fully connected network, guided by a small CNN during its first steps.
+
+use trellis_guidance::data::glyphs::glyphs;
+use trellis_guidance::{Cnn, Dataset, Fcn, Guidance, Network, Result, Schedule, Trainer, Training};
+use trellis_tensor::Gpu;
+
+fn main() -> Result<()> {
+    let gpu = Gpu::new()?;
+    let images = glyphs(3000, 16, 0).split(&[2000, 1000], 0)?;
+    let data = Dataset::new(&gpu, &images[0], None, Some(&images[1]))?;
+
+    let guide = Network::new(Cnn::new(&[8, 16, 32]), &data, 1)?;
+    Trainer::new(&guide, &data, Training::new(300)).run()?;
+
+    let target = Network::new(Fcn::new(6, 128), &data, 2)?;
+    let guidance = Guidance::new(guide.freeze()).schedule(Schedule::first_steps(100));
+    let run = Trainer::new(&target, &data, Training::new(240)).guided_by(guidance).run()?;
+
+    println!("{:?}", run.last_eval("test"));
+    Ok(())
+}

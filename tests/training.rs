@@ -1,0 +1,255 @@
+//! What a training run promises: no work beside the dispatches, the same bits twice, and an end when numbers go bad.
+
+use trellis_guidance::data::glyphs::glyphs;
+use trellis_guidance::network::Mode;
+use trellis_guidance::{
+    Cnn, Dataset, Error, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training, checkpoint,
+};
+use trellis_tensor::{Curve, Gpu, GpuOptions, Graph, OptimizerConfig, Plan, Tensor, Var};
+
+use crate::gpu;
+
+fn data(gpu: &Gpu) -> Dataset {
+    let parts = glyphs(120, 16, 1).split(&[80, 40], 0).expect("enough glyphs");
+    Dataset::new(gpu, &parts[0], None, Some(&parts[1])).expect("fits")
+}
+
+fn small_training(steps: u32) -> Training {
+    Training { batch: 16, seed: 3, ..Training::new(steps) }
+}
+
+fn networks(data: &Dataset) -> (Network, Guidance) {
+    let guide = Network::new(Cnn::new(&[4, 8]), data, 5).expect("fits").freeze();
+    let target = Network::new(Fcn { dropout: 0.1, ..Fcn::new(3, 16) }, data, 6).expect("fits");
+    (target, Guidance::new(guide))
+}
+
+fn bits(network: &Network) -> Vec<u32> {
+    network.tensors().flat_map(|t| t.read_f32().expect("works")).map(f32::to_bits).collect()
+}
+
+#[test]
+fn replaying_allocates_compiles_and_reads_nothing() {
+    // A device of its own: other tests share the counters of the shared one.
+    let gpu = Gpu::new().expect("an adapter");
+    let data = data(&gpu);
+    let (target, guidance) = networks(&data);
+    let session = Session::new(&target, &data, small_training(200), Some(&guidance)).expect("fits");
+    let plan = session.plan().expect("steps to go");
+    plan.run(2).expect("works");
+    let before = gpu.counters();
+    plan.run(100).expect("works");
+    let after = gpu.counters();
+    assert_eq!(after.readbacks - before.readbacks, 0);
+    assert_eq!(after.buffers_created - before.buffers_created, 0);
+    assert_eq!(after.pipelines_created - before.pipelines_created, 0);
+    assert_eq!(after.submits - before.submits, 100u64.div_ceil(trellis_tensor::STEPS_PER_SUBMIT as u64));
+    assert_eq!(after.dispatches - before.dispatches, 100 * plan.launches().len() as u64);
+}
+
+#[test]
+fn one_seed_gives_the_same_bits_twice() {
+    let data = data(&gpu());
+    let train = |seed| {
+        let (target, guidance) = networks(&data);
+        let guidance = guidance.schedule(Schedule::first_steps(7));
+        let training = Training { seed, shift: 1, flip: true, ..small_training(12) };
+        Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains");
+        bits(&target)
+    };
+    let first = train(1);
+    assert_eq!(first, train(1));
+    assert_ne!(first, train(2));
+}
+
+#[test]
+fn guidance_raises_cka_and_leaves_the_guide_alone() {
+    let data = data(&gpu());
+    let (target, _) = networks(&data);
+    let guide = Network::new(Cnn::new(&[4, 8]), &data, 5).expect("fits");
+    let guidance = Guidance::new(guide.clone().freeze()).taps(TapAt::AfterActivation).weight(3.0);
+    let before = bits(&guide);
+    let run = Trainer::new(&target, &data, small_training(40)).guided_by(guidance).run().expect("trains");
+    assert_eq!(bits(&guide), before);
+    let mean = |cka: &[f32]| cka.iter().sum::<f32>() / cka.len() as f32;
+    let (first, last) = (&run.steps[0], &run.steps[39]);
+    assert!(mean(&last.cka) > mean(&first.cka) + 0.05, "{:?} to {:?}", first.cka, last.cka);
+    let alignment: f32 = first.cka.iter().map(|cka| 1.0 - cka).sum();
+    assert!((first.alignment.expect("guided") - alignment).abs() < 1e-6);
+    assert_eq!(run.steps.len(), 40);
+    assert_eq!(run.evals.last().map(|e| e.step), Some(40));
+}
+
+#[test]
+fn after_the_first_steps_nothing_of_the_guide_runs() {
+    let data = data(&gpu());
+    let (target, guidance) = networks(&data);
+    let guidance = guidance.schedule(Schedule::first_steps(3));
+    let mut session = Session::new(&target, &data, small_training(6), Some(&guidance)).expect("fits");
+    let guided = |session: &Session<'_>| {
+        session
+            .plan()
+            .expect("steps to go")
+            .launches()
+            .any(|l| l.layer.starts_with("guide") || l.layer.contains("align"))
+    };
+    assert!(guided(&session));
+    session.advance(5).expect("works"); // stops where the guide leaves
+    assert_eq!(session.step(), 3);
+    assert!(!guided(&session));
+}
+
+#[test]
+fn a_learning_rate_out_of_hand_ends_with_step_and_layer() {
+    let data = data(&gpu());
+    let (target, _) = networks(&data);
+    let fcn = Network::new(Fcn { batch_norm: false, ..Fcn::new(2, 16) }, &data, 6).expect("fits");
+    let optimizer = OptimizerConfig::sgd(Curve::Constant(1e30), 0.0);
+    let training = Training { optimizer, ..small_training(50) };
+    match Trainer::new(&fcn, &data, training).run() {
+        Err(Error::Diverged { step, layer, .. }) => {
+            assert!((1..10).contains(&step), "step {step}");
+            assert!(layer.starts_with("fc") || layer == "logits", "layer {layer}");
+        }
+        other => panic!("{:?}", other.map(|run| run.steps.len())),
+    }
+    // Weights that are not finite from the start are found at step 0.
+    let weight = target.params().get("fc2.weight").expect("exists");
+    weight.write_f32(&vec![f32::NAN; weight.ty().elements()]).expect("fits");
+    match Trainer::new(&target, &data, small_training(5)).run() {
+        Err(Error::Diverged { step: 0, layer, .. }) => assert_eq!(layer, "fc2"),
+        other => panic!("{:?}", other.map(|run| run.steps.len())),
+    }
+}
+
+#[test]
+fn evaluation_does_not_train() {
+    let data = data(&gpu());
+    let (target, guidance) = networks(&data);
+    let before = bits(&target);
+    let training = Training { steps: 0, ..small_training(0) };
+    let run = Trainer::new(&target, &data, training).measured_against(guidance).run().expect("evaluates");
+    assert_eq!(bits(&target), before);
+    assert!(run.evals.iter().all(|e| e.loss > 1.0 && e.top1 < 0.6));
+    let test = run.last_eval("test").expect("evaluated");
+    assert_eq!(test.cka.len(), run.pairs.len());
+}
+
+#[test]
+fn wrong_shapes_name_the_layer() {
+    let data = data(&gpu());
+    let (target, _) = networks(&data);
+    let graph = Graph::new();
+    let images = graph.constant(0.0, [2, 3, 16, 16]);
+    let error = target.forward(&graph, images, Mode::Eval, TapAt::BeforeNorm).unwrap_err().to_string();
+    assert!(error.contains("[1, 16, 16]") && error.contains("[2, 3, 16, 16]"), "{error}");
+    let _scope = graph.scope("fc9");
+    let x = graph.constant(0.0, [2, 3]);
+    let error = x.matmul(x, trellis_tensor::Layout::NN).unwrap_err().to_string();
+    assert!(error.contains("matmul in fc9"), "{error}");
+}
+
+#[test]
+fn a_model_over_the_byte_budget_is_refused() {
+    let gpu = Gpu::with(&GpuOptions { memory_budget: Some(4 << 20), ..GpuOptions::default() }).expect("an adapter");
+    let data = data(&gpu);
+    let error = Network::new(Fcn::new(4, 2048), &data, 0).unwrap_err().to_string();
+    assert!(error.contains("budget") && error.contains("TRELLIS_MEMORY_MB"), "{error}");
+    // What fits still works.
+    assert!(Network::new(Fcn::new(1, 8), &data, 0).is_ok());
+}
+
+#[test]
+fn a_missing_adapter_is_an_error_that_lists_the_others() {
+    let options = GpuOptions { adapter: Some("no such adapter".into()), ..GpuOptions::default() };
+    let error = Gpu::with(&options).map(|_| ()).expect_err("no such adapter").to_string();
+    assert!(error.contains("no such adapter") && error.contains(gpu().name()), "{error}");
+}
+
+#[test]
+fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
+    let data = data(&gpu());
+    let (network, _) = networks(&data);
+    let folder = std::env::temp_dir().join(format!("trellis-checkpoint-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let path = folder.join("a.safetensors");
+    checkpoint::save(&network, &path).expect("saves");
+    let copy = Network::new(Fcn { dropout: 0.1, ..Fcn::new(3, 16) }, &data, 99).expect("fits");
+    let before = bits(&copy);
+    assert_ne!(before, bits(&network));
+
+    let good = std::fs::read(&path).expect("there");
+    let mut nan = good.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let mut hostile = good.clone();
+    hostile[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    for (what, bytes) in [("cut", &good[..good.len() / 2]), ("empty", &[]), ("hostile", &hostile), ("nan", &nan)] {
+        let bad = folder.join("bad.safetensors");
+        std::fs::write(&bad, bytes).expect("writable");
+        let error = checkpoint::load(&copy, &bad).expect_err(what);
+        assert!(matches!(error, Error::Checkpoint { .. }), "{what}: {error}");
+        assert_eq!(bits(&copy), before, "{what}: nothing half-read");
+    }
+    let other = Network::new(Fcn::new(2, 16), &data, 0).expect("fits");
+    assert!(checkpoint::load(&other, &path).unwrap_err().to_string().contains("fcn 2x16"));
+    checkpoint::load(&copy, &path).expect("loads");
+    assert_eq!(bits(&copy), bits(&network));
+    std::fs::remove_dir_all(&folder).expect("ours");
+}
+
+/// CKA of two activations `[n, p]` and `[n, q]`, and its gradient for the first.
+fn cka(x: &[f32], y: &[f32], n: usize) -> (f32, Vec<f32>, f32) {
+    let gpu = gpu();
+    let tensor = |v: &[f32]| Tensor::from_f32(&gpu, "x", [n, v.len() / n], v).expect("fits");
+    let (x, y) = (tensor(x), tensor(y));
+    let graph = Graph::new();
+    let (x, y) = (graph.leaf(&x), graph.leaf(&y));
+    let grams = (x.centered_gram().expect("a batch"), y.centered_gram().expect("a batch"));
+    let cka = Var::cka(grams.0, grams.1).expect("same n");
+    let gradient = graph.grad(cka.value, &[x]).expect("differentiable")[0];
+    let plan = Plan::new(&gpu, &graph, &[cka.value, cka.stats, gradient]).expect("fits");
+    plan.run(1).expect("works");
+    let read = |var| plan.read(var).expect("kept");
+    (read(cka.value)[0], read(gradient), read(cka.stats)[6])
+}
+
+fn samples(n: usize, stream: u64) -> Vec<f32> {
+    let mut rng = trellis_tensor::rng::Rng::new(8, stream);
+    (0..n).map(|_| rng.normal()).collect()
+}
+
+#[test]
+fn cka_survives_offsets_and_scales() {
+    let (x, y) = (samples(64 * 40, 1), samples(64 * 24, 2));
+    let (value, gradient, _) = cka(&x, &y, 64);
+    // Another 1000 σ on every activation: forming the Gram first would be wrong by 0.26.
+    let shifted: Vec<f32> = x.iter().map(|v| v + 1000.0).collect();
+    let exact: Vec<f32> = shifted.iter().map(|v| v - 1000.0).collect(); // what is left of x after rounding
+    let (reference, reference_gradient, _) = cka(&exact, &y, 64);
+    let (offset_value, offset_gradient, _) = cka(&shifted, &y, 64);
+    assert!((offset_value - reference).abs() < 1e-6, "{offset_value} for {reference}");
+    let largest = reference_gradient.iter().fold(0f32, |m, g| m.max(g.abs()));
+    for (a, b) in offset_gradient.iter().zip(&reference_gradient) {
+        assert!((a - b).abs() < 1e-3 * largest, "{a} for {b}");
+    }
+    for scale in [1e-15f32, 1e15] {
+        let scaled: Vec<f32> = x.iter().map(|v| v * scale).collect();
+        let (same, scaled_gradient, _) = cka(&scaled, &y, 64);
+        assert!((same - value).abs() < 1e-5, "scale {scale}: {same} for {value}");
+        assert!((scaled_gradient[0] * scale - gradient[0]).abs() < 1e-3 * largest, "scale {scale}");
+    }
+}
+
+#[test]
+fn cka_of_equal_layers_is_1_and_of_a_constant_one_0() {
+    let x = samples(32 * 20, 1);
+    let (value, gradient, constant) = cka(&x, &x, 32);
+    assert!((value - 1.0).abs() < 1e-6 && constant == 0.0);
+    assert!(gradient.iter().all(|g| g.abs() < 1e-5));
+    for constant_value in [0.0f32, 3.1, 1e6] {
+        let (value, gradient, constant) = cka(&[constant_value; 32 * 20], &x, 32);
+        assert_eq!((value, constant), (0.0, 1.0));
+        assert!(gradient.iter().all(|g| *g == 0.0));
+    }
+}
