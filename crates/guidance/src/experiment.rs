@@ -11,8 +11,8 @@ use crate::data::Images;
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::network::{Guide, Network};
-use crate::record::{Existing, Experiment, RunFolder, RunRecord};
-use crate::report::write_report;
+use crate::record::{Existing, Experiment, RunFolder, RunRecord, write_atomic};
+use crate::report::{curve_svg, write_report};
 use crate::schedule::Schedule;
 use crate::trainer::{Event, Guidance, Trainer};
 
@@ -28,7 +28,7 @@ pub enum Progress<'a> {
 }
 
 /// Runs `config` on `images` (train, validation, test) and leaves `<root>/<name>/` with configuration, metrics,
-/// checkpoints, summary and `report.html`. An older folder of the name is moved aside.
+/// checkpoints, summary, `report.html` and its first plot as `top1.svg`. An older folder of the name is moved aside.
 ///
 /// # Errors
 /// When something cannot be written, does not fit, or diverges; what was measured before stays in the folder.
@@ -56,7 +56,7 @@ pub fn run(
     let outcome = config.seeds.iter().try_for_each(|&seed| {
         progress(Progress::Run("guide", seed));
         let guides = Guides::train(config, &data, seed, progress)?;
-        save(&guides.trained.network().clone(), &folder.path().join(format!("guide-{seed}.safetensors")))?;
+        save(guides.trained.network(), &folder.path().join(format!("guide-{seed}.safetensors")))?;
         for arm in &config.arms {
             progress(Progress::Run(arm, seed));
             let run = run_arm(config, &data, &guides, arm, seed, &mut folder, progress)?;
@@ -68,6 +68,7 @@ pub fn run(
     // A run that failed leaves what came before it, report included.
     folder.finish(&experiment)?;
     write_report(&experiment, &folder.path().join("report.html"))?;
+    write_atomic(&folder.path().join("top1.svg"), curve_svg(&experiment).as_bytes())?;
     outcome.map(|()| experiment)
 }
 

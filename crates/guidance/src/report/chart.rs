@@ -94,7 +94,7 @@ impl Chart {
             .x_label_area_size(s(38))
             .y_label_area_size(s(44))
             .build_cartesian_2d(steps, values.clone())?;
-        let decimals = if values.end - values.start < 0.25 { 2 } else { 1 };
+        let decimals = if values.end - values.start < 0.6 { 2 } else { 1 };
         axes.configure_mesh()
             .disable_x_mesh()
             .light_line_style(TRANSPARENT)
