@@ -13,7 +13,12 @@
 
 struct Dims { n: u32, p: u32, k_start: u32, k_end: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+#if KVEC4
+alias T = vec4f; // p is a multiple of 4
+#else
+alias T = f32;
+#endif
+@group(0) @binding(1) var<storage, read> x: array<T>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 #if SUBGROUP
 #import product_subgroup
@@ -29,6 +34,14 @@ fn columns(cols: vec4u) {}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return row + rows <= col;
 }
+#if KVEC4
+fn lhs4_at(row: u32, k: u32) -> vec4f {
+    return x[(row * dims.p + k) / 4u];
+}
+fn rhs4_at(col: u32, k: u32) -> vec4f {
+    return x[(col * dims.p + k) / 4u];
+}
+#else
 fn lhs_at(row: u32, k: u32) -> f32 {
     return x[row * dims.p + k];
 }
@@ -36,6 +49,7 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let at = cols * dims.p + k;
     return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
 }
+#endif
 // Blocks wholly below the diagonal are stored on both sides; those on it compute both of their own.
 fn store(row: u32, col: u32, sums: vec4f) {
     let mirrored = row - row % BLOCK.x >= col - col % BLOCK.y + BLOCK.y;

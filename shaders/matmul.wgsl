@@ -12,11 +12,15 @@
 
 struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, k_start: u32, k_end: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> lhs: array<f32>;
-#if VEC4
-@group(0) @binding(2) var<storage, read> rhs: array<vec4f>; // NN and TN with n a multiple of 4
+#if KVEC4
+@group(0) @binding(1) var<storage, read> lhs: array<vec4f>; // NT with k a multiple of 4, where subgroups have 8
 #else
+@group(0) @binding(1) var<storage, read> lhs: array<f32>;
+#endif
+#if RHS1
 @group(0) @binding(2) var<storage, read> rhs: array<f32>;
+#else
+@group(0) @binding(2) var<storage, read> rhs: array<vec4f>; // KVEC4, or RHS4: NN and TN with n a multiple of 4
 #endif
 #import epilogue
 @group(0) @binding(3) var<storage, read> bias: array<T>; // OUT4: n is a multiple of 4
@@ -39,23 +43,38 @@ fn columns(cols: vec4u) {}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
 }
+#if KVEC4
+fn lhs4_at(row: u32, k: u32) -> vec4f {
+    return lhs[(batch * dims.lhs_batch + row * dims.k + k) / 4u];
+}
+fn rhs4_at(col: u32, k: u32) -> vec4f {
+    return rhs[(batch * dims.rhs_batch + col * dims.k + k) / 4u];
+}
+#else
 fn lhs_at(row: u32, k: u32) -> f32 {
     if (LAYOUT == 2u) {
         return lhs[batch * dims.lhs_batch + k * dims.m + row];
     }
     return lhs[batch * dims.lhs_batch + row * dims.k + k];
 }
-fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    var at = batch * dims.rhs_batch + k * dims.n + cols;
+fn rhs_index(k: u32, cols: vec4u) -> vec4u {
     if (LAYOUT == 1u) {
-        at = batch * dims.rhs_batch + cols * dims.k + k;
+        return batch * dims.rhs_batch + cols * dims.k + k;
     }
-#if VEC4
-    return rhs[at.x / 4u];
-#else
-    return vec4f(rhs[at.x], rhs[at.y], rhs[at.z], rhs[at.w]);
-#endif
+    return batch * dims.rhs_batch + k * dims.n + cols;
 }
+#endif
+#if RHS4
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    return rhs[rhs_index(k, cols).x / 4u];
+}
+#endif
+#if RHS1
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    let at = rhs_index(k, cols);
+    return vec4f(rhs[at.x], rhs[at.y], rhs[at.z], rhs[at.w]);
+}
+#endif
 #if OUT4
 fn store(row: u32, col: u32, sums: vec4f) {
     let at = ((batch * dims.m + row) * dims.n + col) / 4u;

@@ -4,6 +4,7 @@
 //   columns(cols)                           rhs_at will be asked for these columns
 //   lhs_at(row, k) -> f32                   row < m
 //   rhs_at(k, cols) -> vec4f                four columns < n
+//   lhs4_at(row, k), rhs4_at(col, k) -> vec4f   in their place with KVEC4: k to k + 3, where both sides are contiguous in k
 //   store(row, col, sums)                   row < m, col < n: columns col to col + 3 of a row, of which some may be
 //                                           n or more
 //   skip(row, rows, col) -> bool            whether the block at (row, col) is not wanted
@@ -30,28 +31,28 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     var sums: array<vec4f, 16>;
     columns(cols);
     seek(k_start);
+#if KVEC4
+    for (var k = k_start; k < k_end; k += 4u) {
+        let p = lhs4_at(row_p, k);
+        let q = lhs4_at(row_q, k);
+        let b0 = rhs4_at(cols.x, k);
+        let b1 = rhs4_at(cols.y, k);
+        let b2 = rhs4_at(cols.z, k);
+        let b3 = rhs4_at(cols.w, k);
+        add_products(&sums, p.x, q.x, vec4f(b0.x, b1.x, b2.x, b3.x));
+        add_products(&sums, p.y, q.y, vec4f(b0.y, b1.y, b2.y, b3.y));
+        add_products(&sums, p.z, q.z, vec4f(b0.z, b1.z, b2.z, b3.z));
+        add_products(&sums, p.w, q.w, vec4f(b0.w, b1.w, b2.w, b3.w));
+    }
+#else
     for (var k = k_start; k < k_end; k += 1u) {
         let p = lhs_at(row_p, k);
         let q = lhs_at(row_q, k);
         let b = rhs_at(k, cols);
         advance();
-        sums[0] += subgroupBroadcast(p, 0u) * b;
-        sums[1] += subgroupBroadcast(p, 1u) * b;
-        sums[2] += subgroupBroadcast(p, 2u) * b;
-        sums[3] += subgroupBroadcast(p, 3u) * b;
-        sums[4] += subgroupBroadcast(p, 4u) * b;
-        sums[5] += subgroupBroadcast(p, 5u) * b;
-        sums[6] += subgroupBroadcast(p, 6u) * b;
-        sums[7] += subgroupBroadcast(p, 7u) * b;
-        sums[8] += subgroupBroadcast(q, 0u) * b;
-        sums[9] += subgroupBroadcast(q, 1u) * b;
-        sums[10] += subgroupBroadcast(q, 2u) * b;
-        sums[11] += subgroupBroadcast(q, 3u) * b;
-        sums[12] += subgroupBroadcast(q, 4u) * b;
-        sums[13] += subgroupBroadcast(q, 5u) * b;
-        sums[14] += subgroupBroadcast(q, 6u) * b;
-        sums[15] += subgroupBroadcast(q, 7u) * b;
+        add_products(&sums, p, q, b);
     }
+#endif
     // The loop below indexes a copy: indexed themselves, the sums would live in memory, and the loop above be 2.6 times
     // slower. Without a loop the code would outgrow what llvmpipe keeps, and be compiled anew at every launch.
     var block: array<vec4f, 16>;
@@ -76,4 +77,24 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
             store(row + i, col, block[i]);
         }
     }
+}
+
+// Row i of the block is lhs of neighbour i times the own four columns.
+fn add_products(sums: ptr<function, array<vec4f, 16>>, p: f32, q: f32, b: vec4f) {
+    (*sums)[0] += subgroupBroadcast(p, 0u) * b;
+    (*sums)[1] += subgroupBroadcast(p, 1u) * b;
+    (*sums)[2] += subgroupBroadcast(p, 2u) * b;
+    (*sums)[3] += subgroupBroadcast(p, 3u) * b;
+    (*sums)[4] += subgroupBroadcast(p, 4u) * b;
+    (*sums)[5] += subgroupBroadcast(p, 5u) * b;
+    (*sums)[6] += subgroupBroadcast(p, 6u) * b;
+    (*sums)[7] += subgroupBroadcast(p, 7u) * b;
+    (*sums)[8] += subgroupBroadcast(q, 0u) * b;
+    (*sums)[9] += subgroupBroadcast(q, 1u) * b;
+    (*sums)[10] += subgroupBroadcast(q, 2u) * b;
+    (*sums)[11] += subgroupBroadcast(q, 3u) * b;
+    (*sums)[12] += subgroupBroadcast(q, 4u) * b;
+    (*sums)[13] += subgroupBroadcast(q, 5u) * b;
+    (*sums)[14] += subgroupBroadcast(q, 6u) * b;
+    (*sums)[15] += subgroupBroadcast(q, 7u) * b;
 }

@@ -53,6 +53,7 @@ impl Op for CenteredGram {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
         let part = |(start, end): (usize, usize)| {
             product_dispatch(kernel!("gram"), caps, [n, n], 1)
+                .flag("KVEC4", caps.subgroup == 8 && p.is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[n, p, start, end])
                 .bind(1)

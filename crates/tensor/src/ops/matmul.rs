@@ -219,12 +219,15 @@ impl Op for MatMul {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let part = |(start, end): (usize, usize)| {
-            let vec4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
+            let kvec4 = caps.subgroup == 8 && self.layout == Layout::NT && s.k.is_multiple_of(4);
+            let rhs4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
             // What follows the product waits for the last part.
             let epilogue = if end == s.k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch)
-                .flag("VEC4", vec4)
+                .flag("KVEC4", kvec4)
+                .flag("RHS4", rhs4)
+                .flag("RHS1", !kvec4 && !rhs4)
                 .flag("OUT4", s.n.is_multiple_of(4))
                 .constant("LAYOUT", self.layout as u32)
                 .constant("CONTINUE", u32::from(start > 0))
