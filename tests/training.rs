@@ -3,7 +3,7 @@
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
-    Cnn, Dataset, Error, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training, checkpoint,
+    Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training, checkpoint,
 };
 use trellis_tensor::{Curve, Gpu, GpuOptions, Graph, OptimizerConfig, Plan, Tensor, Var};
 
@@ -120,6 +120,30 @@ fn a_learning_rate_out_of_hand_ends_with_step_and_layer() {
         Err(Error::Diverged { step: 0, layer, .. }) => assert_eq!(layer, "fc2"),
         other => panic!("{:?}", other.map(|run| run.steps.len())),
     }
+}
+
+#[test]
+fn a_constant_layer_is_warned_of_once_and_pulls_nothing() {
+    let data = data(&gpu());
+    let (target, _) = networks(&data);
+    let guide = Network::new(Cnn { batch_norm: false, ..Cnn::new(&[4, 8]) }, &data, 5).expect("fits");
+    for tensor in guide.params().tensors().iter().filter(|t| t.name().starts_with("conv2")) {
+        tensor.write_f32(&vec![0.0; tensor.ty().elements()]).expect("fits");
+    }
+    let mut warnings = Vec::new();
+    let training = Training { eval_every: 2, ..small_training(6) };
+    let run = Trainer::new(&target, &data, training)
+        .guided_by(Guidance::new(guide.freeze()))
+        .run_with(&mut |event| {
+            if let Event::Warning(text) = event {
+                warnings.push(text.to_string());
+            }
+            Ok(())
+        })
+        .expect("trains");
+    assert_eq!(warnings.len(), 2, "{warnings:?}"); // conv2 and pool, which follows from it
+    assert!(warnings[0].contains("conv2"), "{warnings:?}");
+    assert!(run.steps.iter().all(|step| step.loss.is_finite() && step.cka.iter().all(|cka| cka.is_finite())));
 }
 
 #[test]

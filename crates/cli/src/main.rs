@@ -42,6 +42,7 @@ enum Command {
     /// Run the experiment that a TOML file describes
     Train(run::Train),
     /// List the GPU adapters of this machine
+    #[command(after_help = "Examples:\n  trellis devices\n  trellis devices --json")]
     Devices,
     /// Time kernels and training steps
     Bench(bench::Bench),

@@ -81,6 +81,7 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
             run = format!("{arm}, seed {seed}");
             bar.set_message(run.clone());
         }
+        Progress::Warning(text) => bar.suspend(|| eprintln!("warning: {run}: {text}")),
         Progress::Steps(steps, loss) => {
             bar.inc(steps);
             if let Some(loss) = loss {

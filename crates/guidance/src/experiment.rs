@@ -25,6 +25,8 @@ pub enum Progress<'a> {
     Run(&'a str, u64),
     /// Steps have been taken, with the last loss.
     Steps(u64, Option<f32>),
+    /// Something a person should know.
+    Warning(&'a str),
 }
 
 /// Runs `config` on `images` (train, validation, test) and leaves `<root>/<name>/` with configuration, metrics,
@@ -83,7 +85,7 @@ impl Guides {
         let untrained = Network::new(config.cnn(), data, guide_seed(seed))?;
         let trained = Network::new(config.cnn(), data, guide_seed(seed))?;
         Trainer::new(&trained, data, config.guide_training(seed)).run_with(&mut |event| {
-            report_steps(&event, progress);
+            report(&event, progress);
             Ok(())
         })?;
         Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() })
@@ -120,10 +122,11 @@ fn run_arm(
     let trainer = if arm == "alone" { trainer.measured_against(guidance) } else { trainer.guided_by(guidance) };
     folder.start(arm, seed, &trainer.pairs()?)?;
     let mut run = trainer.run_with(&mut |event| {
-        report_steps(&event, progress);
+        report(&event, progress);
         match event {
             Event::Steps(steps) => folder.steps(arm, seed, steps),
             Event::Eval(eval) => folder.eval(arm, seed, eval),
+            Event::Warning(_) => Ok(()),
         }
     })?;
     run.arm = arm.to_string();
@@ -132,8 +135,10 @@ fn run_arm(
     Ok(run)
 }
 
-fn report_steps(event: &Event<'_>, progress: &mut dyn FnMut(Progress<'_>)) {
-    if let Event::Steps(steps) = event {
-        progress(Progress::Steps(steps.len() as u64, steps.last().map(|step| step.loss)));
+fn report(event: &Event<'_>, progress: &mut dyn FnMut(Progress<'_>)) {
+    match event {
+        Event::Steps(steps) => progress(Progress::Steps(steps.len() as u64, steps.last().map(|step| step.loss))),
+        Event::Warning(text) => progress(Progress::Warning(text)),
+        Event::Eval(_) => {}
     }
 }

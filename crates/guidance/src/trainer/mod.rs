@@ -126,6 +126,8 @@ pub enum Event<'a> {
     Steps(&'a [StepRecord]),
     /// An evaluation.
     Eval(&'a EvalRecord),
+    /// Something a person should know, told once.
+    Warning(&'a str),
 }
 
 /// A target, its data, and how it is trained.
@@ -190,10 +192,22 @@ impl<'a> Trainer<'a> {
         let mut record = RunRecord { seed: self.training.seed, ..RunRecord::default() };
         record.pairs = self.pairs()?;
 
+        let mut warned: Vec<[String; 2]> = Vec::new();
         let Training { steps, eval_every, .. } = self.training;
         let every = if eval_every == 0 { steps.max(1) } else { eval_every };
         loop {
             let cka = probe.as_mut().map(Probe::measure).transpose()?.unwrap_or_default();
+            // Nothing else gives exactly 0.
+            for (pair, _) in record.pairs.iter().zip(&cka).filter(|(_, cka)| **cka == 0.0) {
+                if !warned.contains(pair) {
+                    let [guide, target] = pair;
+                    observe(Event::Warning(&format!(
+                        "step {}: {guide} or {target} gives the same for every example; their CKA is 0 and pulls nothing",
+                        session.step()
+                    )))?;
+                    warned.push(pair.clone());
+                }
+            }
             for evaluator in &mut evaluators {
                 let mut eval = evaluator.evaluate(session.step())?;
                 if eval.split == Probe::SPLIT {
