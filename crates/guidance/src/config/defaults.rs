@@ -1,0 +1,77 @@
+//! What a key is where the file does not say.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, InitConfig, OptimizerName, RateSchedule, TargetConfig,
+    TrainingConfig,
+};
+use crate::network::TapAt;
+use crate::record::ARMS;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "experiment".to_string(),
+            seeds: vec![1, 2, 3],
+            arms: ARMS.map(str::to_string).to_vec(),
+            data: DataConfig::default(),
+            target: TargetConfig::default(),
+            guide: GuideConfig::default(),
+            guidance: GuidanceConfig::default(),
+            training: TrainingConfig::default(),
+            arm: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { set: DataSet::Glyphs, size: 16, train: 2000, validation: 500, test: 1000, classes: 10, seed: 0 }
+    }
+}
+
+impl Default for TargetConfig {
+    fn default() -> Self {
+        Self { depth: 6, width: 128, batch_norm: true, dropout: 0.0, init: InitConfig::Default }
+    }
+}
+
+impl Default for GuideConfig {
+    fn default() -> Self {
+        Self {
+            channels: vec![8, 16, 32],
+            strides: vec![1, 2, 2],
+            batch_norm: true,
+            init: InitConfig::Default,
+            steps: 400,
+            learning_rate: 3e-3,
+        }
+    }
+}
+
+impl Default for GuidanceConfig {
+    fn default() -> Self {
+        Self { weight: 1.0, taps: TapAt::BeforeNorm, first_steps: 150, decay_steps: 0, pairs: Vec::new() }
+    }
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            steps: 300,
+            batch: 128,
+            optimizer: OptimizerName::Adam,
+            learning_rate: 1e-3,
+            schedule: RateSchedule::Constant,
+            warmup: 0,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            clip_norm: 0.0,
+            label_smoothing: 0.0,
+            shift: 0,
+            flip: false,
+            eval_every: 50,
+        }
+    }
+}

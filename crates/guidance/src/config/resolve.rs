@@ -1,0 +1,127 @@
+//! From the file's words to networks, data and training.
+
+use std::path::Path;
+
+use trellis_tensor::{Curve, Init, OptimizerConfig, Rule};
+
+use super::{Config, DataConfig, DataSet, GuideConfig, InitConfig, OptimizerName, RateSchedule, TargetConfig};
+use crate::data::Images;
+use crate::data::{glyphs::glyphs, idx};
+use crate::error::{Error, Result};
+use crate::layer_map::LayerMap;
+use crate::network::{Cnn, Fcn};
+use crate::trainer::Training;
+
+impl Config {
+    /// The images of the three splits; `folder` is where an IDX set lies.
+    ///
+    /// # Errors
+    /// When files are missing or damaged, or hold too few images.
+    pub fn images(&self, path: &Path, folder: Option<&Path>) -> Result<[Images; 3]> {
+        let DataConfig { set, size, train, validation, test, classes, seed } = self.data;
+        let parts = match (set, folder) {
+            (DataSet::Glyphs, _) => {
+                let total = [train, validation, test].iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
+                let total = total.filter(|&n| n <= 10_000_000).ok_or_else(|| {
+                    Error::config(path, "data.train", "more than ten million images", "make the splits smaller")
+                })?;
+                glyphs(total, size, seed).split(&[train, validation, test], seed)?
+            }
+            (DataSet::Idx, Some(folder)) => {
+                let (first, second) = idx::load(folder, classes)?;
+                match second {
+                    // A set with its own test images: those are the test split.
+                    Some(second) => {
+                        let mut parts = first.split(&[train, validation], seed)?;
+                        parts.push(second.subset(test, seed)?);
+                        parts
+                    }
+                    None => first.split(&[train, validation, test], seed)?,
+                }
+            }
+            (DataSet::Idx, None) => {
+                return Err(Error::config(
+                    path,
+                    "data.set",
+                    "an IDX set lies in a folder",
+                    "give it with --data FOLDER",
+                ));
+            }
+        };
+        Ok(parts.try_into().expect("three sizes give three parts"))
+    }
+
+    /// The target of an arm.
+    pub fn fcn(&self, arm: &str) -> Fcn {
+        let TargetConfig { depth, width, batch_norm, dropout, init } = self.target.clone();
+        let dropout = self.arm.get(arm).and_then(|arm| arm.dropout).unwrap_or(dropout);
+        Fcn { depth, width, batch_norm, dropout, init: init.into() }
+    }
+
+    /// The guide.
+    pub fn cnn(&self) -> Cnn {
+        let GuideConfig { channels, strides, batch_norm, init, .. } = self.guide.clone();
+        Cnn { channels, strides, batch_norm, init: init.into() }
+    }
+
+    /// The layer map.
+    pub fn layer_map(&self) -> LayerMap {
+        match self.guidance.pairs.as_slice() {
+            [] => LayerMap::even(),
+            pairs => LayerMap::named(pairs.iter().cloned()),
+        }
+    }
+
+    /// The weight α of an arm.
+    pub fn weight(&self, arm: &str) -> f32 {
+        self.arm.get(arm).and_then(|arm| arm.weight).unwrap_or(self.guidance.weight)
+    }
+
+    /// The training of an arm.
+    pub fn training(&self, arm: &str, seed: u64) -> Training {
+        let t = &self.training;
+        let own = self.arm.get(arm).cloned().unwrap_or_default();
+        let base = own.learning_rate.unwrap_or(t.learning_rate);
+        let rate = match t.schedule {
+            RateSchedule::Constant => Curve::Constant(base),
+            RateSchedule::Cosine => Curve::Cosine { base, floor: 0.0, warmup: t.warmup, total: t.steps },
+        };
+        let rule = match t.optimizer {
+            OptimizerName::Sgd => Rule::Sgd { momentum: t.momentum, nesterov: false },
+            OptimizerName::Adam => Rule::Adam,
+            OptimizerName::Adamw => Rule::AdamW,
+        };
+        let weight_decay = own.weight_decay.unwrap_or(t.weight_decay);
+        let clip_norm = (t.clip_norm > 0.0).then_some(t.clip_norm);
+        Training {
+            steps: t.steps,
+            batch: t.batch,
+            optimizer: OptimizerConfig { rate, rule, weight_decay, clip_norm },
+            seed,
+            label_smoothing: t.label_smoothing,
+            shift: t.shift,
+            flip: t.flip,
+            eval_every: t.eval_every,
+        }
+    }
+
+    /// The guide's own training.
+    pub fn guide_training(&self, seed: u64) -> Training {
+        let steps = self.guide.steps;
+        let rate = Curve::Cosine { base: self.guide.learning_rate, floor: 0.0, warmup: 0, total: steps };
+        let batch = self.training.batch;
+        let (shift, flip) = (self.training.shift, self.training.flip);
+        Training { batch, optimizer: OptimizerConfig::adam(rate), seed, shift, flip, ..Training::new(steps) }
+    }
+}
+
+impl From<InitConfig> for Init {
+    fn from(init: InitConfig) -> Self {
+        match init {
+            InitConfig::Default => Init::Default,
+            InitConfig::Kaiming => Init::KaimingNormal(std::f32::consts::SQRT_2),
+            InitConfig::Xavier => Init::XavierNormal(1.0),
+            InitConfig::Orthogonal => Init::Orthogonal(std::f32::consts::SQRT_2),
+        }
+    }
+}
