@@ -348,7 +348,14 @@ impl<'a> Builder<'a> {
             let pipeline = gpu.pipeline(&dispatch.variant)?;
             let kernel = dispatch.variant.kernel.name;
             debug_assert_eq!(pipeline.bindings.len(), bindings.len(), "{kernel}: bindings of {op}");
-            debug_assert!(dispatch.groups.iter().all(|&n| n > 0 && n as usize <= MAX_GROUPS), "{kernel}: grid");
+            if dispatch.groups.iter().any(|&n| n == 0 || n as usize > MAX_GROUPS) {
+                let label = format!("{op} in {layer}");
+                let message = format!(
+                    "{:?} workgroups; {MAX_GROUPS} a dimension are allowed: use a smaller batch",
+                    dispatch.groups
+                );
+                return Err(Error::Gpu { label, message });
+            }
             check_aliasing(kernel, &pipeline.bindings, &bindings);
             let bind = |binding, buffer, offset: usize, bytes: usize| wgpu::BindGroupEntry {
                 binding,
