@@ -22,38 +22,23 @@ struct Dims {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<T>; // OUT4: an image has a multiple of 4 pixels
 @group(0) @binding(5) var<storage, read> saved: array<T>;
-@group(0) @binding(6) var<storage, read_write> y: array<T>;
+@group(0) @binding(6) var<storage, read_write> out: array<T>; // y
 #import conv2d
+#import conv2d_out
 #if SUBGROUP
 #import product_subgroup
 #else
 #import product_tiled
 #endif
 
-override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
 var<private> from_window: Windows;
-var<private> out_at: vec4u;   // where row 0 of the four columns goes
-var<private> tap: vec3u;      // kx, ky, c of the current k
 
-fn seek(k: u32) {
-    tap = vec3u(k % dims.kw, k / dims.kw % dims.kh, k / (dims.kw * dims.kh));
-}
-fn advance() {
-    tap.x += 1u;
-    if (tap.x == dims.kw) {
-        tap = vec3u(0u, tap.y + 1u, tap.z);
-        if (tap.y == dims.kh) {
-            tap = vec3u(0u, 0u, tap.z + 1u);
-        }
-    }
+fn pixels() -> u32 {
+    return dims.rows * dims.columns;
 }
 fn columns(cols: vec4u) {
     from_window = windows(cols);
-    let pixels = dims.rows * dims.columns;
-    out_at = cols / pixels * (dims.m * pixels) + cols % pixels;
-}
-fn skip(row: u32, rows: u32, col: u32) -> bool {
-    return false;
+    seek_out(cols);
 }
 fn lhs_at(row: u32, k: u32) -> f32 {
     return w[row * dims.k + k];
@@ -66,27 +51,6 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let safe = select(vec4u(0u), at, exists);
     return select(vec4f(), vec4f(x[safe.x], x[safe.y], x[safe.z], x[safe.w]), exists);
 }
-#if OUT4
-fn store(row: u32, col: u32, sums: vec4f) {
-    let at = (out_at.x + row * (dims.rows * dims.columns)) / 4u;
-    var total = sums;
-    if (CONTINUE == 1u) {
-        total += y[at];
-    }
-    y[at] = finish(total, row, at);
-}
-#else
-fn store(row: u32, col: u32, sums: vec4f) {
-    for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
-        let at = out_at[j] + row * (dims.rows * dims.columns);
-        var total = sums[j];
-        if (CONTINUE == 1u) {
-            total += y[at];
-        }
-        y[at] = finish(total, row, at);
-    }
-}
-#endif
 
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn conv2d(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {

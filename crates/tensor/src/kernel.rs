@@ -38,6 +38,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "activation",
     "channel",
     "conv2d",
+    "conv2d_out",
     "curve",
     "epilogue",
     "grid",
