@@ -348,7 +348,7 @@ impl<'a> Builder<'a> {
             let pipeline = gpu.pipeline(&dispatch.variant)?;
             let kernel = dispatch.variant.kernel.name;
             debug_assert_eq!(pipeline.bindings.len(), bindings.len(), "{kernel}: bindings of {op}");
-            if dispatch.groups.iter().any(|&n| n == 0 || n as usize > MAX_GROUPS) {
+            if dispatch.groups.iter().any(|&n| n as usize > MAX_GROUPS) {
                 let label = format!("{op} in {layer}");
                 let message = format!(
                     "{:?} workgroups; {MAX_GROUPS} a dimension are allowed: use a smaller batch",

@@ -31,7 +31,7 @@ pub const NAMES: [&str; CLASSES] =
 // lies anywhere between the edges.
 
 /// Half the side of the square that a symbol is drawn in, before rotation and shear.
-const RADIUS: [f32; 2] = [0.15, 0.20];
+const RADIUS: [f32; 2] = [0.14, 0.19];
 /// Rotation and shear, each way.
 const ROTATION: f32 = 0.25;
 const SHEAR: f32 = 0.15;
@@ -200,7 +200,7 @@ mod tests {
             let fold = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             glyphs(100, size, 1).pixels.iter().fold(0xcbf2_9ce4_8422_2325, fold)
         };
-        assert_eq!((hash(16), hash(28)), (0x19a7_6a4e_d3c2_dfb2, 0xbc96_46c7_a0c5_a48e));
+        assert_eq!((hash(16), hash(28)), (0xb668_21b2_3f64_6acb, 0x1342_cce5_dcdf_2fc7));
     }
 
     #[test]

@@ -1,0 +1,46 @@
+// What convolution and its input's gradient share: both are products whose k counts (channel, ky, kx) and whose columns
+// count the pixels of images. The importing kernel has `out`, (batch, m, a row, a column), and `pixels()`, the pixels of
+// one image of it.
+override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
+var<private> out_at: vec4u;  // where row 0 of the four columns goes
+var<private> tap: vec3u;     // kx, ky, channel of the current k
+
+fn seek(k: u32) {
+    tap = vec3u(k % dims.kw, k / dims.kw % dims.kh, k / (dims.kw * dims.kh));
+}
+fn advance() {
+    tap.x += 1u;
+    if (tap.x == dims.kw) {
+        tap = vec3u(0u, tap.y + 1u, tap.z);
+        if (tap.y == dims.kh) {
+            tap = vec3u(0u, 0u, tap.z + 1u);
+        }
+    }
+}
+fn seek_out(cols: vec4u) {
+    out_at = cols / pixels() * (dims.m * pixels()) + cols % pixels();
+}
+fn skip(row: u32, rows: u32, col: u32) -> bool {
+    return false;
+}
+#if OUT4
+fn store(row: u32, col: u32, sums: vec4f) {
+    let at = (out_at.x + row * pixels()) / 4u;
+    var total = sums;
+    if (CONTINUE == 1u) {
+        total += out[at];
+    }
+    out[at] = finish(total, row, at);
+}
+#else
+fn store(row: u32, col: u32, sums: vec4f) {
+    for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
+        let at = out_at[j] + row * pixels();
+        var total = sums[j];
+        if (CONTINUE == 1u) {
+            total += out[at];
+        }
+        out[at] = finish(total, row, at);
+    }
+}
+#endif
