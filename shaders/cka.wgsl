@@ -1,60 +1,67 @@
 // cka.wgsl: CKA of two centred Gram matrices, and what its gradient needs.
-//   c = <K, L> / (|K| |L|), computed on K' = K k⁻ and L' = L l⁻ with k⁻ = n / tr K, l⁻ = n / tr L
+//   c = <K, L> / (|K| |L|), computed on K' = K k⁻ and L' = L l⁻ with k⁻ = 1 / max|K|, l⁻ = 1 / max|L|
 //
-// in      k, l (n, n) f32: centred Gram matrices
+// in      k, l (n, n) f32: Gram matrices, centred in whichever way the measure wants (gram.wgsl, center_gram.wgsl)
 // out     stats (8) f32: c, k⁻, l⁻, u = 1/(|K'||L'|), c/|K'|², c/|L'|², 1 if a matrix is zero, 0
-//         dc/dK = k⁻ (u L' − (c/|K'|²) K'), symmetric with zero row sums
-// launch  one workgroup of 256; invocation i takes elements i, i + 256, …
-// memory  1 KiB: one partial sum per invocation
-// cost    6·n² flop, 8·n² bytes
-// numeric scaling by the trace first keeps the squares in range for activations from 1e-15 to 1e15; a zero matrix
-//         (constant layer) gives c = 0 and a zero gradient; NaN in, NaN out
+//         dc/dK = k⁻ (u L' − (c/|K'|²) K'), see cka_grad.wgsl
+//         PARTIAL: 5 words for each workgroup instead, see lib/cka.wgsl; cka_combine.wgsl joins them
+// launch  workgroups of 256 that own `chunk` elements each; invocation i takes elements i, i + 256, … of them
+// memory  1 KiB: one partial result per invocation
+// cost    6·n² flop, 8·n² bytes; the elements are read twice, the second time from cache
+// numeric a zero matrix (constant layer) gives c = 0 and a zero gradient; NaN in, NaN out
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3; the gradient is derived in docs/alignment.md
 
+#import grid
 #import reduce
+#import cka
 
-struct Dims { n: u32 }
+struct Dims { elements: u32, chunk: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> k: array<f32>;
 @group(0) @binding(2) var<storage, read> l: array<f32>;
 @group(0) @binding(3) var<storage, read_write> stats: array<f32>;
 
+override PARTIAL: u32 = 0u;
+
 @compute @workgroup_size(256)
-fn cka(@builtin(local_invocation_index) local: u32) {
-    let n = dims.n;
-    var k_trace = 0.0;
-    var l_trace = 0.0;
-    for (var i = local; i < n; i += 256u) {
-        k_trace += k[i * n + i];
-        l_trace += l[i * n + i];
+fn cka(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+       @builtin(local_invocation_index) local: u32) {
+    let number = linear_group(group, groups);
+    let start = min(number * dims.chunk, dims.elements);
+    let end = min(start + dims.chunk, dims.elements);
+    var sums: Sums;
+    for (var i = start + local; i < end; i += 256u) {
+        sums.k_max = nan_max(sums.k_max, abs(k[i]));
+        sums.l_max = nan_max(sums.l_max, abs(l[i]));
     }
-    k_trace = lane_sum(local, 1u, k_trace) / f32(n);
-    l_trace = lane_sum(local, 1u, l_trace) / f32(n);
-    let degenerate = k_trace <= 1e-37 || l_trace <= 1e-37; // false for NaN: it must show
-    let k_scale = 1.0 / k_trace;
-    let l_scale = 1.0 / l_trace;
-    var kk = 0.0;
-    var ll = 0.0;
-    var kl = 0.0;
-    for (var i = local; i < n * n; i += 256u) {
+    sums.k_max = lane_max(local, 1u, sums.k_max);
+    sums.l_max = lane_max(local, 1u, sums.l_max);
+    // A zero chunk stays zero.
+    let k_scale = select(1.0 / sums.k_max, 0.0, sums.k_max == 0.0);
+    let l_scale = select(1.0 / sums.l_max, 0.0, sums.l_max == 0.0);
+    for (var i = start + local; i < end; i += 256u) {
         let p = k[i] * k_scale;
         let q = l[i] * l_scale;
-        kk += p * p;
-        ll += q * q;
-        kl += p * q;
+        sums.kk += p * p;
+        sums.ll += q * q;
+        sums.kl += p * q;
     }
-    kk = lane_sum(local, 1u, kk);
-    ll = lane_sum(local, 1u, ll);
-    kl = lane_sum(local, 1u, kl);
+    sums.kk = lane_sum(local, 1u, sums.kk);
+    sums.ll = lane_sum(local, 1u, sums.ll);
+    sums.kl = lane_sum(local, 1u, sums.kl);
     if (local != 0u) {
         return;
     }
-    let u = 1.0 / (sqrt(kk) * sqrt(ll));
-    let c = kl * u;
-    var result = array<f32, 8>(c, k_scale, l_scale, u, c / kk, c / ll, 0.0, 0.0);
-    if (degenerate) {
-        result = array<f32, 8>(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0);
+    if (PARTIAL == 1u) {
+        let at = number * 5u;
+        stats[at] = sums.k_max;
+        stats[at + 1u] = sums.l_max;
+        stats[at + 2u] = sums.kk;
+        stats[at + 3u] = sums.ll;
+        stats[at + 4u] = sums.kl;
+        return;
     }
+    var result = finish_cka(sums);
     for (var i = 0u; i < 8u; i += 1u) {
         stats[i] = result[i];
     }

@@ -1,7 +1,7 @@
 // cka_grad.wgsl: the gradient of CKA with respect to one Gram matrix,  M = dc · k⁻ (u L l⁻ − v K k⁻).
 //
 // in      own, other (n, n) f32: the matrix it is for, and the other; stats (8) f32 from cka.wgsl; dc () f32
-// out     out (n, n) f32, symmetric, every row sums to 0
+// out     out (n, n) f32, symmetric, centred as own and other are
 // launch  one invocation per element; workgroups of 256
 // memory  none
 // cost    4 flop and 12 bytes per element: bound by memory

@@ -1,15 +1,15 @@
-// gram_grad.wgsl: dX = 2 M Xc, where M is the gradient of a centred Gram matrix; with CKA, M is made on load:
+// gram_grad.wgsl: dX = 2 M X, where M is the gradient of a Gram matrix; with CKA, M is made on load:
 //   M = dc · k⁻ (u L l⁻ − v K k⁻), see cka.wgsl
 //
-// in      m (n, n) f32: M itself, symmetric with zero row sums; or, with CKA, the layer's own Gram matrix K
+// in      m (n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
 //         l (n, n), stats (8), dc () f32: the other Gram matrix, cka.wgsl's output, the gradient of the CKA value
-//         x (n, p) f32: the layer's centred activations, see center.wgsl
+//         x (n, p) f32: what the Gram matrix was made of, most often centred activations, see center.wgsl
 // out     out (n, p) f32
 // launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(p/64) x ceil(n/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·n²·p flop; x read about n/16 or n/64 times
-// numeric M·1 = 0, so X would do in place of Xc; with Xc no digits are lost to M·1 = 0 in rounding when |mean| ≫ σ
+// numeric where M·1 = 0, uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
 
 struct Dims { n: u32, p: u32 }

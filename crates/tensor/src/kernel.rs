@@ -37,6 +37,7 @@ macro_rules! library {
 const LIBRARY: &[(&str, &str)] = library![
     "activation",
     "channel",
+    "cka",
     "conv2d",
     "conv2d_out",
     "curve",

@@ -1,13 +1,11 @@
 //! Activations with the mean over the batch taken off.
 
-use std::any::Any;
-
 use crate::error::Result;
 use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::gram::{CkaGramGrad, GramGrad};
+use crate::ops::gram::columns_sum_to_zero;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -35,12 +33,7 @@ impl Op for Center {
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        // The gradient of a centred Gram matrix has centred columns already.
-        let centered = dy.op().is_some_and(|op| {
-            let any: &dyn Any = op.as_ref();
-            any.is::<GramGrad>() || any.is::<CkaGramGrad>()
-        });
-        Ok(vec![Some(if centered { dy } else { dy.sub(dy.mean(&[0], true)?)? })])
+        Ok(vec![Some(if columns_sum_to_zero(dy) { dy } else { dy.sub(dy.mean(&[0], true)?)? })])
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {

@@ -1,4 +1,4 @@
-//! Linear CKA (centred kernel alignment) of two centred Gram matrices, with its analytic gradient.
+//! CKA (centred kernel alignment) of two centred Gram matrices, with its analytic gradient.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -8,12 +8,16 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::center_gram::{Centering, square};
 use crate::ops::gram::{CkaGramGrad, GramGrad};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// From centred Gram matrices K and L `[n, n]` to `[8]`: the CKA value, then what its gradient needs
 /// (see `shaders/cka.wgsl`). A zero matrix gives 0 and a zero gradient, and sets word 6.
+///
+/// Whatever the matrices hold, the value is the cosine of the angle between them. What it measures is decided by how
+/// they were made and centred: see [`Var::centered_gram`] and [`Var::center_gram`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaStats;
 
@@ -21,7 +25,7 @@ pub struct CkaStats;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaValue;
 
-/// The gradient of CKA with respect to one Gram matrix: symmetric, zero row sums. Inputs: that matrix, the other one,
+/// The gradient of CKA with respect to one Gram matrix, centred as the two are. Inputs: that matrix, the other one,
 /// statistics, gradient of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaGrad {
@@ -39,15 +43,10 @@ pub struct Cka<'g> {
     pub stats: Var<'g>,
 }
 
-fn square(k: &TensorType, l: &TensorType) -> Result<usize, String> {
-    match k.shape[..] {
-        [n, m] if n == m && n > 0 && k == l => Ok(n),
-        _ => Err(format!("takes two centred Gram matrices f32[n, n] of the same n, not {k} and {l}")),
-    }
+fn two_squares(k: &TensorType, l: &TensorType) -> Result<usize, String> {
+    let n = square(k)?;
+    if k == l { Ok(n) } else { Err(format!("takes two Gram matrices of the same examples, not {k} and {l}")) }
 }
-
-/// Largest batch: one workgroup walks over n² elements, and software adapters leave a loop after 65,535 turns.
-const MAX_BATCH: usize = 4000;
 
 impl Op for CkaStats {
     fn name(&self) -> &'static str {
@@ -56,25 +55,35 @@ impl Op for CkaStats {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let [k, l] = inputs else { return Err("takes two Gram matrices".to_string()) };
-        let n = square(k, l)?;
-        if n > MAX_BATCH {
-            return Err(format!("a batch of {n} examples is more than {MAX_BATCH}"));
-        }
-        Ok(TensorType::f32([8]))
+        two_squares(k, l).map(|_| TensorType::f32([8]))
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         Err(y.not_differentiable())
     }
 
-    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let n = inputs[0].shape[0];
-        Dispatch::grid(kernel!("cka"), [1, 1, 1]).constant("LANES", 256).dims(&[n]).bind(2).flops(8 * n * n).into()
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        let elements = inputs[0].elements();
+        // A CPU has no use for many workgroups, but its loops must stay short.
+        let most = if caps.software { 4096 * 256 } else { 16 * 256 };
+        let groups = elements.div_ceil(most);
+        let sums = Dispatch::per_group(kernel!("cka"), groups)
+            .constant("LANES", 256)
+            .dims(&[elements, elements.div_ceil(groups)])
+            .flops(6 * elements);
+        if groups == 1 {
+            return sums.bind(2).into();
+        }
+        let sums = sums.constant("PARTIAL", 1).args([Arg::Input(0), Arg::Input(1), Arg::Scratch(0)]);
+        let combine = Dispatch::grid(kernel!("cka_combine"), [1, 1, 1])
+            .constant("LANES", 256)
+            .dims(&[groups])
+            .args([Arg::Scratch(0), Arg::Output]);
+        Lowered { dispatches: vec![sums, combine], scratch: vec![20 * groups] }
     }
 
-    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let n = types[0].shape[0];
-        let scale = |k: &[f64]| n as f64 / (0..n).map(|i| k[i * n + i]).sum::<f64>();
+    fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
+        let scale = |k: &[f64]| 1.0 / k.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
         let (p, q) = (scale(&inputs[0]), scale(&inputs[1]));
         if p.is_infinite() || q.is_infinite() {
             return vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
@@ -87,9 +96,18 @@ impl Op for CkaStats {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        // Any matrices with a positive trace do.
         let n = awkward_size(rng, 80);
-        Sample::forward_only(CkaStats).uniform(rng, [n, n], 0.1, 1.0).uniform(rng, [n, n], 0.1, 1.0)
+        Sample::forward_only(CkaStats).uniform(rng, [n, n], -0.5, 1.0).uniform(rng, [n, n], -0.5, 1.0)
+    }
+}
+
+/// The Gram matrix of one of the measures that [`Var::cka`] lists.
+fn sample_gram<'g>(measure: usize, x: Var<'g>, variance: Var<'g>) -> Result<Var<'g>> {
+    match measure {
+        0 => x.centered_gram(),
+        1 => x.centered_gram()?.center_gram(Centering::Unbiased),
+        2 => x.centered_gram()?.rbf_kernel(variance)?.center_gram(Centering::Double),
+        _ => x.unit_rows(false)?.gram()?.center_gram(Centering::OffDiagonal),
     }
 }
 
@@ -100,7 +118,7 @@ impl Op for CkaValue {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
-            [k, l, stats] if **stats == TensorType::f32([8]) => square(k, l).map(|_| TensorType::f32([])),
+            [k, l, stats] if **stats == TensorType::f32([8]) => two_squares(k, l).map(|_| TensorType::f32([])),
             _ => Err("takes two Gram matrices and their statistics".to_string()),
         }
     }
@@ -121,11 +139,17 @@ impl Op for CkaValue {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let [n, p, q] = [2 + rng.below(60), awkward_size(rng, 200), awkward_size(rng, 200)];
+        let [n, p, q] = [4 + rng.below(60), awkward_size(rng, 200), awkward_size(rng, 200)];
         let offset = [0.0, 3.0][rng.below(2)];
-        Sample::new(|x| Ok(Var::cka(x[0].centered_gram()?, x[1].centered_gram()?)?.value))
-            .values([n, p], || f64::from(rng.normal()) + offset)
-            .normal(rng, [n, q])
+        let measure = rng.below(4);
+        Sample::new(move |x| {
+            // A fixed bandwidth: the chosen one takes no gradient.
+            let variance = |width: usize| x[0].graph().constant(2.0 * width as f32, []);
+            let grams = (sample_gram(measure, x[0], variance(p))?, sample_gram(measure, x[1], variance(q))?);
+            Ok(Var::cka(grams.0, grams.1)?.value)
+        })
+        .values([n, p], || f64::from(rng.normal()) + offset)
+        .normal(rng, [n, q])
     }
 }
 
@@ -137,7 +161,7 @@ impl Op for CkaGrad {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
             [own, other, stats, dc] if **stats == TensorType::f32([8]) && dc.elements() == 1 => {
-                square(own, other).map(|n| TensorType::f32([n, n]))
+                two_squares(own, other).map(|n| TensorType::f32([n, n]))
             }
             _ => Err("takes two Gram matrices, their statistics and a scalar".to_string()),
         }
@@ -181,10 +205,17 @@ impl Op for CkaGrad {
 }
 
 impl<'g> Var<'g> {
-    /// Linear CKA of two centred Gram matrices of the same examples ([`Var::centered_gram`]): `<K, L> / (|K| |L|)`.
+    /// CKA of two centred Gram matrices of the same examples: `<K, L> / (|K| |L|)` (Kornblith et al. 2019,
+    /// arXiv:1905.00414, section 3). A constant layer gives 0 and no gradient, never NaN.
     ///
-    /// The biased estimator of Kornblith et al. 2019 (arXiv:1905.00414, section 3): 1 for equal geometry, and well
-    /// above 0 for independent layers wider than the batch. A constant layer gives 0 and no gradient, never NaN.
+    /// The measure is the way the matrices were made:
+    ///
+    /// | measure | Gram matrix of each layer x |
+    /// |---|---|
+    /// | linear CKA, biased: in [0, 1], well above 0 for independent layers wider than the batch | `x.centered_gram()` |
+    /// | linear CKA, debiased: 0 on average for independent layers | `x.centered_gram()` then [`Centering::Unbiased`] |
+    /// | RBF CKA | `x.centered_gram()`, [`Var::rbf_kernel`], then [`Centering::Double`] or `Unbiased` |
+    /// | RSA, Pearson correlation of cosine similarities | `x.unit_rows(false)`, `gram()`, then [`Centering::OffDiagonal`] |
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless both are `[n, n]`.

@@ -1,4 +1,4 @@
-//! The centred Gram matrix of a layer's activations.
+//! The Gram matrix of a layer's activations, and its gradient.
 
 use std::any::Any;
 
@@ -9,44 +9,43 @@ use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::binary::{Binary, BinaryFunction};
 use crate::ops::center::{Center, activations};
+use crate::ops::center_gram::{CenterGram, Centering};
 use crate::ops::cka::CkaGrad;
 use crate::ops::matmul::{k_ranges, product_dispatch};
+use crate::ops::rbf::RbfKernelGrad;
 use crate::ops::unary::{Unary, UnaryFunction};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// `K = Xc Xcᵀ` of centred activations `[n, p]` ([`Center`]): symmetric, every row sums to 0.
-///
-/// Source: Kornblith et al. 2019, arXiv:1905.00414, section 3.
+/// `K = X Xᵀ` of activations `[n, p]`: symmetric; of centred ones ([`Center`]) every row sums to 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CenteredGram;
+pub struct Gram;
 
-/// `dX = 2 M Xc`, for a symmetric `M` whose rows sum to 0. Inputs: `M [n, n]`, centred activations `[n, p]`.
+/// `dX = 2 M X`, for a symmetric `M`. Inputs: `M [n, n]`, activations `[n, p]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GramGrad;
 
-/// `dX = 2 M Xc` where `M` is the gradient of CKA, formed while it is read: [`CkaGrad`] and [`GramGrad`] in one.
-/// Inputs: own and other Gram matrix, CKA's statistics, gradient of the CKA value, centred activations.
+/// `dX = 2 M X` where `M` is the gradient of CKA, formed while it is read: [`CkaGrad`] and [`GramGrad`] in one.
+/// Inputs: own and other Gram matrix, CKA's statistics, gradient of the CKA value, activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaGramGrad {
     /// The gradient is for CKA's second argument.
     pub right: bool,
 }
 
-impl Op for CenteredGram {
+impl Op for Gram {
     fn name(&self) -> &'static str {
-        "centered_gram"
+        "gram"
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let [x] = inputs else { return Err("takes centred activations".to_string()) };
+        let [x] = inputs else { return Err("takes activations".to_string()) };
         let [n, _] = activations(x)?;
         Ok(TensorType::f32([n, n]))
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dk: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        let m = if is_centered(dk) { dk } else { symmetric_and_centered(dk)? };
-        Ok(vec![Some(dk.graph().push(GramGrad, &[m, x[0]])?)])
+        Ok(vec![Some(dk.graph().push(GramGrad, &[symmetric(dk)?, x[0]])?)])
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
@@ -64,33 +63,69 @@ impl Op for CenteredGram {
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let [n, p] = [types[0].shape[0], types[0].shape[1]];
-        let xc = &inputs[0];
-        let dot = |i: usize, j: usize| (0..p).map(|k| xc[i * p + k] * xc[j * p + k]).sum();
+        let x = &inputs[0];
+        let dot = |i: usize, j: usize| (0..p).map(|k| x[i * p + k] * x[j * p + k]).sum();
         (0..n * n).map(|at| dot(at / n, at % n)).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
         let shape = [awkward_size(rng, 70), awkward_size(rng, 300)];
-        Sample::new(|x| x[0].centered_gram()).normal(rng, shape)
+        let centered = rng.below(2) == 0;
+        Sample::new(move |x| if centered { x[0].centered_gram() } else { x[0].gram() }).normal(rng, shape)
     }
 }
 
-/// Whether a gradient of a Gram matrix is known to be symmetric with zero row sums.
-fn is_centered(dk: Var<'_>) -> bool {
-    let Some(op) = dk.op() else { return false };
+/// What is known of a gradient of a Gram matrix from how it was made.
+#[derive(Clone, Copy)]
+struct Structure {
+    symmetric: bool,
+    rows_sum_to_zero: bool,
+}
+
+fn structure(dk: Var<'_>) -> Structure {
+    let nothing = Structure { symmetric: false, rows_sum_to_zero: false };
+    let Some(op) = dk.op() else { return nothing };
     let any: &dyn Any = op.as_ref();
+    let all = |vars: &[Var<'_>], rows: fn(Var<'_>) -> bool| vars.iter().all(|&var| rows(var));
+    let inputs = dk.inputs();
     if any.is::<CkaGrad>() {
-        return true;
+        return Structure { symmetric: true, rows_sum_to_zero: all(&inputs[..2], rows_sum_to_zero) };
+    }
+    if any.is::<RbfKernelGrad>() {
+        return Structure { symmetric: true, rows_sum_to_zero: true };
+    }
+    if let Some(CenterGram { centering }) = any.downcast_ref() {
+        let rows_sum_to_zero = *centering != Centering::OffDiagonal;
+        return Structure { symmetric: structure(inputs[0]).symmetric, rows_sum_to_zero };
     }
     let linear = any.downcast_ref::<Binary>().is_some_and(|op| op.function == BinaryFunction::Add)
         || matches!(any.downcast_ref(), Some(Unary { function: UnaryFunction::Affine { shift: 0.0, .. } }));
-    linear && dk.inputs().into_iter().all(is_centered)
+    if linear {
+        let symmetric = all(&inputs, |var| structure(var).symmetric);
+        return Structure { symmetric, rows_sum_to_zero: all(&inputs, |var| structure(var).rows_sum_to_zero) };
+    }
+    nothing
 }
 
-/// (dK + dKᵀ)/2, then centred on both sides.
-fn symmetric_and_centered(dk: Var<'_>) -> Result<Var<'_>> {
-    let m = dk.add(dk.transpose()?)?.affine(0.5, 0.0)?;
-    m.sub(m.mean(&[0], true)?)?.sub(m.mean(&[1], true)?)?.add(m.mean(&[0, 1], true)?)
+/// Whether every row of a Gram matrix is known to sum to 0.
+fn rows_sum_to_zero(k: Var<'_>) -> bool {
+    let Some(op) = k.op() else { return false };
+    let any: &dyn Any = op.as_ref();
+    let of_centered = |x: Var<'_>| x.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Center>());
+    any.is::<Gram>() && of_centered(k.inputs()[0])
+        || any.downcast_ref::<CenterGram>().is_some_and(|op| op.centering != Centering::OffDiagonal)
+}
+
+/// `M` itself where it is known to be symmetric, else (M + Mᵀ)/2: a Gram matrix is symmetric, so only that part of its
+/// gradient counts.
+pub(crate) fn symmetric(m: Var<'_>) -> Result<Var<'_>> {
+    if structure(m).symmetric { Ok(m) } else { m.add(m.transpose()?)?.affine(0.5, 0.0) }
+}
+
+/// Whether the columns of a [`GramGrad`] are known to sum to 0, because the rows of its `M` do.
+pub(crate) fn columns_sum_to_zero(dx: Var<'_>) -> bool {
+    let is_product = dx.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<GramGrad>());
+    is_product && structure(dx.inputs()[0]).rows_sum_to_zero
 }
 
 impl Op for GramGrad {
@@ -99,7 +134,7 @@ impl Op for GramGrad {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let [m, x] = inputs else { return Err("takes M and centred activations".to_string()) };
+        let [m, x] = inputs else { return Err("takes M and activations".to_string()) };
         let [n, p] = activations(x)?;
         if **m != TensorType::f32([n, n]) {
             return Err(format!("M is {m}, not f32[{n}, {n}]"));
@@ -118,8 +153,8 @@ impl Op for GramGrad {
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let [n, p] = [types[1].shape[0], types[1].shape[1]];
-        let xc = &inputs[1];
-        let dot = |i: usize, k: usize| (0..n).map(|j| inputs[0][i * n + j] * xc[j * p + k]).sum::<f64>();
+        let x = &inputs[1];
+        let dot = |i: usize, k: usize| (0..n).map(|j| inputs[0][i * n + j] * x[j * p + k]).sum::<f64>();
         (0..n * p).map(|at| 2.0 * dot(at / p, at % p)).collect()
     }
 
@@ -182,7 +217,12 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) without a batch axis.
     pub fn centered_gram(self) -> Result<Var<'g>> {
-        let centered = self.graph().push(Center, &[self.flatten()?])?;
-        self.graph().push(CenteredGram, &[centered])
+        self.graph().push(Center, &[self.flatten()?])?.gram()
+    }
+
+    /// The Gram matrix `X Xᵀ` of activations `[n, …]`, everything but the first axis taken as features: `[n, n]`. Cost
+    /// and errors as [`Var::centered_gram`].
+    pub fn gram(self) -> Result<Var<'g>> {
+        self.graph().push(Gram, &[self.flatten()?])
     }
 }

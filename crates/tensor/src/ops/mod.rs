@@ -23,7 +23,10 @@ ops! {
     conv2d::{Conv2d},
     conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
     center::{Center},
-    gram::{CenteredGram, GramGrad, CkaGramGrad},
+    gram::{Gram, GramGrad, CkaGramGrad},
+    center_gram::{CenterGram},
+    rbf::{MedianDistance, RbfKernel, RbfKernelGrad},
+    unit_rows::{UnitRows, UnitRowsGrad},
     cka::{CkaStats, CkaValue, CkaGrad},
     curve::{CurveValue},
     end_step::{EndStep},
@@ -45,6 +48,7 @@ ops! {
 
 pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
+pub use center_gram::Centering;
 pub use cka::Cka;
 pub use cross_entropy::IGNORE;
 pub use matmul::Layout;

@@ -1,0 +1,59 @@
+// center_gram.wgsl: a Gram matrix K with what is common to all examples taken off, in one of three ways. r are the row
+// sums of K and t is their sum; ' means without the diagonal.
+//   0 double       K_ij − r_i/n − r_j/n + t/n²                                             every row sums to 0
+//   1 unbiased     K_ij − r'_i/(n−2) − r'_j/(n−2) + t'/((n−1)(n−2)), 0 on the diagonal     every row sums to 0
+//   2 off-diagonal K_ij − t'/(n(n−1)), 0 on the diagonal                                   everything sums to 0
+// All three are orthogonal projections, so each is its own gradient.
+//
+// in      k (n, n) f32, symmetric; sums (n) f32: r
+// out     out (n, n) f32
+// launch  workgroups of 256; each adds up t, then strides over the elements with all others
+// memory  1 KiB
+// cost    5 flop and 8 bytes per element: bound by memory
+// numeric f32; K of centred activations has r = 0 up to rounding, and loses nothing here
+// source  0: Gretton et al. 2005; 1: Song et al. 2012 (JMLR 13), Szekely and Rizzo 2014, "U-centering";
+//         2: Pearson correlation of dissimilarities, Kriegeskorte et al. 2008
+
+#import grid
+#import reduce
+
+struct Dims { n: u32 }
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> k: array<f32>;
+@group(0) @binding(2) var<storage, read> sums: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+override CENTERING: u32 = 0u;
+
+fn row_sum(row: u32) -> f32 {
+    if (CENTERING == 0u) {
+        return sums[row];
+    }
+    return sums[row] - k[row * dims.n + row];
+}
+
+@compute @workgroup_size(256)
+fn center_gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+               @builtin(local_invocation_index) local: u32) {
+    var total = 0.0;
+    for (var i = local; i < dims.n; i += 256u) {
+        total += row_sum(i);
+    }
+    total = lane_sum(local, 1u, total);
+    let n = f32(dims.n);
+    for (var at = linear_index(group, groups, local); at < dims.n * dims.n; at += 256u * groups.x * groups.y) {
+        let row = at / dims.n;
+        let column = at % dims.n;
+        var value = k[at];
+        if (CENTERING == 0u) {
+            value = (value - row_sum(row) / n) - (row_sum(column) / n - total / n / n);
+        } else if (row == column) {
+            value = 0.0;
+        } else if (CENTERING == 1u) {
+            value = (value - row_sum(row) / (n - 2.0)) - (row_sum(column) - total / (n - 1.0)) / (n - 2.0);
+        } else {
+            value -= total / n / (n - 1.0);
+        }
+        out[at] = value;
+    }
+}

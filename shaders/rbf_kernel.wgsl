@@ -1,0 +1,31 @@
+// rbf_kernel.wgsl: K_ij = exp(−|x_i − x_j|² / (2 σ²)), from the linear Gram matrix G = X Xᵀ:
+//   |x_i − x_j|² = G_ii + G_jj − 2 G_ij
+//
+// in      g (n, n) f32, of centred activations; variance () f32: σ²
+// out     out (n, n) f32: symmetric, 1 on the diagonal
+// launch  one invocation per element; workgroups of 256
+// memory  none
+// cost    6 flop (one of them exp) and 8 bytes per element: bound by memory
+// numeric of centred activations, so that a common offset costs no digits; what rounding makes negative is 0
+// source  Kornblith et al. 2019, arXiv:1905.00414, section 3
+
+#import grid
+
+struct Dims { n: u32 }
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> g: array<f32>;
+@group(0) @binding(2) var<storage, read> variance: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(256)
+fn rbf_kernel(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+              @builtin(local_invocation_index) local: u32) {
+    let at = linear_index(group, groups, local);
+    if (at >= dims.n * dims.n) {
+        return;
+    }
+    let row = at / dims.n;
+    let column = at % dims.n;
+    let squared = g[row * dims.n + row] + g[column * dims.n + column] - 2.0 * g[at];
+    out[at] = exp(-select(squared, 0.0, squared < 0.0) / (2.0 * variance[0]));
+}
