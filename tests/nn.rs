@@ -238,3 +238,13 @@ fn rows_longer_than_a_software_adapters_loops_are_whole() {
     let share = 2.0 / (N as f32 * (e + 1.0 / e));
     assert_close(&whole(|x| x[0].softmax()), &[e * share, share / e], 1e-9);
 }
+
+#[test]
+fn empty_tensors_need_no_work() {
+    let graph = Graph::new();
+    let x = graph.leaf(&tensor([0, 3], &[]));
+    let (y, sum) = (x.relu().expect("legal"), x.sum(&[1], false).expect("legal"));
+    let plan = Plan::new(&gpu(), &graph, &[y, sum]).expect("nothing fits anywhere");
+    plan.run(1).expect("the device works");
+    assert_eq!((plan.launches().len(), plan.read(y), plan.read(sum)), (0, Ok(vec![]), Ok(vec![])));
+}

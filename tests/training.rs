@@ -171,8 +171,6 @@ fn wrong_shapes_name_the_layer() {
     let x = graph.constant(0.0, [2, 3]);
     let error = x.matmul(x, trellis_tensor::Layout::NN).unwrap_err().to_string();
     assert!(error.contains("matmul in fc9"), "{error}");
-    let error = graph.constant(0.0, [0, 3]).relu().unwrap_err().to_string();
-    assert!(error.contains("relu in fc9") && error.contains("[0, 3] has no elements"), "{error}");
 }
 
 #[test]

@@ -104,15 +104,11 @@ impl Graph {
     /// Records `op` on `inputs`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the inputs break the op's shape rule, or the output has no elements.
+    /// [`Error::Shape`] when the inputs break the op's shape rule.
     pub fn push<'g, O: Registered>(&'g self, op: O, inputs: &[Var<'g>]) -> Result<Var<'g>> {
         let types: Vec<TensorType> = inputs.iter().map(|input| input.ty()).collect();
         let types: Vec<&TensorType> = types.iter().collect();
-        let err = |problem| Error::Shape { op: op.name(), layer: self.layer(), problem };
-        let ty = op.infer(&types).map_err(err)?;
-        if ty.elements() == 0 && op.updates().is_empty() {
-            return Err(err(format!("an output of shape {} has no elements", ty.shape)));
-        }
+        let ty = op.infer(&types).map_err(|problem| Error::Shape { op: op.name(), layer: self.layer(), problem })?;
         let ids = inputs.iter().map(|input| input.id).collect();
         Ok(self.add_node(Kind::Op(Rc::new(op)), ids, ty, self.layer().into()))
     }
