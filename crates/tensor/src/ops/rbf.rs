@@ -104,7 +104,12 @@ impl Op for RbfKernelGrad {
 
     fn sample(rng: &mut Rng) -> Sample {
         let n = awkward_size(rng, 129);
-        Sample::forward_only(RbfKernelGrad).normal(rng, [n, n]).uniform(rng, [n, n], 0.0, 1.0).uniform(rng, [], 0.5, 2.0)
+        Sample::forward_only(RbfKernelGrad).normal(rng, [n, n]).uniform(rng, [n, n], 0.0, 1.0).uniform(
+            rng,
+            [],
+            0.5,
+            2.0,
+        )
     }
 }
 

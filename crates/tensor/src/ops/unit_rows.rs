@@ -65,7 +65,11 @@ impl Op for UnitRows {
         let mut at = 0;
         let sample = Sample::new(move |x| x[0].unit_rows(center)).values(shape, || {
             at += 1;
-            if zero_row > 0 && (zero_row + 1..=zero_row + shape[1]).contains(&at) { 0.0 } else { f64::from(rng.normal()) }
+            if zero_row > 0 && (zero_row + 1..=zero_row + shape[1]).contains(&at) {
+                0.0
+            } else {
+                f64::from(rng.normal())
+            }
         });
         // Where a row is zero there is a kink.
         Sample { differentiable: zero_row == 0, ..sample }
@@ -100,7 +104,8 @@ impl Op for UnitRowsGrad {
         for ((x, u), du) in inputs[0].chunks(p).zip(inputs[1].chunks(p)).zip(inputs[2].chunks(p)) {
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             let (length, along, mean) = (dot(x, u), dot(du, u), mean(du, self.center));
-            let row = du.iter().zip(u).map(|(du, u)| if length == 0.0 { 0.0 } else { (du - mean - along * u) / length });
+            let row =
+                du.iter().zip(u).map(|(du, u)| if length == 0.0 { 0.0 } else { (du - mean - along * u) / length });
             dx.extend(row);
         }
         dx
