@@ -1,10 +1,11 @@
 //! The one test binary: it opens one device and shares it.
 
+mod alignment; // measures: invariances, known values, hard cases
 mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
 mod ops; // every registered op: kernel against f64, gradient against differences
-mod shaders;
-mod training; // runs: counters, determinism, divergence, checkpoints, CKA anchors // every kernel file: header, naming, that it compiles
+mod shaders; // every kernel file: header, naming, that it compiles
+mod training; // runs: counters, determinism, divergence, checkpoints
 
 use std::sync::OnceLock;
 use trellis_tensor::{Gpu, GpuOptions};

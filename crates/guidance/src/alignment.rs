@@ -1,26 +1,126 @@
 //! How alike two layers see the same examples, as a loss.
 
+use std::fmt;
+
+use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::{Clock, Curve, Graph, Var};
 
 use crate::error::Result;
 use crate::network::Tap;
 
-/// Centred kernel alignment, the paper's measure.
+/// A measure of how alike two layers see the same examples: 1 for equal geometry, about 0 for none in common. All but
+/// the biased linear CKA can be negative.
+///
+/// Formulas, gradients and sources: `docs/alignment.md`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Metric {
+    /// Centred kernel alignment.
+    Cka(Cka),
+    /// Representational similarity analysis.
+    Rsa(Rsa),
+}
+
+/// Centred kernel alignment (Kornblith et al. 2019, arXiv:1905.00414), linear and biased in the paper.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cka {
+    /// Width of a Gaussian kernel as a fraction of the median distance; `None` for the linear kernel.
+    bandwidth: Option<f32>,
+    debiased: bool,
+}
+
+/// Representational similarity analysis (Kriegeskorte et al. 2008): the Pearson correlation, over all pairs of
+/// examples, of how alike the two layers find them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cka(());
+pub enum Rsa {
+    /// Pairs are compared by the cosine of their activations: the paper's choice.
+    Cosine,
+    /// By the correlation of their activations: the choice of neuroscience.
+    Pearson,
+}
 
 impl Cka {
-    /// Linear CKA, biased: `<K, L> / (|K| |L|)` of the centred Gram matrices (Kornblith et al. 2019, arXiv:1905.00414).
-    /// Columns are centred before the product, so a common offset of the activations costs no digits; a constant layer
-    /// gives 0 and no gradient.
+    /// Linear CKA, biased: `<K, L> / (|K| |L|)` of the centred Gram matrices. Columns are centred before the product, so
+    /// a common offset of the activations costs no digits; a constant layer gives 0 and no gradient.
     pub fn linear() -> Self {
-        Self(())
+        Self { bandwidth: None, debiased: false }
     }
 
-    /// Records `Σ w (1 − CKA)` over pairs of (target layer, guide layer), where w follows `weight` at the clock's step.
+    /// CKA of Gaussian kernels with σ = `fraction` · median distance between examples of the batch. The width takes no
+    /// gradient. Batches of at most 2,048.
+    pub fn rbf(fraction: f32) -> Self {
+        Self { bandwidth: Some(fraction), debiased: false }
+    }
+
+    /// The estimator that is 0 on average for independent layers however wide they are (Song et al. 2012; Nguyen et
+    /// al. 2021, arXiv:2010.15327). Needs batches of at least 4.
+    pub fn debiased(self) -> Self {
+        Self { debiased: true, ..self }
+    }
+}
+
+/// As in "linear CKA (debiased)".
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cka(Cka { bandwidth, debiased }) => {
+                match bandwidth {
+                    None => f.write_str("linear CKA")?,
+                    Some(fraction) => write!(f, "RBF CKA with σ = {fraction} of the median distance")?,
+                }
+                f.write_str(if *debiased { " (debiased)" } else { "" })
+            }
+            Self::Rsa(Rsa::Cosine) => f.write_str("RSA of cosine similarities"),
+            Self::Rsa(Rsa::Pearson) => f.write_str("RSA of correlations"),
+        }
+    }
+}
+
+impl From<Cka> for Metric {
+    fn from(cka: Cka) -> Self {
+        Self::Cka(cka)
+    }
+}
+
+impl From<Rsa> for Metric {
+    fn from(rsa: Rsa) -> Self {
+        Self::Rsa(rsa)
+    }
+}
+
+impl Metric {
+    /// The centred Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it.
     ///
     /// # Errors
-    /// When two layers differ in batch size.
+    /// When the batch is too small or too large for the measure.
+    pub fn gram<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
+        let gram = match self {
+            Self::Cka(Cka { bandwidth: None, debiased: false }) => x.centered_gram()?,
+            Self::Cka(Cka { bandwidth: None, debiased: true }) => {
+                x.centered_gram()?.center_gram(Centering::Unbiased)?
+            }
+            Self::Cka(Cka { bandwidth: Some(fraction), debiased }) => {
+                let linear = x.centered_gram()?;
+                let centering = if debiased { Centering::Unbiased } else { Centering::Double };
+                linear.rbf_kernel(linear.median_variance(fraction)?)?.center_gram(centering)?
+            }
+            Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?.gram()?.center_gram(Centering::OffDiagonal)?,
+        };
+        Ok(gram)
+    }
+
+    /// Records the measure of two layers `[n, …]` and `[n, …]` of the same examples.
+    ///
+    /// # Errors
+    /// When they differ in batch size, or it is too small or too large for the measure.
+    pub fn compare<'g>(self, x: Var<'g>, y: Var<'g>) -> Result<Similarity<'g>> {
+        Ok(Var::cka(self.gram(x)?, self.gram(y)?)?)
+    }
+
+    /// Records `Σ w (1 − metric)` over pairs of (target layer, guide layer), where w follows `weight` at the clock's
+    /// step.
+    ///
+    /// # Errors
+    /// As [`Metric::compare`].
     pub fn loss<'g>(
         self,
         graph: &'g Graph,
@@ -33,9 +133,9 @@ impl Cka {
         let mut stats = Vec::with_capacity(pairs.len());
         for (target, guide) in pairs {
             let _scope = graph.scope(&format!("{}-{}", target.name, guide.name));
-            let cka = Var::cka(target.value.centered_gram()?, guide.value.centered_gram()?)?;
-            loss = loss.add(cka.value.affine(-1.0, 1.0)?.mul(weight)?)?;
-            stats.push(cka.stats);
+            let similarity = self.compare(target.value, guide.value)?;
+            loss = loss.add(similarity.value.affine(-1.0, 1.0)?.mul(weight)?)?;
+            stats.push(similarity.stats);
         }
         Ok(Alignment { loss, stats })
     }
@@ -46,6 +146,6 @@ impl Cka {
 pub struct Alignment<'g> {
     /// A scalar.
     pub loss: Var<'g>,
-    /// `[8]` for each pair, CKA first; word 6 is 1 where a layer is constant.
+    /// `[8]` for each pair, the measure first; word 6 is 1 where a layer is constant.
     pub stats: Vec<Var<'g>>,
 }

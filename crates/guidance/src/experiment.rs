@@ -114,6 +114,7 @@ fn run_arm(
     };
     let guide = if arm == "untrained" { &guides.untrained } else { &guides.trained };
     let guidance = Guidance::new(guide.clone())
+        .align(config.metric())
         .map_layers(config.layer_map())
         .schedule(schedule)
         .weight(config.weight(arm))

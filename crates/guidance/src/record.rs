@@ -28,12 +28,12 @@ pub struct StepRecord {
     /// Task loss of the batch: cross-entropy in nats.
     #[serde(deserialize_with = "number")]
     pub loss: f32,
-    /// Alignment loss Σ (1 − CKA) over the layer pairs, before its weight; `None` while no guide pulls.
+    /// Alignment loss Σ (1 − metric) over the layer pairs, before its weight; `None` while no guide pulls.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
     pub alignment: Option<f32>,
-    /// CKA of each pair in [`RunRecord::pairs`], 0 to 1; empty if it was not measured.
+    /// The metric of each pair in [`RunRecord::pairs`], at most 1; empty if it was not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "numbers")]
-    pub cka: Vec<f32>,
+    pub similarity: Vec<f32>,
     /// Learning rate of the step.
     #[serde(deserialize_with = "number")]
     pub learning_rate: f32,
@@ -52,9 +52,9 @@ pub struct EvalRecord {
     /// Share of examples whose largest logit is that of their label, 0 to 1.
     #[serde(deserialize_with = "number")]
     pub top1: f32,
-    /// CKA of each pair in [`RunRecord::pairs`] on the split's first images; empty if it was not measured.
+    /// The metric of each pair in [`RunRecord::pairs`] on the split's first images; empty if it was not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "numbers")]
-    pub cka: Vec<f32>,
+    pub similarity: Vec<f32>,
 }
 
 /// One arm trained with one seed.
@@ -64,7 +64,7 @@ pub struct RunRecord {
     pub arm: String,
     /// Seed of initial parameters, batches and dropout.
     pub seed: u64,
-    /// Guide layer and target layer of each aligned pair, in the order of [`StepRecord::cka`].
+    /// Guide layer and target layer of each aligned pair, in the order of [`StepRecord::similarity`].
     pub pairs: Vec<[String; 2]>,
     /// Optimiser steps, in order; not necessarily every one.
     pub steps: Vec<StepRecord>,

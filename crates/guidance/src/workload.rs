@@ -3,7 +3,7 @@
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Clock, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, Tensor, Var};
 
-use crate::alignment::Cka;
+use crate::alignment::{Cka, Metric};
 use crate::error::Result;
 use crate::network::{Cnn, Fcn, Mode, Network, TapAt};
 
@@ -20,7 +20,7 @@ enum Kind {
     /// Square product of this size, by the naive kernel or the tuned one.
     MatMul { size: usize, naive: bool },
     /// CKA of `[n, p]` with `[n, p]`; with the gradient of the first; through generic ops.
-    Cka { n: usize, p: usize, backward: bool, generic: bool },
+    CkaPair { n: usize, p: usize, backward: bool, generic: bool },
     /// One step of an MLP 784-512×8-10 with Adam, batch 128; with a guide.
     Mlp { guided: bool },
     /// This many tiny dispatches.
@@ -38,8 +38,8 @@ pub struct Prepared {
 /// Every workload.
 pub fn workloads() -> Vec<Workload> {
     let matmul = |name, size, naive| Workload { name, kind: Kind::MatMul { size, naive } };
-    let small = |name, backward, generic| Workload { name, kind: Kind::Cka { n: 256, p: 512, backward, generic } };
-    let wide = |name, backward, generic| Workload { name, kind: Kind::Cka { n: 128, p: 4096, backward, generic } };
+    let small = |name, backward, generic| Workload { name, kind: Kind::CkaPair { n: 256, p: 512, backward, generic } };
+    let wide = |name, backward, generic| Workload { name, kind: Kind::CkaPair { n: 128, p: 4096, backward, generic } };
     vec![
         matmul("matmul_f32_256", 256, false),
         matmul("matmul_f32_512", 512, false),
@@ -73,7 +73,7 @@ impl Workload {
                 let product = if naive { a.matmul_naive(b, Layout::NN)? } else { a.matmul(b, Layout::NN)? };
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[product])?, flops: 2 * (size as u64).pow(3) })
             }
-            Kind::Cka { n, p, backward, generic } => {
+            Kind::CkaPair { n, p, backward, generic } => {
                 let graph = Graph::new();
                 let (x, y) = (normal(gpu, [n, p], 1)?, normal(gpu, [n, p], 2)?);
                 let (x, y) = (graph.leaf(&x), graph.leaf(&y));
@@ -147,7 +147,7 @@ fn mlp(gpu: &Gpu, guided: bool) -> Result<Prepared> {
         };
         let _scope = graph.scope("alignment");
         let pairs: Vec<_> = (0..4).map(|i| (&forward.taps[2 * i], &guide.taps[i])).collect();
-        let alignment = Cka::linear().loss(&graph, &clock, Curve::Constant(1.0), &pairs)?;
+        let alignment = Metric::from(Cka::linear()).loss(&graph, &clock, Curve::Constant(1.0), &pairs)?;
         loss = loss.add(alignment.loss)?;
         metrics.extend(alignment.stats);
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, InitConfig, OptimizerName, RateSchedule, TargetConfig,
-    TrainingConfig,
+    Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, InitConfig, MetricName, OptimizerName, RateSchedule,
+    TargetConfig, TrainingConfig,
 };
 use crate::network::TapAt;
 use crate::record::ARMS;
@@ -52,7 +52,15 @@ impl Default for GuideConfig {
 
 impl Default for GuidanceConfig {
     fn default() -> Self {
-        Self { weight: 1.0, taps: TapAt::BeforeNorm, first_steps: 150, decay_steps: 0, pairs: Vec::new() }
+        Self {
+            metric: MetricName::Cka,
+            bandwidth: 1.0,
+            weight: 1.0,
+            taps: TapAt::BeforeNorm,
+            first_steps: 150,
+            decay_steps: 0,
+            pairs: Vec::new(),
+        }
     }
 }
 

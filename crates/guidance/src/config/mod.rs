@@ -122,7 +122,11 @@ pub struct GuideConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuidanceConfig {
-    /// α, the weight of Σ (1 − CKA).
+    /// The measure of alikeness.
+    pub metric: MetricName,
+    /// σ of `rbf_cka` and `rbf_cka_debiased` as a fraction of the median distance.
+    pub bandwidth: f32,
+    /// α, the weight of Σ (1 − metric).
     pub weight: f32,
     /// Where layers are tapped.
     pub taps: TapAt,
@@ -132,6 +136,24 @@ pub struct GuidanceConfig {
     pub decay_steps: u32,
     /// Pairs of guide layer and target layer; empty for the paper's even rule.
     pub pairs: Vec<(String, String)>,
+}
+
+/// Measures by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricName {
+    /// Linear CKA, biased: the paper's.
+    Cka,
+    /// Linear CKA, debiased.
+    CkaDebiased,
+    /// CKA of Gaussian kernels, biased.
+    RbfCka,
+    /// CKA of Gaussian kernels, debiased.
+    RbfCkaDebiased,
+    /// RSA by cosine.
+    RsaCosine,
+    /// RSA by correlation.
+    RsaPearson,
 }
 
 /// `[training]`
@@ -271,6 +293,10 @@ impl Config {
             self.arm.values().filter_map(|arm| arm.learning_rate).chain([learning_rate, self.guide.learning_rate]);
         if let Some(rate) = rates.into_iter().find(|rate| !(rate.is_finite() && *rate > 0.0)) {
             return bad("training.learning_rate", format!("{rate} is no rate"), "give a number above 0");
+        }
+        let bandwidth = self.guidance.bandwidth;
+        if !(bandwidth.is_finite() && bandwidth > 0.0) {
+            return bad("guidance.bandwidth", format!("{bandwidth} is no width"), "give a number above 0");
         }
         let weights = self.arm.values().filter_map(|arm| arm.weight).chain([self.guidance.weight]);
         if let Some(weight) = weights.into_iter().find(|weight| !weight.is_finite()) {

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use trellis_tensor::{Curve, Init, OptimizerConfig, Rule};
 
-use super::{Config, DataConfig, DataSet, GuideConfig, InitConfig, OptimizerName, RateSchedule, TargetConfig};
+use super::{
+    Config, DataConfig, DataSet, GuideConfig, InitConfig, MetricName, OptimizerName, RateSchedule, TargetConfig,
+};
+use crate::alignment::{Cka, Metric, Rsa};
 use crate::data::Images;
 use crate::data::{glyphs::glyphs, idx};
 use crate::error::{Error, Result};
@@ -69,6 +72,19 @@ impl Config {
         match self.guidance.pairs.as_slice() {
             [] => LayerMap::even(),
             pairs => LayerMap::named(pairs.iter().cloned()),
+        }
+    }
+
+    /// The measure of alikeness.
+    pub fn metric(&self) -> Metric {
+        let rbf = Cka::rbf(self.guidance.bandwidth);
+        match self.guidance.metric {
+            MetricName::Cka => Cka::linear().into(),
+            MetricName::CkaDebiased => Cka::linear().debiased().into(),
+            MetricName::RbfCka => rbf.into(),
+            MetricName::RbfCkaDebiased => rbf.debiased().into(),
+            MetricName::RsaCosine => Rsa::Cosine.into(),
+            MetricName::RsaPearson => Rsa::Pearson.into(),
         }
     }
 

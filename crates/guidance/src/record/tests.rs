@@ -24,12 +24,12 @@ impl Drop for Scratch {
 }
 
 fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
-    let eval = |step, top1| EvalRecord { step, split: "test".into(), loss, top1, cka: Vec::new() };
+    let eval = |step, top1| EvalRecord { step, split: "test".into(), loss, top1, similarity: Vec::new() };
     let step = |step, alignment| StepRecord {
         step,
         loss: 2.0 / (step + 1) as f32,
         alignment,
-        cka: vec![0.1, 0.7],
+        similarity: vec![0.1, 0.7],
         learning_rate: 1e-3,
     };
     RunRecord {
@@ -139,15 +139,15 @@ fn nan_survives_json() {
     let scratch = Scratch::new("nan");
     let mut experiment = experiment();
     let step = &mut experiment.runs[0].steps[0];
-    (step.loss, step.alignment, step.cka[1]) = (f32::NAN, Some(f32::INFINITY), f32::NAN);
+    (step.loss, step.alignment, step.similarity[1]) = (f32::NAN, Some(f32::INFINITY), f32::NAN);
     experiment.runs[0].evals[1].top1 = f32::NAN;
     let mut folder = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect("a new folder");
     write(&mut folder, &experiment);
     folder.finish(&experiment).expect("summary");
     let back = Experiment::read(folder.path()).expect("readable");
     let step = &back.runs[0].steps[0];
-    assert!(step.loss.is_nan() && step.alignment.is_some_and(f32::is_nan) && step.cka[1].is_nan());
-    assert_eq!(step.cka[0], 0.1);
+    assert!(step.loss.is_nan() && step.alignment.is_some_and(f32::is_nan) && step.similarity[1].is_nan());
+    assert_eq!(step.similarity[0], 0.1);
     assert!(back.runs[0].evals[1].top1.is_nan());
 }
 

@@ -73,19 +73,23 @@ pub(super) fn batch_losses(experiment: &Experiment, arm: &str) -> Curve {
     curve(experiment.runs_of(arm).flat_map(|run| run.steps.iter().map(|s| (s.step, s.loss))))
 }
 
-/// CKA of the layer pairs of a run by step: on held-out images where evaluations measured it, else on the batches.
-pub(super) fn cka_by_step(run: &RunRecord) -> Vec<(u64, &[f32])> {
-    let evals: Vec<_> = run.evals.iter().map(|e| (e.step, e.cka.as_slice())).filter(|(_, c)| !c.is_empty()).collect();
+/// Similarity of the layer pairs of a run by step: on held-out images where evaluations measured it, else on the batches.
+pub(super) fn similarity_by_step(run: &RunRecord) -> Vec<(u64, &[f32])> {
+    let evals: Vec<_> =
+        run.evals.iter().map(|e| (e.step, e.similarity.as_slice())).filter(|(_, c)| !c.is_empty()).collect();
     if !evals.is_empty() {
         return evals;
     }
-    run.steps.iter().map(|s| (s.step, s.cka.as_slice())).filter(|(_, c)| !c.is_empty()).collect()
+    run.steps.iter().map(|s| (s.step, s.similarity.as_slice())).filter(|(_, c)| !c.is_empty()).collect()
 }
 
-/// The curve of CKA of layer pair `pair` over the seeds of `arm`.
-pub(super) fn cka(experiment: &Experiment, arm: &str, pair: usize) -> Curve {
+/// The curve of the similarity of layer pair `pair` over the seeds of `arm`.
+pub(super) fn similarity(experiment: &Experiment, arm: &str, pair: usize) -> Curve {
     let of_run = move |run: &RunRecord| -> Vec<(u64, f32)> {
-        cka_by_step(run).into_iter().filter_map(|(step, cka)| Some((step, *cka.get(pair)?))).collect()
+        similarity_by_step(run)
+            .into_iter()
+            .filter_map(|(step, similarity)| Some((step, *similarity.get(pair)?)))
+            .collect()
     };
     curve(experiment.runs_of(arm).flat_map(of_run))
 }

@@ -87,19 +87,22 @@ fn loss_charts(experiment: &Experiment) -> [Chart; 2] {
     [chart("Training loss".into(), train), chart(format!("{} loss", capitalised(held_out)), test)]
 }
 
-/// One chart for each arm whose CKA was measured, with a line per pair of layers and a mark where the guide left.
-fn cka_charts(experiment: &Experiment) -> Vec<Chart> {
-    let measured = |arm: &&str| experiment.runs_of(arm).any(|run| !curves::cka_by_step(run).is_empty());
+/// One chart for each arm whose alignment was measured, with a line per pair of layers and a mark where the guide left.
+fn similarity_charts(experiment: &Experiment) -> Vec<Chart> {
+    let measured = |arm: &&str| experiment.runs_of(arm).any(|run| !curves::similarity_by_step(run).is_empty());
+    let all = experiment.runs.iter().flat_map(|run| curves::similarity_by_step(run).into_iter().flat_map(|(_, s)| s));
+    let lowest = if all.copied().any(|s| s < -0.02) { -1.0 } else { 0.0 }; // biased CKA has no negative values
     let chart = |arm: &str| {
         let pairs = experiment.runs_of(arm).map(|run| run.pairs.as_slice()).max_by_key(|p| p.len()).unwrap_or_default();
-        let widths = experiment.runs_of(arm).flat_map(|run| curves::cka_by_step(run).into_iter().map(|(_, c)| c.len()));
+        let widths =
+            experiment.runs_of(arm).flat_map(|run| curves::similarity_by_step(run).into_iter().map(|(_, c)| c.len()));
         let count = widths.max().unwrap_or(0);
         let line = |index: usize| Line {
             label: pairs
                 .get(index)
                 .map_or(format!("pair {}", index + 1), |[guide, target]| format!("{guide} → {target}")),
             paint: palette::layer(index, count),
-            points: curves::cka(experiment, arm, index).points,
+            points: curves::similarity(experiment, arm, index).points,
             band: false,
         };
         let last = experiment.runs_of(arm).filter_map(|run| Some(run.steps.last()?.step)).max();
@@ -108,9 +111,9 @@ fn cka_charts(experiment: &Experiment) -> Vec<Chart> {
             title: arm.to_owned(),
             titled: false,
             size: (500, 330),
-            values: Some(0.0..1.0),
+            values: Some(lowest..1.0),
             last_step: last.unwrap_or(0) as f64,
-            limits: 0.0..1.0,
+            limits: lowest..1.0,
             lines: (0..count).map(line).collect(),
             marks: left.map(|step| (step as f64, "guide taken away".to_owned())).into_iter().collect(),
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{arm_paint, cka_charts, escape, loss_charts, palette, top1_chart};
+use super::{arm_paint, escape, loss_charts, palette, similarity_charts, top1_chart};
 use crate::record::{ArmSummary, Difference, Experiment};
 use crate::stats::Estimate;
 
@@ -198,16 +198,16 @@ fn plots(experiment: &Experiment) -> String {
             loss_charts(experiment).iter().map(figure).collect::<String>(),
         ),
     ));
-    let cka = cka_charts(experiment);
-    if !cka.is_empty() {
+    let similarity = similarity_charts(experiment);
+    if !similarity.is_empty() {
         html.push_str(&section(
             "Alignment of the layers",
             &format!(
-                "<p>CKA compares how two layers arrange the same images: 1 is the same arrangement, 0 has nothing in \
+                "<p>The measure, CKA unless the configuration names another, compares how two layers arrange the same images: 1 is the same arrangement, 0 has nothing in \
                  common. One line for each pair of guide layer → target layer, violet for the first layers to yellow for \
                  the last, mean over the seeds. Look at which layers give way to the pull, and, after a dashed mark, at \
                  how much of it they keep without the guide.</p>\n<div class=\"pair\">{}</div>",
-                cka.iter().map(figure).collect::<String>(),
+                similarity.iter().map(figure).collect::<String>(),
             ),
         ));
     }
@@ -217,7 +217,7 @@ fn plots(experiment: &Experiment) -> String {
 /// A note if numbers are missing from the plots; empty if none is.
 fn left_out(experiment: &Experiment) -> String {
     let steps = experiment.runs.iter().flat_map(|run| &run.steps);
-    let in_steps: usize = steps.map(|s| s.cka.iter().chain([&s.loss]).filter(|v| !v.is_finite()).count()).sum();
+    let in_steps: usize = steps.map(|s| s.similarity.iter().chain([&s.loss]).filter(|v| !v.is_finite()).count()).sum();
     let evals = experiment.runs.iter().flat_map(|run| &run.evals);
     let count = in_steps + evals.map(|e| [e.loss, e.top1].iter().filter(|v| !v.is_finite()).count()).sum::<usize>();
     match count {

@@ -22,7 +22,7 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
             step,
             loss: 2.3 * (-4.0 * t).exp() + 0.02 + 0.1 * (wobble(step, 9) + 0.5),
             alignment: (step < guided_for).then_some(3.0),
-            cka: if guided_for > 0 { (0..pairs).map(pull).collect() } else { Vec::new() },
+            similarity: if guided_for > 0 { (0..pairs).map(pull).collect() } else { Vec::new() },
             learning_rate: 1e-3,
         }
     };
@@ -35,7 +35,7 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
                 0.1 + (0.55 + gain) * (1.0 - (-6.0 * t).exp()) + 0.05 * wobble(step, 3),
             ),
         };
-        EvalRecord { step, split: split.into(), loss, top1, cka: Vec::new() }
+        EvalRecord { step, split: split.into(), loss, top1, similarity: Vec::new() }
     };
     let layers = |pair: u64| [format!("conv{}", pair + 1), format!("linear{}", 8 * pair + 1)];
     RunRecord {
@@ -133,7 +133,7 @@ fn what_comes_from_files_is_escaped() {
 fn nan_breaks_nothing() {
     let mut experiment = experiment();
     for run in experiment.runs.iter_mut().filter(|run| run.arm == "trained") {
-        run.steps.iter_mut().skip(300).for_each(|s| (s.loss, s.cka[0]) = (f32::NAN, f32::INFINITY));
+        run.steps.iter_mut().skip(300).for_each(|s| (s.loss, s.similarity[0]) = (f32::NAN, f32::INFINITY));
         run.evals.iter_mut().filter(|e| e.step > 300).for_each(|e| (e.loss, e.top1) = (f32::NAN, f32::NAN));
     }
     let html = report_html(&experiment);
@@ -143,7 +143,7 @@ fn nan_breaks_nothing() {
 
     for run in &mut experiment.runs {
         run.steps.iter_mut().for_each(|s| (s.loss, s.learning_rate) = (f32::NAN, f32::NAN));
-        run.steps.iter_mut().for_each(|s| s.cka.iter_mut().for_each(|c| *c = f32::NAN));
+        run.steps.iter_mut().for_each(|s| s.similarity.iter_mut().for_each(|c| *c = f32::NAN));
         run.evals.iter_mut().for_each(|e| (e.loss, e.top1) = (f32::NAN, f32::NEG_INFINITY));
     }
     check_nesting(&report_html(&experiment));
@@ -182,7 +182,7 @@ fn a_single_evaluation_is_a_dot_and_other_splits_stand_in() {
     let mut experiment = experiment();
     experiment.runs.iter_mut().for_each(|run| run.evals.retain(|e| e.split == "test" && e.step == 600));
     assert!(curve_svg(&experiment).contains("<circle"));
-    let first = |step| EvalRecord { step, split: "validation".into(), loss: 1.0, top1: 0.4, cka: Vec::new() };
+    let first = |step| EvalRecord { step, split: "validation".into(), loss: 1.0, top1: 0.4, similarity: Vec::new() };
     experiment.runs.iter_mut().for_each(|run| run.evals.extend([first(0), first(300), first(600)]));
     let svg = curve_svg(&experiment);
     assert!(svg.contains("Validation top-1, mean and range of 3 seeds") && !svg.contains("<circle"));

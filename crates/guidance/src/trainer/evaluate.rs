@@ -52,7 +52,7 @@ impl Evaluator {
         }
         let mean = |sum: f64| (sum / self.count as f64) as f32;
         let split = self.split.to_string();
-        Ok(EvalRecord { step: u64::from(step), split, loss: mean(loss), top1: mean(right), cka: Vec::new() })
+        Ok(EvalRecord { step: u64::from(step), split, loss: mean(loss), top1: mean(right), similarity: Vec::new() })
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use trellis_tensor::{Curve, Log, OptimizerConfig};
 
-use crate::alignment::Cka;
+use crate::alignment::{Cka, Metric};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::layer_map::LayerMap;
@@ -36,7 +36,7 @@ pub use session::Session;
 #[derive(Clone, Debug)]
 pub struct Guidance {
     pub(crate) guide: Guide,
-    pub(crate) align: Cka,
+    pub(crate) align: Metric,
     pub(crate) map: LayerMap,
     pub(crate) schedule: Schedule,
     pub(crate) weight: f32,
@@ -48,7 +48,7 @@ impl Guidance {
     pub fn new(guide: Guide) -> Self {
         Self {
             guide,
-            align: Cka::linear(),
+            align: Cka::linear().into(),
             map: LayerMap::even(),
             schedule: Schedule::always(),
             weight: 1.0,
@@ -56,9 +56,9 @@ impl Guidance {
         }
     }
 
-    /// How alikeness is measured.
-    pub fn align(self, align: Cka) -> Self {
-        Self { align, ..self }
+    /// How alikeness is measured: [`Cka`], or [`Rsa`](crate::Rsa).
+    pub fn align(self, metric: impl Into<Metric>) -> Self {
+        Self { align: metric.into(), ..self }
     }
 
     /// Which layers are paired.
@@ -71,7 +71,7 @@ impl Guidance {
         Self { schedule, ..self }
     }
 
-    /// The paper's α: the weight of `Σ (1 − CKA)` beside the task loss.
+    /// The paper's α: the weight of `Σ (1 − metric)` beside the task loss.
     pub fn weight(self, alpha: f32) -> Self {
         Self { weight: alpha, ..self }
     }
@@ -196,9 +196,9 @@ impl<'a> Trainer<'a> {
         let Training { steps, eval_every, .. } = self.training;
         let every = if eval_every == 0 { steps.max(1) } else { eval_every };
         loop {
-            let cka = probe.as_mut().map(Probe::measure).transpose()?.unwrap_or_default();
+            let similarity = probe.as_mut().map(Probe::measure).transpose()?.unwrap_or_default();
             // Nothing else gives exactly 0.
-            for (pair, _) in record.pairs.iter().zip(&cka).filter(|(_, cka)| **cka == 0.0) {
+            for (pair, _) in record.pairs.iter().zip(&similarity).filter(|(_, similarity)| **similarity == 0.0) {
                 if !warned.contains(pair) {
                     let [guide, target] = pair;
                     observe(Event::Warning(&format!(
@@ -211,7 +211,7 @@ impl<'a> Trainer<'a> {
             for evaluator in &mut evaluators {
                 let mut eval = evaluator.evaluate(session.step())?;
                 if eval.split == Probe::SPLIT {
-                    eval.cka.clone_from(&cka);
+                    eval.similarity.clone_from(&similarity);
                 }
                 observe(Event::Eval(&eval))?;
                 record.evals.push(eval);

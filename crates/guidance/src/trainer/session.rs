@@ -97,12 +97,12 @@ impl<'a> Session<'a> {
         }
         let record = |row: &Row| {
             let guided = row.step < self.guided_until;
-            let cka = if guided { row.values[1..].to_vec() } else { Vec::new() };
+            let similarity = if guided { row.values[1..].to_vec() } else { Vec::new() };
             StepRecord {
                 step: u64::from(row.step),
                 loss: row.values[0],
-                alignment: guided.then(|| cka.iter().map(|cka| 1.0 - cka).sum()),
-                cka,
+                alignment: guided.then(|| similarity.iter().map(|similarity| 1.0 - similarity).sum()),
+                similarity,
                 learning_rate: self.training.optimizer.rate.at(row.step) as f32,
             }
         };

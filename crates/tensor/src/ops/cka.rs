@@ -33,10 +33,10 @@ pub struct CkaGrad {
     pub right: bool,
 }
 
-/// CKA of two layers in a graph.
+/// How alike two layers are, in a graph.
 #[derive(Clone, Copy, Debug)]
-pub struct Cka<'g> {
-    /// The value, a scalar in [0, 1].
+pub struct Similarity<'g> {
+    /// The value, a scalar: at most 1.
     pub value: Var<'g>,
     /// `[8]`: the value first, word 6 is 1 where a layer is constant. Logging this instead of the value saves a
     /// dispatch.
@@ -219,9 +219,9 @@ impl<'g> Var<'g> {
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless both are `[n, n]`.
-    pub fn cka(k: Var<'g>, l: Var<'g>) -> Result<Cka<'g>> {
+    pub fn cka(k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
         let stats = k.graph().push(CkaStats, &[k, l])?;
         let value = k.graph().push(CkaValue, &[k, l, stats])?;
-        Ok(Cka { value, stats })
+        Ok(Similarity { value, stats })
     }
 }

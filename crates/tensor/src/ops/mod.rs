@@ -49,7 +49,7 @@ ops! {
 pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
 pub use center_gram::Centering;
-pub use cka::Cka;
+pub use cka::Similarity;
 pub use cross_entropy::IGNORE;
 pub use matmul::Layout;
 pub use pool::Pooling;

@@ -1,0 +1,279 @@
+//! Measures of alikeness: values that are known, invariances, and what breaks others.
+
+use trellis_guidance::{Cka, Metric, Rsa};
+use trellis_tensor::ops::Centering;
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{Graph, Plan, Reference, Tensor};
+
+use crate::gpu;
+
+/// What a measure says of two layers.
+struct Compared {
+    value: f32,
+    /// With respect to the first layer.
+    gradient: Vec<f32>,
+    /// Word 6 of the statistics: a layer is constant.
+    constant: bool,
+}
+
+/// `metric` of activations `[n, p]` and `[n, q]`.
+fn compare(metric: impl Into<Metric>, x: &[f32], y: &[f32], n: usize) -> Compared {
+    let gpu = gpu();
+    let tensor = |v: &[f32]| Tensor::from_f32(&gpu, "x", [n, v.len() / n], v).expect("fits");
+    let (x, y) = (tensor(x), tensor(y));
+    let graph = Graph::new();
+    let (x, y) = (graph.leaf(&x), graph.leaf(&y));
+    let similarity = metric.into().compare(x, y).expect("same n");
+    let gradient = graph.grad(similarity.value, &[x]).expect("differentiable")[0];
+    let plan = Plan::new(&gpu, &graph, &[similarity.value, similarity.stats, gradient]).expect("fits");
+    plan.run(1).expect("works");
+    let read = |var| plan.read(var).expect("kept");
+    Compared { value: read(similarity.value)[0], gradient: read(gradient), constant: read(similarity.stats)[6] == 1.0 }
+}
+
+/// Every measure, with whether it ignores offsets common to all examples.
+fn metrics() -> Vec<(Metric, bool)> {
+    vec![
+        (Cka::linear().into(), true),
+        (Cka::linear().debiased().into(), true),
+        (Cka::rbf(0.8).into(), true),
+        (Cka::rbf(0.8).debiased().into(), true),
+        (Rsa::Cosine.into(), false),
+        (Rsa::Pearson.into(), false),
+    ]
+}
+
+fn samples(n: usize, stream: u64) -> Vec<f32> {
+    let mut rng = Rng::new(8, stream);
+    (0..n).map(|_| rng.normal()).collect()
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |m, v| m.max(v.abs()))
+}
+
+/// x `[n, p]` times a random orthogonal matrix: p reflections at random planes.
+fn rotated(x: &[f32], p: usize, stream: u64) -> Vec<f32> {
+    let mut x: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+    for reflection in 0..p as u64 {
+        let normal = samples(p, 1000 * stream + reflection);
+        let squared: f64 = normal.iter().map(|&v| f64::from(v).powi(2)).sum();
+        for row in x.chunks_mut(p) {
+            let along: f64 = row.iter().zip(&normal).map(|(a, &b)| a * f64::from(b)).sum();
+            row.iter_mut().zip(&normal).for_each(|(a, &b)| *a -= 2.0 * along / squared * f64::from(b));
+        }
+    }
+    x.iter().map(|&v| v as f32).collect()
+}
+
+#[test]
+fn a_measure_ignores_rotation_and_scale_and_takes_its_layers_in_any_order() {
+    let mut rng = Rng::new(3, 3);
+    for case in 0..6 {
+        let [n, p, q] = [5 + rng.below(60), 2 + rng.below(60), 2 + rng.below(60)];
+        let (x, mut y) = (samples(n * p, 10 + case), samples(n * q, 20 + case));
+        // Something in common.
+        (0..n).for_each(|i| y[i * q] += 2.0 * x[i * p]);
+        for (metric, _) in metrics() {
+            let value = compare(metric, &x, &y, n).value;
+            let near = |other: f32, what: &str| {
+                assert!((other - value).abs() < 2e-5, "{metric}, {what}: {other} for {value} (n {n}, p {p}, q {q})");
+            };
+            assert!((-1.0..=1.0 + 1e-6).contains(&value), "{metric}: {value}");
+            if metric == Cka::linear().into() {
+                assert!(value >= 0.0, "{value}");
+            }
+            near(compare(metric, &y, &x, n).value, "swapped");
+            // Correlation of a pattern's entries depends on the axes.
+            if metric != Rsa::Pearson.into() {
+                near(compare(metric, &rotated(&x, p, case), &y, n).value, "rotated");
+            }
+            near(compare(metric, &x.iter().map(|v| 37.0 * v).collect::<Vec<_>>(), &y, n).value, "scaled");
+            let itself = compare(metric, &x, &x, n);
+            assert!((itself.value - 1.0).abs() < 1e-5, "{metric} of a layer with itself: {}", itself.value);
+        }
+    }
+}
+
+/// Sum over a column of the gradient, and <X, gradient>: zero for whatever ignores offsets, and scale. The RBF kernel's
+/// width follows the scale, but its gradient takes the width for a constant.
+#[test]
+fn gradients_are_blind_to_offset_and_scale() {
+    let [n, p, q] = [40, 30, 20];
+    let (x, y) = (samples(n * p, 1), samples(n * q, 2));
+    for (metric, offset_free) in metrics() {
+        let gradient = compare(metric, &x, &y, n).gradient;
+        let size = largest(&gradient) * n as f32;
+        let along: f32 = gradient.iter().zip(&x).map(|(g, x)| g * x).sum();
+        let fixed_width = metric == Cka::rbf(0.8).into() || metric == Cka::rbf(0.8).debiased().into();
+        assert!(fixed_width || along.abs() < 1e-5 * size * p as f32, "{metric}: <X, gradient> = {along}");
+        if offset_free {
+            for column in 0..p {
+                let sum: f32 = (0..n).map(|row| gradient[row * p + column]).sum();
+                assert!(sum.abs() < 1e-5 * size, "{metric}: column {column} sums to {sum}");
+            }
+        }
+    }
+}
+
+#[test]
+fn measures_survive_offsets_and_scales() {
+    let n = 64;
+    let (x, y) = (samples(n * 40, 1), samples(n * 24, 2));
+    for (metric, offset_free) in metrics() {
+        let first = compare(metric, &x, &y, n);
+        if offset_free {
+            // Another 1000 σ on every activation: forming the Gram first would be wrong by 0.26.
+            let shifted: Vec<f32> = x.iter().map(|v| v + 1000.0).collect();
+            let exact: Vec<f32> = shifted.iter().map(|v| v - 1000.0).collect(); // what is left of x after rounding
+            let (offset, reference) = (compare(metric, &shifted, &y, n), compare(metric, &exact, &y, n));
+            let (value, wanted) = (offset.value, reference.value);
+            assert!((value - wanted).abs() < 1e-6, "{metric}: {value} for {wanted}");
+            for (a, b) in offset.gradient.iter().zip(&reference.gradient) {
+                assert!((a - b).abs() < 1e-3 * largest(&reference.gradient), "{metric}: {a} for {b}");
+            }
+        }
+        for scale in [1e-15f32, 1e15] {
+            let scaled: Vec<f32> = x.iter().map(|v| v * scale).collect();
+            let other = compare(metric, &scaled, &y, n);
+            assert!(
+                (other.value - first.value).abs() < 1e-5,
+                "{metric} at {scale}: {} for {}",
+                other.value,
+                first.value
+            );
+            for (a, b) in other.gradient.iter().zip(&first.gradient) {
+                assert!((a * scale - b).abs() < 1e-3 * largest(&first.gradient), "{metric} at {scale}: {a} for {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_constant_layer_is_like_no_other_and_takes_no_gradient() {
+    let n = 32;
+    let x = samples(n * 20, 1);
+    for (metric, offset_free) in metrics() {
+        for value in [0.0f32, 3.1, 1e6].into_iter().filter(|value| offset_free || *value == 0.0) {
+            let constant = compare(metric, &[value; 32 * 20], &x, n);
+            assert_eq!((constant.value, constant.constant), (0.0, true), "{metric} of {value}");
+            assert!(constant.gradient.iter().all(|g| *g == 0.0), "{metric} of {value}");
+        }
+    }
+}
+
+#[test]
+fn small_batches_and_single_features_have_defined_values() {
+    for n in 1..=6 {
+        for p in [1, 2, 7] {
+            let (x, y) = (samples(n * p, n as u64), samples(n * 3, 50 + n as u64));
+            for (metric, _) in metrics() {
+                let (gpu, graph) = (gpu(), Graph::new());
+                let leaf = |v: &[f32]| graph.leaf(&Tensor::from_f32(&gpu, "x", [n, v.len() / n], v).expect("fits"));
+                match metric.compare(leaf(&x), leaf(&y)) {
+                    Ok(_) => {
+                        let compared = compare(metric, &x, &y, n);
+                        assert!(compared.value.abs() <= 1.0 + 1e-5, "{metric}, n {n}, p {p}: {}", compared.value);
+                        assert!(compared.gradient.iter().all(|g| g.is_finite()), "{metric}, n {n}, p {p}");
+                    }
+                    Err(error) => assert!(n < 4 && error.to_string().contains("needs at least"), "{metric}: {error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn duplicated_examples_and_nan_are_handled() {
+    let [n, p] = [24, 10];
+    let mut x = samples(n * p, 4);
+    x.copy_within(..12 * p, 12 * p); // every example twice
+    let y = samples(n * p, 5);
+    for (metric, _) in metrics() {
+        let compared = compare(metric, &x, &y, n);
+        assert!(compared.value.is_finite() && compared.gradient.iter().all(|g| g.is_finite()), "{metric}");
+        let mut broken = x.clone();
+        broken[7] = f32::NAN;
+        assert!(compare(metric, &broken, &y, n).value.is_nan(), "{metric}: NaN must show");
+    }
+}
+
+/// Song et al. 2012; n = 64 examples of 512 independent features on both sides.
+#[test]
+fn the_debiased_estimator_is_0_on_average_where_the_biased_is_not() {
+    let (n, p) = (64, 512);
+    let gpu = gpu();
+    let tensors = [0, 1].map(|_| Tensor::zeros(&gpu, "x", trellis_tensor::TensorType::f32([n, p])).expect("fits"));
+    let graph = Graph::new();
+    let (x, y) = (graph.leaf(&tensors[0]), graph.leaf(&tensors[1]));
+    let biased = Metric::from(Cka::linear()).compare(x, y).expect("same n").value;
+    let debiased = Metric::from(Cka::linear().debiased()).compare(x, y).expect("same n").value;
+    let plan = Plan::new(&gpu, &graph, &[biased, debiased]).expect("fits");
+    let mut mean = 0.0;
+    for pair in 0..200 {
+        for (tensor, side) in tensors.iter().zip(0..) {
+            tensor.write_f32(&samples(n * p, 100 + 2 * pair + side)).expect("fits");
+        }
+        plan.run(1).expect("works");
+        assert!(plan.read(biased).expect("kept")[0] > 0.5);
+        mean += plan.read(debiased).expect("kept")[0] / 200.0;
+    }
+    assert!(mean.abs() < 0.02, "{mean}");
+}
+
+/// |f32 − f64| ≤ 1e-5 up to n = 512 and p = 20,000, where the sums are longest.
+#[test]
+fn large_layers_keep_their_digits() {
+    for (n, p) in [(512, 300), (16, 20_000)] {
+        let gpu = gpu();
+        let values: Vec<Vec<f32>> = (0..2).map(|side| samples(n * p, 7 + side)).collect();
+        let tensors: Vec<Tensor> =
+            values.iter().map(|v| Tensor::from_f32(&gpu, "x", [n, p], v).expect("fits")).collect();
+        for (metric, _) in metrics() {
+            let graph = Graph::new();
+            let value = metric.compare(graph.leaf(&tensors[0]), graph.leaf(&tensors[1])).expect("same n").value;
+            let plan = Plan::new(&gpu, &graph, &[value]).expect("fits");
+            plan.run(1).expect("works");
+            let mut reference = Reference::new();
+            for (tensor, values) in tensors.iter().zip(&values) {
+                reference.set(tensor, values.iter().map(|&v| f64::from(v)).collect());
+            }
+            reference.run(&graph);
+            let (got, wanted) = (f64::from(plan.read(value).expect("kept")[0]), reference.value(value)[0]);
+            assert!((got - wanted).abs() <= 1e-5, "{metric}, n {n}, p {p}: {got} for {wanted}");
+        }
+    }
+}
+
+/// HSIC₁ of Song et al. 2012 as its authors write it, against the U-centred product.
+#[test]
+fn u_centring_is_the_unbiased_hsic() {
+    let n = 9;
+    let (x, y) = (samples(n * 5, 1), samples(n * 7, 2));
+    let gram = |x: &[f32]| -> Vec<f64> {
+        let p = x.len() / n;
+        let dot = |i: usize, j: usize| (0..p).map(|k| f64::from(x[i * p + k]) * f64::from(x[j * p + k])).sum();
+        (0..n * n).map(|at| if at / n == at % n { 0.0 } else { dot(at / n, at % n) }).collect()
+    };
+    let hsic = |k: &[f64], l: &[f64]| -> f64 {
+        let m = n as f64;
+        let rows = |k: &[f64]| -> Vec<f64> { k.chunks(n).map(|row| row.iter().sum()).collect() };
+        let product: f64 = k.iter().zip(l).map(|(a, b)| a * b).sum();
+        let sums = rows(k).iter().sum::<f64>() * rows(l).iter().sum::<f64>() / ((m - 1.0) * (m - 2.0));
+        let cross: f64 = rows(k).iter().zip(rows(l)).map(|(a, b)| a * b).sum();
+        (product + sums - 2.0 * cross / (m - 2.0)) / (m * (m - 3.0))
+    };
+    let (k, l) = (gram(&x), gram(&y));
+    let wanted = hsic(&k, &l) / (hsic(&k, &k) * hsic(&l, &l)).sqrt();
+    let got = f64::from(compare(Cka::linear().debiased(), &x, &y, n).value);
+    assert!((got - wanted).abs() < 1e-5, "{got} for {wanted}");
+}
+
+#[test]
+fn too_few_examples_for_a_centring_are_refused() {
+    let graph = Graph::new();
+    let k = graph.constant(1.0, [3, 3]);
+    let error = k.center_gram(Centering::Unbiased).unwrap_err().to_string();
+    assert!(error.contains("at least 4 examples, not 3"), "{error}");
+    assert!(graph.constant(1.0, [3, 4]).center_gram(Centering::Double).is_err());
+}
