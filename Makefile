@@ -1,10 +1,12 @@
 # Everything here needs Rust and nothing else; a software Vulkan is installed where no driver is found.
 
+# Mesa asks for it; without it, as in containers, it complains at every start.
+export XDG_RUNTIME_DIR ?= /tmp
+
 .PHONY: demo test lint setup bench
 
 demo: setup
-	cargo build --release -p trellis
-	target/release/trellis demo
+	cargo run --release -p trellis -- demo
 
 # One thread of software Vulkan: small dispatches cost a fortieth, and the two tests run side by side.
 test: setup

@@ -23,6 +23,7 @@ fn gpu_with_gpu_kernels() -> Gpu {
 }
 
 fn open(gpu_kernels: bool) -> Gpu {
-    let options = GpuOptions { checked_shaders: true, gpu_kernels, ..GpuOptions::default() };
+    let options =
+        GpuOptions { checked_shaders: true, gpu_kernels, ..GpuOptions::from_env().expect("a sane environment") };
     Gpu::with(&options).expect("tests need an adapter; `make test` installs a software one")
 }

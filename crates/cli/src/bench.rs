@@ -10,6 +10,8 @@ use trellis_guidance::workload::{Workload, workloads};
 use trellis_guidance::{Error, Result};
 use trellis_tensor::Gpu;
 
+use crate::print;
+
 #[derive(Args)]
 #[command(after_help = "\
 Each repetition is submitted and waited for. `_generic` computes the same CKA through matmul, sums and autograd.
@@ -22,8 +24,13 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "RE", default_value = "")]
     filter: String,
     /// Time for each workload
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=600.0).contains(seconds));
+    seconds.ok_or_else(|| "give a number of seconds from 0 to 600".to_string())
 }
 
 struct Timing {
@@ -47,23 +54,23 @@ impl Bench {
             return Err(Error::config(Path::new("--filter"), "", "matches no workload", hint));
         }
         if !as_json {
-            println!("{}", gpu.name());
-            println!(
+            print::line(gpu.name())?;
+            print::line(format_args!(
                 "{:<38} {:>10} {:>10} {:>10} {:>6} {:>9} {:>10}",
                 "workload", "median ms", "min ms", "p90 ms", "reps", "GFLOP/s", "dispatches"
-            );
+            ))?;
         }
         for workload in chosen {
             let t = self.time(gpu, &workload)?;
             if as_json {
                 let line = json!({"name": workload.name, "median_ms": t.median, "min_ms": t.min, "p90_ms": t.p90,
                     "reps": t.reps, "gflops": t.gflops, "dispatches": t.dispatches, "adapter": gpu.name()});
-                println!("{line}");
+                print::line(line)?;
             } else {
-                println!(
+                print::line(format_args!(
                     "{:<38} {:>10.3} {:>10.3} {:>10.3} {:>6} {:>9.1} {:>10}",
                     workload.name, t.median, t.min, t.p90, t.reps, t.gflops, t.dispatches
-                );
+                ))?;
             }
         }
         Ok(())
@@ -74,7 +81,7 @@ impl Bench {
         // The first runs compile.
         prepared.plan.run(2)?;
         gpu.wait()?;
-        let budget = Duration::from_secs_f64(self.seconds.clamp(0.0, 600.0));
+        let budget = Duration::from_secs_f64(self.seconds);
         let started = Instant::now();
         let mut times = Vec::new();
         while times.len() < 5 || (started.elapsed() < budget && times.len() < 1000) {

@@ -4,13 +4,22 @@ use serde_json::json;
 use trellis_guidance::{Error, Result};
 use trellis_tensor::Gpu;
 
-pub(crate) fn print(as_json: bool) -> Result<()> {
-    let adapters = Gpu::list();
+use crate::print;
+
+pub(crate) fn print(wanted: Option<&str>, as_json: bool) -> Result<()> {
+    let mut adapters = Gpu::list();
+    let found = adapters.iter().map(|a| a.name.clone()).collect();
+    let matches = |name: &str| wanted.is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase()));
+    adapters.retain(|a| matches(&a.name));
     if adapters.is_empty() {
-        return Err(Error::Tensor(trellis_tensor::Error::NoAdapter { wanted: None, found: Vec::new() }));
+        let wanted = wanted.map(str::to_string);
+        return Err(Error::Tensor(trellis_tensor::Error::NoAdapter { wanted, found }));
     }
     if !as_json {
-        println!("{:<44} {:<14} {:<8} {:>12} {:>9}  driver", "adapter", "kind", "backend", "binding MiB", "subgroup");
+        print::line(format_args!(
+            "{:<44} {:<14} {:<8} {:>12} {:>9}  driver",
+            "adapter", "kind", "backend", "binding MiB", "subgroup"
+        ))?;
     }
     for a in adapters {
         let (low, high) = a.subgroup;
@@ -18,11 +27,13 @@ pub(crate) fn print(as_json: bool) -> Result<()> {
             let (name, kind, backend, driver) = (a.name, a.kind, a.backend, a.driver);
             let line = json!({"name": name, "kind": kind, "backend": backend, "driver": driver,
                 "max_binding": a.max_binding, "subgroup": [low, high]});
-            println!("{line}");
+            print::line(line)?;
         } else {
             let subgroup = if low == high { low.to_string() } else { format!("{low}-{high}") };
             let binding = a.max_binding >> 20;
-            println!("{:<44} {:<14} {:<8} {binding:>12} {subgroup:>9}  {}", a.name, a.kind, a.backend, a.driver);
+            let row =
+                format!("{:<44} {:<14} {:<8} {binding:>12} {subgroup:>9}  {}", a.name, a.kind, a.backend, a.driver);
+            print::line(row)?;
         }
     }
     Ok(())

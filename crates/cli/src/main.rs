@@ -2,6 +2,7 @@
 
 mod bench;
 mod devices;
+mod print;
 mod run;
 
 use std::io::IsTerminal;
@@ -18,7 +19,7 @@ use trellis_tensor::{Gpu, GpuOptions};
     version,
     after_help = "\
 Examples:
-  trellis demo                                   see guidance work, in three minutes
+  trellis demo                                   see guidance work, in two minutes
   trellis train examples/configs/glyphs.toml     run an experiment
   trellis train examples/configs/mnist.toml --data ~/mnist
   trellis devices                                list the adapters
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if print::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
             eprintln!("{red}error:{plain} {error}");
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
 impl Cli {
     fn run(self) -> Result<()> {
         match &self.command {
-            Command::Devices => devices::print(self.json),
+            Command::Devices => devices::print(self.adapter.as_deref(), self.json),
             Command::Demo(demo) => demo.run(&self.gpu()?, self.json),
             Command::Train(train) => train.run(|| self.gpu(), self.json),
             Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
@@ -71,8 +73,8 @@ impl Cli {
     }
 
     fn gpu(&self) -> Result<Gpu> {
-        let defaults = GpuOptions::default();
-        let adapter = self.adapter.clone().or_else(|| defaults.adapter.clone());
-        Ok(Gpu::with(&GpuOptions { adapter, ..defaults })?)
+        let options = GpuOptions::from_env()?;
+        let adapter = self.adapter.clone().or_else(|| options.adapter.clone());
+        Ok(Gpu::with(&GpuOptions { adapter, ..options })?)
     }
 }

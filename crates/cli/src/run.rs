@@ -11,6 +11,8 @@ use trellis_guidance::stats::Estimate;
 use trellis_guidance::{Config, Result};
 use trellis_tensor::Gpu;
 
+use crate::print;
+
 /// The experiment of `trellis demo`.
 const DEMO: &str = include_str!("../../../examples/configs/demo.toml");
 
@@ -60,6 +62,7 @@ impl Train {
     pub(crate) fn run(&self, gpu: impl FnOnce() -> Result<Gpu>, json: bool) -> Result<()> {
         let mut config = Config::read(&self.config)?;
         config.seeds = self.seeds.clone().unwrap_or(config.seeds);
+        config.check(&self.config)?;
         train(&gpu()?, &config, &self.config, self.data.as_deref(), &self.out, json)
     }
 }
@@ -67,7 +70,7 @@ impl Train {
 fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Path, json: bool) -> Result<()> {
     let images = config.images(path, data)?;
     if !json {
-        println!("{} on {}", config.name, gpu.name());
+        print::line(format_args!("{} on {}", config.name, gpu.name()))?;
     }
     // Hidden where stderr is no terminal.
     let bar = ProgressBar::new(0).with_style(
@@ -75,6 +78,8 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
             .expect("the template is well-formed"),
     );
     let mut run = String::new();
+    // Where nobody sees the bar, a line for each finished run.
+    let plain = !json && bar.is_hidden();
     let experiment = experiment::run(gpu, config, &images, out, &mut |progress| match progress {
         Progress::Total(steps) => bar.set_length(steps),
         Progress::Run(arm, seed) => {
@@ -82,6 +87,12 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
             bar.set_message(run.clone());
         }
         Progress::Warning(text) => bar.suspend(|| eprintln!("warning: {run}: {text}")),
+        Progress::Done(run) if plain => {
+            let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
+            // If nobody reads it, the table at the end will tell.
+            let _ = print::line(format_args!("{}, seed {}: test top-1 {top1:.1} %", run.arm, run.seed));
+        }
+        Progress::Done(_) => {}
         Progress::Steps(steps, loss) => {
             bar.inc(steps);
             if let Some(loss) = loss {
@@ -92,24 +103,22 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
     bar.finish_and_clear();
     let experiment = experiment?;
     if json {
-        print_json(gpu, &experiment);
-    } else {
-        print_table(&experiment);
-        println!("report: {}", out.join(&config.name).join("report.html").display());
+        return print_json(gpu, &experiment);
     }
-    Ok(())
+    print_table(&experiment)?;
+    print::line(format_args!("report: {}", out.join(&config.name).join("report.html").display()))
 }
 
-fn print_json(gpu: &Gpu, experiment: &Experiment) {
+fn print_json(gpu: &Gpu, experiment: &Experiment) -> Result<()> {
     let c = gpu.counters();
     let counters = json!({"dispatches": c.dispatches, "submits": c.submits, "readbacks": c.readbacks,
         "buffers_created": c.buffers_created, "pipelines_created": c.pipelines_created});
     let line = json!({"arms": experiment.summary(), "counters": counters, "adapter": experiment.adapter,
         "seconds": experiment.seconds});
-    println!("{line}");
+    print::line(line)
 }
 
-fn print_table(experiment: &Experiment) {
+fn print_table(experiment: &Experiment) -> Result<()> {
     let estimate = |e: Option<Estimate>, digits: usize, scale: f64, sign: bool| match e {
         Some(Estimate { mean, ci95, .. }) => {
             let (mean, ci95) = (scale * mean, ci95.map(|c| format!(" ± {:.digits$}", scale * c)).unwrap_or_default());
@@ -118,12 +127,12 @@ fn print_table(experiment: &Experiment) {
         None => "-".to_string(),
     };
     let paired = |d: &Option<Difference>| d.as_ref().and_then(Difference::estimate);
-    println!(
+    print::line(format_args!(
         "{:<14} {:>5} {:>14} {:>16} {:>16} {:>16} {:>9}",
         "arm", "seeds", "test top-1 %", "vs alone", "test loss", "vs alone", "steps/s"
-    );
+    ))?;
     for arm in experiment.summary() {
-        println!(
+        print::line(format_args!(
             "{:<14} {:>5} {:>14} {:>16} {:>16} {:>16} {:>9}",
             arm.name,
             arm.seeds,
@@ -132,7 +141,8 @@ fn print_table(experiment: &Experiment) {
             estimate(arm.test_loss(), 3, 1.0, false),
             estimate(paired(&arm.test_loss_difference), 3, 1.0, true),
             arm.steps_per_s.map_or("-".to_string(), |rate| format!("{rate:.1}")),
-        );
+        ))?;
     }
-    println!("mean ± 95 % interval over seeds; differences are paired by seed; {:.0} s", experiment.seconds);
+    let seconds = experiment.seconds;
+    print::line(format_args!("mean ± 95 % interval over seeds; differences are paired by seed; {seconds:.0} s"))
 }

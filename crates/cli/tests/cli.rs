@@ -78,7 +78,7 @@ fn bad_configurations_say_what_where_and_what_to_do() {
     assert!(failure(&["train", "/nonexistent.toml"]).contains("check the path"));
     let missing_data = config(&folder, "[data]\nset = \"idx\"\n");
     assert!(failure(&["train", &missing_data]).contains("--data FOLDER"));
-    let pairs = config(&folder, &SMALL.replace("first_steps = 2", "pairs = [[\"conv9\", \"fc1\"]]"));
+    let pairs = config(&folder, &SMALL.replace("first_steps = 2", "first_steps = 2\npairs = [[\"conv9\", \"fc1\"]]"));
     let out = folder.to_string_lossy().into_owned();
     assert!(failure(&["train", &pairs, "--out", &out]).contains("conv9"));
     std::fs::remove_dir_all(folder).expect("ours");
@@ -98,12 +98,44 @@ fn a_missing_adapter_and_a_place_that_cannot_be_written() {
 }
 
 #[test]
+fn a_reader_that_leaves_is_no_error_and_a_full_disk_is() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_trellis"))
+        .args(["devices", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("ends").success());
+    if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
+        let output = Command::new(env!("CARGO_BIN_EXE_trellis")).arg("devices").stdout(full).output().expect("runs");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("standard output"));
+    }
+}
+
+#[test]
+fn a_bad_environment_or_option_is_told() {
+    let output = Command::new(env!("CARGO_BIN_EXE_trellis"))
+        .args(["bench", "--filter", "matmul_f32_256"])
+        .env("TRELLIS_MEMORY_MB", "abc")
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("TRELLIS_MEMORY_MB is \"abc\""));
+    assert_eq!(trellis(&["bench", "--seconds", "nan"]).status.code(), Some(2));
+    assert!(failure(&["devices", "--adapter", "none such"]).contains("none such"));
+}
+
+#[test]
 fn a_run_that_diverges_keeps_what_it_measured() {
     let folder = folder("diverge");
     let text = SMALL.replace("batch = 16", "batch = 16\noptimizer = \"sgd\"\nlearning_rate = 1e30");
     let file = config(&folder, &text.replace("depth = 2", "depth = 2\nbatch_norm = false"));
     let error = failure(&["train", &file, "--out", &folder.to_string_lossy()]);
-    assert!(error.contains("diverged at step") && error.contains("layer"), "{error}");
+    assert!(error.contains("arm alone, seed 1: training diverged at step") && error.contains("layer"), "{error}");
+    let summary = std::fs::read_to_string(folder.join("small/summary.json")).expect("written");
+    assert!(summary.contains("\"failure\": \"arm alone, seed 1: "), "{summary}");
     let metrics = std::fs::read_to_string(folder.join("small/metrics.jsonl")).expect("kept");
     assert!(metrics.lines().any(|line| line.contains("\"kind\":\"eval\"")));
     assert!(folder.join("small/report.html").is_file());

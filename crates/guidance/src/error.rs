@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// The result of everything in this crate that can fail.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of data, configuration, checkpoints or training.
 #[derive(Debug)]
@@ -67,6 +67,15 @@ pub enum Error {
         layer: String,
         /// What became of it, for example "the task loss is NaN".
         what: String,
+        /// Whether a guide pulled.
+        guided: bool,
+    },
+    /// One run of an experiment failed.
+    Run {
+        /// Which, for example "arm trained, seed 1".
+        run: String,
+        /// Why.
+        source: Box<Error>,
     },
     /// The engine refused: shapes, device, memory.
     Tensor(trellis_tensor::Error),
@@ -121,11 +130,16 @@ impl fmt::Display for Error {
             Self::Config { path, key, problem, hint } => {
                 write!(f, "{}: `{key}`: {problem}; {hint}", path.display())
             }
-            Self::Diverged { step, layer, what } => write!(
+            Self::Diverged { step, layer, what, guided } => write!(
                 f,
-                "training diverged at step {step}, layer {layer}: {what}; \
-                 try a lower learning rate, gradient-norm clipping or a smaller alignment weight"
+                "training diverged at step {step}, layer {layer}: {what}; try a lower learning rate{}",
+                if *guided {
+                    ", gradient-norm clipping or a smaller alignment weight"
+                } else {
+                    " or gradient-norm clipping"
+                }
             ),
+            Self::Run { run, source } => write!(f, "{run}: {source}"),
             Self::Tensor(source) => source.fmt(f),
         }
     }
@@ -136,6 +150,7 @@ impl std::error::Error for Error {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Tensor(source) => source.source(),
+            Self::Run { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -157,6 +172,7 @@ fn advice(kind: ErrorKind) -> &'static str {
         ErrorKind::AlreadyExists => "choose another name, or move the old one away",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, or choose another place",
         ErrorKind::ReadOnlyFilesystem => "choose a place that can be written",
+        ErrorKind::InvalidData => "save it as UTF-8 text",
         _ => "check the disk and try again",
     }
 }
@@ -192,7 +208,8 @@ mod tests {
             Error::checkpoint("s.safetensors", "is cut short", "use the one before").to_string(),
             "s.safetensors: is cut short; use the one before"
         );
-        let diverged = Error::Diverged { step: 7, layer: "fc2".into(), what: "the task loss is NaN".into() };
+        let diverged =
+            Error::Diverged { step: 7, layer: "fc2".into(), what: "the task loss is NaN".into(), guided: true };
         assert!(diverged.to_string().starts_with("training diverged at step 7, layer fc2: the task loss is NaN; try"));
     }
 

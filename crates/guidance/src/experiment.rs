@@ -9,7 +9,7 @@ use crate::checkpoint::save;
 use crate::config::Config;
 use crate::data::Images;
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{Guide, Network};
 use crate::record::{Existing, Experiment, RunFolder, RunRecord, write_atomic};
 use crate::report::{curve_svg, write_report};
@@ -27,6 +27,8 @@ pub enum Progress<'a> {
     Steps(u64, Option<f32>),
     /// Something a person should know.
     Warning(&'a str),
+    /// A run of an arm is finished.
+    Done(&'a RunRecord),
 }
 
 /// Runs `config` on `images` (train, validation, test) and leaves `<root>/<name>/` with configuration, metrics,
@@ -43,7 +45,11 @@ pub fn run(
 ) -> Result<Experiment> {
     let started = Instant::now();
     let [train, validation, test] = images;
+    // What does not fit is told before anything is trained.
     let data = Dataset::new(gpu, train, Some(validation).filter(|v| v.count() > 0), Some(test))?;
+    let (guide, target) = (Network::new(config.cnn(), &data, 0)?, Network::new(config.fcn("alone"), &data, 0)?);
+    config.layer_map().resolve(&guide.layers()?, &target.layers()?)?;
+    drop((guide, target));
     let mut experiment = Experiment {
         name: config.name.clone(),
         adapter: gpu.name().to_string(),
@@ -57,16 +63,20 @@ pub fn run(
     progress(Progress::Total(steps(config.guide.steps) + steps(config.training.steps) * config.arms.len() as u64));
     let outcome = config.seeds.iter().try_for_each(|&seed| {
         progress(Progress::Run("guide", seed));
-        let guides = Guides::train(config, &data, seed, progress)?;
+        let guides = Guides::train(config, &data, seed, progress)
+            .map_err(|error| Error::Run { run: format!("guide, seed {seed}"), source: Box::new(error) })?;
         save(guides.trained.network(), &folder.path().join(format!("guide-{seed}.safetensors")))?;
         for arm in &config.arms {
             progress(Progress::Run(arm, seed));
-            let run = run_arm(config, &data, &guides, arm, seed, &mut folder, progress)?;
+            let run = run_arm(config, &data, &guides, arm, seed, &mut folder, progress)
+                .map_err(|error| Error::Run { run: format!("arm {arm}, seed {seed}"), source: Box::new(error) })?;
+            progress(Progress::Done(&run));
             experiment.runs.push(run);
         }
         Ok(())
     });
     experiment.seconds = started.elapsed().as_secs_f64();
+    experiment.failure = outcome.as_ref().err().map(Error::to_string);
     // A run that failed leaves what came before it, report included.
     folder.finish(&experiment)?;
     write_report(&experiment, &folder.path().join("report.html"))?;

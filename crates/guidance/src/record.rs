@@ -104,6 +104,8 @@ pub struct Experiment {
     pub runs: Vec<RunRecord>,
     /// Wall-clock time of everything, in seconds.
     pub seconds: f64,
+    /// Why it stopped before its end, if it did.
+    pub failure: Option<String>,
 }
 
 impl Experiment {

@@ -16,6 +16,13 @@ pub enum Error {
         /// Names of the adapters that exist.
         found: Vec<String>,
     },
+    /// An environment variable holds what it should not.
+    Environment {
+        /// Its name.
+        variable: &'static str,
+        /// What it holds.
+        value: String,
+    },
     /// The adapter refused to open a device.
     Device {
         /// Adapter name.
@@ -104,6 +111,9 @@ impl fmt::Display for Error {
                 } else {
                     write!(f, "; found: {}. Set TRELLIS_ADAPTER or --adapter to part of a name", found.join(", "))
                 }
+            }
+            Error::Environment { variable, value } => {
+                write!(f, "{variable} is {value:?}; set it to a number above 0, or unset it")
             }
             Error::Device { adapter, message } => write!(
                 f,

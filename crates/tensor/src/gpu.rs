@@ -51,7 +51,7 @@ pub struct Caps {
     pub max_buffer: u64,
 }
 
-/// How to open a [`Gpu`]. `GpuOptions::default()` reads `TRELLIS_ADAPTER` and `TRELLIS_MEMORY_MB`.
+/// How to open a [`Gpu`].
 #[derive(Clone, Debug)]
 pub struct GpuOptions {
     /// Part of the adapter's name, any case. `None`: the fastest kind that exists.
@@ -68,13 +68,23 @@ pub struct GpuOptions {
 
 impl Default for GpuOptions {
     fn default() -> Self {
-        let megabytes = std::env::var("TRELLIS_MEMORY_MB").ok().and_then(|text| text.parse::<u64>().ok());
-        Self {
-            adapter: std::env::var("TRELLIS_ADAPTER").ok().filter(|name| !name.is_empty()),
-            memory_budget: megabytes.map(|mb| mb << 20),
-            checked_shaders: cfg!(debug_assertions),
-            gpu_kernels: false,
-        }
+        Self { adapter: None, memory_budget: None, checked_shaders: cfg!(debug_assertions), gpu_kernels: false }
+    }
+}
+
+impl GpuOptions {
+    /// The defaults, with `TRELLIS_ADAPTER` and `TRELLIS_MEMORY_MB` from the environment.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when `TRELLIS_MEMORY_MB` is no number above 0.
+    pub fn from_env() -> Result<Self> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let megabytes = |text: String| match text.parse::<u64>() {
+            Ok(number) if number > 0 => Ok(number.saturating_mul(1 << 20)),
+            _ => Err(Error::Environment { variable: "TRELLIS_MEMORY_MB", value: text }),
+        };
+        let memory_budget = variable("TRELLIS_MEMORY_MB").map(megabytes).transpose()?;
+        Ok(Self { adapter: variable("TRELLIS_ADAPTER"), memory_budget, ..Self::default() })
     }
 }
 
@@ -132,7 +142,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] or [`Error::Device`].
     pub fn new() -> Result<Self> {
-        Self::with(&GpuOptions::default())
+        Self::with(&GpuOptions::from_env()?)
     }
 
     /// Opens an adapter as `options` say.

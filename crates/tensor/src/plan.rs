@@ -262,7 +262,8 @@ impl<'a> Builder<'a> {
         if self.is_pack(id) {
             return self.zeroed_place(id);
         }
-        let buffer = self.allocate(&node.layer, node.ty.bytes())?;
+        let label = format!("{} {}", node.op_name(), node.layer);
+        let buffer = self.allocate(label.trim_end(), node.ty.bytes())?;
         Ok(Place { buffer, offset: 0 })
     }
 

@@ -1,5 +1,6 @@
 //! The TOML file that describes an experiment. Every key has a default; unknown keys are errors, with a suggestion.
 
+mod check;
 mod defaults;
 mod explain;
 mod resolve;
@@ -13,8 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::network::TapAt;
-use crate::record::ARMS;
-use explain::{explain, suggestion};
+use explain::explain;
 
 /// An experiment: arms × seeds of one target, one guide and one data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,7 +132,7 @@ pub struct GuidanceConfig {
     pub taps: TapAt,
     /// Guided steps of the arm `trained_first`.
     pub first_steps: u32,
-    /// The other arms' weight falls linearly to 0 at this step; 0 for a constant weight.
+    /// The weight of `untrained` and `trained` falls linearly to 0 at this step; 0 for a constant weight.
     pub decay_steps: u32,
     /// Pairs of guide layer and target layer; empty for the paper's even rule.
     pub pairs: Vec<(String, String)>,
@@ -251,57 +251,5 @@ impl Config {
     /// The file with every default filled in.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("plain tables and numbers")
-    }
-
-    /// Values that types do not rule out.
-    fn check(&self, path: &Path) -> Result<()> {
-        let TrainingConfig { steps, batch, learning_rate, .. } = self.training;
-        let bad = |key: &str, problem: String, hint: &str| Err(Error::config(path, key, problem, hint));
-        if let Some(arm) = self.arms.iter().chain(self.arm.keys()).find(|arm| !ARMS.contains(&arm.as_str())) {
-            return bad("arms", format!("unknown arm `{arm}`"), &suggestion(arm, &ARMS));
-        }
-        if self.arms.is_empty() || self.seeds.is_empty() {
-            return bad("arms", "no arms or no seeds".into(), "name at least one of each");
-        }
-        let sizes = [
-            ("training.steps", steps as usize),
-            ("training.batch", batch),
-            ("data.train", self.data.train),
-            ("data.test", self.data.test),
-            ("data.classes", self.data.classes),
-            ("target.depth", self.target.depth),
-            ("target.width", self.target.width),
-            ("guide.channels", self.guide.channels.iter().copied().min().unwrap_or(0)),
-            ("guide.strides", self.guide.strides.iter().copied().min().unwrap_or(0)),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return bad(key, "is 0 or empty".into(), "give a number above 0");
-        }
-        if self.guide.strides.len() != self.guide.channels.len() {
-            return bad("guide.strides", "has another length than guide.channels".into(), "give one for each");
-        }
-        if batch > self.data.train {
-            return bad("training.batch", format!("{batch} is more than data.train"), "make it smaller");
-        }
-        if self.data.classes > 256 {
-            return bad("data.classes", "is more than 256".into(), "labels are bytes");
-        }
-        if !matches!(self.data.size, 16 | 28) {
-            return bad("data.size", format!("glyphs are not {} pixels wide", self.data.size), "16 or 28");
-        }
-        let rates =
-            self.arm.values().filter_map(|arm| arm.learning_rate).chain([learning_rate, self.guide.learning_rate]);
-        if let Some(rate) = rates.into_iter().find(|rate| !(rate.is_finite() && *rate > 0.0)) {
-            return bad("training.learning_rate", format!("{rate} is no rate"), "give a number above 0");
-        }
-        let bandwidth = self.guidance.bandwidth;
-        if !(bandwidth.is_finite() && bandwidth > 0.0) {
-            return bad("guidance.bandwidth", format!("{bandwidth} is no width"), "give a number above 0");
-        }
-        let weights = self.arm.values().filter_map(|arm| arm.weight).chain([self.guidance.weight]);
-        if let Some(weight) = weights.into_iter().find(|weight| !weight.is_finite()) {
-            return bad("guidance.weight", format!("{weight} is no weight"), "give a finite number");
-        }
-        Ok(())
     }
 }

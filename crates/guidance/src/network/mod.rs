@@ -65,6 +65,15 @@ impl Network {
         let mut pass = Pass::declare(&graph);
         let images = graph.constant(0.0, [&[2], &image[..]].concat());
         architecture.forward(&mut pass, images, classes)?;
+        for declared in pass.declared().0 {
+            // Before the CPU draws values that no GPU would take.
+            let needed = 4 * declared.shape.elements() as u64;
+            let limit = gpu.caps().max_binding;
+            if needed > limit {
+                let label = declared.name.clone();
+                return Err(trellis_tensor::Error::BindingTooLarge { label, needed, limit }.into());
+            }
+        }
         let draw = |(number, declared): (usize, &pass::Declared)| ParamSpec {
             name: declared.name.clone(),
             shape: declared.shape.clone(),

@@ -6,12 +6,13 @@
 //! | `adapter.json` | the device and the version of Trellis |
 //! | `metrics.jsonl` | one JSON object a line, appended as the run goes: see [`Line`] |
 //! | `summary.json` | one [`ArmSummary`] an arm, once the experiment is finished |
+//! | `.lock` | nothing; it is locked while a process writes to the folder |
 //!
 //! All but `metrics.jsonl` are written to a temporary name in the folder and renamed, so each is there whole or not at
 //! all.
 
 use std::cmp::Ordering;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,7 @@ const CONFIG: &str = "config.toml";
 const ADAPTER: &str = "adapter.json";
 const METRICS: &str = "metrics.jsonl";
 const SUMMARY: &str = "summary.json";
+const LOCK: &str = ".lock";
 
 /// Longest line of `metrics.jsonl` that is read, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -68,6 +70,8 @@ struct Summary {
     adapter: String,
     version: String,
     seconds: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
     arms: Vec<ArmSummary>,
 }
 
@@ -76,6 +80,8 @@ struct Summary {
 pub struct RunFolder {
     path: PathBuf,
     metrics: File,
+    // Held as long as the folder is: the lock goes with the process, however it ends.
+    _lock: File,
 }
 
 impl RunFolder {
@@ -83,8 +89,9 @@ impl RunFolder {
     /// puts `config.toml`, `adapter.json` and an empty `metrics.jsonl` into it.
     ///
     /// # Errors
-    /// [`Error::Config`] if the name is no plain file name, [`Error::Io`] if the folder exists and `existing` refuses, or
-    /// if something cannot be written; the new folder is then removed again.
+    /// [`Error::Config`] if the name is no plain file name, [`Error::Data`] if another process writes to a folder of that
+    /// name, [`Error::Io`] if the folder exists and `existing` refuses, or if something cannot be written; the new folder
+    /// is then removed again.
     pub fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
         let name = checked_name(root, &experiment.name)?;
         fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
@@ -100,19 +107,21 @@ impl RunFolder {
     }
 
     fn fill(path: &Path, experiment: &Experiment) -> Result<Self> {
+        let lock = lock(path)?;
         write_atomic(&path.join(CONFIG), experiment.config_toml.as_bytes())?;
         let adapter = Adapter { adapter: experiment.adapter.clone(), version: experiment.version.clone() };
         write_json(&path.join(ADAPTER), &adapter)?;
         let file = path.join(METRICS);
         let metrics = OpenOptions::new().append(true).create_new(true).open(&file);
-        Ok(Self { path: path.to_owned(), metrics: metrics.map_err(|e| Error::io(&file, e))? })
+        Ok(Self { path: path.to_owned(), metrics: metrics.map_err(|e| Error::io(&file, e))?, _lock: lock })
     }
 
     /// Opens the folder of an earlier, killed experiment to go on writing; a last line that was cut short is removed.
     ///
     /// # Errors
-    /// [`Error::Io`] if its metrics cannot be opened.
+    /// [`Error::Io`] if its metrics cannot be opened, [`Error::Data`] if another process writes to it.
     pub fn open(path: &Path) -> Result<Self> {
+        let lock = lock(path)?;
         let file = path.join(METRICS);
         let open = || -> io::Result<File> {
             let whole = fs::read(&file)?.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
@@ -120,7 +129,7 @@ impl RunFolder {
             metrics.set_len(whole as u64)?;
             Ok(metrics)
         };
-        Ok(Self { path: path.to_owned(), metrics: open().map_err(|e| Error::io(&file, e))? })
+        Ok(Self { path: path.to_owned(), metrics: open().map_err(|e| Error::io(&file, e))?, _lock: lock })
     }
 
     /// The folder; checkpoints and the report belong into it.
@@ -165,8 +174,8 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
     pub fn finish(&self, experiment: &Experiment) -> Result<()> {
-        let Experiment { name, adapter, version, seconds, .. } = experiment.clone();
-        let summary = Summary { name, adapter, version, seconds, arms: experiment.summary() };
+        let Experiment { name, adapter, version, seconds, failure, .. } = experiment.clone();
+        let summary = Summary { name, adapter, version, seconds, failure, arms: experiment.summary() };
         write_json(&self.path.join(SUMMARY), &summary)
     }
 
@@ -197,13 +206,15 @@ impl Experiment {
         let Adapter { adapter, version } = read_json(&folder.join(ADAPTER))?;
         let runs = read_metrics(&folder.join(METRICS))?;
         let summary = folder.join(SUMMARY);
-        let seconds = match summary.exists() {
-            true => read_json::<Summary>(&summary)?.seconds,
-            false => runs.iter().map(|run| run.seconds).sum(),
+        let (seconds, failure) = if summary.exists() {
+            let summary = read_json::<Summary>(&summary)?;
+            (summary.seconds, summary.failure)
+        } else {
+            (runs.iter().map(|run| run.seconds).sum(), None)
         };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, adapter, version, config_toml, runs, seconds })
+        Ok(Self { name, adapter, version, config_toml, runs, seconds, failure })
     }
 }
 
@@ -290,7 +301,23 @@ fn checked_name<'a>(root: &Path, name: &'a str) -> Result<&'a str> {
     Err(Error::config(root, "name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first"))
 }
 
+/// The lock of the folder at `path`; refused while another process has it.
+fn lock(path: &Path) -> Result<File> {
+    let file = path.join(LOCK);
+    let lock = File::create(&file).map_err(|e| Error::io(&file, e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::data(path, "another run is writing to it", "wait for its end, or choose another name or --out"))
+        }
+        Err(TryLockError::Error(e)) => Err(Error::io(&file, e)),
+    }
+}
+
 fn move_aside(root: &Path, name: &str) -> Result<()> {
+    if root.join(name).join(METRICS).exists() {
+        lock(&root.join(name))?;
+    }
     let free = (1u32..).map(|k| root.join(format!("{name}-{k}"))).find(|old| old.symlink_metadata().is_err());
     let old = free.unwrap_or_else(|| root.join(format!("{name}-0")));
     fs::rename(root.join(name), &old).map_err(|e| Error::io(root.join(name), e))

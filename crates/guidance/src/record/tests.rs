@@ -57,6 +57,7 @@ fn experiment() -> Experiment {
             run("alone", 1, 0.6, 2.4),
         ],
         seconds: 12.5,
+        failure: None,
     }
 }
 
@@ -131,7 +132,7 @@ fn an_experiment_comes_back_from_its_folder() {
     let mut files: Vec<_> =
         fs::read_dir(folder.path()).expect("folder").map(|f| f.expect("file").file_name()).collect();
     files.sort();
-    assert_eq!(files, ["adapter.json", "config.toml", "metrics.jsonl", "summary.json"]);
+    assert_eq!(files, [".lock", "adapter.json", "config.toml", "metrics.jsonl", "summary.json"]);
 }
 
 #[test]
@@ -241,4 +242,18 @@ fn no_permission_is_a_clear_error() {
         assert!(error.to_string().contains("permission denied") || error.to_string().contains("ermission"), "{error}");
         assert_eq!(fs::read_dir(&root).expect("root").count(), 0);
     }
+}
+
+#[test]
+fn a_folder_in_use_is_neither_moved_nor_taken() {
+    let scratch = Scratch::new("lock");
+    let root = &scratch.0;
+    let experiment = experiment();
+    let folder = RunFolder::create(root, &experiment, Existing::MoveAside).expect("new");
+    let error = RunFolder::create(root, &experiment, Existing::MoveAside).unwrap_err().to_string();
+    assert!(error.contains("another run is writing to it"), "{error}");
+    assert!(RunFolder::open(folder.path()).is_err());
+    drop(folder);
+    RunFolder::create(root, &experiment, Existing::MoveAside).expect("free again");
+    assert!(root.join("demo-1").is_dir());
 }

@@ -16,12 +16,15 @@ pub(super) fn page(experiment: &Experiment) -> String {
          <title>{title} · Trellis</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
     );
     html.push_str(&header(experiment));
+    if let Some(failure) = &experiment.failure {
+        let text = format!(
+            "<p>The experiment failed, and only runs that were finished before are shown here: {}</p>",
+            escape(failure)
+        );
+        html.push_str(&section("Not complete", &text));
+    }
     if experiment.runs.is_empty() {
-        html.push_str(&section(
-            "Nothing to show",
-            "<p>No run was recorded: the experiment stopped before its first run began. See the messages of the \
-             command that started it.</p>",
-        ));
+        html.push_str(&section("Nothing to show", "<p>No run was finished.</p>"));
     } else {
         let summary = experiment.summary();
         html.push_str(&results(&summary));

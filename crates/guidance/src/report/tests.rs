@@ -60,6 +60,7 @@ fn experiment() -> Experiment {
                 .into(),
         runs: (0..3).flat_map(|seed| arms.map(|(arm, guided, gain)| run(arm, seed, guided, gain))).collect(),
         seconds: 163.2,
+        failure: None,
     }
 }
 
@@ -154,7 +155,7 @@ fn nan_breaks_nothing() {
 fn nothing_recorded_is_said() {
     let html = report_html(&Experiment { name: "empty".into(), ..Experiment::default() });
     check_nesting(&html);
-    assert!(html.contains("No run was recorded") && !html.contains("<table"));
+    assert!(html.contains("No run was finished") && !html.contains("<table"));
     assert!(curve_svg(&Experiment::default()).contains("nothing was recorded"));
 }
 

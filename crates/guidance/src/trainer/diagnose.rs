@@ -20,6 +20,7 @@ pub(super) fn diagnose(
         step: u64::from(step),
         layer: layer.to_string(),
         what: what.to_string(),
+        guided: guidance.is_some(),
     };
     let clock = Clock::new(data.gpu())?;
     clock.set(step)?;
