@@ -3,6 +3,7 @@
 mod bench;
 mod devices;
 mod print;
+mod profile;
 mod run;
 
 use std::io::IsTerminal;
@@ -23,7 +24,8 @@ Examples:
   trellis train examples/configs/glyphs.toml     run an experiment
   trellis train examples/configs/mnist.toml --data ~/mnist
   trellis devices                                list the adapters
-  trellis bench --filter matmul --json           time the kernels"
+  trellis bench --filter matmul --json           time the kernels
+  trellis profile examples/configs/demo.toml     see where the time of a step goes"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -47,6 +49,8 @@ enum Command {
     Devices,
     /// Time kernels and training steps
     Bench(bench::Bench),
+    /// See where the time of a training step goes
+    Profile(profile::ProfileCommand),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +72,7 @@ impl Cli {
             Command::Devices => devices::print(self.adapter.as_deref(), self.json),
             Command::Demo(demo) => demo.run(&self.gpu()?, self.json),
             Command::Train(train) => train.run(|| self.gpu(), self.json),
+            Command::Profile(profile) => profile.run(|| self.gpu(), self.json),
             Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
         }
     }

@@ -98,6 +98,32 @@ fn a_missing_adapter_and_a_place_that_cannot_be_written() {
 }
 
 #[test]
+fn a_profile_is_a_table_a_page_a_trace_and_can_be_compared() {
+    let folder = folder("profile");
+    let file = config(&folder, SMALL);
+    let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let output =
+        trellis(&["profile", &file, "--steps", "2", "--html", &at("p.html"), "--trace", &at("t.json"), "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let profile: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON line");
+    let launches = profile["launches"].as_array().expect("launches");
+    for phase in ["target_forward", "guide_forward", "alignment", "backward", "optimizer"] {
+        assert!(launches.iter().any(|l| l["phase"] == phase && l["ms"].as_f64() > Some(0.0)), "{phase}");
+    }
+    assert!(profile["ceilings"]["fma_flop_per_s"].as_f64() > Some(1e8));
+    assert!(profile["memory_peak"].as_u64() > Some(1000));
+    assert!(std::fs::read_to_string(at("p.html")).expect("written").contains("Roofline"));
+    let trace = std::fs::read_to_string(at("t.json")).expect("written");
+    assert!(serde_json::from_str::<serde_json::Value>(&trace).expect("JSON")["traceEvents"].is_array());
+    std::fs::write(at("a.json"), &output.stdout).expect("writable");
+    let table =
+        String::from_utf8(trellis(&["profile", "--compare", &at("a.json"), &at("a.json")]).stdout).expect("text");
+    assert!(table.lines().last().expect("lines").starts_with("step") && table.contains("1.00"), "{table}");
+    assert!(failure(&["profile", "--compare", &at("a.json"), &file]).contains("is no profile"));
+    std::fs::remove_dir_all(folder).expect("ours");
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_error_and_a_full_disk_is() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_trellis"))
         .args(["devices", "--json"])

@@ -16,18 +16,42 @@ pub(crate) struct Pool {
     free: HashMap<u64, Vec<wgpu::Buffer>>,
     held: u64,
     pooled: u64,
+    /// Bytes in use by what they were asked for.
+    uses: HashMap<String, u64>,
+    peak: u64,
     budget: u64,
     counters: Arc<AtomicCounters>,
 }
 
 impl Pool {
     pub(crate) fn new(budget: u64, counters: Arc<AtomicCounters>) -> Self {
-        Self { free: HashMap::new(), held: 0, pooled: 0, budget, counters }
+        Self { free: HashMap::new(), held: 0, pooled: 0, uses: HashMap::new(), peak: 0, budget, counters }
     }
 
     /// Bytes in buffers that exist, in use or free.
     pub(crate) fn held(&self) -> u64 {
         self.held
+    }
+
+    /// Bytes in use by label, most first, and the most that was ever in use at once.
+    pub(crate) fn uses(&self) -> (Vec<(String, u64)>, u64) {
+        let mut uses: Vec<(String, u64)> = self.uses.iter().map(|(label, bytes)| (label.clone(), *bytes)).collect();
+        uses.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        (uses, self.peak)
+    }
+
+    fn note(&mut self, label: &str, size: u64) {
+        *self.uses.entry(label.to_string()).or_default() += size;
+        self.peak = self.peak.max(self.held - self.pooled);
+    }
+
+    fn forget(&mut self, label: &str, size: u64) {
+        if let Some(bytes) = self.uses.get_mut(label) {
+            *bytes -= size;
+            if *bytes == 0 {
+                self.uses.remove(label);
+            }
+        }
     }
 
     fn drop_free_buffers(&mut self) {
@@ -40,6 +64,7 @@ impl Pool {
 /// A storage buffer that returns to the pool when it is dropped. Its contents are undefined until written.
 pub(crate) struct Buffer {
     raw: wgpu::Buffer,
+    label: String,
     pool: Arc<Mutex<Pool>>,
 }
 
@@ -56,9 +81,10 @@ impl Buffer {
         let mut accounts = lock(&pool);
         if let Some(raw) = accounts.free.get_mut(&size).and_then(Vec::pop) {
             accounts.pooled -= size;
+            accounts.note(label, size);
             drop(accounts);
             poison(gpu, &raw);
-            return Ok(Self { raw, pool });
+            return Ok(Self { raw, label: label.to_string(), pool });
         }
         if accounts.held.saturating_add(size) > accounts.budget {
             accounts.drop_free_buffers();
@@ -83,10 +109,11 @@ impl Buffer {
             })
         })?;
         accounts.held += size;
+        accounts.note(label, size);
         accounts.counters.buffers_created.fetch_add(1, Ordering::Relaxed);
         drop(accounts);
         poison(gpu, &raw);
-        Ok(Self { raw, pool })
+        Ok(Self { raw, label: label.to_string(), pool })
     }
 
     pub(crate) fn raw(&self) -> &wgpu::Buffer {
@@ -106,6 +133,7 @@ impl Drop for Buffer {
         let size = self.raw.size();
         let mut accounts = lock(&self.pool);
         accounts.pooled += size;
+        accounts.forget(&self.label, size);
         accounts.free.entry(size).or_default().push(self.raw.clone());
     }
 }

@@ -272,6 +272,11 @@ impl Gpu {
         lock(&self.inner.pool).held()
     }
 
+    /// Bytes in use by the name of what holds them, most first, and the most that was ever in use at once.
+    pub fn memory_by_name(&self) -> (Vec<(String, u64)>, u64) {
+        lock(&self.inner.pool).uses()
+    }
+
     /// Blocks until everything submitted so far has run.
     ///
     /// # Errors

@@ -61,7 +61,7 @@ pub use ops::Layout;
 pub use optimizer::{Optimizer, OptimizerConfig, Rule};
 pub use params::{ParamSpec, Params};
 pub use plan::{LaunchInfo, Plan, STEPS_PER_SUBMIT};
-pub use profile::LaunchTime;
+pub use profile::{LaunchTime, StepTime};
 pub use reference::Reference;
 pub use shape::{DType, Shape, TensorType};
 pub use tensor::Tensor;

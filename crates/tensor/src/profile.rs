@@ -1,9 +1,22 @@
 //! How long each dispatch of a step takes: timestamps between the same dispatches that [`Plan::run`] submits.
 
+use std::time::Instant;
+
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::plan::{LaunchInfo, Plan};
 use crate::tensor::read_raw;
+
+/// What one step costs.
+#[derive(Clone, Debug)]
+pub struct StepTime {
+    /// Every dispatch, in order.
+    pub launches: Vec<LaunchTime>,
+    /// Median time in nanoseconds that the CPU takes to encode a step.
+    pub encode: f64,
+    /// Median time in nanoseconds that the CPU takes to submit it.
+    pub submit: f64,
+}
 
 /// The time of one dispatch.
 #[derive(Clone, Debug)]
@@ -16,11 +29,11 @@ pub struct LaunchTime {
 
 impl Plan {
     /// Runs `steps` steps with a timestamp between every two dispatches; the median time of each. They are steps like
-    /// others: parameters move and the clock advances.
+    /// others: parameters move and the clock advances. Each is encoded, submitted and waited for by itself.
     ///
     /// # Errors
     /// [`Error::Device`] on an adapter without timestamps inside passes, or a lost device.
-    pub fn profile(&self, steps: usize) -> Result<Vec<LaunchTime>> {
+    pub fn profile(&self, steps: usize) -> Result<StepTime> {
         let gpu = self.gpu();
         if !gpu.caps().timestamps {
             let message = "it has no timestamps inside compute passes".to_string();
@@ -28,8 +41,11 @@ impl Plan {
         }
         let count = self.launches().len() as u32 + 1;
         let mut times = vec![Vec::with_capacity(steps); count as usize - 1];
+        let (mut encode, mut submit) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
         for _ in 0..steps {
-            let stamps = self.timed_step(gpu, count)?;
+            let (stamps, encoding, submitting) = self.timed_step(gpu, count)?;
+            encode.push(encoding);
+            submit.push(submitting);
             for (times, pair) in times.iter_mut().zip(stamps.windows(2)) {
                 times.push(pair[1].wrapping_sub(pair[0]) as f64 * f64::from(gpu.queue().get_timestamp_period()));
             }
@@ -39,10 +55,12 @@ impl Plan {
             times.get(times.len() / 2).copied().unwrap_or(0.0)
         };
         let launches = self.launches().cloned();
-        Ok(launches.zip(times).map(|(info, times)| LaunchTime { info, nanoseconds: median(times) }).collect())
+        let launches = launches.zip(times).map(|(info, times)| LaunchTime { info, nanoseconds: median(times) });
+        Ok(StepTime { launches: launches.collect(), encode: median(encode), submit: median(submit) })
     }
 
-    fn timed_step(&self, gpu: &Gpu, count: u32) -> Result<Vec<u64>> {
+    /// Timestamps in ticks; nanoseconds of encoding and of submitting.
+    fn timed_step(&self, gpu: &Gpu, count: u32) -> Result<(Vec<u64>, f64, f64)> {
         let device = gpu.device();
         let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("profile"),
@@ -55,13 +73,19 @@ impl Plan {
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
+        let began = Instant::now();
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         pass.write_timestamp(&queries, 0);
         self.encode(&mut pass, |pass, number| pass.write_timestamp(&queries, number as u32 + 1));
         drop(pass);
         encoder.resolve_query_set(&queries, 0..count, &buffer, 0);
-        gpu.submit(encoder.finish());
-        read_raw(gpu, &buffer, 0, count as usize)
+        let commands = encoder.finish();
+        let encoded = Instant::now();
+        gpu.submit(commands);
+        let submitted = Instant::now();
+        let nanoseconds = |from: Instant, to: Instant| to.duration_since(from).as_nanos() as f64;
+        let stamps = read_raw(gpu, &buffer, 0, count as usize)?;
+        Ok((stamps, nanoseconds(began, encoded), nanoseconds(encoded, submitted)))
     }
 }

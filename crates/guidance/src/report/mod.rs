@@ -150,7 +150,7 @@ fn capitalised(word: &str) -> String {
 }
 
 /// Text that HTML and SVG show as it is, in an element or in a quoted attribute.
-fn escape(text: impl std::fmt::Display) -> String {
+pub(crate) fn escape(text: impl std::fmt::Display) -> String {
     let mut escaped = String::new();
     for letter in text.to_string().chars() {
         match letter {

@@ -44,6 +44,7 @@ ops! {
     gather::{Gather, GatherGrad, GatherLabels, GatherImages},
     augment::{Augment},
     pool::{Pool, PoolGrad},
+    fma_chain::{FmaChain},
 }
 
 pub use batch_norm::Statistics;

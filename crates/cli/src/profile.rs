@@ -1,0 +1,160 @@
+//! `trellis profile`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use trellis_guidance::profile::{Group, Profile, compare};
+use trellis_guidance::record::write_atomic;
+use trellis_guidance::{Config, Dataset, Error, Guidance, Network, Result};
+use trellis_tensor::Gpu;
+
+use crate::print;
+
+#[derive(Args)]
+#[command(after_help = "\
+Times every dispatch of a guided training step with timestamps on the device, and compares it with what the adapter can
+do at best, which is measured first.
+
+Examples:
+  trellis profile examples/configs/demo.toml
+  trellis profile examples/configs/demo.toml --html profile.html --trace trace.json
+  trellis profile examples/configs/demo.toml --json > before.json
+  trellis profile --compare before.json after.json")]
+pub(crate) struct ProfileCommand {
+    /// The experiment whose step is profiled: see examples/configs/
+    #[arg(required_unless_present = "compare")]
+    config: Option<PathBuf>,
+    /// Folder with IDX files
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Steps to time
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    steps: u16,
+    /// Profile the step without a guide
+    #[arg(long)]
+    alone: bool,
+    /// Write the timeline for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Write a page with roofline and timeline
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Compare two profiles that --json has printed
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["config", "trace", "html", "alone"])]
+    compare: Option<Vec<PathBuf>>,
+}
+
+impl ProfileCommand {
+    pub(crate) fn run(&self, gpu: impl FnOnce() -> Result<Gpu>, json: bool) -> Result<()> {
+        if let Some([before, after]) = self.compare.as_deref() {
+            return print_changes(&read(before)?, &read(after)?, json);
+        }
+        let path = self.config.as_deref().unwrap_or(Path::new(""));
+        let config = Config::read(path)?;
+        let profile = self.measure(&gpu()?, &config, path)?;
+        if let Some(file) = &self.trace {
+            write_atomic(file, profile.trace().as_bytes())?;
+        }
+        if let Some(file) = &self.html {
+            write_atomic(file, profile.page().as_bytes())?;
+        }
+        if json {
+            let line = serde_json::to_string(&profile).map_err(|e| Error::io("standard output", e.into()))?;
+            return print::line(line);
+        }
+        print_profile(&profile)
+    }
+
+    fn measure(&self, gpu: &Gpu, config: &Config, path: &Path) -> Result<Profile> {
+        let [train, _, test] = config.images(path, self.data.as_deref())?;
+        let data = Dataset::new(gpu, &train, None, Some(&test))?;
+        let seed = config.seeds[0];
+        let (arm, name) = if self.alone { ("alone", "unguided") } else { ("trained", "guided") };
+        let target = Network::new(config.fcn(arm), &data, seed)?;
+        // Trained or not, a guide costs the same.
+        let guide = Network::new(config.cnn(), &data, seed)?.freeze();
+        let guidance = Guidance::new(guide)
+            .align(config.metric())
+            .map_layers(config.layer_map())
+            .weight(config.weight(arm))
+            .taps(config.guidance.taps);
+        let guidance = Some(&guidance).filter(|_| !self.alone);
+        let name = format!("{}, {name} step", config.name);
+        Profile::measure(&name, &target, &data, config.training(arm, seed), guidance, usize::from(self.steps))
+    }
+}
+
+fn read(path: &Path) -> Result<Profile> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    serde_json::from_str(&text)
+        .map_err(|e| Error::data(path, format!("is no profile: {e}"), "make one with `trellis profile CONFIG --json`"))
+}
+
+fn print_profile(profile: &Profile) -> Result<()> {
+    let ceilings = profile.ceilings;
+    print::line(format_args!("{} on {}", profile.name, profile.adapter))?;
+    print::line(format_args!(
+        "ceilings, measured: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying",
+        ceilings.fma_flop_per_s / 1e9,
+        ceilings.copy_bytes_per_s / 1e9
+    ))?;
+    print::line(format_args!(
+        "step: {:.3} ms of wall clock; {:.3} ms on the device in {} dispatches; CPU {:.3} ms to encode, {:.3} ms to submit",
+        profile.step_ms,
+        profile.gpu_ms(),
+        profile.launches.len(),
+        profile.encode_ms,
+        profile.submit_ms
+    ))?;
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    print::line(format_args!("memory: {:.1} MiB at most; most of it:", mebibytes(profile.memory_peak)))?;
+    for (name, bytes) in profile.memory.iter().take(5) {
+        print::line(format_args!("  {:>9.2} MiB  {name}", mebibytes(*bytes)))?;
+    }
+    let total = profile.gpu_ms();
+    print_groups("phase", &profile.by_phase(), total)?;
+    let by_time = |mut groups: Vec<Group>| {
+        groups.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+        groups
+    };
+    print_groups("op", &by_time(profile.grouped(|launch| launch.op.clone())), total)?;
+    print_groups("layer", &by_time(profile.grouped(|launch| launch.layer.clone())), total)
+}
+
+fn print_groups(head: &str, groups: &[Group], total: f64) -> Result<()> {
+    print::line("")?;
+    print::line(format_args!(
+        "{head:<36} {:>10} {:>9} {:>7} {:>9} {:>8} {:>8}",
+        "dispatches", "ms", "share", "GFLOP/s", "GB/s", "x floor"
+    ))?;
+    for group in groups {
+        print::line(format_args!(
+            "{:<36} {:>10} {:>9.3} {:>6.1}% {:>9.2} {:>8.2} {:>8}",
+            group.name,
+            group.launches,
+            group.ms,
+            100.0 * group.ms / total.max(1e-12),
+            group.gflop_per_s(),
+            group.gb_per_s(),
+            group.times_floor().map_or("-".to_string(), |ratio| format!("{ratio:.1}")),
+        ))?;
+    }
+    Ok(())
+}
+
+fn print_changes(before: &Profile, after: &Profile, json: bool) -> Result<()> {
+    if !json {
+        print::line(format_args!("{:<36} {:>10} {:>10} {:>8}", "op", "before ms", "after ms", "ratio"))?;
+    }
+    let whole = ("step".to_string(), before.gpu_ms(), after.gpu_ms());
+    let ops = compare(before, after).into_iter().map(|change| (change.name, change.before_ms, change.after_ms));
+    for (name, old, new) in ops.chain([whole]) {
+        if json {
+            print::line(serde_json::json!({"name": name, "before_ms": old, "after_ms": new}))?;
+        } else {
+            let ratio = if old > 0.0 { format!("{:.2}", new / old) } else { "new".to_string() };
+            print::line(format_args!("{name:<36} {old:>10.3} {new:>10.3} {ratio:>8}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! What the adapter can do at best, measured.
+
+use serde::{Deserialize, Serialize};
+use trellis_tensor::ops::FmaChain;
+use trellis_tensor::{Gpu, Graph, Plan, Tensor, TensorType};
+
+use crate::error::Result;
+
+/// The two slopes of the roofline.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// Bytes read and written per second by a copy that is larger than the caches.
+    pub copy_bytes_per_s: f64,
+    /// Floating-point operations per second of independent multiply-adds in registers.
+    pub fma_flop_per_s: f64,
+}
+
+/// Bytes copied: 64 MiB each way.
+const ELEMENTS: usize = 16 << 20;
+
+impl Ceilings {
+    /// Measures both; the best of some runs.
+    ///
+    /// # Errors
+    /// [`trellis_tensor::Error::Device`] on an adapter without timestamps; when memory is short.
+    pub fn measure(gpu: &Gpu) -> Result<Self> {
+        let large = Tensor::zeros(gpu, "ceiling", TensorType::f32([ELEMENTS]))?;
+        let graph = Graph::new();
+        let copy = graph.leaf(&large).affine(1.0, 0.5)?;
+        let copy_seconds = best_seconds(&Plan::new(gpu, &graph, &[copy])?)?;
+
+        // A CPU's cores are few and its loops limited; a GPU wants all its lanes busy for some milliseconds.
+        let (elements, rounds) = if gpu.caps().software { (1 << 14, 5000) } else { (1 << 22, 1024) };
+        let small = Tensor::zeros(gpu, "ceiling", TensorType::f32([elements]))?;
+        let graph = Graph::new();
+        let chain = graph.push(FmaChain { rounds }, &[graph.leaf(&small)])?;
+        let chain_seconds = best_seconds(&Plan::new(gpu, &graph, &[chain])?)?;
+        Ok(Self {
+            copy_bytes_per_s: 8.0 * ELEMENTS as f64 / copy_seconds,
+            fma_flop_per_s: 64.0 * elements as f64 * f64::from(rounds) / chain_seconds,
+        })
+    }
+
+    /// The least time in milliseconds that an amount of work can take.
+    pub fn floor_ms(&self, flops: u64, bytes: u64) -> f64 {
+        1e3 * (flops as f64 / self.fma_flop_per_s).max(bytes as f64 / self.copy_bytes_per_s)
+    }
+
+    /// Operations per byte where the two ceilings meet.
+    pub fn ridge(&self) -> f64 {
+        self.fma_flop_per_s / self.copy_bytes_per_s
+    }
+}
+
+/// The least time of a plan of one dispatch, of five single runs.
+fn best_seconds(plan: &Plan) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..6 {
+        let time = plan.profile(1)?;
+        best = best.min(time.launches.iter().map(|launch| launch.nanoseconds).sum::<f64>() / 1e9);
+    }
+    Ok(best.max(1e-9))
+}

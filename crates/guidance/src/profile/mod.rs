@@ -1,0 +1,335 @@
+//! Where the time of a training step goes, and how far each dispatch is from what the adapter could do.
+//!
+//! The ceilings are measured first, on the same adapter in the same process: bytes per second of a copy, and
+//! multiply-adds per second of a kernel that does nothing else. The floor of a dispatch is the longer of the times that
+//! its bytes and its operations need at those rates (the roofline model, Williams et al. 2009). Bytes are what a dispatch
+//! must read and write at least once; caches may make it faster than that.
+//!
+//! Read next: `ceilings.rs`, `page.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
+
+mod ceilings;
+mod compare;
+mod page;
+mod trace;
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use trellis_tensor::{LaunchTime, Plan};
+
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::network::Network;
+use crate::trainer::{Guidance, Session, Training};
+pub use ceilings::Ceilings;
+pub use compare::{Change, compare};
+
+/// One profiled step. All times are medians.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Profile {
+    /// What was profiled.
+    pub name: String,
+    /// The adapter.
+    pub adapter: String,
+    /// Version of Trellis.
+    pub version: String,
+    /// Steps that were timed.
+    pub steps: usize,
+    /// What the adapter can do.
+    pub ceilings: Ceilings,
+    /// Wall-clock milliseconds of a step that is not profiled, many submitted at once.
+    pub step_ms: f64,
+    /// CPU milliseconds to encode one step.
+    pub encode_ms: f64,
+    /// CPU milliseconds to submit it.
+    pub submit_ms: f64,
+    /// The most bytes in use at once.
+    pub memory_peak: u64,
+    /// Bytes in use by name, most first.
+    pub memory: Vec<(String, u64)>,
+    /// Every dispatch of the step, in order.
+    pub launches: Vec<Launch>,
+}
+
+/// One dispatch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The op.
+    pub op: String,
+    /// The kernel.
+    pub kernel: String,
+    /// The layer in which it was recorded.
+    pub layer: String,
+    /// The part of the step.
+    pub phase: Phase,
+    /// Workgroups.
+    pub groups: [u32; 3],
+    /// Milliseconds.
+    pub ms: f64,
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes that must be read or written at least once.
+    pub bytes: u64,
+}
+
+/// Parts of a training step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Drawing and augmenting the batch.
+    Data,
+    /// The target's forward pass.
+    TargetForward,
+    /// The guide's forward pass.
+    GuideForward,
+    /// The alignment loss and its gradient, up to the target's activations.
+    Alignment,
+    /// The rest of the backward pass.
+    Backward,
+    /// The optimiser.
+    Optimizer,
+    /// The task loss, metrics, the clock.
+    Other,
+}
+
+impl Phase {
+    /// Every phase, in the order of a step.
+    pub const ALL: [Self; 7] = [
+        Self::Data,
+        Self::TargetForward,
+        Self::GuideForward,
+        Self::Alignment,
+        Self::Backward,
+        Self::Optimizer,
+        Self::Other,
+    ];
+
+    /// The phase of what was recorded in `layer`: see [`Session`] for the scopes.
+    fn of(layer: &str) -> Self {
+        let backward = layer.strip_prefix("backward/");
+        match (backward.unwrap_or(layer).split('/').next(), backward) {
+            (Some("alignment"), _) => Self::Alignment,
+            (_, Some(_)) => Self::Backward,
+            (Some("data"), _) => Self::Data,
+            (Some("target"), _) => Self::TargetForward,
+            (Some("guide"), _) => Self::GuideForward,
+            (Some("optimizer"), _) => Self::Optimizer,
+            _ => Self::Other,
+        }
+    }
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::TargetForward => "target forward",
+            Self::GuideForward => "guide forward",
+            Self::Alignment => "alignment",
+            Self::Backward => "backward",
+            Self::Optimizer => "optimizer",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Dispatches that belong together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// What they have in common.
+    pub name: String,
+    /// How many they are.
+    pub launches: usize,
+    /// Milliseconds, all together.
+    pub ms: f64,
+    /// The least they could take.
+    pub floor_ms: f64,
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Group {
+    /// 10⁹ operations a second.
+    pub fn gflop_per_s(&self) -> f64 {
+        self.flops as f64 / self.ms.max(1e-9) / 1e6
+    }
+
+    /// 10⁹ bytes a second.
+    pub fn gb_per_s(&self) -> f64 {
+        self.bytes as f64 / self.ms.max(1e-9) / 1e6
+    }
+
+    /// How many times longer it takes than it must; `None` where there is nothing that it must do.
+    pub fn times_floor(&self) -> Option<f64> {
+        (self.floor_ms > 0.0).then(|| self.ms / self.floor_ms)
+    }
+}
+
+impl Profile {
+    /// Times `steps` steps of the training of `target`, guided if `guidance` is there. They are steps like others: the
+    /// parameters move.
+    ///
+    /// # Errors
+    /// [`trellis_tensor::Error::Device`] on an adapter without timestamps; else as [`Session::new`].
+    pub fn measure(
+        name: &str,
+        target: &Network,
+        data: &Dataset,
+        training: Training,
+        guidance: Option<&Guidance>,
+        steps: usize,
+    ) -> Result<Self> {
+        let gpu = data.gpu();
+        let session = Session::new(target, data, training, guidance)?;
+        let plan = session.plan().expect("a training has steps");
+        let (memory, memory_peak) = gpu.memory_by_name();
+        let step_ms = wall_ms(plan, steps, gpu)?;
+        let time = plan.profile(steps)?;
+        let launches = time.launches.into_iter().map(Launch::from).collect();
+        Ok(Self {
+            name: name.to_string(),
+            adapter: gpu.name().to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            steps,
+            ceilings: Ceilings::measure(gpu)?,
+            step_ms,
+            encode_ms: time.encode / 1e6,
+            submit_ms: time.submit / 1e6,
+            memory_peak,
+            memory,
+            launches,
+        })
+    }
+
+    /// Milliseconds between the first and the last timestamp.
+    pub fn gpu_ms(&self) -> f64 {
+        self.launches.iter().map(|launch| launch.ms).sum()
+    }
+
+    /// The dispatches grouped by `key`, in order of their first.
+    pub fn grouped(&self, key: impl Fn(&Launch) -> String) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for launch in &self.launches {
+            let name = key(launch);
+            let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
+                groups.push(Group { name, launches: 0, ms: 0.0, floor_ms: 0.0, flops: 0, bytes: 0 });
+                groups.len() - 1
+            });
+            let group = &mut groups[at];
+            group.launches += 1;
+            group.ms += launch.ms;
+            group.floor_ms += self.ceilings.floor_ms(launch.flops, launch.bytes);
+            group.flops += launch.flops;
+            group.bytes += launch.bytes;
+        }
+        groups
+    }
+
+    /// By phase, in the order of a step.
+    pub fn by_phase(&self) -> Vec<Group> {
+        let mut groups = self.grouped(|launch| launch.phase.name().to_string());
+        groups.sort_by_key(|group| Phase::ALL.iter().position(|phase| phase.name() == group.name));
+        groups
+    }
+
+    /// The timeline for Perfetto or chrome://tracing, as JSON.
+    pub fn trace(&self) -> String {
+        trace::trace(self)
+    }
+
+    /// A self-contained page with the roofline, the timeline and the tables.
+    pub fn page(&self) -> String {
+        page::page(self)
+    }
+}
+
+impl From<LaunchTime> for Launch {
+    fn from(time: LaunchTime) -> Self {
+        let LaunchTime { info, nanoseconds } = time;
+        let phase = Phase::of(&info.layer);
+        let (op, kernel) = (info.op.to_string(), info.kernel.to_string());
+        let (groups, flops, bytes) = (info.groups, info.flops, info.bytes);
+        Self { op, kernel, layer: info.layer, phase, groups, ms: nanoseconds / 1e6, flops, bytes }
+    }
+}
+
+/// Wall-clock milliseconds of a step out of `steps` that are submitted together, after some to warm up.
+fn wall_ms(plan: &Plan, steps: usize, gpu: &trellis_tensor::Gpu) -> Result<f64> {
+    plan.run(3)?;
+    gpu.wait()?;
+    let began = Instant::now();
+    plan.run(steps)?;
+    gpu.wait()?;
+    Ok(1e3 * began.elapsed().as_secs_f64() / steps as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn profile() -> Profile {
+        let launch = |op: &str, layer: &str, ms, flops, bytes| Launch {
+            op: op.into(),
+            kernel: op.into(),
+            layer: layer.into(),
+            phase: Phase::of(layer),
+            groups: [1, 1, 1],
+            ms,
+            flops,
+            bytes,
+        };
+        Profile {
+            name: "<demo>".into(),
+            adapter: "a".into(),
+            version: "0".into(),
+            steps: 5,
+            // 10 GB/s and 100 GFLOP/s: 10 bytes or 100 operations a nanosecond.
+            ceilings: Ceilings { copy_bytes_per_s: 10e9, fma_flop_per_s: 100e9 },
+            step_ms: 4.0,
+            encode_ms: 0.2,
+            submit_ms: 0.1,
+            memory_peak: 3 << 20,
+            memory: vec![("target".into(), 2 << 20)],
+            launches: vec![
+                launch("gather", "data", 0.5, 0, 1_000_000),
+                launch("matmul", "target/fc1", 2.0, 100_000_000, 1000),
+                launch("cka", "alignment/fc1-conv1", 0.25, 0, 1_000_000),
+                launch("cka_gram_grad", "backward/alignment/fc1-conv1", 0.25, 0, 1_000_000),
+                launch("matmul", "backward/target/fc1", 1.0, 50_000_000, 1000),
+            ],
+        }
+    }
+
+    #[test]
+    fn phases_come_from_scopes() {
+        for (layer, phase) in [
+            ("target/fc1", Phase::TargetForward),
+            ("guide/conv1", Phase::GuideForward),
+            ("alignment/a-b", Phase::Alignment),
+            ("backward/alignment/a-b", Phase::Alignment),
+            ("backward/target/fc1", Phase::Backward),
+            ("backward/", Phase::Backward),
+            ("optimizer", Phase::Optimizer),
+            ("metrics", Phase::Other),
+            ("", Phase::Other),
+        ] {
+            assert_eq!(Phase::of(layer), phase, "{layer}");
+        }
+    }
+
+    #[test]
+    fn groups_add_up_and_floors_are_the_longer_of_two() {
+        let profile = profile();
+        let matmul = &profile.grouped(|launch| launch.op.clone())[1];
+        assert_eq!((matmul.name.as_str(), matmul.launches, matmul.ms, matmul.flops), ("matmul", 2, 3.0, 150_000_000));
+        assert!((matmul.floor_ms - 1.5).abs() < 1e-9, "{}", matmul.floor_ms);
+        let phases = profile.by_phase();
+        assert_eq!(
+            phases.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
+            ["data", "target forward", "alignment", "backward"]
+        );
+        assert!((phases[0].floor_ms - 0.1).abs() < 1e-9);
+        assert!((phases.iter().map(|p| p.ms).sum::<f64>() - profile.gpu_ms()).abs() < 1e-12);
+    }
+}
