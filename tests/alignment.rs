@@ -277,3 +277,40 @@ fn too_few_examples_for_a_centring_are_refused() {
     assert!(error.contains("at least 4 examples, not 3"), "{error}");
     assert!(graph.constant(1.0, [3, 4]).center_gram(Centering::Double).is_err());
 }
+
+/// Values and gradients by PyTorch in float64, from formulas written another way: see `golden/alignment.py`.
+#[test]
+fn every_measure_agrees_with_pytorch() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/alignment.json");
+    let text = std::fs::read_to_string(path).expect("checked in");
+    let cases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let numbers = |value: &serde_json::Value| -> Vec<f32> {
+        value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number") as f32).collect()
+    };
+    let named: [(&str, Metric); 6] = [
+        ("cka", Cka::linear().into()),
+        ("cka_debiased", Cka::linear().debiased().into()),
+        ("rbf_cka", Cka::rbf(0.8).into()),
+        ("rbf_cka_debiased", Cka::rbf(0.8).debiased().into()),
+        ("rsa_cosine", Rsa::Cosine.into()),
+        ("rsa_pearson", Rsa::Pearson.into()),
+    ];
+    for case in cases.as_array().expect("cases") {
+        let n = case["n"].as_u64().expect("a number") as usize;
+        let measures = case["measures"].as_object().expect("measures");
+        assert_eq!(measures.len(), named.len());
+        for (name, metric) in named {
+            let compared = compare(metric, &numbers(&case["x"]), &numbers(&case["y"]), n);
+            let wanted = measures[name]["value"].as_f64().expect("a number") as f32;
+            assert!(
+                (compared.value - wanted).abs() <= 1e-4 * wanted.abs(),
+                "{name}, n {n}: {} for {wanted}",
+                compared.value
+            );
+            let gradient = numbers(&measures[name]["gradient"]);
+            for (got, wanted) in compared.gradient.iter().zip(&gradient) {
+                assert!((got - wanted).abs() <= 1e-4 * largest(&gradient), "{name}, n {n}: {got} for {wanted}");
+            }
+        }
+    }
+}

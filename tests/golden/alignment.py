@@ -1,0 +1,89 @@
+"""Writes alignment.json: every measure and its gradient for the first layer, by PyTorch in float64.
+
+Needs torch, and only to write the file anew: python3 tests/golden/alignment.py
+The measures are written as their definitions are, not as Trellis computes them: the centring matrix is formed, HSIC is
+the estimator of Song et al. 2012 term by term, gradients come from autograd.
+"""
+
+import json
+import pathlib
+
+import torch
+
+torch.set_default_dtype(torch.float64)
+
+
+def linear(x):
+    return x @ x.T
+
+
+def rbf(x, fraction=0.8):
+    squared = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").pow(2)
+    n = len(x)
+    apart = squared.detach()[torch.triu(torch.ones(n, n), 1) > 0]
+    variance = fraction**2 * apart.median()  # of an even number, torch takes the lower one
+    return torch.exp(-squared / (2 * variance))
+
+
+def hsic_biased(k, l):
+    n = len(k)
+    h = torch.eye(n) - torch.ones(n, n) / n
+    return (h @ k @ h * (h @ l @ h)).sum()
+
+
+def hsic_unbiased(k, l):
+    n = len(k)
+    k = k - torch.diag(torch.diag(k))
+    l = l - torch.diag(torch.diag(l))
+    cross = (k @ l).sum()
+    return ((k * l).sum() + k.sum() * l.sum() / ((n - 1) * (n - 2)) - 2 * cross / (n - 2)) / (n * (n - 3))
+
+
+def cka(kernel, hsic):
+    def measure(x, y):
+        k, l = kernel(x), kernel(y)
+        return hsic(k, l) / (hsic(k, k) * hsic(l, l)).sqrt()
+
+    return measure
+
+
+def rsa(center):
+    def similarities(x):
+        if center:
+            x = x - x.mean(1, keepdim=True)
+        u = x / x.norm(dim=1, keepdim=True)
+        return (u @ u.T)[torch.triu(torch.ones(len(x), len(x)), 1) > 0]
+
+    def measure(x, y):
+        return torch.corrcoef(torch.stack([similarities(x), similarities(y)]))[0, 1]
+
+    return measure
+
+
+MEASURES = {
+    "cka": cka(linear, hsic_biased),
+    "cka_debiased": cka(linear, hsic_unbiased),
+    "rbf_cka": cka(rbf, hsic_biased),
+    "rbf_cka_debiased": cka(rbf, hsic_unbiased),
+    "rsa_cosine": rsa(False),
+    "rsa_pearson": rsa(True),
+}
+
+
+def case(n, p, q, offset):
+    # What f32 holds exactly, so that Trellis starts from the same numbers.
+    x = (torch.randn(n, p) + offset).float().double()
+    y = (torch.randn(n, q) + x[:, : min(p, q)].mean(1, keepdim=True) * 2).float().double()
+    results = {}
+    for name, measure in MEASURES.items():
+        leaf = x.clone().requires_grad_()
+        value = measure(leaf, y)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        results[name] = {"value": value.item(), "gradient": gradient.flatten().tolist()}
+    return {"n": n, "x": x.flatten().tolist(), "y": y.flatten().tolist(), "measures": results}
+
+
+if __name__ == "__main__":
+    torch.manual_seed(1)
+    cases = [case(4, 3, 5, 0.0), case(12, 10, 6, 0.5), case(24, 40, 3, -1.0), case(33, 5, 17, 2.0)]
+    pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(cases) + "\n")
