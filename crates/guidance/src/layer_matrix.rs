@@ -1,0 +1,90 @@
+//! Every layer of one network against every layer of another.
+
+use trellis_tensor::{Clock, Graph, Layout, Plan, Var};
+
+use crate::alignment::{Cka, Metric};
+use crate::dataset::{Dataset, Split};
+use crate::error::{Error, Result};
+use crate::network::{Mode, Network, Tap, TapAt};
+
+/// How alike each pair of layers is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerMatrix {
+    /// Layers of the first network, in forward order.
+    pub rows: Vec<String>,
+    /// Layers of the second network, in forward order.
+    pub columns: Vec<String>,
+    /// Row after row.
+    pub values: Vec<f64>,
+}
+
+/// The Gram matrices of `layers` as rows of `[layers, n²]`.
+fn grams<'g>(metric: Metric, layers: impl Iterator<Item = Var<'g>>) -> Result<Var<'g>> {
+    let row = |layer: Var<'g>| -> Result<Var<'g>> {
+        let gram = metric.gram(layer)?;
+        let elements = gram.ty().elements();
+        Ok(gram.reshape([1, elements])?)
+    };
+    let rows = layers.map(row).collect::<Result<Vec<_>>>()?;
+    Ok(Var::concat(&rows, 0)?)
+}
+
+impl Metric {
+    /// Records the measure of every layer `[n, …]` of `a` with every one of `b`: `[a, b]`.
+    ///
+    /// Each layer's Gram matrix is made once; the pairs are one matrix product of unit vectors of length n². Cost: n²·p
+    /// flop for each layer and 2·a·b·n² for the pairs.
+    ///
+    /// # Errors
+    /// When a list is empty, or as [`Metric::compare`].
+    pub fn matrix<'g>(self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
+        let (a, b) = (grams(self, a.iter().copied())?, grams(self, b.iter().copied())?);
+        Ok(a.unit_rows(false)?.matmul(b.unit_rows(false)?, Layout::NT)?)
+    }
+}
+
+impl LayerMatrix {
+    /// Debiased linear CKA over all images of `split`, in batches of `batch`: the estimators of the three HSIC terms are
+    /// added up over the batches before they are divided, so a data set of any size fits and the batch size does not bias
+    /// the result (Nguyen et al. 2021, arXiv:2010.15327, section 3). Both networks are in evaluation mode; images that do
+    /// not fill a batch are left out.
+    ///
+    /// # Errors
+    /// When `batch` is below 4 or above the images of the split, or memory does not allow it.
+    pub fn measure(a: &Network, b: &Network, data: &Dataset, split: &Split, batch: usize, taps: TapAt) -> Result<Self> {
+        if !(4..=split.count()).contains(&batch) {
+            let problem = format!("a batch of {batch} out of {} images", split.count());
+            return Err(Error::config("layer matrix", "batch", problem, "give at least 4, at most all"));
+        }
+        let (gpu, clock, graph) = (data.gpu(), Clock::new(data.gpu())?, Graph::new());
+        let images = data.sequential_batch(&graph, split, &clock, batch)?.images;
+        let forward = |network: &Network| network.forward(&graph, images, Mode::Eval, taps);
+        let (a, b) = (forward(a)?.taps, forward(b)?.taps);
+        let metric = Metric::from(Cka::linear().debiased());
+        let names = |taps: &[Tap<'_>]| taps.iter().map(|tap| tap.name.clone()).collect::<Vec<_>>();
+        let (rows, columns) = (names(&a), names(&b));
+        let (a, b) = (grams(metric, a.iter().map(|tap| tap.value))?, grams(metric, b.iter().map(|tap| tap.value))?);
+        // HSIC of a batch, but for the factor n (n − 3) that cancels.
+        let terms = [a.matmul(b, Layout::NT)?, a.mul(a)?.sum(&[1], false)?, b.mul(b)?.sum(&[1], false)?];
+        let plan = Plan::new(gpu, &graph, &terms)?;
+        let mut sums = terms.map(|term| vec![0.0; term.ty().elements()]);
+        for step in 0..split.count() / batch {
+            clock.set(step as u32)?;
+            plan.run(1)?;
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                sum.iter_mut().zip(plan.read(term)?).for_each(|(sum, value)| *sum += f64::from(value));
+            }
+        }
+        let [cross, aa, bb] = sums;
+        let value = |at: usize| {
+            let scale = (aa[at / bb.len()] * bb[at % bb.len()]).sqrt();
+            if scale > 0.0 { cross[at] / scale } else { 0.0 }
+        };
+        Ok(Self { rows, columns, values: (0..cross.len()).map(value).collect() })
+    }
+
+    /// The value for row `a` and column `b`.
+    pub fn at(&self, a: usize, b: usize) -> f64 {
+        self.values[a * self.columns.len() + b]
+    }
+}
