@@ -3,7 +3,8 @@
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
-    Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training, checkpoint,
+    Batches, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training,
+    checkpoint,
 };
 use trellis_tensor::{Curve, Gpu, GpuOptions, Graph, OptimizerConfig};
 
@@ -161,6 +162,45 @@ fn evaluation_does_not_train() {
     assert!(run.evals.iter().all(|e| e.loss > 1.0 && e.top1 < 0.6));
     let test = run.last_eval("test").expect("evaluated");
     assert_eq!(test.similarity.len(), run.pairs.len());
+}
+
+/// With one batch of everything, dealing once and dealing anew is the same set: so is what the guide says of it.
+#[test]
+fn fixed_batches_look_the_guide_up() {
+    let data = data(&gpu());
+    let run = |batches| {
+        let (_, guidance) = networks(&data);
+        // No dropout: its mask goes by the place in the batch.
+        let target = Network::new(Fcn::new(3, 16), &data, 6).expect("fits");
+        let training = Training { batch: 80, batches, ..small_training(3) };
+        let session = Session::new(&target, &data, training, Some(&guidance)).expect("fits");
+        let layers: Vec<String> = session.plan().expect("steps").launches().map(|l| l.layer.clone()).collect();
+        let guide_runs = layers.iter().any(|layer| layer.starts_with("guide/conv"));
+        assert_eq!(guide_runs, batches == Batches::Random, "{layers:?}");
+        drop(session);
+        Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains").steps
+    };
+    let (random, fixed) = (run(Batches::Random), run(Batches::Fixed));
+    for (a, b) in random[0].similarity.iter().zip(&fixed[0].similarity) {
+        assert!((a - b).abs() < 1e-5, "{:?} and {:?}", random[0].similarity, fixed[0].similarity);
+    }
+    assert!((random[0].loss - fixed[0].loss).abs() < 1e-4);
+}
+
+#[test]
+fn fixed_batches_repeat_and_refuse_augmentation() {
+    let data = data(&gpu());
+    let (target, guidance) = networks(&data);
+    let training = Training { batches: Batches::Fixed, ..small_training(10) };
+    let steps = Trainer::new(&target, &data, training).guided_by(guidance.clone()).run().expect("trains").steps;
+    // Five batches: the guide's side of a batch is the same in both epochs, the target's is not.
+    assert_eq!(steps.len(), 10);
+    assert!(steps.iter().all(|step| step.similarity.iter().all(|s| (0.0..=1.0).contains(s))));
+    let shifted = Training { shift: 1, ..training };
+    let error = Session::new(&target, &data, shifted, Some(&guidance)).err().expect("refused").to_string();
+    assert!(error.contains("cannot be augmented"), "{error}");
+    let large = Training { batch: 81, ..training };
+    assert!(Session::new(&target, &data, large, Some(&guidance)).is_err());
 }
 
 #[test]

@@ -95,17 +95,23 @@ impl Metric {
     pub fn gram<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
         let gram = match self {
             Self::Cka(Cka { bandwidth: None, debiased: false }) => x.centered_gram()?,
-            Self::Cka(Cka { bandwidth: None, debiased: true }) => {
-                x.centered_gram()?.center_gram(Centering::Unbiased)?
-            }
-            Self::Cka(Cka { bandwidth: Some(fraction), debiased }) => {
+            Self::Cka(Cka { bandwidth: None, debiased: true }) => x.centered_gram()?.center_gram(self.centering())?,
+            Self::Cka(Cka { bandwidth: Some(fraction), .. }) => {
                 let linear = x.centered_gram()?;
-                let centering = if debiased { Centering::Unbiased } else { Centering::Double };
-                linear.rbf_kernel(linear.median_variance(fraction)?)?.center_gram(centering)?
+                linear.rbf_kernel(linear.median_variance(fraction)?)?.center_gram(self.centering())?
             }
-            Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?.gram()?.center_gram(Centering::OffDiagonal)?,
+            Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?.gram()?.center_gram(self.centering())?,
         };
         Ok(gram)
+    }
+
+    /// What is taken off its Gram matrices.
+    fn centering(self) -> Centering {
+        match self {
+            Self::Cka(Cka { debiased: false, .. }) => Centering::Double,
+            Self::Cka(Cka { debiased: true, .. }) => Centering::Unbiased,
+            Self::Rsa(_) => Centering::OffDiagonal,
+        }
     }
 
     /// Records the measure of two layers `[n, …]` and `[n, …]` of the same examples.
@@ -116,28 +122,51 @@ impl Metric {
         Ok(Var::cka(self.gram(x)?, self.gram(y)?)?)
     }
 
-    /// Records `Σ w (1 − metric)` over pairs of (target layer, guide layer), where w follows `weight` at the clock's
-    /// step.
+    /// Records `Σ w (1 − metric)` over pairs of layers, where w follows `weight` at the clock's step.
     ///
     /// # Errors
     /// As [`Metric::compare`].
-    pub fn loss<'g>(
-        self,
-        graph: &'g Graph,
-        clock: &Clock,
-        weight: Curve,
-        pairs: &[(&Tap<'g>, &Tap<'g>)],
-    ) -> Result<Alignment<'g>> {
+    pub fn loss<'g>(self, graph: &'g Graph, clock: &Clock, weight: Curve, pairs: &[Pair<'g>]) -> Result<Alignment<'g>> {
         let weight = clock.value(graph, weight)?;
         let mut loss = graph.constant(0.0, []);
         let mut stats = Vec::with_capacity(pairs.len());
-        for (target, guide) in pairs {
-            let _scope = graph.scope(&format!("{}-{}", target.name, guide.name));
-            let similarity = self.compare(target.value, guide.value)?;
+        for Pair { target, guide, gram } in pairs {
+            let _scope = graph.scope(&format!("{}-{guide}", target.name));
+            let similarity = match gram {
+                Guiding::Activations(guide) => self.compare(target.value, *guide)?,
+                Guiding::Gram(gram) => Var::cka_of_centered(self.gram(target.value)?, *gram, self.centering())?,
+            };
             loss = loss.add(similarity.value.affine(-1.0, 1.0)?.mul(weight)?)?;
             stats.push(similarity.stats);
         }
         Ok(Alignment { loss, stats })
+    }
+}
+
+/// A layer of the target and what it is compared with.
+#[derive(Clone, Debug)]
+pub struct Pair<'g> {
+    /// The target's layer.
+    pub target: Tap<'g>,
+    /// Name of the guide's layer.
+    pub guide: String,
+    /// What the guide says of the batch.
+    pub gram: Guiding<'g>,
+}
+
+/// What a guide says of a batch.
+#[derive(Clone, Copy, Debug)]
+pub enum Guiding<'g> {
+    /// Activations `[n, …]`.
+    Activations(Var<'g>),
+    /// The centred Gram matrix `[n, n]` of them, from [`Metric::gram`], computed before.
+    Gram(Var<'g>),
+}
+
+impl<'g> Pair<'g> {
+    /// Two layers of the same batch.
+    pub fn of(target: &Tap<'g>, guide: &Tap<'g>) -> Self {
+        Self { target: target.clone(), guide: guide.name.clone(), gram: Guiding::Activations(guide.value) }
     }
 }
 

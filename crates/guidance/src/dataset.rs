@@ -90,6 +90,14 @@ impl Dataset {
         self.gather(graph, split, index)
     }
 
+    /// Training images by index, `[batch]`.
+    ///
+    /// # Errors
+    /// When `index` holds no indices.
+    pub fn train_examples<'g>(&self, graph: &'g Graph, index: Var<'g>) -> Result<Batch<'g>> {
+        self.gather(graph, &self.train, index)
+    }
+
     fn gather<'g>(&self, graph: &'g Graph, split: &Split, index: Var<'g>) -> Result<Batch<'g>> {
         let images = graph.leaf(&split.images).gather_images(index, self.scale, self.shift)?;
         Ok(Batch { images, labels: graph.leaf(&split.labels).gather_labels(index)? })

@@ -32,4 +32,4 @@ pub use layer_matrix::LayerMatrix;
 pub use network::{Cnn, Fcn, Guide, Network, TapAt};
 pub use profile::Profile;
 pub use schedule::Schedule;
-pub use trainer::{Event, Guidance, Session, Trainer, Training};
+pub use trainer::{Batches, Event, Guidance, Session, Trainer, Training};

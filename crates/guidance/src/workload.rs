@@ -3,7 +3,7 @@
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Clock, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, Tensor, Var};
 
-use crate::alignment::{Cka, Metric};
+use crate::alignment::{Cka, Guiding, Metric, Pair};
 use crate::error::Result;
 use crate::network::{Cnn, Fcn, Mode, Network, TapAt};
 
@@ -21,10 +21,23 @@ enum Kind {
     MatMul { size: usize, naive: bool },
     /// CKA of `[n, p]` with `[n, p]`; with the gradient of the first; through generic ops.
     CkaPair { n: usize, p: usize, backward: bool, generic: bool },
-    /// One step of an MLP 784-512×8-10 with Adam, batch 128; with a guide.
-    Mlp { guided: bool },
+    /// One step of an MLP 784-512×8-10 with Adam, batch 128.
+    Mlp { guide: Guide },
+    /// CKA of each of so many layers `[n, p]` with each of as many others.
+    CkaMatrix { layers: usize, n: usize, p: usize },
     /// This many tiny dispatches.
     Dispatch(usize),
+}
+
+/// What pulls the MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guide {
+    /// Nothing.
+    None,
+    /// A CNN that runs in every step.
+    Running,
+    /// Its Gram matrices, looked up: fixed batches.
+    LookedUp,
 }
 
 /// A workload ready to run.
@@ -53,8 +66,10 @@ pub fn workloads() -> Vec<Workload> {
         wide("cka_fwd_n128_p4096_q4096_generic", false, true),
         wide("cka_fwdbwd_n128_p4096_q4096", true, false),
         wide("cka_fwdbwd_n128_p4096_q4096_generic", true, true),
-        Workload { name: "mlp_step_b128", kind: Kind::Mlp { guided: false } },
-        Workload { name: "mlp_guided_step_b128", kind: Kind::Mlp { guided: true } },
+        Workload { name: "mlp_step_b128", kind: Kind::Mlp { guide: Guide::None } },
+        Workload { name: "mlp_guided_step_b128", kind: Kind::Mlp { guide: Guide::Running } },
+        Workload { name: "mlp_guided_fixed_step_b128", kind: Kind::Mlp { guide: Guide::LookedUp } },
+        Workload { name: "cka_matrix_24x24_n128_p512", kind: Kind::CkaMatrix { layers: 24, n: 128, p: 512 } },
         Workload { name: "dispatch_500", kind: Kind::Dispatch(500) },
     ]
 }
@@ -87,7 +102,16 @@ impl Workload {
                 let flops = 2 * gram + if backward { 2 * gram } else { 0 };
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &keep)?, flops })
             }
-            Kind::Mlp { guided } => mlp(gpu, guided),
+            Kind::Mlp { guide } => mlp(gpu, guide),
+            Kind::CkaMatrix { layers, n, p } => {
+                let graph = Graph::new();
+                let leaf = |stream| Ok(graph.leaf(&normal(gpu, [n, p], stream)?));
+                let a = (0..layers as u64).map(leaf).collect::<Result<Vec<_>>>()?;
+                let b = (100..100 + layers as u64).map(leaf).collect::<Result<Vec<_>>>()?;
+                let matrix = Metric::from(Cka::linear()).matrix(&a, &b)?;
+                let flops = (2 * layers * n * n * p * 2 + 2 * layers * layers * n * n) as u64;
+                Ok(Prepared { plan: Plan::new(gpu, &graph, &[matrix])?, flops })
+            }
             Kind::Dispatch(count) => {
                 let graph = Graph::new();
                 let mut x = graph.leaf(&normal(gpu, [256], 1)?);
@@ -119,12 +143,13 @@ fn generic_cka<'g>(x: Var<'g>, y: Var<'g>) -> Result<Var<'g>> {
 
 /// Peers' workload: the guide is a frozen random CNN 1-8-16-32 with stride 2; its three activations and their mean over
 /// pixels are paired with the hidden layers 1, 3, 5 and 7, after the activation.
-fn mlp(gpu: &Gpu, guided: bool) -> Result<Prepared> {
+fn mlp(gpu: &Gpu, guide: Guide) -> Result<Prepared> {
     const BATCH: usize = 128;
+    const TABLES: usize = 15;
     let image = [1, 28, 28];
     let target = Network::with_shape(gpu, Fcn { batch_norm: false, ..Fcn::new(8, 512) }, image, 10, 1)?;
     let cnn = Cnn { strides: vec![2, 2, 2], batch_norm: false, ..Cnn::new(&[8, 16, 32]) };
-    let guide = Network::with_shape(gpu, cnn, image, 10, 2)?.freeze();
+    let cnn = Network::with_shape(gpu, cnn, image, 10, 2)?.freeze();
     let images = normal(gpu, [BATCH, 1, 28, 28], 3)?;
     let labels: Vec<u32> = (0..BATCH as u32).map(|i| i % 10).collect();
     let labels = Tensor::from_u32(gpu, "labels", [BATCH], &labels)?;
@@ -140,13 +165,27 @@ fn mlp(gpu: &Gpu, guided: bool) -> Result<Prepared> {
     };
     let mut loss = forward.logits.cross_entropy(graph.leaf(&labels), 0.0)?;
     let mut metrics = vec![loss];
-    if guided {
-        let guide = {
+    let pairs: Vec<Pair<'_>> = match guide {
+        Guide::None => Vec::new(),
+        Guide::Running => {
             let _scope = graph.scope("guide");
-            guide.forward(&graph, images, taps)?
-        };
+            let taps = cnn.forward(&graph, images, taps)?.taps;
+            (0..4).map(|i| Pair::of(&forward.taps[2 * i], &taps[i])).collect()
+        }
+        Guide::LookedUp => {
+            let _scope = graph.scope("guide");
+            let number = graph.leaf(clock.tensor()).sample_batch(TABLES, 1, 0)?;
+            let pair = |i: usize| -> Result<Pair<'_>> {
+                // Any numbers take the same time.
+                let table = graph.leaf(&normal(gpu, [TABLES, BATCH, BATCH], 4 + i as u64)?);
+                let gram = Guiding::Gram(table.gather(number)?.reshape([BATCH, BATCH])?);
+                Ok(Pair { target: forward.taps[2 * i].clone(), guide: format!("layer {i}"), gram })
+            };
+            (0..4).map(pair).collect::<Result<_>>()?
+        }
+    };
+    if !pairs.is_empty() {
         let _scope = graph.scope("alignment");
-        let pairs: Vec<_> = (0..4).map(|i| (&forward.taps[2 * i], &guide.taps[i])).collect();
         let alignment = Metric::from(Cka::linear()).loss(&graph, &clock, Curve::Constant(1.0), &pairs)?;
         loss = loss.add(alignment.loss)?;
         metrics.extend(alignment.stats);

@@ -6,6 +6,7 @@ use super::explain::suggestion;
 use super::{Config, DataSet, MetricName};
 use crate::error::{Error, Result};
 use crate::record::ARMS;
+use crate::trainer::Batches;
 
 /// Most units, channels or layers: far above what is useful, far below what overflows.
 const MOST_UNITS: usize = 65_536;
@@ -83,6 +84,9 @@ fn sizes(config: &Config) -> Result<(), Bad> {
             let what = if key == "training.batch" { " (data.train)" } else { "" };
             return bad(key, format!("{high} is more than {most}{what}"), "make it smaller");
         }
+    }
+    if training.batches == Batches::Fixed && (training.shift > 0 || training.flip) {
+        return bad("training.batches", "fixed batches cannot be augmented", "`random`, or no `shift` and `flip`");
     }
     if guide.strides.len() != guide.channels.len() {
         return bad("guide.strides", "has another length than guide.channels", "give one for each");

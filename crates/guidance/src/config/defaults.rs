@@ -8,6 +8,7 @@ use super::{
 };
 use crate::network::TapAt;
 use crate::record::ARMS;
+use crate::trainer::Batches;
 
 impl Default for Config {
     fn default() -> Self {
@@ -69,6 +70,7 @@ impl Default for TrainingConfig {
         Self {
             steps: 300,
             batch: 128,
+            batches: Batches::Random,
             optimizer: OptimizerName::Adam,
             learning_rate: 1e-3,
             schedule: RateSchedule::Constant,

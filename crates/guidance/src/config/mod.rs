@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::network::TapAt;
+use crate::trainer::Batches;
 use explain::explain;
 
 /// An experiment: arms × seeds of one target, one guide and one data set.
@@ -164,6 +165,8 @@ pub struct TrainingConfig {
     pub steps: u32,
     /// Examples a step.
     pub batch: usize,
+    /// `random`, or `fixed`: the same sets every epoch, so that the guide runs over each once.
+    pub batches: Batches,
     /// `sgd`, `adam` or `adamw`.
     pub optimizer: OptimizerName,
     /// Learning rate.

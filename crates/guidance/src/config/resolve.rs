@@ -112,6 +112,7 @@ impl Config {
         Training {
             steps: t.steps,
             batch: t.batch,
+            batches: t.batches,
             optimizer: OptimizerConfig { rate, rule, weight_decay, clip_norm },
             seed,
             label_smoothing: t.label_smoothing,

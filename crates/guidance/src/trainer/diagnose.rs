@@ -2,6 +2,7 @@
 
 use trellis_tensor::{Clock, Graph, Plan};
 
+use super::fixed_batches::FixedBatches;
 use super::session::record;
 use super::{Guidance, Training};
 use crate::dataset::Dataset;
@@ -15,6 +16,7 @@ pub(super) fn diagnose(
     training: &Training,
     guidance: Option<&Guidance>,
     step: u32,
+    fixed: Option<&FixedBatches>,
 ) -> Result<Error> {
     let diverged = |layer: &str, what: &str| Error::Diverged {
         step: u64::from(step),
@@ -25,7 +27,7 @@ pub(super) fn diagnose(
     let clock = Clock::new(data.gpu())?;
     clock.set(step)?;
     let graph = Graph::new();
-    let played = record(&graph, target, data, training, guidance, &clock)?;
+    let played = record(&graph, target, data, training, guidance, &clock, fixed)?;
     let params: Vec<_> = target.params().tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
     let gradients = graph.grad(played.loss, &params)?;
     let taps = &played.forward.taps;

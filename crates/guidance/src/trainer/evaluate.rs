@@ -4,6 +4,7 @@ use trellis_tensor::{Clock, Graph, Log, Plan};
 
 use super::Guidance;
 use super::session::pairs;
+use crate::alignment::Pair;
 use crate::dataset::{Dataset, Split};
 use crate::error::Result;
 use crate::network::{Mode, Network, TapAt};
@@ -77,7 +78,7 @@ impl Probe {
         let ours = target.forward(&graph, images, Mode::Eval, guidance.taps)?.taps;
         let theirs = guidance.guide.forward(&graph, images, guidance.taps)?.taps;
         let indices = pairs(guidance, target)?;
-        let tapped: Vec<_> = indices.iter().map(|&(g, t)| (&ours[t], &theirs[g])).collect();
+        let tapped: Vec<_> = indices.iter().map(|&(g, t)| Pair::of(&ours[t], &theirs[g])).collect();
         let weight = trellis_tensor::Curve::Constant(1.0);
         let alignment = guidance.align.loss(&graph, &clock, weight, &tapped)?;
         let log = Log::new(data.gpu(), tapped.len())?;

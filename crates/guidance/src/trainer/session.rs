@@ -3,9 +3,11 @@
 use trellis_tensor::{Clock, Graph, Log, Optimizer, Plan, Row, Var};
 
 use super::diagnose::diagnose;
-use super::{Guidance, Training};
+use super::fixed_batches::FixedBatches;
+use super::{Batches, Guidance, Training};
+use crate::alignment::{Guiding, Pair};
 use crate::dataset::{Batch, Dataset};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{Forward, Mode, Network, TapAt};
 use crate::record::StepRecord;
 
@@ -17,6 +19,7 @@ pub struct Session<'a> {
     guidance: Option<Guidance>,
     /// First step that is not guided.
     guided_until: u32,
+    fixed: Option<FixedBatches>,
     guided: Option<Plan>,
     unguided: Option<Plan>,
     log: Log,
@@ -39,17 +42,25 @@ impl<'a> Session<'a> {
         let guided_until = guidance.map_or(0, |g| g.schedule.end(training.steps));
         let pairs = guidance.map_or(Ok(Vec::new()), |g| pairs(g, target))?;
         let log = Log::new(data.gpu(), 1 + pairs.len())?;
+        if training.batches == Batches::Fixed && (training.shift > 0 || training.flip) {
+            let hint = "draw random batches, or do not shift and flip";
+            return Err(Error::config("training", "batches", "fixed batches cannot be augmented", hint));
+        }
+        let pulls = guidance.filter(|_| guided_until > 0);
+        let fixed = (training.batches == Batches::Fixed)
+            .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
+            .transpose()?;
         let plan = |guidance: Option<&Guidance>| {
             let graph = Graph::new();
-            let step = record(&graph, target, data, &training, guidance, &clock)?;
+            let step = record(&graph, target, data, &training, guidance, &clock, fixed.as_ref())?;
             optimizer.update(&graph, step.loss, &clock)?;
             log.record(&graph, &clock, &step.metrics)?;
             Ok::<Plan, crate::Error>(Plan::new(data.gpu(), &graph, &[])?)
         };
-        let guided = guidance.filter(|_| guided_until > 0).map(|g| plan(Some(g))).transpose()?;
+        let guided = pulls.map(|g| plan(Some(g))).transpose()?;
         let unguided = (guided_until < training.steps).then(|| plan(None)).transpose()?;
         let guidance = guidance.cloned();
-        Ok(Self { target, data, training, guidance, guided_until, guided, unguided, log, step: 0 })
+        Ok(Self { target, data, training, guidance, guided_until, fixed, guided, unguided, log, step: 0 })
     }
 
     /// Steps taken.
@@ -93,7 +104,7 @@ impl<'a> Session<'a> {
         if let Some(step) = rows.iter().find_map(|row| row.failed_step) {
             let step = self.training.steps.min(step);
             let guidance = self.guidance.as_ref().filter(|_| step < self.guided_until);
-            return Err(diagnose(self.target, self.data, &self.training, guidance, step)?);
+            return Err(diagnose(self.target, self.data, &self.training, guidance, step, self.fixed.as_ref())?);
         }
         let record = |row: &Row| {
             let guided = row.step < self.guided_until;
@@ -128,8 +139,16 @@ pub(super) fn record<'g>(
     training: &Training,
     guidance: Option<&Guidance>,
     clock: &Clock,
+    fixed: Option<&FixedBatches>,
 ) -> Result<Step<'g>> {
-    let batch = batch(graph, data, training, clock)?;
+    let (batch, number) = match fixed {
+        Some(fixed) => {
+            let _scope = graph.scope("data");
+            let number = fixed.number(graph, clock)?;
+            (fixed.examples(data, graph, number)?, Some((fixed, number)))
+        }
+        None => (batch(graph, data, training, clock)?, None),
+    };
     let mode = Mode::Train { clock, seed: training.seed };
     let taps = guidance.map_or(TapAt::default(), |g| g.taps);
     // One forward pass of the target serves both losses.
@@ -141,17 +160,39 @@ pub(super) fn record<'g>(
     let mut step = Step { loss: task, metrics: vec![task], forward };
     let Some(guidance) = guidance else { return Ok(step) };
 
-    let guide = {
+    let indices = pairs(guidance, target)?;
+    let guiding = {
         let _scope = graph.scope("guide");
-        guidance.guide.forward(graph, batch.images, guidance.taps)?
+        guiding(graph, &batch, guidance, &indices, number)?
     };
     let _scope = graph.scope("alignment");
-    let pairs = pairs(guidance, target)?;
-    let tapped: Vec<_> = pairs.iter().map(|&(g, t)| (&step.forward.taps[t], &guide.taps[g])).collect();
+    let names = guidance.guide.network().layers()?;
+    let pair = |(&(g, t), gram): (&(usize, usize), Guiding<'g>)| Pair {
+        target: step.forward.taps[t].clone(),
+        guide: names[g].clone(),
+        gram,
+    };
+    let tapped: Vec<_> = indices.iter().zip(guiding).map(pair).collect();
     let alignment = guidance.align.loss(graph, clock, guidance.schedule.weight(guidance.weight), &tapped)?;
     step.loss = task.add(alignment.loss)?;
     step.metrics.extend(alignment.stats);
     Ok(step)
+}
+
+/// What the guide says of the batch for each pair: looked up where the batches are fixed, else its forward pass.
+fn guiding<'g>(
+    graph: &'g Graph,
+    batch: &Batch<'g>,
+    guidance: &Guidance,
+    pairs: &[(usize, usize)],
+    number: Option<(&FixedBatches, Var<'g>)>,
+) -> Result<Vec<Guiding<'g>>> {
+    if let Some((fixed, number)) = number {
+        let gram = |pair| Ok(Guiding::Gram(fixed.guide_gram(graph, pair, number)?));
+        return (0..pairs.len()).map(gram).collect();
+    }
+    let taps = guidance.guide.forward(graph, batch.images, guidance.taps)?.taps;
+    Ok(pairs.iter().map(|&(guide, _)| Guiding::Activations(taps[guide].value)).collect())
 }
 
 fn batch<'g>(graph: &'g Graph, data: &'g Dataset, training: &Training, clock: &Clock) -> Result<Batch<'g>> {

@@ -7,8 +7,9 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::center::Center;
 use crate::ops::cka::CkaGrad;
-use crate::ops::gram::symmetric;
+use crate::ops::gram::{Gram, symmetric};
 use crate::ops::reduce::lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -65,7 +66,7 @@ impl Op for CenterGram {
         // A projection leaves what it has made alone, and the gradient of CKA is made of two such.
         let projected = dy.op().is_some_and(|op| {
             let any: &dyn Any = op.as_ref();
-            any.is::<CkaGrad>() && dy.inputs()[..2].iter().all(|&k| centering_of(k) == Some(self.centering))
+            any.downcast_ref::<CkaGrad>().is_some_and(|grad| grad.centering == Some(self.centering))
         });
         Ok(vec![Some(if projected { dy } else { dy.graph().push(*self, &[dy])? })])
     }
@@ -116,6 +117,10 @@ impl Op for CenterGram {
 pub(crate) fn centering_of(k: Var<'_>) -> Option<Centering> {
     let op = k.op()?;
     let any: &dyn Any = op.as_ref();
+    let is_center = |x: Var<'_>| x.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Center>());
+    if any.is::<Gram>() && is_center(k.inputs()[0]) {
+        return Some(Double);
+    }
     any.downcast_ref::<CenterGram>().map(|op| op.centering)
 }
 

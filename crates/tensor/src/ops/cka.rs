@@ -8,7 +8,7 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_gram::{Centering, square};
+use crate::ops::center_gram::{Centering, centering_of, square};
 use crate::ops::gram::{CkaGramGrad, GramGrad};
 use crate::rng::Rng;
 use crate::shape::TensorType;
@@ -23,7 +23,10 @@ pub struct CkaStats;
 
 /// The value out of [`CkaStats`], as a differentiable scalar. Inputs: K, L, statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CkaValue;
+pub struct CkaValue {
+    /// How both matrices are centred, where that is known.
+    pub centering: Option<Centering>,
+}
 
 /// The gradient of CKA with respect to one Gram matrix, centred as the two are. Inputs: that matrix, the other one,
 /// statistics, gradient of the value.
@@ -31,6 +34,8 @@ pub struct CkaValue;
 pub struct CkaGrad {
     /// The gradient is for CKA's second argument.
     pub right: bool,
+    /// How both matrices are centred, where that is known.
+    pub centering: Option<Centering>,
 }
 
 /// How alike two layers are, in a graph.
@@ -125,8 +130,8 @@ impl Op for CkaValue {
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dc: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let [k, l, stats] = x[..] else { return Ok(Vec::new()) };
-        let dk = dc.graph().push(CkaGrad { right: false }, &[k, l, stats, dc])?;
-        let dl = dc.graph().push(CkaGrad { right: true }, &[l, k, stats, dc])?;
+        let dk = dc.graph().push(CkaGrad { right: false, centering: self.centering }, &[k, l, stats, dc])?;
+        let dl = dc.graph().push(CkaGrad { right: true, centering: self.centering }, &[l, k, stats, dc])?;
         Ok(vec![Some(dk), Some(dl), None])
     }
 
@@ -190,7 +195,7 @@ impl Op for CkaGrad {
 
     fn sample(rng: &mut Rng) -> Sample {
         let n = awkward_size(rng, 80);
-        Sample::forward_only(CkaGrad { right: rng.below(2) == 0 })
+        Sample::forward_only(CkaGrad { right: rng.below(2) == 0, centering: None })
             .normal(rng, [n, n])
             .normal(rng, [n, n])
             .uniform(rng, [8], 0.5, 2.0)
@@ -220,8 +225,20 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless both are `[n, n]`.
     pub fn cka(k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
-        let stats = k.graph().push(CkaStats, &[k, l])?;
-        let value = k.graph().push(CkaValue, &[k, l, stats])?;
-        Ok(Similarity { value, stats })
+        let known = centering_of(k).filter(|&centering| centering_of(l) == Some(centering));
+        similarity(k, l, known)
     }
+
+    /// [`Var::cka`] where the caller promises that both matrices are centred in this way ([`Var::centered_gram`] is
+    /// [`Centering::Double`]): for a matrix that was computed before and comes out of a table. The gradient then needs no
+    /// centring. Errors as there.
+    pub fn cka_of_centered(k: Var<'g>, l: Var<'g>, centering: Centering) -> Result<Similarity<'g>> {
+        similarity(k, l, Some(centering))
+    }
+}
+
+fn similarity<'g>(k: Var<'g>, l: Var<'g>, centering: Option<Centering>) -> Result<Similarity<'g>> {
+    let stats = k.graph().push(CkaStats, &[k, l])?;
+    let value = k.graph().push(CkaValue { centering }, &[k, l, stats])?;
+    Ok(Similarity { value, stats })
 }

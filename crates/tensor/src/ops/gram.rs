@@ -88,8 +88,9 @@ fn structure(dk: Var<'_>) -> Structure {
     let any: &dyn Any = op.as_ref();
     let all = |vars: &[Var<'_>], rows: fn(Var<'_>) -> bool| vars.iter().all(|&var| rows(var));
     let inputs = dk.inputs();
-    if any.is::<CkaGrad>() {
-        return Structure { symmetric: true, rows_sum_to_zero: all(&inputs[..2], rows_sum_to_zero) };
+    if let Some(CkaGrad { centering, .. }) = any.downcast_ref() {
+        let rows_sum_to_zero = matches!(centering, Some(Centering::Double | Centering::Unbiased));
+        return Structure { symmetric: true, rows_sum_to_zero };
     }
     if any.is::<RbfKernelGrad>() {
         return Structure { symmetric: true, rows_sum_to_zero: true };
@@ -105,15 +106,6 @@ fn structure(dk: Var<'_>) -> Structure {
         return Structure { symmetric, rows_sum_to_zero: all(&inputs, |var| structure(var).rows_sum_to_zero) };
     }
     nothing
-}
-
-/// Whether every row of a Gram matrix is known to sum to 0.
-fn rows_sum_to_zero(k: Var<'_>) -> bool {
-    let Some(op) = k.op() else { return false };
-    let any: &dyn Any = op.as_ref();
-    let of_centered = |x: Var<'_>| x.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Center>());
-    any.is::<Gram>() && of_centered(k.inputs()[0])
-        || any.downcast_ref::<CenterGram>().is_some_and(|op| op.centering != Centering::OffDiagonal)
 }
 
 /// `M` itself where it is known to be symmetric, else (M + Mᵀ)/2: a Gram matrix is symmetric, so only that part of its
@@ -171,7 +163,7 @@ impl Op for CkaGramGrad {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let [own, other, stats, dc, x] = inputs else { return Err("takes five inputs".to_string()) };
-        CkaGrad { right: self.right }.infer(&[own, other, stats, dc])?;
+        CkaGrad { right: self.right, centering: None }.infer(&[own, other, stats, dc])?;
         GramGrad.infer(&[own, x])
     }
 
@@ -185,7 +177,7 @@ impl Op for CkaGramGrad {
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
         let (cka, gram) = inputs.split_at_mut(4);
-        let m = CkaGrad { right: self.right }.reference(cka, &types[..4], types[0]);
+        let m = CkaGrad { right: self.right, centering: None }.reference(cka, &types[..4], types[0]);
         GramGrad.reference(&mut [m, gram[0].clone()], &[types[0], types[4]], output)
     }
 

@@ -1,0 +1,95 @@
+//! Batches that are fixed sets of examples: what a frozen guide says of each is computed once and kept.
+//!
+//! The training images are cut into batches once; an epoch visits all of them in a fresh order. The guide's centred Gram
+//! matrices then depend on nothing but the number of the batch, so they are tables on the GPU, filled before the first
+//! step, and the guide's forward pass disappears from the step.
+
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{Clock, Graph, Plan, Tensor, TensorType, Var};
+
+use super::Guidance;
+use super::session::pairs;
+use crate::dataset::{Batch, Dataset};
+use crate::error::{Error, Result};
+use crate::network::Network;
+
+/// Stream of [`Rng`] that cuts the batches.
+const STREAM: u64 = 0x6669_7865_6462;
+
+/// The cut, and the guide's Gram matrices for it.
+#[derive(Clone)]
+pub(super) struct FixedBatches {
+    /// Indices of examples, `[batches, batch]`.
+    examples: Tensor,
+    /// For each pair of layers the guide's centred Gram matrices, `[batches, batch, batch]`.
+    grams: Vec<Tensor>,
+    seed: u64,
+}
+
+impl FixedBatches {
+    /// Cuts the training images of `data`, and runs the guide over all batches once.
+    pub(super) fn new(
+        data: &Dataset,
+        target: &Network,
+        batch: usize,
+        seed: u64,
+        guidance: Option<&Guidance>,
+    ) -> Result<Self> {
+        let batches = data.train_count() / batch;
+        if batches == 0 {
+            let problem = format!("{} images do not fill a batch of {batch}", data.train_count());
+            return Err(Error::config("training", "batch", problem, "make it smaller"));
+        }
+        let mut order: Vec<u32> = (0..data.train_count() as u32).collect();
+        Rng::new(seed, STREAM).shuffle(&mut order);
+        order.truncate(batches * batch);
+        let examples = Tensor::from_u32(data.gpu(), "batches", [batches, batch], &order)?;
+        let mut cut = Self { examples, grams: Vec::new(), seed };
+        if let Some(guidance) = guidance {
+            cut.grams = cut.guide_grams(data, target, guidance)?;
+        }
+        Ok(cut)
+    }
+
+    fn guide_grams(&self, data: &Dataset, target: &Network, guidance: &Guidance) -> Result<Vec<Tensor>> {
+        let (gpu, [batches, batch]) = (data.gpu(), [self.examples.shape()[0], self.examples.shape()[1]]);
+        let number = Tensor::zeros(gpu, "number of the batch", TensorType::u32([1]))?;
+        let graph = Graph::new();
+        let images = self.examples(data, &graph, graph.leaf(&number))?.images;
+        let taps = guidance.guide.forward(&graph, images, guidance.taps)?.taps;
+        let pairs = pairs(guidance, target)?;
+        let gram = |&(guide, _): &(usize, usize)| guidance.align.gram(taps[guide].value);
+        let grams = pairs.iter().map(gram).collect::<Result<Vec<_>>>()?;
+        let plan = Plan::new(gpu, &graph, &grams)?;
+        let mut values = vec![Vec::with_capacity(batches * batch * batch); grams.len()];
+        for at in 0..batches as u32 {
+            number.write_u32(&[at])?;
+            plan.run(1)?;
+            for (values, gram) in values.iter_mut().zip(&grams) {
+                values.extend(plan.read(*gram)?);
+            }
+        }
+        let upload = |(values, (guide, _)): (Vec<f32>, &(usize, usize))| {
+            let name = format!("Gram matrices of {}", taps[*guide].name);
+            Ok(Tensor::from_f32(gpu, &name, [batches, batch, batch], &values)?)
+        };
+        values.into_iter().zip(&pairs).map(upload).collect()
+    }
+
+    /// The number of the batch that `clock` draws: `[1]`, every number once an epoch.
+    pub(super) fn number<'g>(&self, graph: &'g Graph, clock: &Clock) -> Result<Var<'g>> {
+        Ok(graph.leaf(clock.tensor()).sample_batch(self.examples.shape()[0], 1, self.seed)?)
+    }
+
+    /// The examples of batch `number`.
+    pub(super) fn examples<'g>(&self, data: &Dataset, graph: &'g Graph, number: Var<'g>) -> Result<Batch<'g>> {
+        let batch = self.examples.shape()[1];
+        data.train_examples(graph, graph.leaf(&self.examples).gather_labels(number)?.reshape([batch])?)
+    }
+
+    /// What the guide's layer of pair `pair` says of batch `number`: its centred Gram matrix.
+    pub(super) fn guide_gram<'g>(&self, graph: &'g Graph, pair: usize, number: Var<'g>) -> Result<Var<'g>> {
+        let batch = self.examples.shape()[1];
+        Ok(graph.leaf(&self.grams[pair]).gather(number)?.reshape([batch, batch])?)
+    }
+}
