@@ -3,7 +3,7 @@
 # Mesa asks for it; without it, as in containers, it complains at every start.
 export XDG_RUNTIME_DIR ?= /tmp
 
-.PHONY: demo test lint setup bench
+.PHONY: demo test lint setup bench bench-peers
 
 demo: setup
 	cargo run --release -p trellis -- demo
@@ -19,6 +19,13 @@ lint:
 
 bench: setup
 	cargo bench
+
+# The same workloads in PyTorch, if python3 has it. A ratio above 1: Trellis is faster.
+bench-peers: setup
+	cargo build --release -p trellis
+	target/release/trellis bench --json > target/bench-trellis.jsonl
+	python3 benches/peers/torch_bench.py > target/bench-torch.jsonl
+	python3 benches/peers/table.py target/bench-trellis.jsonl target/bench-torch.jsonl
 
 setup:
 	@.ci/setup
