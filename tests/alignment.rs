@@ -2,7 +2,7 @@
 
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network, Rsa, TapAt};
+use trellis_guidance::{Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network, Ridge, Rsa, TapAt};
 use trellis_tensor::ops::Centering;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Clock, Graph, Plan, Reference, Tensor};
@@ -30,7 +30,11 @@ fn compare(metric: impl Into<Metric>, x: &[f32], y: &[f32], n: usize) -> Compare
     let plan = Plan::new(&gpu, &graph, &[similarity.value, similarity.stats, gradient]).expect("fits");
     plan.run(1).expect("works");
     let read = |var| plan.read(var).expect("kept");
-    Compared { value: read(similarity.value)[0], gradient: read(gradient), constant: read(similarity.stats)[6] == 1.0 }
+    Compared {
+        value: read(similarity.value)[0],
+        gradient: read(gradient),
+        constant: read(similarity.stats).get(6) == Some(&1.0),
+    }
 }
 
 /// Every measure, with whether it ignores offsets common to all examples.
@@ -289,13 +293,14 @@ fn every_measure_agrees_with_pytorch() {
     let numbers = |value: &serde_json::Value| -> Vec<f32> {
         value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number") as f32).collect()
     };
-    let named: [(&str, Metric); 6] = [
+    let named: [(&str, Metric); 7] = [
         ("cka", Cka::linear().into()),
         ("cka_debiased", Cka::linear().debiased().into()),
         ("rbf_cka", Cka::rbf(0.8).into()),
         ("rbf_cka_debiased", Cka::rbf(0.8).debiased().into()),
         ("rsa_cosine", Rsa::Cosine.into()),
         ("rsa_pearson", Rsa::Pearson.into()),
+        ("ridge", Ridge::new(0.1).into()),
     ];
     for case in cases.as_array().expect("cases") {
         let n = case["n"].as_u64().expect("a number") as usize;
@@ -367,4 +372,26 @@ fn a_matrix_over_a_data_set_streams() {
     let itself = LayerMatrix::measure(&cnn, &cnn, &data, split, 50, TapAt::default()).expect("fits");
     (0..itself.rows.len()).for_each(|layer| assert!((itself.at(layer, layer) - 1.0).abs() < 1e-6));
     assert!(LayerMatrix::measure(&cnn, &fcn, &data, split, 201, TapAt::default()).is_err());
+}
+
+/// Ridge regression has no symmetry and no 1 for equal layers, but the rest of what the others promise.
+#[test]
+fn ridge_regression_keeps_its_promises() {
+    let (n, p) = (40, 12);
+    let metric = Metric::from(Ridge::new(0.1));
+    let x = samples(n * p, 1);
+    let y: Vec<f32> = samples(n * 3, 2).iter().enumerate().map(|(i, v)| 0.2 * v + x[i / 3 * p]).collect();
+    let first = compare(metric, &x, &y, n);
+    assert!((0.5..1.0).contains(&first.value), "x explains most of y: {}", first.value);
+    let noise = compare(metric, &samples(n * p, 3), &y, n).value;
+    assert!(noise < first.value - 0.1, "{noise} for noise");
+    let shifted: Vec<f32> = rotated(&x, p, 4).iter().map(|v| 7.0 * v + 30.0).collect();
+    let value = compare(metric, &shifted, &y, n).value;
+    assert!((value - first.value).abs() < 1e-4, "{value} for {}", first.value);
+    let along: f32 = first.gradient.iter().zip(&x).map(|(g, x)| g * x).sum();
+    assert!(along.abs() < 1e-4, "scale has no gradient: {along}");
+    for (x, y) in [(vec![2.5; n * p], y.clone()), (x.clone(), vec![2.5; n * 3])] {
+        let constant = compare(metric, &x, &y, n);
+        assert!(constant.value.abs() < 1e-6 && constant.gradient.iter().all(|g| *g == 0.0), "{}", constant.value);
+    }
 }

@@ -60,6 +60,14 @@ def rsa(center):
     return measure
 
 
+def ridge(x, y, penalty=0.1):
+    x, y = x - x.mean(0), y - y.mean(0)
+    k = linear(x)
+    k = k / k.diagonal().mean()
+    left = penalty * torch.linalg.solve(k + penalty * torch.eye(len(k)), y)
+    return 1 - left.square().sum() / y.square().sum()
+
+
 MEASURES = {
     "cka": cka(linear, hsic_biased),
     "cka_debiased": cka(linear, hsic_unbiased),
@@ -67,6 +75,7 @@ MEASURES = {
     "rbf_cka_debiased": cka(rbf, hsic_unbiased),
     "rsa_cosine": rsa(False),
     "rsa_pearson": rsa(True),
+    "ridge": ridge,
 }
 
 

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use trellis_tensor::ops::{Centering, Similarity};
-use trellis_tensor::{Clock, Curve, Graph, Var};
+use trellis_tensor::{Clock, Curve, Graph, Layout, Var};
 
 use crate::error::Result;
 use crate::network::Tap;
 
-/// A measure of how alike two layers see the same examples: 1 for equal geometry, about 0 for none in common. All but
-/// the biased linear CKA can be negative.
+/// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0
+/// for none in common.
 ///
 /// Formulas, gradients and sources: `docs/alignment.md`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub enum Metric {
     Cka(Cka),
     /// Representational similarity analysis.
     Rsa(Rsa),
+    /// Kernel ridge regression.
+    Ridge(Ridge),
 }
 
 /// Centred kernel alignment (Kornblith et al. 2019, arXiv:1905.00414), linear and biased in the paper.
@@ -36,6 +38,36 @@ pub enum Rsa {
     Cosine,
     /// By the correlation of their activations: the choice of neuroscience.
     Pearson,
+}
+
+/// How well kernel ridge regression explains the second layer by the first: the share of its variance that is left
+/// is `|λ (K + λ I)⁻¹ Yc|² / |Yc|²` with `K = Xc Xcᵀ` scaled to a mean diagonal of 1, and the measure is 1 less that. In
+/// [0, 1); not symmetric. The paper reports ridge regression as its best measure (arXiv:2410.20035, v2); its authors fit
+/// on one half of the batch and test on the other, this one fits and tests on the same examples and has no split to draw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ridge {
+    lambda: f32,
+}
+
+impl Ridge {
+    /// With this λ, in units of the mean squared length of an example's activations; 0.1 is a usual one.
+    pub fn new(lambda: f32) -> Self {
+        Self { lambda }
+    }
+}
+
+impl Ridge {
+    /// With W = (K + λ I)⁻¹ the share that is left is λ² tr(W² L) / tr L. Its gradient through W has no terms that cancel,
+    /// as those of the share explained, tr(K W (I + λ W) L), would.
+    fn compare<'g>(self, k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
+        let inverse = k.ridge_inverse(self.lambda)?;
+        let scale = self.lambda * self.lambda / k.shape()[0] as f32;
+        let left = inverse.matmul(inverse, Layout::NN)?.mul(l)?.sum_all()?.affine(scale, 0.0)?;
+        // tr L / n: 1, but 0 for a constant layer.
+        let squares = l.mul(l)?.sum_all()?;
+        let value = squares.div(squares.affine(1.0, TINY)?)?.sub(left)?;
+        Ok(Similarity { value, stats: value })
+    }
 }
 
 impl Cka {
@@ -71,6 +103,7 @@ impl fmt::Display for Metric {
             }
             Self::Rsa(Rsa::Cosine) => f.write_str("RSA of cosine similarities"),
             Self::Rsa(Rsa::Pearson) => f.write_str("RSA of correlations"),
+            Self::Ridge(Ridge { lambda }) => write!(f, "kernel ridge regression with λ = {lambda}"),
         }
     }
 }
@@ -87,6 +120,15 @@ impl From<Rsa> for Metric {
     }
 }
 
+impl From<Ridge> for Metric {
+    fn from(ridge: Ridge) -> Self {
+        Self::Ridge(ridge)
+    }
+}
+
+/// Keeps a constant layer's Gram matrix at 0 where it is divided by its size.
+const TINY: f32 = 1e-37;
+
 impl Metric {
     /// The centred Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it.
     ///
@@ -101,6 +143,13 @@ impl Metric {
                 linear.rbf_kernel(linear.median_variance(fraction)?)?.center_gram(self.centering())?
             }
             Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?.gram()?.center_gram(self.centering())?,
+            Self::Ridge(_) => {
+                // tr K = Σ Xc².
+                let x = x.flatten()?;
+                let centered = x.sub(x.mean(&[0], true)?)?;
+                let size = centered.mul(centered)?.sum_all()?.affine(1.0 / x.shape()[0] as f32, TINY)?;
+                centered.gram()?.div(size)?
+            }
         };
         Ok(gram)
     }
@@ -111,6 +160,7 @@ impl Metric {
             Self::Cka(Cka { debiased: false, .. }) => Centering::Double,
             Self::Cka(Cka { debiased: true, .. }) => Centering::Unbiased,
             Self::Rsa(_) => Centering::OffDiagonal,
+            Self::Ridge(_) => Centering::Double,
         }
     }
 
@@ -119,7 +169,15 @@ impl Metric {
     /// # Errors
     /// When they differ in batch size, or it is too small or too large for the measure.
     pub fn compare<'g>(self, x: Var<'g>, y: Var<'g>) -> Result<Similarity<'g>> {
-        Ok(Var::cka(self.gram(x)?, self.gram(y)?)?)
+        self.compare_grams(self.gram(x)?, self.gram(y)?)
+    }
+
+    /// [`Metric::compare`] of Gram matrices that [`Metric::gram`] has made, here or elsewhere.
+    fn compare_grams<'g>(self, k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
+        match self {
+            Self::Ridge(ridge) => ridge.compare(k, l),
+            _ => Ok(Var::cka_of_centered(k, l, self.centering())?),
+        }
     }
 
     /// Records `Σ w (1 − metric)` over pairs of layers, where w follows `weight` at the clock's step.
@@ -134,7 +192,7 @@ impl Metric {
             let _scope = graph.scope(&format!("{}-{guide}", target.name));
             let similarity = match gram {
                 Guiding::Activations(guide) => self.compare(target.value, *guide)?,
-                Guiding::Gram(gram) => Var::cka_of_centered(self.gram(target.value)?, *gram, self.centering())?,
+                Guiding::Gram(gram) => self.compare_grams(self.gram(target.value)?, *gram)?,
             };
             loss = loss.add(similarity.value.affine(-1.0, 1.0)?.mul(weight)?)?;
             stats.push(similarity.stats);

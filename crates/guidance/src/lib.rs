@@ -23,7 +23,7 @@ pub mod stats;
 pub mod trainer;
 pub mod workload;
 
-pub use alignment::{Cka, Metric, Rsa};
+pub use alignment::{Cka, Metric, Ridge, Rsa};
 pub use config::Config;
 pub use dataset::Dataset;
 pub use error::{Error, Result};

@@ -92,7 +92,7 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         return bad("guide.strides", "has another length than guide.channels", "give one for each");
     }
     let least = match config.guidance.metric {
-        MetricName::Cka | MetricName::RbfCka => 2,
+        MetricName::Cka | MetricName::RbfCka | MetricName::Ridge => 2,
         MetricName::RsaCosine | MetricName::RsaPearson => 3,
         MetricName::CkaDebiased | MetricName::RbfCkaDebiased => 4,
     };
@@ -120,6 +120,7 @@ fn numbers(config: &Config) -> Result<(), Bad> {
         ("target.dropout".to_string(), target.dropout, share),
         ("guide.learning_rate".to_string(), guide.learning_rate, above_0),
         ("guidance.bandwidth".to_string(), guidance.bandwidth, above_0),
+        ("guidance.lambda".to_string(), guidance.lambda, above_0),
         ("guidance.weight".to_string(), guidance.weight, from_0),
         ("training.learning_rate".to_string(), training.learning_rate, above_0),
         ("training.momentum".to_string(), training.momentum, share),

@@ -56,6 +56,7 @@ impl Default for GuidanceConfig {
         Self {
             metric: MetricName::Cka,
             bandwidth: 1.0,
+            lambda: 0.1,
             weight: 1.0,
             taps: TapAt::BeforeNorm,
             first_steps: 150,

@@ -127,6 +127,8 @@ pub struct GuidanceConfig {
     pub metric: MetricName,
     /// σ of `rbf_cka` and `rbf_cka_debiased` as a fraction of the median distance.
     pub bandwidth: f32,
+    /// λ of `ridge`.
+    pub lambda: f32,
     /// α, the weight of Σ (1 − metric).
     pub weight: f32,
     /// Where layers are tapped.
@@ -155,6 +157,8 @@ pub enum MetricName {
     RsaCosine,
     /// RSA by correlation.
     RsaPearson,
+    /// Kernel ridge regression.
+    Ridge,
 }
 
 /// `[training]`

@@ -7,7 +7,7 @@ use trellis_tensor::{Curve, Init, OptimizerConfig, Rule};
 use super::{
     Config, DataConfig, DataSet, GuideConfig, InitConfig, MetricName, OptimizerName, RateSchedule, TargetConfig,
 };
-use crate::alignment::{Cka, Metric, Rsa};
+use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::Images;
 use crate::data::{glyphs::glyphs, idx};
 use crate::error::{Error, Result};
@@ -85,6 +85,7 @@ impl Config {
             MetricName::RbfCkaDebiased => rbf.debiased().into(),
             MetricName::RsaCosine => Rsa::Cosine.into(),
             MetricName::RsaPearson => Rsa::Pearson.into(),
+            MetricName::Ridge => Ridge::new(self.guidance.lambda).into(),
         }
     }
 

@@ -220,7 +220,7 @@ impl<'a> Trainer<'a> {
                 if !warned.contains(pair) {
                     let [guide, target] = pair;
                     observe(Event::Warning(&format!(
-                        "step {}: {guide} or {target} gives the same for every example; their CKA is 0 and pulls nothing",
+                        "step {}: {guide} or {target} gives the same for every example; their similarity is 0 and pulls nothing",
                         session.step()
                     )))?;
                     warned.push(pair.clone());

@@ -27,6 +27,7 @@ ops! {
     center_gram::{CenterGram},
     rbf::{MedianDistance, RbfKernel, RbfKernelGrad},
     unit_rows::{UnitRows, UnitRowsGrad},
+    ridge_inverse::{RidgeInverse},
     cka::{CkaStats, CkaValue, CkaGrad},
     curve::{CurveValue},
     end_step::{EndStep},
