@@ -2,8 +2,8 @@
 //   m = β1 m + (1−β1) g,  v = β2 v + (1−β2) g²,  w −= lr · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ε)
 //
 // in      w, m, v (n) f32 in place; g (n) f32
-//         clock (4) u32: word 0 the step t−1; word 1 is set when a gradient is not finite
-//         squares (partials) f32: partial sums of g² for clipping
+//         clock (4) u32: word 0 the step t−1; word 1 is set when the norm of the gradient is not finite
+//         squares (partials) f32: partial sums of g², for clipping and for that
 // out     nothing
 // launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
 // memory  one clipping factor
@@ -47,10 +47,9 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) local: u32) {
     let clip = clipping(local, dims.max_norm, dims.partials);
     let i = linear_index(group, groups, local);
-    if (i >= dims.n || halted()) {
+    if (i >= dims.n || clip < 0.0) {
         return;
     }
-    let keep = finite(g[i]);
     let step = f32(atomicLoad(&clock[0]));
     let rate = curve_value(dims.rate, step);
     var weight = w[i];
@@ -64,7 +63,7 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let square = dims.beta2 * v[i] + (1.0 - dims.beta2) * gradient * gradient;
     let mean_hat = mean / one_minus_exp((step + 1.0) * dims.log_beta1);
     let square_hat = square / one_minus_exp((step + 1.0) * dims.log_beta2);
-    m[i] = select(m[i], mean, keep);
-    v[i] = select(v[i], square, keep);
-    w[i] = select(w[i], weight - rate * mean_hat / (sqrt(square_hat) + dims.epsilon), keep);
+    m[i] = mean;
+    v[i] = square;
+    w[i] = weight - rate * mean_hat / (sqrt(square_hat) + dims.epsilon);
 }

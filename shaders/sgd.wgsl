@@ -2,8 +2,8 @@
 //   g' = g + decay·w,  m = μ m + g',  w −= lr · m   (Nesterov: w −= lr · (g' + μ m))
 //
 // in      w, m (n) f32 in place; g (n) f32
-//         clock (4) u32: word 0 the step; word 1 is set when a gradient is not finite
-//         squares (partials) f32: partial sums of g² for clipping
+//         clock (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite
+//         squares (partials) f32: partial sums of g², for clipping and for that
 // out     nothing
 // launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
 // memory  one clipping factor
@@ -39,10 +39,9 @@ fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
        @builtin(local_invocation_index) local: u32) {
     let clip = clipping(local, dims.max_norm, dims.partials);
     let i = linear_index(group, groups, local);
-    if (i >= dims.n || halted()) {
+    if (i >= dims.n || clip < 0.0) {
         return;
     }
-    let keep = finite(g[i]);
     let rate = curve_value(dims.rate, f32(atomicLoad(&clock[0])));
     let weight = w[i];
     let gradient = clip * g[i] + dims.weight_decay * weight;
@@ -51,6 +50,6 @@ fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     if (NESTEROV == 1u) {
         direction = gradient + dims.momentum * velocity;
     }
-    m[i] = select(m[i], velocity, keep);
-    w[i] = select(weight, weight - rate * direction, keep);
+    m[i] = velocity;
+    w[i] = weight - rate * direction;
 }

@@ -33,7 +33,7 @@ fn apply(v: T) -> T {
         case 5u: { return exp(v); }
         case 6u: { return log(v); }
         case 7u: { return sqrt(v); }
-        default: { return pow(v, T(dims.a)); }
+        default: { return power(v, dims.a); }
     }
 }
 

@@ -395,3 +395,11 @@ fn ridge_regression_keeps_its_promises() {
         assert!(constant.value.abs() < 1e-6 && constant.gradient.iter().all(|g| *g == 0.0), "{}", constant.value);
     }
 }
+
+#[test]
+fn nan_shows_beside_a_constant_layer() {
+    let n = 8;
+    let mut x = vec![1.0; n * 3];
+    x[4] = f32::NAN;
+    assert!(compare(Cka::linear(), &x, &vec![2.0; n * 2], n).value.is_nan());
+}

@@ -248,3 +248,56 @@ fn empty_tensors_need_no_work() {
     plan.run(1).expect("the device works");
     assert_eq!((plan.launches().len(), plan.read(y), plan.read(sum)), (0, Ok(vec![]), Ok(vec![])));
 }
+
+/// Bases and exponents where exp(a log x) alone would go wrong; values by PyTorch.
+#[test]
+fn powers_of_zero_and_of_negative_numbers() {
+    let x = [0.0, 1.0, 2.0, -1.0, -2.0];
+    let nan = f32::NAN;
+    for (exponent, wanted, derivative) in [
+        (0.0, [1.0, 1.0, 1.0, 1.0, 1.0], [0.0; 5]),
+        (1.0, [0.0, 1.0, 2.0, -1.0, -2.0], [1.0; 5]),
+        (2.0, [0.0, 1.0, 4.0, 1.0, 4.0], [0.0, 2.0, 4.0, -2.0, -4.0]),
+        (3.0, [0.0, 1.0, 8.0, -1.0, -8.0], [0.0, 3.0, 12.0, 3.0, 12.0]),
+        (0.5, [0.0, 1.0, 2f32.sqrt(), nan, nan], [f32::INFINITY, 0.5, 0.5 / 2f32.sqrt(), nan, nan]),
+    ] {
+        let graph = Graph::new();
+        let leaf = graph.leaf(&tensor([5], &x));
+        let y = leaf.pow(exponent).expect("f32");
+        let dx = graph.grad(y.sum_all().expect("f32"), &[leaf]).expect("differentiable")[0];
+        let plan = Plan::new(&gpu(), &graph, &[y, dx]).expect("fits");
+        plan.run(1).expect("works");
+        for (got, wanted) in [(y, wanted), (dx, derivative)].map(|(var, w)| (plan.read(var).expect("kept"), w)) {
+            let same = |a: f32, b: f32| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() < 1e-5;
+            assert!(got.iter().zip(wanted).all(|(a, b)| same(*a, b)), "x^{exponent}: {got:?} for {wanted:?}");
+        }
+    }
+}
+
+#[test]
+fn equal_maxima_over_any_axes_share_the_gradient() {
+    let graph = Graph::new();
+    let x = graph.leaf(&tensor([2, 1, 2], &[5.0, 1.0, 5.0, 5.0]));
+    let y = x.max(&[0, 2], true).expect("legal");
+    assert_eq!(y.shape()[..], [1, 1, 1]);
+    let dx = graph.grad(y.sum_all().expect("f32"), &[x]).expect("differentiable")[0];
+    let plan = Plan::new(&gpu(), &graph, &[y, dx]).expect("fits");
+    plan.run(1).expect("works");
+    let third = 1.0 / 3.0;
+    assert_eq!((plan.read(y), plan.read(dx)), (Ok(vec![5.0]), Ok(vec![third, 0.0, third, third])));
+}
+
+/// Software adapters would leave these loops half done.
+#[test]
+fn loops_too_long_for_a_software_adapter_are_refused() {
+    if !gpu().caps().software {
+        return;
+    }
+    let graph = Graph::new();
+    let table = graph.leaf(&tensor([3, 1], &[1.0; 3]));
+    let index = trellis_tensor::Tensor::from_u32(&gpu(), "index", [70_000], &[0; 70_000]).expect("fits");
+    let rows = table.gather(graph.leaf(&index)).expect("legal");
+    let gradient = graph.grad(rows.sum_all().expect("f32"), &[table]).expect("differentiable")[0];
+    let error = Plan::new(&gpu(), &graph, &[gradient]).err().expect("refused").to_string();
+    assert!(error.contains("gather_grad") && error.contains("70000 loop turns"), "{error}");
+}

@@ -6,7 +6,9 @@ use trellis_guidance::{
     Batches, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training,
     checkpoint,
 };
-use trellis_tensor::{Curve, Gpu, GpuOptions, Graph, OptimizerConfig};
+use trellis_tensor::{
+    Clock, Curve, Gpu, GpuOptions, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, Var,
+};
 
 use crate::gpu;
 
@@ -264,4 +266,47 @@ fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
     checkpoint::load(&copy, &path).expect("loads");
     assert_eq!(bits(&copy), bits(&network));
     std::fs::remove_dir_all(&folder).expect("ours");
+}
+
+/// A value recorded before an update and read after it is the old one, whoever reads it.
+#[test]
+fn fusion_does_not_move_a_read_past_an_update() {
+    let gpu = gpu();
+    for keep_product in [false, true] {
+        let spec = ParamSpec { name: "w".into(), shape: [2, 2].into(), values: vec![1.0, 0.0, 0.0, 1.0] };
+        let params = Params::new(&gpu, &[spec]).expect("fits");
+        let sgd = OptimizerConfig::sgd(Curve::Constant(1.0), 0.0);
+        let optimizer = Optimizer::new(&gpu, &params, sgd).expect("fits");
+        let (clock, graph) = (Clock::new(&gpu).expect("fits"), Graph::new());
+        let x = graph.leaf(&Tensor::from_f32(&gpu, "x", [1, 2], &[1.0, 2.0]).expect("fits"));
+        let w = graph.leaf(&params.tensors()[0]);
+        let product = x.matmul(w, Layout::NT).expect("legal");
+        optimizer.update(&graph, w.sum_all().expect("f32"), &clock).expect("records");
+        let after = product.relu().expect("f32");
+        let keep = if keep_product { vec![after, product] } else { vec![after] };
+        let plan = Plan::new(&gpu, &graph, &keep).expect("fits");
+        plan.run(1).expect("works");
+        assert_eq!(plan.read(after).expect("kept"), [1.0, 2.0], "product kept: {keep_product}");
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_changes_nothing() {
+    let gpu = gpu();
+    let n = 50_000;
+    for clip_norm in [None, Some(1.0)] {
+        let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n] };
+        let params = Params::new(&gpu, &[spec]).expect("fits");
+        let sgd = OptimizerConfig { clip_norm, ..OptimizerConfig::sgd(Curve::Constant(0.1), 0.0) };
+        let optimizer = Optimizer::new(&gpu, &params, sgd).expect("fits");
+        let (clock, graph) = (Clock::new(&gpu).expect("fits"), Graph::new());
+        let mut slopes = vec![100.0; n];
+        slopes[n / 2] = f32::NAN;
+        let slopes = graph.leaf(&Tensor::from_f32(&gpu, "slopes", [n], &slopes).expect("fits"));
+        let loss = graph.leaf(&params.tensors()[0]).mul(slopes).and_then(Var::sum_all).expect("f32");
+        optimizer.update(&graph, loss, &clock).expect("records");
+        Plan::new(&gpu, &graph, &[]).expect("fits").run(2).expect("works");
+        assert!(params.tensors()[0].read_f32().expect("works").iter().all(|w| *w == 1.0), "clip {clip_norm:?}");
+        assert_eq!(clock.tensor().read_u32().expect("works")[1], 1, "the clock remembers step 0, plus 1");
+    }
 }

@@ -27,3 +27,23 @@ fn gelu_derivative(x: T) -> T {
 fn sigmoid(x: T) -> T {
     return 1.0 / (1.0 + exp(-x));
 }
+// x^a as in PyTorch: 1 for a = 0; of a negative x a number where a is whole, else NaN.
+fn power(x: T, a: f32) -> T {
+    if (a < 0.0) {
+        return 1.0 / power_of(x, -a); // 0^a is infinite, which pow does not say everywhere
+    }
+    return power_of(x, a);
+}
+fn power_of(x: T, a: f32) -> T {
+    if (a == 0.0) {
+        return T(1.0);
+    }
+    if (floor(a) != a) {
+        return pow(x, T(a));
+    }
+    let magnitude = pow(abs(x), T(a));
+    if (a == 2.0 * floor(a / 2.0)) {
+        return magnitude;
+    }
+    return select(magnitude, -magnitude, x < T(0.0));
+}

@@ -4,7 +4,9 @@ struct Sums { k_max: f32, l_max: f32, kk: f32, ll: f32, kl: f32 }
 
 // CKA and what its gradient needs, from the sums over everything.
 fn finish_cka(sums: Sums) -> array<f32, 8> {
-    if (sums.k_max <= 1e-37 || sums.l_max <= 1e-37) { // false for NaN: it must show
+    // NaN must show, also beside a zero matrix: `nan_max` has kept it.
+    let whole = sums.k_max >= 0.0 && sums.l_max >= 0.0;
+    if (whole && (sums.k_max <= 1e-37 || sums.l_max <= 1e-37)) {
         return array<f32, 8>(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0);
     }
     let u = 1.0 / (sqrt(sums.kk) * sqrt(sums.ll));

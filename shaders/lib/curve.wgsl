@@ -9,7 +9,8 @@ fn curve_value(c: Curve, step: f32) -> f32 {
             return select(falling, c.base * (step + 1.0) / c.warmup, step < c.warmup);
         }
         case 2u: { // a drop every `total` steps
-            return c.base * pow(c.factor, floor(step / c.total));
+            let drops = floor(step / c.total);
+            return select(c.base * pow(c.factor, drops), c.base, drops == 0.0); // pow(0, 0) is undefined
         }
         case 3u: { // straight line to `floor` at `total`
             return c.floor + (c.base - c.floor) * max(1.0 - step / c.total, 0.0);

@@ -113,7 +113,7 @@ impl Curve {
                 floor + (base - floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
             }
             Curve::Steps { base, factor, every } => {
-                f64::from(base) * f64::from(factor).powf((t / f64::from(every)).floor())
+                f64::from(base) * f64::from(factor).powf((t / f64::from(every.max(1))).floor())
             }
             Curve::Linear { base, total } => f64::from(base) * (1.0 - t / f64::from(total)).max(0.0),
         }
@@ -124,7 +124,7 @@ impl Curve {
         let (kind, floats) = match *self {
             Curve::Constant(value) => (0, [value, 0.0, 1.0, 0.0, 0.0]),
             Curve::Cosine { base, floor, warmup, total } => (1, [base, floor, 1.0, warmup as f32, total as f32]),
-            Curve::Steps { base, factor, every } => (2, [base, 0.0, factor, 0.0, every as f32]),
+            Curve::Steps { base, factor, every } => (2, [base, 0.0, factor, 0.0, every.max(1) as f32]),
             Curve::Linear { base, total } => (3, [base, 0.0, 1.0, 0.0, total as f32]),
         };
         let mut words = [kind, 0, 0, 0, 0, 0];

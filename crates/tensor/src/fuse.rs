@@ -54,9 +54,28 @@ fn absorbed(nodes: &[Node], id: usize, uses: &[usize], kept: &[bool]) -> Option<
 /// Whether an op between the two updates an input of `producer` in place: then it must not run later.
 fn updated_between(nodes: &[Node], producer: usize, consumer: usize) -> bool {
     nodes[producer + 1..consumer].iter().any(|node| match &node.kind {
-        Kind::Op(op) => op.updates().iter().any(|&p| nodes[producer].inputs.contains(&node.inputs[p])),
+        Kind::Op(op) => op
+            .updates()
+            .iter()
+            .any(|&updated| nodes[producer].inputs.iter().any(|&read| share_memory(nodes, node.inputs[updated], read))),
         _ => false,
     })
+}
+
+/// Whether two nodes may lie in the same memory. An optimiser updates a whole arena, a layer reads its part of it: those
+/// are two leaves over one buffer.
+fn share_memory(nodes: &[Node], a: usize, b: usize) -> bool {
+    let storage = |mut id: usize| {
+        while matches!(nodes[id].kind, Kind::Reshape) {
+            id = nodes[id].inputs[0];
+        }
+        id
+    };
+    let (a, b) = (storage(a), storage(b));
+    match (&nodes[a].kind, &nodes[b].kind) {
+        (Kind::Leaf(a), Kind::Leaf(b)) => std::sync::Arc::ptr_eq(a.buffer(), b.buffer()),
+        _ => a == b,
+    }
 }
 
 fn needed(nodes: &[Node], kept: &[bool]) -> Vec<bool> {

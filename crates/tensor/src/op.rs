@@ -93,6 +93,8 @@ pub struct Dispatch {
     pub groups: [u32; 3],
     /// Floating-point operations, a multiply-add counted as two.
     pub flops: u64,
+    /// Most loop turns of one invocation, where they may be many; see [`Dispatch::turns`].
+    pub turns: usize,
 }
 
 /// What a storage binding is bound to.
@@ -126,6 +128,7 @@ impl Dispatch {
             args: Vec::new(),
             groups: groups.map(|n| n as u32),
             flops: 0,
+            turns: 0,
         }
     }
 
@@ -171,12 +174,22 @@ impl Dispatch {
         self
     }
 
+    /// Notes the most loop turns that one invocation takes, where the sizes of tensors decide and nothing bounds them:
+    /// software adapters leave a loop after 65,535 turns without a word, so a plan for one refuses more.
+    pub fn turns(mut self, turns: usize) -> Self {
+        self.turns = turns;
+        self
+    }
+
     /// Sets the number of floating-point operations.
     pub fn flops(mut self, flops: usize) -> Self {
         self.flops = flops as u64;
         self
     }
 }
+
+/// Loop turns after which software adapters (Mesa's llvmpipe) leave.
+pub(crate) const MAX_TURNS: usize = 65_535;
 
 /// Workgroups per grid dimension that every adapter allows.
 pub(crate) const MAX_GROUPS: usize = 65_535;

@@ -83,8 +83,8 @@ impl Optimizer {
 
     /// Records the gradients of `loss` and one update of every parameter.
     ///
-    /// A gradient that is not finite stops the training: the clock remembers the step, and no later update changes
-    /// anything.
+    /// A gradient that is not finite, or too large for its norm to be, stops the training: the clock remembers the step,
+    /// and neither that update nor a later one changes anything.
     ///
     /// # Errors
     /// As [`Graph::grad`].
@@ -99,15 +99,14 @@ impl Optimizer {
             packed.push(graph.push(arena.layout.clone(), now)?);
             rest = later;
         }
-        let squares = match self.config.clip_norm {
-            Some(_) => Some(Var::concat(&packed.iter().map(|g| partial_squares(*g)).collect::<Result<Vec<_>>>()?, 0)?),
-            None => None,
-        };
+        // Also without clipping: a norm that is not finite stops the training before anything changes.
+        let parts = packed.iter().map(|gradient| partial_squares(*gradient)).collect::<Result<Vec<_>>>()?;
+        let squares = if let [only] = parts[..] { only } else { Var::concat(&parts, 0)? };
         for ((arena, moments), gradient) in self.params.arenas().iter().zip(&self.moments).zip(packed) {
             let mut inputs = vec![graph.leaf(&arena.whole), gradient];
             inputs.extend(moments.iter().map(|tensor| graph.leaf(tensor)));
             inputs.push(graph.leaf(clock.tensor()));
-            inputs.extend(squares);
+            inputs.push(squares);
             self.push_step(graph, &inputs)?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::fuse::{Fused, fuse};
 use crate::gpu::{ALIGNMENT, Gpu, Pipeline};
 use crate::graph::{Graph, Kind, Var};
 use crate::kernel::Access;
-use crate::op::{Arg, Dispatch, MAX_GROUPS, Op};
+use crate::op::{Arg, Dispatch, MAX_GROUPS, MAX_TURNS, Op};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Tensor, read_back};
 
@@ -357,6 +357,14 @@ impl<'a> Builder<'a> {
                 let message = format!(
                     "{:?} workgroups; {MAX_GROUPS} a dimension are allowed: use a smaller batch",
                     dispatch.groups
+                );
+                return Err(Error::Gpu { label, message });
+            }
+            if gpu.caps().software && dispatch.turns > MAX_TURNS {
+                let label = format!("{op} in {layer}");
+                let message = format!(
+                    "{} loop turns; a software adapter leaves a loop after {MAX_TURNS}: use smaller sizes, or a GPU",
+                    dispatch.turns
                 );
                 return Err(Error::Gpu { label, message });
             }

@@ -126,10 +126,13 @@ impl Op for GatherGrad {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let (rows, b) = (self.rows, inputs[1].elements());
-        let links =
-            Dispatch::linear(kernel!("gather_links"), rows + b).dims(&[rows, b]).args([Arg::Input(1), Arg::Scratch(0)]);
+        let links = Dispatch::linear(kernel!("gather_links"), rows + b)
+            .dims(&[rows, b])
+            .args([Arg::Input(1), Arg::Scratch(0)])
+            .turns(b);
         let sums = by_rows(kernel!("gather_grad"), output.elements(), output.shape[1..].iter().product(), rows)
             .args([Arg::Input(0), Arg::Scratch(0), Arg::Output])
+            .turns(b)
             .flops(inputs[0].elements());
         Lowered { dispatches: vec![links, sums], scratch: vec![4 * (rows + b)] }
     }

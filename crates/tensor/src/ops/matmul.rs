@@ -239,6 +239,7 @@ impl Op for MatMul {
         if self.naive {
             let [bias, residual, saved] = self.epilogue.args(2);
             let dispatch = Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch])
+                .turns(s.k)
                 .constant("LAYOUT", self.layout as u32)
                 .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch])
                 .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])

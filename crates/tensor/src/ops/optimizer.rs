@@ -9,8 +9,8 @@ use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), clock, and, to clip,
-/// partial sums of squared gradients.
+/// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), clock, partial
+/// sums of squared gradients. Where their sum is not finite nothing changes, in this step or a later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// Learning rate.
@@ -25,12 +25,12 @@ pub struct AdamStep {
     pub weight_decay: f32,
     /// AdamW.
     pub decoupled: bool,
-    /// Largest global gradient norm; used when the partial sums are given.
+    /// Largest global gradient norm; 0 for no clipping.
     pub max_norm: f32,
 }
 
-/// Gradient descent with momentum. Inputs: parameters, gradients, momentum (all `f32[n]`), clock, and, to clip,
-/// partial sums of squared gradients.
+/// Gradient descent with momentum. Inputs: parameters, gradients, momentum (all `f32[n]`), clock, partial
+/// sums of squared gradients. Where their sum is not finite nothing changes, in this step or a later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
     /// Learning rate.
@@ -41,29 +41,42 @@ pub struct SgdStep {
     pub nesterov: bool,
     /// L2 penalty.
     pub weight_decay: f32,
-    /// Largest global gradient norm; used when the partial sums are given.
+    /// Largest global gradient norm; 0 for no clipping.
     pub max_norm: f32,
 }
 
-/// Checks `arenas` equal tensors (parameters, gradients, …), a clock, and perhaps partial sums.
+/// Checks `arenas` equal tensors (parameters, gradients, …), a clock, and partial sums.
 fn infer(arenas: usize, inputs: &[&TensorType]) -> Result<TensorType, String> {
     let [first, ..] = inputs else { return Err("takes parameters and gradients".to_string()) };
     let equal = inputs.len() > arenas && inputs[..arenas].iter().all(|x| x == first) && first.shape.rank() == 1;
-    if !equal || inputs.len() > arenas + 2 || *inputs[arenas] != TensorType::u32([4]) {
-        return Err(format!("takes {arenas} equal f32[n], a clock u32[4] and perhaps partial sums, not {inputs:?}"));
+    if !equal || inputs.len() != arenas + 2 || *inputs[arenas] != TensorType::u32([4]) {
+        return Err(format!("takes {arenas} equal f32[n], a clock u32[4] and partial sums, not {inputs:?}"));
     }
     Ok(TensorType::nothing())
 }
 
-fn args(inputs: usize, all: usize) -> impl Iterator<Item = Arg> {
-    (0..all).map(move |i| if i < inputs { Arg::Input(i) } else { Arg::Unused })
+/// The factor that clips the gradients, and the step; `None` where nothing may change.
+fn clip_and_step(inputs: &mut [Vec<f64>], clock: usize, max_norm: f32) -> Option<(f64, u32)> {
+    let (squares, step) = (inputs[clock + 1].iter().sum::<f64>(), inputs[clock][0]);
+    if !squares.is_finite() {
+        inputs[clock][1] = inputs[clock][1].max(step + 1.0);
+    }
+    let (norm, max_norm) = (squares.sqrt(), f64::from(max_norm));
+    let clip = if max_norm > 0.0 && norm > max_norm { max_norm / (norm + 1e-6) } else { 1.0 };
+    (inputs[clock][1] == 0.0).then_some((clip, step as u32))
 }
 
-/// The factor that clips the gradients, and the step.
-fn clip_and_step(inputs: &[Vec<f64>], clock: usize, max_norm: f32) -> (f64, u32) {
-    let norm = inputs.get(clock + 1).map_or(0.0, |squares| squares.iter().sum::<f64>().sqrt());
-    let clip = if norm > f64::from(max_norm) { f64::from(max_norm) / (norm + 1e-6) } else { 1.0 };
-    (clip, inputs[clock][0] as u32)
+/// Partial sums and a clock for random cases: now and then a gradient that is not finite, or a run that has failed.
+fn sample_end(sample: Sample, rng: &mut Rng) -> Sample {
+    let (step, kind) = (rng.below(60) as f64, rng.below(6));
+    let failed = if kind == 0 { 3.0 } else { 0.0 };
+    let bad = if kind == 1 { f64::NAN } else { 0.0 };
+    let high = if rng.below(2) == 0 { 0.1 } else { 0.001 };
+    let mut squares: Vec<f64> = (0..64).map(|_| f64::from(rng.range(0.0, high))).collect();
+    squares[rng.below(64)] += bad;
+    sample
+        .input(TensorType::u32([4]), vec![step, failed, 0.0, 0.0])
+        .input(TensorType::f32([64]), squares.iter().map(|&v| f64::from(v as f32)).collect())
 }
 
 /// A launch over `n` parameters, by fours where that divides; its first dimension is their number.
@@ -88,7 +101,7 @@ impl Op for AdamStep {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
-        let partials = inputs.get(5).map_or(0, |x| x.elements());
+        let partials = inputs[5].elements();
         let log = |beta: f32| f64::from(beta).ln() as f32;
         let mut dispatch = by_fours(kernel!("adam"), n)
             .constant("DECOUPLED", u32::from(self.decoupled))
@@ -96,14 +109,14 @@ impl Op for AdamStep {
             .floats(&[self.max_norm, self.weight_decay])
             .floats(&[self.beta1, self.beta2, log(self.beta1), log(self.beta2)])
             .floats(&[self.epsilon, 0.0, 0.0, 0.0])
-            .args(args(inputs.len(), 6))
+            .args((0..6).map(Arg::Input))
             .flops(15 * n);
         dispatch.dims.extend(self.rate.words());
         dispatch.into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let (clip, step) = clip_and_step(inputs, 4, self.max_norm);
+        let Some((clip, step)) = clip_and_step(inputs, 4, self.max_norm) else { return Vec::new() };
         let rate = self.rate.at(step);
         let (beta1, beta2, decay) = (f64::from(self.beta1), f64::from(self.beta2), f64::from(self.weight_decay));
         let t = f64::from(step + 1);
@@ -132,16 +145,11 @@ impl Op for AdamStep {
             epsilon: 1e-8,
             weight_decay: 0.1,
             decoupled: rng.below(2) == 0,
-            max_norm: 1.0,
+            max_norm: [0.0, 1.0][rng.below(2)],
         };
-        let step = rng.below(60) as f64;
-        let sample = Sample::forward_only(op)
-            .normal(rng, [n])
-            .normal(rng, [n])
-            .normal(rng, [n])
-            .uniform(rng, [n], 0.1, 1.0)
-            .input(TensorType::u32([4]), vec![step, 0.0, 0.0, 0.0]);
-        if rng.below(2) == 0 { sample.uniform(rng, [64], 0.0, 0.1) } else { sample }
+        let sample =
+            Sample::forward_only(op).normal(rng, [n]).normal(rng, [n]).normal(rng, [n]).uniform(rng, [n], 0.1, 1.0);
+        sample_end(sample, rng)
     }
 
     fn updates(&self) -> &'static [usize] {
@@ -164,19 +172,19 @@ impl Op for SgdStep {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
-        let partials = inputs.get(4).map_or(0, |x| x.elements());
+        let partials = inputs[4].elements();
         let mut dispatch = by_fours(kernel!("sgd"), n)
             .constant("NESTEROV", u32::from(self.nesterov))
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay, self.momentum, 0.0, 0.0, 0.0])
-            .args(args(inputs.len(), 5))
+            .args((0..5).map(Arg::Input))
             .flops(6 * n);
         dispatch.dims.extend(self.rate.words());
         dispatch.into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let (clip, step) = clip_and_step(inputs, 3, self.max_norm);
+        let Some((clip, step)) = clip_and_step(inputs, 3, self.max_norm) else { return Vec::new() };
         let (rate, momentum) = (self.rate.at(step), f64::from(self.momentum));
         for i in 0..inputs[0].len() {
             let g = clip * inputs[1][i] + f64::from(self.weight_decay) * inputs[0][i];
@@ -190,14 +198,10 @@ impl Op for SgdStep {
     fn sample(rng: &mut Rng) -> Sample {
         let n = 1 + rng.below(700);
         let rate = Curve::Steps { base: 0.1, factor: 0.1, every: 20 };
-        let op = SgdStep { rate, momentum: 0.9, nesterov: rng.below(2) == 0, weight_decay: 0.01, max_norm: 1.0 };
-        let step = rng.below(60) as f64;
-        let sample = Sample::forward_only(op)
-            .normal(rng, [n])
-            .normal(rng, [n])
-            .normal(rng, [n])
-            .input(TensorType::u32([4]), vec![step, 0.0, 0.0, 0.0]);
-        if rng.below(2) == 0 { sample.uniform(rng, [64], 0.0, 0.1) } else { sample }
+        let (nesterov, max_norm) = (rng.below(2) == 0, [0.0, 1.0][rng.below(2)]);
+        let op = SgdStep { rate, momentum: 0.9, nesterov, weight_decay: 0.01, max_norm };
+        let sample = Sample::forward_only(op).normal(rng, [n]).normal(rng, [n]).normal(rng, [n]);
+        sample_end(sample, rng)
     }
 
     fn updates(&self) -> &'static [usize] {

@@ -139,6 +139,17 @@ impl<'g> Var<'g> {
             let problem = format!("axes {axes:?} of {shape}: each axis once, below {}", shape.rank());
             return Err(Error::Shape { op: "reduce", layer: self.graph().layer(), problem });
         }
+        let neighbours = sorted.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        if reduction == Max && !neighbours {
+            // In one reduction, so that equal maxima share the gradient among all of them.
+            let kept = (0..shape.rank()).filter(|axis| !sorted.contains(axis));
+            let order: Vec<usize> = kept.chain(sorted.iter().copied()).collect();
+            let last: Vec<usize> = (shape.rank() - sorted.len()..shape.rank()).collect();
+            let value = self.permute(&order)?.reduce(Max, &last, false)?;
+            let size = |axis: usize| if sorted.contains(&axis) { 1 } else { shape[axis] };
+            let with_ones: Vec<usize> = (0..shape.rank()).map(size).collect();
+            return if keep_axes { value.reshape(with_ones) } else { Ok(value) };
+        }
         let mut value = self;
         let mut sizes = shape.to_vec();
         while let Some(last) = sorted.pop() {

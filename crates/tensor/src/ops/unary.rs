@@ -119,8 +119,8 @@ impl UnaryFunction {
     }
 
     fn sample(rng: &mut Rng) -> Self {
-        let any =
-            [Affine { scale: 1.5, shift: -0.25 }, Relu, Gelu, Tanh, Sigmoid, Exp, Log, Sqrt, Pow { exponent: 2.5 }];
+        let exponent = [-1.5, -1.0, 0.0, 1.0, 2.0, 2.5, 3.0][rng.below(7)];
+        let any = [Affine { scale: 1.5, shift: -0.25 }, Relu, Gelu, Tanh, Sigmoid, Exp, Log, Sqrt, Pow { exponent }];
         any[rng.below(any.len())]
     }
 
