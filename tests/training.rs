@@ -3,7 +3,7 @@
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
-    Batches, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training,
+    Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training,
     checkpoint,
 };
 use trellis_tensor::{
@@ -309,4 +309,67 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
         assert!(params.tensors()[0].read_f32().expect("works").iter().all(|w| *w == 1.0), "clip {clip_norm:?}");
         assert_eq!(clock.tensor().read_u32().expect("works")[1], 1, "the clock remembers step 0, plus 1");
     }
+}
+
+/// Whatever a user sets must arrive: each of these alone leads to other weights after four steps.
+#[test]
+fn every_setting_reaches_the_step() {
+    let data = data(&gpu());
+    let train = |training: Training, change: &dyn Fn(Guidance) -> Guidance| {
+        let (_, guidance) = networks(&data);
+        let target = Network::new(Fcn::new(3, 16), &data, 6).expect("fits");
+        Trainer::new(&target, &data, training).guided_by(change(guidance)).run().expect("trains");
+        bits(&target)
+    };
+    let same = |guidance: Guidance| guidance;
+    let base = small_training(4);
+    let before = train(base, &same);
+    assert_eq!(train(base, &same), before);
+    let optimizer = base.optimizer;
+    for (what, training) in [
+        ("seed", Training { seed: 4, ..base }),
+        ("label smoothing", Training { label_smoothing: 0.1, ..base }),
+        ("shift", Training { shift: 2, ..base }),
+        ("flip", Training { flip: true, ..base }),
+        ("fixed batches", Training { batches: Batches::Fixed, ..base }),
+        ("decay", Training { optimizer: OptimizerConfig { weight_decay: 0.1, ..optimizer }, ..base }),
+        ("clip", Training { optimizer: OptimizerConfig { clip_norm: Some(0.01), ..optimizer }, ..base }),
+        ("rate", Training { optimizer: OptimizerConfig::adam(Curve::Linear { base: 1e-3, total: 4 }), ..base }),
+    ] {
+        assert_ne!(train(training, &same), before, "{what}");
+    }
+    let changes: [(&str, &dyn Fn(Guidance) -> Guidance); 6] = [
+        ("weight", &|guidance| guidance.weight(2.0)),
+        ("decay", &|guidance| guidance.schedule(Schedule::linear_decay(4))),
+        ("first steps", &|guidance| guidance.schedule(Schedule::first_steps(2))),
+        ("taps", &|guidance| guidance.taps(TapAt::AfterActivation)),
+        ("metric", &|guidance| guidance.align(Cka::rbf(0.5))),
+        ("bandwidth", &|guidance| guidance.align(Cka::rbf(1.0))),
+    ];
+    let results: Vec<Vec<u32>> = changes.iter().map(|(_, change)| train(base, change)).collect();
+    for (at, (what, _)) in changes.iter().enumerate() {
+        assert!(results[at] != before && !results[..at].contains(&results[at]), "{what}");
+    }
+}
+
+/// More images than fit one evaluation step, and no multiple of it: each counts once.
+#[test]
+fn an_evaluation_counts_every_image_once() {
+    let parts = glyphs(16 + 620, 16, 1).split(&[16, 620], 0).expect("enough glyphs");
+    let data = Dataset::new(&gpu(), &parts[0], None, Some(&parts[1])).expect("fits");
+    let target = Network::new(Fcn::new(2, 16), &data, 6).expect("fits");
+    let evaluated = Trainer::new(&target, &data, small_training(0)).run().expect("evaluates");
+    let test = evaluated.last_eval("test").expect("evaluated");
+
+    let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
+    let (_, split) = data.splits().last().expect("a test split");
+    let all = data.sequential_batch(&graph, split, &clock, 620).expect("fits");
+    let logits = target.forward(&graph, all.images, Mode::Eval, TapAt::default()).expect("fits").logits;
+    let loss = logits.cross_entropy(all.labels, 0.0).expect("legal");
+    let right = logits.top1(all.labels).and_then(Var::sum_all).expect("legal");
+    let plan = Plan::new(&gpu(), &graph, &[loss, right]).expect("fits");
+    plan.run(1).expect("works");
+    let (loss, right) = (plan.read(loss).expect("kept")[0], plan.read(right).expect("kept")[0]);
+    assert!((test.loss - loss).abs() < 1e-4, "{} for {loss}", test.loss);
+    assert!((test.top1 - right / 620.0).abs() < 1e-6, "{} for {}", test.top1, right / 620.0);
 }

@@ -41,6 +41,9 @@ pub struct Network {
     classes: usize,
 }
 
+/// Streams of [`Rng`] that draw weights; drawn images have the streams from 0 upwards, and a seed may serve both.
+const WEIGHTS: u64 = 1 << 63;
+
 impl Network {
     /// Draws the parameters of `architecture` for the images and classes of `data`.
     ///
@@ -78,7 +81,7 @@ impl Network {
             name: declared.name.clone(),
             shape: declared.shape.clone(),
             // A stream each: a layer more leaves the values of the others as they were.
-            values: declared.init.values(&declared.shape, &mut Rng::new(seed, number as u64)),
+            values: declared.init.values(&declared.shape, &mut Rng::new(seed, WEIGHTS | number as u64)),
         };
         let (params, buffers) = pass.declared();
         let place = |declared: &[pass::Declared]| {

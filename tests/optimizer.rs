@@ -1,0 +1,49 @@
+//! Optimisers as a user calls them, step by step against PyTorch (`golden/optimizer.py`).
+
+use trellis_tensor::{Clock, Curve, Graph, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor};
+
+use crate::gpu;
+
+#[test]
+fn thirty_steps_of_every_optimizer_agree_with_pytorch() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/optimizer.json");
+    let text = std::fs::read_to_string(path).expect("checked in");
+    let cases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let numbers = |value: &serde_json::Value| -> Vec<f32> {
+        value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number") as f32).collect()
+    };
+    for case in cases.as_array().expect("cases") {
+        let name = case["name"].as_str().expect("a name");
+        let rule = match name {
+            "adam" => Rule::Adam,
+            "adamw" => Rule::AdamW,
+            "sgd" => Rule::Sgd { momentum: 0.0, nesterov: false },
+            "momentum" => Rule::Sgd { momentum: 0.9, nesterov: false },
+            "nesterov" => Rule::Sgd { momentum: 0.9, nesterov: true },
+            other => panic!("{other}"),
+        };
+        let weight_decay = case["weight_decay"].as_f64().expect("a number") as f32;
+        let clip_norm = case["clip_norm"].as_f64().map(|norm| norm as f32);
+        let config = OptimizerConfig { rate: Curve::Constant(0.01), rule, weight_decay, clip_norm };
+
+        let gpu = gpu();
+        let spec = ParamSpec { name: "w".into(), shape: [10].into(), values: numbers(&case["start"]) };
+        let params = Params::new(&gpu, &[spec]).expect("fits");
+        let optimizer = Optimizer::new(&gpu, &params, config).expect("fits");
+        let (clock, log, graph) = (Clock::new(&gpu).expect("fits"), Log::new(&gpu, 1).expect("fits"), Graph::new());
+        let w = graph.leaf(&params.tensors()[0]);
+        let slopes = Tensor::from_f32(&gpu, "slopes", [10], &numbers(&case["slopes"])).expect("fits");
+        let loss = w.mul(w).and_then(|square| square.add(w)).and_then(|sum| sum.mul(graph.leaf(&slopes)));
+        let loss = loss.and_then(trellis_tensor::Var::sum_all).expect("legal");
+        optimizer.update(&graph, loss, &clock).expect("records");
+        log.record(&graph, &clock, &[loss]).expect("records");
+        let plan = Plan::new(&gpu, &graph, &[]).expect("fits");
+        for (step, wanted) in case["steps"].as_array().expect("steps").iter().enumerate() {
+            plan.run(1).expect("works");
+            let got = params.tensors()[0].read_f32().expect("works");
+            for (got, wanted) in got.iter().zip(numbers(wanted)) {
+                assert!((got - wanted).abs() <= 1e-5, "{name}, {clip_norm:?}, step {step}: {got} for {wanted}");
+            }
+        }
+    }
+}
