@@ -9,8 +9,7 @@ use crate::print;
 pub(crate) fn print(wanted: Option<&str>, as_json: bool) -> Result<()> {
     let mut adapters = Gpu::list();
     let found = adapters.iter().map(|a| a.name.clone()).collect();
-    let matches = |name: &str| wanted.is_none_or(|part| name.to_lowercase().contains(&part.to_lowercase()));
-    adapters.retain(|a| matches(&a.name));
+    adapters.retain(|a| wanted.is_none_or(|part| a.matches(part)));
     if adapters.is_empty() {
         let wanted = wanted.map(str::to_string);
         return Err(Error::Tensor(trellis_tensor::Error::NoAdapter { wanted, found }));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use trellis_guidance::profile::{Group, Profile, compare};
 use trellis_guidance::record::write_atomic;
-use trellis_guidance::{Config, Dataset, Error, Guidance, Network, Result};
+use trellis_guidance::{Config, Dataset, Error, Network, Result};
 use trellis_tensor::Gpu;
 
 use crate::print;
@@ -73,11 +73,7 @@ impl ProfileCommand {
         let target = Network::new(config.fcn(arm), &data, seed)?;
         // Trained or not, a guide costs the same.
         let guide = Network::new(config.cnn(), &data, seed)?.freeze();
-        let guidance = Guidance::new(guide)
-            .align(config.metric())
-            .map_layers(config.layer_map())
-            .weight(config.weight(arm))
-            .taps(config.guidance.taps);
+        let guidance = config.guidance(arm, guide);
         let guidance = Some(&guidance).filter(|_| !self.alone);
         let name = format!("{}, {name} step", config.name);
         Profile::measure(&name, &target, &data, config.training(arm, seed), guidance, usize::from(self.steps))
@@ -113,12 +109,8 @@ fn print_profile(profile: &Profile) -> Result<()> {
     }
     let total = profile.gpu_ms();
     print_groups("phase", &profile.by_phase(), total)?;
-    let by_time = |mut groups: Vec<Group>| {
-        groups.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-        groups
-    };
-    print_groups("op", &by_time(profile.grouped(|launch| launch.op.clone())), total)?;
-    print_groups("layer", &by_time(profile.grouped(|launch| launch.layer.clone())), total)
+    print_groups("op", &profile.by_time(|launch| launch.op.clone()), total)?;
+    print_groups("layer", &profile.by_time(|launch| launch.layer.clone()), total)
 }
 
 fn print_groups(head: &str, groups: &[Group], total: f64) -> Result<()> {

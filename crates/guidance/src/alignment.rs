@@ -54,9 +54,7 @@ impl Ridge {
     pub fn new(lambda: f32) -> Self {
         Self { lambda }
     }
-}
 
-impl Ridge {
     /// With W = (K + λ I)⁻¹ the share that is left is λ² tr(W² L) / tr L. Its gradient through W has no terms that cancel,
     /// as those of the share explained, tr(K W (I + λ W) L), would.
     fn compare<'g>(self, k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
@@ -190,10 +188,12 @@ impl Metric {
         let mut stats = Vec::with_capacity(pairs.len());
         for Pair { target, guide, gram } in pairs {
             let _scope = graph.scope(&format!("{}-{guide}", target.name));
-            let similarity = match gram {
-                Guiding::Activations(guide) => self.compare(target.value, *guide)?,
-                Guiding::Gram(gram) => self.compare_grams(self.gram(target.value)?, *gram)?,
+            let own = self.gram(target.value)?;
+            let other = match gram {
+                Guiding::Activations(guide) => self.gram(*guide)?,
+                Guiding::Gram(gram) => *gram,
             };
+            let similarity = self.compare_grams(own, other)?;
             loss = loss.add(similarity.value.affine(-1.0, 1.0)?.mul(weight)?)?;
             stats.push(similarity.stats);
         }
@@ -233,6 +233,6 @@ impl<'g> Pair<'g> {
 pub struct Alignment<'g> {
     /// A scalar.
     pub loss: Var<'g>,
-    /// `[8]` for each pair, the measure first; word 6 is 1 where a layer is constant.
+    /// For each pair the measure; of CKA and RSA `[8]`, the measure first, word 6 is 1 where a layer is constant.
     pub stats: Vec<Var<'g>>,
 }

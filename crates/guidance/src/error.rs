@@ -87,6 +87,11 @@ impl Error {
         Self::Io { path: path.as_ref().to_owned(), source }
     }
 
+    /// This error as that of one run of an experiment.
+    pub fn in_run(self, run: String) -> Self {
+        Self::Run { run, source: Box::new(self) }
+    }
+
     /// [`Error::Data`] of `path`.
     pub fn data(path: impl AsRef<Path>, problem: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Data { path: path.as_ref().to_owned(), problem: problem.into(), hint: hint.into() }

@@ -14,7 +14,7 @@ use crate::network::{Guide, Network};
 use crate::record::{Existing, Experiment, RunFolder, RunRecord, write_atomic};
 use crate::report::{curve_svg, write_report};
 use crate::schedule::Schedule;
-use crate::trainer::{Event, Guidance, Trainer};
+use crate::trainer::{Event, Trainer};
 
 /// What is going on, for a progress display.
 #[derive(Clone, Copy, Debug)]
@@ -64,12 +64,12 @@ pub fn run(
     let outcome = config.seeds.iter().try_for_each(|&seed| {
         progress(Progress::Run("guide", seed));
         let guides = Guides::train(config, &data, seed, progress)
-            .map_err(|error| Error::Run { run: format!("guide, seed {seed}"), source: Box::new(error) })?;
+            .map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
         save(guides.trained.network(), &folder.path().join(format!("guide-{seed}.safetensors")))?;
         for arm in &config.arms {
             progress(Progress::Run(arm, seed));
             let run = run_arm(config, &data, &guides, arm, seed, &mut folder, progress)
-                .map_err(|error| Error::Run { run: format!("arm {arm}, seed {seed}"), source: Box::new(error) })?;
+                .map_err(|error| error.in_run(format!("arm {arm}, seed {seed}")))?;
             progress(Progress::Done(&run));
             experiment.runs.push(run);
         }
@@ -123,12 +123,7 @@ fn run_arm(
         (_, steps) => Schedule::linear_decay(steps),
     };
     let guide = if arm == "untrained" { &guides.untrained } else { &guides.trained };
-    let guidance = Guidance::new(guide.clone())
-        .align(config.metric())
-        .map_layers(config.layer_map())
-        .schedule(schedule)
-        .weight(config.weight(arm))
-        .taps(config.guidance.taps);
+    let guidance = config.guidance(arm, guide.clone()).schedule(schedule);
     let trainer = Trainer::new(&target, data, config.training(arm, seed));
     let trainer = if arm == "alone" { trainer.measured_against(guidance) } else { trainer.guided_by(guidance) };
     folder.start(arm, seed, &trainer.pairs()?)?;

@@ -65,17 +65,19 @@ fn updated_between(nodes: &[Node], producer: usize, consumer: usize) -> bool {
 /// Whether two nodes may lie in the same memory. An optimiser updates a whole arena, a layer reads its part of it: those
 /// are two leaves over one buffer.
 fn share_memory(nodes: &[Node], a: usize, b: usize) -> bool {
-    let storage = |mut id: usize| {
-        while matches!(nodes[id].kind, Kind::Reshape) {
-            id = nodes[id].inputs[0];
-        }
-        id
-    };
-    let (a, b) = (storage(a), storage(b));
+    let (a, b) = (storage(nodes, a), storage(nodes, b));
     match (&nodes[a].kind, &nodes[b].kind) {
         (Kind::Leaf(a), Kind::Leaf(b)) => std::sync::Arc::ptr_eq(a.buffer(), b.buffer()),
         _ => a == b,
     }
+}
+
+/// A node itself, or what it reshapes.
+fn storage(nodes: &[Node], mut id: usize) -> usize {
+    while matches!(nodes[id].kind, Kind::Reshape) {
+        id = nodes[id].inputs[0];
+    }
+    id
 }
 
 fn needed(nodes: &[Node], kept: &[bool]) -> Vec<bool> {
@@ -91,11 +93,8 @@ fn needed(nodes: &[Node], kept: &[bool]) -> Vec<bool> {
 
 impl Fused {
     /// The node whose storage `id` shares: itself, or what it reshapes.
-    pub(crate) fn storage(&self, mut id: usize) -> usize {
-        while matches!(self.nodes[id].kind, Kind::Reshape) {
-            id = self.nodes[id].inputs[0];
-        }
-        id
+    pub(crate) fn storage(&self, id: usize) -> usize {
+        storage(&self.nodes, id)
     }
 
     /// For each node, by storage: the last node that reads it.

@@ -156,7 +156,7 @@ impl Gpu {
         let adapter = adapters
             .into_iter()
             .filter(|adapter| match &options.adapter {
-                Some(part) => adapter.get_info().name.to_lowercase().contains(&part.to_lowercase()),
+                Some(part) => name_contains(&adapter.get_info().name, part),
                 None => true,
             })
             .min_by_key(|adapter| rank(adapter.get_info().device_type))
@@ -415,6 +415,17 @@ impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gpu({})", self.name())
     }
+}
+
+impl AdapterSummary {
+    /// Whether [`GpuOptions::adapter`] set to `part` takes this adapter.
+    pub fn matches(&self, part: &str) -> bool {
+        name_contains(&self.name, part)
+    }
+}
+
+fn name_contains(name: &str, part: &str) -> bool {
+    name.to_lowercase().contains(&part.to_lowercase())
 }
 
 fn adapters() -> Vec<wgpu::Adapter> {

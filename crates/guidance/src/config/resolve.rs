@@ -12,8 +12,8 @@ use crate::data::Images;
 use crate::data::{glyphs::glyphs, idx};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
-use crate::network::{Cnn, Fcn};
-use crate::trainer::Training;
+use crate::network::{Cnn, Fcn, Guide};
+use crate::trainer::{Guidance, Training};
 
 impl Config {
     /// The images of the three splits; `folder` is where an IDX set lies.
@@ -92,6 +92,15 @@ impl Config {
     /// The weight α of an arm.
     pub fn weight(&self, arm: &str) -> f32 {
         self.arm.get(arm).and_then(|arm| arm.weight).unwrap_or(self.guidance.weight)
+    }
+
+    /// How `guide` pulls in an arm, at every step: a schedule comes on top.
+    pub fn guidance(&self, arm: &str, guide: Guide) -> Guidance {
+        Guidance::new(guide)
+            .align(self.metric())
+            .map_layers(self.layer_map())
+            .weight(self.weight(arm))
+            .taps(self.guidance.taps)
     }
 
     /// The training of an arm.

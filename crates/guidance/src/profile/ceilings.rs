@@ -52,7 +52,7 @@ impl Ceilings {
     }
 }
 
-/// The least time of a plan of one dispatch, of five single runs.
+/// The least time of a plan of one dispatch, of six single runs.
 fn best_seconds(plan: &Plan) -> Result<f64> {
     let mut best = f64::INFINITY;
     for _ in 0..6 {

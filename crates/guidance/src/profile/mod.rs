@@ -226,6 +226,13 @@ impl Profile {
         groups
     }
 
+    /// The dispatches grouped by `key`, the longest first.
+    pub fn by_time(&self, key: impl Fn(&Launch) -> String) -> Vec<Group> {
+        let mut groups = self.grouped(key);
+        groups.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+        groups
+    }
+
     /// By phase, in the order of a step.
     pub fn by_phase(&self) -> Vec<Group> {
         let mut groups = self.grouped(|launch| launch.phase.name().to_string());

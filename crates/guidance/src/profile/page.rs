@@ -78,11 +78,8 @@ pub(super) fn page(profile: &Profile) -> String {
          below the line and is large is worth work.</p>\n{}\n</section>\n",
         roofline(profile)
     );
-    let mut ops = profile.grouped(|launch| launch.op.clone());
-    let mut layers = profile.grouped(|launch| launch.layer.clone());
-    for groups in [&mut ops, &mut layers] {
-        groups.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-    }
+    let ops = profile.by_time(|launch| launch.op.clone());
+    let layers = profile.by_time(|launch| launch.layer.clone());
     for (title, head, groups) in [("Ops", "op", &ops), ("Layers", "layer", &layers)] {
         let rows = table(head, groups, profile.gpu_ms());
         let _ = write!(html, "<section>\n<h2>{title}</h2>\n{rows}</section>\n");
