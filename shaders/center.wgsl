@@ -2,8 +2,9 @@
 //
 // in      x (n, p) f32: activations of one layer, one row per example
 // out     out (n, p) f32
-// launch  workgroups of 256: 256 / LANES neighbouring columns (VEC4: fours of columns, when p is a multiple of 4), LANES
-//         invocations share a column and stride over its rows. LANES = 1 on software adapters
+// launch  workgroups of SIZE: SIZE / LANES neighbouring columns (VEC4: fours of columns, when p is a multiple of 4), LANES
+//         invocations share a column and stride over its rows. 256 and 8; on software adapters 32 and 1, so that all
+//         threads have work
 // memory  256 sums: 1 KiB, VEC4 4 KiB
 // cost    3 flop and 12 bytes per element: bound by memory
 // numeric differences from the first row are summed, so a large common offset costs no digits; fixed order of sums
@@ -21,6 +22,7 @@ struct Dims { n: u32, p: u32 } // p in units of T
 @group(0) @binding(2) var<storage, read_write> out: array<T>;
 #import grid
 
+override SIZE: u32 = 256u;
 override LANES: u32 = 1u;
 var<workgroup> sums: array<T, 256>;
 
@@ -31,10 +33,10 @@ fn centered(value: T, mean: T) -> T {
     return select(difference, T(0.0), abs(difference) <= T(4e-7) * abs(mean));
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(SIZE)
 fn center(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_index) local: u32) {
-    let width = 256u / LANES;
+    let width = SIZE / LANES;
     let column = linear_group(group, groups) * width + local % width;
     let at = min(column, dims.p - 1u); // idle invocations redo the last column: barriers need everyone
     let lane = local / width;

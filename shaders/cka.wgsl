@@ -5,7 +5,7 @@
 // out     stats (8) f32: c, k⁻, l⁻, u = 1/(|K'||L'|), c/|K'|², c/|L'|², 1 if a matrix is zero, 0
 //         dc/dK = k⁻ (u L' − (c/|K'|²) K'), see cka_grad.wgsl
 //         PARTIAL: 5 words for each workgroup instead, see lib/cka.wgsl; cka_combine.wgsl joins them
-// launch  workgroups of 256 that own `chunk` elements each; invocation i takes elements i, i + 256, … of them
+// launch  workgroups of 256 that own `chunk` elements each; invocation i takes elements i, i + 256, … of them, VEC4: by fours
 // memory  1 KiB: one partial result per invocation
 // cost    6·n² flop, 8·n² bytes; the elements are read twice, the second time from cache
 // numeric a zero matrix (constant layer) gives c = 0 and a zero gradient; NaN in, NaN out
@@ -15,10 +15,27 @@
 #import reduce
 #import cka
 
-struct Dims { elements: u32, chunk: u32 }
+struct Dims { elements: u32, chunk: u32 } // in units of T
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> l: array<f32>;
+#if VEC4
+alias T = vec4f; // n² is a multiple of 4
+fn sum_of(x: T) -> f32 {
+    return (x.x + x.y) + (x.z + x.w);
+}
+fn greatest_of(x: T) -> f32 {
+    return nan_max(nan_max(x.x, x.y), nan_max(x.z, x.w));
+}
+#else
+alias T = f32;
+fn sum_of(x: T) -> f32 {
+    return x;
+}
+fn greatest_of(x: T) -> f32 {
+    return x;
+}
+#endif
+@group(0) @binding(1) var<storage, read> k: array<T>;
+@group(0) @binding(2) var<storage, read> l: array<T>;
 @group(0) @binding(3) var<storage, read_write> stats: array<f32>;
 
 override PARTIAL: u32 = 0u;
@@ -29,26 +46,34 @@ fn cka(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     let number = linear_group(group, groups);
     let start = min(number * dims.chunk, dims.elements);
     let end = min(start + dims.chunk, dims.elements);
-    var sums: Sums;
+    var k_max = T();
+    var l_max = T();
     for (var i = start + local; i < end; i += 256u) {
-        sums.k_max = nan_max(sums.k_max, abs(k[i]));
-        sums.l_max = nan_max(sums.l_max, abs(l[i]));
+        let p = abs(k[i]);
+        let q = abs(l[i]);
+        // The greater of two, NaN if either is.
+        k_max = select(select(k_max, p, p > k_max), p, !(p == p));
+        l_max = select(select(l_max, q, q > l_max), q, !(q == q));
     }
-    sums.k_max = lane_max(local, 1u, sums.k_max);
-    sums.l_max = lane_max(local, 1u, sums.l_max);
+    var sums: Sums;
+    sums.k_max = lane_max(local, 1u, greatest_of(k_max));
+    sums.l_max = lane_max(local, 1u, greatest_of(l_max));
     // A zero chunk stays zero.
     let k_scale = select(1.0 / sums.k_max, 0.0, sums.k_max == 0.0);
     let l_scale = select(1.0 / sums.l_max, 0.0, sums.l_max == 0.0);
+    var kk = T();
+    var ll = T();
+    var kl = T();
     for (var i = start + local; i < end; i += 256u) {
         let p = k[i] * k_scale;
         let q = l[i] * l_scale;
-        sums.kk += p * p;
-        sums.ll += q * q;
-        sums.kl += p * q;
+        kk += p * p;
+        ll += q * q;
+        kl += p * q;
     }
-    sums.kk = lane_sum(local, 1u, sums.kk);
-    sums.ll = lane_sum(local, 1u, sums.ll);
-    sums.kl = lane_sum(local, 1u, sums.kl);
+    sums.kk = lane_sum(local, 1u, sum_of(kk));
+    sums.ll = lane_sum(local, 1u, sum_of(ll));
+    sums.kl = lane_sum(local, 1u, sum_of(kl));
     if (local != 0u) {
         return;
     }

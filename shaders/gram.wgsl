@@ -2,9 +2,9 @@
 //
 // in      x (n, p) f32: activations of one layer, most often with their column means taken off (center.wgsl)
 // out     out (n, n) f32: symmetric; of centred activations every row and column sums to 0
-// launch  SUBGROUP: ceil(n/32) x ceil(n/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         else:     ceil(n/64) x ceil(n/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
-//         blocks above the diagonal return at once; those below are stored on both sides
+// launch  one workgroup for each block of 64 rows that is not wholly above the diagonal, counted row by row: blocks of 32
+//         columns for 8 x 4 invocations (SUBGROUP, see lib/product_subgroup.wgsl), of 64 for 16 x 16 (see
+//         lib/product_tiled.wgsl). Blocks below the diagonal are stored on both sides of it
 // memory  SUBGROUP: none; else 8 KiB
 // cost    n²·p flop (half of a product), x read about n/64 times
 // numeric f32 sums in order of k. For centred kernels X is centred before the product: centring K afterwards (H K H,
@@ -14,13 +14,14 @@
 
 struct Dims { n: u32, p: u32, k_start: u32, k_end: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-#if KVEC4
+#if K4
 alias T = vec4f; // p is a multiple of 4
 #else
 alias T = f32;
 #endif
 @group(0) @binding(1) var<storage, read> x: array<T>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
+#import grid
 #if SUBGROUP
 #import product_subgroup
 #else
@@ -35,12 +36,12 @@ fn columns(cols: vec4u) {}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return row + rows <= col;
 }
-#if KVEC4
+#if K4
 fn lhs4_at(row: u32, k: u32) -> vec4f {
-    return x[(row * dims.p + k) / 4u];
+    return x[row * (dims.p / 4u) + k / 4u];
 }
 fn rhs4_at(col: u32, k: u32) -> vec4f {
-    return x[(col * dims.p + k) / 4u];
+    return x[col * (dims.p / 4u) + k / 4u];
 }
 #else
 fn lhs_at(row: u32, k: u32) -> f32 {
@@ -67,7 +68,21 @@ fn store(row: u32, col: u32, sums: vec4f) {
     }
 }
 
+// Row r of blocks has r + 1 times as many as row 0.
+fn block_of(number: u32) -> vec2u {
+    let per_row = 64u / COLUMNS;
+    var row = u32(0.5 * (sqrt(8.0 * f32(number / per_row) + 1.0) - 1.0));
+    // The root may be off by one.
+    row -= u32(per_row * row * (row + 1u) / 2u > number);
+    row += u32(per_row * (row + 1u) * (row + 2u) / 2u <= number);
+    return vec2u(number - per_row * row * (row + 1u) / 2u, row);
+}
+
 @compute @workgroup_size(WIDTH, HEIGHT)
-fn gram(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    product(group.xy, local.xy, dims.n, dims.n, dims.k_start, dims.k_end);
+fn gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_id) local: vec3u) {
+    let block = block_of(linear_group(group, groups));
+    if (64u * block.y < dims.n) {
+        product(block, local.xy, dims.n, dims.n, dims.k_start, dims.k_end);
+    }
 }

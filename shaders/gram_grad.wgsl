@@ -14,8 +14,13 @@
 
 struct Dims { n: u32, p: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> m: array<f32>;
-@group(0) @binding(2) var<storage, read> l: array<f32>;
+#if LHS_K4
+alias M = vec4f; // n is a multiple of 4, and subgroups have 8
+#else
+alias M = f32;
+#endif
+@group(0) @binding(1) var<storage, read> m: array<M>;
+@group(0) @binding(2) var<storage, read> l: array<M>;
 @group(0) @binding(3) var<storage, read> stats: array<f32>;
 @group(0) @binding(4) var<storage, read> dc: array<f32>;
 #if VEC4
@@ -37,28 +42,48 @@ override RIGHT: u32 = 0u; // 1: this layer is CKA's second argument
 var<private> own_scale: f32;
 var<private> own_factor: f32;
 var<private> other_factor: f32;
+var<private> first_col: u32;
+var<private> x_now: u32; // where rhs_at reads next
 
-fn seek(k: u32) {}
-fn advance() {}
-fn columns(cols: vec4u) {}
+fn columns(cols: vec4u) {
+    first_col = cols.x;
+}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
 }
-fn lhs_at(row: u32, k: u32) -> f32 {
-    let at = row * dims.n + k;
+fn gradient(at: u32) -> M {
     if (CKA == 1u) {
         return (l[at] * other_factor) * stats[3] - (m[at] * own_scale) * own_factor;
     }
     return m[at];
 }
+#if LHS_K4
+fn lhs4_at(row: u32, k: u32) -> vec4f {
+    return gradient(row * (dims.n / 4u) + k / 4u);
+}
+#else
+fn lhs_at(row: u32, k: u32) -> f32 {
+    return gradient(row * dims.n + k);
+}
+#endif
+#if VEC4
+fn seek(k: u32) {
+    x_now = (k * dims.p + first_col) / 4u;
+}
+fn advance() {
+    x_now += dims.p / 4u;
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    return x[x_now];
+}
+#else
+fn seek(k: u32) {}
+fn advance() {}
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let at = k * dims.p + cols;
-#if VEC4
-    return x[at.x / 4u];
-#else
     return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
-#endif
 }
+#endif
 fn factor() -> f32 {
     if (CKA == 1u) {
         return 2.0 * dc[0] * own_scale;

@@ -10,17 +10,19 @@
 // numeric f32 sums in order of k
 // source  Goto and van de Geijn 2008; Volkov and Demmel 2008
 
-struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, k_start: u32, k_end: u32 }
+struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, rhs_row: u32, k_start: u32, k_end: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-#if KVEC4
-@group(0) @binding(1) var<storage, read> lhs: array<vec4f>; // NT with k a multiple of 4, where subgroups have 8
+#if LHS4
+@group(0) @binding(1) var<storage, read> lhs: array<vec4f>; // LHS_K4 (NN and NT, k a multiple of 4), LHS_R4 (TN, m and k)
 #else
 @group(0) @binding(1) var<storage, read> lhs: array<f32>;
 #endif
-#if RHS1
-@group(0) @binding(2) var<storage, read> rhs: array<f32>;
+#if K4
+@group(0) @binding(2) var<storage, read> rhs: array<vec4f>;
+#elif RHS4
+@group(0) @binding(2) var<storage, read> rhs: array<vec4f>; // NN and TN with n a multiple of 4
 #else
-@group(0) @binding(2) var<storage, read> rhs: array<vec4f>; // KVEC4, or RHS4: NN and TN with n a multiple of 4
+@group(0) @binding(2) var<storage, read> rhs: array<f32>;
 #endif
 #import epilogue
 @group(0) @binding(3) var<storage, read> bias: array<T>; // OUT4: n is a multiple of 4
@@ -36,19 +38,22 @@ struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, k_start: u
 override LAYOUT: u32 = 0u;   // 0 NN, 1 NT, 2 TN
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
 var<private> batch: u32;
+var<private> first_col: u32;
+var<private> rhs_now: u32; // where rhs_at reads next
 
-fn seek(k: u32) {}
-fn advance() {}
-fn columns(cols: vec4u) {}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
 }
-#if KVEC4
-fn lhs4_at(row: u32, k: u32) -> vec4f {
-    return lhs[(batch * dims.lhs_batch + row * dims.k + k) / 4u];
+fn columns(cols: vec4u) {
+    first_col = cols.x;
 }
-fn rhs4_at(col: u32, k: u32) -> vec4f {
-    return rhs[(batch * dims.rhs_batch + col * dims.k + k) / 4u];
+
+#if LHS4
+fn lhs4_at(row: u32, k: u32) -> vec4f {
+    return lhs[batch * (dims.lhs_batch / 4u) + row * (dims.k / 4u) + k / 4u];
+}
+fn rows4_at(row: u32, k: u32) -> vec4f {
+    return lhs[(batch * dims.lhs_batch + k * dims.m + row) / 4u];
 }
 #else
 fn lhs_at(row: u32, k: u32) -> f32 {
@@ -57,24 +62,37 @@ fn lhs_at(row: u32, k: u32) -> f32 {
     }
     return lhs[batch * dims.lhs_batch + row * dims.k + k];
 }
-fn rhs_index(k: u32, cols: vec4u) -> vec4u {
+#endif
+
+#if K4
+fn seek(k: u32) {}
+fn advance() {}
+fn rhs4_at(col: u32, k: u32) -> vec4f {
+    return rhs[batch * (dims.rhs_batch / 4u) + col * (dims.k / 4u) + k / 4u];
+}
+#elif RHS4
+// A pointer that moves is cheaper than a product for each k.
+fn seek(k: u32) {
+    rhs_now = (batch * dims.rhs_batch + k * dims.rhs_row + first_col) / 4u;
+}
+fn advance() {
+    rhs_now += dims.rhs_row / 4u;
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    return rhs[rhs_now];
+}
+#else
+fn seek(k: u32) {}
+fn advance() {}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    var at = batch * dims.rhs_batch + k * dims.n + cols;
     if (LAYOUT == 1u) {
-        return batch * dims.rhs_batch + cols * dims.k + k;
+        at = batch * dims.rhs_batch + cols * dims.k + k;
     }
-    return batch * dims.rhs_batch + k * dims.n + cols;
-}
-#endif
-#if RHS4
-fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    return rhs[rhs_index(k, cols).x / 4u];
-}
-#endif
-#if RHS1
-fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    let at = rhs_index(k, cols);
     return vec4f(rhs[at.x], rhs[at.y], rhs[at.z], rhs[at.w]);
 }
 #endif
+
 #if OUT4
 fn store(row: u32, col: u32, sums: vec4f) {
     let at = ((batch * dims.m + row) * dims.n + col) / 4u;

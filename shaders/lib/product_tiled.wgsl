@@ -16,6 +16,7 @@ const WIDTH: u32 = 16u;
 const HEIGHT: u32 = 16u;
 const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
+const COLUMNS: u32 = 64u; // of a workgroup; it has 64 rows
 const BLOCK = vec2u(64u, 64u); // rows and columns that skip() decides on
 var<workgroup> lhs_tile: array<f32, 1088>;   // [DEPTH][TILE + 4]
 var<workgroup> rhs_tile: array<vec4f, 256>;  // [DEPTH][TILE / 4]

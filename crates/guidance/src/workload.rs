@@ -92,9 +92,14 @@ impl Workload {
                 let graph = Graph::new();
                 let (x, y) = (normal(gpu, [n, p], 1)?, normal(gpu, [n, p], 2)?);
                 let (x, y) = (graph.leaf(&x), graph.leaf(&y));
-                let value =
-                    if generic { generic_cka(x, y)? } else { Var::cka(x.centered_gram()?, y.centered_gram()?)?.value };
-                let mut keep = vec![value];
+                let (value, shown) = if generic {
+                    let value = generic_cka(x, y)?;
+                    (value, value)
+                } else {
+                    let similarity = Var::cka(x.centered_gram()?, y.centered_gram()?)?;
+                    (similarity.value, similarity.stats)
+                };
+                let mut keep = vec![shown];
                 if backward {
                     keep.extend(graph.grad(value, &[x])?);
                 }

@@ -1,7 +1,7 @@
 //! Kernels: WGSL text from `shaders/`, a tiny preprocessor, and the pipelines made from it.
 //!
 //! A kernel file is plain WGSL but for two line-based directives: `#import name` pastes `shaders/lib/name.wgsl`, and
-//! `#if FLAG` / `#else` / `#endif` choose lines by a set of flags (for types, which WGSL's `override` cannot vary).
+//! `#if FLAG` / `#elif FLAG` / `#else` / `#endif` choose lines by a set of flags (for types, which WGSL's `override` cannot vary).
 //! Everything else that is specialised is an `override` constant. Binding 0 is the uniform `dims`, the rest are storage
 //! buffers; their access modes are read off the text, so the file is the only place that states them.
 
@@ -74,17 +74,21 @@ impl Kernel {
     }
 
     fn expand_into(&self, source: &str, flags: &BTreeSet<&str>, text: &mut String) {
-        // None outside any #if; Some(keep) inside one.
-        let mut keep: Option<bool> = None;
+        // Inside an #if: whether this branch is kept, and whether one before it was.
+        let mut branch: Option<(bool, bool)> = None;
         for line in source.lines() {
             if let Some(flag) = line.strip_prefix("#if ") {
-                assert!(keep.is_none(), "{}: nested #if", self.name);
-                keep = Some(flags.contains(flag.trim()));
+                assert!(branch.is_none(), "{}: nested #if", self.name);
+                branch = Some((flags.contains(flag.trim()), false));
+            } else if let Some(flag) = line.strip_prefix("#elif ") {
+                let (kept, before) = branch.unwrap_or_else(|| panic!("{}: #elif without #if", self.name));
+                branch = Some((!kept && !before && flags.contains(flag.trim()), kept || before));
             } else if line.trim_end() == "#else" {
-                keep = Some(!keep.unwrap_or_else(|| panic!("{}: #else without #if", self.name)));
+                let (kept, before) = branch.unwrap_or_else(|| panic!("{}: #else without #if", self.name));
+                branch = Some((!kept && !before, true));
             } else if line.trim_end() == "#endif" {
-                assert!(keep.take().is_some(), "{}: #endif without #if", self.name);
-            } else if keep == Some(false) {
+                assert!(branch.take().is_some(), "{}: #endif without #if", self.name);
+            } else if matches!(branch, Some((false, _))) {
                 continue;
             } else if let Some(name) = line.strip_prefix("#import ") {
                 let name = name.trim();
@@ -98,7 +102,7 @@ impl Kernel {
                 text.push('\n');
             }
         }
-        assert!(keep.is_none(), "{}: #if without #endif", self.name);
+        assert!(branch.is_none(), "{}: #if without #endif", self.name);
     }
 
     /// Access modes of the storage bindings 1, 2, … in order.

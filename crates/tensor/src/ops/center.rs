@@ -40,9 +40,10 @@ impl Op for Center {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
         let vec4 = p.is_multiple_of(4);
         let columns = if vec4 { p / 4 } else { p };
-        let lanes = if caps.software { 1 } else { 8 };
-        Dispatch::per_group(kernel!("center"), columns.div_ceil(256 / lanes))
+        let (size, lanes) = if caps.software { (32, 1) } else { (256, 8) };
+        Dispatch::per_group(kernel!("center"), columns.div_ceil(size / lanes))
             .flag("VEC4", vec4)
+            .constant("SIZE", size as u32)
             .constant("LANES", lanes as u32)
             .dims(&[n, columns])
             .bind(1)

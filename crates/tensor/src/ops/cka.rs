@@ -72,9 +72,12 @@ impl Op for CkaStats {
         // A CPU has no use for many workgroups, but its loops must stay short.
         let most = if caps.software { 4096 * 256 } else { 16 * 256 };
         let groups = elements.div_ceil(most);
+        let vec4 = elements.is_multiple_of(4);
+        let units = if vec4 { elements / 4 } else { elements };
         let sums = Dispatch::per_group(kernel!("cka"), groups)
+            .flag("VEC4", vec4)
             .constant("LANES", 256)
-            .dims(&[elements, elements.div_ceil(groups)])
+            .dims(&[units, units.div_ceil(groups)])
             .flops(6 * elements);
         if groups == 1 {
             return sums.bind(2).into();
@@ -202,9 +205,16 @@ impl Op for CkaGrad {
             .normal(rng, [])
     }
 
-    fn absorb(&self, consumer: &dyn Op, position: usize, _: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
+    fn absorb(
+        &self,
+        consumer: &dyn Op,
+        position: usize,
+        own: &TensorType,
+        inputs: &[&TensorType],
+    ) -> Option<Rc<dyn Op>> {
         let any: &dyn Any = consumer;
-        let fits = any.is::<GramGrad>() && position == 0;
+        // Formed while it is loaded, M costs no dispatch; but it is loaded once for every 32 or 64 features.
+        let fits = any.is::<GramGrad>() && position == 0 && inputs[1].elements() <= 8 * own.elements();
         fits.then(|| Rc::new(CkaGramGrad { right: self.right }) as Rc<dyn Op>)
     }
 }

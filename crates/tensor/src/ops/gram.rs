@@ -51,8 +51,8 @@ impl Op for Gram {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
         let part = |(start, end): (usize, usize)| {
-            product_dispatch(kernel!("gram"), caps, [n, n], 1)
-                .flag("KVEC4", caps.subgroup == 8 && p.is_multiple_of(4))
+            gram_dispatch(caps, n)
+                .flag("K4", caps.subgroup == 8 && p.is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[n, p, start, end])
                 .bind(1)
@@ -192,9 +192,17 @@ impl Op for CkaGramGrad {
     }
 }
 
+/// A launch over the blocks of an `[n, n]` product that are not wholly above the diagonal.
+fn gram_dispatch(caps: &Caps, n: usize) -> Dispatch {
+    let subgroup = caps.subgroup == 8;
+    let (rows, blocks_a_row) = (n.div_ceil(64), if subgroup { 2 } else { 1 });
+    Dispatch::per_group(kernel!("gram"), blocks_a_row * rows * (rows + 1) / 2).flag("SUBGROUP", subgroup)
+}
+
 fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
     let [n, p] = [x.shape[0], x.shape[1]];
     product_dispatch(kernel!("gram_grad"), caps, [n, p], 1)
+        .flag("LHS_K4", caps.subgroup == 8 && n.is_multiple_of(4))
         .flag("VEC4", p.is_multiple_of(4))
         .dims(&[n, p])
         .flops(2 * n * n * p)

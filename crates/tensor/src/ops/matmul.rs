@@ -219,19 +219,22 @@ impl Op for MatMul {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let part = |(start, end): (usize, usize)| {
-            let kvec4 = caps.subgroup == 8 && self.layout == Layout::NT && s.k.is_multiple_of(4);
+            let fours = caps.subgroup == 8 && s.k.is_multiple_of(4);
+            let rows4 = fours && self.layout == Layout::TN && s.m.is_multiple_of(4);
             let rhs4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
             // What follows the product waits for the last part.
             let epilogue = if end == s.k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch)
-                .flag("KVEC4", kvec4)
+                .flag("K4", fours && self.layout == Layout::NT)
+                .flag("LHS_K4", fours && self.layout == Layout::NN)
+                .flag("LHS_R4", rows4)
+                .flag("LHS4", fours && (rows4 || self.layout != Layout::TN))
                 .flag("RHS4", rhs4)
-                .flag("RHS1", !kvec4 && !rhs4)
                 .flag("OUT4", s.n.is_multiple_of(4))
                 .constant("LAYOUT", self.layout as u32)
                 .constant("CONTINUE", u32::from(start > 0))
-                .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, start, end])
+                .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, s.n, start, end])
                 .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
                 .flops(2 * s.batch * s.m * s.n * (end - start));
             epilogue.constants(dispatch)
