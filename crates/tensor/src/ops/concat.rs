@@ -27,9 +27,19 @@ pub struct Pack {
 
 /// A copy of input `number` as runs of `run` elements, one every `pitch`, the first at `start`.
 fn copy_part(number: usize, elements: usize, run: usize, pitch: usize, start: usize) -> Dispatch {
-    Dispatch::linear(kernel!("copy"), elements)
-        .dims(&[elements, run, pitch, start])
-        .args([Arg::Input(number), Arg::Output])
+    copy_runs(elements, run, pitch, start).args([Arg::Input(number), Arg::Output])
+}
+
+/// A copy of `elements` as runs of `run` elements, one every `pitch`, the first at `start`.
+pub(crate) fn copy_runs(elements: usize, run: usize, pitch: usize, start: usize) -> Dispatch {
+    let vec4 = [elements, run, pitch, start].iter().all(|size| size.is_multiple_of(4));
+    let unit = if vec4 { 4 } else { 1 };
+    Dispatch::linear(kernel!("copy"), elements / unit).flag("VEC4", vec4).dims(&[
+        elements / unit,
+        run / unit,
+        pitch / unit,
+        start / unit,
+    ])
 }
 
 impl Op for Concat {
