@@ -6,6 +6,7 @@
 // launch  the product W (m x k) · P (k x n) where k counts (c, ky, kx), n counts (b, i, j) and P are the patches, read
 //         out of x in place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(n/64) x ceil(m/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
+//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·m·n·k flop; x is read kh·kw/stride² times, mostly from cache
 // numeric f32 sums in order of k
@@ -25,11 +26,7 @@ struct Dims {
 @group(0) @binding(6) var<storage, read_write> out: array<T>; // y
 #import conv2d
 #import conv2d_out
-#if SUBGROUP
-#import product_subgroup
-#else
-#import product_tiled
-#endif
+#import product
 
 var<private> from_window: Windows;
 

@@ -7,6 +7,7 @@
 // launch  the product Wᵀ (m x k) · Q (k x n) where k counts (o, ky, kx), n counts (b, i, j) and Q is read out of dy in
 //         place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(n/64) x ceil(m/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
+//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·m·n·k flop, of which 1 in stride² is not a product with zero
 // numeric f32 sums in order of k
@@ -26,11 +27,7 @@ struct Dims {
 @group(0) @binding(6) var<storage, read_write> out: array<T>; // dx
 #import conv2d
 #import conv2d_out
-#if SUBGROUP
-#import product_subgroup
-#else
-#import product_tiled
-#endif
+#import product
 
 var<private> image: vec4u;   // element (b, 0, 0, 0) of dy
 var<private> row_in: vec4i;  // i + padding

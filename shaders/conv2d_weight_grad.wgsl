@@ -6,6 +6,7 @@
 //         the patches, read out of x in place; the third grid dimension is the part
 //         SUBGROUP: ceil(n/32) x ceil(m/64) x parts workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(n/64) x ceil(m/64) x parts workgroups of 16 x 16, see lib/product_tiled.wgsl
+//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·m·n·k flop; the output is small and k is long, so parts of k are what keeps an adapter busy (split-k)
 // numeric f32 sums in order of k within a part, parts in order
@@ -20,11 +21,7 @@ struct Dims {
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 #import conv2d
-#if SUBGROUP
-#import product_subgroup
-#else
-#import product_tiled
-#endif
+#import product
 
 var<private> position: vec3u; // column, row, image of the current k
 var<private> channel: vec4u;  // element (0, c, 0, 0) of x

@@ -22,11 +22,7 @@ alias T = f32;
 @group(0) @binding(1) var<storage, read> x: array<T>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 #import grid
-#if SUBGROUP
-#import product_subgroup
-#else
-#import product_tiled
-#endif
+#import product
 
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
 
@@ -70,7 +66,7 @@ fn store(row: u32, col: u32, sums: vec4f) {
 
 // Row r of blocks has r + 1 times as many as row 0.
 fn block_of(number: u32) -> vec2u {
-    let per_row = 64u / COLUMNS;
+    let per_row = ROWS / COLUMNS;
     var row = u32(0.5 * (sqrt(8.0 * f32(number / per_row) + 1.0) - 1.0));
     // The root may be off by one.
     row -= u32(per_row * row * (row + 1u) / 2u > number);
@@ -82,7 +78,7 @@ fn block_of(number: u32) -> vec2u {
 fn gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
     let block = block_of(linear_group(group, groups));
-    if (64u * block.y < dims.n) {
+    if (ROWS * block.y < dims.n) {
         product(block, local.xy, dims.n, dims.n, dims.k_start, dims.k_end);
     }
 }

@@ -7,6 +7,7 @@
 // out     out (n, p) f32
 // launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(p/64) x ceil(n/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
+//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·n²·p flop; x read about n/16 or n/64 times
 // numeric where M·1 = 0, uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
@@ -30,11 +31,7 @@ alias T = f32;
 #endif
 @group(0) @binding(5) var<storage, read> x: array<T>;
 @group(0) @binding(6) var<storage, read_write> out: array<T>;
-#if SUBGROUP
-#import product_subgroup
-#else
-#import product_tiled
-#endif
+#import product
 
 override CKA: u32 = 0u;   // 1: form M on load
 override RIGHT: u32 = 0u; // 1: this layer is CKA's second argument

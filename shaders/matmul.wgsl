@@ -5,6 +5,7 @@
 // out     out (batch, m, n) f32
 // launch  SUBGROUP: ceil(n/32) x ceil(m/64) x batch workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(n/64) x ceil(m/64) x batch workgroups of 16 x 16, see lib/product_tiled.wgsl
+//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·m·n·k flop; lhs is read n/32 or n/64 times, rhs m/16 or m/64 times
 // numeric f32 sums in order of k
@@ -29,11 +30,7 @@ struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, rhs_row: u
 @group(0) @binding(4) var<storage, read> residual: array<T>;
 @group(0) @binding(5) var<storage, read> saved: array<T>;
 @group(0) @binding(6) var<storage, read_write> out: array<T>;
-#if SUBGROUP
-#import product_subgroup
-#else
-#import product_tiled
-#endif
+#import product
 
 override LAYOUT: u32 = 0u;   // 0 NN, 1 NT, 2 TN
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start

@@ -14,17 +14,33 @@ use trellis_tensor::{Gpu, GpuOptions};
 /// The shared device. Shaders keep their bounds checks here.
 fn gpu() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(false)).clone()
+    GPU.get_or_init(|| open(GpuOptions::default())).clone()
 }
 
 /// The same adapter, with the kernels that a hardware GPU gets.
 fn gpu_with_gpu_kernels() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(true)).clone()
+    GPU.get_or_init(|| open(GpuOptions { gpu_kernels: true, ..GpuOptions::default() })).clone()
 }
 
-fn open(gpu_kernels: bool) -> Gpu {
-    let options =
-        GpuOptions { checked_shaders: true, gpu_kernels, ..GpuOptions::from_env().expect("a sane environment") };
+/// The same, with a tuning table by which every product runs on the loop for large ones.
+fn gpu_with_wide_loops() -> Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("trellis-test-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a writable temporary folder");
+        let options = GpuOptions { gpu_kernels: true, tuning: Some(folder.clone()), ..GpuOptions::default() };
+        let path = open(options.clone()).tuning_path().expect("a folder was given").to_path_buf();
+        std::fs::write(path, "NN 1 1 1 wide\nNT 1 1 1 wide\nTN 1 1 1 wide\n").expect("writable");
+        let gpu = open(options);
+        std::fs::remove_dir_all(folder).expect("ours");
+        gpu
+    })
+    .clone()
+}
+
+fn open(options: GpuOptions) -> Gpu {
+    let environment = GpuOptions::from_env().expect("a sane environment");
+    let options = GpuOptions { checked_shaders: true, adapter: environment.adapter, ..options };
     Gpu::with(&options).expect("tests need an adapter; `make test` installs a software one")
 }

@@ -1,9 +1,9 @@
 //! Takes every op of the registry through the same two checks on random shapes.
 
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{DType, Gpu, Graph, Layout, Plan, Reference, Sample, Tensor, TensorType, Var, ops};
+use trellis_tensor::{DType, Gpu, Graph, Layout, Plan, ProductLoop, Reference, Sample, Tensor, TensorType, Var, ops};
 
-use crate::{gpu, gpu_with_gpu_kernels};
+use crate::{gpu, gpu_with_gpu_kernels, gpu_with_wide_loops};
 
 /// Random cases per op.
 const CASES: u64 = 24;
@@ -15,7 +15,9 @@ const GRADIENT_CASES: u64 = 20;
 fn every_kernel_agrees_with_its_f64_reference() {
     for_each_op(|name, sample| {
         for case in 0..CASES {
-            for (gpu, kernels) in [(gpu(), "own"), (gpu_with_gpu_kernels(), "GPU's")] {
+            for (gpu, kernels) in
+                [(gpu(), "own"), (gpu_with_gpu_kernels(), "GPU's"), (gpu_with_wide_loops(), "large products'")]
+            {
                 let error = forward_error(&gpu, &sample(&mut Rng::new(case, 1)));
                 assert!(error <= 1e-5, "{name}, case {case}, {kernels} kernels: relative error {error:.2e}");
             }
@@ -179,7 +181,8 @@ fn products_of_long_rows_agree_with_the_naive_kernel() {
             graph.leaf(&Tensor::from_f32(&gpu(), "x", shape, &values).expect("fits"))
         };
         let (a, b) = (leaf(&lhs), leaf(&[2, k, n]));
-        let products = [a.matmul(b, layout), a.matmul_naive(b, layout)].map(|x| x.expect("shapes fit"));
+        let products =
+            [a.matmul(b, layout), a.matmul_on(b, layout, ProductLoop::Naive)].map(|x| x.expect("shapes fit"));
         let plan = Plan::new(&gpu(), &graph, &products).expect("fits");
         plan.run(1).expect("the device works");
         let [own, naive] = products.map(|x| read(&plan, x));

@@ -4,10 +4,11 @@ use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
     Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training,
-    checkpoint,
+    checkpoint, tune,
 };
 use trellis_tensor::{
-    Clock, Curve, Gpu, GpuOptions, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, Var,
+    Clock, Curve, Gpu, GpuOptions, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, ProductLoop,
+    Tensor, Var,
 };
 
 use crate::gpu;
@@ -227,6 +228,26 @@ fn a_model_over_the_byte_budget_is_refused() {
     assert!(error.contains("budget") && error.contains("TRELLIS_MEMORY_MB"), "{error}");
     // What fits still works.
     assert!(Network::new(Fcn::new(1, 8), &data, 0).is_ok());
+}
+
+#[test]
+fn a_tuning_table_is_written_by_measuring_and_a_damaged_one_is_named() {
+    let timed = tune::time(&gpu(), Layout::TN, [40, 24, 16]).expect("a small product fits");
+    let runnable = ProductLoop::TUNED.into_iter().filter(|product_loop| product_loop.runs_on(gpu().caps())).count();
+    assert_eq!(timed.times.len(), runnable);
+    assert!(timed.times.is_sorted_by(|(_, a), (_, b)| a <= b) && timed.times[0].1 > 0.0);
+
+    let folder = std::env::temp_dir().join(format!("trellis-tuning-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a writable temporary folder");
+    let options = GpuOptions { tuning: Some(folder.clone()), ..GpuOptions::default() };
+    let path = Gpu::with(&options).expect("an adapter").tuning_path().expect("a folder was given").to_path_buf();
+    std::fs::write(&path, tune::table(std::slice::from_ref(&timed)).to_string()).expect("writable");
+    let tuned = Gpu::with(&options).expect("a sane table");
+    assert_eq!(tuned.caps().tuning.0, [timed.fastest()]);
+    std::fs::write(&path, "NN 64 64").expect("writable");
+    let error = Gpu::with(&options).expect_err("a damaged table").to_string();
+    assert!(error.contains(&format!("{}:1: ", path.display())) && error.contains("trellis tune"), "{error}");
+    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]

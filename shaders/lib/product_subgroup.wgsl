@@ -19,7 +19,8 @@
 // Source: register blocking, Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 const WIDTH: u32 = 8u;
 const HEIGHT: u32 = 4u;
-const COLUMNS: u32 = 32u; // of a workgroup; it has 64 rows
+const ROWS: u32 = 64u; // of a workgroup
+const COLUMNS: u32 = 32u;
 const BLOCK = vec2u(16u, 32u); // rows and columns that skip() decides on
 
 fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32) {

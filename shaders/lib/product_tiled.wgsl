@@ -14,17 +14,17 @@
 // Source: Volkov and Demmel 2008, "Benchmarking GPUs to tune dense linear algebra".
 const WIDTH: u32 = 16u;
 const HEIGHT: u32 = 16u;
-const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
-const COLUMNS: u32 = 64u; // of a workgroup; it has 64 rows
+const ROWS: u32 = 64u; // of a workgroup
+const COLUMNS: u32 = 64u;
 const BLOCK = vec2u(64u, 64u); // rows and columns that skip() decides on
-var<workgroup> lhs_tile: array<f32, 1088>;   // [DEPTH][TILE + 4]
-var<workgroup> rhs_tile: array<vec4f, 256>;  // [DEPTH][TILE / 4]
+var<workgroup> lhs_tile: array<f32, 1088>;   // [DEPTH][ROWS + 4]
+var<workgroup> rhs_tile: array<vec4f, 256>;  // [DEPTH][COLUMNS / 4]
 
 fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32) {
-    let first_row = group.y * TILE;
-    let first_col = group.x * TILE;
-    if (skip(first_row, TILE, first_col)) {
+    let first_row = group.y * ROWS;
+    let first_col = group.x * COLUMNS;
+    if (skip(first_row, ROWS, first_col)) {
         return; // the whole workgroup returns
     }
     let index = local.y * 16u + local.x;

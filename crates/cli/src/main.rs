@@ -5,6 +5,7 @@ mod devices;
 mod print;
 mod profile;
 mod run;
+mod tune;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ Examples:
   trellis train examples/configs/mnist.toml --data ~/mnist
   trellis devices                                list the adapters
   trellis bench --filter matmul --json           time the kernels
-  trellis profile examples/configs/demo.toml     see where the time of a step goes"
+  trellis profile examples/configs/demo.toml     see where the time of a step goes
+  trellis tune                                   measure which kernels suit this adapter"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -51,6 +53,8 @@ enum Command {
     Bench(bench::Bench),
     /// See where the time of a training step goes
     Profile(profile::ProfileCommand),
+    /// Measure which kernels are fastest on this adapter, for later runs
+    Tune(tune::Tune),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +78,7 @@ impl Cli {
             Command::Train(train) => train.run(|| self.gpu(), self.json),
             Command::Profile(profile) => profile.run(|| self.gpu(), self.json),
             Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
+            Command::Tune(tune) => tune.run(&self.gpu()?, self.json),
         }
     }
 

@@ -110,6 +110,7 @@ fn print_profile(profile: &Profile) -> Result<()> {
     let total = profile.gpu_ms();
     print_groups("phase", &profile.by_phase(), total)?;
     print_groups("op", &profile.by_time(|launch| launch.op.clone()), total)?;
+    print_groups("kernel", &profile.by_time(|launch| launch.kernel.clone()), total)?;
     print_groups("layer", &profile.by_time(|launch| launch.layer.clone()), total)
 }
 

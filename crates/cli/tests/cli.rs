@@ -167,3 +167,11 @@ fn a_run_that_diverges_keeps_what_it_measured() {
     assert!(folder.join("small/report.html").is_file());
     std::fs::remove_dir_all(folder).expect("ours");
 }
+
+#[test]
+fn tune_needs_a_place_for_its_table() {
+    let output = Command::new(env!("CARGO_BIN_EXE_trellis")).arg("tune").env("TRELLIS_TUNING", "off").output();
+    let output = output.expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && text.contains("error: ") && text.contains("tables are off"), "{text}");
+}

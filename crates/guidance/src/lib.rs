@@ -21,6 +21,7 @@ pub mod report;
 pub mod schedule;
 pub mod stats;
 pub mod trainer;
+pub mod tune;
 pub mod workload;
 
 pub use alignment::{Cka, Metric, Ridge, Rsa};

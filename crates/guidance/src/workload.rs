@@ -1,7 +1,9 @@
 //! What `trellis bench` and `cargo bench` time: fixed shapes, so that numbers compare across engines and years.
 
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Clock, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, Tensor, Var};
+use trellis_tensor::{
+    Clock, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, ProductLoop, Tensor, Var,
+};
 
 use crate::alignment::{Cka, Guiding, Metric, Pair};
 use crate::error::Result;
@@ -85,7 +87,8 @@ impl Workload {
                 let graph = Graph::new();
                 let (a, b) = (normal(gpu, [size, size], 1)?, normal(gpu, [size, size], 2)?);
                 let (a, b) = (graph.leaf(&a), graph.leaf(&b));
-                let product = if naive { a.matmul_naive(b, Layout::NN)? } else { a.matmul(b, Layout::NN)? };
+                let product =
+                    if naive { a.matmul_on(b, Layout::NN, ProductLoop::Naive)? } else { a.matmul(b, Layout::NN)? };
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[product])?, flops: 2 * (size as u64).pow(3) })
             }
             Kind::CkaPair { n, p, backward, generic } => {

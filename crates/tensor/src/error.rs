@@ -23,6 +23,15 @@ pub enum Error {
         /// What it holds.
         value: String,
     },
+    /// A table of `trellis tune` is damaged, or cannot be read.
+    Tuning {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Its line; 0 for the whole file.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
     /// The adapter refused to open a device.
     Device {
         /// Adapter name.
@@ -114,6 +123,9 @@ impl fmt::Display for Error {
             }
             Error::Environment { variable, value } => {
                 write!(f, "{variable} is {value:?}; set it to a number above 0, or unset it")
+            }
+            Error::Tuning { path, line, problem } => {
+                write!(f, "{}:{line}: {problem}; run `trellis tune` again, or delete the file", path.display())
             }
             Error::Device { adapter, message } => write!(
                 f,

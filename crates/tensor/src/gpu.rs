@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::buffer::Pool;
 use crate::error::{Error, Result};
+use crate::gpu_options::GpuOptions;
 use crate::kernel::{Access, Variant};
+use crate::product::Tuning;
 
 /// Offsets of sub-buffers and uniform slots: the largest alignment any adapter asks for.
 pub(crate) const ALIGNMENT: usize = 256;
@@ -23,6 +26,7 @@ struct Inner {
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
     caps: Caps,
+    tuning_path: Option<PathBuf>,
     checked_shaders: bool,
     pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
     layouts: Mutex<HashMap<Vec<Access>, wgpu::BindGroupLayout>>,
@@ -37,7 +41,7 @@ enum Failure {
 }
 
 /// What an adapter can do, as far as kernels are chosen by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caps {
     /// The adapter runs on the CPU (lavapipe, SwiftShader, WARP).
     pub software: bool,
@@ -49,43 +53,8 @@ pub struct Caps {
     pub max_binding: u64,
     /// Largest buffer in bytes.
     pub max_buffer: u64,
-}
-
-/// How to open a [`Gpu`].
-#[derive(Clone, Debug)]
-pub struct GpuOptions {
-    /// Part of the adapter's name, any case. `None`: the fastest kind that exists.
-    pub adapter: Option<String>,
-    /// Bytes that this process may hold in GPU buffers. `None`: half of the machine's memory on a software adapter
-    /// (which never reports that memory is short), no limit of ours on real GPUs.
-    pub memory_budget: Option<u64>,
-    /// Keep wgpu's bounds checks in shaders. On by default in debug builds.
-    pub checked_shaders: bool,
-    /// Choose the kernels that a hardware GPU gets on a software adapter too: so that a machine without a GPU can test
-    /// them.
-    pub gpu_kernels: bool,
-}
-
-impl Default for GpuOptions {
-    fn default() -> Self {
-        Self { adapter: None, memory_budget: None, checked_shaders: cfg!(debug_assertions), gpu_kernels: false }
-    }
-}
-
-impl GpuOptions {
-    /// The defaults, with `TRELLIS_ADAPTER` and `TRELLIS_MEMORY_MB` from the environment.
-    ///
-    /// # Errors
-    /// [`Error::Environment`] when `TRELLIS_MEMORY_MB` is no number above 0.
-    pub fn from_env() -> Result<Self> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let megabytes = |text: String| match text.parse::<u64>() {
-            Ok(number) if number > 0 => Ok(number.saturating_mul(1 << 20)),
-            _ => Err(Error::Environment { variable: "TRELLIS_MEMORY_MB", value: text }),
-        };
-        let memory_budget = variable("TRELLIS_MEMORY_MB").map(megabytes).transpose()?;
-        Ok(Self { adapter: variable("TRELLIS_ADAPTER"), memory_budget, ..Self::default() })
-    }
+    /// What `trellis tune` found here.
+    pub tuning: Arc<Tuning>,
 }
 
 /// One row of `trellis devices`.
@@ -192,6 +161,8 @@ impl Gpu {
             }
         });
 
+        let tuning_path = options.tuning_path(&info);
+        let tuning = tuning_path.as_deref().map_or(Ok(Tuning::default()), Tuning::read)?;
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let fixed_subgroup =
             features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
@@ -201,6 +172,7 @@ impl Gpu {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
+            tuning: Arc::new(tuning),
         };
         let budget = options.memory_budget.unwrap_or(if software { half_of_memory() } else { u64::MAX });
         let counters = Arc::new(AtomicCounters::default());
@@ -210,6 +182,7 @@ impl Gpu {
             queue,
             info,
             caps,
+            tuning_path,
             checked_shaders: options.checked_shaders,
             pipelines: Mutex::new(HashMap::new()),
             layouts: Mutex::new(HashMap::new()),
@@ -251,8 +224,14 @@ impl Gpu {
     }
 
     /// What the adapter can do.
-    pub fn caps(&self) -> Caps {
-        self.inner.caps
+    pub fn caps(&self) -> &Caps {
+        &self.inner.caps
+    }
+
+    /// Where the table of `trellis tune` for this adapter and driver is, whether it exists or not; `None` where tables are
+    /// off.
+    pub fn tuning_path(&self) -> Option<&Path> {
+        self.inner.tuning_path.as_deref()
     }
 
     /// Counts since the device was opened.

@@ -45,8 +45,10 @@ const LIBRARY: &[(&str, &str)] = library![
     "grid",
     "index",
     "philox",
+    "product",
     "product_subgroup",
     "product_tiled",
+    "product_wide",
     "reduce",
     "update",
     "window"

@@ -35,6 +35,8 @@ pub struct LaunchInfo {
     pub op: &'static str,
     /// The kernel.
     pub kernel: &'static str,
+    /// What it was compiled with, for example `SUBGROUP LHS_K4`: which loop a product runs on.
+    pub variant: String,
     /// Scopes in which it was recorded.
     pub layer: String,
     /// Workgroups.
@@ -309,7 +311,7 @@ impl<'a> Builder<'a> {
             return Ok(()); // kernels need not think of nothing
         }
         let types: Vec<&TensorType> = node.inputs.iter().map(|&input| &fused.nodes[input].ty).collect();
-        let lowered = op.lower(&self.gpu.caps(), &types, &node.ty);
+        let lowered = op.lower(self.gpu.caps(), &types, &node.ty);
         let scratch = lowered
             .scratch
             .iter()
@@ -350,7 +352,8 @@ impl<'a> Builder<'a> {
         for (pending, slot) in std::mem::take(&mut self.pending).into_iter().zip(slots) {
             let Pending { dispatch, bindings, op, layer } = pending;
             let pipeline = gpu.pipeline(&dispatch.variant)?;
-            let kernel = dispatch.variant.kernel.name;
+            let variant = &dispatch.variant;
+            let kernel = variant.kernel.name;
             debug_assert_eq!(pipeline.bindings.len(), bindings.len(), "{kernel}: bindings of {op}");
             if dispatch.groups.iter().any(|&n| n as usize > MAX_GROUPS) {
                 let label = format!("{op} in {layer}");
@@ -394,7 +397,15 @@ impl<'a> Builder<'a> {
             })?;
             let bytes = bindings.iter().map(|(_, bytes)| *bytes as u64).sum();
             let (groups, flops) = (dispatch.groups, dispatch.flops);
-            let info = LaunchInfo { op, kernel, layer: layer.to_string(), groups, flops, bytes };
+            let info = LaunchInfo {
+                op,
+                kernel,
+                variant: variant.flags.join(" "),
+                layer: layer.to_string(),
+                groups,
+                flops,
+                bytes,
+            };
             launches.push(Launch { pipeline, bind_group, groups, info });
         }
         let kept = (0..self.kept.len())

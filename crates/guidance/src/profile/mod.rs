@@ -56,7 +56,7 @@ pub struct Profile {
 pub struct Launch {
     /// The op.
     pub op: String,
-    /// The kernel.
+    /// The kernel and what it was compiled with, for example `matmul SUBGROUP LHS_K4`: the loop that was chosen.
     pub kernel: String,
     /// The layer in which it was recorded.
     pub layer: String,
@@ -255,7 +255,7 @@ impl From<LaunchTime> for Launch {
     fn from(time: LaunchTime) -> Self {
         let LaunchTime { info, nanoseconds } = time;
         let phase = Phase::of(&info.layer);
-        let (op, kernel) = (info.op.to_string(), info.kernel.to_string());
+        let (op, kernel) = (info.op.to_string(), format!("{} {}", info.kernel, info.variant).trim_end().to_string());
         let (groups, flops, bytes) = (info.groups, info.flops, info.bytes);
         Self { op, kernel, layer: info.layer, phase, groups, ms: nanoseconds / 1e6, flops, bytes }
     }

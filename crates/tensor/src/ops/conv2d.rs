@@ -8,8 +8,9 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad};
-use crate::ops::matmul::{Epilogue, k_ranges, product_dispatch};
+use crate::ops::matmul::{Epilogue, Layout};
 use crate::ops::unary::UnaryFunction;
+use crate::product::k_ranges;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -160,7 +161,9 @@ impl Op for Conv2d {
         let part = |(start, end): (usize, usize)| {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
-            let dispatch = product_dispatch(kernel!("conv2d"), caps, [m, n], 1)
+            let dispatch = caps
+                .product_loop(Layout::NN, [m, n, k])
+                .dispatch(kernel!("conv2d"), [m, n], 1)
                 .flag("OUT4", g.output_pixels().is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[m, n, k, start, end])

@@ -8,8 +8,9 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Lowered, Op, Sample};
 use crate::ops::conv2d::Geometry;
-use crate::ops::matmul::{Epilogue, k_ranges, product_dispatch};
+use crate::ops::matmul::{Epilogue, Layout};
 use crate::ops::reduce::{Reduce, Reduction};
+use crate::product::k_ranges;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -102,7 +103,9 @@ impl Op for Conv2dInputGrad {
         let part = |(start, end): (usize, usize)| {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
-            let dispatch = product_dispatch(kernel!("conv2d_input_grad"), caps, [m, n], 1)
+            let dispatch = caps
+                .product_loop(Layout::TN, [m, n, k])
+                .dispatch(kernel!("conv2d_input_grad"), [m, n], 1)
                 .flag("OUT4", pixels.is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[m, n, k, start, end])
@@ -175,7 +178,9 @@ impl Op for Conv2dWeightGrad {
         let [m, n, k] = [g.channels[1], output.elements() / g.channels[1], g.batch * g.output_pixels()];
         let parts = k.div_ceil(POSITIONS).max(1);
         let target = if parts == 1 { Arg::Output } else { Arg::Scratch(0) };
-        let product = product_dispatch(kernel!("conv2d_weight_grad"), caps, [m, n], parts)
+        let product = caps
+            .product_loop(Layout::NT, [m, n, k])
+            .dispatch(kernel!("conv2d_weight_grad"), [m, n], parts)
             .dims(&[m, n, k, k.div_ceil(parts)])
             .args([Arg::Input(0), Arg::Input(1), target])
             .flops(g.flops());

@@ -11,9 +11,10 @@ use crate::ops::binary::{Binary, BinaryFunction};
 use crate::ops::center::{Center, activations};
 use crate::ops::center_gram::{CenterGram, Centering};
 use crate::ops::cka::CkaGrad;
-use crate::ops::matmul::{k_ranges, product_dispatch};
+use crate::ops::matmul::Layout;
 use crate::ops::rbf::RbfKernelGrad;
 use crate::ops::unary::{Unary, UnaryFunction};
+use crate::product::{ProductLoop, k_ranges};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -50,9 +51,10 @@ impl Op for Gram {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
+        let chosen = caps.product_loop(Layout::NT, [n, n, p]);
         let part = |(start, end): (usize, usize)| {
-            gram_dispatch(caps, n)
-                .flag("K4", caps.subgroup == 8 && p.is_multiple_of(4))
+            gram_dispatch(chosen, n)
+                .flag("K4", chosen == ProductLoop::Registers && p.is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[n, p, start, end])
                 .bind(1)
@@ -193,16 +195,18 @@ impl Op for CkaGramGrad {
 }
 
 /// A launch over the blocks of an `[n, n]` product that are not wholly above the diagonal.
-fn gram_dispatch(caps: &Caps, n: usize) -> Dispatch {
-    let subgroup = caps.subgroup == 8;
-    let (rows, blocks_a_row) = (n.div_ceil(64), if subgroup { 2 } else { 1 });
-    Dispatch::per_group(kernel!("gram"), blocks_a_row * rows * (rows + 1) / 2).flag("SUBGROUP", subgroup)
+fn gram_dispatch(chosen: ProductLoop, n: usize) -> Dispatch {
+    let [rows, columns] = chosen.block();
+    let blocks = n.div_ceil(rows);
+    chosen.flags(Dispatch::per_group(kernel!("gram"), rows / columns * blocks * (blocks + 1) / 2))
 }
 
 fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
     let [n, p] = [x.shape[0], x.shape[1]];
-    product_dispatch(kernel!("gram_grad"), caps, [n, p], 1)
-        .flag("LHS_K4", caps.subgroup == 8 && n.is_multiple_of(4))
+    let chosen = caps.product_loop(Layout::NN, [n, p, n]);
+    chosen
+        .dispatch(kernel!("gram_grad"), [n, p], 1)
+        .flag("LHS_K4", chosen == ProductLoop::Registers && n.is_multiple_of(4))
         .flag("VEC4", p.is_multiple_of(4))
         .dims(&[n, p])
         .flops(2 * n * n * p)

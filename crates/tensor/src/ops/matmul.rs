@@ -11,6 +11,8 @@ use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::binary::{Binary, BinaryFunction};
 use crate::ops::concat::copy_runs;
 use crate::ops::unary::{Unary, UnaryFunction, UnaryGrad};
+use crate::product::ProductLoop::{self, Naive, Registers, Tiled, Wide};
+use crate::product::k_ranges;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -23,8 +25,8 @@ pub struct MatMul {
     pub layout: Layout,
     /// What happens to each element before it is stored.
     pub epilogue: Epilogue,
-    /// One invocation per element: the lesson and the baseline of the benchmarks.
-    pub naive: bool,
+    /// Which loop it runs on. `None`: the one for the adapter and the sizes.
+    pub product_loop: Option<ProductLoop>,
 }
 
 /// Which side of a product is transposed. The three are closed under differentiation: no other is needed.
@@ -141,20 +143,6 @@ struct Sizes {
     rhs_row: usize,
 }
 
-/// A launch of a kernel that is a product of `[m, n]` outputs: the loop of `lib/product_subgroup.wgsl` where subgroups
-/// have exactly 8 invocations (a CPU's vector), that of `lib/product_tiled.wgsl` elsewhere.
-pub(crate) fn product_dispatch(kernel: crate::Kernel, caps: &Caps, [m, n]: [usize; 2], batch: usize) -> Dispatch {
-    let subgroup = caps.subgroup == 8;
-    let columns = if subgroup { 32 } else { 64 };
-    Dispatch::grid(kernel, [n.div_ceil(columns), m.div_ceil(64), batch]).flag("SUBGROUP", subgroup)
-}
-
-/// The inner axis in parts, each for one dispatch: llvmpipe silently leaves a loop after 65,535 turns.
-pub(crate) fn k_ranges(caps: &Caps, k: usize) -> impl Iterator<Item = (usize, usize)> {
-    let part = if caps.software { 32_768 } else { k.max(1) };
-    (0..k.div_ceil(part).max(1)).map(move |i| (i * part, k.min((i + 1) * part)))
-}
-
 impl MatMul {
     fn sizes(&self, lhs: &Shape, rhs: &Shape) -> Option<Sizes> {
         let [.., l0, l1] = lhs[..] else { return None };
@@ -222,9 +210,13 @@ impl Op for MatMul {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let mut s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
-        if self.naive {
+        let chosen = self.product_loop.filter(|forced| forced.runs_on(caps));
+        let chosen = chosen.unwrap_or_else(|| caps.product_loop(self.layout, [s.batch * s.m, s.n, s.k]));
+        let registers = chosen == ProductLoop::Registers;
+        if chosen == ProductLoop::Naive {
             let [bias, residual, saved] = self.epilogue.args(2);
-            let dispatch = Dispatch::grid(kernel!("matmul_naive"), [s.n.div_ceil(16), s.m.div_ceil(16), s.batch])
+            let dispatch = chosen
+                .dispatch(kernel!("matmul_naive"), [s.m, s.n], s.batch)
                 .turns(s.k)
                 .constant("LAYOUT", self.layout as u32)
                 .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch])
@@ -234,7 +226,7 @@ impl Op for MatMul {
         }
         let (mut dispatches, mut scratch, mut rhs) = (Vec::new(), Vec::new(), Arg::Input(1));
         // Rows a multiple of 4 KiB apart share few sets of a CPU's cache: a copy with longer rows is soon paid for.
-        if caps.subgroup == 8 && self.layout != Layout::NT && s.n.is_multiple_of(1024) && s.k >= 512 && s.m >= 128 {
+        if registers && self.layout != Layout::NT && s.n.is_multiple_of(1024) && s.k >= 512 && s.m >= 128 {
             let rows = inputs[1].elements() / s.n;
             s.rhs_row = s.n + 16;
             s.rhs_batch = s.rhs_batch / s.n * s.rhs_row;
@@ -243,13 +235,14 @@ impl Op for MatMul {
             dispatches.push(copy_runs(rows * s.n, s.n, s.rhs_row, 0).args([Arg::Input(1), rhs]));
         }
         let part = |(start, end): (usize, usize)| {
-            let fours = caps.subgroup == 8 && s.k.is_multiple_of(4);
+            let fours = registers && s.k.is_multiple_of(4);
             let rows4 = fours && self.layout == Layout::TN && s.m.is_multiple_of(4);
             let rhs4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
             // What follows the product waits for the last part.
             let epilogue = if end == s.k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
-            let dispatch = product_dispatch(kernel!("matmul"), caps, [s.m, s.n], s.batch)
+            let dispatch = chosen
+                .dispatch(kernel!("matmul"), [s.m, s.n], s.batch)
                 .flag("K4", fours && self.layout == Layout::NT)
                 .flag("LHS_K4", fours && self.layout == Layout::NN)
                 .flag("LHS_R4", rows4)
@@ -307,8 +300,9 @@ impl Op for MatMul {
         if rng.below(2) == 0 {
             return Sample::new(move |x| x[0].matmul(x[1], layout)).normal(rng, lhs).normal(rng, rhs);
         }
-        let naive = rng.below(4) == 0;
-        let mut sample = Sample::forward_only(MatMul { layout, epilogue, naive }).normal(rng, lhs).normal(rng, rhs);
+        let product_loop = [None, Some(Naive), Some(Registers), Some(Tiled), Some(Wide)][rng.below(5)];
+        let mut sample =
+            Sample::forward_only(MatMul { layout, epilogue, product_loop }).normal(rng, lhs).normal(rng, rhs);
         if epilogue.bias {
             sample = sample.normal(rng, [n]);
         }
@@ -334,9 +328,11 @@ impl Op for MatMul {
 }
 
 impl<'g> Var<'g> {
-    /// [`Var::matmul`] by the kernel that a first lesson would write, for comparison. Errors as there.
-    pub fn matmul_naive(self, rhs: Var<'g>, layout: Layout) -> Result<Var<'g>> {
-        self.graph().push(MatMul { layout, epilogue: Epilogue::default(), naive: true }, &[self, rhs])
+    /// [`Var::matmul`] on a loop of your choice, for comparison: where the adapter cannot run it, on the usual one. Errors
+    /// as there.
+    pub fn matmul_on(self, rhs: Var<'g>, layout: Layout, product_loop: ProductLoop) -> Result<Var<'g>> {
+        let op = MatMul { layout, epilogue: Epilogue::default(), product_loop: Some(product_loop) };
+        self.graph().push(op, &[self, rhs])
     }
 
     /// Matrix product of the last two axes, batched over the ones before.
@@ -344,6 +340,6 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless the inner axes are equal and the batch axes equal or missing.
     pub fn matmul(self, rhs: Var<'g>, layout: Layout) -> Result<Var<'g>> {
-        self.graph().push(MatMul { layout, epilogue: Epilogue::default(), naive: false }, &[self, rhs])
+        self.graph().push(MatMul { layout, epilogue: Epilogue::default(), product_loop: None }, &[self, rhs])
     }
 }

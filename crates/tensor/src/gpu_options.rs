@@ -1,0 +1,63 @@
+//! How to open a GPU.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// How to open a [`Gpu`].
+#[derive(Clone, Debug)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, any case. `None`: the fastest kind that exists.
+    pub adapter: Option<String>,
+    /// Bytes that this process may hold in GPU buffers. `None`: half of the machine's memory on a software adapter
+    /// (which never reports that memory is short), no limit of ours on real GPUs.
+    pub memory_budget: Option<u64>,
+    /// Keep wgpu's bounds checks in shaders. On by default in debug builds.
+    pub checked_shaders: bool,
+    /// Choose the kernels that a hardware GPU gets on a software adapter too: so that a machine without a GPU can test
+    /// them.
+    pub gpu_kernels: bool,
+    /// Folder of the tables that `trellis tune` writes, one for each adapter. `None`: the static choice of kernels.
+    pub tuning: Option<PathBuf>,
+}
+
+impl Default for GpuOptions {
+    fn default() -> Self {
+        let checked_shaders = cfg!(debug_assertions);
+        Self { adapter: None, memory_budget: None, checked_shaders, gpu_kernels: false, tuning: None }
+    }
+}
+
+impl GpuOptions {
+    /// The defaults, with `TRELLIS_ADAPTER` and `TRELLIS_MEMORY_MB` from the environment, and tuning tables from the folder
+    /// `TRELLIS_TUNING` (`off` for none), else `trellis` in the user's cache folder.
+    ///
+    /// # Errors
+    /// [`Error::Environment`] when `TRELLIS_MEMORY_MB` is no number above 0.
+    pub fn from_env() -> Result<Self> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let megabytes = |text: String| match text.parse::<u64>() {
+            Ok(number) if number > 0 => Ok(number.saturating_mul(1 << 20)),
+            _ => Err(Error::Environment { variable: "TRELLIS_MEMORY_MB", value: text }),
+        };
+        let memory_budget = variable("TRELLIS_MEMORY_MB").map(megabytes).transpose()?;
+        let cache = || {
+            let home = variable("HOME").map(|home| Path::new(&home).join(".cache"));
+            Some(variable("XDG_CACHE_HOME").map(PathBuf::from).or(home)?.join("trellis"))
+        };
+        let tuning = match variable("TRELLIS_TUNING") {
+            Some(off) if off == "off" => None,
+            Some(folder) => Some(PathBuf::from(folder)),
+            None => cache(),
+        };
+        Ok(Self { adapter: variable("TRELLIS_ADAPTER"), memory_budget, tuning, ..Self::default() })
+    }
+
+    /// The table of an adapter: the file is named after it and its driver, as another driver compiles other code.
+    pub(crate) fn tuning_path(&self, info: &wgpu::AdapterInfo) -> Option<PathBuf> {
+        let words = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
+        let words: Vec<&str> =
+            words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        Some(self.tuning.as_deref()?.join(format!("tuning-{}.txt", words.join("-"))))
+    }
+}

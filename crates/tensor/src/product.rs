@@ -1,0 +1,208 @@
+//! The loops that matrix products, Gram matrices and convolutions run on, and which one for what.
+//!
+//! A kernel says how an element is loaded and stored (`shaders/lib/product.wgsl`); the loop around that is chosen here, by
+//! the adapter and the sizes, or from a table that `trellis tune` has measured. Every loop adds up in order of k, so the
+//! choice changes the time and not the result, rounding of fused multiply-adds aside.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::Kernel;
+use crate::error::{Error, Result};
+use crate::gpu::Caps;
+use crate::op::Dispatch;
+use crate::ops::Layout;
+
+/// How a product is cut into pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProductLoop {
+    /// One invocation per element, `shaders/matmul_naive.wgsl`: the lesson, and the baseline of the benchmarks.
+    Naive,
+    /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs. Elsewhere it is [`ProductLoop::Tiled`].
+    Registers,
+    /// 64 × 64 outputs for each workgroup, through workgroup memory.
+    Tiled,
+    /// 128 × 128 outputs for each workgroup, through workgroup memory.
+    Wide,
+}
+
+impl ProductLoop {
+    /// Those that are worth measuring against each other.
+    pub const TUNED: [Self; 3] = [Self::Registers, Self::Tiled, Self::Wide];
+
+    /// Rows and columns of one workgroup.
+    pub(crate) fn block(self) -> [usize; 2] {
+        match self {
+            Self::Naive => [16, 16],
+            Self::Registers => [64, 32],
+            Self::Tiled => [64, 64],
+            Self::Wide => [128, 128],
+        }
+    }
+
+    /// Whether the adapter can run it.
+    pub fn runs_on(self, caps: &Caps) -> bool {
+        self != Self::Registers || caps.subgroup == 8
+    }
+
+    /// A launch over `[m, n]` outputs, `batch` times.
+    pub(crate) fn dispatch(self, kernel: Kernel, [m, n]: [usize; 2], batch: usize) -> Dispatch {
+        let [rows, columns] = self.block();
+        self.flags(Dispatch::grid(kernel, [n.div_ceil(columns), m.div_ceil(rows), batch]))
+    }
+
+    /// The flags that choose it in `shaders/lib/product.wgsl`.
+    pub(crate) fn flags(self, dispatch: Dispatch) -> Dispatch {
+        dispatch.flag("SUBGROUP", self == Self::Registers).flag("WIDE", self == Self::Wide)
+    }
+}
+
+impl fmt::Display for ProductLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Naive => "naive",
+            Self::Registers => "registers",
+            Self::Tiled => "tiled",
+            Self::Wide => "wide",
+        })
+    }
+}
+
+impl FromStr for ProductLoop {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::TUNED.into_iter().find(|tuned| tuned.to_string() == text);
+        found.ok_or_else(|| format!("{text} is none of the loops registers, tiled, wide"))
+    }
+}
+
+/// A product that was measured, and the loop that was fastest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunedProduct {
+    /// Which side is transposed.
+    pub layout: Layout,
+    /// Rows, columns and inner axis.
+    pub size: [usize; 3],
+    /// The fastest loop.
+    pub fastest: ProductLoop,
+}
+
+/// What `trellis tune` found on one adapter. Empty: the static choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tuning(pub Vec<TunedProduct>);
+
+impl Tuning {
+    /// Reads a table: lines `layout m n k loop`, for example `NN 512 512 128 tiled`; `#` begins a comment.
+    ///
+    /// # Errors
+    /// [`Error::Tuning`] with the line that is not of this form.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let numbered = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+        let entry = |(line, text): (usize, &str)| {
+            tuned(text).map_err(|problem| Error::Tuning { path: path.to_path_buf(), line, problem })
+        };
+        numbered
+            .filter(|(_, text)| !text.is_empty() && !text.starts_with('#'))
+            .map(entry)
+            .collect::<Result<_>>()
+            .map(Self)
+    }
+
+    /// The table in a file; none where there is no file.
+    ///
+    /// # Errors
+    /// [`Error::Tuning`] for a file that cannot be read or is damaged.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error::Tuning { path: path.to_path_buf(), line: 0, problem: error.to_string() }),
+        }
+    }
+
+    /// The loop of the measured product that is most like this one; `None` without one of its layout.
+    fn fastest(&self, layout: Layout, size: [usize; 3]) -> Option<ProductLoop> {
+        // Sizes are alike by their ratio.
+        let log = |size: usize| (size.max(1) as f64).log2();
+        let distance = |entry: &&TunedProduct| -> f64 {
+            entry.size.iter().zip(size).map(|(&own, other)| (log(own) - log(other)).abs()).sum()
+        };
+        let same = self.0.iter().filter(|entry| entry.layout == layout);
+        same.min_by(|a, b| distance(a).total_cmp(&distance(b))).map(|entry| entry.fastest)
+    }
+}
+
+fn tuned(line: &str) -> Result<TunedProduct, String> {
+    let [layout, m, n, k, fastest] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+        return Err(format!("{line:?} is not of the form `NN 512 512 128 tiled`"));
+    };
+    let layouts = [Layout::NN, Layout::NT, Layout::TN];
+    let layout = layouts.into_iter().find(|own| format!("{own:?}") == layout).ok_or("the layout is NN, NT or TN")?;
+    let number = |text: &str| text.parse::<usize>().map_err(|error| format!("{text}: {error}"));
+    Ok(TunedProduct { layout, size: [number(m)?, number(n)?, number(k)?], fastest: fastest.parse()? })
+}
+
+impl fmt::Display for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for TunedProduct { layout, size: [m, n, k], fastest } in &self.0 {
+            writeln!(f, "{layout:?} {m} {n} {k} {fastest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Caps {
+    /// The loop for a product of this layout and size `[m, n, k]`: from the tuning table, else by what is known to be good:
+    /// registers where subgroups have 8 invocations (a CPU's vector), the wide loop where it has 256 workgroups to give.
+    pub(crate) fn product_loop(&self, layout: Layout, size: [usize; 3]) -> ProductLoop {
+        let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
+        let [rows, columns] = ProductLoop::Wide.block();
+        let wide = size[0].div_ceil(rows) * size[1].div_ceil(columns) >= 256;
+        tuned.unwrap_or(match (self.subgroup, wide) {
+            (8, _) => ProductLoop::Registers,
+            (_, true) => ProductLoop::Wide,
+            (_, false) => ProductLoop::Tiled,
+        })
+    }
+}
+
+/// The inner axis in parts, each for one dispatch: llvmpipe silently leaves a loop after 65,535 turns.
+pub(crate) fn k_ranges(caps: &Caps, k: usize) -> impl Iterator<Item = (usize, usize)> {
+    let part = if caps.software { 32_768 } else { k.max(1) };
+    (0..k.div_ceil(part).max(1)).map(move |i| (i * part, k.min((i + 1) * part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_as_it_was_written_and_the_nearest_size_counts() {
+        let text = "# measured\nNN 64 64 64 tiled\n\nNN 2048 2048 512 wide\nTN 64 64 64 registers\n";
+        let tuning = Tuning::parse(text, Path::new("t")).expect("a sane table");
+        assert_eq!(Tuning::parse(&tuning.to_string(), Path::new("t")), Ok(tuning.clone()));
+        assert_eq!(tuning.fastest(Layout::NN, [128, 64, 100]), Some(ProductLoop::Tiled));
+        assert_eq!(tuning.fastest(Layout::NN, [1024, 1024, 1024]), Some(ProductLoop::Wide));
+        assert_eq!(tuning.fastest(Layout::NT, [64, 64, 64]), None);
+        let caps = |subgroup| Caps { subgroup, tuning: tuning.clone().into(), ..Caps::default() };
+        assert_eq!(caps(8).product_loop(Layout::TN, [64; 3]), ProductLoop::Registers);
+        assert_eq!(caps(32).product_loop(Layout::TN, [64; 3]), ProductLoop::Tiled, "no subgroups of 8");
+        assert_eq!(caps(32).product_loop(Layout::NT, [2048; 3]), ProductLoop::Wide, "static");
+        assert_eq!(caps(32).product_loop(Layout::NT, [1024; 3]), ProductLoop::Tiled, "static");
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        for (line, problem) in [
+            ("NN 64 64 tiled", "is not of the form"),
+            ("NX 64 64 64 tiled", "the layout is"),
+            ("NN 64 64 -1 tiled", "-1: invalid digit"),
+            ("NN 64 64 64 naive", "is none of the loops"),
+        ] {
+            let text = format!("NN 64 64 64 tiled\n{line}\n");
+            let error = Tuning::parse(&text, Path::new("table.txt")).expect_err(line).to_string();
+            assert!(error.contains("table.txt:2") && error.contains(problem), "{error}");
+        }
+    }
+}
