@@ -6,8 +6,9 @@
 
 use std::any::Any;
 
+use crate::gpu::ALIGNMENT;
 use crate::graph::{Kind, Node};
-use crate::ops::Pack;
+use crate::ops::{Pack, Slice};
 
 /// A graph's nodes with the dead ones marked. Ids stay those of the graph.
 pub(crate) struct Fused {
@@ -72,12 +73,27 @@ fn share_memory(nodes: &[Node], a: usize, b: usize) -> bool {
     }
 }
 
-/// A node itself, or what it reshapes.
+/// A node itself, or the one whose memory it is part of.
 fn storage(nodes: &[Node], mut id: usize) -> usize {
-    while matches!(nodes[id].kind, Kind::Reshape) {
+    while view(nodes, id).is_some() {
         id = nodes[id].inputs[0];
     }
     id
+}
+
+/// Where in its input a node lies, in elements, if it is part of the input's memory: a reshape, or a slice in one piece
+/// that starts where every adapter can bind it.
+fn view(nodes: &[Node], id: usize) -> Option<usize> {
+    let node = &nodes[id];
+    let op = match &node.kind {
+        Kind::Reshape => return Some(0),
+        Kind::Op(op) => op,
+        _ => return None,
+    };
+    let offset = (op.as_ref() as &dyn Any).downcast_ref::<Slice>()?.contiguous(&nodes[node.inputs[0]].ty.shape)?;
+    // A leaf may be updated before the slice is read.
+    let of_op = matches!(nodes[storage(nodes, node.inputs[0])].kind, Kind::Op(_));
+    (of_op && offset.is_multiple_of(ALIGNMENT / 4)).then_some(offset)
 }
 
 fn needed(nodes: &[Node], kept: &[bool]) -> Vec<bool> {
@@ -92,7 +108,12 @@ fn needed(nodes: &[Node], kept: &[bool]) -> Vec<bool> {
 }
 
 impl Fused {
-    /// The node whose storage `id` shares: itself, or what it reshapes.
+    /// Where in its input a node lies, in elements, if it is part of the input's memory.
+    pub(crate) fn view(&self, id: usize) -> Option<usize> {
+        view(&self.nodes, id)
+    }
+
+    /// The node whose storage `id` shares: itself, or what it is a part of.
     pub(crate) fn storage(&self, id: usize) -> usize {
         storage(&self.nodes, id)
     }
@@ -113,8 +134,8 @@ impl Fused {
     /// that pack. A dispatch that writes one part of a buffer must not read another, hence "only".
     pub(crate) fn packed(&self, kept: &[bool]) -> Vec<Option<(usize, usize)>> {
         let mut readers = vec![0usize; self.nodes.len()];
-        for (_, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {
-            if !matches!(node.kind, Kind::Reshape) {
+        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {
+            if self.view(id).is_none() {
                 node.inputs.iter().for_each(|&input| readers[self.storage(input)] += 1);
             }
         }
@@ -128,7 +149,8 @@ impl Fused {
             for (&input, &offset) in node.inputs.iter().zip(&pack.offsets) {
                 let storage = self.storage(input);
                 let is_op = matches!(&self.nodes[storage].kind, Kind::Op(op) if op.updates().is_empty());
-                if is_op && readers[storage] == 1 && !keeps_storage.contains(&storage) {
+                let whole = self.nodes[storage].ty.elements() == self.nodes[input].ty.elements();
+                if is_op && whole && readers[storage] == 1 && !keeps_storage.contains(&storage) {
                     packed[storage] = Some((id, 4 * offset));
                 }
             }

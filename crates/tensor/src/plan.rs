@@ -219,13 +219,18 @@ impl<'a> Builder<'a> {
 
         for id in (0..fused.nodes.len()).filter(|&id| fused.live[id]) {
             let node = &fused.nodes[id];
+            if let Some(elements) = fused.view(id) {
+                let Place { buffer, offset } = self.placed(node.inputs[0]);
+                self.places[id] = Some(Place { buffer, offset: offset + 4 * elements });
+                continue;
+            }
             match &node.kind {
                 Kind::Leaf(tensor) => {
                     self.leaves.push(tensor.buffer().clone());
                     self.places[id] = Some(of_leaf(tensor));
                 }
                 Kind::Constant(value) => self.places[id] = Some(self.constant(*value, &node.ty)?),
-                Kind::Reshape => self.places[id] = self.places[node.inputs[0]].clone(),
+                Kind::Reshape => unreachable!("a reshape is a view"),
                 Kind::Op(op) => {
                     if self.places[id].is_none() {
                         self.places[id] = Some(self.place(id, packed[id])?);
@@ -342,7 +347,7 @@ impl<'a> Builder<'a> {
     }
 
     fn placed(&self, id: usize) -> Place {
-        self.places[self.fused.storage(id)].clone().expect("inputs precede their readers")
+        self.places[id].clone().expect("inputs precede their readers")
     }
 
     fn finish(mut self) -> Result<Plan> {

@@ -188,6 +188,14 @@ impl Slice {
     }
 }
 
+impl Slice {
+    /// Its first element in a tensor of this shape, where the slice is one piece of memory.
+    pub(crate) fn contiguous(&self, x: &Shape) -> Option<usize> {
+        let one_piece = x[..self.axis].iter().all(|&size| size == 1);
+        one_piece.then(|| self.start * x.strides()[self.axis])
+    }
+}
+
 impl Op for Slice {
     fn name(&self) -> &'static str {
         "slice"
