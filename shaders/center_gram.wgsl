@@ -5,9 +5,9 @@
 //   2 off-diagonal K_ij − t'/(n(n−1)), 0 on the diagonal                                   everything sums to 0
 // All three are orthogonal projections, so each is its own gradient.
 //
-// in      k (n, n) f32, symmetric; sums (n) f32: r
-// out     out (n, n) f32
-// launch  workgroups of 256; each adds up t, then strides over the elements with all others
+// in      k (entries, n, n) f32, symmetric; sums (entries, n) f32: r
+// out     out (entries, n, n) f32
+// launch  for each entry (grid's z) workgroups of 256; each adds up t, then strides over the elements with all others
 // memory  1 KiB
 // cost    5 flop and 8 bytes per element: bound by memory
 // numeric f32; K of centred activations has r = 0 up to rounding, and loses nothing here
@@ -24,17 +24,21 @@ struct Dims { n: u32 }
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 override CENTERING: u32 = 0u;
+var<private> matrix: u32; // of this entry in k and out
+var<private> vector: u32; // and in sums
 
 fn row_sum(row: u32) -> f32 {
     if (CENTERING == 0u) {
-        return sums[row];
+        return sums[vector + row];
     }
-    return sums[row] - k[row * dims.n + row];
+    return sums[vector + row] - k[matrix + row * dims.n + row];
 }
 
 @compute @workgroup_size(256)
 fn center_gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                @builtin(local_invocation_index) local: u32) {
+    matrix = group.z * dims.n * dims.n;
+    vector = group.z * dims.n;
     var total = 0.0;
     for (var i = local; i < dims.n; i += 256u) {
         total += row_sum(i);
@@ -44,7 +48,7 @@ fn center_gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     for (var at = linear_index(group, groups, local); at < dims.n * dims.n; at += 256u * groups.x * groups.y) {
         let row = at / dims.n;
         let column = at % dims.n;
-        var value = k[at];
+        var value = k[matrix + at];
         if (CENTERING == 0u) {
             value = (value - row_sum(row) / n) - (row_sum(column) / n - total / n / n);
         } else if (row == column) {
@@ -55,6 +59,6 @@ fn center_gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
             value -= total / n / (n - 1.0);
         }
         // What is left of equal numbers by rounding is zero: examples that are all alike have no structure.
-        out[at] = select(value, 0.0, abs(value) <= 4e-7 * abs(k[at]));
+        out[matrix + at] = select(value, 0.0, abs(value) <= 4e-7 * abs(k[matrix + at]));
     }
 }

@@ -1,11 +1,13 @@
 // cka.wgsl: CKA of two centred Gram matrices, and what its gradient needs.
 //   c = <K, L> / (|K| |L|), computed on K' = K k⁻ and L' = L l⁻ with k⁻ = 1 / max|K|, l⁻ = 1 / max|L|
 //
-// in      k, l (n, n) f32: Gram matrices, centred in whichever way the measure wants (gram.wgsl, center_gram.wgsl)
-// out     stats (8) f32: c, k⁻, l⁻, u = 1/(|K'||L'|), c/|K'|², c/|L'|², 1 if a matrix is zero, 0
+// in      k, l (entries, n, n) f32: Gram matrices, centred in whichever way the measure wants (gram.wgsl,
+//         center_gram.wgsl)
+// out     stats (entries, 8) f32: c, k⁻, l⁻, u = 1/(|K'||L'|), c/|K'|², c/|L'|², 1 if a matrix is zero, 0
 //         dc/dK = k⁻ (u L' − (c/|K'|²) K'), see cka_grad.wgsl
 //         PARTIAL: 5 words for each workgroup instead, see lib/cka.wgsl; cka_combine.wgsl joins them
-// launch  workgroups of 256 that own `chunk` elements each; invocation i takes elements i, i + 256, … of them, VEC4: by fours
+// launch  for each entry (grid's z) workgroups of 256 that own `chunk` elements each; invocation i takes elements i,
+//         i + 256, … of them, VEC4: by fours
 // memory  1 KiB: one partial result per invocation
 // cost    6·n² flop, 8·n² bytes; the elements are read twice, the second time from cache
 // numeric a zero matrix (constant layer) gives c = 0 and a zero gradient; NaN in, NaN out
@@ -15,7 +17,7 @@
 #import reduce
 #import cka
 
-struct Dims { elements: u32, chunk: u32 } // in units of T
+struct Dims { elements: u32, chunk: u32, groups: u32 } // of an entry, in units of T
 @group(0) @binding(0) var<uniform> dims: Dims;
 #if VEC4
 alias T = vec4f; // n² is a multiple of 4
@@ -44,8 +46,9 @@ override PARTIAL: u32 = 0u;
 fn cka(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
        @builtin(local_invocation_index) local: u32) {
     let number = linear_group(group, groups);
-    let start = min(number * dims.chunk, dims.elements);
-    let end = min(start + dims.chunk, dims.elements);
+    let first = group.z * dims.elements;
+    let start = first + min(number * dims.chunk, dims.elements);
+    let end = first + min((number + 1u) * dims.chunk, dims.elements);
     var k_max = T();
     var l_max = T();
     for (var i = start + local; i < end; i += 256u) {
@@ -74,11 +77,11 @@ fn cka(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     sums.kk = lane_sum(local, 1u, sum_of(kk));
     sums.ll = lane_sum(local, 1u, sum_of(ll));
     sums.kl = lane_sum(local, 1u, sum_of(kl));
-    if (local != 0u) {
+    if (local != 0u || number >= dims.groups) {
         return;
     }
     if (PARTIAL == 1u) {
-        let at = number * 5u;
+        let at = (group.z * dims.groups + number) * 5u;
         stats[at] = sums.k_max;
         stats[at + 1u] = sums.l_max;
         stats[at + 2u] = sums.kk;
@@ -88,6 +91,6 @@ fn cka(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     }
     var result = finish_cka(sums);
     for (var i = 0u; i < 8u; i += 1u) {
-        stats[i] = result[i];
+        stats[8u * group.z + i] = result[i];
     }
 }

@@ -1,7 +1,8 @@
 // cka_grad.wgsl: the gradient of CKA with respect to one Gram matrix,  M = dc · k⁻ (u L l⁻ − v K k⁻).
 //
-// in      own, other (n, n) f32: the matrix it is for, and the other; stats (8) f32 from cka.wgsl; dc () f32
-// out     out (n, n) f32, symmetric, centred as own and other are
+// in      own, other (entries, n, n) f32: the matrix it is for, and the other; stats (entries, 8) f32 from cka.wgsl
+//         dc () f32: the gradient of the mean over entries
+// out     out (entries, n, n) f32, symmetric, centred as own and other are
 // launch  one invocation per element; workgroups of 256
 // memory  none
 // cost    4 flop and 12 bytes per element: bound by memory
@@ -10,7 +11,7 @@
 
 #import grid
 
-struct Dims { n: u32 } // elements
+struct Dims { n: u32, elements: u32, share: f32 } // all elements, those of one matrix, 1 / entries
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> own: array<f32>;
 @group(0) @binding(2) var<storage, read> other: array<f32>;
@@ -25,8 +26,9 @@ fn cka_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups
             @builtin(local_invocation_index) local: u32) {
     let i = linear_index(group, groups, local);
     if (i < dims.n) {
-        let scale = stats[1u + RIGHT];
-        let towards = (other[i] * stats[2u - RIGHT]) * stats[3];
-        out[i] = dc[0] * (scale * (towards - (own[i] * scale) * stats[4u + RIGHT]));
+        let at = 8u * (i / dims.elements);
+        let scale = stats[at + 1u + RIGHT];
+        let towards = (other[i] * stats[at + 2u - RIGHT]) * stats[at + 3u];
+        out[i] = (dc[0] * dims.share) * (scale * (towards - (own[i] * scale) * stats[at + 4u + RIGHT]));
     }
 }

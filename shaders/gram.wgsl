@@ -1,21 +1,23 @@
-// gram.wgsl: linear Gram matrix  K = X Xᵀ.
+// gram.wgsl: linear Gram matrices of activations, one for each entry:  K = X Xᵀ, or  A = Xᵀ X.
 //
-// in      x (n, p) f32: activations of one layer, most often with their column means taken off (center.wgsl)
-// out     out (n, n) f32: symmetric; of centred activations every row and column sums to 0
-// launch  one workgroup for each block of 64 rows that is not wholly above the diagonal, counted row by row: blocks of 32
-//         columns for 8 x 4 invocations (SUBGROUP, see lib/product_subgroup.wgsl), of 64 for 16 x 16 (see
+// in      x f32: element (row, k) of an entry is x[entry·batch + row·row + k·inner]. For K of activations (n, p) a row is an
+//         example and k a feature; for A the other way round; of (n, time, p) the entries are time steps, where they lie.
+//         Most often with column means taken off (center.wgsl)
+// out     out (entries, n, n) f32, n being the rows: symmetric; K of centred activations has rows that sum to 0
+// launch  for each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted row by row: blocks
+//         of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/product_subgroup.wgsl), of 64 for 16 x 16 (see
 //         lib/product_tiled.wgsl). Blocks below the diagonal are stored on both sides of it
 // memory  SUBGROUP: none; else 8 KiB
-// cost    n²·p flop (half of a product), x read about n/64 times
+// cost    n²·(length of k) flop (half of a product), x read about n/64 times
 // numeric f32 sums in order of k. For centred kernels X is centred before the product: centring K afterwards (H K H,
 //         the same matrix) cancels when |mean| ≫ σ:
 //         at 1000 σ it is wrong by 0.26 in CKA, this by 1e-7
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3
 
-struct Dims { n: u32, p: u32, k_start: u32, k_end: u32 }
+struct Dims { n: u32, k_start: u32, k_end: u32, batch: u32, row: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-#if K4
-alias T = vec4f; // p is a multiple of 4
+#if X4
+alias T = vec4f; // K4: rows contiguous in k; LHS_R4: k contiguous in rows; either way sizes are multiples of 4
 #else
 alias T = f32;
 #endif
@@ -25,26 +27,47 @@ alias T = f32;
 #import product
 
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
+var<private> first: u32;     // of this entry in x
+var<private> matrix: u32;    // and in out
+var<private> first_col: u32;
+var<private> x_now: u32; // where rhs_at reads next
 
-fn seek(k: u32) {}
-fn advance() {}
-fn columns(cols: vec4u) {}
+fn columns(cols: vec4u) {
+    first_col = cols.x;
+}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return row + rows <= col;
 }
 #if K4
+fn seek(k: u32) {}
+fn advance() {}
 fn lhs4_at(row: u32, k: u32) -> vec4f {
-    return x[row * (dims.p / 4u) + k / 4u];
+    return x[first / 4u + row * (dims.row / 4u) + k / 4u];
 }
 fn rhs4_at(col: u32, k: u32) -> vec4f {
-    return x[col * (dims.p / 4u) + k / 4u];
+    return x[first / 4u + col * (dims.row / 4u) + k / 4u];
 }
-#else
-fn lhs_at(row: u32, k: u32) -> f32 {
-    return x[row * dims.p + k];
+#elif LHS_R4
+fn seek(k: u32) {
+    x_now = (k * dims.inner + first_col) / 4u;
+}
+fn advance() {
+    x_now += dims.inner / 4u;
+}
+fn rows4_at(row: u32, k: u32) -> vec4f {
+    return x[(k * dims.inner + row) / 4u];
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    let at = cols * dims.p + k;
+    return x[x_now];
+}
+#else
+fn seek(k: u32) {}
+fn advance() {}
+fn lhs_at(row: u32, k: u32) -> f32 {
+    return x[first + row * dims.row + k * dims.inner];
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    let at = first + cols * dims.row + k * dims.inner;
     return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
 }
 #endif
@@ -52,14 +75,14 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 fn store(row: u32, col: u32, sums: vec4f) {
     let mirrored = row - row % BLOCK.x >= col - col % BLOCK.y + BLOCK.y;
     for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
-        let at = row * dims.n + col + j;
+        let at = matrix + row * dims.n + col + j;
         var total = sums[j];
         if (CONTINUE == 1u) {
             total += out[at];
         }
         out[at] = total;
         if (mirrored) {
-            out[(col + j) * dims.n + row] = total;
+            out[matrix + (col + j) * dims.n + row] = total;
         }
     }
 }
@@ -77,6 +100,8 @@ fn block_of(number: u32) -> vec2u {
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
+    first = group.z * dims.batch;
+    matrix = group.z * dims.n * dims.n;
     let block = block_of(linear_group(group, groups));
     if (ROWS * block.y < dims.n) {
         product(block, local.xy, dims.n, dims.n, dims.k_start, dims.k_end);

@@ -1,19 +1,21 @@
 // gram_grad.wgsl: dX = 2 M X, where M is the gradient of a Gram matrix; with CKA, M is made on load:
 //   M = dc · k⁻ (u L l⁻ − v K k⁻), see cka.wgsl
 //
-// in      m (n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
-//         l (n, n), stats (8), dc () f32: the other Gram matrix, cka.wgsl's output, the gradient of the CKA value
-//         x (n, p) f32: what the Gram matrix was made of, most often centred activations, see center.wgsl
-// out     out (n, p) f32
-// launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         else:     ceil(p/64) x ceil(n/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
+// in      m (entries, n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
+//         l (entries, n, n), stats (entries, 8), dc () f32: the other Gram matrix, cka.wgsl's output, the gradient of the
+//         mean of the CKA values
+//         x (n, entries, p) f32: what the Gram matrices were made of, most often centred activations, see center.wgsl; an
+//         entry is a time step
+// out     out (n, entries, p) f32
+// launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/product_subgroup.wgsl
+//         else:     ceil(p/64) x ceil(n/64) x entries workgroups of 16 x 16, see lib/product_tiled.wgsl
 //         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·n²·p flop; x read about n/16 or n/64 times
 // numeric where M·1 = 0, uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
 
-struct Dims { n: u32, p: u32 }
+struct Dims { n: u32, p: u32, row: u32, share: f32 } // row = entries·p, share = 1 / entries
 @group(0) @binding(0) var<uniform> dims: Dims;
 #if LHS_K4
 alias M = vec4f; // n is a multiple of 4, and subgroups have 8
@@ -36,6 +38,9 @@ alias T = f32;
 override CKA: u32 = 0u;   // 1: form M on load
 override RIGHT: u32 = 0u; // 1: this layer is CKA's second argument
 
+var<private> first: u32;  // of this entry in x and out
+var<private> matrix: u32; // and in m and l
+var<private> towards: f32;
 var<private> own_scale: f32;
 var<private> own_factor: f32;
 var<private> other_factor: f32;
@@ -50,25 +55,25 @@ fn skip(row: u32, rows: u32, col: u32) -> bool {
 }
 fn gradient(at: u32) -> M {
     if (CKA == 1u) {
-        return (l[at] * other_factor) * stats[3] - (m[at] * own_scale) * own_factor;
+        return (l[at] * other_factor) * towards - (m[at] * own_scale) * own_factor;
     }
     return m[at];
 }
 #if LHS_K4
 fn lhs4_at(row: u32, k: u32) -> vec4f {
-    return gradient(row * (dims.n / 4u) + k / 4u);
+    return gradient(matrix / 4u + row * (dims.n / 4u) + k / 4u);
 }
 #else
 fn lhs_at(row: u32, k: u32) -> f32 {
-    return gradient(row * dims.n + k);
+    return gradient(matrix + row * dims.n + k);
 }
 #endif
 #if VEC4
 fn seek(k: u32) {
-    x_now = (k * dims.p + first_col) / 4u;
+    x_now = (first + k * dims.row + first_col) / 4u;
 }
 fn advance() {
-    x_now += dims.p / 4u;
+    x_now += dims.row / 4u;
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     return x[x_now];
@@ -77,34 +82,38 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 fn seek(k: u32) {}
 fn advance() {}
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    let at = k * dims.p + cols;
+    let at = first + k * dims.row + cols;
     return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
 }
 #endif
 fn factor() -> f32 {
     if (CKA == 1u) {
-        return 2.0 * dc[0] * own_scale;
+        return 2.0 * (dc[0] * dims.share) * own_scale;
     }
     return 2.0;
 }
 #if VEC4
 fn store(row: u32, col: u32, sums: vec4f) {
-    out[(row * dims.p + col) / 4u] = factor() * sums;
+    out[(first + row * dims.row + col) / 4u] = factor() * sums;
 }
 #else
 fn store(row: u32, col: u32, sums: vec4f) {
     for (var j = 0u; j < min(4u, dims.p - col); j += 1u) {
-        out[row * dims.p + col + j] = factor() * sums[j];
+        out[first + row * dims.row + col + j] = factor() * sums[j];
     }
 }
 #endif
 
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn gram_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    first = group.z * dims.p;
+    matrix = group.z * dims.n * dims.n;
     if (CKA == 1u) {
-        own_scale = stats[1u + RIGHT];
-        other_factor = stats[2u - RIGHT];
-        own_factor = stats[4u + RIGHT];
+        let at = 8u * group.z;
+        towards = stats[at + 3u];
+        own_scale = stats[at + 1u + RIGHT];
+        other_factor = stats[at + 2u - RIGHT];
+        own_factor = stats[at + 4u + RIGHT];
     }
     product(group.xy, local.xy, dims.n, dims.p, 0u, dims.n);
 }

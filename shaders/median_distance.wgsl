@@ -1,8 +1,8 @@
 // median_distance.wgsl: the median of the positive squared distances |x_i − x_j|² = G_ii + G_jj − 2 G_ij.
 //
-// in      g (n, n) f32: Gram matrix of centred activations
-// out     out (1) f32: scale · median; of an even number the lower one. `scale` where no two rows differ
-// launch  one workgroup of 256. Radix selection: four rounds fix eight bits each of the answer's pattern, which orders
+// in      g (entries, n, n) f32: Gram matrices of centred activations
+// out     out (entries) f32: scale · median; of an even number the lower one. `scale` where no two rows differ
+// launch  one workgroup of 256 for each entry. Radix selection: four rounds fix eight bits each of the answer's pattern, which orders
 //         positive floats as the numbers do; a round counts the candidates by their next eight bits
 // memory  1 KiB of counters
 // cost    5 reads of G, 8 flop per element and round
@@ -15,17 +15,19 @@ struct Dims { n: u32, scale: f32 }
 @group(0) @binding(1) var<storage, read> g: array<f32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
+var<private> matrix: u32; // of this entry in g
 var<workgroup> counts: array<atomic<u32>, 256>;
 var<workgroup> found: vec2u; // the bits fixed so far, and how many candidates lie below the median's bin
 
 fn squared_distance(row: u32, column: u32) -> f32 {
-    let sum = g[row * dims.n + row] + g[column * dims.n + column];
-    let squared = sum - 2.0 * g[row * dims.n + column];
+    let sum = g[matrix + row * dims.n + row] + g[matrix + column * dims.n + column];
+    let squared = sum - 2.0 * g[matrix + row * dims.n + column];
     return select(squared, 0.0, squared <= 1e-6 * sum);
 }
 
 @compute @workgroup_size(256)
-fn median_distance(@builtin(local_invocation_index) local: u32) {
+fn median_distance(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    matrix = group.x * dims.n * dims.n;
     var prefix = 0u;
     var rank = 0u; // of the median among the candidates, once they are counted
     for (var round = 0u; round < 4u; round += 1u) {
@@ -68,6 +70,6 @@ fn median_distance(@builtin(local_invocation_index) local: u32) {
         prefix = workgroupUniformLoad(&found).x;
     }
     if (local == 0u) {
-        out[0] = dims.scale * select(bitcast<f32>(prefix), 1.0, found.y == 0u);
+        out[group.x] = dims.scale * select(bitcast<f32>(prefix), 1.0, found.y == 0u);
     }
 }

@@ -1,8 +1,8 @@
 // rbf_kernel.wgsl: K_ij = exp(−|x_i − x_j|² / (2 σ²)), from the linear Gram matrix G = X Xᵀ:
 //   |x_i − x_j|² = G_ii + G_jj − 2 G_ij
 //
-// in      g (n, n) f32, of centred activations; variance () f32: σ²
-// out     out (n, n) f32: symmetric, 1 on the diagonal
+// in      g (entries, n, n) f32, of centred activations; variance (entries) f32: σ²
+// out     out (entries, n, n) f32: symmetric, 1 on the diagonal
 // launch  one invocation per element; workgroups of 256
 // memory  none
 // cost    6 flop (one of them exp) and 8 bytes per element: bound by memory
@@ -11,7 +11,7 @@
 
 #import grid
 
-struct Dims { n: u32 }
+struct Dims { n: u32, entries: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> g: array<f32>;
 @group(0) @binding(2) var<storage, read> variance: array<f32>;
@@ -21,11 +21,13 @@ struct Dims { n: u32 }
 fn rbf_kernel(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
               @builtin(local_invocation_index) local: u32) {
     let at = linear_index(group, groups, local);
-    if (at >= dims.n * dims.n) {
+    if (at >= dims.entries * dims.n * dims.n) {
         return;
     }
-    let row = at / dims.n;
+    let entry = at / (dims.n * dims.n);
+    let first = entry * dims.n * dims.n;
+    let row = (at - first) / dims.n;
     let column = at % dims.n;
-    let squared = g[row * dims.n + row] + g[column * dims.n + column] - 2.0 * g[at];
-    out[at] = exp(-select(squared, 0.0, squared < 0.0) / (2.0 * variance[0]));
+    let squared = g[first + row * dims.n + row] + g[first + column * dims.n + column] - 2.0 * g[at];
+    out[at] = exp(-select(squared, 0.0, squared < 0.0) / (2.0 * variance[entry]));
 }

@@ -1,8 +1,8 @@
 // rbf_kernel_grad.wgsl: the gradient of rbf_kernel.wgsl with respect to G, for a symmetric dK:
 //   W = dK∘K / σ²;  dG_ij = W_ij,  dG_ii = −Σ_j≠i W_ij
 //
-// in      dk, k (n, n) f32, symmetric; variance () f32: σ²
-// out     out (n, n) f32: symmetric, every row sums to 0
+// in      dk, k (entries, n, n) f32, symmetric; variance (entries) f32: σ²
+// out     out (entries, n, n) f32: symmetric, every row sums to 0
 // launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
 //         adapters
 // memory  1 KiB: one partial sum per invocation
@@ -13,7 +13,7 @@
 #import grid
 #import reduce
 
-struct Dims { rows: u32, n: u32 } // n rows
+struct Dims { rows: u32, n: u32 } // entries · n rows
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> dk: array<f32>;
 @group(0) @binding(2) var<storage, read> k: array<f32>;
@@ -28,16 +28,18 @@ fn rbf_kernel_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     // Rows that do not exist are empty; their invocations stay for the barriers.
     let n = select(0u, dims.n, row < dims.rows);
     let start = row * dims.n;
+    let diagonal = row % dims.n;
+    let sigma2 = variance[min(row, dims.rows - 1u) / dims.n];
     var total = 0.0;
     for (var i = lane; i < n; i += LANES) {
-        if (i != row) {
-            let w = dk[start + i] * k[start + i] / variance[0];
+        if (i != diagonal) {
+            let w = dk[start + i] * k[start + i] / sigma2;
             total += w;
             out[start + i] = w;
         }
     }
     total = lane_sum(local, 1u, total);
     if (lane == 0u && row < dims.rows) {
-        out[start + row] = -total;
+        out[start + diagonal] = -total;
     }
 }

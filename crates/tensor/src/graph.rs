@@ -244,6 +244,12 @@ impl<'g> Var<'g> {
         }
     }
 
+    /// What it is another shape of.
+    pub(crate) fn reshaped(self) -> Option<Var<'g>> {
+        let is_reshape = matches!(self.graph.nodes.borrow()[self.id].kind, Kind::Reshape);
+        is_reshape.then(|| self.inputs()[0])
+    }
+
     pub(crate) fn inputs(self) -> Vec<Var<'g>> {
         let nodes = self.graph.nodes.borrow();
         nodes[self.id].inputs.iter().map(|&id| Var { graph: self.graph, id }).collect()

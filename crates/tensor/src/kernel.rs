@@ -38,6 +38,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "activation",
     "channel",
     "cka",
+    "cka_features",
     "conv2d",
     "conv2d_out",
     "curve",

@@ -30,6 +30,7 @@
 
 mod autograd;
 mod buffer;
+mod cka_form;
 mod curve;
 mod error;
 mod fuse;
@@ -51,6 +52,7 @@ pub mod rng;
 mod shape;
 mod tensor;
 
+pub use cka_form::{CkaCost, CkaForm, CkaSizes};
 pub use curve::{Clock, Curve};
 pub use error::{Error, Result};
 pub use gpu::{AdapterSummary, Caps, Counters, Gpu};

@@ -61,6 +61,17 @@ impl Op for Center {
     fn sample(rng: &mut Rng) -> Sample {
         let shape = [awkward_size(rng, 70), awkward_size(rng, 300)];
         let offset = [0.0, 3.0][rng.below(2)];
-        Sample::new(|x| x[0].graph().push(Center, x)).values(shape, || f64::from(rng.normal()) + offset)
+        Sample::new(|x| x[0].center()).values(shape, || f64::from(rng.normal()) + offset)
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Activations `[n, …]` with the mean over the batch taken off each feature: `[n, features]`. A feature that is the
+    /// same for every example gives exactly 0.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) without a batch axis.
+    pub fn center(self) -> Result<Var<'g>> {
+        self.graph().push(Center, &[self.flatten()?])
     }
 }

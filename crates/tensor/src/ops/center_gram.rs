@@ -9,12 +9,12 @@ use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::center::Center;
 use crate::ops::cka::CkaGrad;
-use crate::ops::gram::{Gram, symmetric};
+use crate::ops::gram::{Gram, GramOf, symmetric};
 use crate::ops::reduce::lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// From a symmetric Gram matrix `[n, n]` to the same, centred.
+/// From symmetric Gram matrices `[n, n]` or `[time, n, n]` to the same, centred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CenterGram {
     /// How.
@@ -35,11 +35,19 @@ pub enum Centering {
 
 use Centering::{Double, OffDiagonal, Unbiased};
 
-/// n of a square f32 matrix.
-pub(crate) fn square(k: &TensorType) -> Result<usize, String> {
+/// Square f32 matrices: one, or one for each time step.
+#[derive(Clone, Copy)]
+pub(crate) struct Squares {
+    pub(crate) count: usize,
+    pub(crate) n: usize,
+}
+
+/// Number and size of Gram matrices `[n, n]` or `[time, n, n]`.
+pub(crate) fn squares(k: &TensorType) -> Result<Squares, String> {
     match k.shape[..] {
-        [n, m] if n == m && n > 0 && k.dtype == DType::F32 => Ok(n),
-        _ => Err(format!("takes a Gram matrix f32[n, n], not {k}")),
+        [n, m] if n == m && n > 0 && k.dtype == DType::F32 => Ok(Squares { count: 1, n }),
+        [count, n, m] if n == m && k.elements() > 0 && k.dtype == DType::F32 => Ok(Squares { count, n }),
+        _ => Err(format!("takes a Gram matrix f32[n, n], or f32[time, n, n], not {k}")),
     }
 }
 
@@ -55,7 +63,7 @@ impl Op for CenterGram {
             Unbiased => 4,
             OffDiagonal => 3,
         };
-        match square(k)? {
+        match squares(k)?.n {
             n if n < least => Err(format!("{:?} centring needs at least {least} examples, not {n}", self.centering)),
             _ => Ok((*k).clone()),
         }
@@ -72,27 +80,46 @@ impl Op for CenterGram {
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let n = inputs[0].shape[0];
-        let lanes = lanes(caps, n, 1);
-        let row_sums = Dispatch::per_group(kernel!("reduce"), n.div_ceil(256 / lanes))
+        let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
+        let (rows, lanes) = (count * n, lanes(caps, n, 1));
+        let row_sums = Dispatch::per_group(kernel!("reduce"), rows.div_ceil(256 / lanes))
             .constant("LANES", lanes as u32)
-            .dims(&[n, n, 1])
+            .dims(&[rows, n, 1])
             .floats(&[1.0])
             .args([Arg::Input(0), Arg::Scratch(0)])
-            .flops(n * n);
+            .flops(rows * n);
         // Every workgroup adds up all row sums: few with much to do on a CPU.
         let elements = if caps.software { 64 * 256 } else { 4 * 256 };
-        let apply = Dispatch::per_group(kernel!("center_gram"), (n * n).div_ceil(elements))
+        let mut apply = Dispatch::per_group(kernel!("center_gram"), (n * n).div_ceil(elements))
             .constant("LANES", 256)
             .constant("CENTERING", self.centering as u32)
             .dims(&[n])
             .args([Arg::Input(0), Arg::Scratch(0), Arg::Output])
-            .flops(5 * n * n);
-        Lowered { dispatches: vec![row_sums, apply], scratch: vec![4 * n] }
+            .flops(5 * rows * n);
+        apply.groups[2] = count as u32;
+        Lowered { dispatches: vec![row_sums, apply], scratch: vec![4 * rows] }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let (k, n) = (&inputs[0], types[0].shape[0]);
+        let n = squares(types[0]).expect("checked while recording").n;
+        inputs[0].chunks(n * n).flat_map(|k| self.centered(k, n)).collect()
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        let centering = [Double, Unbiased, OffDiagonal][rng.below(3)];
+        let (n, p) = (3 + awkward_size(rng, 65), awkward_size(rng, 30));
+        if rng.below(2) == 0 {
+            let sample = Sample::new(move |x| x[0].gram()?.center_gram(centering));
+            return sample.values([n, p], || f64::from(rng.normal()) + 0.5);
+        }
+        let shape = [n, 1 + rng.below(3), p];
+        Sample::new(move |x| x[0].centered_token_grams()?.center_gram(centering))
+            .values(shape, || f64::from(rng.normal()) + 0.5)
+    }
+}
+
+impl CenterGram {
+    fn centered(self, k: &[f64], n: usize) -> Vec<f64> {
         let count = n as f64;
         let skipped = |i: usize| if self.centering == Double { 0.0 } else { k[i * n + i] };
         let r: Vec<f64> = (0..n).map(|i| k[i * n..][..n].iter().sum::<f64>() - skipped(i)).collect();
@@ -105,27 +132,23 @@ impl Op for CenterGram {
         };
         (0..n * n).map(element).collect()
     }
-
-    fn sample(rng: &mut Rng) -> Sample {
-        let centering = [Double, Unbiased, OffDiagonal][rng.below(3)];
-        let shape = [3 + awkward_size(rng, 65), awkward_size(rng, 30)];
-        Sample::new(move |x| x[0].gram()?.center_gram(centering)).values(shape, || f64::from(rng.normal()) + 0.5)
-    }
 }
 
 /// How a Gram matrix is known to be centred.
 pub(crate) fn centering_of(k: Var<'_>) -> Option<Centering> {
     let op = k.op()?;
     let any: &dyn Any = op.as_ref();
-    let is_center = |x: Var<'_>| x.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Center>());
-    if any.is::<Gram>() && is_center(k.inputs()[0]) {
-        return Some(Double);
+    if let Some(Gram { of: GramOf::Examples }) = any.downcast_ref() {
+        let x = k.inputs()[0];
+        // Time steps are centred with their features folded into one axis.
+        let x = x.reshaped().filter(|from| from.shape()[..1] == x.shape()[..1]).unwrap_or(x);
+        return x.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Center>()).then_some(Double);
     }
     any.downcast_ref::<CenterGram>().map(|op| op.centering)
 }
 
 impl<'g> Var<'g> {
-    /// Takes off a symmetric Gram matrix `[n, n]` what is common to all examples.
+    /// Takes off a symmetric Gram matrix `[n, n]`, or each of `[time, n, n]`, what is common to all examples.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for another shape, or too few examples.

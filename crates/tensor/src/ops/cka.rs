@@ -8,20 +8,21 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_gram::{Centering, centering_of, square};
+use crate::ops::center_gram::{Centering, Squares, centering_of, squares};
 use crate::ops::gram::{CkaGramGrad, GramGrad};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// From centred Gram matrices K and L `[n, n]` to `[8]`: the CKA value, then what its gradient needs
-/// (see `shaders/cka.wgsl`). A zero matrix gives 0 and a zero gradient, and sets word 6.
+/// (see `shaders/cka.wgsl`); from `[time, n, n]` to `[time, 8]`. A zero matrix gives 0 and a zero gradient, and sets word 6.
 ///
 /// Whatever the matrices hold, the value is the cosine of the angle between them. What it measures is decided by how
 /// they were made and centred: see [`Var::centered_gram`] and [`Var::center_gram`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaStats;
 
-/// The value out of [`CkaStats`], as a differentiable scalar. Inputs: K, L, statistics.
+/// The value out of [`CkaStats`], the mean over time steps, as a differentiable scalar. Inputs: K, L, statistics, their
+/// mean over time `[8]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaValue {
     /// How both matrices are centred, where that is known.
@@ -43,14 +44,22 @@ pub struct CkaGrad {
 pub struct Similarity<'g> {
     /// The value, a scalar: at most 1.
     pub value: Var<'g>,
-    /// `[8]`: the value first, word 6 is 1 where a layer is constant. Logging this instead of the value saves a
-    /// dispatch.
+    /// `[8]`: the value first, word 6 is 1 where a layer is constant (of time steps: the share where it is). Logging this
+    /// instead of the value saves a dispatch.
     pub stats: Var<'g>,
 }
 
-fn two_squares(k: &TensorType, l: &TensorType) -> Result<usize, String> {
-    let n = square(k)?;
-    if k == l { Ok(n) } else { Err(format!("takes two Gram matrices of the same examples, not {k} and {l}")) }
+fn two_squares(k: &TensorType, l: &TensorType) -> Result<(), String> {
+    squares(k)?;
+    if k == l { Ok(()) } else { Err(format!("takes two Gram matrices of the same examples, not {k} and {l}")) }
+}
+
+/// The statistics of Gram matrices of this type.
+fn stats_type(k: &TensorType) -> TensorType {
+    match k.shape[..] {
+        [time, _, _] => TensorType::f32([time, 8]),
+        _ => TensorType::f32([8]),
+    }
 }
 
 impl Op for CkaStats {
@@ -60,7 +69,7 @@ impl Op for CkaStats {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let [k, l] = inputs else { return Err("takes two Gram matrices".to_string()) };
-        two_squares(k, l).map(|_| TensorType::f32([8]))
+        two_squares(k, l).map(|()| stats_type(k))
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
@@ -68,45 +77,54 @@ impl Op for CkaStats {
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let elements = inputs[0].elements();
+        let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
+        let elements = n * n;
         // A CPU has no use for many workgroups, but its loops must stay short.
         let most = if caps.software { 4096 * 256 } else { 16 * 256 };
         let groups = elements.div_ceil(most);
         let vec4 = elements.is_multiple_of(4);
         let units = if vec4 { elements / 4 } else { elements };
-        let sums = Dispatch::per_group(kernel!("cka"), groups)
+        let mut sums = Dispatch::per_group(kernel!("cka"), groups)
             .flag("VEC4", vec4)
             .constant("LANES", 256)
-            .dims(&[units, units.div_ceil(groups)])
-            .flops(6 * elements);
+            .dims(&[units, units.div_ceil(groups), groups])
+            .flops(6 * count * elements);
+        sums.groups[2] = count as u32;
         if groups == 1 {
             return sums.bind(2).into();
         }
         let sums = sums.constant("PARTIAL", 1).args([Arg::Input(0), Arg::Input(1), Arg::Scratch(0)]);
-        let combine = Dispatch::grid(kernel!("cka_combine"), [1, 1, 1])
+        let combine = Dispatch::grid(kernel!("cka_combine"), [1, 1, count])
             .constant("LANES", 256)
             .dims(&[groups])
             .args([Arg::Scratch(0), Arg::Output]);
-        Lowered { dispatches: vec![sums, combine], scratch: vec![20 * groups] }
+        Lowered { dispatches: vec![sums, combine], scratch: vec![20 * groups * count] }
     }
 
-    fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let scale = |k: &[f64]| 1.0 / k.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-        let (p, q) = (scale(&inputs[0]), scale(&inputs[1]));
-        if p.is_infinite() || q.is_infinite() {
-            return vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
-        }
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-        let kk = dot(&inputs[0], &inputs[0]) * p * p;
-        let ll = dot(&inputs[1], &inputs[1]) * q * q;
-        let c = dot(&inputs[0], &inputs[1]) * p * q / (kk * ll).sqrt();
-        vec![c, p, q, 1.0 / (kk * ll).sqrt(), c / kk, c / ll, 0.0, 0.0]
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
+        let Squares { n, .. } = squares(types[0]).expect("checked while recording");
+        inputs[0].chunks(n * n).zip(inputs[1].chunks(n * n)).flat_map(|(k, l)| statistics(k, l)).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
         let n = awkward_size(rng, 80);
-        Sample::forward_only(CkaStats).uniform(rng, [n, n], -0.5, 1.0).uniform(rng, [n, n], -0.5, 1.0)
+        let shape = if rng.below(2) == 0 { vec![n, n] } else { vec![1 + rng.below(4), n, n] };
+        Sample::forward_only(CkaStats).uniform(rng, shape.clone(), -0.5, 1.0).uniform(rng, shape, -0.5, 1.0)
     }
+}
+
+/// What [`CkaStats`] says of one pair.
+fn statistics(k: &[f64], l: &[f64]) -> [f64; 8] {
+    let scale = |k: &[f64]| 1.0 / k.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let (p, q) = (scale(k), scale(l));
+    if p.is_infinite() || q.is_infinite() {
+        return [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    }
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+    let kk = dot(k, k) * p * p;
+    let ll = dot(l, l) * q * q;
+    let c = dot(k, l) * p * q / (kk * ll).sqrt();
+    [c, p, q, 1.0 / (kk * ll).sqrt(), c / kk, c / ll, 0.0, 0.0]
 }
 
 /// The Gram matrix of one of the measures that [`Var::cka`] lists.
@@ -115,6 +133,7 @@ fn sample_gram<'g>(measure: usize, x: Var<'g>, variance: Var<'g>) -> Result<Var<
         0 => x.centered_gram(),
         1 => x.centered_gram()?.center_gram(Centering::Unbiased),
         2 => x.centered_gram()?.rbf_kernel(variance)?.center_gram(Centering::Double),
+        3 => x.centered_token_grams(),
         _ => x.unit_rows(false)?.gram()?.center_gram(Centering::OffDiagonal),
     }
 }
@@ -126,38 +145,42 @@ impl Op for CkaValue {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
-            [k, l, stats] if **stats == TensorType::f32([8]) => two_squares(k, l).map(|_| TensorType::f32([])),
-            _ => Err("takes two Gram matrices and their statistics".to_string()),
+            [k, l, stats, mean] if **stats == stats_type(k) && **mean == TensorType::f32([8]) => {
+                two_squares(k, l).map(|()| TensorType::f32([]))
+            }
+            _ => Err("takes two Gram matrices, their statistics and the mean of those".to_string()),
         }
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dc: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        let [k, l, stats] = x[..] else { return Ok(Vec::new()) };
+        let [k, l, stats, _] = x[..] else { return Ok(Vec::new()) };
         let dk = dc.graph().push(CkaGrad { right: false, centering: self.centering }, &[k, l, stats, dc])?;
         let dl = dc.graph().push(CkaGrad { right: true, centering: self.centering }, &[l, k, stats, dc])?;
-        Ok(vec![Some(dk), Some(dl), None])
+        Ok(vec![Some(dk), Some(dl), None, None])
     }
 
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
-        Dispatch::linear(kernel!("copy"), 1).dims(&[1, 1, 1, 0]).args([Arg::Input(2), Arg::Output]).into()
+        Dispatch::linear(kernel!("copy"), 1).dims(&[1, 1, 1, 0]).args([Arg::Input(3), Arg::Output]).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        vec![inputs[2][0]]
+        vec![inputs[3][0]]
     }
 
     fn sample(rng: &mut Rng) -> Sample {
         let [n, p, q] = [4 + rng.below(60), awkward_size(rng, 200), awkward_size(rng, 200)];
         let offset = [0.0, 3.0][rng.below(2)];
-        let measure = rng.below(4);
+        let measure = rng.below(5);
+        let time = if measure == 3 { vec![1 + rng.below(3)] } else { vec![] };
+        let shape = |width: usize| [vec![n], time.clone(), vec![width]].concat();
         Sample::new(move |x| {
             // A fixed bandwidth: the chosen one takes no gradient.
             let variance = |width: usize| x[0].graph().constant(2.0 * width as f32, []);
             let grams = (sample_gram(measure, x[0], variance(p))?, sample_gram(measure, x[1], variance(q))?);
             Ok(Var::cka(grams.0, grams.1)?.value)
         })
-        .values([n, p], || f64::from(rng.normal()) + offset)
-        .normal(rng, [n, q])
+        .values(shape(p), || f64::from(rng.normal()) + offset)
+        .normal(rng, shape(q))
     }
 }
 
@@ -168,8 +191,8 @@ impl Op for CkaGrad {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
-            [own, other, stats, dc] if **stats == TensorType::f32([8]) && dc.elements() == 1 => {
-                two_squares(own, other).map(|n| TensorType::f32([n, n]))
+            [own, other, stats, dc] if **stats == stats_type(own) && dc.elements() == 1 => {
+                two_squares(own, other).map(|()| (*own).clone())
             }
             _ => Err("takes two Gram matrices, their statistics and a scalar".to_string()),
         }
@@ -180,28 +203,37 @@ impl Op for CkaGrad {
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let elements = inputs[0].elements();
+        let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
+        let elements = count * n * n;
         Dispatch::linear(kernel!("cka_grad"), elements)
             .constant("RIGHT", u32::from(self.right))
-            .dims(&[elements])
+            .dims(&[elements, n * n])
+            .floats(&[1.0 / count as f32])
             .bind(4)
             .flops(6 * elements)
             .into()
     }
 
-    fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let (stats, dc) = (&inputs[2], inputs[3][0]);
-        let (own, other, v) = if self.right { (stats[2], stats[1], stats[5]) } else { (stats[1], stats[2], stats[4]) };
-        let element = |(k, l): (&f64, &f64)| dc * own * (l * other * stats[3] - k * own * v);
-        inputs[0].iter().zip(&inputs[1]).map(element).collect()
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
+        let Squares { count, n } = squares(types[0]).expect("checked while recording");
+        let dc = inputs[3][0] / count as f64;
+        let element = |at: usize| {
+            let stats = &inputs[2][8 * (at / (n * n))..];
+            let (own, other, v) =
+                if self.right { (stats[2], stats[1], stats[5]) } else { (stats[1], stats[2], stats[4]) };
+            dc * own * (inputs[1][at] * other * stats[3] - inputs[0][at] * own * v)
+        };
+        (0..inputs[0].len()).map(element).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
         let n = awkward_size(rng, 80);
+        let time = if rng.below(2) == 0 { vec![] } else { vec![1 + rng.below(4)] };
+        let shape = |last: &[usize]| [&time, last].concat();
         Sample::forward_only(CkaGrad { right: rng.below(2) == 0, centering: None })
-            .normal(rng, [n, n])
-            .normal(rng, [n, n])
-            .uniform(rng, [8], 0.5, 2.0)
+            .normal(rng, shape(&[n, n]))
+            .normal(rng, shape(&[n, n]))
+            .uniform(rng, shape(&[8]), 0.5, 2.0)
             .normal(rng, [])
     }
 
@@ -232,8 +264,10 @@ impl<'g> Var<'g> {
     /// | RBF CKA | `x.centered_gram()`, [`Var::rbf_kernel`], then [`Centering::Double`] or `Unbiased` |
     /// | RSA, Pearson correlation of cosine similarities | `x.unit_rows(false)`, `gram()`, then [`Centering::OffDiagonal`] |
     ///
+    /// Of `[time, n, n]` it is the mean over time steps.
+    ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) unless both are `[n, n]`.
+    /// [`Error::Shape`](crate::Error::Shape) unless both are `[n, n]`, or `[time, n, n]`.
     pub fn cka(k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
         let known = centering_of(k).filter(|&centering| centering_of(l) == Some(centering));
         similarity(k, l, known)
@@ -249,6 +283,7 @@ impl<'g> Var<'g> {
 
 fn similarity<'g>(k: Var<'g>, l: Var<'g>, centering: Option<Centering>) -> Result<Similarity<'g>> {
     let stats = k.graph().push(CkaStats, &[k, l])?;
-    let value = k.graph().push(CkaValue { centering }, &[k, l, stats])?;
-    Ok(Similarity { value, stats })
+    let mean = if stats.shape().rank() == 1 { stats } else { stats.mean(&[0], false)? };
+    let value = k.graph().push(CkaValue { centering }, &[k, l, stats, mean])?;
+    Ok(Similarity { value, stats: mean })
 }

@@ -2,27 +2,42 @@
 
 use std::any::Any;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::binary::{Binary, BinaryFunction};
-use crate::ops::center::{Center, activations};
 use crate::ops::center_gram::{CenterGram, Centering};
 use crate::ops::cka::CkaGrad;
+use crate::ops::cka_features::CkaFeaturesGrad;
 use crate::ops::matmul::Layout;
 use crate::ops::rbf::RbfKernelGrad;
 use crate::ops::unary::{Unary, UnaryFunction};
 use crate::product::{ProductLoop, k_ranges};
 use crate::rng::Rng;
-use crate::shape::TensorType;
+use crate::shape::{DType, TensorType};
 
-/// `K = X Xᵀ` of activations `[n, p]`: symmetric; of centred ones ([`Center`]) every row sums to 0.
+use GramOf::{Examples, Features};
+
+/// `K = X Xᵀ` or `A = Xᵀ X` of activations `[n, p]`: symmetric; of centred ones ([`Var::center`]) every row of K sums to 0. Of
+/// activations `[n, time, p]` K for each time step: `[time, n, n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gram;
+pub struct Gram {
+    /// What is compared.
+    pub of: GramOf,
+}
 
-/// `dX = 2 M X`, for a symmetric `M`. Inputs: `M [n, n]`, activations `[n, p]`.
+/// What a Gram matrix compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GramOf {
+    /// Examples: `K = X Xᵀ`, `[n, n]`.
+    Examples,
+    /// Features: `A = Xᵀ X`, `[p, p]`.
+    Features,
+}
+
+/// `dX = 2 M X`, for a symmetric `M`. Inputs: `M [n, n]`, activations `[n, p]`; or `[time, n, n]` and `[n, time, p]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GramGrad;
 
@@ -41,40 +56,90 @@ impl Op for Gram {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let [x] = inputs else { return Err("takes activations".to_string()) };
-        let [n, _] = activations(x)?;
-        Ok(TensorType::f32([n, n]))
+        let Layer { n, time, p } = layer(x)?;
+        match (self.of, x.shape.rank()) {
+            (Examples, 2) => Ok(TensorType::f32([n, n])),
+            (Examples, _) => Ok(TensorType::f32([time, n, n])),
+            (Features, 2) => Ok(TensorType::f32([p, p])),
+            (Features, _) => Err(format!("compares the features of f32[batch, features], not of {x}")),
+        }
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dk: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        Ok(vec![Some(dk.graph().push(GramGrad, &[symmetric(dk)?, x[0]])?)])
+        let m = symmetric(dk)?;
+        Ok(vec![Some(match self.of {
+            Examples => dk.graph().push(GramGrad, &[m, x[0]])?,
+            Features => x[0].matmul(m, Layout::NN)?.affine(2.0, 0.0)?,
+        })])
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
-        let chosen = caps.product_loop(Layout::NT, [n, n, p]);
-        let part = |(start, end): (usize, usize)| {
-            gram_dispatch(chosen, n)
-                .flag("K4", chosen == ProductLoop::Registers && p.is_multiple_of(4))
-                .constant("CONTINUE", u32::from(start > 0))
-                .dims(&[n, p, start, end])
-                .bind(1)
-                .flops(n * (n + 1) * (end - start))
+        let Layer { n, time, p } = layer(inputs[0]).expect("checked while recording");
+        // Rows, length of the inner axis, and the steps in memory along both.
+        let (layout, rows, length, row, inner) = match self.of {
+            Examples => (Layout::NT, n, p, time * p, 1),
+            Features => (Layout::TN, p, n, 1, p),
         };
-        Lowered { dispatches: k_ranges(caps, p).map(part).collect(), scratch: Vec::new() }
+        let chosen = caps.product_loop(layout, [rows, rows, length]);
+        let fours = chosen == ProductLoop::Registers && length.is_multiple_of(4) && p.is_multiple_of(4);
+        let part = |(start, end): (usize, usize)| {
+            gram_dispatch(chosen, rows, time)
+                .flag("X4", fours)
+                .flag("K4", fours && self.of == Examples)
+                .flag("LHS_R4", fours && self.of == Features)
+                .constant("CONTINUE", u32::from(start > 0))
+                .dims(&[rows, start, end, p, row, inner])
+                .bind(1)
+                .flops(time * rows * (rows + 1) * (end - start))
+        };
+        Lowered { dispatches: k_ranges(caps, length).map(part).collect(), scratch: Vec::new() }
     }
 
-    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let [n, p] = [types[0].shape[0], types[0].shape[1]];
-        let x = &inputs[0];
-        let dot = |i: usize, j: usize| (0..p).map(|k| x[i * p + k] * x[j * p + k]).sum();
-        (0..n * n).map(|at| dot(at / n, at % n)).collect()
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
+        let Layer { n, time, p } = layer(types[0]).expect("checked while recording");
+        let x = |t: usize, i: usize, k: usize| inputs[0][(i * time + t) * p + k];
+        let (rows, length) = if self.of == Examples { (n, p) } else { (p, n) };
+        let element = |at: usize| -> f64 {
+            let (t, i, j) = (at / (rows * rows), at / rows % rows, at % rows);
+            match self.of {
+                Examples => (0..length).map(|k| x(t, i, k) * x(t, j, k)).sum(),
+                Features => (0..length).map(|k| x(t, k, i) * x(t, k, j)).sum(),
+            }
+        };
+        (0..output.elements()).map(element).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let shape = [awkward_size(rng, 70), awkward_size(rng, 300)];
-        let centered = rng.below(2) == 0;
-        Sample::new(move |x| if centered { x[0].centered_gram() } else { x[0].gram() }).normal(rng, shape)
+        let [n, p] = [awkward_size(rng, 70), awkward_size(rng, 300)];
+        let time = 1 + rng.below(4);
+        match rng.below(4) {
+            0 => Sample::new(|x| x[0].centered_gram()).normal(rng, [n, p]),
+            1 => Sample::new(|x| x[0].gram()).normal(rng, [n, p]),
+            2 => Sample::new(|x| x[0].feature_gram()).normal(rng, [p, n]),
+            _ => Sample::new(|x| x[0].centered_token_grams()).normal(rng, [n, time, p]),
+        }
     }
+}
+
+/// Sizes of activations `[n, p]` or `[n, time, p]`.
+#[derive(Clone, Copy)]
+struct Layer {
+    n: usize,
+    time: usize,
+    p: usize,
+}
+
+fn layer(x: &TensorType) -> Result<Layer, String> {
+    match x.shape[..] {
+        [n, p] if x.dtype == DType::F32 && x.elements() > 0 => Ok(Layer { n, time: 1, p }),
+        [n, time, p] if x.dtype == DType::F32 && x.elements() > 0 => Ok(Layer { n, time, p }),
+        _ => Err(format!("takes activations f32[batch, features] or f32[batch, time, features], not {x}")),
+    }
+}
+
+/// The Gram matrices of these activations: one, or one for each time step.
+fn gram_type(x: &TensorType) -> Result<TensorType, String> {
+    Gram { of: Examples }.infer(&[x])
 }
 
 /// What is known of a gradient of a Gram matrix from how it was made.
@@ -116,10 +181,15 @@ pub(crate) fn symmetric(m: Var<'_>) -> Result<Var<'_>> {
     if structure(m).symmetric { Ok(m) } else { m.add(m.transpose()?)?.affine(0.5, 0.0) }
 }
 
-/// Whether the columns of a [`GramGrad`] are known to sum to 0, because the rows of its `M` do.
+/// Whether the columns of a gradient are known to sum to 0: of a [`GramGrad`], because the rows of its `M` do; of a
+/// [`CkaFeaturesGrad`] by its definition.
 pub(crate) fn columns_sum_to_zero(dx: Var<'_>) -> bool {
-    let is_product = dx.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<GramGrad>());
-    is_product && structure(dx.inputs()[0]).rows_sum_to_zero
+    let Some(op) = dx.op() else {
+        // Time steps folded into features keep their columns.
+        return dx.reshaped().is_some_and(|from| from.shape()[..1] == dx.shape()[..1] && columns_sum_to_zero(from));
+    };
+    let any: &dyn Any = op.as_ref();
+    any.is::<CkaFeaturesGrad>() || (any.is::<GramGrad>() && structure(dx.inputs()[0]).rows_sum_to_zero)
 }
 
 impl Op for GramGrad {
@@ -129,11 +199,8 @@ impl Op for GramGrad {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let [m, x] = inputs else { return Err("takes M and activations".to_string()) };
-        let [n, p] = activations(x)?;
-        if **m != TensorType::f32([n, n]) {
-            return Err(format!("M is {m}, not f32[{n}, {n}]"));
-        }
-        Ok(TensorType::f32([n, p]))
+        let wanted = gram_type(x)?;
+        if **m == wanted { Ok((*x).clone()) } else { Err(format!("M is {m}, not {wanted}")) }
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
@@ -146,15 +213,21 @@ impl Op for GramGrad {
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let [n, p] = [types[1].shape[0], types[1].shape[1]];
-        let x = &inputs[1];
-        let dot = |i: usize, k: usize| (0..n).map(|j| inputs[0][i * n + j] * x[j * p + k]).sum::<f64>();
-        (0..n * p).map(|at| 2.0 * dot(at / p, at % p)).collect()
+        let Layer { n, time, p } = layer(types[1]).expect("checked while recording");
+        let (m, x) = (&inputs[0], &inputs[1]);
+        let element = |at: usize| {
+            let (i, t, k) = (at / (time * p), at / p % time, at % p);
+            2.0 * (0..n).map(|j| m[(t * n + i) * n + j] * x[(j * time + t) * p + k]).sum::<f64>()
+        };
+        (0..x.len()).map(element).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let [n, p] = [awkward_size(rng, 70), awkward_size(rng, 300)];
-        Sample::forward_only(GramGrad).normal(rng, [n, n]).normal(rng, [n, p])
+        let [n, p, time] = [awkward_size(rng, 70), awkward_size(rng, 200), 1 + rng.below(3)];
+        if rng.below(2) == 0 {
+            return Sample::forward_only(GramGrad).normal(rng, [n, n]).normal(rng, [n, p]);
+        }
+        Sample::forward_only(GramGrad).normal(rng, [time, n, n]).normal(rng, [n, time, p])
     }
 }
 
@@ -184,32 +257,36 @@ impl Op for CkaGramGrad {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let [n, p] = [awkward_size(rng, 70), awkward_size(rng, 200)];
-        Sample::forward_only(CkaGramGrad { right: rng.below(2) == 0 })
-            .normal(rng, [n, n])
-            .normal(rng, [n, n])
-            .uniform(rng, [8], 0.5, 2.0)
-            .normal(rng, [])
-            .normal(rng, [n, p])
+        let [n, p, time] = [awkward_size(rng, 70), awkward_size(rng, 200), 1 + rng.below(3)];
+        let sample = Sample::forward_only(CkaGramGrad { right: rng.below(2) == 0 });
+        if rng.below(2) == 0 {
+            let sample = sample.normal(rng, [n, n]).normal(rng, [n, n]).uniform(rng, [8], 0.5, 2.0);
+            return sample.normal(rng, []).normal(rng, [n, p]);
+        }
+        let sample = sample.normal(rng, [time, n, n]).normal(rng, [time, n, n]).uniform(rng, [time, 8], 0.5, 2.0);
+        sample.normal(rng, []).normal(rng, [n, time, p])
     }
 }
 
-/// A launch over the blocks of an `[n, n]` product that are not wholly above the diagonal.
-fn gram_dispatch(chosen: ProductLoop, n: usize) -> Dispatch {
+/// A launch over the blocks of `[n, n]` products that are not wholly above the diagonal, one product for each entry.
+fn gram_dispatch(chosen: ProductLoop, n: usize, entries: usize) -> Dispatch {
     let [rows, columns] = chosen.block();
     let blocks = n.div_ceil(rows);
-    chosen.flags(Dispatch::per_group(kernel!("gram"), rows / columns * blocks * (blocks + 1) / 2))
+    let mut dispatch = Dispatch::per_group(kernel!("gram"), rows / columns * blocks * (blocks + 1) / 2);
+    dispatch.groups[2] = entries as u32;
+    chosen.flags(dispatch)
 }
 
 fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
-    let [n, p] = [x.shape[0], x.shape[1]];
+    let Layer { n, time, p } = layer(x).expect("checked while recording");
     let chosen = caps.product_loop(Layout::NN, [n, p, n]);
     chosen
-        .dispatch(kernel!("gram_grad"), [n, p], 1)
+        .dispatch(kernel!("gram_grad"), [n, p], time)
         .flag("LHS_K4", chosen == ProductLoop::Registers && n.is_multiple_of(4))
         .flag("VEC4", p.is_multiple_of(4))
-        .dims(&[n, p])
-        .flops(2 * n * n * p)
+        .dims(&[n, p, time * p])
+        .floats(&[1.0 / time as f32])
+        .flops(2 * time * n * n * p)
 }
 
 impl<'g> Var<'g> {
@@ -221,12 +298,32 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) without a batch axis.
     pub fn centered_gram(self) -> Result<Var<'g>> {
-        self.graph().push(Center, &[self.flatten()?])?.gram()
+        self.center()?.gram()
+    }
+
+    /// The centred Gram matrix of each time step of activations `[n, time, features]`: `[time, n, n]`. The steps are read
+    /// where they lie, in one dispatch.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) for another number of axes.
+    pub fn centered_token_grams(self) -> Result<Var<'g>> {
+        let shape = self.shape();
+        if shape.rank() != 3 {
+            let problem = format!("tokens are f32[batch, time, features], not {}", self.ty());
+            return Err(Error::Shape { op: "gram", layer: self.graph().layer(), problem });
+        }
+        self.graph().push(Gram { of: Examples }, &[self.center()?.reshape(shape)?])
     }
 
     /// The Gram matrix `X Xᵀ` of activations `[n, …]`, everything but the first axis taken as features: `[n, n]`. Cost
     /// and errors as [`Var::centered_gram`].
     pub fn gram(self) -> Result<Var<'g>> {
-        self.graph().push(Gram, &[self.flatten()?])
+        self.graph().push(Gram { of: Examples }, &[self.flatten()?])
+    }
+
+    /// `Xᵀ X` of activations `[n, …]`, everything but the first axis taken as features: `[p, p]`. Cost: n·p² flop. Errors
+    /// as [`Var::centered_gram`].
+    pub fn feature_gram(self) -> Result<Var<'g>> {
+        self.graph().push(Gram { of: Features }, &[self.flatten()?])
     }
 }

@@ -29,6 +29,7 @@ ops! {
     unit_rows::{UnitRows, UnitRowsGrad},
     ridge_inverse::{RidgeInverse},
     cka::{CkaStats, CkaValue, CkaGrad},
+    cka_features::{CkaFeaturesStats, CkaFeaturesValue, CkaFeaturesGrad},
     curve::{CurveValue},
     end_step::{EndStep},
     optimizer::{AdamStep, SgdStep},
@@ -53,6 +54,7 @@ pub use binary::BinaryFunction;
 pub use center_gram::Centering;
 pub use cka::Similarity;
 pub use cross_entropy::IGNORE;
+pub use gram::GramOf;
 pub use matmul::Layout;
 pub use pool::Pooling;
 pub use reduce::Reduction;

@@ -5,13 +5,14 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_gram::square;
+use crate::ops::center_gram::{Squares, squares};
 use crate::ops::gram::symmetric;
 use crate::ops::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// `K_ij = exp(−|x_i − x_j|² / (2 σ²))`. Inputs: the Gram matrix `[n, n]` of centred activations, σ² `[]`.
+/// `K_ij = exp(−|x_i − x_j|² / (2 σ²))`. Inputs: the Gram matrix `[n, n]` of centred activations, σ² `[]`; or for time
+/// steps `[time, n, n]` and `[time]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RbfKernel;
 
@@ -21,11 +22,16 @@ pub struct RbfKernel;
 pub struct RbfKernelGrad;
 
 /// `factor` times the median of the positive squared distances between examples, `[]`; `factor` where all examples are
-/// the same. Input: the Gram matrix `[n, n]` of centred activations. Takes no gradient.
+/// the same. Input: the Gram matrix `[n, n]` of centred activations, or `[time, n, n]` for `[time]`. Takes no gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MedianDistance {
     /// What the median is multiplied by.
     pub factor: f32,
+}
+
+/// One number for each Gram matrix of this type.
+fn widths(g: &TensorType) -> TensorType {
+    TensorType::f32(&g.shape[..g.shape.rank() - 2])
 }
 
 /// |x_i − x_j|² out of a Gram matrix.
@@ -40,8 +46,8 @@ impl Op for RbfKernel {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
-            [g, variance] if **variance == TensorType::f32([]) => square(g).map(|n| TensorType::f32([n, n])),
-            _ => Err("takes a Gram matrix and a scalar".to_string()),
+            [g, variance] if squares(g).is_ok() && **variance == widths(g) => Ok((*g).clone()),
+            _ => Err("takes Gram matrices and a number for each".to_string()),
         }
     }
 
@@ -51,22 +57,30 @@ impl Op for RbfKernel {
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let n = inputs[0].shape[0];
-        Dispatch::linear(kernel!("rbf_kernel"), n * n).dims(&[n]).bind(2).flops(6 * n * n).into()
+        let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
+        let elements = count * n * n;
+        Dispatch::linear(kernel!("rbf_kernel"), elements).dims(&[n, count]).bind(2).flops(6 * elements).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let n = types[0].shape[0];
-        let element = |at: usize| {
-            let squared = squared_distance(&inputs[0], n, at / n, at % n);
-            (-squared.max(0.0) / (2.0 * inputs[1][0])).exp()
+        let n = squares(types[0]).expect("checked while recording").n;
+        let kernel = |(g, variance): (&[f64], &f64)| -> Vec<f64> {
+            let element = |at: usize| (-squared_distance(g, n, at / n, at % n).max(0.0) / (2.0 * variance)).exp();
+            (0..n * n).map(element).collect()
         };
-        (0..n * n).map(element).collect()
+        inputs[0].chunks(n * n).zip(&inputs[1]).flat_map(kernel).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
         let [n, p] = [awkward_size(rng, 65), awkward_size(rng, 40)];
         let variance = rng.range(0.5, 2.0) * p as f32;
+        if rng.below(2) == 0 {
+            let time = 1 + rng.below(3);
+            return Sample::new(move |x| {
+                x[0].centered_token_grams()?.rbf_kernel(x[0].graph().constant(variance, [time]))
+            })
+            .normal(rng, [n, time, p]);
+        }
         Sample::new(move |x| x[0].centered_gram()?.rbf_kernel(x[0].graph().constant(variance, []))).normal(rng, [n, p])
     }
 }
@@ -88,28 +102,27 @@ impl Op for RbfKernelGrad {
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let n = inputs[0].shape[0];
-        row_launch(kernel!("rbf_kernel_grad"), caps, n, n).bind(3).flops(3 * n * n).into()
+        let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
+        row_launch(kernel!("rbf_kernel_grad"), caps, count * n, n).bind(3).flops(3 * count * n * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let n = types[0].shape[0];
-        let mut dg: Vec<f64> = inputs[0].iter().zip(&inputs[1]).map(|(dk, k)| dk * k / inputs[2][0]).collect();
-        for i in 0..n {
-            dg[i * n + i] = 0.0;
-            dg[i * n + i] = -dg[i * n..][..n].iter().sum::<f64>();
+        let n = squares(types[0]).expect("checked while recording").n;
+        let pairs = inputs[0].iter().zip(&inputs[1]).enumerate();
+        let mut dg: Vec<f64> = pairs.map(|(at, (dk, k))| dk * k / inputs[2][at / (n * n)]).collect();
+        for (row, dg) in dg.chunks_mut(n).enumerate() {
+            dg[row % n] = 0.0;
+            dg[row % n] = -dg.iter().sum::<f64>();
         }
         dg
     }
 
     fn sample(rng: &mut Rng) -> Sample {
         let n = awkward_size(rng, 129);
-        Sample::forward_only(RbfKernelGrad).normal(rng, [n, n]).uniform(rng, [n, n], 0.0, 1.0).uniform(
-            rng,
-            [],
-            0.5,
-            2.0,
-        )
+        let time = if rng.below(2) == 0 { vec![] } else { vec![1 + rng.below(3)] };
+        let shape = [&time[..], &[n, n]].concat();
+        let sample = Sample::forward_only(RbfKernelGrad).normal(rng, shape.clone());
+        sample.uniform(rng, shape, 0.0, 1.0).uniform(rng, time, 0.5, 2.0)
     }
 }
 
@@ -120,8 +133,8 @@ impl Op for MedianDistance {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
-            [g] if square(g)? <= MAX_EXAMPLES => Ok(TensorType::f32([])),
-            _ => Err(format!("takes the Gram matrix of at most {MAX_EXAMPLES} examples")),
+            [g] => squares(g).map(|_| widths(g)),
+            _ => Err("takes Gram matrices".to_string()),
         }
     }
 
@@ -130,41 +143,49 @@ impl Op for MedianDistance {
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let n = inputs[0].shape[0];
-        let dispatch = Dispatch::grid(kernel!("median_distance"), [1, 1, 1]);
-        dispatch.dims(&[n]).floats(&[self.factor]).bind(1).flops(16 * n * n).into()
+        let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
+        // In each of four rounds the last invocation walks over rows 255, 511, …, then the first over 512 counters.
+        let rows = n.div_ceil(256);
+        let turns = 4 * (128 * rows * rows + 127 * rows + 512);
+        let dispatch = Dispatch::grid(kernel!("median_distance"), [count, 1, 1]).turns(turns);
+        dispatch.dims(&[n]).floats(&[self.factor]).bind(1).flops(16 * count * n * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let (g, n) = (&inputs[0], types[0].shape[0]);
-        let pairs = (0..n).flat_map(|i| (0..i).map(move |j| (i, j)));
-        let apart = pairs.filter(|&(i, j)| squared_distance(g, n, i, j) > 1e-6 * (g[i * n + i] + g[j * n + j]));
-        let mut distances: Vec<f64> = apart.map(|(i, j)| squared_distance(g, n, i, j)).collect();
-        distances.sort_by(f64::total_cmp);
-        let median = distances.get(distances.len().saturating_sub(1) / 2).copied().unwrap_or(1.0);
-        vec![f64::from(self.factor) * median]
+        let n = squares(types[0]).expect("checked while recording").n;
+        inputs[0].chunks(n * n).map(|g| f64::from(self.factor) * median_distance(g, n)).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
         let n = awkward_size(rng, 129);
         let op = MedianDistance { factor: rng.range(0.2, 2.0) };
-        // Some examples twice.
-        let p = 3;
-        let rows: Vec<f64> = (0..n * p).map(|_| f64::from(rng.normal())).collect();
-        let row_of: Vec<usize> = (0..n).map(|i| if rng.below(4) == 0 { 0 } else { i }).collect();
-        let dot = |i: usize, j: usize| (0..p).map(|k| rows[row_of[i] * p + k] * rows[row_of[j] * p + k]).sum();
-        let gram = (0..n * n).map(|at| dot(at / n, at % n)).collect();
-        Sample { differentiable: false, ..Sample::new(move |x| x[0].graph().push(op, x)) }
-            .input(TensorType::f32([n, n]), gram)
+        let time = if rng.below(2) == 0 { vec![] } else { vec![1 + rng.below(3)] };
+        let mut grams = Vec::new();
+        for _ in 0..time.iter().product() {
+            // Some examples twice.
+            let p = 3;
+            let rows: Vec<f64> = (0..n * p).map(|_| f64::from(rng.normal())).collect();
+            let row_of: Vec<usize> = (0..n).map(|i| if rng.below(4) == 0 { 0 } else { i }).collect();
+            let dot = |i: usize, j: usize| (0..p).map(|k| rows[row_of[i] * p + k] * rows[row_of[j] * p + k]).sum::<f64>();
+            grams.extend((0..n * n).map(|at| dot(at / n, at % n)));
+        }
+        let ty = TensorType::f32([&time[..], &[n, n]].concat());
+        Sample { differentiable: false, ..Sample::new(move |x| x[0].graph().push(op, x)) }.input(ty, grams)
     }
 }
 
-/// One workgroup walks over half of n² elements four times, and software adapters leave a loop after 65,535 turns.
-const MAX_EXAMPLES: usize = 2048;
+/// The median of the positive squared distances, of an even number the lower one; 1 if there are none.
+fn median_distance(g: &[f64], n: usize) -> f64 {
+    let pairs = (0..n).flat_map(|i| (0..i).map(move |j| (i, j)));
+    let apart = pairs.filter(|&(i, j)| squared_distance(g, n, i, j) > 1e-6 * (g[i * n + i] + g[j * n + j]));
+    let mut distances: Vec<f64> = apart.map(|(i, j)| squared_distance(g, n, i, j)).collect();
+    distances.sort_by(f64::total_cmp);
+    distances.get(distances.len().saturating_sub(1) / 2).copied().unwrap_or(1.0)
+}
 
 impl<'g> Var<'g> {
     /// The RBF kernel `exp(−|x_i − x_j|² / (2 variance))` from the Gram matrix `[n, n]` of centred activations
-    /// ([`Var::centered_gram`]). The width takes no gradient.
+    /// ([`Var::centered_gram`]), `variance` being `[]`; or of `[time, n, n]`, and `[time]`. The width takes no gradient.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for other shapes.
@@ -173,10 +194,11 @@ impl<'g> Var<'g> {
     }
 
     /// σ² by the median heuristic: (fraction · median distance between examples)², from a Gram matrix `[n, n]`. Pairs of
-    /// equal examples are left out; with no others it is `fraction²`. Source: Kornblith et al. 2019, section 4.
+    /// equal examples are left out; with no others it is `fraction²`. Source: Kornblith et al. 2019, section 4. From
+    /// `[time, n, n]` one for each time step. A plan for a software adapter takes at most 2,560 examples.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for another shape, or more than 2,048 examples.
+    /// [`Error::Shape`](crate::Error::Shape) for another shape.
     pub fn median_variance(self, fraction: f32) -> Result<Var<'g>> {
         self.graph().push(MedianDistance { factor: fraction * fraction }, &[self])
     }

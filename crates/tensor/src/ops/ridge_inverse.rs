@@ -5,7 +5,7 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_gram::square;
+use crate::ops::center_gram::{Squares, squares};
 use crate::ops::matmul::Layout;
 use crate::rng::Rng;
 use crate::shape::TensorType;
@@ -27,7 +27,9 @@ impl Op for RidgeInverse {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
-            [a] if self.lambda > 0.0 => square(a).map(|n| TensorType::f32([n, n])),
+            [a] if self.lambda > 0.0 && a.shape.rank() == 2 => {
+                squares(a).map(|Squares { n, .. }| TensorType::f32([n, n]))
+            }
             _ => Err(format!("takes a square matrix and λ above 0, not {inputs:?} and {}", self.lambda)),
         }
     }

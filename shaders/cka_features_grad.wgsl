@@ -1,0 +1,68 @@
+// cka_features_grad.wgsl: the gradient of linear CKA from products of features, see cka_features.wgsl:
+//   dX = 2 dc (w Y T' − v a⁻ X A'),  one product over the features of both layers: [w Y, −v a⁻ X] [T'; A']
+//
+// in      x (n, p), y (n, q) f32: centred activations of the layer it is for, and of the other
+//         a (p, p) f32: XᵀX; t f32: YᵀX (q, p), or with RIGHT its transpose (p, q), X being CKA's second argument
+//         stats (8) f32 from cka_features.wgsl; dc () f32: the gradient of the CKA value
+// out     out (n, p) f32: its columns sum to 0
+// launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
+//         else:     ceil(p/64) x ceil(n/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
+//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
+// memory  SUBGROUP: none; else 8 KiB
+// cost    2·n·p·(p + q) flop
+// numeric f32 sums in order of the other layer's features, then of the own; all factors are applied while loading, so
+//         nothing leaves f32's range
+// source  docs/alignment.md; checked against differences
+
+struct Dims { n: u32, p: u32, q: u32 }
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+@group(0) @binding(3) var<storage, read> a: array<f32>;
+@group(0) @binding(4) var<storage, read> t: array<f32>;
+@group(0) @binding(5) var<storage, read> stats: array<f32>;
+@group(0) @binding(6) var<storage, read> dc: array<f32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
+#import product
+
+override RIGHT: u32 = 0u;
+
+var<private> own_scale: f32;
+var<private> own_factor: f32;
+var<private> cross_scale: f32;
+var<private> cross_factor: f32;
+
+fn seek(k: u32) {}
+fn advance() {}
+fn columns(cols: vec4u) {}
+fn skip(row: u32, rows: u32, col: u32) -> bool {
+    return false;
+}
+fn lhs_at(row: u32, k: u32) -> f32 {
+    if (k < dims.q) {
+        return y[row * dims.q + k] * cross_factor;
+    }
+    return x[row * dims.p + k - dims.q] * own_factor;
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    if (k < dims.q) {
+        let at = select(k * dims.p + cols, cols * dims.q + k, RIGHT == 1u);
+        return vec4f(t[at.x], t[at.y], t[at.z], t[at.w]) * cross_scale;
+    }
+    let at = (k - dims.q) * dims.p + cols;
+    return vec4f(a[at.x], a[at.y], a[at.z], a[at.w]) * own_scale;
+}
+fn store(row: u32, col: u32, sums: vec4f) {
+    for (var j = 0u; j < min(4u, dims.p - col); j += 1u) {
+        out[row * dims.p + col + j] = 2.0 * dc[0] * sums[j];
+    }
+}
+
+@compute @workgroup_size(WIDTH, HEIGHT)
+fn cka_features_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    own_scale = stats[1u + RIGHT];
+    own_factor = -stats[4u + RIGHT] * own_scale;
+    cross_scale = stats[7];
+    cross_factor = stats[3];
+    product(group.xy, local.xy, dims.n, dims.p, 0u, dims.p + dims.q);
+}
