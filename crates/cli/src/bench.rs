@@ -8,13 +8,14 @@ use regex_lite::Regex;
 use serde_json::json;
 use trellis_guidance::workload::{Workload, workloads};
 use trellis_guidance::{Error, Result};
-use trellis_tensor::Gpu;
+use trellis_tensor::{CkaForm, CkaSizes, Gpu};
 
 use crate::print;
 
 #[derive(Args)]
 #[command(after_help = "\
-Each repetition is submitted and waited for. `_generic` computes the same CKA through matmul, sums and autograd.
+Each repetition is submitted and waited for. `_generic` computes the same CKA through matmul, sums and autograd. After the
+two `cka_form_` of one size: which of them the cost model takes, and what was measured.
 
 Examples:
   trellis bench
@@ -60,6 +61,7 @@ impl Bench {
                 "workload", "median ms", "min ms", "p90 ms", "reps", "GFLOP/s", "dispatches"
             ))?;
         }
+        let mut forms: Vec<(CkaSizes, CkaForm, f64)> = Vec::new();
         for workload in chosen {
             let t = self.time(gpu, &workload)?;
             if as_json {
@@ -71,6 +73,14 @@ impl Bench {
                     "{:<38} {:>10.3} {:>10.3} {:>10.3} {:>6} {:>9.1} {:>10}",
                     workload.name, t.median, t.min, t.p90, t.reps, t.gflops, t.dispatches
                 ))?;
+            }
+            if let Some((sizes, form)) = workload.cka_form() {
+                if let Some((.., other)) = forms.iter().find(|(of, ..)| *of == sizes) {
+                    let (features, examples) =
+                        if form == CkaForm::Features { (t.min, *other) } else { (*other, t.min) };
+                    print_choice(gpu, sizes, features / examples, as_json)?;
+                }
+                forms.push((sizes, form, t.min));
             }
         }
         Ok(())
@@ -96,4 +106,22 @@ impl Bench {
         let p90 = times[(9 * reps / 10).min(reps - 1)];
         Ok(Timing { median, min: times[0], p90, reps, gflops, dispatches: prepared.plan.launches().len() })
     }
+}
+
+/// What the cost model says of a size, beside what was measured: the least time by features over that by examples.
+fn print_choice(gpu: &Gpu, sizes: CkaSizes, measured: f64, as_json: bool) -> Result<()> {
+    let modelled = CkaForm::Features.cost(sizes).total() as f64 / CkaForm::Examples.cost(sizes).total() as f64;
+    let (chosen, lost) = match CkaForm::choose(sizes) {
+        CkaForm::Features => ("features", measured),
+        CkaForm::Examples => ("examples", 1.0 / measured),
+    };
+    let CkaSizes { n, p, .. } = sizes;
+    if as_json {
+        return print::line(json!({"name": format!("cka_form_n{n}_p{p}"), "chosen": chosen,
+            "features_over_examples": measured, "modelled": modelled, "chosen_over_other": lost,
+            "adapter": gpu.name()}));
+    }
+    print::line(format_args!(
+        "  n {n}, p {p}: the model takes {chosen}; features take {measured:.2} of the time of examples (modelled {modelled:.2})"
+    ))
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use trellis_tensor::ops::{Centering, Similarity};
-use trellis_tensor::{Clock, Curve, Graph, Layout, Var};
+use trellis_tensor::{CkaForm, CkaSizes, Clock, Curve, Graph, Layout, Var};
 
 use crate::error::Result;
 use crate::network::Tap;
@@ -28,6 +28,19 @@ pub struct Cka {
     /// Width of a Gaussian kernel as a fraction of the median distance; `None` for the linear kernel.
     bandwidth: Option<f32>,
     debiased: bool,
+    tokens: Tokens,
+}
+
+/// How the time steps of sequences `[batch, time, features]` are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tokens {
+    /// Time is more features: one comparison of `[batch, time · features]`.
+    #[default]
+    Flattened,
+    /// Each time step of one layer with the same one of the other; the measure is the mean over time steps. The paper's
+    /// `token_sim` is their sum; the mean stays at most 1 and does not pull harder on longer sequences. Both layers need as
+    /// many time steps. They are read where they lie, in as many dispatches as one comparison, but for one.
+    Each,
 }
 
 /// Representational similarity analysis (Kriegeskorte et al. 2008): the Pearson correlation, over all pairs of
@@ -72,13 +85,13 @@ impl Cka {
     /// Linear CKA, biased: `<K, L> / (|K| |L|)` of the centred Gram matrices. Columns are centred before the product, so
     /// a common offset of the activations costs no digits; a constant layer gives 0 and no gradient.
     pub fn linear() -> Self {
-        Self { bandwidth: None, debiased: false }
+        Self { bandwidth: None, debiased: false, tokens: Tokens::Flattened }
     }
 
     /// CKA of Gaussian kernels with σ = `fraction` · median distance between examples of the batch. The width takes no
-    /// gradient. Batches of at most 2,048.
+    /// gradient. On software adapters batches of at most 2,560.
     pub fn rbf(fraction: f32) -> Self {
-        Self { bandwidth: Some(fraction), debiased: false }
+        Self { bandwidth: Some(fraction), ..Self::linear() }
     }
 
     /// The estimator that is 0 on average for independent layers however wide they are (Song et al. 2012; Nguyen et
@@ -86,18 +99,28 @@ impl Cka {
     pub fn debiased(self) -> Self {
         Self { debiased: true, ..self }
     }
+
+    /// How sequences are compared; flattened, unless this is called.
+    pub fn tokens(self, tokens: Tokens) -> Self {
+        Self { tokens, ..self }
+    }
+
+    pub(crate) fn each_token(self) -> bool {
+        self.tokens == Tokens::Each
+    }
 }
 
 /// As in "linear CKA (debiased)".
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cka(Cka { bandwidth, debiased }) => {
+            Self::Cka(Cka { bandwidth, debiased, tokens }) => {
                 match bandwidth {
                     None => f.write_str("linear CKA")?,
                     Some(fraction) => write!(f, "RBF CKA with σ = {fraction} of the median distance")?,
                 }
-                f.write_str(if *debiased { " (debiased)" } else { "" })
+                f.write_str(if *debiased { " (debiased)" } else { "" })?;
+                f.write_str(if *tokens == Tokens::Each { " of each time step" } else { "" })
             }
             Self::Rsa(Rsa::Cosine) => f.write_str("RSA of cosine similarities"),
             Self::Rsa(Rsa::Pearson) => f.write_str("RSA of correlations"),
@@ -128,23 +151,30 @@ impl From<Ridge> for Metric {
 const TINY: f32 = 1e-37;
 
 impl Metric {
-    /// The centred Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it.
+    /// The centred Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it; with
+    /// [`Tokens::Each`] `[time, n, n]` of `[n, time, features]`.
     ///
     /// # Errors
-    /// When the batch is too small or too large for the measure.
+    /// When the batch is too small or too large for the measure, or the layer has no time steps.
     pub fn gram<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
         let gram = match self {
-            Self::Cka(Cka { bandwidth: None, debiased: false }) => x.centered_gram()?,
-            Self::Cka(Cka { bandwidth: None, debiased: true }) => x.centered_gram()?.center_gram(self.centering())?,
-            Self::Cka(Cka { bandwidth: Some(fraction), .. }) => {
-                let linear = x.centered_gram()?;
-                linear.rbf_kernel(linear.median_variance(fraction)?)?.center_gram(self.centering())?
+            Self::Cka(Cka { bandwidth, debiased, tokens }) => {
+                let linear = match tokens {
+                    Tokens::Flattened => x.centered_gram()?,
+                    Tokens::Each => x.centered_token_grams()?,
+                };
+                match bandwidth {
+                    None if !debiased => linear,
+                    None => linear.center_gram(self.centering())?,
+                    Some(fraction) => {
+                        linear.rbf_kernel(linear.median_variance(fraction)?)?.center_gram(self.centering())?
+                    }
+                }
             }
             Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?.gram()?.center_gram(self.centering())?,
             Self::Ridge(_) => {
                 // tr K = Σ Xc².
-                let x = x.flatten()?;
-                let centered = x.sub(x.mean(&[0], true)?)?;
+                let centered = x.center()?;
                 let size = centered.mul(centered)?.sum_all()?.affine(1.0 / x.shape()[0] as f32, TINY)?;
                 centered.gram()?.div(size)?
             }
@@ -162,11 +192,24 @@ impl Metric {
         }
     }
 
-    /// Records the measure of two layers `[n, …]` and `[n, …]` of the same examples.
+    /// Records the measure of two layers `[n, …]` and `[n, …]` of the same examples. Linear CKA takes the form that
+    /// [`CkaForm::choose`] finds cheaper.
     ///
     /// # Errors
     /// When they differ in batch size, or it is too small or too large for the measure.
     pub fn compare<'g>(self, x: Var<'g>, y: Var<'g>) -> Result<Similarity<'g>> {
+        self.compare_layers(x, y, false)
+    }
+
+    /// [`Metric::compare`] for a loss, or for a report.
+    fn compare_layers<'g>(self, x: Var<'g>, y: Var<'g>, gradient: bool) -> Result<Similarity<'g>> {
+        if self == Cka::linear().into() {
+            let (x, y) = (x.flatten()?, y.flatten()?);
+            let sizes = CkaSizes { n: x.shape()[0], p: x.shape()[1], q: y.shape()[1], gradient };
+            if CkaForm::choose(sizes) == CkaForm::Features {
+                return Ok(Var::cka_by_features(x, y)?);
+            }
+        }
         self.compare_grams(self.gram(x)?, self.gram(y)?)
     }
 
@@ -188,12 +231,10 @@ impl Metric {
         let mut stats = Vec::with_capacity(pairs.len());
         for Pair { target, guide, gram } in pairs {
             let _scope = graph.scope(&format!("{}-{guide}", target.name));
-            let own = self.gram(target.value)?;
-            let other = match gram {
-                Guiding::Activations(guide) => self.gram(*guide)?,
-                Guiding::Gram(gram) => *gram,
+            let similarity = match gram {
+                Guiding::Activations(guide) => self.compare_layers(target.value, *guide, true)?,
+                Guiding::Gram(gram) => self.compare_grams(self.gram(target.value)?, *gram)?,
             };
-            let similarity = self.compare_grams(own, other)?;
             loss = loss.add(similarity.value.affine(-1.0, 1.0)?.mul(weight)?)?;
             stats.push(similarity.stats);
         }

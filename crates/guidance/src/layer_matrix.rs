@@ -36,11 +36,16 @@ impl Metric {
     /// flop for each layer and 2·a·b·n² for the pairs.
     ///
     /// # Errors
-    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge), or as [`Metric::compare`].
+    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::Each`](crate::alignment::Tokens), or as [`Metric::compare`].
     pub fn matrix<'g>(self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
-        if let Self::Ridge(_) = self {
-            let problem = "ridge regression is no product of Gram matrices";
-            return Err(Error::config("layer matrix", "metric", problem, "compare pair by pair, or by CKA or RSA"));
+        let refuse = |problem| {
+            let hint = "compare pair by pair, or by CKA or RSA of whole layers";
+            Err(Error::config("layer matrix", "metric", problem, hint))
+        };
+        match self {
+            Self::Ridge(_) => return refuse("ridge regression is no product of Gram matrices"),
+            Self::Cka(cka) if cka.each_token() => return refuse("time steps are not one Gram matrix"),
+            _ => {}
         }
         let (a, b) = (grams(self, a.iter().copied())?, grams(self, b.iter().copied())?);
         Ok(a.unit_rows(false)?.matmul(b.unit_rows(false)?, Layout::NT)?)

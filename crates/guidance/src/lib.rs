@@ -24,7 +24,7 @@ pub mod trainer;
 pub mod tune;
 pub mod workload;
 
-pub use alignment::{Cka, Metric, Ridge, Rsa};
+pub use alignment::{Cka, Metric, Ridge, Rsa, Tokens};
 pub use config::Config;
 pub use dataset::Dataset;
 pub use error::{Error, Result};

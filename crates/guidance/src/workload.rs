@@ -2,7 +2,8 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Clock, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, ProductLoop, Tensor, Var,
+    CkaForm, CkaSizes, Clock, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, ProductLoop, Tensor,
+    Var,
 };
 
 use crate::alignment::{Cka, Guiding, Metric, Pair};
@@ -23,6 +24,8 @@ enum Kind {
     MatMul { size: usize, naive: bool },
     /// CKA of `[n, p]` with `[n, p]`; with the gradient of the first; through generic ops.
     CkaPair { n: usize, p: usize, backward: bool, generic: bool },
+    /// CKA of `[n, p]` with `[n, p]` and the gradient of the first, in one of its two forms.
+    CkaForm { form: CkaForm, n: usize, p: usize },
     /// One step of an MLP 784-512×8-10 with Adam, batch 128.
     Mlp { guide: Guide },
     /// CKA of each of so many layers `[n, p]` with each of as many others.
@@ -55,6 +58,8 @@ pub fn workloads() -> Vec<Workload> {
     let matmul = |name, size, naive| Workload { name, kind: Kind::MatMul { size, naive } };
     let small = |name, backward, generic| Workload { name, kind: Kind::CkaPair { n: 256, p: 512, backward, generic } };
     let wide = |name, backward, generic| Workload { name, kind: Kind::CkaPair { n: 128, p: 4096, backward, generic } };
+    let features = |name, n, p| Workload { name, kind: Kind::CkaForm { form: CkaForm::Features, n, p } };
+    let examples = |name, n, p| Workload { name, kind: Kind::CkaForm { form: CkaForm::Examples, n, p } };
     vec![
         matmul("matmul_f32_256", 256, false),
         matmul("matmul_f32_512", 512, false),
@@ -68,6 +73,15 @@ pub fn workloads() -> Vec<Workload> {
         wide("cka_fwd_n128_p4096_q4096_generic", false, true),
         wide("cka_fwdbwd_n128_p4096_q4096", true, false),
         wide("cka_fwdbwd_n128_p4096_q4096_generic", true, true),
+        // On both sides of where the forms cost the same, and near it.
+        features("cka_form_features_n1024_p64", 1024, 64),
+        examples("cka_form_examples_n1024_p64", 1024, 64),
+        features("cka_form_features_n512_p256", 512, 256),
+        examples("cka_form_examples_n512_p256", 512, 256),
+        features("cka_form_features_n256_p64", 256, 64),
+        examples("cka_form_examples_n256_p64", 256, 64),
+        features("cka_form_features_n128_p512", 128, 512),
+        examples("cka_form_examples_n128_p512", 128, 512),
         Workload { name: "mlp_step_b128", kind: Kind::Mlp { guide: Guide::None } },
         Workload { name: "mlp_guided_step_b128", kind: Kind::Mlp { guide: Guide::Running } },
         Workload { name: "mlp_guided_fixed_step_b128", kind: Kind::Mlp { guide: Guide::LookedUp } },
@@ -77,6 +91,14 @@ pub fn workloads() -> Vec<Workload> {
 }
 
 impl Workload {
+    /// The sizes and the form of CKA that it times, if it is one of a pair that tests [`CkaForm::choose`].
+    pub fn cka_form(&self) -> Option<(CkaSizes, CkaForm)> {
+        match self.kind {
+            Kind::CkaForm { form, n, p } => Some((CkaSizes { n, p, q: p, gradient: true }, form)),
+            _ => None,
+        }
+    }
+
     /// Data and plan.
     ///
     /// # Errors
@@ -109,6 +131,17 @@ impl Workload {
                 let gram = 2 * (n * n * p) as u64;
                 let flops = 2 * gram + if backward { 2 * gram } else { 0 };
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &keep)?, flops })
+            }
+            Kind::CkaForm { form, n, p } => {
+                let graph = Graph::new();
+                let (x, y) = (normal(gpu, [n, p], 1)?, normal(gpu, [n, p], 2)?);
+                let (x, y) = (graph.leaf(&x), graph.leaf(&y));
+                let (value, flops) = match form {
+                    CkaForm::Examples => (Var::cka(x.centered_gram()?, y.centered_gram()?)?.value, 4 * n * n * p),
+                    CkaForm::Features => (Var::cka_by_features(x, y)?.value, 8 * n * p * p),
+                };
+                let gradient = graph.grad(value, &[x])?[0];
+                Ok(Prepared { plan: Plan::new(gpu, &graph, &[value, gradient])?, flops: flops as u64 })
             }
             Kind::Mlp { guide } => mlp(gpu, guide),
             Kind::CkaMatrix { layers, n, p } => {

@@ -76,9 +76,7 @@ impl CkaForm {
                     + 2 * (p * p + q * q + p * q)
                     + gradient * 2 * full(n) * full(p) * (p + q),
                 bytes: 4
-                    * (2 * n * (p + q)
-                        + 2 * (p * p + q * q + p * q)
-                        + gradient * (p * p + p * q + n * q + 2 * n * p)),
+                    * (2 * n * (p + q) + 2 * (p * p + q * q + p * q) + gradient * (p * p + p * q + n * q + 2 * n * p)),
                 dispatches: 4 + gradient,
             },
         }

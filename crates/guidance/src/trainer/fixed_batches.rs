@@ -21,7 +21,8 @@ const STREAM: u64 = 0x6669_7865_6462;
 pub(super) struct FixedBatches {
     /// Indices of examples, `[batches, batch]`.
     examples: Tensor,
-    /// For each pair of layers the guide's centred Gram matrices, `[batches, batch, batch]`.
+    /// For each pair of layers the guide's centred Gram matrices, `[batches, batch, batch]`; with time steps `[batches,
+    /// time, batch, batch]`.
     grams: Vec<Tensor>,
     seed: u64,
 }
@@ -52,7 +53,7 @@ impl FixedBatches {
     }
 
     fn guide_grams(&self, data: &Dataset, target: &Network, guidance: &Guidance) -> Result<Vec<Tensor>> {
-        let (gpu, [batches, batch]) = (data.gpu(), [self.examples.shape()[0], self.examples.shape()[1]]);
+        let (gpu, batches) = (data.gpu(), self.examples.shape()[0]);
         let number = Tensor::zeros(gpu, "number of the batch", TensorType::u32([1]))?;
         let graph = Graph::new();
         let images = self.examples(data, &graph, graph.leaf(&number))?.images;
@@ -61,7 +62,8 @@ impl FixedBatches {
         let gram = |&(guide, _): &(usize, usize)| guidance.align.gram(taps[guide].value);
         let grams = pairs.iter().map(gram).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(gpu, &graph, &grams)?;
-        let mut values = vec![Vec::with_capacity(batches * batch * batch); grams.len()];
+        let capacity = |gram: &Var<'_>| Vec::with_capacity(batches * gram.ty().elements());
+        let mut values: Vec<Vec<f32>> = grams.iter().map(capacity).collect();
         for at in 0..batches as u32 {
             number.write_u32(&[at])?;
             plan.run(1)?;
@@ -69,11 +71,11 @@ impl FixedBatches {
                 values.extend(plan.read(*gram)?);
             }
         }
-        let upload = |(values, (guide, _)): (Vec<f32>, &(usize, usize))| {
+        let upload = |((values, gram), (guide, _)): ((Vec<f32>, &Var<'_>), &(usize, usize))| {
             let name = format!("Gram matrices of {}", taps[*guide].name);
-            Ok(Tensor::from_f32(gpu, &name, [batches, batch, batch], &values)?)
+            Ok(Tensor::from_f32(gpu, &name, [&[batches], &gram.shape()[..]].concat(), &values)?)
         };
-        values.into_iter().zip(&pairs).map(upload).collect()
+        values.into_iter().zip(&grams).zip(&pairs).map(upload).collect()
     }
 
     /// The number of the batch that `clock` draws: `[1]`, every number once an epoch.
@@ -89,7 +91,7 @@ impl FixedBatches {
 
     /// What the guide's layer of pair `pair` says of batch `number`: its centred Gram matrix.
     pub(super) fn guide_gram<'g>(&self, graph: &'g Graph, pair: usize, number: Var<'g>) -> Result<Var<'g>> {
-        let batch = self.examples.shape()[1];
-        Ok(graph.leaf(&self.grams[pair]).gather(number)?.reshape([batch, batch])?)
+        let table = &self.grams[pair];
+        Ok(graph.leaf(table).gather(number)?.reshape(&table.shape()[1..])?)
     }
 }

@@ -94,10 +94,12 @@ impl Op for CkaFeaturesStats {
 
     fn sample(rng: &mut Rng) -> Sample {
         let [p, q] = [awkward_size(rng, 80), awkward_size(rng, 80)];
-        Sample::forward_only(CkaFeaturesStats)
-            .uniform(rng, [p, p], -0.5, 1.0)
-            .uniform(rng, [q, q], -0.5, 1.0)
-            .uniform(rng, [q, p], -0.5, 1.0)
+        Sample::forward_only(CkaFeaturesStats).uniform(rng, [p, p], -0.5, 1.0).uniform(rng, [q, q], -0.5, 1.0).uniform(
+            rng,
+            [q, p],
+            -0.5,
+            1.0,
+        )
     }
 }
 

@@ -166,7 +166,8 @@ impl Op for MedianDistance {
             let p = 3;
             let rows: Vec<f64> = (0..n * p).map(|_| f64::from(rng.normal())).collect();
             let row_of: Vec<usize> = (0..n).map(|i| if rng.below(4) == 0 { 0 } else { i }).collect();
-            let dot = |i: usize, j: usize| (0..p).map(|k| rows[row_of[i] * p + k] * rows[row_of[j] * p + k]).sum::<f64>();
+            let dot =
+                |i: usize, j: usize| (0..p).map(|k| rows[row_of[i] * p + k] * rows[row_of[j] * p + k]).sum::<f64>();
             grams.extend((0..n * n).map(|at| dot(at / n, at % n)));
         }
         let ty = TensorType::f32([&time[..], &[n, n]].concat());
