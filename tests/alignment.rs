@@ -2,10 +2,10 @@
 
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network, Ridge, Rsa, TapAt};
-use trellis_tensor::ops::Centering;
+use trellis_guidance::{Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network, Ridge, Rsa, TapAt, Tokens};
+use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Clock, Graph, Plan, Reference, Tensor};
+use trellis_tensor::{Clock, Graph, Plan, Reference, Tensor, Var};
 
 use crate::gpu;
 
@@ -14,30 +14,78 @@ struct Compared {
     value: f32,
     /// With respect to the first layer.
     gradient: Vec<f32>,
+    /// With respect to the second.
+    gradient_y: Vec<f32>,
     /// Word 6 of the statistics: a layer is constant.
     constant: bool,
 }
 
-/// `metric` of activations `[n, p]` and `[n, q]`.
-fn compare(metric: impl Into<Metric>, x: &[f32], y: &[f32], n: usize) -> Compared {
+/// A metric, or the form of linear CKA that [`Metric::compare`] takes for large batches, whatever the batch.
+#[derive(Clone, Copy, PartialEq)]
+enum Measure {
+    Of(Metric),
+    ByFeatures,
+}
+
+use Measure::{ByFeatures, Of};
+
+impl Measure {
+    fn record<'g>(self, x: Var<'g>, y: Var<'g>) -> trellis_guidance::Result<Similarity<'g>> {
+        match self {
+            Of(metric) => metric.compare(x, y),
+            ByFeatures => Ok(Var::cka_by_features(x, y)?),
+        }
+    }
+}
+
+impl std::fmt::Display for Measure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Of(metric) => metric.fmt(f),
+            ByFeatures => f.write_str("linear CKA by features"),
+        }
+    }
+}
+
+impl<M: Into<Metric>> From<M> for Measure {
+    fn from(metric: M) -> Self {
+        Of(metric.into())
+    }
+}
+
+/// `measure` of activations `[n, p]` and `[n, q]`.
+fn compare(measure: impl Into<Measure>, x: &[f32], y: &[f32], n: usize) -> Compared {
+    compare_shaped(measure.into(), (&[n, x.len() / n], x), (&[n, y.len() / n], y))
+}
+
+/// `measure` of two layers of these shapes.
+fn compare_shaped(measure: Measure, x: (&[usize], &[f32]), y: (&[usize], &[f32])) -> Compared {
     let gpu = gpu();
-    let tensor = |v: &[f32]| Tensor::from_f32(&gpu, "x", [n, v.len() / n], v).expect("fits");
+    let tensor = |(shape, v): (&[usize], &[f32])| Tensor::from_f32(&gpu, "x", shape, v).expect("fits");
     let (x, y) = (tensor(x), tensor(y));
     let graph = Graph::new();
     let (x, y) = (graph.leaf(&x), graph.leaf(&y));
-    let similarity = metric.into().compare(x, y).expect("same n");
-    let gradient = graph.grad(similarity.value, &[x]).expect("differentiable")[0];
-    let plan = Plan::new(&gpu, &graph, &[similarity.value, similarity.stats, gradient]).expect("fits");
+    let similarity = measure.record(x, y).expect("same n");
+    let gradients = graph.grad(similarity.value, &[x, y]).expect("differentiable");
+    let keep = [similarity.value, similarity.stats, gradients[0], gradients[1]];
+    let plan = Plan::new(&gpu, &graph, &keep).expect("fits");
     plan.run(1).expect("works");
     let read = |var| plan.read(var).expect("kept");
     Compared {
         value: read(similarity.value)[0],
-        gradient: read(gradient),
+        gradient: read(gradients[0]),
+        gradient_y: read(gradients[1]),
         constant: read(similarity.stats).get(6) == Some(&1.0),
     }
 }
 
 /// Every measure, with whether it ignores offsets common to all examples.
+fn measures() -> Vec<(Measure, bool)> {
+    let metrics = metrics().into_iter().map(|(metric, offset_free)| (Of(metric), offset_free));
+    metrics.chain([(ByFeatures, true)]).collect()
+}
+
+/// Every metric, with whether it ignores offsets common to all examples.
 fn metrics() -> Vec<(Metric, bool)> {
     vec![
         (Cka::linear().into(), true),
@@ -80,13 +128,13 @@ fn a_measure_ignores_rotation_and_scale_and_takes_its_layers_in_any_order() {
         let (x, mut y) = (samples(n * p, 10 + case), samples(n * q, 20 + case));
         // Something in common.
         (0..n).for_each(|i| y[i * q] += 2.0 * x[i * p]);
-        for (metric, _) in metrics() {
+        for (metric, _) in measures() {
             let value = compare(metric, &x, &y, n).value;
             let near = |other: f32, what: &str| {
                 assert!((other - value).abs() < 2e-5, "{metric}, {what}: {other} for {value} (n {n}, p {p}, q {q})");
             };
             assert!((-1.0..=1.0 + 1e-6).contains(&value), "{metric}: {value}");
-            if metric == Cka::linear().into() {
+            if [Cka::linear().into(), ByFeatures].contains(&metric) {
                 assert!(value >= 0.0, "{value}");
             }
             near(compare(metric, &y, &x, n).value, "swapped");
@@ -107,7 +155,7 @@ fn a_measure_ignores_rotation_and_scale_and_takes_its_layers_in_any_order() {
 fn gradients_are_blind_to_offset_and_scale() {
     let [n, p, q] = [40, 30, 20];
     let (x, y) = (samples(n * p, 1), samples(n * q, 2));
-    for (metric, offset_free) in metrics() {
+    for (metric, offset_free) in measures() {
         let gradient = compare(metric, &x, &y, n).gradient;
         let size = largest(&gradient) * n as f32;
         let along: f32 = gradient.iter().zip(&x).map(|(g, x)| g * x).sum();
@@ -126,7 +174,7 @@ fn gradients_are_blind_to_offset_and_scale() {
 fn measures_survive_offsets_and_scales() {
     let n = 64;
     let (x, y) = (samples(n * 40, 1), samples(n * 24, 2));
-    for (metric, offset_free) in metrics() {
+    for (metric, offset_free) in measures() {
         let first = compare(metric, &x, &y, n);
         if offset_free {
             // Another 1000 σ on every activation: forming the Gram first would be wrong by 0.26.
@@ -159,7 +207,7 @@ fn measures_survive_offsets_and_scales() {
 fn a_constant_layer_is_like_no_other_and_takes_no_gradient() {
     let n = 32;
     let x = samples(n * 20, 1);
-    for (metric, offset_free) in metrics() {
+    for (metric, offset_free) in measures() {
         for value in [0.0f32, 3.1, 1e6].into_iter().filter(|value| offset_free || *value == 0.0) {
             let constant = compare(metric, &[value; 32 * 20], &x, n);
             assert_eq!((constant.value, constant.constant), (0.0, true), "{metric} of {value}");
@@ -173,10 +221,10 @@ fn small_batches_and_single_features_have_defined_values() {
     for n in 1..=6 {
         for p in [1, 2, 7] {
             let (x, y) = (samples(n * p, n as u64), samples(n * 3, 50 + n as u64));
-            for (metric, _) in metrics() {
+            for (metric, _) in measures() {
                 let (gpu, graph) = (gpu(), Graph::new());
                 let leaf = |v: &[f32]| graph.leaf(&Tensor::from_f32(&gpu, "x", [n, v.len() / n], v).expect("fits"));
-                match metric.compare(leaf(&x), leaf(&y)) {
+                match metric.record(leaf(&x), leaf(&y)) {
                     Ok(_) => {
                         let compared = compare(metric, &x, &y, n);
                         assert!(compared.value.abs() <= 1.0 + 1e-5, "{metric}, n {n}, p {p}: {}", compared.value);
@@ -195,7 +243,7 @@ fn duplicated_examples_and_nan_are_handled() {
     let mut x = samples(n * p, 4);
     x.copy_within(..12 * p, 12 * p); // every example twice
     let y = samples(n * p, 5);
-    for (metric, _) in metrics() {
+    for (metric, _) in measures() {
         let compared = compare(metric, &x, &y, n);
         assert!(compared.value.is_finite() && compared.gradient.iter().all(|g| g.is_finite()), "{metric}");
         let mut broken = x.clone();
@@ -235,9 +283,10 @@ fn large_layers_keep_their_digits() {
         let values: Vec<Vec<f32>> = (0..2).map(|side| samples(n * p, 7 + side)).collect();
         let tensors: Vec<Tensor> =
             values.iter().map(|v| Tensor::from_f32(&gpu, "x", [n, p], v).expect("fits")).collect();
-        for (metric, _) in metrics() {
+        // Products of 20,000 features do not fit.
+        for (metric, _) in measures().into_iter().filter(|(measure, _)| *measure != ByFeatures || p < 1000) {
             let graph = Graph::new();
-            let value = metric.compare(graph.leaf(&tensors[0]), graph.leaf(&tensors[1])).expect("same n").value;
+            let value = metric.record(graph.leaf(&tensors[0]), graph.leaf(&tensors[1])).expect("same n").value;
             let plan = Plan::new(&gpu, &graph, &[value]).expect("fits");
             plan.run(1).expect("works");
             let mut reference = Reference::new();
@@ -284,17 +333,37 @@ fn too_few_examples_for_a_centring_are_refused() {
     assert!(graph.constant(1.0, [3, 4]).center_gram(Centering::Double).is_err());
 }
 
+/// What `golden/alignment.py` wrote.
+fn golden(part: &str) -> Vec<serde_json::Value> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/alignment.json");
+    let text = std::fs::read_to_string(path).expect("checked in");
+    let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    all[part].as_array().expect("cases").clone()
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<f32> {
+    value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number") as f32).collect()
+}
+
+fn assert_golden(name: &str, got: &Compared, wanted: &serde_json::Value) {
+    let value = wanted["value"].as_f64().expect("a number") as f32;
+    assert!((got.value - value).abs() <= 1e-4 * value.abs(), "{name}: {} for {value}", got.value);
+    let gradients = [(&got.gradient, "gradient"), (&got.gradient_y, "gradient_y")];
+    for (gradient, which) in gradients {
+        let wanted = numbers(&wanted[which]);
+        assert_eq!(gradient.len(), wanted.len());
+        for (a, b) in gradient.iter().zip(&wanted) {
+            assert!((a - b).abs() <= 1e-4 * largest(&wanted), "{name}, {which}: {a} for {b}");
+        }
+    }
+}
+
 /// Values and gradients by PyTorch in float64, from formulas written another way: see `golden/alignment.py`.
 #[test]
 fn every_measure_agrees_with_pytorch() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/alignment.json");
-    let text = std::fs::read_to_string(path).expect("checked in");
-    let cases: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let numbers = |value: &serde_json::Value| -> Vec<f32> {
-        value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number") as f32).collect()
-    };
-    let named: [(&str, Metric); 7] = [
+    let named: [(&str, Measure); 8] = [
         ("cka", Cka::linear().into()),
+        ("cka", ByFeatures),
         ("cka_debiased", Cka::linear().debiased().into()),
         ("rbf_cka", Cka::rbf(0.8).into()),
         ("rbf_cka_debiased", Cka::rbf(0.8).debiased().into()),
@@ -302,23 +371,103 @@ fn every_measure_agrees_with_pytorch() {
         ("rsa_pearson", Rsa::Pearson.into()),
         ("ridge", Ridge::new(0.1).into()),
     ];
-    for case in cases.as_array().expect("cases") {
+    for case in golden("cases") {
         let n = case["n"].as_u64().expect("a number") as usize;
-        let measures = case["measures"].as_object().expect("measures");
-        assert_eq!(measures.len(), named.len());
-        for (name, metric) in named {
-            let compared = compare(metric, &numbers(&case["x"]), &numbers(&case["y"]), n);
-            let wanted = measures[name]["value"].as_f64().expect("a number") as f32;
-            assert!(
-                (compared.value - wanted).abs() <= 1e-4 * wanted.abs(),
-                "{name}, n {n}: {} for {wanted}",
-                compared.value
-            );
-            let gradient = numbers(&measures[name]["gradient"]);
-            for (got, wanted) in compared.gradient.iter().zip(&gradient) {
-                assert!((got - wanted).abs() <= 1e-4 * largest(&gradient), "{name}, n {n}: {got} for {wanted}");
-            }
+        assert_eq!(case["measures"].as_object().expect("measures").len(), named.len() - 1);
+        for (name, measure) in named {
+            let compared = compare(measure, &numbers(&case["x"]), &numbers(&case["y"]), n);
+            assert_golden(&format!("{measure}, n {n}"), &compared, &case["measures"][name]);
         }
+    }
+}
+
+/// PyTorch loops over the time steps.
+#[test]
+fn each_time_step_is_compared_with_its_own() {
+    let named: [(&str, Measure); 5] = [
+        ("cka", Cka::linear().tokens(Tokens::Each).into()),
+        ("cka_debiased", Cka::linear().debiased().tokens(Tokens::Each).into()),
+        ("rbf_cka", Cka::rbf(0.8).tokens(Tokens::Each).into()),
+        ("rbf_cka_debiased", Cka::rbf(0.8).debiased().tokens(Tokens::Each).into()),
+        ("cka_flattened", Cka::linear().into()),
+    ];
+    for case in golden("sequences") {
+        let [n, time] = ["n", "time"].map(|key| case[key].as_u64().expect("a number") as usize);
+        assert_eq!(case["measures"].as_object().expect("measures").len(), named.len());
+        let (x, y) = (numbers(&case["x"]), numbers(&case["y"]));
+        let shape = |v: &[f32]| [n, time, v.len() / n / time];
+        for (name, measure) in named {
+            let compared = compare_shaped(measure, (&shape(&x), &x), (&shape(&y), &y));
+            assert_golden(&format!("{measure}, n {n}, time {time}"), &compared, &case["measures"][name]);
+        }
+    }
+}
+
+/// Time costs workgroups, not dispatches; a layer without time steps is refused, and so is another number of them.
+#[test]
+fn time_steps_share_their_dispatches() {
+    let metric = Metric::from(Cka::linear().tokens(Tokens::Each));
+    let dispatches = |time: usize| {
+        let graph = Graph::new();
+        let leaf = |p: usize| {
+            graph.leaf(&Tensor::from_f32(&gpu(), "x", [6, time, p], &samples(6 * time * p, 1)).expect("fits"))
+        };
+        let (x, y) = (leaf(5), leaf(7));
+        let value = metric.compare(x, y).expect("same shapes").value;
+        let gradient = graph.grad(value, &[x]).expect("differentiable")[0];
+        Plan::new(&gpu(), &graph, &[value, gradient]).expect("fits").launches().len()
+    };
+    assert_eq!((dispatches(2), dispatches(30)), (8, 8));
+    let graph = Graph::new();
+    let constant = |shape: &[usize]| graph.constant(1.0, shape);
+    let error = metric.compare(constant(&[6, 5]), constant(&[6, 5])).unwrap_err().to_string();
+    assert!(error.contains("[batch, time, features]"), "{error}");
+    assert!(metric.compare(constant(&[6, 2, 5]), constant(&[6, 3, 5])).is_err());
+    assert!(metric.matrix(&[constant(&[6, 2, 5])], &[constant(&[6, 2, 5])]).is_err());
+}
+
+/// Of time steps, those with a constant layer count as 0 and the statistics tell their share.
+#[test]
+fn a_constant_time_step_is_counted() {
+    let (n, time, p) = (10, 4, 3);
+    let (mut x, y) = (samples(n * time * p, 1), samples(n * time * p, 2));
+    (0..n).for_each(|i| x[i * time * p..][..p].fill(3.1));
+    let metric = Metric::from(Cka::linear().tokens(Tokens::Each));
+    let graph = Graph::new();
+    let leaf = |v: &[f32]| graph.leaf(&Tensor::from_f32(&gpu(), "x", [n, time, p], v).expect("fits"));
+    let x = leaf(&x);
+    let similarity = metric.compare(x, leaf(&y)).expect("same shapes");
+    let gradient = graph.grad(similarity.value, &[x]).expect("differentiable")[0];
+    let plan = Plan::new(&gpu(), &graph, &[similarity.stats, gradient]).expect("fits");
+    plan.run(1).expect("works");
+    assert_eq!(plan.read(similarity.stats).expect("kept")[6], 0.25);
+    let gradient = plan.read(gradient).expect("kept");
+    assert!((0..n).all(|i| gradient[i * time * p..][..p].iter().all(|g| *g == 0.0)));
+    assert!(gradient.iter().any(|g| *g != 0.0));
+}
+
+/// Large batches of narrow layers: the same number as by examples.
+#[test]
+fn the_cheaper_form_gives_the_same_number() {
+    let (n, p, q) = (512, 12, 20);
+    let (x, y) = (samples(n * p, 1), samples(n * q, 2));
+    let graph = Graph::new();
+    let leaf = |v: &[f32]| graph.leaf(&Tensor::from_f32(&gpu(), "x", [n, v.len() / n], v).expect("fits"));
+    let (x, y) = (leaf(&x), leaf(&y));
+    let chosen = Metric::from(Cka::linear()).compare(x, y).expect("same n").value;
+    let examples = x.centered_gram().and_then(|k| Ok(Var::cka(k, y.centered_gram()?)?.value)).expect("same n");
+    let plan = Plan::new(&gpu(), &graph, &[chosen]).expect("fits");
+    assert!(plan.launches().any(|launch| launch.kernel == "cka_features"), "{plan}");
+    let gradients = [chosen, examples].map(|value| graph.grad(value, &[x, y]).expect("differentiable"));
+    let keep = [vec![chosen, examples], gradients.concat()].concat();
+    let plan = Plan::new(&gpu(), &graph, &keep).expect("fits");
+    plan.run(1).expect("works");
+    let read = |var| plan.read(var).expect("kept");
+    assert!((read(chosen)[0] - read(examples)[0]).abs() < 1e-6);
+    for (a, b) in gradients[0].iter().zip(&gradients[1]) {
+        let (a, b) = (read(*a), read(*b));
+        let error = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(error < 1e-5 * largest(&b), "{error} of {}", largest(&b));
     }
 }
 
@@ -390,7 +539,9 @@ fn ridge_regression_keeps_its_promises() {
     assert!((value - first.value).abs() < 1e-4, "{value} for {}", first.value);
     let along: f32 = first.gradient.iter().zip(&x).map(|(g, x)| g * x).sum();
     assert!(along.abs() < 1e-4, "scale has no gradient: {along}");
-    for (x, y) in [(vec![2.5; n * p], y.clone()), (x.clone(), vec![2.5; n * 3])] {
+    for (x, y) in
+        [(vec![3.1; n * p], y.clone()), (x.clone(), vec![1e6 + 0.1; n * 3]), (vec![2.5; n * p], vec![0.3; n * 3])]
+    {
         let constant = compare(metric, &x, &y, n);
         assert!(constant.value.abs() < 1e-6 && constant.gradient.iter().all(|g| *g == 0.0), "{}", constant.value);
     }

@@ -1,4 +1,4 @@
-"""Writes alignment.json: every measure and its gradient for the first layer, by PyTorch in float64.
+"""Writes alignment.json: every measure and its gradients for both layers, by PyTorch in float64.
 
 Needs torch, and only to write the file anew: python3 tests/golden/alignment.py
 The measures are written as their definitions are, not as Trellis computes them: the centring matrix is formed, HSIC is
@@ -79,20 +79,56 @@ MEASURES = {
 }
 
 
+def numbers(tensor):
+    # Nine digits tell any two f32 apart.
+    return [float(f"{value:.9g}") for value in tensor.flatten().tolist()]
+
+
+def gradients(measures, x, y):
+    results = {}
+    for name, measure in measures.items():
+        a, b = x.clone().requires_grad_(), y.clone().requires_grad_()
+        value = measure(a, b)
+        for_x, for_y = torch.autograd.grad(value, [a, b])
+        results[name] = {
+            "value": value.item(),
+            "gradient": numbers(for_x),
+            "gradient_y": numbers(for_y),
+        }
+    return results
+
+
 def case(n, p, q, offset):
     # What f32 holds exactly, so that Trellis starts from the same numbers.
     x = (torch.randn(n, p) + offset).float().double()
     y = (torch.randn(n, q) + x[:, : min(p, q)].mean(1, keepdim=True) * 2).float().double()
-    results = {}
-    for name, measure in MEASURES.items():
-        leaf = x.clone().requires_grad_()
-        value = measure(leaf, y)
-        (gradient,) = torch.autograd.grad(value, leaf)
-        results[name] = {"value": value.item(), "gradient": gradient.flatten().tolist()}
-    return {"n": n, "x": x.flatten().tolist(), "y": y.flatten().tolist(), "measures": results}
+    return {"n": n, "x": numbers(x), "y": numbers(y), "measures": gradients(MEASURES, x, y)}
+
+
+def each_token(measure):
+    def mean(x, y):
+        return torch.stack([measure(x[:, t], y[:, t]) for t in range(x.shape[1])]).mean()
+
+    return mean
+
+
+def flattened(measure):
+    return lambda x, y: measure(x.flatten(1), y.flatten(1))
+
+
+def sequence(n, time, p, q, offset):
+    x = (torch.randn(n, time, p) + offset).float().double()
+    y = (torch.randn(n, time, q) + x.mean(2, keepdim=True) * 2).float().double()
+    kinds = ["cka", "cka_debiased", "rbf_cka", "rbf_cka_debiased"]
+    measures = {kind: each_token(MEASURES[kind]) for kind in kinds}
+    measures["cka_flattened"] = flattened(MEASURES["cka"])
+    results = gradients(measures, x, y)
+    return {"n": n, "time": time, "x": numbers(x), "y": numbers(y), "measures": results}
 
 
 if __name__ == "__main__":
     torch.manual_seed(1)
     cases = [case(4, 3, 5, 0.0), case(12, 10, 6, 0.5), case(24, 40, 3, -1.0), case(33, 5, 17, 2.0)]
-    pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(cases) + "\n")
+    sequences = [sequence(8, 3, 4, 6, 0.0), sequence(19, 5, 7, 3, 1.0), sequence(6, 1, 12, 8, -2.0)]
+    text = json.dumps({"cases": cases, "sequences": sequences})
+    pathlib.Path(__file__).with_suffix(".json").write_text(text + "\n")
