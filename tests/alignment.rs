@@ -324,6 +324,23 @@ fn u_centring_is_the_unbiased_hsic() {
     assert!((got - wanted).abs() < 1e-5, "{got} for {wanted}");
 }
 
+/// The loops of one workgroup would be cut off on a software adapter; a GPU has no such limit.
+#[test]
+fn the_median_distance_of_many_examples_is_for_gpus() {
+    let plan = |n: usize| {
+        let graph = Graph::new();
+        let width = graph.constant(1.0, [n, n]).median_variance(1.0).expect("square");
+        Plan::new(&gpu(), &graph, &[width]).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(plan(2560), Ok(()));
+    if !gpu().caps().software {
+        assert_eq!(plan(4000), Ok(()));
+        return;
+    }
+    let error = plan(4000).expect_err("on a software adapter");
+    assert!(error.contains("median_distance") && error.contains("loop turns"), "{error}");
+}
+
 #[test]
 fn too_few_examples_for_a_centring_are_refused() {
     let graph = Graph::new();

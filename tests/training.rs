@@ -19,7 +19,7 @@ fn data(gpu: &Gpu) -> Dataset {
 }
 
 fn small_training(steps: u32) -> Training {
-    Training { batch: 16, seed: 3, ..Training::new(steps) }
+    Training { batch: 16, seed: 3, check: true, ..Training::new(steps) }
 }
 
 fn networks(data: &Dataset) -> (Network, Guidance) {
@@ -64,6 +64,19 @@ fn one_seed_gives_the_same_bits_twice() {
     let first = train(1);
     assert_eq!(first, train(1));
     assert_ne!(first, train(2));
+}
+
+/// The steps that are played for the checks move neither weights nor running statistics.
+#[test]
+fn checking_changes_nothing() {
+    let data = data(&gpu());
+    let train = |check| {
+        let (target, guidance) = networks(&data);
+        let training = Training { check, eval_every: 3, ..small_training(7) };
+        Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains");
+        bits(&target)
+    };
+    assert_eq!(train(true), train(false));
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub(crate) struct Train {
     /// Seeds in place of those in the file
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
     seeds: Option<Vec<u64>>,
+    /// Check the alignment gradient's invariants before the first guided step and at each evaluation
+    #[arg(long)]
+    check: bool,
 }
 
 impl Demo {
@@ -63,6 +66,7 @@ impl Train {
         let mut config = Config::read(&self.config)?;
         config.seeds = self.seeds.clone().unwrap_or(config.seeds);
         config.check(&self.config)?;
+        config.check_gradients = self.check;
         train(&gpu()?, &config, &self.config, self.data.as_deref(), &self.out, json)
     }
 }

@@ -35,7 +35,7 @@ const SMALL: &str = "name = \"small\"\nseeds = [1, 2]\n[data]\ntrain = 64\nvalid
 fn train_leaves_a_folder_and_ends_with_one_json_line() {
     let folder = folder("train");
     let (file, out) = (config(&folder, SMALL), folder.to_string_lossy().into_owned());
-    let output = trellis(&["train", &file, "--out", &out, "--json"]);
+    let output = trellis(&["train", &file, "--out", &out, "--json", "--check"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let line: serde_json::Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");

@@ -192,6 +192,17 @@ impl Metric {
         }
     }
 
+    /// Whether it is blind to an offset common to all examples.
+    pub(crate) fn ignores_offset(self) -> bool {
+        !matches!(self, Self::Rsa(_))
+    }
+
+    /// Whether it is blind to the scale of a layer, its gradient included: that of an RBF kernel takes the width for a
+    /// constant.
+    pub(crate) fn ignores_scale(self) -> bool {
+        !matches!(self, Self::Cka(Cka { bandwidth: Some(_), .. }))
+    }
+
     /// Records the measure of two layers `[n, …]` and `[n, …]` of the same examples. Linear CKA takes the form that
     /// [`CkaForm::choose`] finds cheaper.
     ///
@@ -228,7 +239,7 @@ impl Metric {
     pub fn loss<'g>(self, graph: &'g Graph, clock: &Clock, weight: Curve, pairs: &[Pair<'g>]) -> Result<Alignment<'g>> {
         let weight = clock.value(graph, weight)?;
         let mut loss = graph.constant(0.0, []);
-        let mut stats = Vec::with_capacity(pairs.len());
+        let mut similarities = Vec::with_capacity(pairs.len());
         for Pair { target, guide, gram } in pairs {
             let _scope = graph.scope(&format!("{}-{guide}", target.name));
             let similarity = match gram {
@@ -236,9 +247,9 @@ impl Metric {
                 Guiding::Gram(gram) => self.compare_grams(self.gram(target.value)?, *gram)?,
             };
             loss = loss.add(similarity.value.affine(-1.0, 1.0)?.mul(weight)?)?;
-            stats.push(similarity.stats);
+            similarities.push(similarity);
         }
-        Ok(Alignment { loss, stats })
+        Ok(Alignment { loss, similarities })
     }
 }
 
@@ -274,6 +285,14 @@ impl<'g> Pair<'g> {
 pub struct Alignment<'g> {
     /// A scalar.
     pub loss: Var<'g>,
-    /// For each pair the measure; of CKA and RSA `[8]`, the measure first, word 6 is 1 where a layer is constant.
-    pub stats: Vec<Var<'g>>,
+    /// For each pair the measure; its statistics are `[8]` of CKA and RSA, the measure first, word 6 is 1 where a layer is
+    /// constant.
+    pub similarities: Vec<Similarity<'g>>,
+}
+
+impl<'g> Alignment<'g> {
+    /// The statistics of each pair, for a log.
+    pub fn stats(&self) -> Vec<Var<'g>> {
+        self.similarities.iter().map(|similarity| similarity.stats).collect()
+    }
 }

@@ -70,6 +70,19 @@ pub enum Error {
         /// Whether a guide pulled.
         guided: bool,
     },
+    /// The gradient of a measure is not what its definition promises: a bug of ours, or a fault of the adapter.
+    Invariant {
+        /// Optimiser step, counted from 0.
+        step: u64,
+        /// The target's layer.
+        layer: String,
+        /// What should hold.
+        invariant: &'static str,
+        /// By how much it does not, relative to |X| |dX|.
+        value: f64,
+        /// How much is taken for rounding.
+        tolerance: f64,
+    },
     /// One run of an experiment failed.
     Run {
         /// Which, for example "arm trained, seed 1".
@@ -143,6 +156,11 @@ impl fmt::Display for Error {
                 } else {
                     " or gradient-norm clipping"
                 }
+            ),
+            Self::Invariant { step, layer, invariant, value, tolerance } => write!(
+                f,
+                "step {step}, layer {layer}: the alignment gradient breaks an invariant: {invariant}, but it is off by \
+                 {value:.1e} of |X| |dX|, where {tolerance:.0e} is rounding; please report it with the adapter's name"
             ),
             Self::Run { run, source } => write!(f, "{run}: {source}"),
             Self::Tensor(source) => source.fmt(f),

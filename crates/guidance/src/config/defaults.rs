@@ -22,6 +22,7 @@ impl Default for Config {
             guidance: GuidanceConfig::default(),
             training: TrainingConfig::default(),
             arm: BTreeMap::new(),
+            check_gradients: false,
         }
     }
 }

@@ -39,6 +39,9 @@ pub struct Config {
     pub training: TrainingConfig,
     /// What single arms do differently: `[arm.alone] learning_rate = 0.003`.
     pub arm: BTreeMap<String, ArmConfig>,
+    /// [`Training::check`](crate::Training::check) of every arm. No key: it changes no result.
+    #[serde(skip)]
+    pub check_gradients: bool,
 }
 
 /// `[data]`

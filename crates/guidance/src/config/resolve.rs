@@ -129,6 +129,7 @@ impl Config {
             shift: t.shift,
             flip: t.flip,
             eval_every: t.eval_every,
+            check: self.check_gradients,
         }
     }
 

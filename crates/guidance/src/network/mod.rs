@@ -138,6 +138,11 @@ impl Network {
         self.params.tensors().iter().chain(self.buffers.tensors())
     }
 
+    /// What the forward pass of training moves.
+    pub(crate) fn running_statistics(&self) -> impl Iterator<Item = &Tensor> {
+        self.buffers.tensors().iter()
+    }
+
     /// The tensor called `name`.
     pub(crate) fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.params.get(name).or_else(|| self.buffers.get(name))

@@ -6,6 +6,7 @@
 mod diagnose;
 mod evaluate;
 mod fixed_batches;
+mod invariants;
 mod session;
 
 use std::time::{Duration, Instant};
@@ -118,6 +119,9 @@ pub struct Training {
     pub flip: bool,
     /// Steps between evaluations; one before the first step and one after the last come on top. 0 for those two alone.
     pub eval_every: u32,
+    /// Before the first guided step and at each evaluation, what the gradient of the measure must be is checked. For
+    /// debugging: it costs a step and copies the activations to the CPU.
+    pub check: bool,
 }
 
 impl Training {
@@ -133,6 +137,7 @@ impl Training {
             shift: 0,
             flip: false,
             eval_every: 0,
+            check: false,
         }
     }
 }
@@ -197,7 +202,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`Error::Diverged`](crate::Error::Diverged) with step and layer when a number is not finite; when layers do not
-    /// fit, memory is short or the device is lost.
+    /// fit, memory is short or the device is lost; [`Error::Invariant`](crate::Error::Invariant) where checks are on.
     pub fn run_with(&self, observe: &mut dyn FnMut(Event<'_>) -> Result<()>) -> Result<RunRecord> {
         let started = Instant::now();
         let mut training_time = Duration::ZERO;
@@ -214,6 +219,9 @@ impl<'a> Trainer<'a> {
         let Training { steps, eval_every, .. } = self.training;
         let every = if eval_every == 0 { steps.max(1) } else { eval_every };
         loop {
+            if self.training.check {
+                session.check_invariants()?;
+            }
             let similarity = probe.as_mut().map(Probe::measure).transpose()?.unwrap_or_default();
             // Nothing else gives exactly 0.
             for (pair, _) in record.pairs.iter().zip(&similarity).filter(|(_, similarity)| **similarity == 0.0) {

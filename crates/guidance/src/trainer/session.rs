@@ -4,6 +4,7 @@ use trellis_tensor::{Clock, Graph, Log, Optimizer, Plan, Row, Var};
 
 use super::diagnose::diagnose;
 use super::fixed_batches::FixedBatches;
+use super::invariants::check;
 use super::{Batches, Guidance, Training};
 use crate::alignment::{Guiding, Pair};
 use crate::dataset::{Batch, Dataset};
@@ -100,6 +101,18 @@ impl<'a> Session<'a> {
         self.records(&rows)
     }
 
+    /// Checks what the gradient of the measure must be, on the step that comes next (on the last guided one, once the
+    /// guide has left): its columns sum to 0 and it is at right angles to the activations, as far as the measure promises.
+    /// The step is played apart; nothing that trains changes.
+    ///
+    /// # Errors
+    /// [`Error::Invariant`](crate::Error::Invariant) with step and layer.
+    pub fn check_invariants(&self) -> Result<()> {
+        let Some(guidance) = self.guidance.as_ref().filter(|_| self.guided_until > 0) else { return Ok(()) };
+        let step = self.step.min(self.guided_until - 1);
+        check(self.target, self.data, &self.training, guidance, step, self.fixed.as_ref())
+    }
+
     fn records(&self, rows: &[Row]) -> Result<Vec<StepRecord>> {
         if let Some(step) = rows.iter().find_map(|row| row.failed_step) {
             let step = self.training.steps.min(step);
@@ -127,6 +140,8 @@ pub(super) struct Step<'g> {
     pub(super) loss: Var<'g>,
     /// Task loss, then statistics of each pair.
     pub(super) metrics: Vec<Var<'g>>,
+    /// The measure of each pair.
+    pub(super) similarities: Vec<Var<'g>>,
     /// The target's forward pass.
     pub(super) forward: Forward<'g>,
 }
@@ -157,7 +172,7 @@ pub(super) fn record<'g>(
         target.forward(graph, batch.images, mode, taps)?
     };
     let task = forward.logits.cross_entropy(batch.labels, training.label_smoothing)?;
-    let mut step = Step { loss: task, metrics: vec![task], forward };
+    let mut step = Step { loss: task, metrics: vec![task], similarities: Vec::new(), forward };
     let Some(guidance) = guidance else { return Ok(step) };
 
     let indices = pairs(guidance, target)?;
@@ -175,7 +190,8 @@ pub(super) fn record<'g>(
     let tapped: Vec<_> = indices.iter().zip(guiding).map(pair).collect();
     let alignment = guidance.align.loss(graph, clock, guidance.schedule.weight(guidance.weight), &tapped)?;
     step.loss = task.add(alignment.loss)?;
-    step.metrics.extend(alignment.stats);
+    step.metrics.extend(alignment.stats());
+    step.similarities = alignment.similarities.iter().map(|similarity| similarity.value).collect();
     Ok(step)
 }
 

@@ -1,0 +1,142 @@
+//! What the gradient of a measure must be, checked while a run goes on: blind to an offset common to all examples, and to
+//! scale. A step is played again with activations and gradients kept, as in `diagnose`, but nothing that trains changes.
+
+use trellis_tensor::{Clock, Graph, Plan};
+
+use super::fixed_batches::FixedBatches;
+use super::session::{pairs, record};
+use super::{Guidance, Training};
+use crate::alignment::Metric;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::network::Network;
+
+/// Largest value that is taken for rounding.
+const TOLERANCE: f64 = 1e-4;
+
+/// Where layers are nearly alike the terms of the gradient cancel, and what is left is rounding. |X| |dX| of one term is
+/// about 1, so below this it is measured against this.
+const LEAST_PRODUCT: f64 = 0.1;
+
+/// Plays `step` again and checks, for each guided pair, the gradient of its measure for the target's layer.
+pub(super) fn check(
+    target: &Network,
+    data: &Dataset,
+    training: &Training,
+    guidance: &Guidance,
+    step: u32,
+    fixed: Option<&FixedBatches>,
+) -> Result<()> {
+    let clock = Clock::new(data.gpu())?;
+    clock.set(step)?;
+    let graph = Graph::new();
+    let played = record(&graph, target, data, training, Some(guidance), &clock, fixed)?;
+    let mut layers = Vec::new();
+    for (&(_, tap), &similarity) in pairs(guidance, target)?.iter().zip(&played.similarities) {
+        let tap = &played.forward.taps[tap];
+        layers.push((tap, graph.grad(similarity, &[tap.value])?[0]));
+    }
+    let keep: Vec<_> = layers.iter().flat_map(|(tap, gradient)| [tap.value, *gradient]).collect();
+    let plan = Plan::new(data.gpu(), &graph, &keep)?;
+    // The forward pass of training moves running statistics.
+    let before = target.running_statistics().map(|tensor| tensor.read_f32()).collect::<Result<Vec<_>, _>>()?;
+    plan.run(1)?;
+    for (tensor, values) in target.running_statistics().zip(before) {
+        tensor.write_f32(&values)?;
+    }
+    for (tap, gradient) in layers {
+        let (x, dx) = (plan.read(tap.value)?, plan.read(gradient)?);
+        if let Some((invariant, value)) = broken(guidance.align, &x, &dx, training.batch) {
+            let (step, layer) = (u64::from(step), tap.name.clone());
+            return Err(Error::Invariant { step, layer, invariant, value, tolerance: TOLERANCE });
+        }
+    }
+    Ok(())
+}
+
+/// The first invariant of `metric` that activations `[n, p]` and its gradient for them break, and by how much, relative to
+/// |X| |dX|. Numbers that are not finite break none: training stops for them.
+fn broken(metric: Metric, x: &[f32], dx: &[f32], n: usize) -> Option<(&'static str, f64)> {
+    if x.iter().chain(dx).any(|value| !value.is_finite()) {
+        return None;
+    }
+    let p = x.len() / n;
+    let column = |values: &[f32], j: usize| (0..n).map(|i| f64::from(values[i * p + j])).sum::<f64>();
+    let means: Vec<f64> = (0..p).map(|j| column(x, j) / n as f64).collect();
+    let length = |squares: f64| squares.sqrt();
+    let gradient = length(dx.iter().map(|&v| f64::from(v).powi(2)).sum());
+    // An offset does not count: the gradient grows with what is left of the activations without it.
+    let spread = length(x.iter().enumerate().map(|(at, &v)| (f64::from(v) - means[at % p]).powi(2)).sum());
+    let whole = length(x.iter().map(|&v| f64::from(v).powi(2)).sum());
+    let sums = length((0..p).map(|j| column(dx, j).powi(2)).sum()) / (n as f64).sqrt();
+    let along: f64 = x.iter().zip(dx).map(|(&x, &dx)| f64::from(x) * f64::from(dx)).sum();
+    let checks = [
+        (metric.ignores_offset(), "columns of the gradient sum to 0", sums * spread, spread),
+        (metric.ignores_scale(), "<X, dX> = 0", along.abs(), whole),
+    ];
+    let relative = |(holds, invariant, value, size): (bool, &'static str, f64, f64)| {
+        let value = value / (size * gradient).max(LEAST_PRODUCT);
+        (holds && value > TOLERANCE).then_some((invariant, value))
+    };
+    checks.into_iter().find_map(relative)
+}
+
+#[cfg(test)]
+mod tests {
+    use trellis_tensor::rng::Rng;
+
+    use super::*;
+    use crate::alignment::{Cka, Rsa};
+
+    /// Activations, and a gradient for them that ignores offset and scale.
+    fn sane(n: usize, p: usize) -> (Vec<f32>, Vec<f32>) {
+        let mut rng = Rng::new(1, 1);
+        let x: Vec<f32> = (0..n * p).map(|_| rng.normal() + 2.0).collect();
+        let mut dx: Vec<f32> = (0..n * p).map(|_| 0.1 * rng.normal()).collect();
+        let center = |v: &[f32]| -> Vec<f32> {
+            let mean = |j: usize| (0..n).map(|i| v[i * p + j]).sum::<f32>() / n as f32;
+            v.iter().enumerate().map(|(at, v)| v - mean(at % p)).collect()
+        };
+        let centered = center(&x);
+        dx = center(&dx);
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let along = dot(&dx, &centered) / dot(&centered, &centered);
+        dx.iter_mut().zip(&centered).for_each(|(dx, x)| *dx -= along * x);
+        (x, dx)
+    }
+
+    #[test]
+    fn a_gradient_that_is_wrong_is_found() {
+        let (n, p) = (16, 5);
+        let (x, dx) = sane(n, p);
+        let cka = Metric::from(Cka::linear());
+        assert_eq!(broken(cka, &x, &dx, n), None);
+        // As from a kernel that forgets a row.
+        let mut cut = dx.clone();
+        cut[..p].fill(0.0);
+        let found = broken(cka, &x, &cut, n);
+        assert!(found.is_some_and(|(name, value)| name.starts_with("columns") && value > 0.01), "{found:?}");
+        // As from one that forgets the second term, which takes off what lies along X.
+        let centered = |at: usize| x[at] - (0..n).map(|i| x[i * p + at % p]).sum::<f32>() / n as f32;
+        let longer: Vec<f32> = dx.iter().enumerate().map(|(at, dx)| dx + 0.01 * centered(at)).collect();
+        let found = broken(cka, &x, &longer, n);
+        assert!(found.is_some_and(|(name, value)| name.starts_with("<X") && value > 0.001), "{found:?}");
+        // What a measure does not promise is not asked of it.
+        assert_eq!(broken(Cka::rbf(0.8).into(), &x, &longer, n), None);
+        let offset: Vec<f32> = (0..n * p).map(|at| dx[at] + if at % p == 0 { 0.1 } else { 0.0 }).collect();
+        assert!(broken(Cka::rbf(0.8).into(), &x, &offset, n).is_some());
+        assert_ne!(
+            broken(Rsa::Cosine.into(), &x, &offset, n).map(|(name, _)| name),
+            Some("columns of the gradient sum to 0")
+        );
+    }
+
+    #[test]
+    fn zero_gradients_and_numbers_that_are_not_finite_pass() {
+        let (n, p) = (16, 5);
+        let (x, dx) = sane(n, p);
+        let cka = Metric::from(Cka::linear());
+        assert_eq!(broken(cka, &x, &vec![0.0; n * p], n), None);
+        assert_eq!(broken(cka, &x, &dx.iter().map(|_| f32::NAN).collect::<Vec<_>>(), n), None);
+    }
+}
