@@ -16,10 +16,20 @@
 
 struct Dims { n: u32, p: u32, q: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> y: array<f32>;
-@group(0) @binding(3) var<storage, read> a: array<f32>;
-@group(0) @binding(4) var<storage, read> t: array<f32>;
+#if LHS_K4
+alias L = vec4f; // p and q are multiples of 4, and subgroups have 8
+#else
+alias L = f32;
+#endif
+#if R4
+alias R = vec4f; // p is a multiple of 4, and t is (q, p)
+#else
+alias R = f32;
+#endif
+@group(0) @binding(1) var<storage, read> x: array<L>;
+@group(0) @binding(2) var<storage, read> y: array<L>;
+@group(0) @binding(3) var<storage, read> a: array<R>;
+@group(0) @binding(4) var<storage, read> t: array<R>;
 @group(0) @binding(5) var<storage, read> stats: array<f32>;
 @group(0) @binding(6) var<storage, read> dc: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
@@ -38,12 +48,30 @@ fn columns(cols: vec4u) {}
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
 }
-fn lhs_at(row: u32, k: u32) -> f32 {
-    if (k < dims.q) {
-        return y[row * dims.q + k] * cross_factor;
+// Element (row, k) of [Y, X], sizes in units of L.
+fn lhs(row: u32, k: u32, p: u32, q: u32) -> L {
+    if (k < q) {
+        return y[row * q + k] * cross_factor;
     }
-    return x[row * dims.p + k - dims.q] * own_factor;
+    return x[row * p + k - q] * own_factor;
 }
+#if LHS_K4
+fn lhs4_at(row: u32, k: u32) -> vec4f {
+    return lhs(row, k / 4u, dims.p / 4u, dims.q / 4u);
+}
+#else
+fn lhs_at(row: u32, k: u32) -> f32 {
+    return lhs(row, k, dims.p, dims.q);
+}
+#endif
+#if R4
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    if (k < dims.q) {
+        return t[(k * dims.p + cols.x) / 4u] * cross_scale;
+    }
+    return a[((k - dims.q) * dims.p + cols.x) / 4u] * own_scale;
+}
+#else
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     if (k < dims.q) {
         let at = select(k * dims.p + cols, cols * dims.q + k, RIGHT == 1u);
@@ -52,6 +80,7 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let at = (k - dims.q) * dims.p + cols;
     return vec4f(a[at.x], a[at.y], a[at.z], a[at.w]) * own_scale;
 }
+#endif
 fn store(row: u32, col: u32, sums: vec4f) {
     for (var j = 0u; j < min(4u, dims.p - col); j += 1u) {
         out[row * dims.p + col + j] = 2.0 * dc[0] * sums[j];

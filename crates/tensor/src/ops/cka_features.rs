@@ -11,6 +11,7 @@ use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::center::activations;
 use crate::ops::cka::Similarity;
 use crate::ops::matmul::Layout;
+use crate::product::ProductLoop;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -167,8 +168,12 @@ impl Op for CkaFeaturesGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p, q] = [inputs[0].shape[0], inputs[0].shape[1], inputs[1].shape[1]];
-        caps.product_loop(Layout::NN, [n, p, p + q])
+        let chosen = caps.product_loop(Layout::NN, [n, p, p + q]);
+        let fours = p.is_multiple_of(4) && q.is_multiple_of(4);
+        chosen
             .dispatch(kernel!("cka_features_grad"), [n, p], 1)
+            .flag("LHS_K4", chosen == ProductLoop::Registers && fours)
+            .flag("R4", p.is_multiple_of(4) && !self.right)
             .constant("RIGHT", u32::from(self.right))
             .dims(&[n, p, q])
             .bind(6)
