@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// How to open a [`Gpu`].
+/// How to open a [`Gpu`](crate::Gpu).
 #[derive(Clone, Debug)]
 pub struct GpuOptions {
     /// Part of the adapter's name, any case. `None`: the fastest kind that exists.
