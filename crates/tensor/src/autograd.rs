@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, Var};
+use crate::shape::DType;
 
 impl Graph {
     /// Records the gradients of `loss`, a single element, with respect to each of `wrt`.
@@ -41,18 +42,19 @@ impl Graph {
             };
             for (input, gradient) in x.iter().zip(input_gradients) {
                 let Some(gradient) = gradient.filter(|_| needed[input.id()]) else { continue };
-                debug_assert_eq!(gradient.shape(), input.shape(), "gradient of {} for {input:?}", node.op_name());
+                debug_assert_eq!(gradient.ty(), input.ty(), "gradient of {} for {input:?}", node.op_name());
                 let slot = &mut gradients[input.id()];
                 *slot = Some(match *slot {
                     None => gradient,
-                    Some(sum) => sum.add(gradient)?,
+                    Some(sum) => add(sum, gradient)?,
                 });
             }
         }
-        Ok(wrt
-            .iter()
-            .map(|var| gradients.get(var.id()).copied().flatten().unwrap_or_else(|| self.constant(0.0, var.shape())))
-            .collect())
+        let gradient = |var: &Var<'g>| match gradients.get(var.id()).copied().flatten() {
+            Some(gradient) => Ok(gradient),
+            None => self.constant(0.0, var.shape()).cast(var.ty().dtype),
+        };
+        wrt.iter().map(gradient).collect()
     }
 
     /// For every value up to `last`: whether it depends on one of `wrt`.
@@ -66,4 +68,10 @@ impl Graph {
         }
         depends
     }
+}
+
+/// The sum of two gradients of one value. Those of an f16 value are f16; they are added in f32.
+fn add<'g>(a: Var<'g>, b: Var<'g>) -> Result<Var<'g>> {
+    let dtype = a.ty().dtype;
+    a.cast(DType::F32)?.add(b.cast(DType::F32)?)?.cast(dtype)
 }

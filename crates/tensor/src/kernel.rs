@@ -44,6 +44,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "curve",
     "epilogue",
     "grid",
+    "half",
     "index",
     "philox",
     "product",

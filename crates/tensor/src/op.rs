@@ -8,12 +8,14 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
+use half::f16;
+
 use crate::error::Result;
 use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel::{Kernel, Variant};
 use crate::rng::Rng;
-use crate::shape::{Shape, TensorType};
+use crate::shape::{DType, Shape, TensorType};
 
 /// One operation.
 pub trait Op: fmt::Debug + Any {
@@ -202,6 +204,8 @@ pub struct Sample {
     pub record: Record,
     /// Whether the gradient is checked against differences.
     pub differentiable: bool,
+    /// Whether values are rounded to f16 on the way: no more than its digits are compared then.
+    pub halved: bool,
 }
 
 /// Records an op on leaves of the sample's types.
@@ -219,18 +223,33 @@ pub struct SampleInput {
 impl Sample {
     /// A case that records with `record`.
     pub fn new(record: impl for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>> + 'static) -> Self {
-        Self { inputs: Vec::new(), record: Box::new(record), differentiable: true }
+        Self { inputs: Vec::new(), record: Box::new(record), differentiable: true, halved: false }
     }
 
     /// A case that pushes `op` itself; for ops that have no gradient of their own, such as gradient kernels.
     pub fn forward_only<O: Registered + Clone>(op: O) -> Self {
         let record: Record = Box::new(move |inputs| inputs[0].graph().push(op.clone(), inputs));
-        Self { inputs: Vec::new(), record, differentiable: false }
+        Self { inputs: Vec::new(), record, differentiable: false, halved: false }
     }
 
     /// Adds an f32 input of standard normal values.
     pub fn normal(self, rng: &mut Rng, shape: impl Into<Shape>) -> Self {
         self.values(shape, || f64::from(rng.normal()))
+    }
+
+    /// Notes that values are rounded to f16 on the way.
+    pub fn halved(self) -> Self {
+        Self { halved: true, ..self }
+    }
+
+    /// Adds an input of standard normal values, f32 or rounded to f16.
+    pub fn normal_of(self, rng: &mut Rng, dtype: DType, shape: impl Into<Shape>) -> Self {
+        if dtype == DType::F32 {
+            return self.normal(rng, shape);
+        }
+        let ty = TensorType::f16(shape);
+        let values = (0..ty.elements()).map(|_| f16::from_f32(rng.normal()).to_f64()).collect();
+        self.input(ty, values)
     }
 
     /// Adds an f32 input of values in `[low, high)`.

@@ -16,7 +16,7 @@ use crate::graph::{Graph, Kind, Var};
 use crate::kernel::Access;
 use crate::op::{Arg, Dispatch, MAX_GROUPS, MAX_TURNS, Op};
 use crate::shape::{DType, TensorType};
-use crate::tensor::{Tensor, read_back};
+use crate::tensor::{Tensor, read_back, read_halves};
 
 /// A recorded step, ready to replay on one GPU.
 pub struct Plan {
@@ -117,12 +117,16 @@ impl Plan {
         &self.gpu
     }
 
-    /// Copies a kept f32 value to the CPU after all submitted steps.
+    /// Copies a kept value to the CPU after all submitted steps: f32, or f16 widened to it.
     ///
     /// # Errors
     /// [`Error::NotKept`], or [`Error::DeviceLost`].
     pub fn read(&self, var: Var<'_>) -> Result<Vec<f32>> {
         let (place, ty) = self.kept(var)?;
+        if ty.dtype == DType::F16 {
+            return read_halves(&self.gpu, &place.buffer, place.offset, ty.elements());
+        }
+        debug_assert_eq!(ty.dtype, DType::F32);
         read_back(&self.gpu, &place.buffer, place.offset, ty.elements())
     }
 

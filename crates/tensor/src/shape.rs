@@ -8,6 +8,9 @@ use std::ops::Deref;
 pub enum DType {
     /// 32-bit float: activations, parameters, gradients.
     F32,
+    /// 16-bit float (IEEE 754 binary16), two to a 32-bit word: operands of products. Kernels unpack it to f32 and compute
+    /// in f32, so it needs no feature of the adapter.
+    F16,
     /// 32-bit unsigned integer: labels, indices, counters.
     U32,
     /// 8-bit unsigned integer, four to a 32-bit word: stored images. Only `gather_images` reads it.
@@ -18,6 +21,7 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             DType::F32 => "f32",
+            DType::F16 => "f16",
             DType::U32 => "u32",
             DType::U8 => "u8",
         })
@@ -148,6 +152,11 @@ impl TensorType {
         Self { shape: shape.into(), dtype: DType::F32 }
     }
 
+    /// An f16 tensor type.
+    pub fn f16(shape: impl Into<Shape>) -> Self {
+        Self { shape: shape.into(), dtype: DType::F16 }
+    }
+
     /// A u32 tensor type.
     pub fn u32(shape: impl Into<Shape>) -> Self {
         Self { shape: shape.into(), dtype: DType::U32 }
@@ -172,6 +181,7 @@ impl TensorType {
     pub fn bytes(&self) -> usize {
         match self.dtype {
             DType::F32 | DType::U32 => 4 * self.elements(),
+            DType::F16 => (2 * self.elements()).next_multiple_of(4),
             DType::U8 => self.elements().next_multiple_of(4),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use bytemuck::Pod;
+use half::f16;
 
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
@@ -58,6 +59,20 @@ impl Tensor {
         Ok(tensor)
     }
 
+    /// An f16 tensor with the given values, each rounded to the nearest f16: infinite from 65,520 on, denormal below
+    /// 6.1e-5.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_f32`].
+    pub fn from_f16(gpu: &Gpu, name: &str, shape: impl Into<Shape>, values: &[f32]) -> Result<Self> {
+        let tensor = Self::uninit(gpu, name, TensorType::f16(shape))?;
+        tensor.check_length(values.len())?;
+        let mut halves: Vec<f16> = values.iter().map(|&value| f16::from_f32(value)).collect();
+        halves.resize(tensor.ty().bytes() / 2, f16::ZERO);
+        tensor.upload(bytemuck::cast_slice(&halves));
+        Ok(tensor)
+    }
+
     /// A u32 tensor with the given values.
     ///
     /// # Errors
@@ -108,6 +123,15 @@ impl Tensor {
     pub fn read_f32(&self) -> Result<Vec<f32>> {
         debug_assert_eq!(self.ty().dtype, DType::F32);
         read_back(&self.inner.gpu, &self.inner.buffer, self.inner.offset, self.ty().elements())
+    }
+
+    /// Copies the values of an f16 tensor to the CPU, widened to f32.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn read_f16(&self) -> Result<Vec<f32>> {
+        debug_assert_eq!(self.ty().dtype, DType::F16);
+        read_halves(&self.inner.gpu, &self.inner.buffer, self.inner.offset, self.ty().elements())
     }
 
     /// Copies the values of a u32 tensor to the CPU.
@@ -186,6 +210,12 @@ impl fmt::Debug for Tensor {
 /// Copies `elements` values from a buffer, waiting for all submitted work.
 pub(crate) fn read_back<T: Pod>(gpu: &Gpu, buffer: &Buffer, offset: usize, elements: usize) -> Result<Vec<T>> {
     read_raw(gpu, buffer.raw(), offset, elements)
+}
+
+/// [`read_back`] of f16 values, widened. Copies are of whole words, so an odd last value brings a neighbour along.
+pub(crate) fn read_halves(gpu: &Gpu, buffer: &Buffer, offset: usize, elements: usize) -> Result<Vec<f32>> {
+    let halves: Vec<f16> = read_back(gpu, buffer, offset, elements.next_multiple_of(2))?;
+    Ok(halves[..elements].iter().map(|value| value.to_f32()).collect())
 }
 
 /// [`read_back`] from a buffer that is not of the pool.

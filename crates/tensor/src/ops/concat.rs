@@ -48,8 +48,8 @@ impl Op for Concat {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let Some(first) = inputs.first().filter(|x| self.axis < x.shape.rank()) else {
-            return Err(format!("axis {} does not exist in {inputs:?}", self.axis));
+        let Some(first) = inputs.first().filter(|x| self.axis < x.shape.rank() && x.dtype == DType::F32) else {
+            return Err(format!("takes f32 tensors that have an axis {}, not {inputs:?}", self.axis));
         };
         let mut sizes = first.shape.to_vec();
         for x in &inputs[1..] {

@@ -17,6 +17,7 @@ ops! {
     unary::{Unary, UnaryGrad},
     binary::{Binary},
     reduce::{Reduce},
+    cast::{Cast},
     view::{Permute, Expand, Slice, Pad},
     concat::{Concat, Pack},
     matmul::{MatMul},

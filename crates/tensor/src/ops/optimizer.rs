@@ -48,7 +48,9 @@ pub struct SgdStep {
 /// Checks `arenas` equal tensors (parameters, gradients, …), a clock, and partial sums.
 fn infer(arenas: usize, inputs: &[&TensorType]) -> Result<TensorType, String> {
     let [first, ..] = inputs else { return Err("takes parameters and gradients".to_string()) };
-    let equal = inputs.len() > arenas && inputs[..arenas].iter().all(|x| x == first) && first.shape.rank() == 1;
+    let equal = inputs.len() > arenas
+        && inputs[..arenas].iter().all(|x| x == first)
+        && **first == TensorType::f32([first.elements()]);
     if !equal || inputs.len() != arenas + 2 || *inputs[arenas] != TensorType::u32([4]) {
         return Err(format!("takes {arenas} equal f32[n], a clock u32[4] and partial sums, not {inputs:?}"));
     }

@@ -1,0 +1,71 @@
+//! Values in another element type: f32 to f16 and back.
+
+use crate::error::Result;
+use crate::gpu::Caps;
+use crate::graph::Var;
+use crate::kernel;
+use crate::op::{Dispatch, Lowered, Op, Sample};
+use crate::rng::Rng;
+use crate::shape::{DType, TensorType};
+
+/// The same values as `f32` or `f16`. To f16 they are rounded to the nearest, ties to even; from 65,520 on they are
+/// infinite, NaN stays NaN, denormals are kept. To f32 nothing is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cast {
+    /// Type of the result.
+    pub to: DType,
+}
+
+impl Op for Cast {
+    fn name(&self) -> &'static str {
+        "cast"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        match inputs {
+            [x] if matches!((x.dtype, self.to), (DType::F32, DType::F16) | (DType::F16, DType::F32)) => {
+                Ok(TensorType { shape: x.shape.clone(), dtype: self.to })
+            }
+            _ => Err(format!("takes one tensor, f32 to f16 or f16 to f32, not {inputs:?} to {}", self.to)),
+        }
+    }
+
+    /// The gradient of an f16 value is f16, as in PyTorch.
+    fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        Ok(vec![Some(dy.cast(x[0].ty().dtype)?)])
+    }
+
+    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        dispatch(inputs[0].elements(), self.to == DType::F16).bind(1).into()
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
+        inputs[0].clone()
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        let n = 1 + rng.below(1200);
+        let (from, to) = if rng.below(2) == 0 { (DType::F16, DType::F32) } else { (DType::F32, DType::F16) };
+        let sample = Sample::new(move |x| x[0].cast(to)).normal_of(rng, from, [n]);
+        if to == DType::F16 { sample.halved() } else { sample }
+    }
+}
+
+/// A launch that converts `n` elements, to f16 or from it.
+fn dispatch(n: usize, to_half: bool) -> Dispatch {
+    let words = n.div_ceil(2);
+    Dispatch::linear(kernel!("cast_half"), words).flag("HALF", to_half).dims(&[n, words])
+}
+
+impl<'g> Var<'g> {
+    /// The same values in another type, f32 or f16; a value that has it already is given back. See [`Cast`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) for integers.
+    pub fn cast(self, to: DType) -> Result<Var<'g>> {
+        if self.ty().dtype == to {
+            return Ok(self);
+        }
+        self.graph().push(Cast { to }, &[self])
+    }
+}
