@@ -2,13 +2,14 @@
 //   m = β1 m + (1−β1) g,  v = β2 v + (1−β2) g²,  w −= lr · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ε)
 //
 // in      w, m, v (n) f32 in place; g (n) f32
-//         clock (4) u32: word 0 the step t−1; word 1 is set when the norm of the gradient is not finite
+//         clock (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite; words 2 and 3 are of
+//         the loss scale, by which g is too large: see lib/update.wgsl and lib/loss_scale.wgsl
 //         squares (partials) f32: partial sums of g², for clipping and for that
 // out     nothing
 // launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
 // memory  one clipping factor
 // cost    about 15 flop and 28 bytes per parameter: bound by memory
-// numeric 1−βᵗ by a series where it would cancel
+// numeric t counts updates, steps that were left out do not; 1−βᵗ by a series where it would cancel
 // source  Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; decoupled decay: Loshchilov and Hutter 2019, arXiv:1711.05101
 
 #import grid
@@ -22,7 +23,7 @@ alias T = f32;
 struct Dims {
     n: u32, partials: u32, max_norm: f32, weight_decay: f32,
     beta1: f32, beta2: f32, log_beta1: f32, log_beta2: f32,
-    epsilon: f32, pad0: u32, pad1: u32, pad2: u32,
+    epsilon: f32, first_scale: u32, pad0: u32, pad1: u32,
     rate: Curve,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -45,13 +46,13 @@ fn one_minus_exp(y: f32) -> f32 {
 @compute @workgroup_size(256)
 fn adam(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) local: u32) {
-    let clip = clipping(local, dims.max_norm, dims.partials);
+    let clip = clipping(local, dims.max_norm, dims.partials, dims.first_scale);
     let i = linear_index(group, groups, local);
     if (i >= dims.n || clip < 0.0) {
         return;
     }
-    let step = f32(atomicLoad(&clock[0]));
-    let rate = curve_value(dims.rate, step);
+    let step = updates();
+    let rate = curve_value(dims.rate, f32(atomicLoad(&clock[0])));
     var weight = w[i];
     var gradient = clip * g[i];
     if (DECOUPLED == 1u) {

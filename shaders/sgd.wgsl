@@ -2,7 +2,8 @@
 //   g' = g + decay·w,  m = μ m + g',  w −= lr · m   (Nesterov: w −= lr · (g' + μ m))
 //
 // in      w, m (n) f32 in place; g (n) f32
-//         clock (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite
+//         clock (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite; words 2 and 3 are of
+//         the loss scale, by which g is too large: see lib/update.wgsl and lib/loss_scale.wgsl
 //         squares (partials) f32: partial sums of g², for clipping and for that
 // out     nothing
 // launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
@@ -21,7 +22,7 @@ alias T = f32;
 
 struct Dims {
     n: u32, partials: u32, max_norm: f32, weight_decay: f32,
-    momentum: f32, pad0: u32, pad1: u32, pad2: u32,
+    momentum: f32, first_scale: u32, pad0: u32, pad1: u32,
     rate: Curve,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -37,7 +38,7 @@ override NESTEROV: u32 = 0u;
 @compute @workgroup_size(256)
 fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
        @builtin(local_invocation_index) local: u32) {
-    let clip = clipping(local, dims.max_norm, dims.partials);
+    let clip = clipping(local, dims.max_norm, dims.partials, dims.first_scale);
     let i = linear_index(group, groups, local);
     if (i >= dims.n || clip < 0.0) {
         return;

@@ -2,7 +2,9 @@
 
 use half::f16;
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{DType, Graph, Plan, Tensor, Var};
+use trellis_tensor::{
+    Clock, Curve, DType, Graph, Log, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, Var,
+};
 
 use crate::gpu;
 
@@ -120,4 +122,141 @@ fn gradients_of_an_f16_value_are_f16() {
     plan.run(1).expect("works");
     assert_eq!(plan.read(gradients[0]).expect("kept"), [2.0, 4.0, 6.0]);
     assert_eq!(plan.read(gradients[1]).expect("kept"), [0.0, 0.0]);
+}
+
+/// What scaled steps leave behind: after each the parameters, and the clock. The loss is Σ slope·w; with `halved` its
+/// gradient passes through f16.
+fn scaled_steps(
+    steps: usize,
+    slopes: &[f32],
+    config: OptimizerConfig,
+    scale: Option<LossScale>,
+    halved: bool,
+) -> Vec<(Vec<f32>, Vec<u32>)> {
+    let (gpu, n) = (gpu(), slopes.len());
+    let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n] };
+    let params = Params::new(&gpu, &[spec]).expect("fits");
+    let optimizer = Optimizer::new(&gpu, &params, config).expect("fits");
+    let optimizer = match scale {
+        Some(scale) => optimizer.with_loss_scale(scale),
+        None => optimizer,
+    };
+    let (clock, log, graph) = (Clock::new(&gpu).expect("fits"), Log::new(&gpu, 3).expect("fits"), Graph::new());
+    let w = graph.leaf(&params.tensors()[0]);
+    let slopes = graph.leaf(&Tensor::from_f32(&gpu, "slopes", [n], slopes).expect("fits"));
+    let path = if halved { w.cast(DType::F16).and_then(|w| w.cast(DType::F32)) } else { Ok(w) };
+    let loss = path.and_then(|w| w.mul(slopes)).and_then(Var::sum_all).expect("legal");
+    let mut metrics = vec![loss];
+    metrics.extend(optimizer.update(&graph, loss, &clock).expect("records"));
+    assert_eq!(metrics.len(), if scale.is_some() { 3 } else { 1 });
+    log.record(&graph, &clock, &metrics).expect("records");
+    let plan = Plan::new(&gpu, &graph, &[]).expect("fits");
+    let step = |_| {
+        plan.run(1).expect("works");
+        (params.tensors()[0].read_f32().expect("works"), clock.tensor().read_u32().expect("works"))
+    };
+    (0..steps).map(step).collect()
+}
+
+fn sgd(rate: f32) -> OptimizerConfig {
+    OptimizerConfig::sgd(Curve::Constant(rate), 0.0)
+}
+
+/// Words 2 and 3 of the clock: logarithm of the scale, good steps in a row, steps left out.
+fn scale_of(clock: &[u32]) -> [u32; 3] {
+    [clock[2] - 1, clock[3] & 0xffff, clock[3] >> 16]
+}
+
+/// A gradient of 1 times 2²⁰, …, 2¹⁶ is infinite in f16, times 2¹⁵ it is not.
+#[test]
+fn a_scale_that_is_too_large_leaves_steps_out_and_recovers() {
+    let scale = LossScale { log2: 20, growth_interval: 2000 };
+    let steps = scaled_steps(7, &[1.0; 5], sgd(0.25), Some(scale), true);
+    for (number, (w, clock)) in (0..).zip(&steps) {
+        assert_eq!(clock[..2], [number + 1, 0], "no failure");
+        if number < 5 {
+            assert_eq!(*w, [1.0; 5], "step {number} changes nothing");
+            assert_eq!(scale_of(clock), [19 - number, 0, number + 1]);
+        } else {
+            assert_eq!(*w, [1.0 - 0.25 * (number - 4) as f32; 5], "step {number} is a full step");
+            assert_eq!(scale_of(clock), [15, number - 4, 5]);
+        }
+    }
+}
+
+#[test]
+fn good_steps_in_a_row_double_the_scale() {
+    let scale = LossScale { log2: 13, growth_interval: 2 };
+    let steps = scaled_steps(8, &[1.0; 5], sgd(0.125), Some(scale), true);
+    let scales: Vec<[u32; 3]> = steps.iter().map(|(_, clock)| scale_of(clock)).collect();
+    // 2¹⁶ is too much; two steps later it is tried again.
+    let wanted = [[13, 1, 0], [14, 0, 0], [14, 1, 0], [15, 0, 0], [15, 1, 0], [16, 0, 0], [15, 0, 1], [15, 1, 1]];
+    assert_eq!(scales, wanted);
+    assert_eq!(steps[7].0, [1.0 - 7.0 * 0.125; 5], "one of eight steps was left out");
+}
+
+#[test]
+fn small_gradients_survive_f16_only_with_a_scale() {
+    let slopes = [1e-7, -3e-7, 2e-8];
+    let moved = |scale| -> Vec<f32> {
+        let (w, _) = &scaled_steps(1, &slopes, sgd(1e4), scale, true)[0];
+        w.iter().map(|w| (1.0 - w) / 1e4).collect()
+    };
+    assert_eq!(moved(None)[2], 0.0, "2e-8 is 0 in f16");
+    let close = |moved: &[f32]| moved.iter().zip(slopes).all(|(m, slope)| (m - slope).abs() <= 2e-3 * slope.abs());
+    assert!(!close(&moved(None)), "denormals of f16 have few digits");
+    assert!(close(&moved(Some(LossScale::default()))), "{:?}", moved(Some(LossScale::default())));
+}
+
+/// Without f16 on the way a power of two changes no bit, whether the norm is clipped or not.
+#[test]
+fn a_scale_alone_changes_no_bit() {
+    let slopes: Vec<f32> = (0..70).map(|i| (i as f32 - 20.3) * 0.01).collect();
+    for clip_norm in [None, Some(0.5), Some(50.0)] {
+        for config in [OptimizerConfig::adamw(Curve::Constant(0.01)), OptimizerConfig { clip_norm, ..sgd(0.1) }] {
+            let config = OptimizerConfig { clip_norm, ..config };
+            let plain: Vec<Vec<f32>> = scaled_steps(4, &slopes, config, None, false).into_iter().map(|s| s.0).collect();
+            let scale = LossScale { log2: 12, growth_interval: 2 };
+            let scaled = scaled_steps(4, &slopes, config, Some(scale), false);
+            assert!(plain.iter().eq(scaled.iter().map(|s| &s.0)), "{config:?}");
+            assert_eq!(scale_of(&scaled[3].1), [14, 0, 0]);
+        }
+    }
+}
+
+/// A number that no scale mends: the scale falls to 1, and then the training has failed.
+#[test]
+fn a_gradient_that_stays_infinite_ends_at_scale_1() {
+    let scale = LossScale { log2: 2, growth_interval: 2000 };
+    let steps = scaled_steps(5, &[1.0, f32::NAN, 1.0], sgd(0.1), Some(scale), true);
+    assert!(steps.iter().all(|(w, _)| *w == [1.0; 3]));
+    let clocks: Vec<(bool, [u32; 3])> = steps.iter().map(|(_, clock)| (clock[1] > 0, scale_of(clock))).collect();
+    let failed = (true, [0, 0, 2]);
+    assert_eq!(clocks, [(false, [1, 0, 1]), (false, [0, 0, 2]), failed, failed, failed]);
+    assert_eq!(steps[2].1[1], 3, "the failed step, plus 1");
+}
+
+/// Adam's corrections count the updates that its moments have seen.
+#[test]
+fn steps_that_were_left_out_do_not_age_adam() {
+    let adam = OptimizerConfig::adam(Curve::Constant(0.01));
+    let plain = scaled_steps(3, &[1.0; 4], adam, None, true);
+    let scale = LossScale { log2: 17, growth_interval: 2000 };
+    let scaled = scaled_steps(5, &[1.0; 4], adam, Some(scale), true);
+    for (plain, scaled) in plain.iter().zip(&scaled[2..]) {
+        assert_eq!(plain.0, scaled.0);
+    }
+}
+
+#[test]
+fn scales_out_of_range_are_refused() {
+    for scale in [LossScale { log2: 31, growth_interval: 1 }, LossScale { log2: 1, growth_interval: 0 }] {
+        let params = Params::new(&gpu(), &[ParamSpec { name: "w".into(), shape: [1].into(), values: vec![1.0] }]);
+        let params = params.expect("fits");
+        let optimizer = Optimizer::new(&gpu(), &params, sgd(0.1)).expect("fits").with_loss_scale(scale);
+        let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
+        let loss = graph.leaf(&params.tensors()[0]).sum_all().expect("f32");
+        let error = optimizer.update(&graph, loss, &clock).expect_err("out of range").to_string();
+        assert!(error.contains("65,535"), "{error}");
+    }
 }

@@ -1,18 +1,25 @@
-// What every optimiser shares: the gradient clipped to a global norm, and the stop at a gradient that is not finite.
+// What every optimiser shares: the gradient freed of the loss scale and clipped to a global norm, and what happens where it
+// is not finite.
+#import loss_scale
 var<workgroup> clip_factor: f32;
 
-// From partial sums of squares: min(1, max_norm / |g|), or 1 where max_norm is 0; negative to change nothing. Once the
-// norm is infinite or NaN the clock says so, and neither this step nor a later one changes a parameter: every workgroup
-// adds up the same sums, so all of them stop. All invocations of the workgroup must call it.
-fn clipping(local: u32, max_norm: f32, partials: u32) -> f32 {
+// From partial sums of squares: min(1, max_norm / |g|), or 1 where max_norm is 0, over the loss scale; negative to change
+// nothing. Where the norm is infinite or NaN, nothing changes: with a scale of 2 or more in this step (loss_scale_step.wgsl
+// halves it), with a scale of 1, or none, in this step and all later ones, and the clock says so. Every workgroup adds up the
+// same sums, so all of them do the same. All invocations of the workgroup must call it.
+fn clipping(local: u32, max_norm: f32, partials: u32, first_scale: u32) -> f32 {
     if (local == 0u) {
         var sum = 0.0;
         for (var i = 0u; i < partials; i += 1u) {
             sum += squares[i];
         }
-        clip_factor = select(1.0, max_norm / (sqrt(sum) + 1e-6), max_norm > 0.0 && sqrt(sum) > max_norm);
-        if (!(sum <= 3.4e38)) {
-            atomicMax(&clock[1], atomicLoad(&clock[0]) + 1u);
+        let scale = log2_of_scale(atomicLoad(&clock[2]), first_scale);
+        let norm = sqrt(sum) * power_of_two(-scale);
+        clip_factor = select(1.0, max_norm / (norm + 1e-6), max_norm > 0.0 && norm > max_norm) * power_of_two(-scale);
+        if (!is_finite(sum)) {
+            if (scale == 0) {
+                atomicMax(&clock[1], atomicLoad(&clock[0]) + 1u);
+            }
             clip_factor = -1.0;
         } else if (atomicLoad(&clock[1]) != 0u) {
             clip_factor = -1.0;
@@ -20,4 +27,9 @@ fn clipping(local: u32, max_norm: f32, partials: u32) -> f32 {
     }
     workgroupBarrier();
     return clip_factor;
+}
+
+// Updates before this one: what Adam's moments have seen.
+fn updates() -> f32 {
+    return f32(atomicLoad(&clock[0]) - (atomicLoad(&clock[3]) >> 16u));
 }

@@ -17,13 +17,18 @@ impl Graph {
     /// [`Error::Shape`] when `loss` is not a single element, [`Error::NotDifferentiable`] when a path leads through
     /// an op without a gradient.
     pub fn grad<'g>(&'g self, loss: Var<'g>, wrt: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
+        self.grad_from(loss, self.constant(1.0, loss.shape()), wrt)
+    }
+
+    /// [`Graph::grad`] times `seed`, of the shape of `loss`.
+    pub(crate) fn grad_from<'g>(&'g self, loss: Var<'g>, seed: Var<'g>, wrt: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
         if loss.ty().elements() != 1 {
             let problem = format!("the loss must be a single element, not {}", loss.ty());
             return Err(Error::Shape { op: "grad", layer: loss.layer(), problem });
         }
         let needed = self.depends_on(wrt, loss.id());
         let mut gradients: Vec<Option<Var<'g>>> = vec![None; loss.id() + 1];
-        gradients[loss.id()] = Some(self.constant(1.0, loss.shape()));
+        gradients[loss.id()] = Some(seed);
 
         for id in (0..=loss.id()).rev() {
             let Some(dy) = gradients[id] else { continue };

@@ -23,12 +23,13 @@ impl Clock {
         Ok(Self { tensor: Tensor::zeros(gpu, "clock", TensorType::u32([4]))? })
     }
 
-    /// The counter: `u32[4]` with the step, then the failed step + 1 or 0.
+    /// The counter: `u32[4]` with the step, the failed step + 1 or 0, and two words of the loss scale
+    /// (`shaders/lib/loss_scale.wgsl`).
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
     }
 
-    /// Sets the step, for a resumed run, and clears the failure.
+    /// Sets the step, for a resumed run, clears the failure and begins with the first loss scale.
     ///
     /// # Errors
     /// When the device is lost.

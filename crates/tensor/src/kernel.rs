@@ -46,6 +46,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "grid",
     "half",
     "index",
+    "loss_scale",
     "philox",
     "product",
     "product_subgroup",

@@ -4,7 +4,7 @@ use crate::curve::{Clock, Curve};
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Var};
-use crate::ops::{AdamStep, Reduce, Reduction, SgdStep};
+use crate::ops::{AdamStep, LossScale, LossScaleStep, LossScaleValue, Reduce, Reduction, SgdStep};
 use crate::params::Params;
 use crate::tensor::Tensor;
 
@@ -58,6 +58,7 @@ impl OptimizerConfig {
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
+    scale: Option<LossScale>,
     params: Params,
     /// First and, for Adam, second moments of each arena.
     moments: Vec<Vec<Tensor>>,
@@ -78,19 +79,32 @@ impl Optimizer {
             kinds.iter().map(tensor).collect()
         };
         let moments = params.arenas().iter().enumerate().map(of_arena).collect::<Result<_>>()?;
-        Ok(Self { config, params: params.clone(), moments })
+        Ok(Self { config, scale: None, params: params.clone(), moments })
     }
 
-    /// Records the gradients of `loss` and one update of every parameter.
+    /// Scales the loss before it is differentiated: for gradients that pass through f16.
+    pub fn with_loss_scale(self, scale: LossScale) -> Self {
+        Self { scale: Some(scale), ..self }
+    }
+
+    /// Records the gradients of `loss` and one update of every parameter. With a loss scale the result is what a log may
+    /// show: the scale, and the number of steps left out so far.
     ///
     /// A gradient that is not finite, or too large for its norm to be, stops the training: the clock remembers the step,
-    /// and neither that update nor a later one changes anything.
+    /// and neither that update nor a later one changes anything. With a loss scale it only leaves out the step, until the
+    /// scale is down to 1.
     ///
     /// # Errors
     /// As [`Graph::grad`].
-    pub fn update(&self, graph: &Graph, loss: Var<'_>, clock: &Clock) -> Result<()> {
+    pub fn update<'g>(&self, graph: &'g Graph, loss: Var<'g>, clock: &Clock) -> Result<Vec<Var<'g>>> {
         let leaves: Vec<Var<'_>> = self.params.tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
-        let gradients = graph.grad(loss, &leaves)?;
+        let now = graph.leaf(clock.tensor());
+        let value = |scale| graph.push(LossScaleValue { scale }, &[now]);
+        let scale = self.scale.map(value).transpose()?;
+        let gradients = match scale {
+            None => graph.grad(loss, &leaves)?,
+            Some(scale) => graph.grad_from(loss, scale.reshape(loss.shape())?, &leaves)?,
+        };
         let _scope = graph.scope("optimizer");
         let mut rest = gradients.as_slice();
         let mut packed = Vec::new();
@@ -105,21 +119,25 @@ impl Optimizer {
         for ((arena, moments), gradient) in self.params.arenas().iter().zip(&self.moments).zip(packed) {
             let mut inputs = vec![graph.leaf(&arena.whole), gradient];
             inputs.extend(moments.iter().map(|tensor| graph.leaf(tensor)));
-            inputs.push(graph.leaf(clock.tensor()));
+            inputs.push(now);
             inputs.push(squares);
             self.push_step(graph, &inputs)?;
         }
-        Ok(())
+        let mut shown = Vec::from_iter(scale);
+        if let Some(scale) = self.scale {
+            shown.push(graph.push(LossScaleStep { scale }, &[now, squares])?);
+        }
+        Ok(shown)
     }
 
     fn push_step<'g>(&self, graph: &'g Graph, inputs: &[Var<'g>]) -> Result<Var<'g>> {
         let OptimizerConfig { rate, rule, weight_decay, clip_norm } = self.config;
-        let max_norm = clip_norm.unwrap_or(0.0);
-        let adam =
-            |decoupled| AdamStep { rate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, decoupled, max_norm };
+        let (max_norm, scale) = (clip_norm.unwrap_or(0.0), self.scale);
+        let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+        let adam = |decoupled| AdamStep { rate, beta1, beta2, epsilon, weight_decay, decoupled, max_norm, scale };
         match rule {
             Rule::Sgd { momentum, nesterov } => {
-                graph.push(SgdStep { rate, momentum, nesterov, weight_decay, max_norm }, inputs)
+                graph.push(SgdStep { rate, momentum, nesterov, weight_decay, max_norm, scale }, inputs)
             }
             Rule::Adam => graph.push(adam(false), inputs),
             Rule::AdamW => graph.push(adam(true), inputs),

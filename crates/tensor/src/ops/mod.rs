@@ -33,6 +33,7 @@ ops! {
     cka_features::{CkaFeaturesStats, CkaFeaturesValue, CkaFeaturesGrad},
     curve::{CurveValue},
     end_step::{EndStep},
+    loss_scale::{LossScaleValue, LossScaleStep},
     optimizer::{AdamStep, SgdStep},
     softmax::{Softmax, SoftmaxGrad},
     cross_entropy::{CrossEntropy, CrossEntropyGrad},
@@ -56,6 +57,7 @@ pub use center_gram::Centering;
 pub use cka::Similarity;
 pub use cross_entropy::IGNORE;
 pub use gram::GramOf;
+pub use loss_scale::LossScale;
 pub use matmul::Layout;
 pub use pool::Pooling;
 pub use reduce::Reduction;

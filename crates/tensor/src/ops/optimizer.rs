@@ -6,11 +6,13 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::ops::loss_scale::LossScale;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), clock, partial
-/// sums of squared gradients. Where their sum is not finite nothing changes, in this step or a later one.
+/// sums of squared gradients. Gradients are taken off the loss scale. Where their sum is not finite nothing changes: in
+/// this step, and at a scale of 1 in no later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// Learning rate.
@@ -27,10 +29,13 @@ pub struct AdamStep {
     pub decoupled: bool,
     /// Largest global gradient norm; 0 for no clipping.
     pub max_norm: f32,
+    /// How the gradients are scaled.
+    pub scale: Option<LossScale>,
 }
 
 /// Gradient descent with momentum. Inputs: parameters, gradients, momentum (all `f32[n]`), clock, partial
-/// sums of squared gradients. Where their sum is not finite nothing changes, in this step or a later one.
+/// sums of squared gradients. Gradients are taken off the loss scale. Where their sum is not finite nothing changes: in
+/// this step, and at a scale of 1 in no later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
     /// Learning rate.
@@ -43,6 +48,8 @@ pub struct SgdStep {
     pub weight_decay: f32,
     /// Largest global gradient norm; 0 for no clipping.
     pub max_norm: f32,
+    /// How the gradients are scaled.
+    pub scale: Option<LossScale>,
 }
 
 /// Checks `arenas` equal tensors (parameters, gradients, …), a clock, and partial sums.
@@ -57,28 +64,36 @@ fn infer(arenas: usize, inputs: &[&TensorType]) -> Result<TensorType, String> {
     Ok(TensorType::nothing())
 }
 
-/// The factor that clips the gradients, and the step; `None` where nothing may change.
-fn clip_and_step(inputs: &mut [Vec<f64>], clock: usize, max_norm: f32) -> Option<(f64, u32)> {
+/// The factor that takes gradients off the loss scale and clips them, and the step; `None` where nothing may change.
+fn clip_and_step(inputs: &mut [Vec<f64>], clock: usize, max_norm: f32, scale: Option<LossScale>) -> Option<(f64, u32)> {
     let (squares, step) = (inputs[clock + 1].iter().sum::<f64>(), inputs[clock][0]);
+    let log2 = LossScale::log2_of(&inputs[clock], LossScale::first(scale));
     if !squares.is_finite() {
-        inputs[clock][1] = inputs[clock][1].max(step + 1.0);
+        inputs[clock][1] = if log2 == 0 { inputs[clock][1].max(step + 1.0) } else { inputs[clock][1] };
+        return None;
     }
-    let (norm, max_norm) = (squares.sqrt(), f64::from(max_norm));
+    let (norm, max_norm) = (squares.sqrt() / 2f64.powi(log2), f64::from(max_norm));
     let clip = if max_norm > 0.0 && norm > max_norm { max_norm / (norm + 1e-6) } else { 1.0 };
-    (inputs[clock][1] == 0.0).then_some((clip, step as u32))
+    (inputs[clock][1] == 0.0).then_some((clip / 2f64.powi(log2), step as u32))
 }
 
 /// Partial sums and a clock for random cases: now and then a gradient that is not finite, or a run that has failed.
 fn sample_end(sample: Sample, rng: &mut Rng) -> Sample {
     let (step, kind) = (rng.below(60) as f64, rng.below(6));
     let failed = if kind == 0 { 3.0 } else { 0.0 };
+    // No scale yet, or one between 1 and 8.
+    let (scale, skipped) = (rng.below(5) as f64, rng.below(1 + step as usize) as u32);
     let bad = if kind == 1 { f64::NAN } else { 0.0 };
     let high = if rng.below(2) == 0 { 0.1 } else { 0.001 };
     let mut squares: Vec<f64> = (0..64).map(|_| f64::from(rng.range(0.0, high))).collect();
     squares[rng.below(64)] += bad;
     sample
-        .input(TensorType::u32([4]), vec![step, failed, 0.0, 0.0])
+        .input(TensorType::u32([4]), vec![step, failed, scale, f64::from(skipped << 16)])
         .input(TensorType::f32([64]), squares.iter().map(|&v| f64::from(v as f32)).collect())
+}
+
+fn sample_scale(rng: &mut Rng) -> Option<LossScale> {
+    [None, Some(LossScale { log2: 3, growth_interval: 1 })][rng.below(2)]
 }
 
 /// A launch over `n` parameters, by fours where that divides; its first dimension is their number.
@@ -110,7 +125,8 @@ impl Op for AdamStep {
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay])
             .floats(&[self.beta1, self.beta2, log(self.beta1), log(self.beta2)])
-            .floats(&[self.epsilon, 0.0, 0.0, 0.0])
+            .floats(&[self.epsilon])
+            .dims(&[LossScale::first(self.scale) as usize, 0, 0])
             .args((0..6).map(Arg::Input))
             .flops(15 * n);
         dispatch.dims.extend(self.rate.words());
@@ -118,10 +134,10 @@ impl Op for AdamStep {
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let Some((clip, step)) = clip_and_step(inputs, 4, self.max_norm) else { return Vec::new() };
+        let Some((clip, step)) = clip_and_step(inputs, 4, self.max_norm, self.scale) else { return Vec::new() };
         let rate = self.rate.at(step);
         let (beta1, beta2, decay) = (f64::from(self.beta1), f64::from(self.beta2), f64::from(self.weight_decay));
-        let t = f64::from(step + 1);
+        let t = f64::from(step + 1 - LossScale::skipped(&inputs[4]));
         for i in 0..inputs[0].len() {
             let mut g = clip * inputs[1][i];
             if self.decoupled {
@@ -148,6 +164,7 @@ impl Op for AdamStep {
             weight_decay: 0.1,
             decoupled: rng.below(2) == 0,
             max_norm: [0.0, 1.0][rng.below(2)],
+            scale: sample_scale(rng),
         };
         let sample =
             Sample::forward_only(op).normal(rng, [n]).normal(rng, [n]).normal(rng, [n]).uniform(rng, [n], 0.1, 1.0);
@@ -178,7 +195,8 @@ impl Op for SgdStep {
         let mut dispatch = by_fours(kernel!("sgd"), n)
             .constant("NESTEROV", u32::from(self.nesterov))
             .dims(&[partials])
-            .floats(&[self.max_norm, self.weight_decay, self.momentum, 0.0, 0.0, 0.0])
+            .floats(&[self.max_norm, self.weight_decay, self.momentum])
+            .dims(&[LossScale::first(self.scale) as usize, 0, 0])
             .args((0..5).map(Arg::Input))
             .flops(6 * n);
         dispatch.dims.extend(self.rate.words());
@@ -186,7 +204,7 @@ impl Op for SgdStep {
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let Some((clip, step)) = clip_and_step(inputs, 3, self.max_norm) else { return Vec::new() };
+        let Some((clip, step)) = clip_and_step(inputs, 3, self.max_norm, self.scale) else { return Vec::new() };
         let (rate, momentum) = (self.rate.at(step), f64::from(self.momentum));
         for i in 0..inputs[0].len() {
             let g = clip * inputs[1][i] + f64::from(self.weight_decay) * inputs[0][i];
@@ -201,7 +219,7 @@ impl Op for SgdStep {
         let n = 1 + rng.below(700);
         let rate = Curve::Steps { base: 0.1, factor: 0.1, every: 20 };
         let (nesterov, max_norm) = (rng.below(2) == 0, [0.0, 1.0][rng.below(2)]);
-        let op = SgdStep { rate, momentum: 0.9, nesterov, weight_decay: 0.01, max_norm };
+        let op = SgdStep { rate, momentum: 0.9, nesterov, weight_decay: 0.01, max_norm, scale: sample_scale(rng) };
         let sample = Sample::forward_only(op).normal(rng, [n]).normal(rng, [n]).normal(rng, [n]);
         sample_end(sample, rng)
     }

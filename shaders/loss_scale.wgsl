@@ -1,0 +1,21 @@
+// loss_scale.wgsl: scale = the power of two that this step's loss is multiplied by.
+//
+// in      clock (4) u32: word 2, see lib/loss_scale.wgsl
+// out     scale () f32
+// launch  one invocation
+// memory  none
+// cost    a few integer operations
+// numeric exact
+// source  Micikevicius et al. 2018, "Mixed precision training", arXiv:1710.03740, section 3.2
+
+#import loss_scale
+
+struct Dims { first: u32 }
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> clock: array<u32>;
+@group(0) @binding(2) var<storage, read_write> scale: array<f32>;
+
+@compute @workgroup_size(1)
+fn loss_scale() {
+    scale[0] = power_of_two(log2_of_scale(clock[2], dims.first));
+}
