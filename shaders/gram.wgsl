@@ -1,27 +1,36 @@
 // gram.wgsl: linear Gram matrices of activations, one for each entry:  K = X Xᵀ, or  A = Xᵀ X.
 //
-// in      x f32: element (row, k) of an entry is x[entry·batch + row·row + k·inner]. For K of activations (n, p) a row is an
-//         example and k a feature; for A the other way round; of (n, time, p) the entries are time steps, where they lie.
-//         Most often with column means taken off (center.wgsl)
+// in      x f32 or f16: element (row, k) of an entry is x[entry·batch + row·row + k·inner]. For K of activations (n, p) a
+//         row is an example and k a feature; for A the other way round; of (n, time, p) the entries are time steps, where
+//         they lie. Most often with column means taken off (center.wgsl)
 // out     out (entries, n, n) f32, n being the rows: symmetric; K of centred activations has rows that sum to 0
-// launch  for each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted row by row: blocks
-//         of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/product_subgroup.wgsl), of 64 for 16 x 16 (see
-//         lib/product_tiled.wgsl). Blocks below the diagonal are stored on both sides of it
+// launch  for each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted
+//         row by row: blocks of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/product_subgroup.wgsl), of 64 for
+//         16 x 16 (see lib/product_tiled.wgsl). Blocks below the diagonal are stored on both sides of it
 // memory  SUBGROUP: none; else 8 KiB
 // cost    n²·(length of k) flop (half of a product), x read about n/64 times
-// numeric f32 sums in order of k. For centred kernels X is centred before the product: centring K afterwards (H K H,
+// numeric f32 sums in order of k, also of f16. For centred kernels X is centred before the product: centring K afterwards (H K H,
 //         the same matrix) cancels when |mean| ≫ σ:
 //         at 1000 σ it is wrong by 0.26 in CKA, this by 1e-7
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3
 
 struct Dims { n: u32, k_start: u32, k_end: u32, batch: u32, row: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-#if X4
-alias T = vec4f; // K4: rows contiguous in k; LHS_R4: k contiguous in rows; either way sizes are multiples of 4
+#import half
+// By fours, X4. K4: rows contiguous in k; LHS_R4: k contiguous in rows; either way sizes are multiples of 4.
+#if HALF4
+@group(0) @binding(1) var<storage, read> x: array<vec2u>;
+fn x_four(i: u32) -> vec4f { return unpack_four(x[i]); }
+#elif HALF
+@group(0) @binding(1) var<storage, read> x: array<u32>;
+fn x_one(i: u32) -> f32 { return unpack_one(x[i / 2u], i); }
+#elif X4
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+fn x_four(i: u32) -> vec4f { return x[i]; }
 #else
-alias T = f32;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+fn x_one(i: u32) -> f32 { return x[i]; }
 #endif
-@group(0) @binding(1) var<storage, read> x: array<T>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 #import grid
 #import product
@@ -42,10 +51,10 @@ fn skip(row: u32, rows: u32, col: u32) -> bool {
 fn seek(k: u32) {}
 fn advance() {}
 fn lhs4_at(row: u32, k: u32) -> vec4f {
-    return x[first / 4u + row * (dims.row / 4u) + k / 4u];
+    return x_four(first / 4u + row * (dims.row / 4u) + k / 4u);
 }
 fn rhs4_at(col: u32, k: u32) -> vec4f {
-    return x[first / 4u + col * (dims.row / 4u) + k / 4u];
+    return x_four(first / 4u + col * (dims.row / 4u) + k / 4u);
 }
 #elif LHS_R4
 fn seek(k: u32) {
@@ -55,20 +64,20 @@ fn advance() {
     x_now += dims.inner / 4u;
 }
 fn rows4_at(row: u32, k: u32) -> vec4f {
-    return x[(k * dims.inner + row) / 4u];
+    return x_four((k * dims.inner + row) / 4u);
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    return x[x_now];
+    return x_four(x_now);
 }
 #else
 fn seek(k: u32) {}
 fn advance() {}
 fn lhs_at(row: u32, k: u32) -> f32 {
-    return x[first + row * dims.row + k * dims.inner];
+    return x_one(first + row * dims.row + k * dims.inner);
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let at = first + cols * dims.row + k * dims.inner;
-    return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
+    return vec4f(x_one(at.x), x_one(at.y), x_one(at.z), x_one(at.w));
 }
 #endif
 // Blocks wholly below the diagonal are stored on both sides; those on it compute both of their own.

@@ -4,15 +4,16 @@
 // in      m (entries, n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
 //         l (entries, n, n), stats (entries, 8), dc () f32: the other Gram matrix, cka.wgsl's output, the gradient of the
 //         mean of the CKA values
-//         x (n, entries, p) f32: what the Gram matrices were made of, most often centred activations, see center.wgsl; an
-//         entry is a time step
-// out     out (n, entries, p) f32
+//         x (n, entries, p) f32 or f16: what the Gram matrices were made of, most often centred activations, see
+//         center.wgsl; an entry is a time step
+// out     out (n, entries, p) f32, or f16 (OUT_HALF)
 // launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(p/64) x ceil(n/64) x entries workgroups of 16 x 16, see lib/product_tiled.wgsl
 //         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
 // memory  SUBGROUP: none; else 8 KiB
 // cost    2·n²·p flop; x read about n/16 or n/64 times
-// numeric where M·1 = 0, uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
+// numeric f32 sums in order of k; with ROUND rounded to f16 before they are stored as f32. Where M·1 = 0,
+//         uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
 
 struct Dims { n: u32, p: u32, row: u32, share: f32 } // row = entries·p, share = 1 / entries
@@ -26,17 +27,35 @@ alias M = f32;
 @group(0) @binding(2) var<storage, read> l: array<M>;
 @group(0) @binding(3) var<storage, read> stats: array<f32>;
 @group(0) @binding(4) var<storage, read> dc: array<f32>;
-#if VEC4
-alias T = vec4f; // p is a multiple of 4
+#import half
+// By fours, VEC4: p is a multiple of 4.
+#if X_HALF4
+@group(0) @binding(5) var<storage, read> x: array<vec2u>;
+fn x_four(i: u32) -> vec4f { return unpack_four(x[i]); }
+#elif X_HALF
+@group(0) @binding(5) var<storage, read> x: array<u32>;
+fn x_one(i: u32) -> f32 { return unpack_one(x[i / 2u], i); }
+#elif VEC4
+@group(0) @binding(5) var<storage, read> x: array<vec4f>;
+fn x_four(i: u32) -> vec4f { return x[i]; }
 #else
-alias T = f32;
+@group(0) @binding(5) var<storage, read> x: array<f32>;
+fn x_one(i: u32) -> f32 { return x[i]; }
 #endif
-@group(0) @binding(5) var<storage, read> x: array<T>;
-@group(0) @binding(6) var<storage, read_write> out: array<T>;
+#if OUT_HALF
+@group(0) @binding(6) var<storage, read_write> out: array<vec2u>;
+fn put(at: u32, v: vec4f) { out[at] = pack_four(v); }
+#elif VEC4
+@group(0) @binding(6) var<storage, read_write> out: array<vec4f>;
+fn put(at: u32, v: vec4f) { out[at] = v; }
+#else
+@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+#endif
 #import product
 
 override CKA: u32 = 0u;   // 1: form M on load
 override RIGHT: u32 = 0u; // 1: this layer is CKA's second argument
+override ROUND: u32 = 0u; // 1: the result is rounded to f16
 
 var<private> first: u32;  // of this entry in x and out
 var<private> matrix: u32; // and in m and l
@@ -76,14 +95,14 @@ fn advance() {
     x_now += dims.row / 4u;
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    return x[x_now];
+    return x_four(x_now);
 }
 #else
 fn seek(k: u32) {}
 fn advance() {}
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let at = first + k * dims.row + cols;
-    return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
+    return vec4f(x_one(at.x), x_one(at.y), x_one(at.z), x_one(at.w));
 }
 #endif
 fn factor() -> f32 {
@@ -94,12 +113,20 @@ fn factor() -> f32 {
 }
 #if VEC4
 fn store(row: u32, col: u32, sums: vec4f) {
-    out[(first + row * dims.row + col) / 4u] = factor() * sums;
+    var result = factor() * sums;
+    if (ROUND == 1u) {
+        result = unpack_four(pack_four(result));
+    }
+    put((first + row * dims.row + col) / 4u, result);
 }
 #else
 fn store(row: u32, col: u32, sums: vec4f) {
     for (var j = 0u; j < min(4u, dims.p - col); j += 1u) {
-        out[first + row * dims.row + col + j] = factor() * sums[j];
+        var result = factor() * sums[j];
+        if (ROUND == 1u) {
+            result = unpack_one(pack_half(vec2f(result, 0.0)), 0u);
+        }
+        out[first + row * dims.row + col + j] = result;
     }
 }
 #endif

@@ -3,10 +3,11 @@
 use half::f16;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Clock, Curve, DType, Graph, Log, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, Var,
+    Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
+    Tensor, Var,
 };
 
-use crate::gpu;
+use crate::{gpu, gpu_with_gpu_kernels};
 
 /// Numbers at which rounding is decided, and a few thousand of every size.
 fn numbers() -> Vec<f32> {
@@ -122,6 +123,77 @@ fn gradients_of_an_f16_value_are_f16() {
     plan.run(1).expect("works");
     assert_eq!(plan.read(gradients[0]).expect("kept"), [2.0, 4.0, 6.0]);
     assert_eq!(plan.read(gradients[1]).expect("kept"), [0.0, 0.0]);
+}
+
+fn normal<'g>(gpu: &Gpu, graph: &'g Graph, shape: [usize; 2], stream: u64) -> Var<'g> {
+    let mut rng = Rng::new(7, stream);
+    let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| rng.normal()).collect();
+    graph.leaf(&Tensor::from_f16(gpu, "x", shape, &values).expect("fits"))
+}
+
+/// Products of two f16 numbers are exact in f32 and added in the same order: widened operands give the same bits. Sizes: by
+/// fours and not; an inner axis in parts; rows that are copied first.
+#[test]
+fn products_of_halves_are_those_of_the_same_numbers_in_f32() {
+    let sizes = [[5, 7, 9], [64, 32, 64], [65, 36, 12], [3, 4, 40_000], [128, 2048, 512]];
+    for [m, n, k] in sizes {
+        for layout in [Layout::NN, Layout::NT, Layout::TN] {
+            let graph = Graph::new();
+            let lhs = normal(&gpu(), &graph, if layout == Layout::TN { [k, m] } else { [m, k] }, 1);
+            let rhs = normal(&gpu(), &graph, if layout == Layout::NT { [n, k] } else { [k, n] }, 2);
+            let [wide_lhs, wide_rhs] = [lhs, rhs].map(|x| x.cast(DType::F32).expect("f16"));
+            let pairs = [(lhs, rhs), (wide_lhs, rhs), (lhs, wide_rhs), (wide_lhs, wide_rhs)];
+            let products = pairs.map(|(lhs, rhs)| lhs.matmul(rhs, layout).expect("fits"));
+            let half = lhs.matmul(rhs, layout).and_then(|product| product.cast(DType::F16)).expect("f32");
+            let plan = Plan::new(&gpu(), &graph, &[&products[..], &[half]].concat()).expect("fits");
+            plan.run(1).expect("works");
+            let [both, left, right, wide] = products.map(|product| plan.read(product).expect("kept"));
+            assert!(both == wide && left == wide && right == wide, "{layout:?} {m} {n} {k}");
+            let rounded: Vec<f32> = wide.iter().map(|&v| f16::from_f32(v).to_f32()).collect();
+            assert!(plan.read(half).expect("kept") == rounded, "{layout:?} {m} {n} {k} as f16");
+        }
+    }
+}
+
+#[test]
+fn grams_of_halves_are_those_of_the_same_numbers_in_f32() {
+    for (n, p) in [(70, 9), (33, 64), (5, 40_000)] {
+        for gpu in [gpu(), gpu_with_gpu_kernels()] {
+            let graph = Graph::new();
+            let x = normal(&gpu, &graph, [n, p], 3);
+            let grams = [x, x.cast(DType::F32).expect("f16")].map(|x| x.gram().expect("f32 or f16"));
+            let squares = grams.map(|k| k.mul(k).and_then(Var::sum_all).expect("f32"));
+            let [narrow, wide] = [0, 1].map(|i| graph.grad(squares[i], &[x]).expect("differentiable")[0]);
+            let plan = Plan::new(&gpu, &graph, &[grams[0], grams[1], narrow, wide]).expect("fits");
+            plan.run(1).expect("works");
+            let read = |var| plan.read(var).expect("kept");
+            assert!(read(grams[0]) == read(grams[1]), "{n} {p}");
+            assert_eq!(narrow.ty().dtype, DType::F16);
+            assert!(read(narrow) == read(wide), "{n} {p}, gradient");
+        }
+    }
+}
+
+/// What follows is computed with the product rounded to f16, in the product's own dispatch.
+#[test]
+fn casts_behind_a_product_cost_no_dispatch() {
+    let run = |fused: bool| -> (usize, Vec<f32>) {
+        let graph = Graph::new();
+        let (x, w) = (normal(&gpu(), &graph, [20, 12], 4), normal(&gpu(), &graph, [16, 12], 5));
+        let bias = graph.leaf(&Tensor::from_f32(&gpu(), "b", [16], &[0.1; 16]).expect("fits"));
+        let product = x.matmul(w, Layout::NT).expect("fits");
+        let half = product.cast(DType::F16).expect("f32");
+        let back = half.cast(DType::F32).expect("f16");
+        let out = back.add(bias).and_then(Var::tanh).and_then(|v| v.cast(DType::F16)).expect("legal");
+        // What is kept is not fused.
+        let keep = if fused { vec![out] } else { vec![out, product, half, back] };
+        let plan = Plan::new(&gpu(), &graph, &keep).expect("fits");
+        plan.run(1).expect("works");
+        (plan.launches().len(), plan.read(out).expect("kept"))
+    };
+    let ((one, fused), (many, apart)) = (run(true), run(false));
+    assert_eq!((one, many), (1, 6));
+    assert_eq!(fused, apart);
 }
 
 /// What scaled steps leave behind: after each the parameters, and the clock. The loss is Σ slope·w; with `halved` its

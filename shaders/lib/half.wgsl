@@ -16,3 +16,14 @@ fn pack_half(v: vec2f) -> u32 {
     h |= (bits >> vec2u(16u)) & vec2u(0x8000u);
     return h.x | (h.y << 16u);
 }
+fn pack_four(v: vec4f) -> vec2u {
+    return vec2u(pack_half(v.xy), pack_half(v.zw));
+}
+// Four numbers of two words.
+fn unpack_four(words: vec2u) -> vec4f {
+    return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+// Number i of an array, from the word i / 2.
+fn unpack_one(word: u32, i: u32) -> f32 {
+    return unpack2x16float(word >> (16u * (i & 1u))).x;
+}

@@ -1,5 +1,7 @@
 //! Values in another element type: f32 to f16 and back.
 
+use std::any::Any;
+
 use crate::error::Result;
 use crate::gpu::Caps;
 use crate::graph::Var;
@@ -36,7 +38,7 @@ impl Op for Cast {
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        dispatch(inputs[0].elements(), self.to == DType::F16).bind(1).into()
+        cast_dispatch(inputs[0].elements(), self.to == DType::F16).bind(1).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -51,8 +53,40 @@ impl Op for Cast {
     }
 }
 
+/// How a product is stored. Only fusion with casts sets it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The product is rounded to f16, before anything else happens to it.
+    pub rounded: bool,
+    /// The result is stored as f16.
+    pub half: bool,
+}
+
+impl Stored {
+    /// Adds the cast `consumer` of a result whose last axis has `columns`; `bare`: nothing happens to the product before it
+    /// is stored.
+    pub(crate) fn then(self, consumer: &dyn Op, columns: usize, bare: bool) -> Option<Self> {
+        let any: &dyn Any = consumer;
+        match (any.downcast_ref::<Cast>()?.to, self.half) {
+            // Kernels store f16 by fours.
+            (DType::F16, false) if columns.is_multiple_of(4) => Some(Self { half: true, ..self }),
+            (DType::F32, true) if bare => Some(Self { rounded: true, half: false }),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn dtype(self) -> DType {
+        if self.half { DType::F16 } else { DType::F32 }
+    }
+
+    /// Flag and constant of the kernels.
+    pub(crate) fn on(self, dispatch: Dispatch) -> Dispatch {
+        dispatch.flag("OUT_HALF", self.half).constant("ROUND", u32::from(self.rounded))
+    }
+}
+
 /// A launch that converts `n` elements, to f16 or from it.
-fn dispatch(n: usize, to_half: bool) -> Dispatch {
+pub(crate) fn cast_dispatch(n: usize, to_half: bool) -> Dispatch {
     let words = n.div_ceil(2);
     Dispatch::linear(kernel!("cast_half"), words).flag("HALF", to_half).dims(&[n, words])
 }

@@ -14,11 +14,19 @@ use crate::shape::{DType, TensorType};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Center;
 
-/// Rows and columns of activations, if there are any.
+/// Rows and columns of f32 activations, if there are any.
 pub(crate) fn activations(x: &TensorType) -> Result<[usize; 2], String> {
+    activations_of(&[DType::F32], x)
+}
+
+/// Rows and columns of activations of one of some types, if there are any.
+pub(crate) fn activations_of(types: &[DType], x: &TensorType) -> Result<[usize; 2], String> {
     match x.shape[..] {
-        [n, p] if n > 0 && p > 0 && x.dtype == DType::F32 => Ok([n, p]),
-        _ => Err(format!("takes activations f32[batch, features], not {x}")),
+        [n, p] if n > 0 && p > 0 && types.contains(&x.dtype) => Ok([n, p]),
+        _ => {
+            let names: Vec<String> = types.iter().map(|dtype| format!("{dtype}[batch, features]")).collect();
+            Err(format!("takes activations {}, not {x}", names.join(" or ")))
+        }
     }
 }
 

@@ -246,8 +246,9 @@ impl Op for CkaGrad {
     ) -> Option<Rc<dyn Op>> {
         let any: &dyn Any = consumer;
         // Formed while it is loaded, M costs no dispatch; but it is loaded once for every 32 or 64 features.
-        let fits = any.is::<GramGrad>() && position == 0 && inputs[1].elements() <= 8 * own.elements();
-        fits.then(|| Rc::new(CkaGramGrad { right: self.right }) as Rc<dyn Op>)
+        let product = any.downcast_ref::<GramGrad>()?;
+        let fits = position == 0 && inputs[1].elements() <= 8 * own.elements();
+        fits.then(|| Rc::new(CkaGramGrad { right: self.right, stored: product.stored }) as Rc<dyn Op>)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Gram matrix of a layer's activations, and its gradient.
 
 use std::any::Any;
+use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::gpu::Caps;
@@ -8,6 +9,7 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::binary::{Binary, BinaryFunction};
+use crate::ops::cast::Stored;
 use crate::ops::center_gram::{CenterGram, Centering};
 use crate::ops::cka::CkaGrad;
 use crate::ops::cka_features::CkaFeaturesGrad;
@@ -20,8 +22,11 @@ use crate::shape::{DType, TensorType};
 
 use GramOf::{Examples, Features};
 
-/// `K = X Xᵀ` or `A = Xᵀ X` of activations `[n, p]`: symmetric; of centred ones ([`Var::center`]) every row of K sums to 0. Of
-/// activations `[n, time, p]` K for each time step: `[time, n, n]`.
+/// What Gram matrices are made of. Sums are f32 in either case.
+const FLOATS: [DType; 2] = [DType::F32, DType::F16];
+
+/// `K = X Xᵀ` or `A = Xᵀ X` of activations `[n, p]`, f32 or f16: symmetric; of centred ones ([`Var::center`]) every row of K
+/// sums to 0. Of activations `[n, time, p]` K for each time step: `[time, n, n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gram {
     /// What is compared.
@@ -37,9 +42,13 @@ pub enum GramOf {
     Features,
 }
 
-/// `dX = 2 M X`, for a symmetric `M`. Inputs: `M [n, n]`, activations `[n, p]`; or `[time, n, n]` and `[n, time, p]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GramGrad;
+/// `dX = 2 M X`, for a symmetric `M`. Inputs: `M [n, n]`, activations `[n, p]`, f32 or f16; or `[time, n, n]` and
+/// `[n, time, p]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GramGrad {
+    /// How it is stored.
+    pub stored: Stored,
+}
 
 /// `dX = 2 M X` where `M` is the gradient of CKA, formed while it is read: [`CkaGrad`] and [`GramGrad`] in one.
 /// Inputs: own and other Gram matrix, CKA's statistics, gradient of the CKA value, activations.
@@ -47,6 +56,8 @@ pub struct GramGrad;
 pub struct CkaGramGrad {
     /// The gradient is for CKA's second argument.
     pub right: bool,
+    /// How it is stored.
+    pub stored: Stored,
 }
 
 impl Op for Gram {
@@ -61,16 +72,17 @@ impl Op for Gram {
             (Examples, 2) => Ok(TensorType::f32([n, n])),
             (Examples, _) => Ok(TensorType::f32([time, n, n])),
             (Features, 2) => Ok(TensorType::f32([p, p])),
-            (Features, _) => Err(format!("compares the features of f32[batch, features], not of {x}")),
+            (Features, _) => Err(format!("compares the features of {}[batch, features], not of {x}", x.dtype)),
         }
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dk: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let m = symmetric(dk)?;
-        Ok(vec![Some(match self.of {
-            Examples => dk.graph().push(GramGrad, &[m, x[0]])?,
+        let dx = match self.of {
+            Examples => dk.graph().push(GramGrad::default(), &[m, x[0]])?,
             Features => x[0].matmul(m, Layout::NN)?.affine(2.0, 0.0)?,
-        })])
+        };
+        Ok(vec![Some(dx.cast(x[0].ty().dtype)?)])
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
@@ -82,9 +94,12 @@ impl Op for Gram {
         };
         let chosen = caps.product_loop(layout, [rows, rows, length]);
         let fours = chosen == ProductLoop::Registers && length.is_multiple_of(4) && p.is_multiple_of(4);
+        let half = inputs[0].dtype == DType::F16;
         let part = |(start, end): (usize, usize)| {
             gram_dispatch(chosen, rows, time)
-                .flag("X4", fours)
+                .flag("X4", fours && !half)
+                .flag("HALF4", fours && half)
+                .flag("HALF", half && !fours)
                 .flag("K4", fours && self.of == Examples)
                 .flag("LHS_R4", fours && self.of == Features)
                 .constant("CONTINUE", u32::from(start > 0))
@@ -110,13 +125,15 @@ impl Op for Gram {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let [n, p] = [awkward_size(rng, 70), awkward_size(rng, 300)];
-        let time = 1 + rng.below(4);
-        match rng.below(4) {
-            0 => Sample::new(|x| x[0].centered_gram()).normal(rng, [n, p]),
-            1 => Sample::new(|x| x[0].gram()).normal(rng, [n, p]),
-            2 => Sample::new(|x| x[0].feature_gram()).normal(rng, [p, n]),
-            _ => Sample::new(|x| x[0].centered_token_grams()).normal(rng, [n, time, p]),
+        let shape = [awkward_size(rng, 70), awkward_size(rng, 300)];
+        let token_shape = [shape[0], 1 + rng.below(4), shape[1]];
+        let dtype = FLOATS[rng.below(2)];
+        match rng.below(5) {
+            0 => Sample::new(|x| x[0].centered_gram()).normal(rng, shape),
+            1 => Sample::new(|x| x[0].centered_token_grams()).normal(rng, token_shape),
+            2 => Sample::new(|x| x[0].gram()).normal_of(rng, dtype, shape),
+            3 => Sample::new(|x| x[0].feature_gram()).normal_of(rng, dtype, [shape[1], shape[0]]),
+            _ => Sample::new(|x| x[0].graph().push(Gram { of: Examples }, x)).normal_of(rng, dtype, token_shape),
         }
     }
 }
@@ -131,9 +148,9 @@ struct Layer {
 
 fn layer(x: &TensorType) -> Result<Layer, String> {
     match x.shape[..] {
-        [n, p] if x.dtype == DType::F32 && x.elements() > 0 => Ok(Layer { n, time: 1, p }),
-        [n, time, p] if x.dtype == DType::F32 && x.elements() > 0 => Ok(Layer { n, time, p }),
-        _ => Err(format!("takes activations f32[batch, features] or f32[batch, time, features], not {x}")),
+        [n, p] if FLOATS.contains(&x.dtype) && x.elements() > 0 => Ok(Layer { n, time: 1, p }),
+        [n, time, p] if FLOATS.contains(&x.dtype) && x.elements() > 0 => Ok(Layer { n, time, p }),
+        _ => Err(format!("takes activations [batch, features] or [batch, time, features], f32 or f16, not {x}")),
     }
 }
 
@@ -200,7 +217,10 @@ impl Op for GramGrad {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let [m, x] = inputs else { return Err("takes M and activations".to_string()) };
         let wanted = gram_type(x)?;
-        if **m == wanted { Ok((*x).clone()) } else { Err(format!("M is {m}, not {wanted}")) }
+        if **m != wanted {
+            return Err(format!("M is {m}, not {wanted}"));
+        }
+        Ok(TensorType { shape: x.shape.clone(), dtype: self.stored.dtype() })
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
@@ -209,7 +229,7 @@ impl Op for GramGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let args = [Arg::Input(0), Arg::Unused, Arg::Unused, Arg::Unused, Arg::Input(1), Arg::Output];
-        grad_dispatch(caps, inputs[1]).args(args).into()
+        self.stored.on(grad_dispatch(caps, inputs[1])).args(args).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -223,11 +243,17 @@ impl Op for GramGrad {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let [n, p, time] = [awkward_size(rng, 70), awkward_size(rng, 200), 1 + rng.below(3)];
-        if rng.below(2) == 0 {
-            return Sample::forward_only(GramGrad).normal(rng, [n, n]).normal(rng, [n, p]);
-        }
-        Sample::forward_only(GramGrad).normal(rng, [time, n, n]).normal(rng, [n, time, p])
+        let (m, x) = grad_shapes(rng);
+        let (casts, dtype) = (rng.below(3), FLOATS[rng.below(2)]);
+        let mut sample = Sample::new(move |x| casts_of(x[0].graph().push(GramGrad::default(), x)?, casts));
+        sample.differentiable = false;
+        sample.halved = casts > 0;
+        sample.normal(rng, m).normal_of(rng, dtype, x)
+    }
+
+    fn absorb(&self, consumer: &dyn Op, _: usize, own: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
+        let stored = self.stored.then(consumer, own.shape.last_axis(), true)?;
+        Some(Rc::new(GramGrad { stored }))
     }
 }
 
@@ -239,7 +265,7 @@ impl Op for CkaGramGrad {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let [own, other, stats, dc, x] = inputs else { return Err("takes five inputs".to_string()) };
         CkaGrad { right: self.right, centering: None }.infer(&[own, other, stats, dc])?;
-        GramGrad.infer(&[own, x])
+        GramGrad { stored: self.stored }.infer(&[own, x])
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
@@ -247,25 +273,45 @@ impl Op for CkaGramGrad {
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        grad_dispatch(caps, inputs[4]).constant("CKA", 1).constant("RIGHT", u32::from(self.right)).bind(5).into()
+        let dispatch = self.stored.on(grad_dispatch(caps, inputs[4]));
+        dispatch.constant("CKA", 1).constant("RIGHT", u32::from(self.right)).bind(5).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
         let (cka, gram) = inputs.split_at_mut(4);
         let m = CkaGrad { right: self.right, centering: None }.reference(cka, &types[..4], types[0]);
-        GramGrad.reference(&mut [m, gram[0].clone()], &[types[0], types[4]], output)
+        GramGrad::default().reference(&mut [m, gram[0].clone()], &[types[0], types[4]], output)
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let [n, p, time] = [awkward_size(rng, 70), awkward_size(rng, 200), 1 + rng.below(3)];
-        let sample = Sample::forward_only(CkaGramGrad { right: rng.below(2) == 0 });
-        if rng.below(2) == 0 {
-            let sample = sample.normal(rng, [n, n]).normal(rng, [n, n]).uniform(rng, [8], 0.5, 2.0);
-            return sample.normal(rng, []).normal(rng, [n, p]);
-        }
-        let sample = sample.normal(rng, [time, n, n]).normal(rng, [time, n, n]).uniform(rng, [time, 8], 0.5, 2.0);
-        sample.normal(rng, []).normal(rng, [n, time, p])
+        let (m, x) = grad_shapes(rng);
+        let (right, casts, dtype) = (rng.below(2) == 0, rng.below(3), FLOATS[rng.below(2)]);
+        let op = CkaGramGrad { right, stored: Stored::default() };
+        let mut sample = Sample::new(move |x| casts_of(x[0].graph().push(op, x)?, casts));
+        sample.differentiable = false;
+        sample.halved = casts > 0;
+        let mut stats = m[..m.len() - 2].to_vec();
+        stats.push(8);
+        let sample = sample.normal(rng, m.clone()).normal(rng, m).uniform(rng, stats, 0.5, 2.0);
+        sample.normal(rng, []).normal_of(rng, dtype, x)
     }
+
+    fn absorb(&self, consumer: &dyn Op, _: usize, own: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
+        let stored = self.stored.then(consumer, own.shape.last_axis(), true)?;
+        Some(Rc::new(CkaGramGrad { stored, ..*self }))
+    }
+}
+
+/// Shapes of `M` and of the activations, with and without time.
+fn grad_shapes(rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
+    let [n, p, time] = [awkward_size(rng, 70), awkward_size(rng, 200), 1 + rng.below(3)];
+    if rng.below(2) == 0 { (vec![n, n], vec![n, p]) } else { (vec![time, n, n], vec![n, time, p]) }
+}
+
+/// Casts that fusion takes into a product: none, to f16, to f16 and back.
+fn casts_of(product: Var<'_>, casts: usize) -> Result<Var<'_>> {
+    let half = if casts > 0 { product.cast(DType::F16)? } else { product };
+    if casts > 1 { half.cast(DType::F32) } else { Ok(half) }
 }
 
 /// A launch over the blocks of `[n, n]` products that are not wholly above the diagonal, one product for each entry.
@@ -280,10 +326,13 @@ fn gram_dispatch(chosen: ProductLoop, n: usize, entries: usize) -> Dispatch {
 fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
     let Layer { n, time, p } = layer(x).expect("checked while recording");
     let chosen = caps.product_loop(Layout::NN, [n, p, n]);
+    let (half, fours) = (x.dtype == DType::F16, p.is_multiple_of(4));
     chosen
         .dispatch(kernel!("gram_grad"), [n, p], time)
         .flag("LHS_K4", chosen == ProductLoop::Registers && n.is_multiple_of(4))
-        .flag("VEC4", p.is_multiple_of(4))
+        .flag("VEC4", fours)
+        .flag("X_HALF4", half && fours)
+        .flag("X_HALF", half && !fours)
         .dims(&[n, p, time * p])
         .floats(&[1.0 / time as f32])
         .flops(2 * time * n * n * p)
@@ -315,8 +364,8 @@ impl<'g> Var<'g> {
         self.graph().push(Gram { of: Examples }, &[self.center()?.reshape(shape)?])
     }
 
-    /// The Gram matrix `X Xᵀ` of activations `[n, …]`, everything but the first axis taken as features: `[n, n]`. Cost
-    /// and errors as [`Var::centered_gram`].
+    /// The Gram matrix `X Xᵀ` of activations `[n, …]`, f32 or f16, everything but the first axis taken as features:
+    /// `[n, n]`, f32. Cost and errors as [`Var::centered_gram`].
     pub fn gram(self) -> Result<Var<'g>> {
         self.graph().push(Gram { of: Examples }, &[self.flatten()?])
     }

@@ -9,6 +9,7 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::binary::{Binary, BinaryFunction};
+use crate::ops::cast::{Stored, cast_dispatch};
 use crate::ops::concat::copy_runs;
 use crate::ops::unary::{Unary, UnaryFunction, UnaryGrad};
 use crate::product::ProductLoop::{self, Naive, Registers, Tiled, Wide};
@@ -16,7 +17,8 @@ use crate::product::k_ranges;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
-/// `out[b] = epilogue(op(lhs[b]) · op(rhs[b]))`, row-major. Inputs: lhs, rhs, then what the epilogue names.
+/// `out[b] = epilogue(op(lhs[b]) · op(rhs[b]))`, row-major. Inputs: lhs, rhs, then what the epilogue names. Each side is f32
+/// or f16; sums are f32, and so is the output unless a cast was fused.
 ///
 /// A batch axis is any axis before the last two; a side without them is shared by the whole batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,7 +27,9 @@ pub struct MatMul {
     pub layout: Layout,
     /// What happens to each element before it is stored.
     pub epilogue: Epilogue,
-    /// Which loop it runs on. `None`: the one for the adapter and the sizes.
+    /// How it is stored.
+    pub stored: Stored,
+    /// Which loop it runs on. `None`: the one for the adapter and the sizes. The naive one takes f32 only.
     pub product_loop: Option<ProductLoop>,
 }
 
@@ -144,6 +148,11 @@ struct Sizes {
 }
 
 impl MatMul {
+    /// A bare product, by the loop for the adapter and the sizes.
+    fn new(layout: Layout) -> Self {
+        Self { layout, epilogue: Epilogue::default(), stored: Stored::default(), product_loop: None }
+    }
+
     fn sizes(&self, lhs: &Shape, rhs: &Shape) -> Option<Sizes> {
         let [.., l0, l1] = lhs[..] else { return None };
         let [.., r0, r1] = rhs[..] else { return None };
@@ -179,8 +188,9 @@ impl Op for MatMul {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let [lhs, rhs, extra @ ..] = inputs else { return Err("takes two matrices".to_string()) };
-        if inputs.iter().any(|x| x.dtype != DType::F32) || extra.len() != self.epilogue.inputs() {
-            return Err(format!("takes f32 tensors, not {inputs:?}"));
+        let floats = [lhs, rhs].iter().all(|x| matches!(x.dtype, DType::F32 | DType::F16));
+        if !floats || extra.iter().any(|x| x.dtype != DType::F32) || extra.len() != self.epilogue.inputs() {
+            return Err(format!("takes f32 tensors, or two sides of f16, not {inputs:?}"));
         }
         let Some(sizes) = self.sizes(&lhs.shape, &rhs.shape) else {
             return Err(format!(
@@ -191,26 +201,31 @@ impl Op for MatMul {
         let longer = if lhs.shape.rank() >= rhs.shape.rank() { &lhs.shape } else { &rhs.shape };
         let mut out = longer[..longer.rank() - 2].to_vec();
         out.extend([sizes.m, sizes.n]);
-        Ok(TensorType::f32(out))
+        Ok(TensorType { shape: out.into(), dtype: self.stored.dtype() })
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        if self.epilogue != Epilogue::default() {
+        if self.epilogue != Epilogue::default() || self.stored != Stored::default() {
             return Err(y.not_differentiable());
         }
         let (lhs, rhs) = (x[0], x[1]);
+        let types = [lhs.ty().dtype, rhs.ty().dtype];
+        // What was a product of f16 is one in the backward pass too.
+        let dy = if types == [DType::F16; 2] { dy.cast(DType::F16)? } else { dy };
         let (dl, dr) = match self.layout {
             Layout::NN => (dy.matmul(rhs, Layout::NT)?, lhs.matmul(dy, Layout::TN)?),
             Layout::NT => (dy.matmul(rhs, Layout::NN)?, dy.matmul(lhs, Layout::TN)?),
             Layout::TN => (rhs.matmul(dy, Layout::NT)?, lhs.matmul(dy, Layout::NN)?),
         };
         // A side that the batch shares gets the sum over the batch.
-        Ok(vec![Some(dl.sum_to(lhs.shape())?), Some(dr.sum_to(rhs.shape())?)])
+        Ok(vec![Some(dl.sum_to(lhs.shape())?.cast(types[0])?), Some(dr.sum_to(rhs.shape())?.cast(types[1])?)])
     }
 
-    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let mut s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
-        let chosen = self.product_loop.filter(|forced| forced.runs_on(caps));
+        let [lhs_half, rhs_half] = [0, 1].map(|side| inputs[side].dtype == DType::F16);
+        let forced = self.product_loop.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
+        let chosen = forced.filter(|forced| forced.runs_on(caps));
         let chosen = chosen.unwrap_or_else(|| caps.product_loop(self.layout, [s.batch * s.m, s.n, s.k]));
         let registers = chosen == ProductLoop::Registers;
         if chosen == ProductLoop::Naive {
@@ -226,37 +241,55 @@ impl Op for MatMul {
         }
         let (mut dispatches, mut scratch, mut rhs) = (Vec::new(), Vec::new(), Arg::Input(1));
         // Rows a multiple of 4 KiB apart share few sets of a CPU's cache: a copy with longer rows is soon paid for.
-        if registers && self.layout != Layout::NT && s.n.is_multiple_of(1024) && s.k >= 512 && s.m >= 128 {
-            let rows = inputs[1].elements() / s.n;
-            s.rhs_row = s.n + 16;
+        let per_word = if rhs_half { 2 } else { 1 };
+        let far = self.layout != Layout::NT && s.n.is_multiple_of(1024 * per_word);
+        if registers && far && s.k >= 512 && s.m >= 128 {
+            let (rows, words) = (inputs[1].elements() / s.n, s.n / per_word);
+            s.rhs_row = per_word * (words + 16);
             s.rhs_batch = s.rhs_batch / s.n * s.rhs_row;
             rhs = Arg::Scratch(0);
-            scratch.push(4 * rows * s.rhs_row);
-            dispatches.push(copy_runs(rows * s.n, s.n, s.rhs_row, 0).args([Arg::Input(1), rhs]));
+            scratch.push(4 * rows * (words + 16));
+            dispatches.push(copy_runs(rows * words, words, words + 16, 0).args([Arg::Input(1), rhs]));
+        }
+        // The sums of several parts are f32: they become f16 at the end.
+        let later = self.stored.half && k_ranges(caps, s.k).count() > 1;
+        let out = if later { Arg::Scratch(scratch.len()) } else { Arg::Output };
+        if later {
+            scratch.push(4 * output.elements());
         }
         let part = |(start, end): (usize, usize)| {
             let fours = registers && s.k.is_multiple_of(4);
             let rows4 = fours && self.layout == Layout::TN && s.m.is_multiple_of(4);
             let rhs4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
+            let lhs4 = fours && (rows4 || self.layout != Layout::TN);
+            let rhs_fours = rhs4 || (fours && self.layout == Layout::NT);
             // What follows the product waits for the last part.
-            let epilogue = if end == s.k { self.epilogue } else { Epilogue::default() };
+            let (epilogue, rounded) =
+                if end == s.k { (self.epilogue, self.stored.rounded) } else { Default::default() };
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = chosen
                 .dispatch(kernel!("matmul"), [s.m, s.n], s.batch)
                 .flag("K4", fours && self.layout == Layout::NT)
                 .flag("LHS_K4", fours && self.layout == Layout::NN)
                 .flag("LHS_R4", rows4)
-                .flag("LHS4", fours && (rows4 || self.layout != Layout::TN))
+                .flag("LHS4", lhs4)
+                .flag("LHS_HALF4", lhs_half && lhs4)
+                .flag("LHS_HALF", lhs_half && !lhs4)
                 .flag("RHS4", rhs4)
+                .flag("RHS_HALF4", rhs_half && rhs_fours)
+                .flag("RHS_HALF", rhs_half && !rhs_fours)
                 .flag("OUT4", s.n.is_multiple_of(4))
                 .constant("LAYOUT", self.layout as u32)
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, s.rhs_row, start, end])
-                .args([Arg::Input(0), rhs, bias, residual, saved, Arg::Output])
+                .args([Arg::Input(0), rhs, bias, residual, saved, out])
                 .flops(2 * s.batch * s.m * s.n * (end - start));
-            epilogue.constants(dispatch)
+            Stored { rounded, half: self.stored.half && !later }.on(epilogue.constants(dispatch))
         };
         dispatches.extend(k_ranges(caps, s.k).map(part));
+        if later {
+            dispatches.push(cast_dispatch(output.elements(), true).args([out, Arg::Output]));
+        }
         Lowered { dispatches, scratch }
     }
 
@@ -297,12 +330,23 @@ impl Op for MatMul {
                 [rng.below(4)],
             gradient: [None, Some(UnaryFunction::Relu), Some(UnaryFunction::Tanh)][rng.below(3)],
         };
+        let mut side = || [DType::F32, DType::F16][rng.below(2)];
+        let sides = [side(), side()];
         if rng.below(2) == 0 {
-            return Sample::new(move |x| x[0].matmul(x[1], layout)).normal(rng, lhs).normal(rng, rhs);
+            // With casts that are fused: none, to f16, to f16 and back, and what may follow.
+            let casts = rng.below(5);
+            let record = Sample::new(move |x| {
+                let product = x[0].matmul(x[1], layout)?;
+                let half = if casts > 1 { product.cast(DType::F16)? } else { product };
+                let back = if casts > 2 { half.cast(DType::F32)? } else { half };
+                if casts > 3 { back.tanh()?.cast(DType::F16) } else { Ok(back) }
+            });
+            let sample = record.normal_of(rng, sides[0], lhs).normal_of(rng, sides[1], rhs);
+            return if casts > 1 { sample.halved() } else { sample };
         }
         let product_loop = [None, Some(Naive), Some(Registers), Some(Tiled), Some(Wide)][rng.below(5)];
-        let mut sample =
-            Sample::forward_only(MatMul { layout, epilogue, product_loop }).normal(rng, lhs).normal(rng, rhs);
+        let op = MatMul { layout, epilogue, stored: Stored::default(), product_loop };
+        let mut sample = Sample::forward_only(op).normal_of(rng, sides[0], lhs).normal_of(rng, sides[1], rhs);
         if epilogue.bias {
             sample = sample.normal(rng, [n]);
         }
@@ -322,24 +366,30 @@ impl Op for MatMul {
         own: &TensorType,
         inputs: &[&TensorType],
     ) -> Option<Rc<dyn Op>> {
+        let bare = self.epilogue == Epilogue::default();
+        if let Some(stored) =
+            self.stored.then(consumer, own.shape.last_axis(), bare).filter(|_| self.product_loop != Some(Naive))
+        {
+            return Some(Rc::new(MatMul { stored, ..*self }));
+        }
         let epilogue = self.epilogue.then(consumer, position, own, inputs)?;
         Some(Rc::new(MatMul { epilogue, ..*self }))
     }
 }
 
 impl<'g> Var<'g> {
-    /// [`Var::matmul`] on a loop of your choice, for comparison: where the adapter cannot run it, on the usual one. Errors
-    /// as there.
+    /// [`Var::matmul`] on a loop of your choice, for comparison: where the adapter cannot run it, or the naive one meets
+    /// f16, on the usual one. Errors as there.
     pub fn matmul_on(self, rhs: Var<'g>, layout: Layout, product_loop: ProductLoop) -> Result<Var<'g>> {
-        let op = MatMul { layout, epilogue: Epilogue::default(), product_loop: Some(product_loop) };
-        self.graph().push(op, &[self, rhs])
+        self.graph().push(MatMul { product_loop: Some(product_loop), ..MatMul::new(layout) }, &[self, rhs])
     }
 
-    /// Matrix product of the last two axes, batched over the ones before.
+    /// Matrix product of the last two axes, batched over the ones before: f32, whether the sides are f32 or f16. The gradient
+    /// of an f16 side is f16.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless the inner axes are equal and the batch axes equal or missing.
     pub fn matmul(self, rhs: Var<'g>, layout: Layout) -> Result<Var<'g>> {
-        self.graph().push(MatMul { layout, epilogue: Epilogue::default(), product_loop: None }, &[self, rhs])
+        self.graph().push(MatMul::new(layout), &[self, rhs])
     }
 }
