@@ -1,12 +1,14 @@
 //! 16-bit floats: how they are stored and rounded, and training with them.
 
 use half::f16;
+use trellis_guidance::{Error, Fcn, Network, Precision, Schedule, Session, Trainer, Training};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
     Tensor, Var,
 };
 
+use crate::training::{bits, data, networks, small_training};
 use crate::{gpu, gpu_with_gpu_kernels};
 
 /// Numbers at which rounding is decided, and a few thousand of every size.
@@ -208,11 +210,7 @@ fn scaled_steps(
     let (gpu, n) = (gpu(), slopes.len());
     let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n] };
     let params = Params::new(&gpu, &[spec]).expect("fits");
-    let optimizer = Optimizer::new(&gpu, &params, config).expect("fits");
-    let optimizer = match scale {
-        Some(scale) => optimizer.with_loss_scale(scale),
-        None => optimizer,
-    };
+    let optimizer = Optimizer::new(&gpu, &params, config).expect("fits").with_loss_scale(scale);
     let (clock, log, graph) = (Clock::new(&gpu).expect("fits"), Log::new(&gpu, 3).expect("fits"), Graph::new());
     let w = graph.leaf(&params.tensors()[0]);
     let slopes = graph.leaf(&Tensor::from_f32(&gpu, "slopes", [n], slopes).expect("fits"));
@@ -330,5 +328,113 @@ fn scales_out_of_range_are_refused() {
         let loss = graph.leaf(&params.tensors()[0]).sum_all().expect("f32");
         let error = optimizer.update(&graph, loss, &clock).expect_err("out of range").to_string();
         assert!(error.contains("65,535"), "{error}");
+    }
+}
+
+fn mixed(steps: u32, log2: u32) -> Training {
+    let scale = LossScale { log2, ..LossScale::default() };
+    Training { precision: Precision::Mixed(scale), ..small_training(steps) }
+}
+
+#[test]
+fn mixed_training_reaches_the_loss_of_f32() {
+    let data = data(&gpu());
+    for depth in [2, 4] {
+        let losses = |training: Training| -> Vec<f32> {
+            let target = Network::new(Fcn { batch_norm: depth == 4, ..Fcn::new(depth, 32) }, &data, 6).expect("fits");
+            let run = Trainer::new(&target, &data, training).run().expect("trains");
+            run.steps.iter().map(|step| step.loss).collect()
+        };
+        let (wide, narrow) = (losses(small_training(150)), losses(mixed(150, 16)));
+        assert!((wide[0] - narrow[0]).abs() <= 2e-3, "{} and {}", wide[0], narrow[0]);
+        assert_ne!(wide[1], narrow[1]);
+        let end = |losses: &[f32]| losses[130..].iter().sum::<f32>() / 20.0;
+        assert!(end(&wide) < 0.5 * wide[0], "it learns: {} to {}", wide[0], end(&wide));
+        let difference = (end(&wide) - end(&narrow)).abs();
+        assert!(difference <= 0.03, "depth {depth}: {} and {}", end(&wide), end(&narrow));
+    }
+}
+
+/// Guided and not, one clock: the scale goes through both plans.
+#[test]
+fn mixed_training_is_the_same_twice_and_shows_its_scale() {
+    let data = data(&gpu());
+    let train = || {
+        let (target, guidance) = networks(&data);
+        let guidance = guidance.schedule(Schedule::first_steps(5));
+        let run = Trainer::new(&target, &data, mixed(12, 16)).guided_by(guidance).run().expect("trains");
+        (bits(&target), run.steps)
+    };
+    let (first, second) = (train(), train());
+    assert_eq!(first.0, second.0);
+    assert_eq!(first.1, second.1);
+    for step in &first.1 {
+        assert!(step.loss_scale.is_some_and(|scale| (1.0..=65536.0).contains(&scale)), "{step:?}");
+        assert!(step.skipped.is_some_and(|skipped| skipped <= step.step + 1), "{step:?}");
+        assert_eq!(step.alignment.is_some(), step.step < 5);
+        assert!(step.similarity.iter().all(|s| (0.0..=1.0).contains(s)), "{step:?}");
+    }
+}
+
+#[test]
+fn a_first_scale_that_is_too_large_costs_steps_and_nothing_else() {
+    let data = data(&gpu());
+    let target = Network::new(Fcn::new(3, 16), &data, 6).expect("fits");
+    let training = Training { optimizer: OptimizerConfig::adam(Curve::Constant(0.01)), ..mixed(60, 28) };
+    let mut session = Session::new(&target, &data, training, None).expect("fits");
+    let params = || -> Vec<f32> {
+        target.params().tensors().iter().flat_map(|tensor| tensor.read_f32().expect("works")).collect()
+    };
+    let (before, mut skipped, mut losses) = (params(), Vec::new(), Vec::new());
+    for _ in 0..60 {
+        let mut rows = session.advance(1).expect("works");
+        rows.extend(session.wait().expect("works"));
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        let left_out = row.skipped.expect("mixed");
+        losses.push(row.loss);
+        assert_eq!(row.loss_scale, Some(2f32.powi(28 - *skipped.last().unwrap_or(&0) as i32)));
+        if left_out == row.step + 1 {
+            assert_eq!(params(), before, "step {} changes nothing", row.step);
+        } else {
+            assert_ne!(params(), before);
+        }
+        skipped.push(left_out);
+    }
+    let last = skipped[59];
+    assert!((5..25).contains(&last), "{skipped:?}");
+    assert_eq!(skipped[30], last, "a scale that fits is found soon: {skipped:?}");
+    assert!(losses[50..].iter().sum::<f32>() < 8.0 * losses[0], "it learns: {losses:?}");
+}
+
+#[test]
+fn mixed_steps_allocate_compile_and_read_nothing() {
+    // A device of its own: other tests share the counters of the shared one.
+    let gpu = Gpu::new().expect("an adapter");
+    let data = data(&gpu);
+    let (target, guidance) = networks(&data);
+    let session = Session::new(&target, &data, mixed(200, 16), Some(&guidance)).expect("fits");
+    let plan = session.plan().expect("steps to go");
+    // Of three hidden layers and the logits: activations, weights and gradients.
+    let casts = plan.launches().filter(|launch| launch.op == "cast").count();
+    assert_eq!(casts, 3 * 4, "{plan}");
+    plan.run(2).expect("works");
+    let before = gpu.counters();
+    plan.run(100).expect("works");
+    let after = gpu.counters();
+    assert_eq!(after.readbacks - before.readbacks, 0);
+    assert_eq!(after.buffers_created - before.buffers_created, 0);
+    assert_eq!(after.pipelines_created - before.pipelines_created, 0);
+}
+
+#[test]
+fn mixed_training_out_of_hand_ends_with_step_and_layer() {
+    let data = data(&gpu());
+    let (target, _) = networks(&data);
+    let weight = target.params().get("fc2.weight").expect("exists");
+    weight.write_f32(&vec![f32::NAN; weight.ty().elements()]).expect("fits");
+    match Trainer::new(&target, &data, mixed(20, 3)).run() {
+        // Scales 8, 4 and 2 are tried first.
+        Err(Error::Diverged { step: 3, layer, .. }) => assert_eq!(layer, "fc2"),
+        other => panic!("{:?}", other.map(|run| run.steps.len())),
     }
 }

@@ -3,32 +3,32 @@
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
-    Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Schedule, Session, TapAt, Trainer, Training,
-    checkpoint, tune,
+    Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Precision, Schedule, Session, TapAt, Trainer,
+    Training, checkpoint, tune,
 };
 use trellis_tensor::{
-    Clock, Curve, Gpu, GpuOptions, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, ProductLoop,
-    Tensor, Var,
+    Clock, Curve, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
+    ProductLoop, Tensor, Var,
 };
 
 use crate::gpu;
 
-fn data(gpu: &Gpu) -> Dataset {
+pub(crate) fn data(gpu: &Gpu) -> Dataset {
     let parts = glyphs(120, 16, 1).split(&[80, 40], 0).expect("enough glyphs");
     Dataset::new(gpu, &parts[0], None, Some(&parts[1])).expect("fits")
 }
 
-fn small_training(steps: u32) -> Training {
+pub(crate) fn small_training(steps: u32) -> Training {
     Training { batch: 16, seed: 3, check: true, ..Training::new(steps) }
 }
 
-fn networks(data: &Dataset) -> (Network, Guidance) {
+pub(crate) fn networks(data: &Dataset) -> (Network, Guidance) {
     let guide = Network::new(Cnn::new(&[4, 8]), data, 5).expect("fits").freeze();
     let target = Network::new(Fcn { dropout: 0.1, ..Fcn::new(3, 16) }, data, 6).expect("fits");
     (target, Guidance::new(guide))
 }
 
-fn bits(network: &Network) -> Vec<u32> {
+pub(crate) fn bits(network: &Network) -> Vec<u32> {
     network.tensors().flat_map(|t| t.read_f32().expect("works")).map(f32::to_bits).collect()
 }
 
@@ -368,6 +368,7 @@ fn every_setting_reaches_the_step() {
         ("fixed batches", Training { batches: Batches::Fixed, ..base }),
         ("decay", Training { optimizer: OptimizerConfig { weight_decay: 0.1, ..optimizer }, ..base }),
         ("clip", Training { optimizer: OptimizerConfig { clip_norm: Some(0.01), ..optimizer }, ..base }),
+        ("precision", Training { precision: Precision::Mixed(LossScale::default()), ..base }),
         ("rate", Training { optimizer: OptimizerConfig::adam(Curve::Linear { base: 1e-3, total: 4 }), ..base }),
     ] {
         assert_ne!(train(training, &same), before, "{what}");

@@ -110,6 +110,9 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
         return print_json(gpu, &experiment);
     }
     print_table(&experiment)?;
+    if let Some(text) = mixed(&experiment) {
+        print::line(text)?;
+    }
     print::line(format_args!("report: {}", out.join(&config.name).join("report.html").display()))
 }
 
@@ -120,6 +123,17 @@ fn print_json(gpu: &Gpu, experiment: &Experiment) -> Result<()> {
     let line = json!({"arms": experiment.summary(), "counters": counters, "adapter": experiment.adapter,
         "seconds": experiment.seconds});
     print::line(line)
+}
+
+/// What mixed precision cost, where a run used it.
+fn mixed(experiment: &Experiment) -> Option<String> {
+    let last = experiment.runs.iter().filter_map(|run| run.steps.last());
+    let scaled: Vec<(f32, u64)> = last.filter_map(|step| Some((step.loss_scale?, step.skipped?))).collect();
+    let smallest = scaled.iter().map(|(scale, _)| *scale).reduce(f32::min)?;
+    let largest = scaled.iter().map(|(scale, _)| *scale).fold(smallest, f32::max);
+    let skipped: u64 = scaled.iter().map(|(_, skipped)| skipped).sum();
+    let steps: usize = experiment.runs.iter().map(|run| run.steps.len()).sum();
+    Some(format!("mixed precision: {skipped} of {steps} steps left out; last loss scales {smallest} to {largest}"))
 }
 
 fn print_table(experiment: &Experiment) -> Result<()> {

@@ -37,6 +37,13 @@ pub struct StepRecord {
     /// Learning rate of the step.
     #[serde(deserialize_with = "number")]
     pub learning_rate: f32,
+    /// What the loss was multiplied by; `None` without mixed precision.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
+    pub loss_scale: Option<f32>,
+    /// Steps up to and with this one that were left out because a scaled gradient was not finite; `None` without mixed
+    /// precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u64>,
 }
 
 /// One evaluation over a whole split.

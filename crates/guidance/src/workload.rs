@@ -2,13 +2,13 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    CkaForm, CkaSizes, Clock, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, ProductLoop, Tensor,
-    Var,
+    CkaForm, CkaSizes, Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig, Plan,
+    ProductLoop, Tensor, Var, ops,
 };
 
 use crate::alignment::{Cka, Guiding, Metric, Pair};
 use crate::error::Result;
-use crate::network::{Cnn, Fcn, Mode, Network, TapAt};
+use crate::network::{Cnn, Fcn, Mode, Network, Precision, TapAt};
 
 /// A workload before it is compiled.
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +22,16 @@ pub struct Workload {
 enum Kind {
     /// Square product of this size, by the naive kernel or the tuned one.
     MatMul { size: usize, naive: bool },
+    /// Square product of two f16 matrices of this size.
+    HalfMatMul { size: usize },
     /// CKA of `[n, p]` with `[n, p]`; with the gradient of the first; through generic ops.
     CkaPair { n: usize, p: usize, backward: bool, generic: bool },
     /// CKA of `[n, p]` with `[n, p]` and the gradient of the first, in one of its two forms.
     CkaForm { form: CkaForm, n: usize, p: usize },
+    /// CKA of `[n, p]` with `[n, p]` and the gradient of the first, where the products read centred activations as f16.
+    HalfCka { n: usize, p: usize },
     /// One step of an MLP 784-512×8-10 with Adam, batch 128.
-    Mlp { guide: Guide },
+    Mlp { guide: Guide, precision: Precision },
     /// CKA of each of so many layers `[n, p]` with each of as many others.
     CkaMatrix { layers: usize, n: usize, p: usize },
     /// This many tiny dispatches.
@@ -60,11 +64,14 @@ pub fn workloads() -> Vec<Workload> {
     let wide = |name, backward, generic| Workload { name, kind: Kind::CkaPair { n: 128, p: 4096, backward, generic } };
     let features = |name, n, p| Workload { name, kind: Kind::CkaForm { form: CkaForm::Features, n, p } };
     let examples = |name, n, p| Workload { name, kind: Kind::CkaForm { form: CkaForm::Examples, n, p } };
+    let mlp = |name, guide, precision| Workload { name, kind: Kind::Mlp { guide, precision } };
     vec![
         matmul("matmul_f32_256", 256, false),
         matmul("matmul_f32_512", 512, false),
         matmul("matmul_f32_1024", 1024, false),
         matmul("matmul_naive_f32_512", 512, true),
+        Workload { name: "matmul_f16_512", kind: Kind::HalfMatMul { size: 512 } },
+        Workload { name: "matmul_f16_1024", kind: Kind::HalfMatMul { size: 1024 } },
         small("cka_fwd_n256_p512_q512", false, false),
         small("cka_fwd_n256_p512_q512_generic", false, true),
         small("cka_fwdbwd_n256_p512_q512", true, false),
@@ -82,9 +89,11 @@ pub fn workloads() -> Vec<Workload> {
         examples("cka_form_examples_n256_p64", 256, 64),
         features("cka_form_features_n128_p512", 128, 512),
         examples("cka_form_examples_n128_p512", 128, 512),
-        Workload { name: "mlp_step_b128", kind: Kind::Mlp { guide: Guide::None } },
-        Workload { name: "mlp_guided_step_b128", kind: Kind::Mlp { guide: Guide::Running } },
-        Workload { name: "mlp_guided_fixed_step_b128", kind: Kind::Mlp { guide: Guide::LookedUp } },
+        Workload { name: "cka_fwdbwd_f16_n128_p4096_q4096", kind: Kind::HalfCka { n: 128, p: 4096 } },
+        mlp("mlp_step_b128", Guide::None, Precision::F32),
+        mlp("mlp_mixed_step_b128", Guide::None, Precision::Mixed(LossScale::default())),
+        mlp("mlp_guided_step_b128", Guide::Running, Precision::F32),
+        mlp("mlp_guided_fixed_step_b128", Guide::LookedUp, Precision::F32),
         Workload { name: "cka_matrix_24x24_n128_p512", kind: Kind::CkaMatrix { layers: 24, n: 128, p: 512 } },
         Workload { name: "dispatch_500", kind: Kind::Dispatch(500) },
     ]
@@ -112,6 +121,21 @@ impl Workload {
                 let product =
                     if naive { a.matmul_on(b, Layout::NN, ProductLoop::Naive)? } else { a.matmul(b, Layout::NN)? };
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[product])?, flops: 2 * (size as u64).pow(3) })
+            }
+            Kind::HalfMatMul { size } => {
+                let graph = Graph::new();
+                let (a, b) = (halves(gpu, [size, size], 1)?, halves(gpu, [size, size], 2)?);
+                let product = graph.leaf(&a).matmul(graph.leaf(&b), Layout::NN)?;
+                Ok(Prepared { plan: Plan::new(gpu, &graph, &[product])?, flops: 2 * (size as u64).pow(3) })
+            }
+            Kind::HalfCka { n, p } => {
+                let graph = Graph::new();
+                let (x, y) = (normal(gpu, [n, p], 1)?, normal(gpu, [n, p], 2)?);
+                let (x, y) = (graph.leaf(&x), graph.leaf(&y));
+                let similarity = Var::cka(half_gram(x)?, half_gram(y)?)?;
+                let gradient = graph.grad(similarity.value, &[x])?[0];
+                let plan = Plan::new(gpu, &graph, &[similarity.stats, gradient])?;
+                Ok(Prepared { plan, flops: 8 * (n * n * p) as u64 })
             }
             Kind::CkaPair { n, p, backward, generic } => {
                 let graph = Graph::new();
@@ -143,7 +167,7 @@ impl Workload {
                 let gradient = graph.grad(value, &[x])?[0];
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[value, gradient])?, flops: flops as u64 })
             }
-            Kind::Mlp { guide } => mlp(gpu, guide),
+            Kind::Mlp { guide, precision } => mlp(gpu, guide, precision),
             Kind::CkaMatrix { layers, n, p } => {
                 let graph = Graph::new();
                 let leaf = |stream| Ok(graph.leaf(&normal(gpu, [n, p], stream)?));
@@ -171,6 +195,16 @@ fn normal(gpu: &Gpu, shape: impl Into<trellis_tensor::Shape>, stream: u64) -> Re
     Ok(Tensor::from_f32(gpu, "data", shape, &values)?)
 }
 
+fn halves(gpu: &Gpu, shape: impl Into<trellis_tensor::Shape>, stream: u64) -> Result<Tensor> {
+    let values = normal(gpu, shape, stream)?;
+    Ok(Tensor::from_f16(gpu, "data", values.shape().clone(), &values.read_f32()?)?)
+}
+
+/// The centred Gram matrix of activations that are rounded to f16 once they are centred.
+fn half_gram(x: Var<'_>) -> Result<Var<'_>> {
+    Ok(x.graph().push(ops::Center, &[x])?.cast(DType::F16)?.gram()?)
+}
+
 /// CKA as a user of any tensor library would write it, gradient by autograd.
 fn generic_cka<'g>(x: Var<'g>, y: Var<'g>) -> Result<Var<'g>> {
     let gram = |x: Var<'g>| -> Result<Var<'g>> {
@@ -184,7 +218,7 @@ fn generic_cka<'g>(x: Var<'g>, y: Var<'g>) -> Result<Var<'g>> {
 
 /// Peers' workload: the guide is a frozen random CNN 1-8-16-32 with stride 2; its three activations and their mean over
 /// pixels are paired with the hidden layers 1, 3, 5 and 7, after the activation.
-fn mlp(gpu: &Gpu, guide: Guide) -> Result<Prepared> {
+fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
     const BATCH: usize = 128;
     const TABLES: usize = 15;
     let image = [1, 28, 28];
@@ -195,14 +229,15 @@ fn mlp(gpu: &Gpu, guide: Guide) -> Result<Prepared> {
     let labels: Vec<u32> = (0..BATCH as u32).map(|i| i % 10).collect();
     let labels = Tensor::from_u32(gpu, "labels", [BATCH], &labels)?;
     let clock = Clock::new(gpu)?;
-    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-3)))?;
+    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-3)))?
+        .with_loss_scale(precision.loss_scale());
 
     let graph = Graph::new();
     let images = graph.leaf(&images);
     let taps = TapAt::AfterActivation;
     let forward = {
         let _scope = graph.scope("target");
-        target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0 }, taps)?
+        target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0, precision }, taps)?
     };
     let mut loss = forward.logits.cross_entropy(graph.leaf(&labels), 0.0)?;
     let mut metrics = vec![loss];
@@ -231,7 +266,7 @@ fn mlp(gpu: &Gpu, guide: Guide) -> Result<Prepared> {
         loss = loss.add(alignment.loss)?;
         metrics.extend(alignment.stats());
     }
-    optimizer.update(&graph, loss, &clock)?;
+    metrics.extend(optimizer.update(&graph, loss, &clock)?);
     Log::new(gpu, metrics.len())?.record(&graph, &clock, &metrics)?;
     let weights = (784 * 512 + 7 * 512 * 512 + 512 * 10) as u64;
     let flops = 6 * BATCH as u64 * weights - 2 * (BATCH * 784 * 512) as u64;

@@ -82,9 +82,9 @@ impl Optimizer {
         Ok(Self { config, scale: None, params: params.clone(), moments })
     }
 
-    /// Scales the loss before it is differentiated: for gradients that pass through f16.
-    pub fn with_loss_scale(self, scale: LossScale) -> Self {
-        Self { scale: Some(scale), ..self }
+    /// Scales the loss before it is differentiated, for gradients that pass through f16; `None` does not.
+    pub fn with_loss_scale(self, scale: impl Into<Option<LossScale>>) -> Self {
+        Self { scale: scale.into(), ..self }
     }
 
     /// Records the gradients of `loss` and one update of every parameter. With a loss scale the result is what a log may

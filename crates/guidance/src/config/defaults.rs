@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, InitConfig, MetricName, OptimizerName, RateSchedule,
-    TargetConfig, TrainingConfig,
+    Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, InitConfig, MetricName, OptimizerName, PrecisionName,
+    RateSchedule, TargetConfig, TrainingConfig,
 };
 use crate::network::TapAt;
 use crate::record::ARMS;
@@ -73,6 +73,7 @@ impl Default for TrainingConfig {
             steps: 300,
             batch: 128,
             batches: Batches::Random,
+            precision: PrecisionName::F32,
             optimizer: OptimizerName::Adam,
             learning_rate: 1e-3,
             schedule: RateSchedule::Constant,

@@ -174,6 +174,8 @@ pub struct TrainingConfig {
     pub batch: usize,
     /// `random`, or `fixed`: the same sets every epoch, so that the guide runs over each once.
     pub batches: Batches,
+    /// `f32`, or `mixed`: linear layers of the target multiply f16.
+    pub precision: PrecisionName,
     /// `sgd`, `adam` or `adamw`.
     pub optimizer: OptimizerName,
     /// Learning rate.
@@ -196,6 +198,16 @@ pub struct TrainingConfig {
     pub flip: bool,
     /// Steps between evaluations; 0 for one before and one after.
     pub eval_every: u32,
+}
+
+/// Precisions by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrecisionName {
+    /// Everything in f32.
+    F32,
+    /// Products of linear layers in f16 with f32 sums, and a loss scale.
+    Mixed,
 }
 
 /// Optimisers by name.

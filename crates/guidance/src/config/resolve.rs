@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use trellis_tensor::{Curve, Init, OptimizerConfig, Rule};
+use trellis_tensor::{Curve, Init, LossScale, OptimizerConfig, Rule};
 
 use super::{
-    Config, DataConfig, DataSet, GuideConfig, InitConfig, MetricName, OptimizerName, RateSchedule, TargetConfig,
+    Config, DataConfig, DataSet, GuideConfig, InitConfig, MetricName, OptimizerName, PrecisionName, RateSchedule,
+    TargetConfig,
 };
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::Images;
 use crate::data::{glyphs::glyphs, idx};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
-use crate::network::{Cnn, Fcn, Guide};
+use crate::network::{Cnn, Fcn, Guide, Precision};
 use crate::trainer::{Guidance, Training};
 
 impl Config {
@@ -124,6 +125,10 @@ impl Config {
             batch: t.batch,
             batches: t.batches,
             optimizer: OptimizerConfig { rate, rule, weight_decay, clip_norm },
+            precision: match t.precision {
+                PrecisionName::F32 => Precision::F32,
+                PrecisionName::Mixed => Precision::Mixed(LossScale::default()),
+            },
             seed,
             label_smoothing: t.label_smoothing,
             shift: t.shift,

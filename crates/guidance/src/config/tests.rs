@@ -1,8 +1,9 @@
 //! Files that must be refused, and one that must not.
 
-use trellis_tensor::Curve;
+use trellis_tensor::{Curve, LossScale};
 
 use super::*;
+use crate::network::Precision;
 
 fn error(text: &str) -> String {
     Config::parse(text, Path::new("x.toml")).unwrap_err().to_string()
@@ -18,10 +19,18 @@ fn the_resolved_file_reads_back_as_itself() {
 }
 
 #[test]
+fn precision_is_f32_unless_the_file_says_mixed() {
+    let precision = |text| Config::parse(text, Path::new("x.toml")).unwrap().training("alone", 0).precision;
+    assert_eq!(precision(""), Precision::F32);
+    assert_eq!(precision("[training]\nprecision = \"mixed\"\n"), Precision::Mixed(LossScale::default()));
+}
+
+#[test]
 fn an_unknown_key_comes_with_line_and_suggestion() {
     let message = error("name = \"a\"\n[target]\ndept = 3\n");
     assert_eq!(message, "x.toml: `dept`: line 3: unknown key; did you mean `depth`?");
     assert!(error("[training]\noptimizer = \"adm\"\n").contains("did you mean `adam`?"));
+    assert!(error("[training]\nprecision = \"mixd\"\n").contains("did you mean `mixed`?"));
     assert!(error("arms = [\"alon\"]\n").contains("did you mean `alone`?"));
     assert!(error("[target]\ndepth = \"six\"\n").contains("line 2"));
     assert!(error("[target\n").contains("line 1"));

@@ -14,7 +14,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 pub use cnn::Cnn;
 pub use fcn::Fcn;
-pub use pass::{Mode, Pass, Tap, TapAt};
+pub use pass::{Mode, Pass, Precision, Tap, TapAt};
 
 /// A kind of network: its layers, as calls on a [`Pass`]. The same calls declare the parameters and record the forward
 /// pass, so the two cannot disagree.

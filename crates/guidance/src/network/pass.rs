@@ -1,6 +1,6 @@
 //! One forward pass: the layers that networks are written in.
 
-use trellis_tensor::{Clock, Graph, Init, Layout, Shape, Var};
+use trellis_tensor::{Clock, DType, Graph, Init, Layout, LossScale, Shape, Var};
 
 use super::Network;
 use crate::error::Result;
@@ -14,9 +14,32 @@ pub enum Mode<'a> {
         clock: &'a Clock,
         /// Seed of dropout.
         seed: u64,
+        /// Element type of what linear layers multiply.
+        precision: Precision,
     },
     /// Batch norm uses the running statistics; dropout is off.
     Eval,
+}
+
+/// In what precision a network is trained. Parameters, moments, losses, norms and sums are f32 in either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Everything is f32.
+    #[default]
+    F32,
+    /// Linear layers multiply f16 copies of activations and weights, and of gradients in the backward pass, with f32 sums;
+    /// the loss is scaled so that small gradients survive. Convolutions and alignment stay f32, and so do evaluations.
+    Mixed(LossScale),
+}
+
+impl Precision {
+    /// How the loss is scaled, if it is.
+    pub fn loss_scale(self) -> Option<LossScale> {
+        match self {
+            Self::F32 => None,
+            Self::Mixed(scale) => Some(scale),
+        }
+    }
 }
 
 /// Where a layer's activations are taken for alignment.
@@ -107,7 +130,7 @@ impl<'n, 'g> Pass<'n, 'g> {
         self.graph.constant(0.0, shape)
     }
 
-    /// `x wᵀ + b`. Shapes: x `[batch, in]`, w `[out, in]`, b `[out]`, to `[batch, out]`.
+    /// `x wᵀ + b`. Shapes: x `[batch, in]`, w `[out, in]`, b `[out]`, to `[batch, out]`, f32 in every precision.
     ///
     /// # Errors
     /// When `x` is no matrix.
@@ -115,7 +138,12 @@ impl<'n, 'g> Pass<'n, 'g> {
         let _scope = self.graph.scope(name);
         let inputs = x.shape().last_axis();
         let w = self.param(format!("{name}.weight"), [out, inputs], init);
-        let y = x.matmul(w, Layout::NT)?;
+        let y = match self.mode {
+            Mode::Train { precision: Precision::Mixed(_), .. } => {
+                x.cast(DType::F16)?.matmul(w.cast(DType::F16)?, Layout::NT)?
+            }
+            _ => x.matmul(w, Layout::NT)?,
+        };
         if !bias {
             return Ok(y);
         }
@@ -178,7 +206,7 @@ impl<'n, 'g> Pass<'n, 'g> {
     /// # Errors
     /// When `p` is outside `[0, 1)`.
     pub fn dropout(&mut self, x: Var<'g>, p: f32) -> Result<Var<'g>> {
-        let Mode::Train { clock, seed } = self.mode else { return Ok(x) };
+        let Mode::Train { clock, seed, .. } = self.mode else { return Ok(x) };
         self.dropouts += 1;
         Ok(x.dropout(self.graph.leaf(clock.tensor()), p, seed, self.dropouts)?)
     }

@@ -31,6 +31,8 @@ fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
         alignment,
         similarity: vec![0.1, 0.7],
         learning_rate: 1e-3,
+        loss_scale: Some(1024.0),
+        skipped: Some(step / 2),
     };
     RunRecord {
         arm: arm.into(),

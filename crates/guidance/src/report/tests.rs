@@ -24,6 +24,8 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
             alignment: (step < guided_for).then_some(3.0),
             similarity: if guided_for > 0 { (0..pairs).map(pull).collect() } else { Vec::new() },
             learning_rate: 1e-3,
+            loss_scale: None,
+            skipped: None,
         }
     };
     let eval = |step: u64, split: &str| {

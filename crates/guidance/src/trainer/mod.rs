@@ -18,7 +18,7 @@ use crate::alignment::{Cka, Metric};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::layer_map::LayerMap;
-use crate::network::{Guide, Network, TapAt};
+use crate::network::{Guide, Network, Precision, TapAt};
 use crate::record::{EvalRecord, RunRecord, StepRecord};
 use crate::schedule::Schedule;
 use evaluate::{Evaluator, Probe};
@@ -109,6 +109,8 @@ pub struct Training {
     pub batches: Batches,
     /// Optimiser and learning rate.
     pub optimizer: OptimizerConfig,
+    /// Whether linear layers multiply f16.
+    pub precision: Precision,
     /// Seed of batches, dropout and augmentation. Initial weights have their own.
     pub seed: u64,
     /// ε of label smoothing, 0 for none.
@@ -132,6 +134,7 @@ impl Training {
             batch: 128,
             batches: Batches::Random,
             optimizer: OptimizerConfig::adam(Curve::Constant(1e-3)),
+            precision: Precision::F32,
             seed: 0,
             label_smoothing: 0.0,
             shift: 0,

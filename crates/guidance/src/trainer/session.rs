@@ -39,10 +39,11 @@ impl<'a> Session<'a> {
         guidance: Option<&Guidance>,
     ) -> Result<Self> {
         let clock = Clock::new(data.gpu())?;
-        let optimizer = Optimizer::new(data.gpu(), target.params(), training.optimizer)?;
+        let optimizer = Optimizer::new(data.gpu(), target.params(), training.optimizer)?
+            .with_loss_scale(training.precision.loss_scale());
         let guided_until = guidance.map_or(0, |g| g.schedule.end(training.steps));
         let pairs = guidance.map_or(Ok(Vec::new()), |g| pairs(g, target))?;
-        let log = Log::new(data.gpu(), 1 + pairs.len())?;
+        let log = Log::new(data.gpu(), 1 + scale_columns(&training) + pairs.len())?;
         if training.batches == Batches::Fixed && (training.shift > 0 || training.flip) {
             let hint = "draw random batches, or do not shift and flip";
             return Err(Error::config("training", "batches", "fixed batches cannot be augmented", hint));
@@ -54,8 +55,10 @@ impl<'a> Session<'a> {
         let plan = |guidance: Option<&Guidance>| {
             let graph = Graph::new();
             let step = record(&graph, target, data, &training, guidance, &clock, fixed.as_ref())?;
-            optimizer.update(&graph, step.loss, &clock)?;
-            log.record(&graph, &clock, &step.metrics)?;
+            // Task loss, loss scale, pairs: an unguided step has no pairs.
+            let mut metrics = step.metrics;
+            metrics.splice(1..1, optimizer.update(&graph, step.loss, &clock)?);
+            log.record(&graph, &clock, &metrics)?;
             Ok::<Plan, crate::Error>(Plan::new(data.gpu(), &graph, &[])?)
         };
         let guided = pulls.map(|g| plan(Some(g))).transpose()?;
@@ -121,17 +124,25 @@ impl<'a> Session<'a> {
         }
         let record = |row: &Row| {
             let guided = row.step < self.guided_until;
-            let similarity = if guided { row.values[1..].to_vec() } else { Vec::new() };
+            let (scale, pairs) = row.values[1..].split_at(scale_columns(&self.training));
+            let similarity = if guided { pairs.to_vec() } else { Vec::new() };
             StepRecord {
                 step: u64::from(row.step),
                 loss: row.values[0],
                 alignment: guided.then(|| similarity.iter().map(|similarity| 1.0 - similarity).sum()),
                 similarity,
                 learning_rate: self.training.optimizer.rate.at(row.step) as f32,
+                loss_scale: scale.first().copied(),
+                skipped: scale.get(1).map(|&skipped| skipped as u64),
             }
         };
         Ok(rows.iter().map(record).collect())
     }
+}
+
+/// Metrics that loss scaling adds: the scale, and the number of steps left out.
+fn scale_columns(training: &Training) -> usize {
+    if training.precision.loss_scale().is_some() { 2 } else { 0 }
 }
 
 /// What a recorded step gives.
@@ -164,7 +175,7 @@ pub(super) fn record<'g>(
         }
         None => (batch(graph, data, training, clock)?, None),
     };
-    let mode = Mode::Train { clock, seed: training.seed };
+    let mode = Mode::Train { clock, seed: training.seed, precision: training.precision };
     let taps = guidance.map_or(TapAt::default(), |g| g.taps);
     // One forward pass of the target serves both losses.
     let forward = {
