@@ -2,7 +2,8 @@
 
 mod alignment; // measures: invariances, known values, hard cases
 mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
-mod half; // f16: storage, rounding, mixed-precision training
+mod half; // f16: storage, rounding, products
+mod mixed; // loss scaling and mixed-precision training
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
 mod ops; // every registered op: kernel against f64, gradient against differences
 mod optimizer; // optimisers, step by step against PyTorch

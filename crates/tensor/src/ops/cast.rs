@@ -85,6 +85,14 @@ impl Stored {
     }
 }
 
+/// The value that casts, if any, have made `x` of.
+pub(crate) fn before_casts(mut x: Var<'_>) -> Var<'_> {
+    while x.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Cast>()) {
+        x = x.inputs()[0];
+    }
+    x
+}
+
 /// A launch that converts `n` elements, to f16 or from it.
 pub(crate) fn cast_dispatch(n: usize, to_half: bool) -> Dispatch {
     let words = n.div_ceil(2);

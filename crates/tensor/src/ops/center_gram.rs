@@ -7,6 +7,7 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::cast::before_casts;
 use crate::ops::center::Center;
 use crate::ops::cka::CkaGrad;
 use crate::ops::gram::{Gram, GramOf, symmetric};
@@ -134,15 +135,15 @@ impl CenterGram {
     }
 }
 
-/// How a Gram matrix is known to be centred.
+/// How a Gram matrix is known to be centred, rounding aside.
 pub(crate) fn centering_of(k: Var<'_>) -> Option<Centering> {
     let op = k.op()?;
     let any: &dyn Any = op.as_ref();
     if let Some(Gram { of: GramOf::Examples }) = any.downcast_ref() {
-        let x = k.inputs()[0];
+        let x = before_casts(k.inputs()[0]);
         // Time steps are centred with their features folded into one axis.
         let x = x.reshaped().filter(|from| from.shape()[..1] == x.shape()[..1]).unwrap_or(x);
-        return x.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Center>()).then_some(Double);
+        return before_casts(x).op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Center>()).then_some(Double);
     }
     any.downcast_ref::<CenterGram>().map(|op| op.centering)
 }

@@ -9,7 +9,7 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::binary::{Binary, BinaryFunction};
-use crate::ops::cast::Stored;
+use crate::ops::cast::{Stored, before_casts};
 use crate::ops::center_gram::{CenterGram, Centering};
 use crate::ops::cka::CkaGrad;
 use crate::ops::cka_features::CkaFeaturesGrad;
@@ -198,9 +198,10 @@ pub(crate) fn symmetric(m: Var<'_>) -> Result<Var<'_>> {
     if structure(m).symmetric { Ok(m) } else { m.add(m.transpose()?)?.affine(0.5, 0.0) }
 }
 
-/// Whether the columns of a gradient are known to sum to 0: of a [`GramGrad`], because the rows of its `M` do; of a
-/// [`CkaFeaturesGrad`] by its definition.
+/// Whether the columns of a gradient are known to sum to 0, rounding aside: of a [`GramGrad`], because the rows of its `M`
+/// do; of a [`CkaFeaturesGrad`] by its definition.
 pub(crate) fn columns_sum_to_zero(dx: Var<'_>) -> bool {
+    let dx = before_casts(dx);
     let Some(op) = dx.op() else {
         // Time steps folded into features keep their columns.
         return dx.reshaped().is_some_and(|from| from.shape()[..1] == dx.shape()[..1] && columns_sum_to_zero(from));
