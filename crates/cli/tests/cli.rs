@@ -154,6 +154,20 @@ fn a_bad_environment_or_option_is_told() {
 }
 
 #[test]
+fn mixed_precision_shows_its_scale() {
+    let folder = folder("mixed");
+    let file = config(&folder, &SMALL.replace("batch = 16", "batch = 16\nprecision = \"mixed\""));
+    let output = trellis(&["train", &file, "--out", &folder.to_string_lossy()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("mixed precision: ") && text.contains(" steps left out"), "{text}");
+    let metrics = std::fs::read_to_string(folder.join("small/metrics.jsonl")).expect("written");
+    let steps: Vec<&str> = metrics.lines().filter(|line| line.contains("\"kind\":\"step\"")).collect();
+    assert!(!steps.is_empty() && steps.iter().all(|line| line.contains("\"loss_scale\":")), "{metrics}");
+    std::fs::remove_dir_all(folder).expect("ours");
+}
+
+#[test]
 fn a_run_that_diverges_keeps_what_it_measured() {
     let folder = folder("diverge");
     let text = SMALL.replace("batch = 16", "batch = 16\noptimizer = \"sgd\"\nlearning_rate = 1e30");
