@@ -14,11 +14,17 @@
 //         at 1000 σ it is wrong by 0.26 in CKA, this by 1e-7
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3
 
+#if COOPERATIVE
+enable f16;
+enable wgpu_cooperative_matrix;
+#endif
 struct Dims { n: u32, k_start: u32, k_end: u32, batch: u32, row: u32, inner: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 #import half
 // By fours, X4. K4: rows contiguous in k; LHS_R4: k contiguous in rows; either way sizes are multiples of 4.
-#if HALF4
+#if COOPERATIVE
+@group(0) @binding(1) var<storage, read> x: array<f16>;
+#elif HALF4
 @group(0) @binding(1) var<storage, read> x: array<vec2u>;
 fn x_four(i: u32) -> vec4f { return unpack_four(x[i]); }
 #elif HALF
@@ -47,7 +53,16 @@ fn columns(cols: vec4u) {
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return row + rows <= col;
 }
-#if K4
+#if COOPERATIVE
+fn lhs_tile(row: u32, k: u32) -> coop_mat16x16<f16, A> {
+    let at = first + row * dims.row + k;
+    return coopLoadT<coop_mat16x16<f16, A>>(&x[at], dims.row); // T: a row is contiguous
+}
+fn rhs_tile(k: u32, col: u32) -> coop_mat16x16<f16, B> {
+    let at = first + col * dims.row + k;
+    return coopLoad<coop_mat16x16<f16, B>>(&x[at], dims.row);
+}
+#elif K4
 fn seek(k: u32) {}
 fn advance() {}
 fn lhs4_at(row: u32, k: u32) -> vec4f {

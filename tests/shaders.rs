@@ -1,7 +1,11 @@
 //! Every kernel file: a header that teaches, an entry point of its own name, bindings the engine can read.
 
 use std::fs;
-use trellis_tensor::Kernel;
+
+use trellis_tensor::ops::{Gram, MatMul, Stored};
+use trellis_tensor::{Caps, Kernel, Layout, Op, TensorType, Variant};
+use wgpu::naga;
+use wgpu::naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 
 fn kernels() -> Vec<Kernel> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
@@ -48,5 +52,60 @@ fn every_kernel_is_used_by_an_op() {
     }
     for kernel in kernels() {
         assert!(text.contains(&format!("kernel!(\"{}\")", kernel.name)), "{} is used by no op", kernel.name);
+    }
+}
+
+/// What no adapter here can run: the products on matrix units, as they would be launched, are read, checked and written as
+/// SPIR-V.
+#[test]
+fn kernels_for_matrix_units_are_valid() {
+    let caps = Caps { subgroup: 32, cooperative: true, ..Caps::default() };
+    let f16 = TensorType::f16;
+    let mut launches = Vec::new();
+    for (layout, lhs, rhs) in
+        [(Layout::NN, [128, 48], [48, 96]), (Layout::NT, [128, 48], [96, 48]), (Layout::TN, [48, 128], [48, 96])]
+    {
+        for half in [false, true] {
+            let stored = Stored { half, rounded: !half };
+            let op = MatMul { layout, epilogue: Default::default(), stored, product_loop: None };
+            let (lhs, rhs) = (f16(lhs), f16(rhs));
+            let out = op.infer(&[&lhs, &rhs]).expect("fits");
+            launches.extend(op.lower(&caps, &[&lhs, &rhs], &out).dispatches);
+            // A side of f32, or a part of a block, is not for them.
+            let wide = TensorType::f32(lhs.shape.clone());
+            for [lhs, rhs] in [[&wide, &rhs], [&f16([127, 47]), &f16([47, 95])]] {
+                let op = MatMul {
+                    layout: Layout::NN,
+                    epilogue: Default::default(),
+                    stored: Stored::default(),
+                    product_loop: None,
+                };
+                if let Ok(out) = op.infer(&[lhs, rhs]) {
+                    let lowered = op.lower(&caps, &[lhs, rhs], &out);
+                    assert!(!lowered.dispatches[0].variant.flags.contains(&"COOPERATIVE"));
+                }
+            }
+        }
+    }
+    launches.extend(Gram.lower(&caps, &[&f16([128, 48])], &TensorType::f32([128, 128])).dispatches);
+    assert_eq!(launches.len(), 7);
+    for Variant { kernel, flags, constants } in launches.into_iter().map(|launch| launch.variant) {
+        assert!(flags.contains(&"COOPERATIVE"), "{} {flags:?}", kernel.name);
+        let source = kernel.expand(&flags);
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
+        let all = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
+        let info = naga::valid::Validator::new(all.0, all.1).validate(&module);
+        let info = info.unwrap_or_else(|e| panic!("{} {flags:?}: {e:?}", kernel.name));
+        let constants = constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+        let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
+            .expect("the kernel's constants");
+        // Bounds checks as wgpu adds them, and none.
+        for buffer in [BoundsCheckPolicy::Unchecked, BoundsCheckPolicy::Restrict, BoundsCheckPolicy::ReadZeroSkipWrite]
+        {
+            let bounds_check_policies = BoundsCheckPolicies { index: buffer, buffer, ..Default::default() };
+            let options = naga::back::spv::Options { bounds_check_policies, ..Default::default() };
+            let words = naga::back::spv::write_vec(&module, &info, &options, None).expect("SPIR-V");
+            assert!(words.len() > 1000, "{}", kernel.name);
+        }
     }
 }

@@ -1,6 +1,8 @@
-// out = lhs · rhs: the loop that the adapter and the sizes call for, see crates/tensor/src/product.rs. All three take the
-// same functions from the kernel that imports them.
-#if SUBGROUP
+// out = lhs · rhs: the loop that the adapter, the sizes and the types call for, see crates/tensor/src/product.rs. All but the
+// first take the same functions from the kernel that imports them.
+#if COOPERATIVE
+#import product_cooperative
+#elif SUBGROUP
 #import product_subgroup
 #elif WIDE
 #import product_wide

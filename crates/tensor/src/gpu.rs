@@ -10,6 +10,7 @@ use crate::buffer::Pool;
 use crate::error::{Error, Result};
 use crate::gpu_options::GpuOptions;
 use crate::kernel::{Access, Variant};
+use crate::matrix_units::{MATRIX_UNITS, experimental, has_matrix_units};
 use crate::product::Tuning;
 
 /// Offsets of sub-buffers and uniform slots: the largest alignment any adapter asks for.
@@ -49,6 +50,8 @@ pub struct Caps {
     pub subgroup: u32,
     /// Timestamps can be written inside a compute pass.
     pub timestamps: bool,
+    /// Matrix units that multiply 16 × 16 of f16 and add in f32, for subgroups of 32.
+    pub cooperative: bool,
     /// Largest storage binding in bytes.
     pub max_binding: u64,
     /// Largest buffer in bytes.
@@ -139,15 +142,24 @@ impl Gpu {
             wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES | wgpu::Features::SUBGROUP;
         let features = adapter.features() & wanted;
         let limits = adapter.limits();
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("trellis"),
-            required_features: features,
-            required_limits: limits.clone(),
-            memory_hints: wgpu::MemoryHints::Performance,
-            ..Default::default()
+        let request = |units: bool| {
+            let experimental_features = if units { experimental() } else { wgpu::ExperimentalFeatures::disabled() };
+            pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+                label: Some("trellis"),
+                required_features: if units { features | MATRIX_UNITS } else { features },
+                required_limits: limits.clone(),
+                memory_hints: wgpu::MemoryHints::Performance,
+                experimental_features,
+                ..Default::default()
+            }))
         };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|e| Error::Device { adapter: info.name.clone(), message: e.to_string() })?;
+        // What is experimental must not keep an adapter from being used at all.
+        let with_units = has_matrix_units(adapter).then(|| request(true).ok()).flatten();
+        let cooperative = with_units.is_some();
+        let (device, queue) = match with_units {
+            Some(opened) => opened,
+            None => request(false).map_err(|e| Error::Device { adapter: info.name.clone(), message: e.to_string() })?,
+        };
 
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();
@@ -169,6 +181,7 @@ impl Gpu {
         let caps = Caps {
             software: software && !options.gpu_kernels,
             subgroup: if fixed_subgroup && !options.gpu_kernels { info.subgroup_min_size } else { 0 },
+            cooperative,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,

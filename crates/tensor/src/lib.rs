@@ -40,6 +40,7 @@ mod graph;
 mod init;
 mod kernel;
 mod log;
+mod matrix_units;
 mod op;
 pub mod ops;
 mod optimizer;

@@ -25,6 +25,8 @@ pub enum ProductLoop {
     Tiled,
     /// 128 × 128 outputs for each workgroup, through workgroup memory.
     Wide,
+    /// 64 × 32 outputs for each subgroup of 32, on matrix units: two sides of f16 that are whole blocks, nothing else.
+    Cooperative,
 }
 
 impl ProductLoop {
@@ -38,12 +40,17 @@ impl ProductLoop {
             Self::Registers => [64, 32],
             Self::Tiled => [64, 64],
             Self::Wide => [128, 128],
+            Self::Cooperative => [64, 32],
         }
     }
 
     /// Whether the adapter can run it.
     pub fn runs_on(self, caps: &Caps) -> bool {
-        self != Self::Registers || caps.subgroup == 8
+        match self {
+            Self::Registers => caps.subgroup == 8,
+            Self::Cooperative => caps.cooperative,
+            Self::Naive | Self::Tiled | Self::Wide => true,
+        }
     }
 
     /// A launch over `[m, n]` outputs, `batch` times.
@@ -54,7 +61,10 @@ impl ProductLoop {
 
     /// The flags that choose it in `shaders/lib/product.wgsl`.
     pub(crate) fn flags(self, dispatch: Dispatch) -> Dispatch {
-        dispatch.flag("SUBGROUP", self == Self::Registers).flag("WIDE", self == Self::Wide)
+        dispatch
+            .flag("SUBGROUP", self == Self::Registers)
+            .flag("WIDE", self == Self::Wide)
+            .flag("COOPERATIVE", self == Self::Cooperative)
     }
 }
 
@@ -65,6 +75,7 @@ impl fmt::Display for ProductLoop {
             Self::Registers => "registers",
             Self::Tiled => "tiled",
             Self::Wide => "wide",
+            Self::Cooperative => "cooperative",
         })
     }
 }
@@ -165,6 +176,13 @@ impl Caps {
             (_, false) => ProductLoop::Tiled,
         })
     }
+}
+
+/// Whether a product of two sides of f16 runs on matrix units: only whole blocks do.
+pub(crate) fn cooperative(caps: &Caps, halves: bool, [m, n, k]: [usize; 3]) -> bool {
+    let [rows, columns] = ProductLoop::Cooperative.block();
+    let whole = m.is_multiple_of(rows) && n.is_multiple_of(columns) && k.is_multiple_of(16);
+    halves && whole && ProductLoop::Cooperative.runs_on(caps)
 }
 
 /// The inner axis in parts, each for one dispatch: llvmpipe silently leaves a loop after 65,535 turns.

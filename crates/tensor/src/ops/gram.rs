@@ -16,7 +16,7 @@ use crate::ops::cka_features::CkaFeaturesGrad;
 use crate::ops::matmul::Layout;
 use crate::ops::rbf::RbfKernelGrad;
 use crate::ops::unary::{Unary, UnaryFunction};
-use crate::product::{ProductLoop, k_ranges};
+use crate::product::{ProductLoop, cooperative, k_ranges};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -92,9 +92,12 @@ impl Op for Gram {
             Examples => (Layout::NT, n, p, time * p, 1),
             Features => (Layout::TN, p, n, 1, p),
         };
-        let chosen = caps.product_loop(layout, [rows, rows, length]);
-        let fours = chosen == ProductLoop::Registers && length.is_multiple_of(4) && p.is_multiple_of(4);
         let half = inputs[0].dtype == DType::F16;
+        let chosen = match self.of == Examples && cooperative(caps, half, [rows, rows, length]) {
+            true => ProductLoop::Cooperative,
+            false => caps.product_loop(layout, [rows, rows, length]),
+        };
+        let fours = chosen == ProductLoop::Registers && length.is_multiple_of(4) && p.is_multiple_of(4);
         let part = |(start, end): (usize, usize)| {
             gram_dispatch(chosen, rows, time)
                 .flag("X4", fours && !half)
@@ -127,12 +130,14 @@ impl Op for Gram {
     fn sample(rng: &mut Rng) -> Sample {
         let shape = [awkward_size(rng, 70), awkward_size(rng, 300)];
         let token_shape = [shape[0], 1 + rng.below(4), shape[1]];
+        let whole_tiles = [64 * (1 + rng.below(2)), 16 * (1 + rng.below(4))];
         let dtype = FLOATS[rng.below(2)];
-        match rng.below(5) {
+        match rng.below(6) {
             0 => Sample::new(|x| x[0].centered_gram()).normal(rng, shape),
             1 => Sample::new(|x| x[0].centered_token_grams()).normal(rng, token_shape),
             2 => Sample::new(|x| x[0].gram()).normal_of(rng, dtype, shape),
-            3 => Sample::new(|x| x[0].feature_gram()).normal_of(rng, dtype, [shape[1], shape[0]]),
+            3 => Sample::new(|x| x[0].gram()).normal_of(rng, DType::F16, whole_tiles),
+            4 => Sample::new(|x| x[0].feature_gram()).normal_of(rng, dtype, [shape[1], shape[0]]),
             _ => Sample::new(|x| x[0].graph().push(Gram { of: Examples }, x)).normal_of(rng, dtype, token_shape),
         }
     }

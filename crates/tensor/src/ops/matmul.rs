@@ -12,8 +12,8 @@ use crate::ops::binary::{Binary, BinaryFunction};
 use crate::ops::cast::{Stored, cast_dispatch};
 use crate::ops::concat::copy_runs;
 use crate::ops::unary::{Unary, UnaryFunction, UnaryGrad};
-use crate::product::ProductLoop::{self, Naive, Registers, Tiled, Wide};
-use crate::product::k_ranges;
+use crate::product::ProductLoop::{self, Cooperative, Naive, Registers, Tiled, Wide};
+use crate::product::{cooperative, k_ranges};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -225,8 +225,13 @@ impl Op for MatMul {
         let mut s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [lhs_half, rhs_half] = [0, 1].map(|side| inputs[side].dtype == DType::F16);
         let forced = self.product_loop.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
-        let chosen = forced.filter(|forced| forced.runs_on(caps));
-        let chosen = chosen.unwrap_or_else(|| caps.product_loop(self.layout, [s.batch * s.m, s.n, s.k]));
+        // Some sizes do not fit the matrix units, so nobody can ask for them.
+        let forced = forced.filter(|forced| forced.runs_on(caps) && *forced != Cooperative);
+        let chosen = match forced {
+            Some(forced) => forced,
+            None if cooperative(caps, lhs_half && rhs_half, [s.m, s.n, s.k]) => Cooperative,
+            None => caps.product_loop(self.layout, [s.batch * s.m, s.n, s.k]),
+        };
         let registers = chosen == ProductLoop::Registers;
         if chosen == ProductLoop::Naive {
             let [bias, residual, saved] = self.epilogue.args(2);
@@ -313,7 +318,11 @@ impl Op for MatMul {
 
     fn sample(rng: &mut Rng) -> Sample {
         let layout = [Layout::NN, Layout::NT, Layout::TN][rng.below(3)];
-        let [m, n, k] = [awkward_size(rng, 140), awkward_size(rng, 140), awkward_size(rng, 300)];
+        let whole_blocks = [64 * (1 + rng.below(2)), 32 * (1 + rng.below(3)), 16 * (1 + rng.below(4))];
+        let [m, n, k] = match rng.below(5) {
+            0 => whole_blocks,
+            _ => [awkward_size(rng, 140), awkward_size(rng, 140), awkward_size(rng, 300)],
+        };
         let batch = if rng.below(2) == 0 { vec![] } else { vec![1 + rng.below(3)] };
         let shared = rng.below(3); // 0: the left side has no batch axis, 1: the right side, 2: both have it
         let shape = |rows: usize, columns: usize, side: usize| -> Vec<usize> {

@@ -53,6 +53,7 @@ ops! {
 
 pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
+pub use cast::Stored;
 pub use center_gram::Centering;
 pub use cka::Similarity;
 pub use cross_entropy::IGNORE;

@@ -1,0 +1,92 @@
+// How matmul.wgsl reads its sides, which it declares in the types that the flags name.
+#if COOPERATIVE
+#elif LHS_HALF4
+fn lhs_four(i: u32) -> vec4f { return unpack_four(lhs[i]); }
+#elif LHS_HALF
+fn lhs_one(i: u32) -> f32 { return unpack_one(lhs[i / 2u], i); }
+#elif LHS4
+fn lhs_four(i: u32) -> vec4f { return lhs[i]; }
+#else
+fn lhs_one(i: u32) -> f32 { return lhs[i]; }
+#endif
+#if COOPERATIVE
+#elif RHS_HALF4
+fn rhs_four(i: u32) -> vec4f { return unpack_four(rhs[i]); }
+#elif RHS_HALF
+fn rhs_one(i: u32) -> f32 { return unpack_one(rhs[i / 2u], i); }
+#elif K4
+fn rhs_four(i: u32) -> vec4f { return rhs[i]; }
+#elif RHS4
+fn rhs_four(i: u32) -> vec4f { return rhs[i]; }
+#else
+fn rhs_one(i: u32) -> f32 { return rhs[i]; }
+#endif
+
+var<private> first_col: u32;
+var<private> rhs_now: u32; // where rhs_at reads next
+fn columns(cols: vec4u) {
+    first_col = cols.x;
+}
+
+#if COOPERATIVE
+fn lhs_tile(row: u32, k: u32) -> coop_mat16x16<f16, A> {
+    var at = batch * dims.lhs_batch + row * dims.k + k;
+    if (LAYOUT == 2u) {
+        at = batch * dims.lhs_batch + k * dims.m + row;
+        return coopLoad<coop_mat16x16<f16, A>>(&lhs[at], dims.m);
+    }
+    return coopLoadT<coop_mat16x16<f16, A>>(&lhs[at], dims.k); // T: a row is contiguous
+}
+fn rhs_tile(k: u32, col: u32) -> coop_mat16x16<f16, B> {
+    var at = batch * dims.rhs_batch + k * dims.n + col;
+    if (LAYOUT == 1u) {
+        at = batch * dims.rhs_batch + col * dims.k + k;
+        return coopLoad<coop_mat16x16<f16, B>>(&rhs[at], dims.k);
+    }
+    return coopLoadT<coop_mat16x16<f16, B>>(&rhs[at], dims.n);
+}
+#elif LHS4
+fn lhs4_at(row: u32, k: u32) -> vec4f {
+    return lhs_four(batch * (dims.lhs_batch / 4u) + row * (dims.k / 4u) + k / 4u);
+}
+fn rows4_at(row: u32, k: u32) -> vec4f {
+    return lhs_four((batch * dims.lhs_batch + k * dims.m + row) / 4u);
+}
+#else
+fn lhs_at(row: u32, k: u32) -> f32 {
+    if (LAYOUT == 2u) {
+        return lhs_one(batch * dims.lhs_batch + k * dims.m + row);
+    }
+    return lhs_one(batch * dims.lhs_batch + row * dims.k + k);
+}
+#endif
+
+#if COOPERATIVE
+#elif K4
+fn seek(k: u32) {}
+fn advance() {}
+fn rhs4_at(col: u32, k: u32) -> vec4f {
+    return rhs_four(batch * (dims.rhs_batch / 4u) + col * (dims.k / 4u) + k / 4u);
+}
+#elif RHS4
+// A pointer that moves is cheaper than a product for each k.
+fn seek(k: u32) {
+    rhs_now = (batch * dims.rhs_batch + k * dims.rhs_row + first_col) / 4u;
+}
+fn advance() {
+    rhs_now += dims.rhs_row / 4u;
+}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    return rhs_four(rhs_now);
+}
+#else
+fn seek(k: u32) {}
+fn advance() {}
+fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    var at = batch * dims.rhs_batch + k * dims.n + cols;
+    if (LAYOUT == 1u) {
+        at = batch * dims.rhs_batch + cols * dims.k + k;
+    }
+    return vec4f(rhs_one(at.x), rhs_one(at.y), rhs_one(at.z), rhs_one(at.w));
+}
+#endif
