@@ -99,7 +99,10 @@ impl Optimizer {
     pub fn update<'g>(&self, graph: &'g Graph, loss: Var<'g>, clock: &Clock) -> Result<Vec<Var<'g>>> {
         let leaves: Vec<Var<'_>> = self.params.tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
         let now = graph.leaf(clock.tensor());
-        let value = |scale| graph.push(LossScaleValue { scale }, &[now]);
+        let value = |scale| {
+            let _scope = graph.scope("optimizer");
+            graph.push(LossScaleValue { scale }, &[now])
+        };
         let scale = self.scale.map(value).transpose()?;
         let gradients = match scale {
             None => graph.grad(loss, &leaves)?,
