@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use trellis_tensor::ops::{Gram, MatMul, Stored};
+use trellis_tensor::ops::{Gram, GramOf, MatMul, Stored};
 use trellis_tensor::{Caps, Kernel, Layout, Op, TensorType, Variant};
 use wgpu::naga;
 use wgpu::naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -87,7 +87,9 @@ fn kernels_for_matrix_units_are_valid() {
             }
         }
     }
-    launches.extend(Gram.lower(&caps, &[&f16([128, 48])], &TensorType::f32([128, 128])).dispatches);
+    launches.extend(
+        Gram { of: GramOf::Examples }.lower(&caps, &[&f16([128, 48])], &TensorType::f32([128, 128])).dispatches,
+    );
     assert_eq!(launches.len(), 7);
     for Variant { kernel, flags, constants } in launches.into_iter().map(|launch| launch.variant) {
         assert!(flags.contains(&"COOPERATIVE"), "{} {flags:?}", kernel.name);
