@@ -2,9 +2,11 @@
 //
 // in      x f32 or f16: element (row, k) of an entry is x[entry·batch + row·row + k·inner]. For K of activations (n, p) a
 //         row is an example and k a feature; for A the other way round; of (n, time, p) the entries are time steps, where
-//         they lie. Most often with column means taken off (center.wgsl)
-// out     out (entries, n, n) f32, n being the rows: symmetric; K of centred activations has rows that sum to 0
-// launch  for each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted
+//         they lie; PACKED: entries are layers (n, p of their own), where `places` says. Most often with column means
+//         taken off (center.wgsl)
+// out     out (parts, entries, n, n) f32, n being the rows: symmetric; K of centred activations has rows that sum to 0.
+//         The inner axis may be cut into parts, each with a matrix of its own, see gram_parts.wgsl
+// launch  for each part of each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted
 //         row by row: blocks of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/product_subgroup.wgsl), of 64 for
 //         16 x 16 (see lib/product_tiled.wgsl). Blocks below the diagonal are stored on both sides of it
 // memory  SUBGROUP: none; else 8 KiB
@@ -18,7 +20,12 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 #endif
-struct Dims { n: u32, k_start: u32, k_end: u32, batch: u32, row: u32, inner: u32 }
+struct Dims {
+    n: u32, parts: u32, entries: u32, length: u32, batch: u32, row: u32, inner: u32, pad: u32,
+#if PACKED
+    places: array<vec4u, 14>, // of two entries each: first element, p
+#endif
+}
 @group(0) @binding(0) var<uniform> dims: Dims;
 #import half
 // By fours, X4. K4: rows contiguous in k; LHS_R4: k contiguous in rows; either way sizes are multiples of 4.
@@ -41,9 +48,9 @@ fn x_one(i: u32) -> f32 { return x[i]; }
 #import grid
 #import product
 
-override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
-var<private> first: u32;     // of this entry in x
-var<private> matrix: u32;    // and in out
+var<private> first: u32;  // of this entry in x
+var<private> row_step: u32;
+var<private> matrix: u32; // and in out
 var<private> first_col: u32;
 var<private> x_now: u32; // where rhs_at reads next
 
@@ -55,21 +62,21 @@ fn skip(row: u32, rows: u32, col: u32) -> bool {
 }
 #if COOPERATIVE
 fn lhs_tile(row: u32, k: u32) -> coop_mat16x16<f16, A> {
-    let at = first + row * dims.row + k;
-    return coopLoadT<coop_mat16x16<f16, A>>(&x[at], dims.row); // T: a row is contiguous
+    let at = first + row * row_step + k;
+    return coopLoadT<coop_mat16x16<f16, A>>(&x[at], row_step); // T: a row is contiguous
 }
 fn rhs_tile(k: u32, col: u32) -> coop_mat16x16<f16, B> {
-    let at = first + col * dims.row + k;
-    return coopLoad<coop_mat16x16<f16, B>>(&x[at], dims.row);
+    let at = first + col * row_step + k;
+    return coopLoad<coop_mat16x16<f16, B>>(&x[at], row_step);
 }
 #elif K4
 fn seek(k: u32) {}
 fn advance() {}
 fn lhs4_at(row: u32, k: u32) -> vec4f {
-    return x_four(first / 4u + row * (dims.row / 4u) + k / 4u);
+    return x_four(first / 4u + row * (row_step / 4u) + k / 4u);
 }
 fn rhs4_at(col: u32, k: u32) -> vec4f {
-    return x_four(first / 4u + col * (dims.row / 4u) + k / 4u);
+    return x_four(first / 4u + col * (row_step / 4u) + k / 4u);
 }
 #elif LHS_R4
 fn seek(k: u32) {
@@ -88,10 +95,10 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 fn seek(k: u32) {}
 fn advance() {}
 fn lhs_at(row: u32, k: u32) -> f32 {
-    return x_one(first + row * dims.row + k * dims.inner);
+    return x_one(first + row * row_step + k * dims.inner);
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    let at = first + cols * dims.row + k * dims.inner;
+    let at = first + cols * row_step + k * dims.inner;
     return vec4f(x_one(at.x), x_one(at.y), x_one(at.z), x_one(at.w));
 }
 #endif
@@ -100,13 +107,9 @@ fn store(row: u32, col: u32, sums: vec4f) {
     let mirrored = row - row % BLOCK.x >= col - col % BLOCK.y + BLOCK.y;
     for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
         let at = matrix + row * dims.n + col + j;
-        var total = sums[j];
-        if (CONTINUE == 1u) {
-            total += out[at];
-        }
-        out[at] = total;
+        out[at] = sums[j];
         if (mirrored) {
-            out[matrix + (col + j) * dims.n + row] = total;
+            out[matrix + (col + j) * dims.n + row] = sums[j];
         }
     }
 }
@@ -124,10 +127,25 @@ fn block_of(number: u32) -> vec2u {
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
-    first = group.z * dims.batch;
+    let entry = group.z % dims.entries;
+    let part = group.z / dims.entries;
+#if PACKED
+    let two = dims.places[entry / 2u];
+    let place = select(two.xy, two.zw, entry % 2u == 1u);
+    first = place.x;
+    row_step = place.y;
+    let length = place.y;
+#else
+    first = entry * dims.batch;
+    row_step = dims.row;
+    let length = dims.length;
+#endif
     matrix = group.z * dims.n * dims.n;
+    // Parts are multiples of what loops take at a time.
+    let chunk = (length + 16u * dims.parts - 1u) / (16u * dims.parts) * 16u;
+    let k_start = min(part * chunk, length);
     let block = block_of(linear_group(group, groups));
     if (ROWS * block.y < dims.n) {
-        product(block, local.xy, dims.n, dims.n, dims.k_start, dims.k_end);
+        product(block, local.xy, dims.n, dims.n, k_start, min(k_start + chunk, length));
     }
 }

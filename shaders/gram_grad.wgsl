@@ -5,7 +5,8 @@
 //         l (entries, n, n), stats (entries, 8), dc () f32: the other Gram matrix, cka.wgsl's output, the gradient of the
 //         mean of the CKA values
 //         x (n, entries, p) f32 or f16: what the Gram matrices were made of, most often centred activations, see
-//         center.wgsl; an entry is a time step
+//         center.wgsl; an entry is a time step. PACKED: an entry is a layer (n, p of its own), multiples of 4, where
+//         `places` says; out likewise
 // out     out (n, entries, p) f32, or f16 (OUT_HALF)
 // launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         else:     ceil(p/64) x ceil(n/64) x entries workgroups of 16 x 16, see lib/product_tiled.wgsl
@@ -16,7 +17,12 @@
 //         uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
 
-struct Dims { n: u32, p: u32, row: u32, share: f32 } // row = entries·p, share = 1 / entries
+struct Dims {
+    n: u32, p: u32, row: u32, share: f32, // row = entries·p, share = 1 / entries
+#if PACKED
+    places: array<vec4u, 14>, // of two entries each: first element, p
+#endif
+}
 @group(0) @binding(0) var<uniform> dims: Dims;
 #if LHS_K4
 alias M = vec4f; // n is a multiple of 4, and subgroups have 8
@@ -58,6 +64,7 @@ override RIGHT: u32 = 0u; // 1: this layer is CKA's second argument
 override ROUND: u32 = 0u; // 1: the result is rounded to f16
 
 var<private> first: u32;  // of this entry in x and out
+var<private> row_step: u32;
 var<private> matrix: u32; // and in m and l
 var<private> towards: f32;
 var<private> own_scale: f32;
@@ -89,10 +96,10 @@ fn lhs_at(row: u32, k: u32) -> f32 {
 #endif
 #if VEC4
 fn seek(k: u32) {
-    x_now = (first + k * dims.row + first_col) / 4u;
+    x_now = (first + k * row_step + first_col) / 4u;
 }
 fn advance() {
-    x_now += dims.row / 4u;
+    x_now += row_step / 4u;
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     return x_four(x_now);
@@ -101,7 +108,7 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 fn seek(k: u32) {}
 fn advance() {}
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    let at = first + k * dims.row + cols;
+    let at = first + k * row_step + cols;
     return vec4f(x_one(at.x), x_one(at.y), x_one(at.z), x_one(at.w));
 }
 #endif
@@ -117,7 +124,7 @@ fn store(row: u32, col: u32, sums: vec4f) {
     if (ROUND == 1u) {
         result = unpack_four(pack_four(result));
     }
-    put((first + row * dims.row + col) / 4u, result);
+    put((first + row * row_step + col) / 4u, result);
 }
 #else
 fn store(row: u32, col: u32, sums: vec4f) {
@@ -126,14 +133,28 @@ fn store(row: u32, col: u32, sums: vec4f) {
         if (ROUND == 1u) {
             result = unpack_one(pack_half(vec2f(result, 0.0)), 0u);
         }
-        out[first + row * dims.row + col + j] = result;
+        out[first + row * row_step + col + j] = result;
     }
 }
 #endif
 
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn gram_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+#if PACKED
+    let two = dims.places[group.z / 2u];
+    let place = select(two.xy, two.zw, group.z % 2u == 1u);
+    first = place.x;
+    row_step = place.y;
+    let p = place.y;
+    // The grid is that of the widest.
+    if (group.x * COLUMNS >= p) {
+        return;
+    }
+#else
     first = group.z * dims.p;
+    row_step = dims.row;
+    let p = dims.p;
+#endif
     matrix = group.z * dims.n * dims.n;
     if (CKA == 1u) {
         let at = 8u * group.z;
@@ -142,5 +163,5 @@ fn gram_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) 
         other_factor = stats[at + 2u - RIGHT];
         own_factor = stats[at + 4u + RIGHT];
     }
-    product(group.xy, local.xy, dims.n, dims.p, 0u, dims.n);
+    product(group.xy, local.xy, dims.n, p, 0u, dims.n);
 }

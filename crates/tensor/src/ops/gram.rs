@@ -13,10 +13,12 @@ use crate::ops::cast::{Stored, before_casts};
 use crate::ops::center_gram::{CenterGram, Centering};
 use crate::ops::cka::CkaGrad;
 use crate::ops::cka_features::CkaFeaturesGrad;
+use crate::ops::layer_grams::LayerGramsGrad;
 use crate::ops::matmul::Layout;
 use crate::ops::rbf::RbfKernelGrad;
 use crate::ops::unary::{Unary, UnaryFunction};
-use crate::product::{ProductLoop, cooperative, k_ranges};
+use crate::ops::view::Slice;
+use crate::product::{ProductLoop, cooperative};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -98,19 +100,16 @@ impl Op for Gram {
             false => caps.product_loop(layout, [rows, rows, length]),
         };
         let fours = chosen == ProductLoop::Registers && length.is_multiple_of(4) && p.is_multiple_of(4);
-        let part = |(start, end): (usize, usize)| {
-            gram_dispatch(chosen, rows, time)
+        products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
+            dispatch
                 .flag("X4", fours && !half)
                 .flag("HALF4", fours && half)
                 .flag("HALF", half && !fours)
                 .flag("K4", fours && self.of == Examples)
                 .flag("LHS_R4", fours && self.of == Features)
-                .constant("CONTINUE", u32::from(start > 0))
-                .dims(&[rows, start, end, p, row, inner])
-                .bind(1)
-                .flops(time * rows * (rows + 1) * (end - start))
-        };
-        Lowered { dispatches: k_ranges(caps, length).map(part).collect(), scratch: Vec::new() }
+                .dims(&[p, row, inner])
+                .flops(time * rows * (rows + 1) * length)
+        })
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
@@ -131,9 +130,11 @@ impl Op for Gram {
         let shape = [awkward_size(rng, 70), awkward_size(rng, 300)];
         let token_shape = [shape[0], 1 + rng.below(4), shape[1]];
         let whole_tiles = [64 * (1 + rng.below(2)), 16 * (1 + rng.below(4))];
+        let long = [1 + rng.below(20), 500 + rng.below(1000)];
         let dtype = FLOATS[rng.below(2)];
-        match rng.below(6) {
+        match rng.below(7) {
             0 => Sample::new(|x| x[0].centered_gram()).normal(rng, shape),
+            6 => Sample::new(|x| x[0].centered_gram()).normal(rng, long),
             1 => Sample::new(|x| x[0].centered_token_grams()).normal(rng, token_shape),
             2 => Sample::new(|x| x[0].gram()).normal_of(rng, dtype, shape),
             3 => Sample::new(|x| x[0].gram()).normal_of(rng, DType::F16, whole_tiles),
@@ -208,8 +209,16 @@ pub(crate) fn symmetric(m: Var<'_>) -> Result<Var<'_>> {
 pub(crate) fn columns_sum_to_zero(dx: Var<'_>) -> bool {
     let dx = before_casts(dx);
     let Some(op) = dx.op() else {
-        // Time steps folded into features keep their columns.
-        return dx.reshaped().is_some_and(|from| from.shape()[..1] == dx.shape()[..1] && columns_sum_to_zero(from));
+        return dx.reshaped().is_some_and(|from| match from.op() {
+            // A layer out of several.
+            Some(op) if (op.as_ref() as &dyn Any).is::<Slice>() => {
+                let layers = from.inputs()[0];
+                let product = layers.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<LayerGramsGrad>());
+                product && structure(layers.inputs()[0]).rows_sum_to_zero
+            }
+            // Time steps folded into features keep their columns.
+            _ => from.shape()[..1] == dx.shape()[..1] && columns_sum_to_zero(from),
+        });
     };
     let any: &dyn Any = op.as_ref();
     any.is::<CkaFeaturesGrad>() || (any.is::<GramGrad>() && structure(dx.inputs()[0]).rows_sum_to_zero)
@@ -320,13 +329,52 @@ fn casts_of(product: Var<'_>, casts: usize) -> Result<Var<'_>> {
     if casts > 1 { half.cast(DType::F32) } else { Ok(half) }
 }
 
-/// A launch over the blocks of `[n, n]` products that are not wholly above the diagonal, one product for each entry.
-fn gram_dispatch(chosen: ProductLoop, n: usize, entries: usize) -> Dispatch {
+/// Products of rows with rows: `[entries, n, n]` over an inner axis of `length`, the longest if they differ.
+pub(super) struct Products {
+    pub(super) n: usize,
+    pub(super) entries: usize,
+    pub(super) length: usize,
+}
+
+/// Launches over the blocks that are not wholly above the diagonal. Where these alone would leave the adapter idle the inner
+/// axis is cut into parts (split-K), which a second pass adds up in order. `set` says how activations are read; it appends
+/// to the dims n, parts, entries, length.
+pub(super) fn products(
+    caps: &Caps,
+    chosen: ProductLoop,
+    Products { n, entries, length }: Products,
+    set: impl FnOnce(Dispatch) -> Dispatch,
+) -> Lowered {
     let [rows, columns] = chosen.block();
     let blocks = n.div_ceil(rows);
-    let mut dispatch = Dispatch::per_group(kernel!("gram"), rows / columns * blocks * (blocks + 1) / 2);
-    dispatch.groups[2] = entries as u32;
-    chosen.flags(dispatch)
+    let groups = rows / columns * blocks * (blocks + 1) / 2;
+    let parts = parts(caps, groups * entries, length);
+    let mut dispatch = chosen.flags(Dispatch::per_group(kernel!("gram"), groups)).dims(&[n, parts, entries, length]);
+    dispatch.groups[2] = (parts * entries) as u32;
+    let dispatch = set(dispatch);
+    if parts == 1 {
+        return dispatch.bind(1).into();
+    }
+    let size = entries * n * n;
+    let sum = Dispatch::linear(kernel!("gram_parts"), size)
+        .dims(&[size, parts])
+        .args([Arg::Scratch(0), Arg::Output])
+        .flops(size * (parts - 1));
+    let dispatches = vec![dispatch.args([Arg::Input(0), Arg::Scratch(0)]), sum];
+    Lowered { dispatches, scratch: vec![4 * parts * size] }
+}
+
+/// Workgroups that keep a large GPU busy, and the shortest part of the inner axis that is worth a workgroup.
+const ENOUGH_GROUPS: usize = 256;
+const SHORTEST_PART: usize = 256;
+
+/// Parts of the inner axis. A choice by sizes alone, not measured: it decides in which order numbers are added up, and so
+/// the bits of a run. A CPU has few threads, and loops that must stay short.
+fn parts(caps: &Caps, groups: usize, length: usize) -> usize {
+    if caps.software {
+        return length.div_ceil(32_768).max(1);
+    }
+    (ENOUGH_GROUPS / groups).min(length / SHORTEST_PART).max(1)
 }
 
 fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {

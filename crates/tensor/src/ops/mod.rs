@@ -25,6 +25,7 @@ ops! {
     conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
     center::{Center},
     gram::{Gram, GramGrad, CkaGramGrad},
+    layer_grams::{LayerGrams, LayerGramsGrad},
     center_gram::{CenterGram},
     rbf::{MedianDistance, RbfKernel, RbfKernelGrad},
     unit_rows::{UnitRows, UnitRowsGrad},
