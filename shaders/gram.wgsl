@@ -20,11 +20,9 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 #endif
+// places of two layers each, first element and p
 struct Dims {
-    n: u32, parts: u32, entries: u32, length: u32, batch: u32, row: u32, inner: u32, pad: u32,
-#if PACKED
-    places: array<vec4u, 14>, // of two entries each: first element, p
-#endif
+    n: u32, parts: u32, entries: u32, length: u32, batch: u32, row: u32, inner: u32, pad: u32, places: array<vec4u, 14>
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 #import half
@@ -131,10 +129,9 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let part = group.z / dims.entries;
 #if PACKED
     let two = dims.places[entry / 2u];
-    let place = select(two.xy, two.zw, entry % 2u == 1u);
-    first = place.x;
-    row_step = place.y;
-    let length = place.y;
+    first = select(two.x, two.z, entry % 2u == 1u);
+    row_step = select(two.y, two.w, entry % 2u == 1u);
+    let length = row_step;
 #else
     first = entry * dims.batch;
     row_step = dims.row;

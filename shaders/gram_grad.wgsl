@@ -2,8 +2,7 @@
 //   M = dc · k⁻ (u L l⁻ − v K k⁻), see cka.wgsl
 //
 // in      m (entries, n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
-//         l (entries, n, n), stats (entries, 8), dc () f32: the other Gram matrix, cka.wgsl's output, the gradient of the
-//         mean of the CKA values
+//         l (entries, n, n), stats (entries, 8), dc () f32: the other one, cka.wgsl's output, gradient of the mean CKA
 //         x (n, entries, p) f32 or f16: what the Gram matrices were made of, most often centred activations, see
 //         center.wgsl; an entry is a time step. PACKED: an entry is a layer (n, p of its own), multiples of 4, where
 //         `places` says; out likewise
@@ -17,12 +16,8 @@
 //         uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
 
-struct Dims {
-    n: u32, p: u32, row: u32, share: f32, // row = entries·p, share = 1 / entries
-#if PACKED
-    places: array<vec4u, 14>, // of two entries each: first element, p
-#endif
-}
+// row = entries·p, share = 1 / entries; places of two layers each, first element and p
+struct Dims { n: u32, p: u32, row: u32, share: f32, places: array<vec4u, 14> }
 @group(0) @binding(0) var<uniform> dims: Dims;
 #if LHS_K4
 alias M = vec4f; // n is a multiple of 4, and subgroups have 8
@@ -142,13 +137,11 @@ fn store(row: u32, col: u32, sums: vec4f) {
 fn gram_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
 #if PACKED
     let two = dims.places[group.z / 2u];
-    let place = select(two.xy, two.zw, group.z % 2u == 1u);
-    first = place.x;
-    row_step = place.y;
-    let p = place.y;
-    // The grid is that of the widest.
+    first = select(two.x, two.z, group.z % 2u == 1u);
+    row_step = select(two.y, two.w, group.z % 2u == 1u);
+    let p = row_step;
     if (group.x * COLUMNS >= p) {
-        return;
+        return; // the grid is that of the widest
     }
 #else
     first = group.z * dims.p;

@@ -1,6 +1,7 @@
 //! The one test binary: it opens one device and shares it.
 
 mod alignment; // measures: invariances, known values, hard cases
+mod alignment_loss; // pairs that share dispatches
 mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
 mod half; // f16: storage, rounding, products
 mod mixed; // loss scaling and mixed-precision training

@@ -1,12 +1,14 @@
 //! How alike two layers see the same examples, as a loss.
 
+mod loss;
+
 use std::fmt;
 
 use trellis_tensor::ops::{Centering, Similarity};
-use trellis_tensor::{CkaForm, CkaSizes, Clock, Curve, Graph, Layout, Var};
+use trellis_tensor::{CkaForm, CkaSizes, Layout, Var};
 
 use crate::error::Result;
-use crate::network::Tap;
+pub use loss::{Alignment, Guiding, Pair};
 
 /// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0
 /// for none in common.
@@ -77,7 +79,7 @@ impl Ridge {
         // tr L / n: 1, but 0 for a constant layer.
         let squares = l.mul(l)?.sum_all()?;
         let value = squares.div(squares.affine(1.0, TINY)?)?.sub(left)?;
-        Ok(Similarity { value, stats: value })
+        Ok(Similarity { value, stats: value, each: value })
     }
 }
 
@@ -157,29 +159,41 @@ impl Metric {
     /// # Errors
     /// When the batch is too small or too large for the measure, or the layer has no time steps.
     pub fn gram<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
-        let gram = match self {
-            Self::Cka(Cka { bandwidth, debiased, tokens }) => {
-                let linear = match tokens {
-                    Tokens::Flattened => x.centered_gram()?,
-                    Tokens::Each => x.centered_token_grams()?,
-                };
-                match bandwidth {
-                    None if !debiased => linear,
-                    None => linear.center_gram(self.centering())?,
-                    Some(fraction) => {
-                        linear.rbf_kernel(linear.median_variance(fraction)?)?.center_gram(self.centering())?
-                    }
-                }
-            }
-            Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?.gram()?.center_gram(self.centering())?,
+        match self {
+            Self::Cka(cka) if cka.each_token() => self.finish(x.centered_token_grams()?),
             Self::Ridge(_) => {
                 // tr K = Σ Xc².
                 let centered = x.center()?;
                 let size = centered.mul(centered)?.sum_all()?.affine(1.0 / x.shape()[0] as f32, TINY)?;
-                centered.gram()?.div(size)?
+                Ok(centered.gram()?.div(size)?)
             }
-        };
-        Ok(gram)
+            Self::Cka(_) | Self::Rsa(_) => self.finish(self.features(x)?.gram()?),
+        }
+    }
+
+    /// [`Metric::gram`] of several layers at once, `[layers, n, n]`; of few enough features.
+    pub(crate) fn grams<'g>(self, layers: &[Var<'g>]) -> Result<Var<'g>> {
+        let features = layers.iter().map(|&layer| self.features(layer)).collect::<Result<Vec<_>>>()?;
+        self.finish(Var::layer_grams(&features)?)
+    }
+
+    /// What the Gram matrix is made of.
+    fn features<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
+        Ok(match self {
+            Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?,
+            Self::Cka(_) | Self::Ridge(_) => x.center()?,
+        })
+    }
+
+    /// From products of features to what is compared.
+    fn finish<'g>(self, gram: Var<'g>) -> Result<Var<'g>> {
+        Ok(match self {
+            Self::Cka(Cka { bandwidth: None, debiased: false, .. }) => gram,
+            Self::Cka(Cka { bandwidth: Some(fraction), .. }) => {
+                gram.rbf_kernel(gram.median_variance(fraction)?)?.center_gram(self.centering())?
+            }
+            _ => gram.center_gram(self.centering())?,
+        })
     }
 
     /// What is taken off its Gram matrices.
@@ -230,69 +244,5 @@ impl Metric {
             Self::Ridge(ridge) => ridge.compare(k, l),
             _ => Ok(Var::cka_of_centered(k, l, self.centering())?),
         }
-    }
-
-    /// Records `Σ w (1 − metric)` over pairs of layers, where w follows `weight` at the clock's step.
-    ///
-    /// # Errors
-    /// As [`Metric::compare`].
-    pub fn loss<'g>(self, graph: &'g Graph, clock: &Clock, weight: Curve, pairs: &[Pair<'g>]) -> Result<Alignment<'g>> {
-        let weight = clock.value(graph, weight)?;
-        let mut loss = graph.constant(0.0, []);
-        let mut similarities = Vec::with_capacity(pairs.len());
-        for Pair { target, guide, gram } in pairs {
-            let _scope = graph.scope(&format!("{}-{guide}", target.name));
-            let similarity = match gram {
-                Guiding::Activations(guide) => self.compare_layers(target.value, *guide, true)?,
-                Guiding::Gram(gram) => self.compare_grams(self.gram(target.value)?, *gram)?,
-            };
-            loss = loss.add(similarity.value.affine(-1.0, 1.0)?.mul(weight)?)?;
-            similarities.push(similarity);
-        }
-        Ok(Alignment { loss, similarities })
-    }
-}
-
-/// A layer of the target and what it is compared with.
-#[derive(Clone, Debug)]
-pub struct Pair<'g> {
-    /// The target's layer.
-    pub target: Tap<'g>,
-    /// Name of the guide's layer.
-    pub guide: String,
-    /// What the guide says of the batch.
-    pub gram: Guiding<'g>,
-}
-
-/// What a guide says of a batch.
-#[derive(Clone, Copy, Debug)]
-pub enum Guiding<'g> {
-    /// Activations `[n, …]`.
-    Activations(Var<'g>),
-    /// The centred Gram matrix `[n, n]` of them, from [`Metric::gram`], computed before.
-    Gram(Var<'g>),
-}
-
-impl<'g> Pair<'g> {
-    /// Two layers of the same batch.
-    pub fn of(target: &Tap<'g>, guide: &Tap<'g>) -> Self {
-        Self { target: target.clone(), guide: guide.name.clone(), gram: Guiding::Activations(guide.value) }
-    }
-}
-
-/// An alignment loss in a graph.
-#[derive(Clone, Debug)]
-pub struct Alignment<'g> {
-    /// A scalar.
-    pub loss: Var<'g>,
-    /// For each pair the measure; its statistics are `[8]` of CKA and RSA, the measure first, word 6 is 1 where a layer is
-    /// constant.
-    pub similarities: Vec<Similarity<'g>>,
-}
-
-impl<'g> Alignment<'g> {
-    /// The statistics of each pair, for a log.
-    pub fn stats(&self) -> Vec<Var<'g>> {
-        self.similarities.iter().map(|similarity| similarity.stats).collect()
     }
 }

@@ -19,13 +19,13 @@ pub struct LayerMatrix {
 }
 
 /// The Gram matrices of `layers` as rows of `[layers, n²]`.
-fn grams<'g>(metric: Metric, layers: impl Iterator<Item = Var<'g>>) -> Result<Var<'g>> {
-    let row = |layer: Var<'g>| -> Result<Var<'g>> {
-        let gram = metric.gram(layer)?;
-        let elements = gram.ty().elements();
-        Ok(gram.reshape([1, elements])?)
+fn grams<'g>(metric: Metric, layers: &[Var<'g>]) -> Result<Var<'g>> {
+    let matrices = metric.all_grams(layers)?;
+    let rows = |grams: Var<'g>| -> Result<Var<'g>> {
+        let shape = [grams.shape()[0], grams.shape()[1..].iter().product()];
+        Ok(grams.reshape(shape)?)
     };
-    let rows = layers.map(row).collect::<Result<Vec<_>>>()?;
+    let rows = matrices.into_iter().map(rows).collect::<Result<Vec<_>>>()?;
     Ok(Var::concat(&rows, 0)?)
 }
 
@@ -47,7 +47,7 @@ impl Metric {
             Self::Cka(cka) if cka.each_token() => return refuse("time steps are not one Gram matrix"),
             _ => {}
         }
-        let (a, b) = (grams(self, a.iter().copied())?, grams(self, b.iter().copied())?);
+        let (a, b) = (grams(self, a)?, grams(self, b)?);
         Ok(a.unit_rows(false)?.matmul(b.unit_rows(false)?, Layout::NT)?)
     }
 }
@@ -72,7 +72,8 @@ impl LayerMatrix {
         let metric = Metric::from(Cka::linear().debiased());
         let names = |taps: &[Tap<'_>]| taps.iter().map(|tap| tap.name.clone()).collect::<Vec<_>>();
         let (rows, columns) = (names(&a), names(&b));
-        let (a, b) = (grams(metric, a.iter().map(|tap| tap.value))?, grams(metric, b.iter().map(|tap| tap.value))?);
+        let [a, b] = [a, b].map(|taps| taps.iter().map(|tap| tap.value).collect::<Vec<_>>());
+        let (a, b) = (grams(metric, &a)?, grams(metric, &b)?);
         // HSIC of a batch, but for the factor n (n − 3) that cancels.
         let terms = [a.matmul(b, Layout::NT)?, a.mul(a)?.sum(&[1], false)?, b.mul(b)?.sum(&[1], false)?];
         let plan = Plan::new(gpu, &graph, &terms)?;

@@ -264,7 +264,7 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
         let _scope = graph.scope("alignment");
         let alignment = Metric::from(Cka::linear()).loss(&graph, &clock, Curve::Constant(1.0), &pairs)?;
         loss = loss.add(alignment.loss)?;
-        metrics.extend(alignment.stats());
+        metrics.extend(alignment.stats);
     }
     metrics.extend(optimizer.update(&graph, loss, &clock)?);
     Log::new(gpu, metrics.len())?.record(&graph, &clock, &metrics)?;

@@ -51,8 +51,9 @@ impl Log {
         Ok(Self { gpu: gpu.clone(), ring, columns, pending: Vec::new() })
     }
 
-    /// Records the end of a step: the first element of each metric goes into the step's row, and the clock advances.
-    /// Missing metrics of an unguided step, say, are left out at the end.
+    /// Records the end of a step: metrics go into the step's row, and the clock advances. The first element of a tensor is a
+    /// metric; of a tensor `[rows, …]` of two axes the first element of each row. Missing metrics of an unguided step, say,
+    /// are left out at the end.
     ///
     /// # Errors
     /// [`Error::Shape`] when there are more metrics than the log has columns.
@@ -60,10 +61,12 @@ impl Log {
         let _scope = graph.scope("metrics");
         let (clock, ring) = (graph.leaf(clock.tensor()), graph.leaf(&self.ring));
         let chunks: Vec<&[Var<'g>]> =
-            if metrics.is_empty() { vec![&[]] } else { metrics.chunks(EndStep::METRICS).collect() };
+            if metrics.is_empty() { vec![&[]] } else { metrics.chunks(EndStep::TENSORS).collect() };
+        let mut first = 1;
         for (number, chunk) in chunks.iter().enumerate() {
-            let end = EndStep { first: 1 + number * EndStep::METRICS, advance: number + 1 == chunks.len() };
+            let end = EndStep { first, advance: number + 1 == chunks.len() };
             graph.push(end, &[&[clock, ring], *chunk].concat())?;
+            first += chunk.iter().map(|tensor| EndStep::metrics(&tensor.ty())).sum::<usize>();
         }
         Ok(())
     }

@@ -51,9 +51,15 @@ pub(super) fn diagnose(
     if bad(played.metrics[0])? {
         return Ok(diverged("logits", "the task loss is not finite"));
     }
-    for (metric, number) in played.metrics[1..].iter().zip(1..) {
-        if bad(*metric)? {
-            return Ok(diverged(&metric.layer(), &format!("CKA of pair {number} is not finite")));
+    let mut pairs = played.pairs.iter();
+    for &metric in &played.metrics[1..] {
+        let values = plan.read(metric)?;
+        // One pair, or one a row.
+        let rows = if metric.shape().rank() == 2 { metric.shape()[0] } else { 1 };
+        for (row, pair) in values.chunks(values.len() / rows).zip(&mut pairs) {
+            if row.iter().any(|value| !value.is_finite()) {
+                return Ok(diverged(&pair.name(), "its similarity is not finite"));
+            }
         }
     }
     // Gradients flow backwards: the last parameter is the first to see a bad one.

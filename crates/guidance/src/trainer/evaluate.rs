@@ -82,7 +82,7 @@ impl Probe {
         let weight = trellis_tensor::Curve::Constant(1.0);
         let alignment = guidance.align.loss(&graph, &clock, weight, &tapped)?;
         let log = Log::new(data.gpu(), tapped.len())?;
-        log.record(&graph, &clock, &alignment.stats())?;
+        log.record(&graph, &clock, &alignment.stats)?;
         Ok(Self { plan: Plan::new(data.gpu(), &graph, &[])?, clock, log })
     }
 

@@ -21,8 +21,8 @@ const STREAM: u64 = 0x6669_7865_6462;
 pub(super) struct FixedBatches {
     /// Indices of examples, `[batches, batch]`.
     examples: Tensor,
-    /// For each pair of layers the guide's centred Gram matrices, `[batches, batch, batch]`; with time steps `[batches,
-    /// time, batch, batch]`.
+    /// The guide's centred Gram matrices of one pair of layers or several, `[batches, pairs, batch, batch]`; with time steps
+    /// `[batches, pairs, time, batch, batch]`.
     grams: Vec<Tensor>,
     seed: u64,
 }
@@ -47,12 +47,12 @@ impl FixedBatches {
         let examples = Tensor::from_u32(data.gpu(), "batches", [batches, batch], &order)?;
         let mut cut = Self { examples, grams: Vec::new(), seed };
         if let Some(guidance) = guidance {
-            cut.grams = cut.guide_grams(data, target, guidance)?;
+            cut.grams = cut.run_guide(data, target, guidance)?;
         }
         Ok(cut)
     }
 
-    fn guide_grams(&self, data: &Dataset, target: &Network, guidance: &Guidance) -> Result<Vec<Tensor>> {
+    fn run_guide(&self, data: &Dataset, target: &Network, guidance: &Guidance) -> Result<Vec<Tensor>> {
         let (gpu, batches) = (data.gpu(), self.examples.shape()[0]);
         let number = Tensor::zeros(gpu, "number of the batch", TensorType::u32([1]))?;
         let graph = Graph::new();
@@ -62,20 +62,26 @@ impl FixedBatches {
         let gram = |&(guide, _): &(usize, usize)| guidance.align.gram(taps[guide].value);
         let grams = pairs.iter().map(gram).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(gpu, &graph, &grams)?;
-        let capacity = |gram: &Var<'_>| Vec::with_capacity(batches * gram.ty().elements());
-        let mut values: Vec<Vec<f32>> = grams.iter().map(capacity).collect();
+        // One table for as many pairs as an adapter can bind: one lookup a step.
+        let bytes = |gram: &Var<'_>| 4 * batches * gram.ty().elements();
+        let most = |gram: &Var<'_>| (gpu.caps().max_binding as usize / bytes(gram)).max(1);
+        let tables: Vec<&[Var<'_>]> =
+            grams.chunk_by(|a, b| a.shape() == b.shape()).flat_map(|alike| alike.chunks(most(&alike[0]))).collect();
+        let mut values = vec![Vec::new(); tables.len()];
         for at in 0..batches as u32 {
             number.write_u32(&[at])?;
             plan.run(1)?;
-            for (values, gram) in values.iter_mut().zip(&grams) {
-                values.extend(plan.read(*gram)?);
+            for (values, table) in values.iter_mut().zip(&tables) {
+                for &gram in *table {
+                    values.extend(plan.read(gram)?);
+                }
             }
         }
-        let upload = |((values, gram), (guide, _)): ((Vec<f32>, &Var<'_>), &(usize, usize))| {
-            let name = format!("Gram matrices of {}", taps[*guide].name);
-            Ok(Tensor::from_f32(gpu, &name, [&[batches], &gram.shape()[..]].concat(), &values)?)
+        let upload = |(values, table): (Vec<f32>, &&[Var<'_>])| {
+            let shape = [&[batches, table.len()], &table[0].shape()[..]].concat();
+            Ok(Tensor::from_f32(gpu, "Gram matrices of the guide", shape, &values)?)
         };
-        values.into_iter().zip(&grams).zip(&pairs).map(upload).collect()
+        values.into_iter().zip(&tables).map(upload).collect()
     }
 
     /// The number of the batch that `clock` draws: `[1]`, every number once an epoch.
@@ -89,9 +95,16 @@ impl FixedBatches {
         data.train_examples(graph, graph.leaf(&self.examples).gather_labels(number)?.reshape([batch])?)
     }
 
-    /// What the guide's layer of pair `pair` says of batch `number`: its centred Gram matrix.
-    pub(super) fn guide_gram<'g>(&self, graph: &'g Graph, pair: usize, number: Var<'g>) -> Result<Var<'g>> {
-        let table = &self.grams[pair];
-        Ok(graph.leaf(table).gather(number)?.reshape(&table.shape()[1..])?)
+    /// What the guide's layers say of batch `number`: the centred Gram matrix of each pair.
+    pub(super) fn guide_grams<'g>(&self, graph: &'g Graph, number: Var<'g>) -> Result<Vec<Var<'g>>> {
+        let mut grams = Vec::new();
+        for table in &self.grams {
+            let [_, pairs, gram @ ..] = &table.shape()[..] else { continue };
+            let looked_up = graph.leaf(table).gather(number)?.reshape(&table.shape()[1..])?;
+            for pair in 0..*pairs {
+                grams.push(looked_up.slice(0, pair, 1)?.reshape(gram)?);
+            }
+        }
+        Ok(grams)
     }
 }

@@ -4,7 +4,7 @@
 use trellis_tensor::{Clock, Graph, Plan};
 
 use super::fixed_batches::FixedBatches;
-use super::session::{pairs, record};
+use super::session::record;
 use super::{Guidance, Training};
 use crate::alignment::Metric;
 use crate::dataset::Dataset;
@@ -32,9 +32,9 @@ pub(super) fn check(
     let graph = Graph::new();
     let played = record(&graph, target, data, training, Some(guidance), &clock, fixed)?;
     let mut layers = Vec::new();
-    for (&(_, tap), &similarity) in pairs(guidance, target)?.iter().zip(&played.similarities) {
-        let tap = &played.forward.taps[tap];
-        layers.push((tap, graph.grad(similarity, &[tap.value])?[0]));
+    for pair in &played.pairs {
+        let value = guidance.align.compare_pair(pair)?.value;
+        layers.push((&pair.target, graph.grad(value, &[pair.target.value])?[0]));
     }
     let keep: Vec<_> = layers.iter().flat_map(|(tap, gradient)| [tap.value, *gradient]).collect();
     let plan = Plan::new(data.gpu(), &graph, &keep)?;

@@ -149,10 +149,10 @@ fn scale_columns(training: &Training) -> usize {
 pub(super) struct Step<'g> {
     /// Task loss plus weighted alignment loss.
     pub(super) loss: Var<'g>,
-    /// Task loss, then statistics of each pair.
+    /// Task loss, then statistics of the pairs.
     pub(super) metrics: Vec<Var<'g>>,
-    /// The measure of each pair.
-    pub(super) similarities: Vec<Var<'g>>,
+    /// The pairs.
+    pub(super) pairs: Vec<Pair<'g>>,
     /// The target's forward pass.
     pub(super) forward: Forward<'g>,
 }
@@ -183,7 +183,7 @@ pub(super) fn record<'g>(
         target.forward(graph, batch.images, mode, taps)?
     };
     let task = forward.logits.cross_entropy(batch.labels, training.label_smoothing)?;
-    let mut step = Step { loss: task, metrics: vec![task], similarities: Vec::new(), forward };
+    let mut step = Step { loss: task, metrics: vec![task], pairs: Vec::new(), forward };
     let Some(guidance) = guidance else { return Ok(step) };
 
     let indices = pairs(guidance, target)?;
@@ -198,11 +198,10 @@ pub(super) fn record<'g>(
         guide: names[g].clone(),
         gram,
     };
-    let tapped: Vec<_> = indices.iter().zip(guiding).map(pair).collect();
-    let alignment = guidance.align.loss(graph, clock, guidance.schedule.weight(guidance.weight), &tapped)?;
+    step.pairs = indices.iter().zip(guiding).map(pair).collect();
+    let alignment = guidance.align.loss(graph, clock, guidance.schedule.weight(guidance.weight), &step.pairs)?;
     step.loss = task.add(alignment.loss)?;
-    step.metrics.extend(alignment.stats());
-    step.similarities = alignment.similarities.iter().map(|similarity| similarity.value).collect();
+    step.metrics.extend(alignment.stats);
     Ok(step)
 }
 
@@ -215,8 +214,7 @@ fn guiding<'g>(
     number: Option<(&FixedBatches, Var<'g>)>,
 ) -> Result<Vec<Guiding<'g>>> {
     if let Some((fixed, number)) = number {
-        let gram = |pair| Ok(Guiding::Gram(fixed.guide_gram(graph, pair, number)?));
-        return (0..pairs.len()).map(gram).collect();
+        return Ok(fixed.guide_grams(graph, number)?.into_iter().map(Guiding::Gram).collect());
     }
     let taps = guidance.guide.forward(graph, batch.images, guidance.taps)?.taps;
     Ok(pairs.iter().map(|&(guide, _)| Guiding::Activations(taps[guide].value)).collect())

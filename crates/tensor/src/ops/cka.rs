@@ -47,6 +47,8 @@ pub struct Similarity<'g> {
     /// `[8]`: the value first, word 6 is 1 where a layer is constant (of time steps: the share where it is). Logging this
     /// instead of the value saves a dispatch.
     pub stats: Var<'g>,
+    /// The same of each time step or layer, `[entries, 8]`; of a single comparison `stats`.
+    pub each: Var<'g>,
 }
 
 fn two_squares(k: &TensorType, l: &TensorType) -> Result<(), String> {
@@ -286,5 +288,5 @@ fn similarity<'g>(k: Var<'g>, l: Var<'g>, centering: Option<Centering>) -> Resul
     let stats = k.graph().push(CkaStats, &[k, l])?;
     let mean = if stats.shape().rank() == 1 { stats } else { stats.mean(&[0], false)? };
     let value = k.graph().push(CkaValue { centering }, &[k, l, stats, mean])?;
-    Ok(Similarity { value, stats: mean })
+    Ok(Similarity { value, stats: mean, each: stats })
 }

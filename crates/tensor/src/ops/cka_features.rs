@@ -220,6 +220,6 @@ impl<'g> Var<'g> {
         let (a, b, t) = (x.feature_gram()?, y.feature_gram()?, y.matmul(x, Layout::TN)?);
         let stats = x.graph().push(CkaFeaturesStats, &[a, b, t])?;
         let value = x.graph().push(CkaFeaturesValue, &[x, y, a, b, t, stats])?;
-        Ok(Similarity { value, stats })
+        Ok(Similarity { value, stats, each: stats })
     }
 }

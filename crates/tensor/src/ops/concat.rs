@@ -1,10 +1,13 @@
 //! Joining tensors: along an axis, or flat into one buffer.
 
+use std::any::Any;
+
 use crate::error::{Error, Result};
 use crate::gpu::{ALIGNMENT, Caps};
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::ops::view::Slice;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -105,6 +108,16 @@ impl Op for Concat {
     fn sample(rng: &mut Rng) -> Sample {
         let shape: Vec<usize> = (0..1 + rng.below(3)).map(|_| 1 + rng.below(7)).collect();
         let axis = rng.below(shape.len());
+        if rng.below(4) == 0 {
+            let cut = 1 + rng.below(6);
+            let mut whole = shape;
+            whole[axis] = 7;
+            return Sample::new(move |x| {
+                let parts = [x[0].slice(axis, 0, cut)?, x[0].slice(axis, cut, 7 - cut)?];
+                Var::concat(&parts, axis)
+            })
+            .normal(rng, whole);
+        }
         let mut sample = Sample::new(move |x| Var::concat(x, axis));
         for _ in 0..1 + rng.below(4) {
             let mut part = shape.clone();
@@ -184,12 +197,37 @@ impl Op for Pack {
     }
 }
 
+/// What `parts` are neighbouring slices of along `axis`, in order: the tensor, the first index and how many.
+fn neighbours<'g>(parts: &[Var<'g>], axis: usize) -> Option<(Var<'g>, usize, usize)> {
+    let slice = |part: &Var<'g>| {
+        let mut sliced = *part;
+        while let Some(from) = sliced.reshaped() {
+            sliced = from;
+        }
+        let op = sliced.op()?;
+        let slice = (op.as_ref() as &dyn Any).downcast_ref::<Slice>()?.clone();
+        (slice.axis == axis && sliced.shape() == part.shape()).then_some((sliced.inputs()[0], slice))
+    };
+    let slices = parts.iter().map(slice).collect::<Option<Vec<_>>>()?;
+    let ((whole, first), mut end) = (slices.first()?, slices.first()?.1.start);
+    for (from, slice) in &slices {
+        if from.id() != whole.id() || slice.start != end {
+            return None;
+        }
+        end += slice.length;
+    }
+    Some((*whole, first.start, end - first.start))
+}
+
 impl<'g> Var<'g> {
-    /// Joins tensors along `axis`.
+    /// Joins tensors along `axis`. Neighbouring slices of one tensor are joined to a slice of it, which costs nothing.
     ///
     /// # Errors
     /// [`Error::Shape`] when there are none, or they differ in another axis.
     pub fn concat(parts: &[Var<'g>], axis: usize) -> Result<Var<'g>> {
+        if let Some((whole, start, length)) = neighbours(parts, axis) {
+            return if length == whole.shape()[axis] { Ok(whole) } else { whole.slice(axis, start, length) };
+        }
         match parts {
             [] => Err(Error::Shape { op: "concat", layer: String::new(), problem: "nothing to join".to_string() }),
             [only] => Ok(*only),

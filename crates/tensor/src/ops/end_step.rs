@@ -8,8 +8,9 @@ use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// Writes the first element of each metric into row (step mod capacity) of a ring `f32[capacity, columns]`, and with
-/// `advance` the clock's failure word into column 0, then advances the clock. Inputs: clock, ring, up to five metrics.
+/// Writes metrics into row (step mod capacity) of a ring `f32[capacity, columns]`, and with `advance` the clock's failure
+/// word into column 0, then advances the clock. Inputs: clock, ring, up to five tensors. The first element of a tensor is a
+/// metric; of a tensor `[rows, …]` of two axes the first element of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndStep {
     /// Column of the first metric.
@@ -19,8 +20,13 @@ pub struct EndStep {
 }
 
 impl EndStep {
-    /// Metrics that one dispatch takes: WebGPU grants eight storage bindings at least.
-    pub const METRICS: usize = 5;
+    /// Tensors that one dispatch takes: WebGPU grants eight storage bindings at least.
+    pub const TENSORS: usize = 5;
+
+    /// How many metrics a tensor holds.
+    pub(crate) fn metrics(ty: &TensorType) -> usize {
+        if ty.shape.rank() == 2 { ty.shape[0] } else { 1 }
+    }
 }
 
 impl Op for EndStep {
@@ -29,11 +35,12 @@ impl Op for EndStep {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let [clock, ring, metrics @ ..] = inputs else { return Err("takes a clock and a ring".to_string()) };
-        let fits = ring.shape.rank() == 2 && self.first + metrics.len() <= ring.shape[1];
-        let floats = metrics.iter().all(|m| m.dtype == DType::F32 && m.elements() > 0);
-        if **clock != TensorType::u32([4]) || !fits || !floats || metrics.len() > Self::METRICS {
-            return Err(format!("takes u32[4], f32[capacity, columns] and up to five f32 metrics, not {inputs:?}"));
+        let [clock, ring, tensors @ ..] = inputs else { return Err("takes a clock and a ring".to_string()) };
+        let metrics: usize = tensors.iter().map(|ty| Self::metrics(ty)).sum();
+        let fits = ring.shape.rank() == 2 && self.first + metrics <= ring.shape[1];
+        let floats = tensors.iter().all(|m| m.dtype == DType::F32 && m.elements() > 0);
+        if **clock != TensorType::u32([4]) || !fits || !floats || tensors.len() > Self::TENSORS {
+            return Err(format!("takes u32[4], f32[capacity, columns] and up to five f32 tensors, not {inputs:?}"));
         }
         Ok(TensorType::nothing())
     }
@@ -43,19 +50,28 @@ impl Op for EndStep {
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let metrics = inputs.len() - 2;
-        let ring = &inputs[1].shape;
-        Dispatch::grid(kernel!("end_step"), [1, 1, 1])
-            .dims(&[ring[1], ring[0], self.first, metrics, usize::from(self.advance)])
-            .args((0..2 + Self::METRICS).map(|i| if i < 2 + metrics { Arg::Input(i) } else { Arg::Unused }))
-            .into()
+        let (ring, tensors) = (&inputs[1].shape, &inputs[2..]);
+        let mut dispatch = Dispatch::grid(kernel!("end_step"), [1, 1, 1])
+            .dims(&[ring[1], ring[0], self.first, usize::from(self.advance)])
+            .args((0..2 + Self::TENSORS).map(|i| if i < inputs.len() { Arg::Input(i) } else { Arg::Unused }));
+        for tensor in tensors {
+            let rows = Self::metrics(tensor);
+            dispatch = dispatch.dims(&[rows, tensor.elements() / rows]);
+        }
+        let unused = [0; 2 * Self::TENSORS];
+        dispatch.dims(&unused[2 * tensors.len()..]).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let [capacity, columns] = types[1].shape[..] else { return Vec::new() };
         let row = inputs[0][0] as usize % capacity * columns;
+        let mut at = row + self.first;
         for i in 2..inputs.len() {
-            inputs[1][row + self.first + i - 2] = inputs[i][0];
+            let rows = Self::metrics(types[i]);
+            for metric in 0..rows {
+                inputs[1][at] = inputs[i][metric * (types[i].elements() / rows)];
+                at += 1;
+            }
         }
         if self.advance {
             inputs[1][row] = inputs[0][1];
@@ -65,16 +81,20 @@ impl Op for EndStep {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let metrics = rng.below(6);
         let (first, advance) = (1 + rng.below(3), rng.below(2) == 0);
         let step = rng.below(9) as f64;
-        let mut sample = Sample::forward_only(EndStep { first, advance })
+        let shapes: Vec<Vec<usize>> = (0..rng.below(6))
+            .map(|_| match rng.below(3) {
+                0 => vec![],
+                1 => vec![1 + rng.below(9)],
+                _ => vec![1 + rng.below(4), 1 + rng.below(9)],
+            })
+            .collect();
+        let metrics: usize = shapes.iter().map(|shape| if shape.len() == 2 { shape[0] } else { 1 }).sum();
+        let sample = Sample::forward_only(EndStep { first, advance })
             .input(TensorType::u32([4]), vec![step, 3.0, 0.0, 0.0])
             .normal(rng, [4, first + metrics]);
-        for _ in 0..metrics {
-            sample = sample.normal(rng, [2]);
-        }
-        sample
+        shapes.into_iter().fold(sample, |sample, shape| sample.normal(rng, shape))
     }
 
     fn updates(&self) -> &'static [usize] {
