@@ -251,10 +251,11 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
         Guide::LookedUp => {
             let _scope = graph.scope("guide");
             let number = graph.leaf(clock.tensor()).sample_batch(TABLES, 1, 0)?;
+            // Any numbers take the same time.
+            let table = graph.leaf(&normal(gpu, [TABLES, 4, BATCH, BATCH], 4)?);
+            let grams = table.gather(number)?.reshape([4, BATCH, BATCH])?;
             let pair = |i: usize| -> Result<Pair<'_>> {
-                // Any numbers take the same time.
-                let table = graph.leaf(&normal(gpu, [TABLES, BATCH, BATCH], 4 + i as u64)?);
-                let gram = Guiding::Gram(table.gather(number)?.reshape([BATCH, BATCH])?);
+                let gram = Guiding::Gram(grams.slice(0, i, 1)?.reshape([BATCH, BATCH])?);
                 Ok(Pair { target: forward.taps[2 * i].clone(), guide: format!("layer {i}"), gram })
             };
             (0..4).map(pair).collect::<Result<_>>()?
@@ -267,7 +268,7 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
         metrics.extend(alignment.stats);
     }
     metrics.extend(optimizer.update(&graph, loss, &clock)?);
-    Log::new(gpu, metrics.len())?.record(&graph, &clock, &metrics)?;
+    Log::new(gpu, metrics.len() + pairs.len())?.record(&graph, &clock, &metrics)?;
     let weights = (784 * 512 + 7 * 512 * 512 + 512 * 10) as u64;
     let flops = 6 * BATCH as u64 * weights - 2 * (BATCH * 784 * 512) as u64;
     Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })
