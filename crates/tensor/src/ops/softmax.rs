@@ -27,7 +27,11 @@ pub struct SoftmaxGrad {
 /// A launch over `rows` rows of `n` elements, which become `dims` 0 and 1: a row per invocation on software adapters,
 /// neighbouring invocations (`LANES` of them) on a row on GPUs.
 pub(crate) fn row_launch(kernel: crate::Kernel, caps: &Caps, rows: usize, n: usize) -> Dispatch {
-    let lanes = lanes(caps, n, 1);
+    let mut lanes = lanes(caps, n, 1);
+    // A few long rows would be one workgroup, and that is one thread.
+    while caps.software && rows * lanes < 512 && n >= 2048 * lanes {
+        lanes *= 2;
+    }
     Dispatch::per_group(kernel, rows.div_ceil(256 / lanes)).constant("LANES", lanes as u32).dims(&[rows, n])
 }
 
