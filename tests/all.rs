@@ -20,13 +20,13 @@ fn gpu() -> Gpu {
     GPU.get_or_init(|| open(GpuOptions::default())).clone()
 }
 
-/// The same adapter, with the kernels that a hardware GPU gets.
+/// The same adapter, with the kernels that a hardware GPU without subgroup operations gets.
 fn gpu_with_gpu_kernels() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(GpuOptions { gpu_kernels: true, ..GpuOptions::default() })).clone()
+    GPU.get_or_init(|| open(GpuOptions { gpu_kernels: true, subgroups: false, ..GpuOptions::default() })).clone()
 }
 
-/// The same, with a tuning table by which every product runs on the loop for large ones.
+/// The same, with subgroup operations and a tuning table by which every product runs on the loop for large ones.
 fn gpu_with_wide_loops() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| {

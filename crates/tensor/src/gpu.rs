@@ -12,6 +12,7 @@ use crate::gpu_options::GpuOptions;
 use crate::kernel::{Access, Variant};
 use crate::matrix_units::{MATRIX_UNITS, experimental, has_matrix_units};
 use crate::product::Tuning;
+use crate::subgroups::neighbours_share;
 
 /// Offsets of sub-buffers and uniform slots: the largest alignment any adapter asks for.
 pub(crate) const ALIGNMENT: usize = 256;
@@ -48,6 +49,9 @@ pub struct Caps {
     pub software: bool,
     /// Invocations of a subgroup where that number is fixed and subgroup operations are available, else 0.
     pub subgroup: u32,
+    /// The same where neighbouring invocations of a workgroup are neighbours in the subgroup, tried out when the adapter is
+    /// opened: sums over a workgroup then go through shuffles. Else 0.
+    pub shuffle: u32,
     /// Timestamps can be written inside a compute pass.
     pub timestamps: bool,
     /// Matrix units that multiply 16 × 16 of f16 and add in f32, for subgroups of 32.
@@ -178,9 +182,12 @@ impl Gpu {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let fixed_subgroup =
             features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+        let subgroup = if fixed_subgroup && options.subgroups { info.subgroup_min_size } else { 0 };
+        let shuffle = if subgroup > 0 && neighbours_share(&device, &queue, subgroup) { subgroup } else { 0 };
         let caps = Caps {
             software: software && !options.gpu_kernels,
-            subgroup: if fixed_subgroup && !options.gpu_kernels { info.subgroup_min_size } else { 0 },
+            subgroup: if options.gpu_kernels { 0 } else { subgroup },
+            shuffle,
             cooperative,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
             max_binding: limits.max_storage_buffer_binding_size,

@@ -17,6 +17,8 @@ pub struct GpuOptions {
     /// Choose the kernels that a hardware GPU gets on a software adapter too: so that a machine without a GPU can test
     /// them.
     pub gpu_kernels: bool,
+    /// Use subgroup operations where the adapter has them. Off: the kernels of an adapter that has none.
+    pub subgroups: bool,
     /// Folder of the tables that `trellis tune` writes, one for each adapter. `None`: the static choice of kernels.
     pub tuning: Option<PathBuf>,
 }
@@ -24,7 +26,7 @@ pub struct GpuOptions {
 impl Default for GpuOptions {
     fn default() -> Self {
         let checked_shaders = cfg!(debug_assertions);
-        Self { adapter: None, memory_budget: None, checked_shaders, gpu_kernels: false, tuning: None }
+        Self { adapter: None, memory_budget: None, checked_shaders, gpu_kernels: false, subgroups: true, tuning: None }
     }
 }
 

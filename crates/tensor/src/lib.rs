@@ -51,6 +51,7 @@ mod profile;
 mod reference;
 pub mod rng;
 mod shape;
+mod subgroups;
 mod tensor;
 
 pub use cka_form::{CkaCost, CkaForm, CkaSizes};

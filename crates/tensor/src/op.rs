@@ -165,6 +165,14 @@ impl Dispatch {
         self
     }
 
+    /// Sets how many invocations of a workgroup share a sum or maximum, for kernels that import `shaders/lib/reduce.wgsl`, and
+    /// whether they use subgroup operations for it.
+    pub fn lanes(self, caps: &Caps, lanes: usize) -> Self {
+        let shuffle = caps.shuffle > 0 && lanes > 1;
+        let dispatch = self.constant("LANES", lanes as u32).flag("SHUFFLE", shuffle);
+        if shuffle { dispatch.constant("SHUFFLE_SIZE", caps.shuffle) } else { dispatch }
+    }
+
     /// Binds inputs 0, 1, … and the output, in that order.
     pub fn bind(self, inputs: usize) -> Self {
         self.args((0..inputs).map(Arg::Input).chain([Arg::Output]))

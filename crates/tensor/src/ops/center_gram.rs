@@ -84,7 +84,7 @@ impl Op for CenterGram {
         let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
         let (rows, lanes) = (count * n, lanes(caps, n, 1));
         let row_sums = Dispatch::per_group(kernel!("reduce"), rows.div_ceil(256 / lanes))
-            .constant("LANES", lanes as u32)
+            .lanes(caps, lanes)
             .dims(&[rows, n, 1])
             .floats(&[1.0])
             .args([Arg::Input(0), Arg::Scratch(0)])
@@ -92,7 +92,7 @@ impl Op for CenterGram {
         // Every workgroup adds up all row sums: few with much to do on a CPU.
         let elements = if caps.software { 64 * 256 } else { 4 * 256 };
         let mut apply = Dispatch::per_group(kernel!("center_gram"), (n * n).div_ceil(elements))
-            .constant("LANES", 256)
+            .lanes(caps, 256)
             .constant("CENTERING", self.centering as u32)
             .dims(&[n])
             .args([Arg::Input(0), Arg::Scratch(0), Arg::Output])

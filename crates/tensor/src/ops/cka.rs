@@ -88,7 +88,7 @@ impl Op for CkaStats {
         let units = if vec4 { elements / 4 } else { elements };
         let mut sums = Dispatch::per_group(kernel!("cka"), groups)
             .flag("VEC4", vec4)
-            .constant("LANES", 256)
+            .lanes(caps, 256)
             .dims(&[units, units.div_ceil(groups), groups])
             .flops(6 * count * elements);
         sums.groups[2] = count as u32;
@@ -97,7 +97,7 @@ impl Op for CkaStats {
         }
         let sums = sums.constant("PARTIAL", 1).args([Arg::Input(0), Arg::Input(1), Arg::Scratch(0)]);
         let combine = Dispatch::grid(kernel!("cka_combine"), [1, 1, count])
-            .constant("LANES", 256)
+            .lanes(caps, 256)
             .dims(&[groups])
             .args([Arg::Scratch(0), Arg::Output]);
         Lowered { dispatches: vec![sums, combine], scratch: vec![20 * groups * count] }

@@ -64,7 +64,7 @@ impl Op for CkaFeaturesStats {
         let most = if caps.software { 4096 * 256 } else { 16 * 256 };
         let groups = total.div_ceil(most);
         let sums = Dispatch::per_group(kernel!("cka_features"), groups)
-            .constant("LANES", 256)
+            .lanes(caps, 256)
             .dims(&elements)
             .dims(&elements.map(|elements| elements.div_ceil(groups)))
             .dims(&[groups])
@@ -74,7 +74,7 @@ impl Op for CkaFeaturesStats {
         }
         let sums = sums.constant("PARTIAL", 1).args([Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Scratch(0)]);
         let combine = Dispatch::grid(kernel!("cka_features_combine"), [1, 1, 1])
-            .constant("LANES", 256)
+            .lanes(caps, 256)
             .dims(&[groups])
             .args([Arg::Scratch(0), Arg::Output]);
         Lowered { dispatches: vec![sums, combine], scratch: vec![24 * groups] }

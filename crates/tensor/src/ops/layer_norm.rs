@@ -169,7 +169,7 @@ impl Op for LayerNormSums {
             _ => 16,
         };
         Dispatch::per_group(kernel!("layer_norm_sums"), n.div_ceil(256 / lanes))
-            .constant("LANES", lanes as u32)
+            .lanes(caps, lanes)
             .dims(&[rows, n])
             .floats(&[self.eps])
             .bind(3)

@@ -36,7 +36,7 @@ pub(crate) fn channel_launch(kernel: crate::Kernel, caps: &Caps, [batch, channel
         _ => 256.min(n.next_power_of_two()),
     };
     Dispatch::per_group(kernel, channels.div_ceil(256 / lanes))
-        .constant("LANES", lanes as u32)
+        .lanes(caps, lanes)
         .constant("ACROSS", u32::from(inner == 1))
         .dims(&[channels, inner, n])
 }

@@ -78,7 +78,7 @@ impl Op for Reduce {
         };
         Dispatch::per_group(kernel!("reduce"), output.elements().div_ceil(256 / lanes))
             .constant("FUNCTION", function)
-            .constant("LANES", lanes as u32)
+            .lanes(caps, lanes)
             .dims(&[output.elements(), n, inner])
             .floats(&[scale])
             .bind(1)

@@ -32,7 +32,7 @@ pub(crate) fn row_launch(kernel: crate::Kernel, caps: &Caps, rows: usize, n: usi
     while caps.software && rows * lanes < 512 && n >= 2048 * lanes {
         lanes *= 2;
     }
-    Dispatch::per_group(kernel, rows.div_ceil(256 / lanes)).constant("LANES", lanes as u32).dims(&[rows, n])
+    Dispatch::per_group(kernel, rows.div_ceil(256 / lanes)).lanes(caps, lanes).dims(&[rows, n])
 }
 
 /// Rows and elements of a row, if there are any.
