@@ -23,7 +23,7 @@ alias T = f32;
 struct Dims {
     n: u32, partials: u32, max_norm: f32, weight_decay: f32,
     beta1: f32, beta2: f32, log_beta1: f32, log_beta2: f32,
-    epsilon: f32, first_scale: u32, pad0: u32, pad1: u32,
+    epsilon: f32, first_scale: u32, rest1: f32, rest2: f32, // 1 − β₁, 1 − β₂
     rate: Curve,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -60,8 +60,8 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     } else {
         gradient += dims.weight_decay * weight;
     }
-    let mean = dims.beta1 * m[i] + (1.0 - dims.beta1) * gradient;
-    let square = dims.beta2 * v[i] + (1.0 - dims.beta2) * gradient * gradient;
+    let mean = dims.beta1 * m[i] + dims.rest1 * gradient;
+    let square = dims.beta2 * v[i] + dims.rest2 * gradient * gradient;
     let mean_hat = mean / one_minus_exp((step + 1.0) * dims.log_beta1);
     let square_hat = square / one_minus_exp((step + 1.0) * dims.log_beta2);
     m[i] = mean;

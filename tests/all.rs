@@ -10,6 +10,7 @@ mod ops; // every registered op: kernel against f64, gradient against difference
 mod optimizer; // optimisers, step by step against PyTorch
 mod shaders; // every kernel file: header, naming, that it compiles
 mod training; // runs: counters, determinism, divergence, checkpoints
+mod wiring; // settings reach the kernels; long sums
 
 use std::sync::OnceLock;
 use trellis_tensor::{Gpu, GpuOptions};

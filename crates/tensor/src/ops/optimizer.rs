@@ -18,9 +18,9 @@ pub struct AdamStep {
     /// Learning rate.
     pub rate: Curve,
     /// Decay of the first moments.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the second moments.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the denominator.
     pub epsilon: f32,
     /// L2 penalty (Adam) or decoupled decay (AdamW).
@@ -119,14 +119,17 @@ impl Op for AdamStep {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
         let partials = inputs[5].elements();
-        let log = |beta: f32| f64::from(beta).ln() as f32;
+        // 1 − β in f32 of β in f32 would be wrong by 1e-5.
+        let beta = |beta: f64| [beta as f32, beta.ln() as f32, (1.0 - beta) as f32];
+        let ([beta1, log1, rest1], [beta2, log2, rest2]) = (beta(self.beta1), beta(self.beta2));
         let mut dispatch = by_fours(kernel!("adam"), n)
             .constant("DECOUPLED", u32::from(self.decoupled))
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay])
-            .floats(&[self.beta1, self.beta2, log(self.beta1), log(self.beta2)])
+            .floats(&[beta1, beta2, log1, log2])
             .floats(&[self.epsilon])
-            .dims(&[LossScale::first(self.scale) as usize, 0, 0])
+            .dims(&[LossScale::first(self.scale) as usize])
+            .floats(&[rest1, rest2])
             .args((0..6).map(Arg::Input))
             .flops(15 * n);
         dispatch.dims.extend(self.rate.words());
@@ -136,7 +139,7 @@ impl Op for AdamStep {
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let Some((clip, step)) = clip_and_step(inputs, 4, self.max_norm, self.scale) else { return Vec::new() };
         let rate = self.rate.at(step);
-        let (beta1, beta2, decay) = (f64::from(self.beta1), f64::from(self.beta2), f64::from(self.weight_decay));
+        let (beta1, beta2, decay) = (self.beta1, self.beta2, f64::from(self.weight_decay));
         let t = f64::from(step + 1 - LossScale::skipped(&inputs[4]));
         for i in 0..inputs[0].len() {
             let mut g = clip * inputs[1][i];

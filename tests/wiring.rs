@@ -1,0 +1,203 @@
+//! That what is set in one place arrives in another: settings of layers, data and optimisers, and loops cut in pieces.
+
+use trellis_guidance::data::Images;
+use trellis_guidance::network::{Architecture, Mode, Pass};
+use trellis_guidance::{Dataset, Fcn, Network, Precision, TapAt};
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{
+    Clock, Curve, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,
+};
+
+use crate::gpu;
+
+fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> Tensor {
+    let values: Vec<f32> = (0..shape.iter().product()).map(value).collect();
+    Tensor::from_f32(&gpu(), "x", shape, &values).expect("fits")
+}
+
+/// A training pass over `images`: the taps.
+fn taps(network: &Network, images: &Tensor, at: TapAt) -> Vec<Vec<f32>> {
+    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32 };
+    let forward = network.forward(&graph, graph.leaf(images), mode, at).expect("fits");
+    let values: Vec<Var<'_>> = forward.taps.iter().map(|tap| tap.value).collect();
+    let plan = Plan::new(&gpu(), &graph, &values).expect("fits");
+    plan.run(1).expect("works");
+    values.into_iter().map(|value| plan.read(value).expect("kept")).collect()
+}
+
+/// ε and momentum are PyTorch's, 1e-5 and 0.1. The numbers are so small that ε counts.
+#[test]
+fn batch_norm_of_a_network_has_pytorchs_settings() {
+    const N: usize = 32;
+    let network = || Network::with_shape(&gpu(), Fcn::new(1, 8), [1, 2, 3], 4, 9).expect("fits");
+    let mut rng = Rng::new(1, 1);
+    let values: Vec<f32> = (0..6 * N).map(|_| 5e-3 * rng.normal()).collect();
+    let images = Tensor::from_f32(&gpu(), "images", [N, 1, 2, 3], &values).expect("fits");
+    let network = network();
+    let before = taps(&network, &images, TapAt::BeforeNorm).remove(0);
+    let column = |j: usize| (0..N).map(move |i| 8 * i + j);
+    let mean: Vec<f64> = (0..8).map(|j| column(j).map(|at| f64::from(before[at])).sum::<f64>() / N as f64).collect();
+    let squares = |j: usize| column(j).map(|at| (f64::from(before[at]) - mean[j]).powi(2)).sum::<f64>();
+    let running = |name: &str| {
+        let all = network.tensors().find(|tensor| tensor.name().ends_with(name)).expect("a batch norm");
+        all.read_f32().expect("works")
+    };
+    for j in 0..8 {
+        assert!((f64::from(running("running_mean")[j]) - 0.1 * mean[j]).abs() < 1e-6);
+        let unbiased = squares(j) / (N - 1) as f64;
+        assert!((f64::from(running("running_var")[j]) - 0.9 - 0.1 * unbiased).abs() < 1e-6);
+    }
+    let after = taps(&network, &images, TapAt::AfterActivation).remove(0);
+    for (at, &got) in after.iter().enumerate() {
+        let (j, variance) = (at % 8, squares(at % 8) / N as f64);
+        assert!(variance < 1e-4, "ε counts");
+        let wanted = ((f64::from(before[at]) - mean[j]) / (variance + 1e-5).sqrt()).max(0.0);
+        assert!((f64::from(got) - wanted).abs() < 1e-4, "{got} for {wanted}");
+    }
+}
+
+/// Two dropouts of the same input, both tapped.
+#[derive(Debug)]
+struct TwoDropouts;
+
+impl Architecture for TwoDropouts {
+    fn describe(&self) -> String {
+        "two dropouts".to_string()
+    }
+
+    fn forward<'g>(
+        &self,
+        pass: &mut Pass<'_, 'g>,
+        images: Var<'g>,
+        classes: usize,
+    ) -> trellis_guidance::Result<Var<'g>> {
+        let x = images.flatten()?;
+        for name in ["first", "second"] {
+            let y = pass.dropout(x, 0.5)?;
+            pass.tap(name, y);
+        }
+        pass.linear("logits", x, classes, true, trellis_tensor::Init::Default)
+    }
+}
+
+#[test]
+fn each_dropout_of_a_network_has_a_mask_of_its_own() {
+    let network = Network::with_shape(&gpu(), TwoDropouts, [1, 32, 32], 2, 1).expect("fits");
+    let taps = taps(&network, &tensor(&[4, 1, 32, 32], |_| 1.0), TapAt::default());
+    let same = taps[0].iter().zip(&taps[1]).filter(|(a, b)| a == b).count() as f32 / taps[0].len() as f32;
+    assert!((same - 0.5).abs() < 0.05, "{same} of the masks agree");
+}
+
+#[test]
+fn training_images_have_mean_0_and_variance_1_and_the_test_split_their_scale() {
+    let pixels: Vec<u8> = (0..40 * 9).map(|at| if at % 9 == 0 { 255 } else { (at * 7 % 100) as u8 }).collect();
+    let labels: Vec<u8> = (0..40).map(|at| at % 2).collect();
+    let images = |pixels, labels| Images {
+        channels: 1,
+        height: 3,
+        width: 3,
+        pixels,
+        labels,
+        classes: 2,
+        name: "squares".to_string(),
+    };
+    let (images, test) = (images(pixels, labels), images(vec![255; 9], vec![0]));
+    let data = Dataset::new(&gpu(), &images, None, Some(&test)).expect("fits");
+    let read = |name: &str, batch: usize| {
+        let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+        let split = data.splits().find(|(split, _)| *split == name).expect("there").1;
+        let images = data.sequential_batch(&graph, split, &clock, batch).expect("fits").images;
+        let plan = Plan::new(&gpu(), &graph, &[images]).expect("fits");
+        plan.run(1).expect("works");
+        plan.read(images).expect("kept")
+    };
+    let train = read("train", 40);
+    let mean = |values: &[f32], power: i32| {
+        values.iter().map(|&v| f64::from(v).powi(power)).sum::<f64>() / values.len() as f64
+    };
+    assert!(mean(&train, 1).abs() < 1e-5 && (mean(&train, 2) - 1.0).abs() < 1e-4, "{}", mean(&train, 2));
+    let white = train.iter().copied().fold(f32::MIN, f32::max);
+    assert!(read("test", 1).iter().all(|&v| (v - white).abs() < 1e-5));
+}
+
+/// With no moments yet, step s moves a weight by rate · (1 − β₁)/(1 − β₁ˢ⁺¹) / √((1 − β₂)/(1 − β₂ˢ⁺¹)). Early on 1 − βˢ⁺¹ is
+/// a small difference of numbers near 1, and a series takes its place.
+#[test]
+fn adams_corrections_keep_their_digits_at_every_step() {
+    for step in [0u32, 1, 2, 3, 20, 250, 298, 299, 300, 301, 1000, 30_000] {
+        let config =
+            OptimizerConfig { rate: Curve::Constant(0.01), rule: Rule::Adam, weight_decay: 0.0, clip_norm: None };
+        let spec = ParamSpec { name: "w".into(), shape: [1].into(), values: vec![0.0] };
+        let params = Params::new(&gpu(), &[spec]).expect("fits");
+        let optimizer = Optimizer::new(&gpu(), &params, config).expect("fits");
+        let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
+        clock.set(step).expect("works");
+        let loss = graph.leaf(&params.tensors()[0]).affine(3.0, 0.0).and_then(Var::sum_all).expect("legal");
+        optimizer.update(&graph, loss, &clock).expect("records");
+        Plan::new(&gpu(), &graph, &[]).expect("fits").run(1).expect("works");
+        let count = f64::from(step + 1);
+        let (first, second) = (0.1 / (1.0 - 0.9f64.powf(count)), 0.001 / (1.0 - 0.999f64.powf(count)));
+        let wanted = -0.01 * first / second.sqrt();
+        let got = f64::from(params.tensors()[0].read_f32().expect("works")[0]);
+        assert!((got / wanted - 1.0).abs() < 5e-6, "step {step}: {got} for {wanted}");
+    }
+}
+
+/// Software adapters leave a loop after 65,535 turns, so sums over more are cut; each kernel adds what came before.
+#[test]
+fn sums_over_long_inner_axes_are_whole() {
+    const K: usize = 70_000;
+    let long = tensor(&[2, K], |at| if at % K < K / 2 { 1.0 } else { 2.0 });
+    let tall = tensor(&[K, 2], |at| if at / 2 < K / 2 { 1.0 } else { 2.0 });
+    let graph = Graph::new();
+    let (x, y) = (graph.leaf(&long), graph.leaf(&tall));
+    // A bias must be added once, and not in every piece.
+    let bias = graph.leaf(&tensor(&[2], |_| 7.0));
+    let image = graph.leaf(&tensor(&[1, 8000, 1, 1], |_| 1.0));
+    let filters = graph.leaf(&tensor(&[2, 8000, 3, 3], |_| 1.0));
+    let field = graph.leaf(&tensor(&[1, 1, 280, 250], |_| 1.0));
+    let filter = graph.leaf(&tensor(&[1, 1, 3, 3], |_| 1.0));
+    let swept = field.conv2d(filter, None, 1, 1).and_then(Var::sum_all).expect("fits");
+    let values = [
+        (x.matmul(y, Layout::NN).and_then(|xy| xy.add(bias)).expect("fits"), 2.5 * K as f32 + 7.0),
+        (x.matmul(x, Layout::NT).expect("fits"), 2.5 * K as f32),
+        (y.matmul(y, Layout::TN).expect("fits"), 2.5 * K as f32),
+        (x.gram().expect("fits"), 2.5 * K as f32),
+        (y.feature_gram().expect("fits"), 2.5 * K as f32),
+        // One pixel of nine is inside.
+        (image.conv2d(filters, Some(bias), 1, 1).expect("fits"), 8000.0 + 7.0),
+    ];
+    // The middle row of the filter: its centre sees every pixel, its ends miss a column.
+    let seen = graph.grad(swept, &[filter]).expect("differentiable")[0].slice(2, 1, 1).expect("fits");
+    let keep: Vec<Var<'_>> = values.iter().map(|(value, _)| *value).chain([seen]).collect();
+    let plan = Plan::new(&gpu(), &graph, &keep).expect("fits");
+    plan.run(1).expect("works");
+    for (value, wanted) in &values {
+        let got = plan.read(*value).expect("kept");
+        assert!(got.iter().all(|v| v == wanted), "{got:?}, {wanted}");
+    }
+    assert_eq!(plan.read(seen).expect("kept"), [280.0 * 249.0, 280.0 * 250.0, 280.0 * 249.0]);
+}
+
+/// Copies of one example say nothing of how far examples lie apart.
+#[test]
+fn the_median_distance_leaves_duplicates_out() {
+    const N: usize = 12;
+    // Nine copies of one point, and three others at known distances from it and from each other.
+    let place = |row: usize| match row {
+        9 => 3.0,
+        10 => 4.0,
+        11 => 12.0,
+        _ => 0.0,
+    };
+    // What tells the copies apart is smaller than rounding.
+    let x = tensor(&[N, 3], |at| [1e-4 * (at / 3 % 9) as f32, 2.0 + place(at / 3), -7.0][at % 3]);
+    let graph = Graph::new();
+    let variance = graph.leaf(&x).centered_gram().and_then(|gram| gram.median_variance(1.0)).expect("square");
+    let plan = Plan::new(&gpu(), &graph, &[variance]).expect("fits");
+    plan.run(1).expect("works");
+    // Distances that count: nine each of 3, 4 and 12, and 1, 8, 9: the median of 30 is the 15th, 4.
+    let got = plan.read(variance).expect("kept")[0];
+    assert!((got - 16.0).abs() < 1e-2, "{got}");
+}
