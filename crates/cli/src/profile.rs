@@ -39,8 +39,11 @@ pub(crate) struct ProfileCommand {
     /// Write a page with roofline and timeline
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write the roofline alone, as a picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Compare two profiles that --json has printed
-    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["config", "trace", "html", "alone"])]
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["config", "trace", "html", "svg", "alone"])]
     compare: Option<Vec<PathBuf>>,
 }
 
@@ -57,6 +60,9 @@ impl ProfileCommand {
         }
         if let Some(file) = &self.html {
             write_atomic(file, profile.page().as_bytes())?;
+        }
+        if let Some(file) = &self.svg {
+            write_atomic(file, profile.roofline().as_bytes())?;
         }
         if json {
             let line = serde_json::to_string(&profile).map_err(|e| Error::io("standard output", e.into()))?;

@@ -5,11 +5,12 @@
 //! its bytes and its operations need at those rates (the roofline model, Williams et al. 2009). Bytes are what a dispatch
 //! must read and write at least once; caches may make it faster than that.
 //!
-//! Read next: `ceilings.rs`, `page.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
+//! Read next: `ceilings.rs`, `page.rs` and `roofline.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
 
 mod ceilings;
 mod compare;
 mod page;
+mod roofline;
 mod trace;
 
 use std::time::Instant;
@@ -248,6 +249,11 @@ impl Profile {
     /// A self-contained page with the roofline, the timeline and the tables.
     pub fn page(&self) -> String {
         page::page(self)
+    }
+
+    /// The roofline alone, as an SVG picture.
+    pub fn roofline(&self) -> String {
+        roofline::picture(self)
     }
 }
 

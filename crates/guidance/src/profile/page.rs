@@ -2,25 +2,18 @@
 
 use std::fmt::Write;
 
+use super::roofline::{self, roofline};
 use super::{Group, Launch, Phase, Profile};
 use crate::report::escape;
 
-/// Size of the roofline plot in CSS pixels, and its margins: left, right, top, bottom.
-const SIZE: [f64; 2] = [860.0, 420.0];
-const MARGIN: [f64; 4] = [64.0, 24.0, 20.0, 46.0];
-
 const STYLE: &str = "
-svg text { font: 12px system-ui, sans-serif; fill: var(--quiet); }
-svg .grid { stroke: var(--grid); } svg .roof { stroke: var(--text); stroke-width: 2; fill: none; }
-:root { --quiet: #5b646e; --grid: #e3e6ea; --text: #1f2328; }
-@media (prefers-color-scheme: dark) { :root { --quiet: #9da7b3; --grid: #2d333b; --text: #e6edf3; } }
 .bar { display: flex; height: 34px; } .bar span { min-width: 0; }
 .key { display: inline-block; width: 0.8em; height: 0.8em; margin: 0 0.35em 0 1em; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 ";
 
 /// Colours of the phases, those of Okabe and Ito, readable on light and dark.
-fn colour(phase: Phase) -> &'static str {
+pub(super) fn colour(phase: Phase) -> &'static str {
     match phase {
         Phase::Data => "#999999",
         Phase::TargetForward => "#56b4e9",
@@ -37,8 +30,9 @@ pub(super) fn page(profile: &Profile) -> String {
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title} · profile · Trellis</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        include_str!("../report/page.css")
+         <title>{title} · profile · Trellis</title>\n<style>\n{}{}{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        include_str!("../report/page.css"),
+        roofline::STYLE,
     );
     let ceilings = profile.ceilings;
     let _ = write!(
@@ -93,7 +87,7 @@ pub(super) fn page(profile: &Profile) -> String {
     html
 }
 
-fn describe(launch: &Launch) -> String {
+pub(super) fn describe(launch: &Launch) -> String {
     format!("{} in {}: {:.4} ms", launch.op, launch.layer, launch.ms)
 }
 
@@ -127,89 +121,6 @@ fn table(head: &str, groups: &[Group], total: f64) -> String {
     }
     html.push_str("</table>\n");
     html
-}
-
-/// A log-log plot.
-fn roofline(profile: &Profile) -> String {
-    let ceilings = profile.ceilings;
-    let shown: Vec<(f64, f64, &Launch)> = profile
-        .launches
-        .iter()
-        .filter(|launch| launch.flops > 0 && launch.bytes > 0 && launch.ms > 0.0)
-        .map(|launch| (launch.flops as f64 / launch.bytes as f64, launch.flops as f64 / launch.ms / 1e6, launch))
-        .collect();
-    if shown.is_empty() {
-        return "<p>No dispatch has both operations and bytes.</p>".to_string();
-    }
-    let (peak, ridge) = (ceilings.fma_flop_per_s / 1e9, ceilings.ridge());
-    let decades = |values: &mut dyn Iterator<Item = f64>| {
-        let (low, high) = values.fold((f64::INFINITY, 0.0f64), |(low, high), v| (low.min(v), high.max(v)));
-        (low.log10().floor(), high.log10().ceil().max(low.log10().floor() + 1.0))
-    };
-    let xs = decades(&mut shown.iter().map(|p| p.0).chain([ridge]));
-    let ys = decades(&mut shown.iter().map(|p| p.1).chain([peak]));
-    let [left, right, top, bottom] = MARGIN;
-    let x = |v: f64| left + (v.log10() - xs.0) / (xs.1 - xs.0) * (SIZE[0] - left - right);
-    let y = |v: f64| SIZE[1] - bottom - (v.log10() - ys.0) / (ys.1 - ys.0) * (SIZE[1] - top - bottom);
-    let mut svg = format!(
-        "<svg role=\"img\" aria-label=\"Roofline\" width=\"{}\" height=\"{}\" viewBox=\"0 0 {0} {1}\">\n",
-        SIZE[0], SIZE[1]
-    );
-    for decade in xs.0 as i32..=xs.1 as i32 {
-        let (v, base) = (10f64.powi(decade), SIZE[1] - bottom);
-        let _ = writeln!(
-            svg,
-            "<line class=\"grid\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{top}\" y2=\"{base}\"/>\
-             <text x=\"{0:.1}\" y=\"{1}\" text-anchor=\"middle\">{v}</text>",
-            x(v),
-            base + 16.0
-        );
-    }
-    for decade in ys.0 as i32..=ys.1 as i32 {
-        let v = 10f64.powi(decade);
-        let _ = writeln!(
-            svg,
-            "<line class=\"grid\" x1=\"{left}\" x2=\"{}\" y1=\"{1:.1}\" y2=\"{1:.1}\"/>\
-             <text x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{v}</text>",
-            SIZE[0] - right,
-            y(v),
-            left - 8.0,
-            y(v) + 4.0
-        );
-    }
-    let (first, last) = (10f64.powf(xs.0), 10f64.powf(xs.1));
-    let slope_start = (first * peak / ridge).max(10f64.powf(ys.0));
-    let _ = writeln!(
-        svg,
-        "<polyline class=\"roof\" points=\"{:.1},{:.1} {:.1},{:.1} {:.1},{:.1}\"/>",
-        x(slope_start * ridge / peak),
-        y(slope_start),
-        x(ridge),
-        y(peak),
-        x(last),
-        y(peak)
-    );
-    let total = profile.gpu_ms().max(1e-12);
-    for (intensity, rate, launch) in shown {
-        let radius = 2.0 + 40.0 * (launch.ms / total).sqrt();
-        let _ = writeln!(
-            svg,
-            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" fill-opacity=\"0.55\"><title>{}, {rate:.2} \
-             GFLOP/s</title></circle>",
-            x(intensity),
-            y(rate),
-            colour(launch.phase),
-            escape(describe(launch))
-        );
-    }
-    let _ = write!(
-        svg,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">operations per byte</text>\
-         <text x=\"14\" y=\"14\">GFLOP/s</text>\n</svg>",
-        SIZE[0] / 2.0,
-        SIZE[1] - 8.0
-    );
-    svg
 }
 
 #[cfg(test)]
