@@ -522,7 +522,7 @@ fn a_matrix_over_a_data_set_streams() {
     assert_eq!((whole.rows.clone(), whole.columns.clone()), (cnn.layers().expect("fits"), fcn.layers().expect("fits")));
 
     let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
-    let batch = data.sequential_batch(&graph, split, &clock, 200).expect("fits").images;
+    let batch = data.sequential_batch(&graph, split, &clock, 200).expect("fits").input;
     let taps = [&cnn, &fcn].map(|n| n.forward(&graph, batch, Mode::Eval, TapAt::default()).expect("fits").taps);
     let metric = Metric::from(Cka::linear().debiased());
     let pair = metric.compare(taps[0][1].value, taps[1][0].value).expect("same n").value;

@@ -399,7 +399,7 @@ fn an_evaluation_counts_every_image_once() {
     let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
     let (_, split) = data.splits().last().expect("a test split");
     let all = data.sequential_batch(&graph, split, &clock, 620).expect("fits");
-    let logits = target.forward(&graph, all.images, Mode::Eval, TapAt::default()).expect("fits").logits;
+    let logits = target.forward(&graph, all.input, Mode::Eval, TapAt::default()).expect("fits").logits;
     let loss = logits.cross_entropy(all.labels, 0.0).expect("legal");
     let right = logits.top1(all.labels).and_then(Var::sum_all).expect("legal");
     let plan = Plan::new(&gpu(), &graph, &[loss, right]).expect("fits");

@@ -1,7 +1,7 @@
 //! That what is set in one place arrives in another: settings of layers, data and optimisers, and loops cut in pieces.
 
 use trellis_guidance::data::Images;
-use trellis_guidance::network::{Architecture, Mode, Pass};
+use trellis_guidance::network::{Architecture, Input, Mode, Output, Pass};
 use trellis_guidance::{Dataset, Fcn, Network, Precision, TapAt};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
@@ -69,9 +69,10 @@ impl Architecture for TwoDropouts {
     fn forward<'g>(
         &self,
         pass: &mut Pass<'_, 'g>,
-        images: Var<'g>,
-        classes: usize,
+        input: Input<'g>,
+        output: Output,
     ) -> trellis_guidance::Result<Var<'g>> {
+        let (images, classes) = (input.images()?, output.of_examples()?);
         let x = images.flatten()?;
         for name in ["first", "second"] {
             let y = pass.dropout(x, 0.5)?;
@@ -107,7 +108,7 @@ fn training_images_have_mean_0_and_variance_1_and_the_test_split_their_scale() {
     let read = |name: &str, batch: usize| {
         let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
         let split = data.splits().find(|(split, _)| *split == name).expect("there").1;
-        let images = data.sequential_batch(&graph, split, &clock, batch).expect("fits").images;
+        let images = data.sequential_batch(&graph, split, &clock, batch).expect("fits").input.images().expect("images");
         let plan = Plan::new(&gpu(), &graph, &[images]).expect("fits");
         plan.run(1).expect("works");
         plan.read(images).expect("kept")

@@ -4,6 +4,7 @@ use trellis_tensor::{Clock, Gpu, Graph, Tensor, Var};
 
 use crate::data::Images;
 use crate::error::{Error, Result};
+use crate::network::Input;
 
 /// Images in up to three splits, on the GPU.
 #[derive(Clone, Debug)]
@@ -32,8 +33,8 @@ pub struct Split {
 /// A batch in a graph.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'g> {
-    /// Normalised, `[batch, channels, height, width]`.
-    pub images: Var<'g>,
+    /// What networks take: images are normalised, `[batch, channels, height, width]`.
+    pub input: Input<'g>,
     /// `u32[batch]`.
     pub labels: Var<'g>,
 }
@@ -100,7 +101,7 @@ impl Dataset {
 
     fn gather<'g>(&self, graph: &'g Graph, split: &Split, index: Var<'g>) -> Result<Batch<'g>> {
         let images = graph.leaf(&split.images).gather_images(index, self.scale, self.shift)?;
-        Ok(Batch { images, labels: graph.leaf(&split.labels).gather_labels(index)? })
+        Ok(Batch { input: Input::Images(images), labels: graph.leaf(&split.labels).gather_labels(index)? })
     }
 
     /// The normalised value of a black pixel: what a shifted image is filled with.

@@ -66,8 +66,8 @@ impl LayerMatrix {
             return Err(Error::config("layer matrix", "batch", problem, "give at least 4, at most all"));
         }
         let (gpu, clock, graph) = (data.gpu(), Clock::new(data.gpu())?, Graph::new());
-        let images = data.sequential_batch(&graph, split, &clock, batch)?.images;
-        let forward = |network: &Network| network.forward(&graph, images, Mode::Eval, taps);
+        let input = data.sequential_batch(&graph, split, &clock, batch)?.input;
+        let forward = |network: &Network| network.forward(&graph, input, Mode::Eval, taps);
         let (a, b) = (forward(a)?.taps, forward(b)?.taps);
         let metric = Metric::from(Cka::linear().debiased());
         let names = |taps: &[Tap<'_>]| taps.iter().map(|tap| tap.name.clone()).collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 
 use trellis_tensor::{Init, Var};
 
-use super::{Architecture, Pass};
+use super::{Architecture, Input, Output, Pass};
 use crate::error::Result;
 
 /// A small convolutional network: 3 × 3 convolutions `conv1`, `conv2`, …, the mean over all pixels (`pool`), `logits`.
@@ -34,8 +34,8 @@ impl Architecture for Cnn {
         format!("cnn {}{}", channels.join("-"), if self.batch_norm { " bn" } else { "" })
     }
 
-    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, images: Var<'g>, classes: usize) -> Result<Var<'g>> {
-        let mut x = images;
+    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
+        let (mut x, classes) = (input.images()?, output.of_examples()?);
         for (number, (&channels, &stride)) in self.channels.iter().zip(&self.strides).enumerate() {
             let name = format!("conv{}", number + 1);
             let z = pass.conv3x3(&name, x, channels, stride, !self.batch_norm, self.init)?;

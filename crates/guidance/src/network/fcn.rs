@@ -2,7 +2,7 @@
 
 use trellis_tensor::{Init, Var};
 
-use super::{Architecture, Pass};
+use super::{Architecture, Input, Output, Pass};
 use crate::error::Result;
 
 /// A fully connected network on flattened images: `depth` hidden layers `fc1`, `fc2`, … of `width` units, then `logits`.
@@ -37,7 +37,8 @@ impl Architecture for Fcn {
         format!("fcn {}x{}{norm}{dropout}", self.depth, self.width)
     }
 
-    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, images: Var<'g>, classes: usize) -> Result<Var<'g>> {
+    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
+        let (images, classes) = (input.images()?, output.of_examples()?);
         let mut x = images.flatten()?;
         for number in 1..=self.depth {
             let name = format!("fc{number}");

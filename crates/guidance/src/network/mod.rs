@@ -2,6 +2,7 @@
 
 mod cnn;
 mod fcn;
+mod input;
 mod pass;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 pub use cnn::Cnn;
 pub use fcn::Fcn;
+pub use input::{Each, Input, InputShape, Output, TokenShape};
 pub use pass::{Mode, Pass, Precision, Tap, TapAt};
 
 /// A kind of network: its layers, as calls on a [`Pass`]. The same calls declare the parameters and record the forward
@@ -22,11 +24,12 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// A few words for tables and messages: `fcn 8x128 bn`.
     fn describe(&self) -> String;
 
-    /// Records the forward pass on images `[batch, channels, height, width]`; the result is logits `[batch, classes]`.
+    /// Records the forward pass on a batch; the result is logits `[batch, classes]`, or `[batch, time, classes]` where each
+    /// position has a label.
     ///
     /// # Errors
-    /// When a layer does not fit its input; the message names it.
-    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, images: Var<'g>, classes: usize) -> Result<Var<'g>>;
+    /// When the network is not for such an input or output, or a layer does not fit; the message names it.
+    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>>;
 }
 
 /// A network on a GPU. Cloning gives the same parameters, not a copy.
@@ -36,16 +39,17 @@ pub struct Network {
     params: Params,
     /// What is not trained by gradients: running statistics of batch norm.
     buffers: Params,
-    /// Channels, height, width.
-    image: [usize; 3],
-    classes: usize,
+    input: InputShape,
+    output: Output,
+    /// A batch of nothing, for passes that are recorded for their names.
+    blank: Tensor,
 }
 
 /// Streams of [`Rng`] that draw weights; drawn images have the streams from 0 upwards, and a seed may serve both.
 const WEIGHTS: u64 = 1 << 63;
 
 impl Network {
-    /// Draws the parameters of `architecture` for the images and classes of `data`.
+    /// Draws the parameters of `architecture` for the examples and labels of `data`.
     ///
     /// # Errors
     /// When a layer does not fit, or memory does not allow it.
@@ -53,21 +57,22 @@ impl Network {
         Self::with_shape(data.gpu(), architecture, data.image(), data.classes(), seed)
     }
 
-    /// Draws the parameters of `architecture` for images `[channels, height, width]`.
+    /// Draws the parameters of `architecture` for examples and labels of a kind: images `[channels, height, width]` of so many
+    /// classes, say.
     ///
     /// # Errors
     /// When a layer does not fit, or memory does not allow it.
     pub fn with_shape(
         gpu: &Gpu,
         architecture: impl Architecture + 'static,
-        image: [usize; 3],
-        classes: usize,
+        input: impl Into<InputShape>,
+        output: impl Into<Output>,
         seed: u64,
     ) -> Result<Self> {
-        let graph = Graph::new();
+        let (input, output) = (input.into(), output.into());
+        let (graph, blank) = (Graph::new(), input.blank(gpu)?);
         let mut pass = Pass::declare(&graph);
-        let images = graph.constant(0.0, [&[2], &image[..]].concat());
-        architecture.forward(&mut pass, images, classes)?;
+        architecture.forward(&mut pass, input.of(graph.leaf(&blank)), output)?;
         for declared in pass.declared().0 {
             // Before the CPU draws values that no GPU would take.
             let needed = 4 * declared.shape.elements() as u64;
@@ -89,21 +94,24 @@ impl Network {
             Params::new(gpu, &specs)
         };
         let (params, buffers) = (place(params)?, place(buffers)?);
-        Ok(Self { architecture: Arc::new(architecture), params, buffers, image, classes })
+        Ok(Self { architecture: Arc::new(architecture), params, buffers, input, output, blank })
     }
 
-    /// Records a forward pass on `images`. The result is the logits and the tapped layers.
+    /// Records a forward pass on a batch of `input`; a `Var` is one of images. The result is the logits and the tapped layers.
     ///
     /// # Errors
-    /// When `images` is not `[batch, channels, height, width]` of this network.
-    pub fn forward<'g>(&self, graph: &'g Graph, images: Var<'g>, mode: Mode<'_>, taps: TapAt) -> Result<Forward<'g>> {
-        let shape = images.shape();
-        if shape.rank() != 4 || shape[1..] != self.image {
-            let problem = format!("this network takes images {:?}, not {shape}", self.image);
-            return Err(trellis_tensor::Error::Shape { op: "forward", layer: graph.layer(), problem }.into());
-        }
+    /// When `input` is not what this network takes.
+    pub fn forward<'g>(
+        &self,
+        graph: &'g Graph,
+        input: impl Into<Input<'g>>,
+        mode: Mode<'_>,
+        taps: TapAt,
+    ) -> Result<Forward<'g>> {
+        let input = input.into();
+        self.input.check(input, graph.layer())?;
         let mut pass = Pass::record(graph, self, mode, taps);
-        let logits = self.architecture.forward(&mut pass, images, self.classes)?;
+        let logits = self.architecture.forward(&mut pass, input, self.output)?;
         Ok(Forward { logits, taps: pass.into_taps() })
     }
 
@@ -113,8 +121,8 @@ impl Network {
     /// As [`Network::forward`].
     pub fn layers(&self) -> Result<Vec<String>> {
         let graph = Graph::new();
-        let images = graph.constant(0.0, [&[1], &self.image[..]].concat());
-        let forward = self.forward(&graph, images, Mode::Eval, TapAt::default())?;
+        let blank = self.input.of(graph.leaf(&self.blank));
+        let forward = self.forward(&graph, blank, Mode::Eval, TapAt::default())?;
         Ok(forward.taps.into_iter().map(|tap| tap.name).collect())
     }
 
@@ -148,14 +156,14 @@ impl Network {
         self.params.get(name).or_else(|| self.buffers.get(name))
     }
 
-    /// Channels, height and width of an image.
-    pub fn image(&self) -> [usize; 3] {
-        self.image
+    /// What it takes.
+    pub fn input(&self) -> InputShape {
+        self.input
     }
 
-    /// Number of classes.
-    pub fn classes(&self) -> usize {
-        self.classes
+    /// What it says.
+    pub fn output(&self) -> Output {
+        self.output
     }
 
     /// Copies the values of `other`, a network of the same architecture.
@@ -178,7 +186,7 @@ impl Network {
 /// What a forward pass gives.
 #[derive(Clone, Debug)]
 pub struct Forward<'g> {
-    /// `[batch, classes]`.
+    /// `[batch, classes]`, or `[batch, time, classes]`.
     pub logits: Var<'g>,
     /// Layers that can be aligned, in forward order.
     pub taps: Vec<Tap<'g>>,
@@ -195,8 +203,8 @@ impl Guide {
     ///
     /// # Errors
     /// As [`Network::forward`].
-    pub fn forward<'g>(&self, graph: &'g Graph, images: Var<'g>, taps: TapAt) -> Result<Forward<'g>> {
-        self.network.forward(graph, images, Mode::Eval, taps)
+    pub fn forward<'g>(&self, graph: &'g Graph, input: impl Into<Input<'g>>, taps: TapAt) -> Result<Forward<'g>> {
+        self.network.forward(graph, input, Mode::Eval, taps)
     }
 
     /// The network.

@@ -30,7 +30,7 @@ impl Evaluator {
         let batch = BATCH.min(count);
         let graph = Graph::new();
         let examples = data.sequential_batch(&graph, split, &clock, batch)?;
-        let logits = network.forward(&graph, examples.images, Mode::Eval, TapAt::default())?.logits;
+        let logits = network.forward(&graph, examples.input, Mode::Eval, TapAt::default())?.logits;
         let loss = logits.cross_entropy_rows(examples.labels, 0.0)?.sum_all()?;
         let right = logits.top1(examples.labels)?.sum_all()?;
         log.record(&graph, &clock, &[loss, right])?;
@@ -74,9 +74,9 @@ impl Probe {
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
         let clock = Clock::new(data.gpu())?;
-        let images = data.sequential_batch(&graph, split, &clock, Self::BATCH.min(split.count()))?.images;
-        let ours = target.forward(&graph, images, Mode::Eval, guidance.taps)?.taps;
-        let theirs = guidance.guide.forward(&graph, images, guidance.taps)?.taps;
+        let input = data.sequential_batch(&graph, split, &clock, Self::BATCH.min(split.count()))?.input;
+        let ours = target.forward(&graph, input, Mode::Eval, guidance.taps)?.taps;
+        let theirs = guidance.guide.forward(&graph, input, guidance.taps)?.taps;
         let indices = pairs(guidance, target)?;
         let tapped: Vec<_> = indices.iter().map(|&(g, t)| Pair::of(&ours[t], &theirs[g])).collect();
         let weight = trellis_tensor::Curve::Constant(1.0);

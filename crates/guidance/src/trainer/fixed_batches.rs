@@ -56,8 +56,8 @@ impl FixedBatches {
         let (gpu, batches) = (data.gpu(), self.examples.shape()[0]);
         let number = Tensor::zeros(gpu, "number of the batch", TensorType::u32([1]))?;
         let graph = Graph::new();
-        let images = self.examples(data, &graph, graph.leaf(&number))?.images;
-        let taps = guidance.guide.forward(&graph, images, guidance.taps)?.taps;
+        let input = self.examples(data, &graph, graph.leaf(&number))?.input;
+        let taps = guidance.guide.forward(&graph, input, guidance.taps)?.taps;
         let pairs = pairs(guidance, target)?;
         let gram = |&(guide, _): &(usize, usize)| guidance.align.gram(taps[guide].value);
         let grams = pairs.iter().map(gram).collect::<Result<Vec<_>>>()?;

@@ -180,7 +180,7 @@ pub(super) fn record<'g>(
     // One forward pass of the target serves both losses.
     let forward = {
         let _scope = graph.scope("target");
-        target.forward(graph, batch.images, mode, taps)?
+        target.forward(graph, batch.input, mode, taps)?
     };
     let task = forward.logits.cross_entropy(batch.labels, training.label_smoothing)?;
     let mut step = Step { loss: task, metrics: vec![task], pairs: Vec::new(), forward };
@@ -216,7 +216,7 @@ fn guiding<'g>(
     if let Some((fixed, number)) = number {
         return Ok(fixed.guide_grams(graph, number)?.into_iter().map(Guiding::Gram).collect());
     }
-    let taps = guidance.guide.forward(graph, batch.images, guidance.taps)?.taps;
+    let taps = guidance.guide.forward(graph, batch.input, guidance.taps)?.taps;
     Ok(pairs.iter().map(|&(guide, _)| Guiding::Activations(taps[guide].value)).collect())
 }
 
@@ -225,7 +225,8 @@ fn batch<'g>(graph: &'g Graph, data: &'g Dataset, training: &Training, clock: &C
     let mut batch = data.train_batch(graph, clock, training.batch, training.seed)?;
     if training.shift > 0 || training.flip {
         let now = graph.leaf(clock.tensor());
-        batch.images = batch.images.augment(now, training.shift, training.flip, data.black(), training.seed)?;
+        let images = batch.input.images()?;
+        batch.input = images.augment(now, training.shift, training.flip, data.black(), training.seed)?.into();
     }
     Ok(batch)
 }
