@@ -76,9 +76,9 @@ impl ProfileCommand {
         let data = Dataset::new(gpu, &train, None, Some(&test))?;
         let seed = config.seeds[0];
         let (arm, name) = if self.alone { ("alone", "unguided") } else { ("trained", "guided") };
-        let target = Network::new(config.fcn(arm), &data, seed)?;
+        let target = Network::new(config.target_of(arm), &data, seed)?;
         // Trained or not, a guide costs the same.
-        let guide = Network::new(config.cnn(), &data, seed)?.freeze();
+        let guide = Network::new(config.guide.network.architecture(), &data, seed)?.freeze();
         let guidance = config.guidance(arm, guide);
         let guidance = Some(&guidance).filter(|_| !self.alone);
         let name = format!("{}, {name} step", config.name);

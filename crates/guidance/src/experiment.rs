@@ -47,7 +47,10 @@ pub fn run(
     let [train, validation, test] = images;
     // What does not fit is told before anything is trained.
     let data = Dataset::new(gpu, train, Some(validation).filter(|v| v.count() > 0), Some(test))?;
-    let (guide, target) = (Network::new(config.cnn(), &data, 0)?, Network::new(config.fcn("alone"), &data, 0)?);
+    let (guide, target) = (
+        Network::new(config.guide.network.architecture(), &data, 0)?,
+        Network::new(config.target_of("alone"), &data, 0)?,
+    );
     config.layer_map().resolve(&guide.layers()?, &target.layers()?)?;
     drop((guide, target));
     let mut experiment = Experiment {
@@ -92,8 +95,8 @@ struct Guides {
 
 impl Guides {
     fn train(config: &Config, data: &Dataset, seed: u64, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Self> {
-        let untrained = Network::new(config.cnn(), data, guide_seed(seed))?;
-        let trained = Network::new(config.cnn(), data, guide_seed(seed))?;
+        let untrained = Network::new(config.guide.network.architecture(), data, guide_seed(seed))?;
+        let trained = Network::new(config.guide.network.architecture(), data, guide_seed(seed))?;
         Trainer::new(&trained, data, config.guide_training(seed)).run_with(&mut |event| {
             report(&event, progress);
             Ok(())
@@ -116,7 +119,7 @@ fn run_arm(
     folder: &mut RunFolder,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<RunRecord> {
-    let target = Network::new(config.fcn(arm), data, seed)?;
+    let target = Network::new(config.target_of(arm), data, seed)?;
     let schedule = match (arm, config.guidance.decay_steps) {
         ("trained_first", _) => Schedule::first_steps(config.guidance.first_steps),
         (_, 0) => Schedule::always(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::explain::suggestion;
-use super::{Config, DataSet, MetricName};
+use super::{Config, DataSet, MetricName, NetworkConfig};
 use crate::error::{Error, Result};
 use crate::record::ARMS;
 use crate::trainer::Batches;
@@ -60,9 +60,7 @@ fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
 }
 
 fn sizes(config: &Config) -> Result<(), Bad> {
-    let Config { data, target, guide, training, .. } = config;
-    let smallest = |values: &[usize]| values.iter().copied().min().unwrap_or(0);
-    let largest = |values: &[usize]| values.iter().copied().max().unwrap_or(0);
+    let Config { data, training, .. } = config;
     for (key, low, high, most) in [
         ("training.steps", training.steps as usize, training.steps as usize, usize::MAX),
         ("training.batch", training.batch, training.batch, data.train),
@@ -70,26 +68,15 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         ("data.validation", 1, data.validation, MOST_IMAGES),
         ("data.test", data.test, data.test, MOST_IMAGES),
         ("data.classes", data.classes, data.classes, 256),
-        ("target.depth", target.depth, target.depth, MOST_LAYERS),
-        ("target.width", target.width, target.width, MOST_UNITS),
-        ("guide.channels", smallest(&guide.channels), largest(&guide.channels), MOST_UNITS),
-        ("guide.channels", guide.channels.len(), guide.channels.len(), MOST_LAYERS),
-        ("guide.strides", smallest(&guide.strides), largest(&guide.strides), 16),
         ("training.shift", 1, training.shift, 15),
     ] {
-        if low == 0 {
-            return bad(key, "is 0 or empty", "give a number above 0");
-        }
-        if high > most {
-            let what = if key == "training.batch" { " (data.train)" } else { "" };
-            return bad(key, format!("{high} is more than {most}{what}"), "make it smaller");
-        }
+        let what = if key == "training.batch" { " (data.train)" } else { "" };
+        size(key, low, high, most, what)?;
     }
+    network("target", &config.target)?;
+    network("guide", &config.guide.network)?;
     if training.batches == Batches::Fixed && (training.shift > 0 || training.flip) {
         return bad("training.batches", "fixed batches cannot be augmented", "`random`, or no `shift` and `flip`");
-    }
-    if guide.strides.len() != guide.channels.len() {
-        return bad("guide.strides", "has another length than guide.channels", "give one for each");
     }
     let least = match config.guidance.metric {
         MetricName::Cka | MetricName::RbfCka | MetricName::Ridge => 2,
@@ -111,38 +98,79 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     Ok(())
 }
 
-fn numbers(config: &Config) -> Result<(), Bad> {
-    let Config { target, guide, guidance, training, .. } = config;
-    let above_0: (&str, fn(f32) -> bool) = ("above 0", |v| v > 0.0 && v.is_finite());
-    let from_0: (&str, fn(f32) -> bool) = ("of 0 or more", |v| v >= 0.0 && v.is_finite());
-    let share: (&str, fn(f32) -> bool) = ("from 0 up to, not including, 1", |v| (0.0..1.0).contains(&v));
-    let mut all = vec![
-        ("target.dropout".to_string(), target.dropout, share),
-        ("guide.learning_rate".to_string(), guide.learning_rate, above_0),
-        ("guidance.bandwidth".to_string(), guidance.bandwidth, above_0),
-        ("guidance.lambda".to_string(), guidance.lambda, above_0),
-        ("guidance.weight".to_string(), guidance.weight, from_0),
-        ("training.learning_rate".to_string(), training.learning_rate, above_0),
-        ("training.momentum".to_string(), training.momentum, share),
-        ("training.weight_decay".to_string(), training.weight_decay, from_0),
-        ("training.clip_norm".to_string(), training.clip_norm, from_0),
-        ("training.label_smoothing".to_string(), training.label_smoothing, share),
-    ];
-    for (name, arm) in &config.arm {
-        let own = [
-            ("learning_rate", arm.learning_rate, above_0),
-            ("weight_decay", arm.weight_decay, from_0),
-            ("dropout", arm.dropout, share),
-            ("weight", arm.weight, from_0),
-        ];
-        all.extend(own.into_iter().filter_map(|(key, v, range)| Some((format!("arm.{name}.{key}"), v?, range))));
+/// Refuses a size of which the least is 0 or the greatest more than `most`.
+fn size(key: &str, low: usize, high: usize, most: usize, what: &str) -> Result<(), Bad> {
+    match () {
+        () if low == 0 => bad(key, "is 0 or empty", "give a number above 0"),
+        () if high > most => bad(key, format!("{high} is more than {most}{what}"), "make it smaller"),
+        () => Ok(()),
     }
-    match all.into_iter().find(|(_, value, (_, fits))| !fits(*value)) {
-        Some((key, value, (range, _))) => {
-            bad(key, format!("{value} is out of range"), format!("give a number {range}"))
+}
+
+/// The network of a section.
+fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
+    let key = |name: &str| format!("{section}.{name}");
+    match network {
+        NetworkConfig::Fcn(fcn) => {
+            size(&key("depth"), fcn.depth, fcn.depth, MOST_LAYERS, "")?;
+            size(&key("width"), fcn.width, fcn.width, MOST_UNITS, "")?;
+            number(key("dropout"), fcn.dropout, SHARE)
         }
-        None => Ok(()),
+        NetworkConfig::Cnn(cnn) => {
+            let smallest = |values: &[usize]| values.iter().copied().min().unwrap_or(0);
+            let largest = |values: &[usize]| values.iter().copied().max().unwrap_or(0);
+            size(&key("channels"), smallest(&cnn.channels), largest(&cnn.channels), MOST_UNITS, "")?;
+            size(&key("channels"), cnn.channels.len(), cnn.channels.len(), MOST_LAYERS, "")?;
+            size(&key("strides"), smallest(&cnn.strides), largest(&cnn.strides), 16, "")?;
+            if cnn.strides.len() != cnn.channels.len() {
+                let problem = format!("has another length than {section}.channels");
+                return bad(key("strides"), problem, "give one for each");
+            }
+            Ok(())
+        }
     }
+}
+
+/// A range in words, and whether a number is in it.
+type Range = (&'static str, fn(f32) -> bool);
+
+const ABOVE_0: Range = ("above 0", |v| v > 0.0 && v.is_finite());
+const FROM_0: Range = ("of 0 or more", |v| v >= 0.0 && v.is_finite());
+const SHARE: Range = ("from 0 up to, not including, 1", |v| (0.0..1.0).contains(&v));
+
+fn number(key: String, value: f32, (range, fits): Range) -> Result<(), Bad> {
+    if fits(value) { Ok(()) } else { bad(key, format!("{value} is out of range"), format!("give a number {range}")) }
+}
+
+fn numbers(config: &Config) -> Result<(), Bad> {
+    let Config { guide, guidance, training, .. } = config;
+    for (key, value, range) in [
+        ("guide.learning_rate", guide.learning_rate, ABOVE_0),
+        ("guidance.bandwidth", guidance.bandwidth, ABOVE_0),
+        ("guidance.lambda", guidance.lambda, ABOVE_0),
+        ("guidance.weight", guidance.weight, FROM_0),
+        ("training.learning_rate", training.learning_rate, ABOVE_0),
+        ("training.momentum", training.momentum, SHARE),
+        ("training.weight_decay", training.weight_decay, FROM_0),
+        ("training.clip_norm", training.clip_norm, FROM_0),
+        ("training.label_smoothing", training.label_smoothing, SHARE),
+    ] {
+        number(key.to_string(), value, range)?;
+    }
+    for (name, arm) in &config.arm {
+        for (key, value, range) in [
+            ("learning_rate", arm.learning_rate, ABOVE_0),
+            ("weight_decay", arm.weight_decay, FROM_0),
+            ("dropout", arm.dropout, SHARE),
+            ("weight", arm.weight, FROM_0),
+        ] {
+            value.map_or(Ok(()), |value| number(format!("arm.{name}.{key}"), value, range))?;
+        }
+        if arm.dropout.is_some_and(|share| !config.target.clone().set_dropout(share)) {
+            return bad(format!("arm.{name}.dropout"), "has no meaning", "this target has no dropout: remove the key");
+        }
+    }
+    Ok(())
 }
 
 /// Arms that would not be what their names say.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, InitConfig, MetricName, OptimizerName, PrecisionName,
-    RateSchedule, TargetConfig, TrainingConfig,
+    Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, NetworkConfig, OptimizerName, PrecisionName,
+    RateSchedule, TrainingConfig,
 };
 use crate::network::TapAt;
 use crate::record::ARMS;
@@ -17,7 +17,7 @@ impl Default for Config {
             seeds: vec![1, 2, 3],
             arms: ARMS.map(str::to_string).to_vec(),
             data: DataConfig::default(),
-            target: TargetConfig::default(),
+            target: NetworkConfig::default(),
             guide: GuideConfig::default(),
             guidance: GuidanceConfig::default(),
             training: TrainingConfig::default(),
@@ -30,25 +30,6 @@ impl Default for Config {
 impl Default for DataConfig {
     fn default() -> Self {
         Self { set: DataSet::Glyphs, size: 16, train: 2000, validation: 500, test: 1000, classes: 10, seed: 0 }
-    }
-}
-
-impl Default for TargetConfig {
-    fn default() -> Self {
-        Self { depth: 6, width: 128, batch_norm: true, dropout: 0.0, init: InitConfig::Default }
-    }
-}
-
-impl Default for GuideConfig {
-    fn default() -> Self {
-        Self {
-            channels: vec![8, 16, 32],
-            strides: vec![1, 2, 2],
-            batch_norm: true,
-            init: InitConfig::Default,
-            steps: 400,
-            learning_rate: 3e-3,
-        }
     }
 }
 

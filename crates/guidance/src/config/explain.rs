@@ -14,6 +14,9 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
         Some((unknown, known)) if message.starts_with("unknown") => {
+            // The sections that are read by themselves.
+            let apart: &[&str] = if known.contains(&"training") { &["target", "guide"] } else { &[] };
+            let known = &[known, apart].concat();
             let what = if message.starts_with("unknown field") { "unknown key" } else { "unknown value" };
             Error::config(path, *unknown, format!("{line}{what}"), suggestion(unknown, known))
         }

@@ -3,6 +3,7 @@
 mod check;
 mod defaults;
 mod explain;
+mod network;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -11,11 +12,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use toml::de::{DeTable, Deserializer};
 
 use crate::error::{Error, Result};
 use crate::network::TapAt;
 use crate::trainer::Batches;
 use explain::explain;
+pub use network::{GuideConfig, NetworkConfig};
 
 /// An experiment: arms × seeds of one target, one guide and one data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,9 +32,11 @@ pub struct Config {
     pub arms: Vec<String>,
     /// The data set and its splits.
     pub data: DataConfig,
-    /// The network that is trained.
-    pub target: TargetConfig,
-    /// The network that guides.
+    /// `[target]`: the network that is trained, a fully connected one unless `network` says otherwise.
+    #[serde(skip_deserializing)]
+    pub target: NetworkConfig,
+    /// `[guide]`: the network that guides, a convolutional one unless `network` says otherwise.
+    #[serde(skip_deserializing)]
     pub guide: GuideConfig,
     /// How it guides.
     pub guidance: GuidanceConfig,
@@ -72,54 +77,6 @@ pub enum DataSet {
     Glyphs,
     /// A folder of IDX files.
     Idx,
-}
-
-/// `[target]`: a fully connected network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TargetConfig {
-    /// Hidden layers.
-    pub depth: usize,
-    /// Units of each.
-    pub width: usize,
-    /// Batch norm in every hidden layer.
-    pub batch_norm: bool,
-    /// Dropout after every hidden layer.
-    pub dropout: f32,
-    /// Initial weights.
-    pub init: InitConfig,
-}
-
-/// Initial weights by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InitConfig {
-    /// PyTorch's default.
-    Default,
-    /// Kaiming normal for ReLU.
-    Kaiming,
-    /// Xavier normal.
-    Xavier,
-    /// Orthogonal with gain √2.
-    Orthogonal,
-}
-
-/// `[guide]`: a convolutional network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GuideConfig {
-    /// Channels of each convolution.
-    pub channels: Vec<usize>,
-    /// Stride of each convolution.
-    pub strides: Vec<usize>,
-    /// Batch norm in every convolution layer.
-    pub batch_norm: bool,
-    /// Initial weights.
-    pub init: InitConfig,
-    /// Steps of its own training, for the arms that use it trained.
-    pub steps: u32,
-    /// Learning rate of its own training.
-    pub learning_rate: f32,
 }
 
 /// `[guidance]`
@@ -265,9 +222,17 @@ impl Config {
     /// # Errors
     /// [`Error::Config`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let config: Self = toml::from_str(text).map_err(|error| explain(text, path, &error))?;
+        let config = Self::sections(text).map_err(|error| explain(text, path, &error))?;
         config.check(path)?;
         Ok(config)
+    }
+
+    /// The keys of a network depend on its kind, so its section is read by itself.
+    fn sections(text: &str) -> Result<Self, toml::de::Error> {
+        let mut file = DeTable::parse(text)?;
+        let (target, guide) = (file.get_mut().remove("target"), file.get_mut().remove("guide"));
+        let config = Self::deserialize(Deserializer::from(file))?;
+        Ok(Self { target: NetworkConfig::read(target)?, guide: GuideConfig::read(guide)?, ..config })
     }
 
     /// The file with every default filled in.

@@ -2,18 +2,15 @@
 
 use std::path::Path;
 
-use trellis_tensor::{Curve, Init, LossScale, OptimizerConfig, Rule};
+use trellis_tensor::{Curve, LossScale, OptimizerConfig, Rule};
 
-use super::{
-    Config, DataConfig, DataSet, GuideConfig, InitConfig, MetricName, OptimizerName, PrecisionName, RateSchedule,
-    TargetConfig,
-};
+use super::{Config, DataConfig, DataSet, MetricName, OptimizerName, PrecisionName, RateSchedule};
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::Images;
 use crate::data::{glyphs::glyphs, idx};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
-use crate::network::{Cnn, Fcn, Guide, Precision};
+use crate::network::{Architecture, Guide, Precision};
 use crate::trainer::{Guidance, Training};
 
 impl Config {
@@ -56,16 +53,12 @@ impl Config {
     }
 
     /// The target of an arm.
-    pub fn fcn(&self, arm: &str) -> Fcn {
-        let TargetConfig { depth, width, batch_norm, dropout, init } = self.target.clone();
-        let dropout = self.arm.get(arm).and_then(|arm| arm.dropout).unwrap_or(dropout);
-        Fcn { depth, width, batch_norm, dropout, init: init.into() }
-    }
-
-    /// The guide.
-    pub fn cnn(&self) -> Cnn {
-        let GuideConfig { channels, strides, batch_norm, init, .. } = self.guide.clone();
-        Cnn { channels, strides, batch_norm, init: init.into() }
+    pub fn target_of(&self, arm: &str) -> Box<dyn Architecture> {
+        let mut target = self.target.clone();
+        if let Some(share) = self.arm.get(arm).and_then(|arm| arm.dropout) {
+            target.set_dropout(share);
+        }
+        target.architecture()
     }
 
     /// The layer map.
@@ -145,16 +138,5 @@ impl Config {
         let batch = self.training.batch;
         let (shift, flip) = (self.training.shift, self.training.flip);
         Training { batch, optimizer: OptimizerConfig::adam(rate), seed, shift, flip, ..Training::new(steps) }
-    }
-}
-
-impl From<InitConfig> for Init {
-    fn from(init: InitConfig) -> Self {
-        match init {
-            InitConfig::Default => Init::Default,
-            InitConfig::Kaiming => Init::KaimingNormal(std::f32::consts::SQRT_2),
-            InitConfig::Xavier => Init::XavierNormal(1.0),
-            InitConfig::Orthogonal => Init::Orthogonal(std::f32::consts::SQRT_2),
-        }
     }
 }

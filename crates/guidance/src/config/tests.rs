@@ -19,6 +19,20 @@ fn the_resolved_file_reads_back_as_itself() {
 }
 
 #[test]
+fn any_kind_of_network_is_target_or_guide() {
+    let text = "[target]\nnetwork = \"cnn\"\nchannels = [4]\nstrides = [2]\n[guide]\nnetwork = \"fcn\"\ndepth = 2\nsteps = 7\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    assert_eq!(config.target_of("alone").describe(), "cnn 4 bn");
+    assert_eq!(config.guide.network.architecture().describe(), "fcn 2x128 bn");
+    assert_eq!(config.guide.steps, 7);
+    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
+    let text = "[arm.alone]\ndropout = 0.25\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    assert_eq!(config.target_of("alone").describe(), "fcn 6x128 bn dropout 0.25");
+    assert_eq!(config.target_of("trained").describe(), "fcn 6x128 bn");
+}
+
+#[test]
 fn precision_is_f32_unless_the_file_says_mixed() {
     let precision = |text| Config::parse(text, Path::new("x.toml")).unwrap().training("alone", 0).precision;
     assert_eq!(precision(""), Precision::F32);
@@ -34,6 +48,11 @@ fn an_unknown_key_comes_with_line_and_suggestion() {
     assert!(error("arms = [\"alon\"]\n").contains("did you mean `alone`?"));
     assert!(error("[target]\ndepth = \"six\"\n").contains("line 2"));
     assert!(error("[target\n").contains("line 1"));
+    assert!(error("[targt]\n").contains("did you mean `target`?"));
+    assert!(error("[target]\nnetwork = \"cnm\"\n").contains("line 2: unknown value; did you mean `cnn`?"));
+    assert!(error("[guide]\nsteps = \"six\"\n").contains("line 2"));
+    // Keys of another kind.
+    assert!(error("\n[guide]\nsteps = 3\ndepth = 3\n").contains("`depth`: line 4: unknown key"));
 }
 
 #[test]
@@ -44,6 +63,9 @@ fn values_that_cannot_be_run_are_refused() {
         ("[training]\nlearning_rate = nan\n", "learning_rate"),
         ("[guidance]\nweight = inf\n", "guidance.weight"),
         ("[guide]\nstrides = [1]\n", "guide.strides"),
+        ("target = 3\n", "[target]"),
+        ("[target]\nnetwork = \"cnn\"\nstrides = [1]\n", "target.strides"),
+        ("[target]\nnetwork = \"cnn\"\n[arm.alone]\ndropout = 0.1\n", "arm.alone.dropout"),
         ("seeds = []\n", "`seeds`"),
         ("seeds = [1, 1]\n", "`seeds`"),
         ("arms = [\"alone\", \"alone\"]\n", "`arms`"),

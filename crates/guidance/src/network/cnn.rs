@@ -1,14 +1,16 @@
 //! Convolutional networks.
 
-use trellis_tensor::{Init, Var};
+use serde::{Deserialize, Serialize};
+use trellis_tensor::Var;
 
-use super::{Architecture, Input, Output, Pass};
+use super::{Architecture, InitialWeights, Input, Output, Pass};
 use crate::error::Result;
 
 /// A small convolutional network: 3 × 3 convolutions `conv1`, `conv2`, …, the mean over all pixels (`pool`), `logits`.
 ///
 /// A convolution layer is convolution, batch norm (or a bias), ReLU.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Cnn {
     /// Channels of each convolution.
     pub channels: Vec<usize>,
@@ -17,14 +19,20 @@ pub struct Cnn {
     /// Normalise before the activation.
     pub batch_norm: bool,
     /// How weights begin.
-    pub init: Init,
+    pub init: InitialWeights,
 }
 
 impl Cnn {
     /// With batch norm, stride 1 in the first layer and 2 in the others.
     pub fn new(channels: &[usize]) -> Self {
         let strides = (0..channels.len()).map(|i| if i == 0 { 1 } else { 2 }).collect();
-        Self { channels: channels.to_vec(), strides, batch_norm: true, init: Init::Default }
+        Self { channels: channels.to_vec(), strides, batch_norm: true, init: InitialWeights::Default }
+    }
+}
+
+impl Default for Cnn {
+    fn default() -> Self {
+        Self::new(&[8, 16, 32])
     }
 }
 
@@ -38,11 +46,11 @@ impl Architecture for Cnn {
         let (mut x, classes) = (input.images()?, output.of_examples()?);
         for (number, (&channels, &stride)) in self.channels.iter().zip(&self.strides).enumerate() {
             let name = format!("conv{}", number + 1);
-            let z = pass.conv3x3(&name, x, channels, stride, !self.batch_norm, self.init)?;
+            let z = pass.conv3x3(&name, x, channels, stride, !self.batch_norm, self.init.into())?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
         }
         let pooled = x.global_avg_pool()?;
         pass.tap("pool", pooled);
-        pass.linear("logits", pooled, classes, true, self.init)
+        pass.linear("logits", pooled, classes, true, self.init.into())
     }
 }

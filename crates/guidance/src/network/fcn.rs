@@ -1,15 +1,17 @@
 //! Fully connected networks.
 
-use trellis_tensor::{Init, Var};
+use serde::{Deserialize, Serialize};
+use trellis_tensor::Var;
 
-use super::{Architecture, Input, Output, Pass};
+use super::{Architecture, InitialWeights, Input, Output, Pass};
 use crate::error::Result;
 
 /// A fully connected network on flattened images: `depth` hidden layers `fc1`, `fc2`, … of `width` units, then `logits`.
 ///
 /// A hidden layer is linear, batch norm (or a bias), ReLU, dropout. The paper's "Deep FCN" is one of depth 48 with
 /// batch norm and dropout 0.1, its "Wide FCN" one of depth 3 (arXiv:2410.20035, section 4).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Fcn {
     /// Hidden layers.
     pub depth: usize,
@@ -20,13 +22,19 @@ pub struct Fcn {
     /// Share of activations that are dropped while training.
     pub dropout: f32,
     /// How weights begin.
-    pub init: Init,
+    pub init: InitialWeights,
 }
 
 impl Fcn {
     /// With batch norm, without dropout, PyTorch's initial weights.
     pub fn new(depth: usize, width: usize) -> Self {
-        Self { depth, width, batch_norm: true, dropout: 0.0, init: Init::Default }
+        Self { depth, width, batch_norm: true, dropout: 0.0, init: InitialWeights::Default }
+    }
+}
+
+impl Default for Fcn {
+    fn default() -> Self {
+        Self::new(6, 128)
     }
 }
 
@@ -43,10 +51,10 @@ impl Architecture for Fcn {
         for number in 1..=self.depth {
             let name = format!("fc{number}");
             // What batch norm subtracts again needs no bias.
-            let z = pass.linear(&name, x, self.width, !self.batch_norm, self.init)?;
+            let z = pass.linear(&name, x, self.width, !self.batch_norm, self.init.into())?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
             x = pass.dropout(x, self.dropout)?;
         }
-        pass.linear("logits", x, classes, true, self.init)
+        pass.linear("logits", x, classes, true, self.init.into())
     }
 }

@@ -2,6 +2,7 @@
 
 mod cnn;
 mod fcn;
+mod initial;
 mod input;
 mod pass;
 
@@ -15,6 +16,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 pub use cnn::Cnn;
 pub use fcn::Fcn;
+pub use initial::InitialWeights;
 pub use input::{Each, Input, InputShape, Output, TokenShape};
 pub use pass::{Mode, Pass, Precision, Tap, TapAt};
 
@@ -30,6 +32,16 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the network is not for such an input or output, or a layer does not fit; the message names it.
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>>;
+}
+
+impl Architecture for Box<dyn Architecture> {
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+
+    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
+        (**self).forward(pass, input, output)
+    }
 }
 
 /// A network on a GPU. Cloning gives the same parameters, not a copy.

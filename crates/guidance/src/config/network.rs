@@ -1,0 +1,116 @@
+//! `[target]` and `[guide]`: networks by their kind.
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
+
+use crate::network::{Architecture, Cnn, Fcn};
+
+macro_rules! networks {
+    ($($network:ident),+) => {
+        /// A network: `network` names its kind, the other keys are those of the kind.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "network", rename_all = "snake_case")]
+        pub enum NetworkConfig {
+            $(#[doc = concat!("[`", stringify!($network), "`]")] $network($network)),+
+        }
+
+        #[derive(Clone, Copy, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Kind {
+            $($network),+
+        }
+
+        impl NetworkConfig {
+            fn of_kind(kind: Kind, keys: Deserializer<'_>) -> Result<Self, Error> {
+                match kind {
+                    $(Kind::$network => $network::deserialize(keys).map(Self::$network)),+
+                }
+            }
+
+            /// The network.
+            pub fn architecture(&self) -> Box<dyn Architecture> {
+                match self {
+                    $(Self::$network(network) => Box::new(network.clone())),+
+                }
+            }
+        }
+    };
+}
+
+networks!(Fcn, Cnn);
+
+/// `[guide]`: a network, and how it is trained before it guides.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GuideConfig {
+    /// The network.
+    #[serde(flatten)]
+    pub network: NetworkConfig,
+    /// Steps of its own training, for the arms that use it trained.
+    pub steps: u32,
+    /// Learning rate of its own training.
+    pub learning_rate: f32,
+}
+
+/// A section of a file.
+pub(super) type Section<'i> = Option<Spanned<DeValue<'i>>>;
+
+impl NetworkConfig {
+    /// Reads `[target]`.
+    pub(super) fn read(section: Section<'_>) -> Result<Self, Error> {
+        Self::read_or(section, Kind::Fcn)
+    }
+
+    fn read_or(section: Section<'_>, kind: Kind) -> Result<Self, Error> {
+        let Some(section) = section else {
+            return Self::of_kind(kind, Deserializer::from(Spanned::new(0..0, Default::default())));
+        };
+        let span = section.span();
+        let DeValue::Table(mut keys) = section.into_inner() else { return Err(no_table()) };
+        let named = keys.remove("network").map(|kind| Kind::deserialize(ValueDeserializer::from(kind))).transpose()?;
+        Self::of_kind(named.unwrap_or(kind), Deserializer::from(Spanned::new(span, keys)))
+    }
+
+    /// Sets the share of activations that are dropped; `false` for a network that drops none.
+    pub(super) fn set_dropout(&mut self, share: f32) -> bool {
+        match self {
+            Self::Fcn(fcn) => fcn.dropout = share,
+            Self::Cnn(_) => return false,
+        }
+        true
+    }
+}
+
+impl GuideConfig {
+    /// Reads `[guide]`.
+    pub(super) fn read(section: Section<'_>) -> Result<Self, Error> {
+        let mut guide = Self::default();
+        let Some(section) = section else { return Ok(guide) };
+        let span = section.span();
+        let DeValue::Table(mut keys) = section.into_inner() else { return Err(no_table()) };
+        if let Some(steps) = keys.remove("steps") {
+            guide.steps = u32::deserialize(ValueDeserializer::from(steps))?;
+        }
+        if let Some(rate) = keys.remove("learning_rate") {
+            guide.learning_rate = f32::deserialize(ValueDeserializer::from(rate))?;
+        }
+        guide.network = NetworkConfig::read_or(Some(Spanned::new(span, DeValue::Table(keys))), Kind::Cnn)?;
+        Ok(guide)
+    }
+}
+
+fn no_table() -> Error {
+    serde::de::Error::custom("[target] and [guide] are tables")
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self::Fcn(Fcn::default())
+    }
+}
+
+impl Default for GuideConfig {
+    fn default() -> Self {
+        Self { network: NetworkConfig::Cnn(Cnn::default()), steps: 400, learning_rate: 3e-3 }
+    }
+}
