@@ -145,9 +145,10 @@ fn print_table(experiment: &Experiment) -> Result<()> {
         None => "-".to_string(),
     };
     let paired = |d: &Option<Difference>| d.as_ref().and_then(Difference::estimate);
+    let versus = format!("vs {}", experiment.arms().first().unwrap_or(&"-"));
     print::line(format_args!(
-        "{:<14} {:>5} {:>14} {:>16} {:>16} {:>16} {:>9}",
-        "arm", "seeds", "test top-1 %", "vs alone", "test loss", "vs alone", "steps/s"
+        "{:<14} {:>5} {:>14} {versus:>16} {:>16} {versus:>16} {:>9}",
+        "arm", "seeds", "test top-1 %", "test loss", "steps/s"
     ))?;
     for arm in experiment.summary() {
         print::line(format_args!(
