@@ -283,6 +283,8 @@ fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
     assert_ne!(before, bits(&network));
 
     let good = std::fs::read(&path).expect("there");
+    checkpoint::save(&network, &path).expect("saves");
+    assert_eq!(good, std::fs::read(&path).expect("there"), "the same network is the same file");
     let mut nan = good.clone();
     let end = nan.len();
     nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());

@@ -28,10 +28,9 @@ pub fn save(network: &Network, path: &Path) -> Result<()> {
         .iter()
         .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(invalid)?)))
         .collect::<Result<Vec<_>>>()?;
-    let about = HashMap::from([
-        ("architecture".to_string(), network.describe()),
-        ("trellis".to_string(), env!("CARGO_PKG_VERSION").to_string()),
-    ]);
+    // One entry: the order of several would change from file to file.
+    let about = format!("{}, {}", env!("CARGO_PKG_VERSION"), network.describe());
+    let about = HashMap::from([("trellis".to_string(), about)]);
     write_atomic(path, &safetensors::serialize(views, Some(about)).map_err(invalid)?)
 }
 
