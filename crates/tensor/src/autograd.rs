@@ -3,6 +3,8 @@
 //! Backward rules are naive and local (each op's file). What is global is here, once: which values lie on a path to a
 //! wanted gradient, and adding up the gradients of a value that is used more than once.
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, Var};
 use crate::shape::DType;
@@ -27,6 +29,9 @@ impl Graph {
             return Err(Error::Shape { op: "grad", layer: loss.layer(), problem });
         }
         let needed = self.depends_on(wrt, loss.id());
+        let forward = &self.nodes()[..=loss.id()];
+        // Segments that are computed again, by number: what stands for their values.
+        let mut replayed: HashMap<u32, HashMap<usize, Var<'g>>> = HashMap::new();
         let mut gradients: Vec<Option<Var<'g>>> = vec![None; loss.id() + 1];
         gradients[loss.id()] = Some(seed);
 
@@ -35,7 +40,7 @@ impl Graph {
             if !needed[id] {
                 continue;
             }
-            let node = self.node(id);
+            let node = &forward[id];
             // Gradients belong to the layer whose forward they undo.
             let _scope = self.scope(&format!("backward/{}", node.layer));
             let y = self.var(id);
@@ -43,7 +48,13 @@ impl Graph {
             let input_gradients = match &node.kind {
                 Kind::Leaf(_) | Kind::Constant(_) => continue,
                 Kind::Reshape => vec![Some(dy.reshape(x[0].shape())?)],
-                Kind::Op(op) => op.backward(&x, y, dy)?,
+                Kind::Op(op) if node.segment == 0 => op.backward(&x, y, dy)?,
+                Kind::Op(op) => {
+                    let again = replayed.entry(node.segment).or_insert_with(|| self.replay(forward, node.segment));
+                    let now = |var: Var<'g>| again.get(&var.id()).copied().unwrap_or(var);
+                    let x: Vec<Var<'g>> = x.iter().copied().map(now).collect();
+                    op.backward(&x, now(y), dy)?
+                }
             };
             for (input, gradient) in x.iter().zip(input_gradients) {
                 let Some(gradient) = gradient.filter(|_| needed[input.id()]) else { continue };

@@ -47,7 +47,7 @@ fn absorbed(nodes: &[Node], id: usize, uses: &[usize], kept: &[bool]) -> Option<
         let mut inputs = nodes[producer].inputs.clone();
         inputs.extend(consumer.inputs.iter().enumerate().filter(|(p, _)| *p != position).map(|(_, &input)| input));
         let layer = nodes[producer].layer.clone();
-        return Some((producer, Node { kind: Kind::Op(fused), inputs, ty: consumer.ty.clone(), layer }));
+        return Some((producer, Node { kind: Kind::Op(fused), inputs, layer, ..consumer.clone() }));
     }
     None
 }

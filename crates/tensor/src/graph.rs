@@ -1,6 +1,6 @@
 //! The graph: operations recorded, none run. Shape errors are found here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write};
 use std::rc::Rc;
 
@@ -14,6 +14,9 @@ use crate::tensor::Tensor;
 pub struct Graph {
     nodes: RefCell<Vec<Node>>,
     scope: RefCell<Vec<Rc<str>>>,
+    /// The segment that is being recorded, 0 for none, and the last one.
+    pub(crate) segment: Cell<u32>,
+    pub(crate) last_segment: Cell<u32>,
 }
 
 /// One recorded value.
@@ -24,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) ty: TensorType,
     /// Scopes open when it was recorded, joined by `/`; the first is the phase in a profile.
     pub(crate) layer: Rc<str>,
+    /// What is computed again together for the backward pass; 0: kept.
+    pub(crate) segment: u32,
 }
 
 #[derive(Clone)]
@@ -113,9 +118,9 @@ impl Graph {
         Ok(self.add_node(Kind::Op(Rc::new(op)), ids, ty, self.layer().into()))
     }
 
-    fn add_node(&self, kind: Kind, inputs: Vec<usize>, ty: TensorType, layer: Rc<str>) -> Var<'_> {
+    pub(crate) fn add_node(&self, kind: Kind, inputs: Vec<usize>, ty: TensorType, layer: Rc<str>) -> Var<'_> {
         let mut nodes = self.nodes.borrow_mut();
-        nodes.push(Node { kind, inputs, ty, layer });
+        nodes.push(Node { kind, inputs, ty, layer, segment: self.segment.get() });
         Var { graph: self, id: nodes.len() - 1 }
     }
 

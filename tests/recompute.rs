@@ -1,0 +1,89 @@
+//! Segments that are computed again for the backward pass: the same numbers in less memory.
+
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{Clock, Graph, Init, Layout, Plan, Recompute, Tensor, TensorType, Var};
+
+use crate::gpu;
+
+const BATCH: usize = 64;
+const WIDTH: usize = 48;
+const LAYERS: usize = 12;
+
+struct Weights {
+    w: Vec<Tensor>,
+    gamma: Tensor,
+    beta: Tensor,
+    running: Vec<[Tensor; 2]>,
+}
+
+fn weights() -> Weights {
+    let gpu = gpu();
+    let tensor =
+        |name: &str, shape: &[usize], values: Vec<f32>| Tensor::from_f32(&gpu, name, shape, &values).expect("fits");
+    let layer = |number: u64| {
+        let shape = [WIDTH, WIDTH].into();
+        tensor("w", &[WIDTH, WIDTH], Init::Default.values(&shape, &mut Rng::new(3, number)))
+    };
+    let zeros = |name| Tensor::zeros(&gpu, name, TensorType::f32([WIDTH])).expect("fits");
+    Weights {
+        w: (0..LAYERS as u64).map(layer).collect(),
+        gamma: tensor("gamma", &[WIDTH], vec![1.0; WIDTH]),
+        beta: tensor("beta", &[WIDTH], vec![0.1; WIDTH]),
+        running: (0..LAYERS).map(|_| [zeros("mean"), zeros("variance")]).collect(),
+    }
+}
+
+/// Gradients of all weights, running statistics after two steps, bytes of the plan. A layer is product, batch norm, ReLU,
+/// dropout; every fourth is tapped by a second loss.
+fn train(layers_a_segment: Option<usize>) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, u64) {
+    let (weights, graph, clock) = (weights(), Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let mut rng = Rng::new(5, 5);
+    let images: Vec<f32> = (0..BATCH * WIDTH).map(|_| rng.normal()).collect();
+    let images = Tensor::from_f32(&gpu(), "images", [BATCH, WIDTH], &images).expect("fits");
+    let now = graph.leaf(clock.tensor());
+    let mut x = graph.leaf(&images);
+    let (mut loss, mut segment): (Var<'_>, Option<Recompute<'_>>) = (graph.constant(0.0, []), None);
+    let leaves: Vec<Var<'_>> = weights.w.iter().map(|w| graph.leaf(w)).collect();
+    let mut taps = Vec::new();
+    for (number, &w) in leaves.iter().enumerate() {
+        if layers_a_segment.is_some_and(|layers| number % layers == 0) {
+            drop(segment.take());
+            segment = Some(graph.recompute());
+        }
+        let z = x.matmul(w, Layout::NT).expect("fits");
+        let [mean, variance] = &weights.running[number];
+        let (mean, variance) = (graph.leaf(mean), graph.leaf(variance));
+        let (gamma, beta) = (graph.leaf(&weights.gamma), graph.leaf(&weights.beta));
+        let normal = z.batch_norm_train(gamma, beta, mean, variance, 0.1, 1e-5).expect("fits");
+        x = normal.relu().and_then(|y| y.dropout(now, 0.2, 7, number as u32)).expect("legal");
+        if number % 4 == 1 {
+            taps.push(z);
+        }
+    }
+    drop(segment);
+    for tap in taps {
+        loss = tap.mul(tap).and_then(Var::mean_all).and_then(|m| loss.add(m)).expect("legal");
+    }
+    loss = x.mul(x).and_then(Var::sum_all).and_then(|sum| loss.add(sum)).expect("legal");
+    let gradients = graph.grad(loss, &leaves).expect("differentiable");
+    let plan = Plan::new(&gpu(), &graph, &gradients).expect("fits");
+    plan.run(2).expect("works");
+    let gradients = gradients.iter().map(|&gradient| plan.read(gradient).expect("kept")).collect();
+    let running = weights.running.iter().flatten().map(|tensor| tensor.read_f32().expect("works")).collect();
+    (gradients, running, plan.memory())
+}
+
+#[test]
+fn segments_change_memory_and_no_bit() {
+    let (gradients, running, kept) = train(None);
+    assert!(gradients.iter().all(|gradient| gradient.iter().any(|&g| g != 0.0)));
+    assert!(running.iter().all(|values| values.iter().any(|&v| v != 0.0)));
+    for layers in [1, 3, 4, 5, LAYERS] {
+        let (same, once, memory) = train(Some(layers));
+        assert!(same == gradients, "{layers} layers a segment: other gradients");
+        assert!(once == running, "{layers} layers a segment: running statistics moved twice");
+        if layers == 3 || layers == 4 {
+            assert!(memory < kept * 3 / 4, "{layers} layers a segment: {memory} of {kept} bytes");
+        }
+    }
+}
