@@ -38,45 +38,39 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     seek(k_start);
 #if K4
     for (var k = k_start; k < k_end; k += 4u) {
-        let p = lhs4_at(row_p, k);
-        let q = lhs4_at(row_q, k);
         let b0 = rhs4_at(cols.x, k);
         let b1 = rhs4_at(cols.y, k);
         let b2 = rhs4_at(cols.z, k);
         let b3 = rhs4_at(cols.w, k);
-        add_products(&sums, p.x, q.x, vec4f(b0.x, b1.x, b2.x, b3.x));
-        add_products(&sums, p.y, q.y, vec4f(b0.y, b1.y, b2.y, b3.y));
-        add_products(&sums, p.z, q.z, vec4f(b0.z, b1.z, b2.z, b3.z));
-        add_products(&sums, p.w, q.w, vec4f(b0.w, b1.w, b2.w, b3.w));
+        add_four(&sums, lhs4_at(row_p, k), lhs4_at(row_q, k), mat4x4f(vec4f(b0.x, b1.x, b2.x, b3.x),
+            vec4f(b0.y, b1.y, b2.y, b3.y), vec4f(b0.z, b1.z, b2.z, b3.z), vec4f(b0.w, b1.w, b2.w, b3.w)));
     }
 #elif LHS_K4
     for (var k = k_start; k < k_end; k += 4u) {
-        let p = lhs4_at(row_p, k);
-        let q = lhs4_at(row_q, k);
-        add_products(&sums, p.x, q.x, rhs_at(k, cols));
+        let b0 = rhs_at(k, cols);
         advance();
-        add_products(&sums, p.y, q.y, rhs_at(k + 1u, cols));
+        let b1 = rhs_at(k + 1u, cols);
         advance();
-        add_products(&sums, p.z, q.z, rhs_at(k + 2u, cols));
+        let b2 = rhs_at(k + 2u, cols);
         advance();
-        add_products(&sums, p.w, q.w, rhs_at(k + 3u, cols));
+        let b3 = rhs_at(k + 3u, cols);
         advance();
+        add_four(&sums, lhs4_at(row_p, k), lhs4_at(row_q, k), mat4x4f(b0, b1, b2, b3));
     }
 #elif LHS_R4
     // Lanes 0 to 3 hold the 16 rows at one k, lanes 4 to 7 at the next.
     let rows = min(row + 4u * (local.x % 4u), m - 4u);
     let ahead = local.x / 4u;
     for (var k = k_start; k < k_end; k += 4u) {
-        let p = rows4_at(rows, k + ahead);
-        let q = rows4_at(rows, k + 2u + ahead);
-        add_products_low(&sums, p, rhs_at(k, cols));
+        let b0 = rhs_at(k, cols);
         advance();
-        add_products_high(&sums, p, rhs_at(k + 1u, cols));
+        let b1 = rhs_at(k + 1u, cols);
         advance();
-        add_products_low(&sums, q, rhs_at(k + 2u, cols));
+        let b2 = rhs_at(k + 2u, cols);
         advance();
-        add_products_high(&sums, q, rhs_at(k + 3u, cols));
+        let b3 = rhs_at(k + 3u, cols);
         advance();
+        add_columns(&sums, rows4_at(rows, k + ahead), rows4_at(rows, k + 2u + ahead), mat4x4f(b0, b1, b2, b3));
     }
 #else
     for (var k = k_start; k < k_end; k += 1u) {
@@ -133,42 +127,79 @@ fn add_products(sums: ptr<function, array<vec4f, 16>>, p: f32, q: f32, b: vec4f)
     (*sums)[15] += subgroupBroadcast(q, 7u) * b;
 }
 
-// Row 4i + j of the block is element j of lane i.
-fn add_products_low(sums: ptr<function, array<vec4f, 16>>, p: vec4f, b: vec4f) {
-    (*sums)[0] += subgroupBroadcast(p.x, 0u) * b;
-    (*sums)[1] += subgroupBroadcast(p.y, 0u) * b;
-    (*sums)[2] += subgroupBroadcast(p.z, 0u) * b;
-    (*sums)[3] += subgroupBroadcast(p.w, 0u) * b;
-    (*sums)[4] += subgroupBroadcast(p.x, 1u) * b;
-    (*sums)[5] += subgroupBroadcast(p.y, 1u) * b;
-    (*sums)[6] += subgroupBroadcast(p.z, 1u) * b;
-    (*sums)[7] += subgroupBroadcast(p.w, 1u) * b;
-    (*sums)[8] += subgroupBroadcast(p.x, 2u) * b;
-    (*sums)[9] += subgroupBroadcast(p.y, 2u) * b;
-    (*sums)[10] += subgroupBroadcast(p.z, 2u) * b;
-    (*sums)[11] += subgroupBroadcast(p.w, 2u) * b;
-    (*sums)[12] += subgroupBroadcast(p.x, 3u) * b;
-    (*sums)[13] += subgroupBroadcast(p.y, 3u) * b;
-    (*sums)[14] += subgroupBroadcast(p.z, 3u) * b;
-    (*sums)[15] += subgroupBroadcast(p.w, 3u) * b;
+// Four k at once, row by row: there are more sums than registers, and so each is fetched and put away once for four k.
+fn add_row(sum: vec4f, x: f32, y: f32, z: f32, w: f32, b: mat4x4f) -> vec4f {
+    return (((sum + x * b[0]) + y * b[1]) + z * b[2]) + w * b[3];
 }
 
-// Row 4i + j of the block is element j of lane 4 + i.
-fn add_products_high(sums: ptr<function, array<vec4f, 16>>, p: vec4f, b: vec4f) {
-    (*sums)[0] += subgroupBroadcast(p.x, 4u) * b;
-    (*sums)[1] += subgroupBroadcast(p.y, 4u) * b;
-    (*sums)[2] += subgroupBroadcast(p.z, 4u) * b;
-    (*sums)[3] += subgroupBroadcast(p.w, 4u) * b;
-    (*sums)[4] += subgroupBroadcast(p.x, 5u) * b;
-    (*sums)[5] += subgroupBroadcast(p.y, 5u) * b;
-    (*sums)[6] += subgroupBroadcast(p.z, 5u) * b;
-    (*sums)[7] += subgroupBroadcast(p.w, 5u) * b;
-    (*sums)[8] += subgroupBroadcast(p.x, 6u) * b;
-    (*sums)[9] += subgroupBroadcast(p.y, 6u) * b;
-    (*sums)[10] += subgroupBroadcast(p.z, 6u) * b;
-    (*sums)[11] += subgroupBroadcast(p.w, 6u) * b;
-    (*sums)[12] += subgroupBroadcast(p.x, 7u) * b;
-    (*sums)[13] += subgroupBroadcast(p.y, 7u) * b;
-    (*sums)[14] += subgroupBroadcast(p.z, 7u) * b;
-    (*sums)[15] += subgroupBroadcast(p.w, 7u) * b;
+// Row i of the block is lhs of neighbour i, at four k.
+fn add_four(sums: ptr<function, array<vec4f, 16>>, p: vec4f, q: vec4f, b: mat4x4f) {
+    (*sums)[0] = add_row((*sums)[0], subgroupBroadcast(p.x, 0u), subgroupBroadcast(p.y, 0u),
+                         subgroupBroadcast(p.z, 0u), subgroupBroadcast(p.w, 0u), b);
+    (*sums)[1] = add_row((*sums)[1], subgroupBroadcast(p.x, 1u), subgroupBroadcast(p.y, 1u),
+                         subgroupBroadcast(p.z, 1u), subgroupBroadcast(p.w, 1u), b);
+    (*sums)[2] = add_row((*sums)[2], subgroupBroadcast(p.x, 2u), subgroupBroadcast(p.y, 2u),
+                         subgroupBroadcast(p.z, 2u), subgroupBroadcast(p.w, 2u), b);
+    (*sums)[3] = add_row((*sums)[3], subgroupBroadcast(p.x, 3u), subgroupBroadcast(p.y, 3u),
+                         subgroupBroadcast(p.z, 3u), subgroupBroadcast(p.w, 3u), b);
+    (*sums)[4] = add_row((*sums)[4], subgroupBroadcast(p.x, 4u), subgroupBroadcast(p.y, 4u),
+                         subgroupBroadcast(p.z, 4u), subgroupBroadcast(p.w, 4u), b);
+    (*sums)[5] = add_row((*sums)[5], subgroupBroadcast(p.x, 5u), subgroupBroadcast(p.y, 5u),
+                         subgroupBroadcast(p.z, 5u), subgroupBroadcast(p.w, 5u), b);
+    (*sums)[6] = add_row((*sums)[6], subgroupBroadcast(p.x, 6u), subgroupBroadcast(p.y, 6u),
+                         subgroupBroadcast(p.z, 6u), subgroupBroadcast(p.w, 6u), b);
+    (*sums)[7] = add_row((*sums)[7], subgroupBroadcast(p.x, 7u), subgroupBroadcast(p.y, 7u),
+                         subgroupBroadcast(p.z, 7u), subgroupBroadcast(p.w, 7u), b);
+    (*sums)[8] = add_row((*sums)[8], subgroupBroadcast(q.x, 0u), subgroupBroadcast(q.y, 0u),
+                         subgroupBroadcast(q.z, 0u), subgroupBroadcast(q.w, 0u), b);
+    (*sums)[9] = add_row((*sums)[9], subgroupBroadcast(q.x, 1u), subgroupBroadcast(q.y, 1u),
+                         subgroupBroadcast(q.z, 1u), subgroupBroadcast(q.w, 1u), b);
+    (*sums)[10] = add_row((*sums)[10], subgroupBroadcast(q.x, 2u), subgroupBroadcast(q.y, 2u),
+                         subgroupBroadcast(q.z, 2u), subgroupBroadcast(q.w, 2u), b);
+    (*sums)[11] = add_row((*sums)[11], subgroupBroadcast(q.x, 3u), subgroupBroadcast(q.y, 3u),
+                         subgroupBroadcast(q.z, 3u), subgroupBroadcast(q.w, 3u), b);
+    (*sums)[12] = add_row((*sums)[12], subgroupBroadcast(q.x, 4u), subgroupBroadcast(q.y, 4u),
+                         subgroupBroadcast(q.z, 4u), subgroupBroadcast(q.w, 4u), b);
+    (*sums)[13] = add_row((*sums)[13], subgroupBroadcast(q.x, 5u), subgroupBroadcast(q.y, 5u),
+                         subgroupBroadcast(q.z, 5u), subgroupBroadcast(q.w, 5u), b);
+    (*sums)[14] = add_row((*sums)[14], subgroupBroadcast(q.x, 6u), subgroupBroadcast(q.y, 6u),
+                         subgroupBroadcast(q.z, 6u), subgroupBroadcast(q.w, 6u), b);
+    (*sums)[15] = add_row((*sums)[15], subgroupBroadcast(q.x, 7u), subgroupBroadcast(q.y, 7u),
+                         subgroupBroadcast(q.z, 7u), subgroupBroadcast(q.w, 7u), b);
+}
+
+// Row 4i + j of the block is element j of p in lane i at the first k, in lane 4 + i at the second, of q at the others.
+fn add_columns(sums: ptr<function, array<vec4f, 16>>, p: vec4f, q: vec4f, b: mat4x4f) {
+    (*sums)[0] = add_row((*sums)[0], subgroupBroadcast(p.x, 0u), subgroupBroadcast(p.x, 4u),
+                         subgroupBroadcast(q.x, 0u), subgroupBroadcast(q.x, 4u), b);
+    (*sums)[1] = add_row((*sums)[1], subgroupBroadcast(p.y, 0u), subgroupBroadcast(p.y, 4u),
+                         subgroupBroadcast(q.y, 0u), subgroupBroadcast(q.y, 4u), b);
+    (*sums)[2] = add_row((*sums)[2], subgroupBroadcast(p.z, 0u), subgroupBroadcast(p.z, 4u),
+                         subgroupBroadcast(q.z, 0u), subgroupBroadcast(q.z, 4u), b);
+    (*sums)[3] = add_row((*sums)[3], subgroupBroadcast(p.w, 0u), subgroupBroadcast(p.w, 4u),
+                         subgroupBroadcast(q.w, 0u), subgroupBroadcast(q.w, 4u), b);
+    (*sums)[4] = add_row((*sums)[4], subgroupBroadcast(p.x, 1u), subgroupBroadcast(p.x, 5u),
+                         subgroupBroadcast(q.x, 1u), subgroupBroadcast(q.x, 5u), b);
+    (*sums)[5] = add_row((*sums)[5], subgroupBroadcast(p.y, 1u), subgroupBroadcast(p.y, 5u),
+                         subgroupBroadcast(q.y, 1u), subgroupBroadcast(q.y, 5u), b);
+    (*sums)[6] = add_row((*sums)[6], subgroupBroadcast(p.z, 1u), subgroupBroadcast(p.z, 5u),
+                         subgroupBroadcast(q.z, 1u), subgroupBroadcast(q.z, 5u), b);
+    (*sums)[7] = add_row((*sums)[7], subgroupBroadcast(p.w, 1u), subgroupBroadcast(p.w, 5u),
+                         subgroupBroadcast(q.w, 1u), subgroupBroadcast(q.w, 5u), b);
+    (*sums)[8] = add_row((*sums)[8], subgroupBroadcast(p.x, 2u), subgroupBroadcast(p.x, 6u),
+                         subgroupBroadcast(q.x, 2u), subgroupBroadcast(q.x, 6u), b);
+    (*sums)[9] = add_row((*sums)[9], subgroupBroadcast(p.y, 2u), subgroupBroadcast(p.y, 6u),
+                         subgroupBroadcast(q.y, 2u), subgroupBroadcast(q.y, 6u), b);
+    (*sums)[10] = add_row((*sums)[10], subgroupBroadcast(p.z, 2u), subgroupBroadcast(p.z, 6u),
+                         subgroupBroadcast(q.z, 2u), subgroupBroadcast(q.z, 6u), b);
+    (*sums)[11] = add_row((*sums)[11], subgroupBroadcast(p.w, 2u), subgroupBroadcast(p.w, 6u),
+                         subgroupBroadcast(q.w, 2u), subgroupBroadcast(q.w, 6u), b);
+    (*sums)[12] = add_row((*sums)[12], subgroupBroadcast(p.x, 3u), subgroupBroadcast(p.x, 7u),
+                         subgroupBroadcast(q.x, 3u), subgroupBroadcast(q.x, 7u), b);
+    (*sums)[13] = add_row((*sums)[13], subgroupBroadcast(p.y, 3u), subgroupBroadcast(p.y, 7u),
+                         subgroupBroadcast(q.y, 3u), subgroupBroadcast(q.y, 7u), b);
+    (*sums)[14] = add_row((*sums)[14], subgroupBroadcast(p.z, 3u), subgroupBroadcast(p.z, 7u),
+                         subgroupBroadcast(q.z, 3u), subgroupBroadcast(q.z, 7u), b);
+    (*sums)[15] = add_row((*sums)[15], subgroupBroadcast(p.w, 3u), subgroupBroadcast(p.w, 7u),
+                         subgroupBroadcast(q.w, 3u), subgroupBroadcast(q.w, 7u), b);
 }
