@@ -66,6 +66,24 @@ fn one_seed_gives_the_same_bits_twice() {
     assert_ne!(first, train(2));
 }
 
+#[test]
+fn recomputing_changes_memory_and_no_bit() {
+    let data = data(&gpu());
+    let train = |recompute| {
+        let guidance = networks(&data).1;
+        let target = Network::new(Fcn { dropout: 0.1, ..Fcn::new(9, 16) }, &data, 6).expect("fits");
+        let training = Training { recompute, check: false, ..small_training(5) };
+        let session = Session::new(&target, &data, training.clone(), Some(&guidance)).expect("fits");
+        let memory = session.plan().expect("steps").memory();
+        drop(session);
+        Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains");
+        (bits(&target), memory)
+    };
+    let ((kept, all), (again, less)) = (train(0), train(3));
+    assert!(kept == again, "other weights");
+    assert!(less < all, "{less} bytes for {all}");
+}
+
 /// The steps that are played for the checks move neither weights nor running statistics.
 #[test]
 fn checking_changes_nothing() {

@@ -18,7 +18,7 @@ fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> Tensor {
 /// A training pass over `images`: the taps.
 fn taps(network: &Network, images: &Tensor, at: TapAt) -> Vec<Vec<f32>> {
     let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
-    let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32 };
+    let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32, recompute: 0 };
     let forward = network.forward(&graph, graph.leaf(images), mode, at).expect("fits");
     let values: Vec<Var<'_>> = forward.taps.iter().map(|tap| tap.value).collect();
     let plan = Plan::new(&gpu(), &graph, &values).expect("fits");

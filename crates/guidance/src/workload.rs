@@ -237,7 +237,7 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
     let taps = TapAt::AfterActivation;
     let forward = {
         let _scope = graph.scope("target");
-        target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0, precision }, taps)?
+        target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0, precision, recompute: 0 }, taps)?
     };
     let mut loss = forward.logits.cross_entropy(graph.leaf(&labels), 0.0)?;
     let mut metrics = vec![loss];

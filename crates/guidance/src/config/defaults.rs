@@ -55,6 +55,7 @@ impl Default for TrainingConfig {
             batch: 128,
             batches: Batches::Random,
             precision: PrecisionName::F32,
+            recompute: 0,
             optimizer: OptimizerName::Adam,
             learning_rate: 1e-3,
             schedule: RateSchedule::Constant,

@@ -133,6 +133,8 @@ pub struct TrainingConfig {
     pub batches: Batches,
     /// `f32`, or `mixed`: linear layers of the target multiply f16.
     pub precision: PrecisionName,
+    /// Layers or blocks of the target that are computed again together for the backward pass; 0: all are kept.
+    pub recompute: usize,
     /// `sgd`, `adam` or `adamw`.
     pub optimizer: OptimizerName,
     /// Learning rate.

@@ -118,6 +118,7 @@ impl Config {
             batch: t.batch,
             batches: t.batches,
             optimizer: OptimizerConfig { rate, rule, weight_decay, clip_norm },
+            recompute: t.recompute,
             precision: match t.precision {
                 PrecisionName::F32 => Precision::F32,
                 PrecisionName::Mixed => Precision::Mixed(LossScale::default()),

@@ -46,6 +46,7 @@ impl Architecture for Cnn {
         let (mut x, classes) = (input.images()?, output.of_examples()?);
         for (number, (&channels, &stride)) in self.channels.iter().zip(&self.strides).enumerate() {
             let name = format!("conv{}", number + 1);
+            pass.block();
             let z = pass.conv3x3(&name, x, channels, stride, !self.batch_norm, self.init.into())?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
         }

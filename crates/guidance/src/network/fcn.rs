@@ -50,6 +50,7 @@ impl Architecture for Fcn {
         let mut x = images.flatten()?;
         for number in 1..=self.depth {
             let name = format!("fc{number}");
+            pass.block();
             // What batch norm subtracts again needs no bias.
             let z = pass.linear(&name, x, self.width, !self.batch_norm, self.init.into())?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;

@@ -1,6 +1,6 @@
 //! One forward pass: the layers that networks are written in.
 
-use trellis_tensor::{Clock, DType, Graph, Init, Layout, LossScale, Shape, Var};
+use trellis_tensor::{Clock, DType, Graph, Init, Layout, LossScale, Recompute, Shape, Var};
 
 use super::Network;
 use crate::error::Result;
@@ -16,6 +16,8 @@ pub enum Mode<'a> {
         seed: u64,
         /// Element type of what linear layers multiply.
         precision: Precision,
+        /// Blocks whose activations are computed again together for the backward pass; 0: all are kept.
+        recompute: usize,
     },
     /// Batch norm uses the running statistics; dropout is off.
     Eval,
@@ -80,6 +82,8 @@ pub struct Pass<'n, 'g> {
     tap_at: TapAt,
     taps: Vec<Tap<'g>>,
     dropouts: u32,
+    blocks: usize,
+    segment: Option<Recompute<'g>>,
     params: Vec<Declared>,
     buffers: Vec<Declared>,
 }
@@ -97,6 +101,8 @@ impl<'n, 'g> Pass<'n, 'g> {
             tap_at: TapAt::default(),
             taps: Vec::new(),
             dropouts: 0,
+            blocks: 0,
+            segment: None,
             params: Vec::new(),
             buffers: Vec::new(),
         }
@@ -113,6 +119,17 @@ impl<'n, 'g> Pass<'n, 'g> {
 
     pub(super) fn into_taps(self) -> Vec<Tap<'g>> {
         self.taps
+    }
+
+    /// Begins a block: a hidden layer, a residual block, layers that belong together. Where memory is to be saved, a few
+    /// neighbouring blocks are computed again for the backward pass in place of being kept, see [`Graph::recompute`].
+    pub fn block(&mut self) {
+        let Mode::Train { recompute: blocks @ 1.., .. } = self.mode else { return };
+        if self.blocks.is_multiple_of(blocks) {
+            self.segment = None;
+            self.segment = Some(self.graph.recompute());
+        }
+        self.blocks += 1;
     }
 
     /// A trained parameter.

@@ -111,6 +111,9 @@ pub struct Training {
     pub optimizer: OptimizerConfig,
     /// Whether linear layers multiply f16.
     pub precision: Precision,
+    /// Blocks of the target (hidden layers, residual blocks) that are computed again together for the backward pass in place
+    /// of being kept: less memory, one more forward pass, the same bits. 0: all are kept.
+    pub recompute: usize,
     /// Seed of batches, dropout and augmentation. Initial weights have their own.
     pub seed: u64,
     /// ε of label smoothing, 0 for none.
@@ -135,6 +138,7 @@ impl Training {
             batches: Batches::Random,
             optimizer: OptimizerConfig::adam(Curve::Constant(1e-3)),
             precision: Precision::F32,
+            recompute: 0,
             seed: 0,
             label_smoothing: 0.0,
             shift: 0,

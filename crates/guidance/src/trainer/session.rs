@@ -175,7 +175,8 @@ pub(super) fn record<'g>(
         }
         None => (batch(graph, data, training, clock)?, None),
     };
-    let mode = Mode::Train { clock, seed: training.seed, precision: training.precision };
+    let Training { seed, precision, recompute, .. } = *training;
+    let mode = Mode::Train { clock, seed, precision, recompute };
     let taps = guidance.map_or(TapAt::default(), |g| g.taps);
     // One forward pass of the target serves both losses.
     let forward = {
