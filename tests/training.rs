@@ -73,7 +73,7 @@ fn recomputing_changes_memory_and_no_bit() {
         let guidance = networks(&data).1;
         let target = Network::new(Fcn { dropout: 0.1, ..Fcn::new(9, 16) }, &data, 6).expect("fits");
         let training = Training { recompute, check: false, ..small_training(5) };
-        let session = Session::new(&target, &data, training.clone(), Some(&guidance)).expect("fits");
+        let session = Session::new(&target, &data, training, Some(&guidance)).expect("fits");
         let memory = session.plan().expect("steps").memory();
         drop(session);
         Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains");

@@ -65,7 +65,7 @@ fn updated_between(nodes: &[Node], producer: usize, consumer: usize) -> bool {
 
 /// Whether two nodes may lie in the same memory. An optimiser updates a whole arena, a layer reads its part of it: those
 /// are two leaves over one buffer.
-fn share_memory(nodes: &[Node], a: usize, b: usize) -> bool {
+pub(crate) fn share_memory(nodes: &[Node], a: usize, b: usize) -> bool {
     let (a, b) = (storage(nodes, a), storage(nodes, b));
     match (&nodes[a].kind, &nodes[b].kind) {
         (Kind::Leaf(a), Kind::Leaf(b)) => std::sync::Arc::ptr_eq(a.buffer(), b.buffer()),
@@ -118,13 +118,12 @@ impl Fused {
         storage(&self.nodes, id)
     }
 
-    /// For each node, by storage: the last node that reads it.
-    pub(crate) fn last_reader(&self) -> Vec<usize> {
+    /// For each node, by storage: the node that reads it last in `order`.
+    pub(crate) fn last_reader(&self, order: &[usize]) -> Vec<usize> {
         let mut last: Vec<usize> = (0..self.nodes.len()).collect();
-        for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {
-            for &input in &node.inputs {
-                let storage = self.storage(input);
-                last[storage] = last[storage].max(id);
+        for &id in order {
+            for &input in &self.nodes[id].inputs {
+                last[self.storage(input)] = id;
             }
         }
         last

@@ -51,6 +51,7 @@ mod profile;
 mod recompute;
 mod reference;
 pub mod rng;
+mod schedule;
 mod shape;
 mod subgroups;
 mod tensor;

@@ -217,11 +217,12 @@ impl<'a> Builder<'a> {
     fn build(mut self) -> Result<Plan> {
         let fused = self.fused;
         let packed = fused.packed(self.kept);
-        let last_reader = fused.last_reader();
+        let order = fused.order(self.kept);
+        let last_reader = fused.last_reader(&order);
         let mut keeps = vec![false; fused.nodes.len()];
         (0..keeps.len()).filter(|&id| self.kept[id]).for_each(|id| keeps[fused.storage(id)] = true);
 
-        for id in (0..fused.nodes.len()).filter(|&id| fused.live[id]) {
+        for id in order {
             let node = &fused.nodes[id];
             if let Some(elements) = fused.view(id) {
                 let Place { buffer, offset } = self.placed(node.inputs[0]);

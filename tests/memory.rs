@@ -1,7 +1,10 @@
-//! Segments that are computed again for the backward pass: the same numbers in less memory.
+//! What a plan keeps: segments that are computed again for the backward pass, and layers that are forgotten once compared.
 
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Clock, Graph, Init, Layout, Plan, Recompute, Tensor, TensorType, Var};
+use trellis_tensor::{
+    Clock, Curve, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute, Rule, Tensor,
+    TensorType, Var,
+};
 
 use crate::gpu;
 
@@ -86,4 +89,59 @@ fn segments_change_memory_and_no_bit() {
             assert!(memory < kept * 3 / 4, "{layers} layers a segment: {memory} of {kept} bytes");
         }
     }
+}
+
+/// Layers of a frozen network are compared after its forward pass is recorded, but none is kept until then.
+#[test]
+fn layers_are_forgotten_once_they_are_compared() {
+    const N: usize = 8;
+    const P: usize = 4096;
+    let values = |stream: u64, count: usize| {
+        let mut rng = Rng::new(4, stream);
+        (0..count).map(|_| rng.normal()).collect::<Vec<f32>>()
+    };
+    let x = Tensor::from_f32(&gpu(), "x", [N, P], &values(1, N * P)).expect("fits");
+    let plan = |depth: usize| {
+        let graph = Graph::new();
+        let mut layer = graph.leaf(&x);
+        let mut layers = Vec::new();
+        for _ in 0..depth {
+            layer = layer.affine(0.9, 0.1).and_then(Var::relu).expect("legal");
+            layers.push(layer);
+        }
+        let grams: Vec<Var<'_>> = layers.iter().map(|layer| layer.centered_gram().expect("fits")).collect();
+        let plan = Plan::new(&gpu(), &graph, &grams).expect("fits");
+        plan.run(1).expect("works");
+        let last = plan.read(grams[depth - 1]).expect("kept");
+        assert!(last.iter().all(|v| v.is_finite()) && last[0] > 0.0);
+        plan.memory()
+    };
+    let [few, many] = [3, 12].map(plan);
+    let layer = (4 * N * P) as u64;
+    assert!(many < few + 2 * layer, "{few} bytes for 3 layers, {many} for 12 of {layer}");
+}
+
+/// An update in place happens after what was recorded before it, and before what was recorded after it.
+#[test]
+fn what_runs_early_does_not_overtake_an_update() {
+    let w = Tensor::from_f32(&gpu(), "w", [64], &[1.0; 64]).expect("fits");
+    let other = Tensor::from_f32(&gpu(), "x", [64], &[5.0; 64]).expect("fits");
+    let spec = ParamSpec { name: "p".into(), shape: [64].into(), values: vec![1.0; 64] };
+    let params = Params::new(&gpu(), &[spec]).expect("fits");
+    let rate = Curve::Constant(0.5);
+    let rule = Rule::Sgd { momentum: 0.0, nesterov: false };
+    let config = OptimizerConfig { rate, rule, weight_decay: 0.0, clip_norm: None };
+    let optimizer = Optimizer::new(&gpu(), &params, config).expect("fits");
+    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let p = graph.leaf(&params.tensors()[0]);
+    let loss = p.mul(graph.leaf(&w)).and_then(Var::sum_all).expect("legal");
+    let before = p.affine(1.0, 0.0).and_then(|p| p.mul(graph.leaf(&other))).expect("legal");
+    // What reads this frees it, but reads what the update writes too.
+    let scratch = graph.leaf(&other).relu().and_then(|x| x.affine(2.0, 0.0)).expect("legal");
+    optimizer.update(&graph, loss, &clock).expect("records");
+    let after = scratch.mul(p).expect("legal");
+    let plan = Plan::new(&gpu(), &graph, &[before, after]).expect("fits");
+    plan.run(1).expect("works");
+    assert_eq!(plan.read(before).expect("kept"), [5.0; 64]);
+    assert_eq!(plan.read(after).expect("kept"), [5.0; 64], "10 times 1 - 0.5");
 }
