@@ -1,9 +1,13 @@
 //! What a plan keeps: segments that are computed again for the backward pass, and layers that are forgotten once compared.
 
+use std::path::Path;
+
+use trellis_guidance::memory::Memory;
+use trellis_guidance::{Config, Dataset, Network, Session};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Clock, Curve, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute, Rule, Tensor,
-    TensorType, Var,
+    Clock, Curve, Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute,
+    Rule, Tensor, TensorType, Var,
 };
 
 use crate::gpu;
@@ -144,4 +148,32 @@ fn what_runs_early_does_not_overtake_an_update() {
     plan.run(1).expect("works");
     assert_eq!(plan.read(before).expect("kept"), [5.0; 64]);
     assert_eq!(plan.read(after).expect("kept"), [5.0; 64], "10 times 1 - 0.5");
+}
+
+#[test]
+fn counted_memory_is_what_a_run_takes() {
+    let counting = || Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+    let config = |text: &str| Config::parse(text, Path::new("x.toml")).expect("a sane file");
+    let text =
+        "[data]\ntrain = 200\nvalidation = 50\ntest = 50\n[target]\ndepth = 9\nwidth = 32\n[training]\nbatch = 50\n";
+    for recompute in [0, 3] {
+        let config = config(&format!("{text}recompute = {recompute}\n"));
+        let images = config.images(Path::new("x.toml"), None).expect("drawn");
+        let counted = Memory::count(&counting(), &config, &images).expect("counts");
+        let data = Dataset::new(&gpu(), &images[0], Some(&images[1]), Some(&images[2])).expect("fits");
+        let target = Network::new(config.target_of("trained"), &data, 0).expect("fits");
+        let guide = Network::new(config.guide.network.architecture(), &data, 0).expect("fits");
+        let guidance = config.guidance("trained", guide.freeze());
+        let session = Session::new(&target, &data, config.training("trained", 0), Some(&guidance)).expect("fits");
+        let (name, bytes) = counted.parts.last().expect("parts");
+        assert_eq!(session.plan().expect("steps").memory(), *bytes, "{name}");
+        assert_eq!(counted.parts.iter().map(|(_, bytes)| bytes).sum::<u64>(), counted.peak);
+        assert!(counted.largest.1 <= counted.peak && counted.by_name.len() > 10);
+    }
+    // What no adapter binds is counted too, and nothing is left behind.
+    let huge = config("[target]\ndepth = 2\nwidth = 20000\n");
+    let images = huge.images(Path::new("x.toml"), None).expect("drawn");
+    let counting = counting();
+    assert!(Memory::count(&counting, &huge, &images).expect("counts").largest.1 > 1 << 30);
+    assert_eq!(counting.memory_used(), 0);
 }

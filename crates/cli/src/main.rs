@@ -2,6 +2,7 @@
 
 mod bench;
 mod devices;
+mod plan;
 mod print;
 mod profile;
 mod run;
@@ -27,6 +28,7 @@ Examples:
   trellis devices                                list the adapters
   trellis bench --filter matmul --json           time the kernels
   trellis profile examples/configs/demo.toml     see where the time of a step goes
+  trellis plan examples/configs/demo.toml        see how much memory it takes, before it does
   trellis tune                                   measure which kernels suit this adapter"
 )]
 struct Cli {
@@ -53,6 +55,8 @@ enum Command {
     Bench(bench::Bench),
     /// See where the time of a training step goes
     Profile(profile::ProfileCommand),
+    /// See how much memory an experiment takes, before it does
+    Plan(plan::PlanCommand),
     /// Measure which kernels are fastest on this adapter, for later runs
     Tune(tune::Tune),
 }
@@ -78,13 +82,18 @@ impl Cli {
             Command::Train(train) => train.run(|| self.gpu(), self.json),
             Command::Profile(profile) => profile.run(|| self.gpu(), self.json),
             Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
+            Command::Plan(plan) => plan.run(self.options()?, self.json),
             Command::Tune(tune) => tune.run(&self.gpu()?, self.json),
         }
     }
 
     fn gpu(&self) -> Result<Gpu> {
+        Ok(Gpu::with(&self.options()?)?)
+    }
+
+    fn options(&self) -> Result<GpuOptions> {
         let options = GpuOptions::from_env()?;
         let adapter = self.adapter.clone().or_else(|| options.adapter.clone());
-        Ok(Gpu::with(&GpuOptions { adapter, ..options })?)
+        Ok(GpuOptions { adapter, ..options })
     }
 }

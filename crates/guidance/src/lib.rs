@@ -14,6 +14,7 @@ pub mod error;
 pub mod experiment;
 pub mod layer_map;
 pub mod layer_matrix;
+pub mod memory;
 pub mod network;
 pub mod profile;
 pub mod record;

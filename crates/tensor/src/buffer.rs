@@ -19,13 +19,24 @@ pub(crate) struct Pool {
     /// Bytes in use by what they were asked for.
     uses: HashMap<String, u64>,
     peak: u64,
+    /// The largest buffer that was ever in use.
+    largest: (String, u64),
     budget: u64,
     counters: Arc<AtomicCounters>,
 }
 
 impl Pool {
     pub(crate) fn new(budget: u64, counters: Arc<AtomicCounters>) -> Self {
-        Self { free: HashMap::new(), held: 0, pooled: 0, uses: HashMap::new(), peak: 0, budget, counters }
+        Self {
+            free: HashMap::new(),
+            held: 0,
+            pooled: 0,
+            uses: HashMap::new(),
+            peak: 0,
+            largest: (String::new(), 0),
+            budget,
+            counters,
+        }
     }
 
     /// Bytes in buffers that exist, in use or free.
@@ -40,9 +51,23 @@ impl Pool {
         (uses, self.peak)
     }
 
+    /// The largest buffer that was ever in use.
+    pub(crate) fn largest(&self) -> (String, u64) {
+        self.largest.clone()
+    }
+
     fn note(&mut self, label: &str, size: u64) {
         *self.uses.entry(label.to_string()).or_default() += size;
         self.peak = self.peak.max(self.held - self.pooled);
+        if size > self.largest.1 {
+            self.largest = (label.to_string(), size);
+        }
+    }
+
+    /// Notes a buffer that does not exist.
+    fn count(&mut self, label: &str, size: u64) {
+        self.held += size;
+        self.note(label, size);
     }
 
     fn forget(&mut self, label: &str, size: u64) {
@@ -64,6 +89,7 @@ impl Pool {
 /// A storage buffer that returns to the pool when it is dropped. Its contents are undefined until written.
 pub(crate) struct Buffer {
     raw: wgpu::Buffer,
+    size: u64,
     label: String,
     pool: Arc<Mutex<Pool>>,
 }
@@ -72,6 +98,11 @@ impl Buffer {
     /// A buffer of at least `bytes`. `label` names it in errors.
     pub(crate) fn new(gpu: &Gpu, label: &str, bytes: usize) -> Result<Self> {
         let size = size_class(bytes as u64);
+        if let Some(raw) = gpu.stand_in() {
+            let pool = gpu.pool().clone();
+            lock(&pool).count(label, size);
+            return Ok(Self { raw: raw.clone(), size, label: label.to_string(), pool });
+        }
         let caps = gpu.caps();
         if size > caps.max_buffer.min(caps.max_binding) {
             let limit = caps.max_buffer.min(caps.max_binding);
@@ -84,7 +115,7 @@ impl Buffer {
             accounts.note(label, size);
             drop(accounts);
             poison(gpu, &raw);
-            return Ok(Self { raw, label: label.to_string(), pool });
+            return Ok(Self { raw, size, label: label.to_string(), pool });
         }
         if accounts.held.saturating_add(size) > accounts.budget {
             accounts.drop_free_buffers();
@@ -113,27 +144,36 @@ impl Buffer {
         accounts.counters.buffers_created.fetch_add(1, Ordering::Relaxed);
         drop(accounts);
         poison(gpu, &raw);
-        Ok(Self { raw, label: label.to_string(), pool })
+        Ok(Self { raw, size, label: label.to_string(), pool })
     }
 
     pub(crate) fn raw(&self) -> &wgpu::Buffer {
         &self.raw
+    }
+
+    /// Bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 }
 
 /// In debug builds, so in tests: fills a buffer with NaN, so that a read of what was never written does not look right.
 fn poison(gpu: &Gpu, buffer: &wgpu::Buffer) {
     if cfg!(debug_assertions) {
-        gpu.queue().write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
+        gpu.write(buffer, 0, &vec![0xff; buffer.size() as usize]);
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let size = self.raw.size();
+        let size = self.size;
         let mut accounts = lock(&self.pool);
-        accounts.pooled += size;
         accounts.forget(&self.label, size);
+        if self.raw.size() < size {
+            accounts.held -= size; // it was only counted
+            return;
+        }
+        accounts.pooled += size;
         accounts.free.entry(size).or_default().push(self.raw.clone());
     }
 }

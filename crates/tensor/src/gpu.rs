@@ -35,6 +35,7 @@ struct Inner {
     pool: Arc<Mutex<Pool>>,
     counters: Arc<AtomicCounters>,
     failure: Arc<Mutex<Option<Failure>>>,
+    stand_in: Option<wgpu::Buffer>,
 }
 
 enum Failure {
@@ -194,6 +195,11 @@ impl Gpu {
             max_buffer: limits.max_buffer_size,
             tuning: Arc::new(tuning),
         };
+        let stand_in = options.count_memory.then(|| {
+            let usage = wgpu::BufferUsages::STORAGE;
+            let descriptor = wgpu::BufferDescriptor { label: None, size: 0, usage, mapped_at_creation: false };
+            device.create_buffer(&descriptor)
+        });
         let budget = options.memory_budget.unwrap_or(if software { half_of_memory() } else { u64::MAX });
         let counters = Arc::new(AtomicCounters::default());
         let pool = Arc::new(Mutex::new(Pool::new(budget, counters.clone())));
@@ -209,6 +215,7 @@ impl Gpu {
             pool,
             counters,
             failure,
+            stand_in,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -276,6 +283,11 @@ impl Gpu {
         lock(&self.inner.pool).uses()
     }
 
+    /// Name and bytes of the largest buffer that was ever in use.
+    pub fn largest_buffer(&self) -> (String, u64) {
+        lock(&self.inner.pool).largest()
+    }
+
     /// Blocks until everything submitted so far has run.
     ///
     /// # Errors
@@ -322,6 +334,22 @@ impl Gpu {
 
     pub(crate) fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
+    }
+
+    /// What stands in for every buffer where memory is only counted, see [`GpuOptions::count_memory`].
+    pub(crate) fn stand_in(&self) -> Option<&wgpu::Buffer> {
+        self.inner.stand_in.as_ref()
+    }
+
+    /// Whether memory is only counted, see [`GpuOptions::count_memory`]: nothing runs, and everything reads as 0.
+    pub fn counts_memory(&self) -> bool {
+        self.inner.stand_in.is_some()
+    }
+
+    pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        if !self.counts_memory() {
+            self.inner.queue.write_buffer(buffer, offset, bytes);
+        }
     }
 
     pub(crate) fn pool(&self) -> &Arc<Mutex<Pool>> {

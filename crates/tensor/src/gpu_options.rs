@@ -19,6 +19,9 @@ pub struct GpuOptions {
     pub gpu_kernels: bool,
     /// Use subgroup operations where the adapter has them. Off: the kernels of an adapter that has none.
     pub subgroups: bool,
+    /// Count memory in place of taking it: tensors and plans have sizes, nothing runs, everything reads as 0. No limit of the
+    /// adapter or the budget applies. [`Gpu::memory_by_name`](crate::Gpu::memory_by_name) has the result.
+    pub count_memory: bool,
     /// Folder of the tables that `trellis tune` writes, one for each adapter. `None`: the static choice of kernels.
     pub tuning: Option<PathBuf>,
 }
@@ -26,7 +29,15 @@ pub struct GpuOptions {
 impl Default for GpuOptions {
     fn default() -> Self {
         let checked_shaders = cfg!(debug_assertions);
-        Self { adapter: None, memory_budget: None, checked_shaders, gpu_kernels: false, subgroups: true, tuning: None }
+        Self {
+            adapter: None,
+            memory_budget: None,
+            checked_shaders,
+            gpu_kernels: false,
+            subgroups: true,
+            count_memory: false,
+            tuning: None,
+        }
     }
 }
 

@@ -83,7 +83,7 @@ impl Plan {
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn run(&self, steps: usize) -> Result<()> {
-        let mut left = steps;
+        let mut left = if self.gpu.counts_memory() { 0 } else { steps };
         while left > 0 {
             let chunk = left.min(STEPS_PER_SUBMIT);
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -310,7 +310,7 @@ impl<'a> Builder<'a> {
 
     fn release(&mut self, id: usize) {
         if let Some(place) = &self.places[id] {
-            self.free.entry(place.buffer.raw().size()).or_default().push(place.buffer.clone());
+            self.free.entry(place.buffer.size()).or_default().push(place.buffer.clone());
         }
     }
 
@@ -346,7 +346,7 @@ impl<'a> Builder<'a> {
             self.pending.push(Pending { dispatch, bindings, op: op.name(), layer });
         }
         for buffer in scratch {
-            self.free.entry(buffer.raw().size()).or_default().push(buffer);
+            self.free.entry(buffer.size()).or_default().push(buffer);
         }
         Ok(())
     }
@@ -358,6 +358,9 @@ impl<'a> Builder<'a> {
     fn finish(mut self) -> Result<Plan> {
         let (uniforms, slots) = self.uniforms()?;
         let gpu = self.gpu;
+        if gpu.counts_memory() {
+            self.pending.clear();
+        }
         let mut launches = Vec::with_capacity(self.pending.len());
         for (pending, slot) in std::mem::take(&mut self.pending).into_iter().zip(slots) {
             let Pending { dispatch, bindings, op, layer } = pending;
@@ -423,7 +426,7 @@ impl<'a> Builder<'a> {
             .map(|id| (id, (self.placed(id), self.fused.nodes[id].ty.clone())))
             .collect();
         self.owned.push(uniforms);
-        let memory = self.owned.iter().map(|buffer| buffer.raw().size()).sum();
+        let memory = self.owned.iter().map(|buffer| buffer.size()).sum();
         self.owned.append(&mut self.leaves);
         Ok(Plan { gpu: gpu.clone(), launches, kept, memory, _buffers: self.owned })
     }
@@ -446,7 +449,7 @@ impl<'a> Builder<'a> {
             slots.push(slot);
         }
         let buffer = Buffer::new(self.gpu, "kernel sizes", (4 * contents.len()).max(ALIGNMENT))?;
-        self.gpu.queue().write_buffer(buffer.raw(), 0, bytemuck::cast_slice(&contents));
+        self.gpu.write(buffer.raw(), 0, bytemuck::cast_slice(&contents));
         Ok((Arc::new(buffer), slots))
     }
 }

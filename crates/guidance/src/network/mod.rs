@@ -89,7 +89,7 @@ impl Network {
             // Before the CPU draws values that no GPU would take.
             let needed = 4 * declared.shape.elements() as u64;
             let limit = gpu.caps().max_binding;
-            if needed > limit {
+            if needed > limit && !gpu.counts_memory() {
                 let label = declared.name.clone();
                 return Err(trellis_tensor::Error::BindingTooLarge { label, needed, limit }.into());
             }
@@ -98,7 +98,10 @@ impl Network {
             name: declared.name.clone(),
             shape: declared.shape.clone(),
             // A stream each: a layer more leaves the values of the others as they were.
-            values: declared.init.values(&declared.shape, &mut Rng::new(seed, WEIGHTS | number as u64)),
+            values: match gpu.counts_memory() {
+                true => vec![0.0; declared.shape.elements()],
+                false => declared.init.values(&declared.shape, &mut Rng::new(seed, WEIGHTS | number as u64)),
+            },
         };
         let (params, buffers) = pass.declared();
         let place = |declared: &[pass::Declared]| {

@@ -1,0 +1,58 @@
+//! How much memory an experiment takes, found out without taking it.
+
+use serde::Serialize;
+use trellis_tensor::Gpu;
+
+use crate::config::Config;
+use crate::data::Images;
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::network::Network;
+use crate::schedule::Schedule;
+use crate::trainer::Session;
+
+/// Bytes on the GPU of the arm with the most of them: a guided one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// What holds memory for the whole run, and how much: data, networks, moments, plans of a step.
+    pub parts: Vec<(String, u64)>,
+    /// The most that is in use at once.
+    pub peak: u64,
+    /// By the name of what holds it, most first.
+    pub by_name: Vec<(String, u64)>,
+    /// Name and size of the largest piece, which an adapter must be able to bind.
+    pub largest: (String, u64),
+}
+
+impl Memory {
+    /// Counts what training the target of `config` takes. `gpu` must have been opened to count
+    /// ([`GpuOptions::count_memory`](trellis_tensor::GpuOptions::count_memory)).
+    ///
+    /// # Errors
+    /// When layers do not fit each other.
+    pub fn count(gpu: &Gpu, config: &Config, images: &[Images; 3]) -> Result<Self> {
+        debug_assert!(gpu.counts_memory());
+        let mut parts = Vec::new();
+        let mut before = 0;
+        let mut part = |parts: &mut Vec<(String, u64)>, name: String| {
+            let now = gpu.memory_used();
+            parts.push((name, now - before));
+            before = now;
+        };
+        let [train, validation, test] = images;
+        let data = Dataset::new(gpu, train, Some(validation).filter(|v| v.count() > 0), Some(test))?;
+        part(&mut parts, "data".to_string());
+        let target = Network::new(config.target_of("trained"), &data, 0)?;
+        part(&mut parts, format!("target, {}", target.describe()));
+        let guide = Network::new(config.guide.network.architecture(), &data, 0)?;
+        part(&mut parts, format!("guide, {}", guide.describe()));
+        let guidance = config.guidance("trained", guide.freeze()).schedule(Schedule::always());
+        let session = Session::new(&target, &data, config.training("trained", 0), Some(&guidance))?;
+        let step = session.plan().map_or(0, |plan| plan.memory());
+        let rest = gpu.memory_used() - before - step;
+        parts.push(("optimiser, metrics, tables of the guide".to_string(), rest));
+        parts.push(("a guided step: gradients, activations, scratch".to_string(), step));
+        let (by_name, peak) = gpu.memory_by_name();
+        Ok(Self { parts, peak, by_name, largest: gpu.largest_buffer() })
+    }
+}
