@@ -36,6 +36,7 @@ macro_rules! library {
 /// Texts that kernels may `#import`.
 const LIBRARY: &[(&str, &str)] = library![
     "activation",
+    "attention",
     "channel",
     "cka",
     "cka_features",

@@ -37,6 +37,8 @@ ops! {
     loss_scale::{LossScaleValue, LossScaleStep},
     optimizer::{AdamStep, SgdStep},
     softmax::{Softmax, SoftmaxGrad},
+    attention::{Attention},
+    attention_grad::{AttentionGrad},
     cross_entropy::{CrossEntropy, CrossEntropyGrad},
     labelled_mean::{LabelledMean, LabelledMeanGrad},
     top1::{Top1},
@@ -52,6 +54,7 @@ ops! {
     fma_chain::{FmaChain},
 }
 
+pub use attention::{AttentionMask, KeyMask, Keys};
 pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
 pub use cast::Stored;

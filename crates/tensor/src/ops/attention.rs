@@ -1,0 +1,357 @@
+//! Multi-head attention in one kernel, without a matrix of queries and keys in memory.
+
+use std::any::Any;
+
+use crate::error::Result;
+use crate::gpu::Caps;
+use crate::graph::Var;
+use crate::kernel;
+use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::attention_grad::AttentionGrad;
+use crate::ops::view::Pad;
+use crate::rng::Rng;
+use crate::shape::{DType, TensorType};
+
+/// `softmax(q kᵀ / √d) v` of every head, then the logarithm of each softmax's divisor: f32, the output's elements
+/// `[batch, queries, heads · d]`, then `[batch, heads, queries]`. Inputs: q, k and v `[batch, time, heads · d]`, or one tensor
+/// `[batch, time, 3 · heads · d]` with all three as columns; then, unless all keys take part, lengths u32 `[batch]` or ids
+/// u32 `[batch, keys]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attention {
+    /// Number of heads.
+    pub heads: usize,
+    /// Query i sees keys 0 to i.
+    pub causal: bool,
+    /// q, k and v are columns of one tensor.
+    pub packed: bool,
+    /// Which keys take part.
+    pub keys: Keys,
+}
+
+/// Which keys of a batch take part in attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// All.
+    All,
+    /// The first so many of each example.
+    Lengths,
+    /// Those whose id is not this one.
+    Ids {
+        /// The id of padding.
+        padding: u32,
+    },
+}
+
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttentionMask<'g> {
+    /// Query i sees keys 0 to i.
+    pub causal: bool,
+    /// Keys that take part; all without it.
+    pub keys: Option<KeyMask<'g>>,
+}
+
+/// Keys that take part, per example. A query that sees none gets 0.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyMask<'g> {
+    /// The first so many: u32 `[batch]`.
+    Lengths(Var<'g>),
+    /// Those whose id, u32 `[batch, keys]`, is not `padding`.
+    Ids {
+        /// Token ids.
+        ids: Var<'g>,
+        /// The id of padding.
+        padding: u32,
+    },
+}
+
+/// Largest head size: a row of it has to fit the registers of an invocation.
+const MAX_HEAD: usize = 128;
+
+/// Sizes of one attention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
+    /// Elements of a head's row.
+    pub(crate) head: usize,
+    /// Elements from one row of q, k, v to the next, and where each starts.
+    pub(crate) rows: [usize; 3],
+    pub(crate) starts: [usize; 3],
+}
+
+impl Sizes {
+    /// Elements of the output.
+    pub(crate) fn outputs(&self) -> usize {
+        self.batch * self.queries * self.heads * self.head
+    }
+
+    /// Pairs of query and key over all heads that are computed, about.
+    pub(crate) fn pairs(&self, causal: bool) -> usize {
+        let pairs = self.batch * self.heads * self.queries * self.keys;
+        if causal { pairs / 2 + 1 } else { pairs }
+    }
+
+    pub(crate) fn scale(&self) -> f64 {
+        1.0 / (self.head as f64).sqrt()
+    }
+
+    /// Where row `row` of part `part` (0 q, 1 k, 2 v) begins.
+    pub(crate) fn at(&self, part: usize, batch: usize, head: usize, row: usize) -> usize {
+        let time = if part == 0 { self.queries } else { self.keys };
+        self.starts[part] + (batch * time + row) * self.rows[part] + head * self.head
+    }
+}
+
+impl Attention {
+    /// Inputs that hold q, k and v.
+    pub(crate) fn sources(&self) -> usize {
+        if self.packed { 1 } else { 3 }
+    }
+
+    /// The sizes, or which rule the inputs (q, k, v and the keys that take part) break.
+    pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes, String> {
+        let sources = inputs.get(..self.sources()).ok_or("takes q, k and v")?;
+        let heads = self.heads;
+        let shapes = sources.iter().map(|source| match (source.dtype, &source.shape[..]) {
+            (DType::F32, &[batch, time, width]) if source.elements() > 0 => Ok([batch, time, width]),
+            _ => Err(format!("takes f32[batch, time, heads · head size], not empty, not {source}")),
+        });
+        let shapes = shapes.collect::<Result<Vec<_>, String>>()?;
+        let [batch, queries, columns] = shapes[0];
+        let (keys, width) = match *shapes {
+            [_, k, v] if k != v || k[0] != batch || k[2] != columns => {
+                return Err(format!("q {:?}, k {k:?} and v {v:?} differ in more than the time of q", shapes[0]));
+            }
+            [_, k, _] => (k[1], columns),
+            _ if columns.is_multiple_of(3) => (queries, columns / 3),
+            _ => return Err(format!("{columns} columns are not q, k and v side by side")),
+        };
+        if heads == 0 || !width.is_multiple_of(heads) || width / heads > MAX_HEAD {
+            return Err(format!("{width} columns do not make {heads} heads of up to {MAX_HEAD}"));
+        }
+        let mask = &inputs[self.sources()..];
+        let fits = match (self.keys, mask) {
+            (Keys::All, []) => true,
+            (Keys::Lengths, [lengths]) => **lengths == TensorType::u32([batch]),
+            (Keys::Ids { .. }, [ids]) => **ids == TensorType::u32([batch, keys]),
+            _ => false,
+        };
+        if !fits {
+            return Err(format!("lengths are u32[{batch}], ids u32[{batch}, {keys}], not {mask:?}"));
+        }
+        let starts = if self.packed { [0, width, 2 * width] } else { [0; 3] };
+        Ok(Sizes { batch, heads, queries, keys, head: width / heads, rows: [columns; 3], starts })
+    }
+
+    /// [`Attention::sizes`] of types that the shape rule has let through.
+    pub(crate) fn checked_sizes(&self, inputs: &[&TensorType]) -> Sizes {
+        self.sizes(inputs).expect("checked while recording")
+    }
+
+    /// What q, k, v and the mask are bound to; the mask is input number `mask`.
+    pub(crate) fn args(&self, mask: usize) -> ([Arg; 3], Arg) {
+        let sources = if self.packed { [Arg::Input(0); 3] } else { [0, 1, 2].map(Arg::Input) };
+        (sources, if self.keys == Keys::All { Arg::Unused } else { Arg::Input(mask) })
+    }
+
+    /// A launch of an attention kernel over `rows` rows: its sizes, in the kernel's units, and flags. `grads` are the rows
+    /// and starts of dq, dk and dv.
+    pub(crate) fn launch(
+        &self,
+        kernel: crate::Kernel,
+        s: &Sizes,
+        rows: usize,
+        grads: ([usize; 3], [usize; 3]),
+    ) -> Dispatch {
+        let vec4 = s.head.is_multiple_of(4);
+        let unit = if vec4 { 4 } else { 1 };
+        let units = s.head / unit;
+        let flag = ["UNITS_8", "UNITS_16", "UNITS_32"].into_iter().zip([8, 16, 32]).find(|&(_, most)| units <= most);
+        let [(gq, _), (gk, gk_start), (gv, gv_start)] = [0, 1, 2].map(|part| (grads.0[part], grads.1[part]));
+        let (kind, padding) = match self.keys {
+            Keys::All => (0u32, 0),
+            Keys::Lengths => (1, 0),
+            Keys::Ids { padding } => (2, padding as usize),
+        };
+        let mut dispatch = Dispatch::linear(kernel, s.batch * s.heads * rows).flag("VEC4", vec4);
+        if let Some((flag, _)) = flag {
+            dispatch = dispatch.flag(flag, true);
+        }
+        dispatch
+            .constant("HEAD", units as u32)
+            .constant("CAUSAL", u32::from(self.causal))
+            .constant("KEYS", kind)
+            .dims(&[s.batch, s.heads, s.queries, s.keys])
+            .dims(&[
+                s.rows[0] / unit,
+                s.rows[1] / unit,
+                s.rows[2] / unit,
+                s.starts[1] / unit,
+                s.starts[2] / unit,
+                padding,
+            ])
+            .floats(&[s.scale() as f32])
+            .dims(&[s.heads * units, gq / unit, gk / unit, gv / unit, gk_start / unit, gv_start / unit])
+            .turns(s.queries.max(s.keys).div_ceil(4) * (2 * units + 1) + units)
+    }
+
+    /// In f64, the keys that query `row` of example `batch` sees; `mask` as the op has it.
+    pub(crate) fn seen(&self, s: &Sizes, mask: Option<&Vec<f64>>, batch: usize, row: usize) -> Vec<usize> {
+        let takes_part = |key: usize| match (self.keys, mask) {
+            (Keys::Lengths, Some(lengths)) => (key as f64) < lengths[batch],
+            (Keys::Ids { padding }, Some(ids)) => ids[batch * s.keys + key] != f64::from(padding),
+            _ => true,
+        };
+        (0..s.keys).filter(|&key| (!self.causal || key <= row) && takes_part(key)).collect()
+    }
+
+    /// Random inputs for it: sizes, then q, k and v, or all in one, and the mask.
+    pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, Sizes) -> Sample) -> Sample {
+        let keys = [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)];
+        let op = Self { heads: 1 + rng.below(3), causal: rng.below(2) == 0, packed: rng.below(2) == 0, keys };
+        let head = [1, 3, 4, 5, 8, 16, 20, 36, 33, 68, 127, 128][rng.below(12)];
+        let (batch, queries) = (1 + rng.below(3), awkward_size(rng, 20));
+        let time = if op.packed { queries } else { awkward_size(rng, 40) };
+        let width = op.heads * head;
+        let (shapes, mask) = if op.packed {
+            (vec![[batch, queries, 3 * width]], [batch, queries])
+        } else {
+            (vec![[batch, queries, width], [batch, time, width], [batch, time, width]], [batch, time])
+        };
+        let types: Vec<TensorType> = shapes.iter().map(|&shape| TensorType::f32(shape)).collect();
+        let mask_type = match keys {
+            Keys::All => None,
+            Keys::Lengths => Some(TensorType::u32([batch])),
+            Keys::Ids { .. } => Some(TensorType::u32(mask)),
+        };
+        let sizes = op.checked_sizes(&types.iter().chain(&mask_type).collect::<Vec<_>>());
+        let sample = shapes.into_iter().fold(sample(op, sizes), |sample, shape| sample.normal(rng, shape));
+        match keys {
+            Keys::All => sample,
+            Keys::Lengths => sample.index(rng, [batch], time + 2), // 0, and more than there are
+            Keys::Ids { .. } => sample.index(rng, mask, 4),
+        }
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        let sizes = self.sizes(inputs)?;
+        Ok(TensorType::f32([sizes.outputs() + sizes.batch * sizes.heads * sizes.queries]))
+    }
+
+    fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        let types: Vec<TensorType> = x.iter().map(|x| x.ty()).collect();
+        let sizes = self.checked_sizes(&types.iter().collect::<Vec<_>>());
+        // `Var::attention` slices the output off; what comes back is that slice's gradient in zeros.
+        let padded =
+            dy.op().filter(|op| (op.as_ref() as &dyn Any).downcast_ref::<Pad>().is_some_and(|pad| pad.start == 0));
+        let dout = match padded {
+            Some(_) if dy.inputs()[0].ty().elements() == sizes.outputs() => dy.inputs()[0],
+            _ => return Err(y.not_differentiable()),
+        };
+        let mut inputs = x[..self.sources()].to_vec();
+        inputs.extend([y, dout.reshape([sizes.batch, sizes.queries, sizes.heads * sizes.head])?]);
+        inputs.extend(&x[self.sources()..]);
+        let op = AttentionGrad { of: *self };
+        let gradients = dy.graph().push(op, &inputs)?;
+        let mut parts: Vec<Option<Var<'g>>> = if self.packed {
+            vec![Some(gradients)]
+        } else {
+            let (_, starts) = op.rows_and_starts(&sizes);
+            let part = |part: usize| {
+                let shape = x[part].shape();
+                gradients.slice(0, starts[part], shape.elements())?.reshape(shape)
+            };
+            vec![Some(part(0)?), Some(part(1)?), Some(part(2)?)]
+        };
+        parts.resize(x.len(), None);
+        Ok(parts)
+    }
+
+    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        let sizes = self.checked_sizes(inputs);
+        let ([q, k, v], mask) = self.args(self.sources());
+        self.launch(kernel!("attention"), &sizes, sizes.queries, Default::default())
+            .args([q, k, v, mask, Arg::Output])
+            .flops((4 * sizes.head + 5) * sizes.pairs(self.causal))
+            .into()
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
+        let s = self.checked_sizes(types);
+        let source = |part: usize| &inputs[if self.packed { 0 } else { part }];
+        let (q, k, v, mask) = (source(0), source(1), source(2), inputs.get(self.sources()));
+        let mut y = vec![0.0; output.elements()];
+        for index in 0..s.batch * s.heads * s.queries {
+            let (batch, head, row) = (index / s.queries / s.heads, index / s.queries % s.heads, index % s.queries);
+            let seen = self.seen(&s, mask, batch, row);
+            let query = &q[s.at(0, batch, head, row)..][..s.head];
+            let score = |&key: &usize| -> f64 {
+                let key = &k[s.at(1, batch, head, key)..][..s.head];
+                s.scale() * query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>()
+            };
+            let scores: Vec<f64> = seen.iter().map(score).collect();
+            let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = scores.iter().map(|score| (score - greatest).exp()).sum();
+            let at = ((batch * s.queries + row) * s.heads + head) * s.head;
+            for (score, &key) in scores.iter().zip(&seen) {
+                let value = &v[s.at(2, batch, head, key)..][..s.head];
+                let p = (score - greatest).exp() / total;
+                y[at..at + s.head].iter_mut().zip(value).for_each(|(y, v)| *y += p * v);
+            }
+            y[s.outputs() + index] = if seen.is_empty() { 0.0 } else { greatest + total.ln() };
+        }
+        y
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        Self::sample_inputs(rng, |op, sizes| {
+            Sample::new(move |x| x[0].graph().push(op, x)?.slice(0, 0, sizes.outputs()))
+        })
+    }
+}
+
+impl<'g> Var<'g> {
+    /// Multi-head attention `softmax(q kᵀ / √d) v`; `self` is q. Shapes: q `[batch, queries, heads · d]`, k and v
+    /// `[batch, keys, heads · d]`, f32, to the shape of q; d is at most 128. A query that sees no key gets 0.
+    ///
+    /// No matrix of queries and keys is stored, neither here nor for the gradient.
+    ///
+    /// *Source:* Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) when the types are not these, or the mask's are not those of [`KeyMask`].
+    pub fn attention(self, k: Var<'g>, v: Var<'g>, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
+        attend(&[self, k, v], self.shape().to_vec(), heads, mask)
+    }
+
+    /// [`Var::attention`] of a tensor to itself: q, k and v are columns of it, `[batch, time, 3 · heads · d]` to
+    /// `[batch, time, heads · d]`. Nothing is copied. Errors as there.
+    pub fn self_attention(self, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
+        let mut shape = self.shape().to_vec();
+        if let Some(columns) = shape.last_mut() {
+            *columns /= 3;
+        }
+        attend(&[self], shape, heads, mask)
+    }
+}
+
+fn attend<'g>(sources: &[Var<'g>], shape: Vec<usize>, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
+    let (keys, ids) = match mask.keys {
+        None => (Keys::All, None),
+        Some(KeyMask::Lengths(lengths)) => (Keys::Lengths, Some(lengths)),
+        Some(KeyMask::Ids { ids, padding }) => (Keys::Ids { padding }, Some(ids)),
+    };
+    let op = Attention { heads, causal: mask.causal, packed: sources.len() == 1, keys };
+    let inputs: Vec<Var<'g>> = sources.iter().copied().chain(ids).collect();
+    let y = sources[0].graph().push(op, &inputs)?;
+    y.slice(0, 0, shape.iter().product())?.reshape(shape)
+}

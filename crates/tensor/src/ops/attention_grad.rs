@@ -1,0 +1,144 @@
+//! Gradients of multi-head attention: probabilities are computed again, row by row.
+
+use crate::error::Result;
+use crate::gpu::{ALIGNMENT, Caps};
+use crate::graph::Var;
+use crate::kernel;
+use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::ops::attention::{Attention, Keys, Sizes};
+use crate::rng::Rng;
+use crate::shape::TensorType;
+
+/// dq, dk and dv of [`Attention`]: in the shape of the one input where that holds all three, else one after the other, each
+/// from where an adapter can bind it. Inputs: q, k and v as there, its output, `[batch, queries, heads · d]` of its output's
+/// gradient, and the keys that take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttentionGrad {
+    /// The attention whose gradient it is.
+    pub of: Attention,
+}
+
+impl AttentionGrad {
+    /// Types of q, k, v and the mask.
+    fn attention_types<'t>(&self, inputs: &[&'t TensorType]) -> Vec<&'t TensorType> {
+        let sources = self.of.sources().min(inputs.len());
+        let mask = inputs.get(sources + 2..).unwrap_or_default();
+        [&inputs[..sources], mask].concat()
+    }
+
+    /// Elements from one row of dq, dk, dv to the next, and where each starts.
+    pub(crate) fn rows_and_starts(&self, s: &Sizes) -> ([usize; 3], [usize; 3]) {
+        if self.of.packed {
+            return (s.rows, s.starts);
+        }
+        let width = s.heads * s.head;
+        let dk = (s.batch * s.queries * width).next_multiple_of(ALIGNMENT / 4);
+        let dv = (dk + s.batch * s.keys * width).next_multiple_of(ALIGNMENT / 4);
+        ([width; 3], [0, dk, dv])
+    }
+}
+
+impl Op for AttentionGrad {
+    fn name(&self) -> &'static str {
+        "attention_grad"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        let s = self.of.sizes(&self.attention_types(inputs))?;
+        let logarithms = s.batch * s.heads * s.queries;
+        let [y, dout] = [inputs[self.of.sources()], inputs[self.of.sources() + 1]];
+        let width = s.heads * s.head;
+        if *y != TensorType::f32([s.outputs() + logarithms]) || *dout != TensorType::f32([s.batch, s.queries, width]) {
+            return Err(format!(
+                "takes the output of attention and f32[{}, {}, {width}], not {y} and {dout}",
+                s.batch, s.queries
+            ));
+        }
+        if self.of.packed {
+            return Ok(inputs[0].clone());
+        }
+        let (_, starts) = self.rows_and_starts(&s);
+        Ok(TensorType::f32([starts[2] + s.batch * s.keys * width]))
+    }
+
+    fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        Err(y.not_differentiable())
+    }
+
+    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        let s = self.of.checked_sizes(&self.attention_types(inputs));
+        let first = self.of.sources();
+        let ([q, k, v], mask) = self.of.args(first + 2);
+        let (y, dout, rows) = (Arg::Input(first), Arg::Input(first + 1), Arg::Scratch(0));
+        let (queries, grads, pairs) =
+            (s.batch * s.heads * s.queries, self.rows_and_starts(&s), s.pairs(self.of.causal));
+        let sums = Dispatch::linear(kernel!("attention_rows"), queries)
+            .dims(&[s.batch, s.heads, s.queries, s.head])
+            .args([y, dout, rows])
+            .flops(2 * s.outputs());
+        let args = [q, k, v, dout, rows, mask, Arg::Output];
+        let of_queries = self
+            .of
+            .launch(kernel!("attention_query_grad"), &s, s.queries, grads)
+            .args(args)
+            .flops((6 * s.head + 6) * pairs);
+        let of_keys =
+            self.of.launch(kernel!("attention_key_grad"), &s, s.keys, grads).args(args).flops((8 * s.head + 6) * pairs);
+        Lowered { dispatches: vec![sums, of_queries, of_keys], scratch: vec![8 * queries] }
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
+        let s = self.of.checked_sizes(&self.attention_types(types));
+        let first = self.of.sources();
+        let source = |part: usize| &inputs[if self.of.packed { 0 } else { part }];
+        let (q, k, v, y, dout, mask) =
+            (source(0), source(1), source(2), &inputs[first], &inputs[first + 1], inputs.get(first + 2));
+        let ([dq_row, dk_row, dv_row], [dq_start, dk_start, dv_start]) = self.rows_and_starts(&s);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let mut out = vec![0.0; output.elements()];
+        for index in 0..s.batch * s.heads * s.queries {
+            let (batch, head, row) = (index / s.queries / s.heads, index / s.queries % s.heads, index % s.queries);
+            let at = ((batch * s.queries + row) * s.heads + head) * s.head;
+            let (query, above) = (&q[s.at(0, batch, head, row)..][..s.head], &dout[at..at + s.head]);
+            let total = dot(&y[at..at + s.head], above);
+            for key in self.of.seen(&s, mask, batch, row) {
+                let (k, v) = (&k[s.at(1, batch, head, key)..][..s.head], &v[s.at(2, batch, head, key)..][..s.head]);
+                let p = (s.scale() * dot(query, k) - y[s.outputs() + index]).exp();
+                let ds = s.scale() * p * (dot(above, v) - total);
+                let (query_row, key_row) = (batch * s.queries + row, batch * s.keys + key);
+                for c in 0..s.head {
+                    out[dq_start + query_row * dq_row + head * s.head + c] += ds * k[c];
+                    out[dk_start + key_row * dk_row + head * s.head + c] += ds * query[c];
+                    out[dv_start + key_row * dv_row + head * s.head + c] += p * above[c];
+                }
+            }
+        }
+        out
+    }
+
+    /// With the output of an attention, of which it takes one part of three: between them nothing is written.
+    fn sample(rng: &mut Rng) -> Sample {
+        let part = rng.below(3);
+        let mut width = 0;
+        let mut sample = Attention::sample_inputs(rng, |of, s| {
+            width = s.heads * s.head;
+            let op = AttentionGrad { of };
+            let sources = of.sources();
+            let masked = usize::from(of.keys != Keys::All);
+            let mut sample = Sample::new(move |x| {
+                let y = x[0].graph().push(of, &x[..sources + masked])?;
+                let dout = x[sources + masked];
+                let inputs = [&x[..sources], &[y, dout], &x[sources..sources + masked]].concat();
+                let gradients = x[0].graph().push(op, &inputs)?;
+                let (_, starts) = op.rows_and_starts(&s);
+                let time = if part == 0 { s.queries } else { s.keys };
+                if of.packed { Ok(gradients) } else { gradients.slice(0, starts[part], s.batch * time * width) }
+            });
+            sample.differentiable = false;
+            sample
+        });
+        let [batch, queries] = [sample.inputs[0].ty.shape[0], sample.inputs[0].ty.shape[1]];
+        sample = sample.normal(rng, [batch, queries, width]);
+        sample
+    }
+}
