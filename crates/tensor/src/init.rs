@@ -37,6 +37,9 @@ pub enum Init {
     /// Rows (or columns, whichever are shorter in number) of length gain, at right angles to each other
     /// (Saxe et al. 2014, arXiv:1312.6120). All axes but the first count as one.
     Orthogonal(f32),
+    /// `[…, time, width]`: at position t sine and cosine, in turn, of t / 10000^(2i / width) (Vaswani et al. 2017,
+    /// arXiv:1706.03762, section 3.5).
+    Sinusoidal,
 }
 
 impl Init {
@@ -66,6 +69,7 @@ impl Init {
             Init::KaimingNormal(gain) => normal(n, gain / fan_in.sqrt(), rng),
             Init::KaimingNormalOut(gain) => normal(n, gain / fan_out.sqrt(), rng),
             Init::XavierNormal(gain) => normal(n, gain * (2.0 / (fan_in + fan_out)).sqrt(), rng),
+            Init::Sinusoidal => (0..n).map(|at| sinusoid(at, shape)).collect(),
             Init::Orthogonal(gain) => orthogonal(shape.first().copied().unwrap_or(1), n, gain, rng),
         }
     }
@@ -73,6 +77,15 @@ impl Init {
 
 fn normal(n: usize, deviation: f32, rng: &mut Rng) -> Vec<f32> {
     (0..n).map(|_| deviation * rng.normal()).collect()
+}
+
+/// Element `at` of sinusoidal positions.
+fn sinusoid(at: usize, shape: &Shape) -> f32 {
+    let width = shape.last_axis();
+    let time = shape.len().checked_sub(2).map_or(1, |axis| shape[axis]);
+    let (position, column) = (at / width % time, at % width);
+    let angle = position as f64 / 10_000f64.powf((column - column % 2) as f64 / width as f64);
+    (if column % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
 }
 
 /// Gram-Schmidt on normal vectors, which is unique up to rotation; twice, so that rounding does not add up.

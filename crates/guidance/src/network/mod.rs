@@ -1,10 +1,13 @@
 //! Networks: parameters on a GPU, and how a forward pass over them is recorded.
 
+mod block;
 mod cnn;
 mod fcn;
 mod initial;
 mod input;
 mod pass;
+mod transformer;
+mod vit;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +17,14 @@ use trellis_tensor::{Gpu, Graph, ParamSpec, Params, Tensor, Var};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+pub use block::NormOrder;
 pub use cnn::Cnn;
 pub use fcn::Fcn;
 pub use initial::InitialWeights;
 pub use input::{Each, Input, InputShape, Output, TokenShape};
 pub use pass::{Mode, Pass, Precision, Tap, TapAt};
+pub use transformer::{Positions, Transformer};
+pub use vit::Vit;
 
 /// A kind of network: its layers, as calls on a [`Pass`]. The same calls declare the parameters and record the forward
 /// pass, so the two cannot disagree.
@@ -49,7 +55,7 @@ impl Architecture for Box<dyn Architecture> {
 pub struct Network {
     architecture: Arc<dyn Architecture>,
     params: Params,
-    /// What is not trained by gradients: running statistics of batch norm.
+    /// What is not trained by gradients: running statistics of batch norm, sinusoidal positions.
     buffers: Params,
     input: InputShape,
     output: Output,

@@ -132,9 +132,19 @@ impl<'n, 'g> Pass<'n, 'g> {
         self.blocks += 1;
     }
 
-    /// A trained parameter.
+    /// A trained parameter. Asked for again under the same name, it is the same one.
     pub fn param(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Var<'g> {
         self.tensor(name, shape.into(), init, false)
+    }
+
+    /// A tensor that no gradient trains.
+    pub(super) fn buffer(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Var<'g> {
+        self.tensor(name, shape.into(), init, true)
+    }
+
+    /// Where layers are tapped.
+    pub(super) fn tap_at(&self) -> TapAt {
+        self.tap_at
     }
 
     fn tensor(&mut self, name: String, shape: Shape, init: Init, buffer: bool) -> Var<'g> {
@@ -143,7 +153,9 @@ impl<'n, 'g> Pass<'n, 'g> {
             return self.graph.leaf(tensor.expect("the pass that declared the parameters asked for the same ones"));
         }
         let declared = if buffer { &mut self.buffers } else { &mut self.params };
-        declared.push(Declared { name, shape: shape.clone(), init });
+        if declared.iter().all(|known| known.name != name) {
+            declared.push(Declared { name, shape: shape.clone(), init });
+        }
         self.graph.constant(0.0, shape)
     }
 
@@ -155,17 +167,22 @@ impl<'n, 'g> Pass<'n, 'g> {
         let _scope = self.graph.scope(name);
         let inputs = x.shape().last_axis();
         let w = self.param(format!("{name}.weight"), [out, inputs], init);
-        let y = match self.mode {
-            Mode::Train { precision: Precision::Mixed(_), .. } => {
-                x.cast(DType::F16)?.matmul(w.cast(DType::F16)?, Layout::NT)?
-            }
-            _ => x.matmul(w, Layout::NT)?,
-        };
+        let y = self.product(x, w)?;
         if !bias {
             return Ok(y);
         }
         let bound = 1.0 / (inputs.max(1) as f32).sqrt();
         Ok(y.add(self.param(format!("{name}.bias"), [out], Init::Uniform(bound)))?)
+    }
+
+    /// `x wᵀ` in the precision of the pass. Shapes: `[batch, in]`, `[out, in]` to `[batch, out]`, f32.
+    pub(super) fn product(&self, x: Var<'g>, w: Var<'g>) -> Result<Var<'g>> {
+        Ok(match self.mode {
+            Mode::Train { precision: Precision::Mixed(_), .. } => {
+                x.cast(DType::F16)?.matmul(w.cast(DType::F16)?, Layout::NT)?
+            }
+            _ => x.matmul(w, Layout::NT)?,
+        })
     }
 
     /// A 3 × 3 convolution with padding 1. Shapes: x `[batch, in, h, w]` to `[batch, out, ⌈h / stride⌉, ⌈w / stride⌉]`.

@@ -1,0 +1,167 @@
+//! Transformers over tokens: encoders, causal decoders, and the paper's variants of both.
+
+use trellis_tensor::{AttentionMask, Init, KeyMask, Var};
+
+use super::block::{Block, NormOrder, TORCH};
+use super::{Architecture, Each, Input, Output, Pass};
+use crate::error::Result;
+
+/// How a Transformer knows where a token stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// Trained vectors, one for each position: `positions.weight`.
+    Learned,
+    /// Sines and cosines of geometric wavelengths, which are not trained.
+    Sinusoidal,
+}
+
+/// A Transformer over tokens (Vaswani et al. 2017, arXiv:1706.03762). Where each position has a label it gives logits at each;
+/// where an example has one, logits of the mean over its positions. Padding is neither attended to nor averaged.
+///
+/// Parameters have the names and shapes of `torch.nn.TransformerEncoder`: `layers.N.self_attn.in_proj_weight`,
+/// `layers.N.self_attn.out_proj.weight`, `layers.N.linear1.weight`, `layers.N.norm1.weight` and so on; before them
+/// `embedding.weight` and `positions.weight`, after them `norm` (unless norms come last in each layer) and `logits`. Layers to align
+/// are, of each layer, `self_attn`, `norm1`, `linear1`, `linear2`, `norm2`, and `norm`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Transformer {
+    /// Layers.
+    pub layers: usize,
+    /// Features of a token.
+    pub width: usize,
+    /// Heads of each attention; they divide `width`.
+    pub heads: usize,
+    /// Units between the two linear layers of a layer.
+    pub hidden: usize,
+    /// Share of activations that are dropped while training: after the positions, after attention and in the
+    /// feed-forward part. Attention's own probabilities are kept.
+    pub dropout: f32,
+    /// Where layers normalise.
+    pub norm: NormOrder,
+    /// GELU between the two linear layers, not ReLU.
+    pub gelu: bool,
+    /// How it knows where a token stands.
+    pub positions: Positions,
+    /// A position sees itself and those before it: a decoder.
+    pub causal: bool,
+    /// A second attention in each layer, `multihead_attn`, from its first half to all positions of its input, later ones too;
+    /// the norms are then three, and the layer itself can be aligned. The paper's copy-paste guide has it.
+    pub cross: bool,
+    /// All layers have the same weights, called `layers.0`.
+    pub shared: bool,
+    /// Logits by the weights of the embedding, without a bias.
+    pub tied: bool,
+}
+
+/// Deviation of a decoder's first weights: GPT-2's.
+const DEVIATION: f32 = 0.02;
+const EPSILON: f32 = 1e-5;
+
+impl Transformer {
+    /// An encoder as PyTorch makes it: post-norm, ReLU, sinusoidal positions, no dropout.
+    pub fn encoder(layers: usize, width: usize, heads: usize) -> Self {
+        Self {
+            layers,
+            width,
+            heads,
+            hidden: 4 * width,
+            dropout: 0.0,
+            norm: NormOrder::Post,
+            gelu: false,
+            positions: Positions::Sinusoidal,
+            causal: false,
+            cross: false,
+            shared: false,
+            tied: false,
+        }
+    }
+
+    /// A causal language model in the style of GPT-2: pre-norm, GELU, learned positions, tied logits, no dropout.
+    pub fn decoder(layers: usize, width: usize, heads: usize) -> Self {
+        Self {
+            norm: NormOrder::Pre,
+            gelu: true,
+            positions: Positions::Learned,
+            causal: true,
+            tied: true,
+            ..Self::encoder(layers, width, heads)
+        }
+    }
+
+    /// The paper's copy-paste guide: four layers that share one set of weights, each with causal attention to itself and a
+    /// second one to all of its own input (arXiv:2410.20035; the authors' code).
+    pub fn paper_copy() -> Self {
+        Self { hidden: 512, dropout: 0.1, causal: true, cross: true, shared: true, ..Self::encoder(4, 512, 16) }
+    }
+
+    /// The paper's parity target: one layer, mean over the positions.
+    pub fn paper_parity(width: usize, heads: usize) -> Self {
+        Self { hidden: 2048, dropout: 0.1, ..Self::encoder(1, width, heads) }
+    }
+
+    /// The paper's guide for language models.
+    pub fn paper_language() -> Self {
+        let norm = NormOrder::Inside;
+        Self { hidden: 2048, dropout: 0.1, norm, gelu: false, tied: false, ..Self::decoder(4, 512, 16) }
+    }
+}
+
+impl Architecture for Transformer {
+    fn describe(&self) -> String {
+        let kind = if self.causal { "decoder" } else { "encoder" };
+        let shared = if self.shared { " shared" } else { "" };
+        let dropout = if self.dropout > 0.0 { format!(" dropout {}", self.dropout) } else { String::new() };
+        format!("{kind} {}x{} heads {}{shared}{dropout}", self.layers, self.width, self.heads)
+    }
+
+    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
+        let (ids, tokens) = input.tokens()?;
+        let (batch, time, width) = (input.batch(), tokens.time, self.width);
+        // Tied weights are both: small as logits want them.
+        let deviation = if self.tied { DEVIATION } else { 1.0 };
+        let table = pass.param("embedding.weight".to_string(), [tokens.vocabulary, width], Init::Normal(deviation));
+        let positions = match self.positions {
+            Positions::Learned => pass.param("positions.weight".to_string(), [time, width], Init::Normal(DEVIATION)),
+            Positions::Sinusoidal => pass.buffer("positions".to_string(), [time, width], Init::Sinusoidal),
+        };
+        let x = table.gather(ids)?.add(positions)?.reshape([batch * time, width])?;
+        let mut x = pass.dropout(x, self.dropout)?;
+        let keys = tokens.padding.map(|padding| KeyMask::Ids { ids, padding });
+        let block = Block {
+            names: TORCH,
+            time,
+            heads: self.heads,
+            hidden: self.hidden,
+            norm: self.norm,
+            eps: EPSILON,
+            gelu: self.gelu,
+            dropout: self.dropout,
+            cross: self.cross,
+            deviation: (self.norm == NormOrder::Pre).then_some(DEVIATION),
+            mask: AttentionMask { causal: self.causal, keys },
+        };
+        for number in 0..self.layers {
+            let weights = if self.shared { 0 } else { number };
+            x = block.record(pass, &format!("layers.{number}"), &format!("layers.{weights}"), x)?;
+        }
+        if self.norm == NormOrder::Pre {
+            x = pass.layer_norm("norm", x, EPSILON)?;
+            let normal = block.sequences(x)?;
+            pass.tap("norm", normal);
+        }
+        if output.each == Each::Example {
+            // A query of zeros finds all keys alike: attention is then the mean over those that are no padding.
+            let (zeros, all) = (x.graph().constant(0.0, [batch, 1, width]), block.sequences(x)?);
+            let mask = AttentionMask { causal: false, keys };
+            x = zeros.attention(all, all, self.heads, mask)?.reshape([batch, width])?;
+        }
+        let logits = match self.tied {
+            true if tokens.vocabulary == output.classes => pass.product(x, table)?,
+            _ => pass.linear("logits", x, output.classes, true, Init::Default)?,
+        };
+        match output.each {
+            Each::Example => Ok(logits),
+            Each::Position => block.sequences(logits),
+        }
+    }
+}
