@@ -11,6 +11,7 @@ mod ops; // every registered op: kernel against f64, gradient against difference
 mod optimizer; // optimisers, step by step against PyTorch
 mod shaders; // every kernel file: header, naming, that it compiles
 mod training; // runs: counters, determinism, divergence, checkpoints
+mod transformers; // attention and its networks against PyTorch
 mod wiring; // settings reach the kernels; long sums
 
 use std::sync::OnceLock;
