@@ -1,7 +1,7 @@
 //! Values known from elsewhere: a formula that is wrong in both the kernel and its f64 reference shows only here.
 
 use trellis_tensor::ops::IGNORE;
-use trellis_tensor::{Graph, Plan, Result, Tensor, Var};
+use trellis_tensor::{AttentionMask, Graph, KeyMask, Plan, Result, Tensor, Var};
 
 use crate::gpu;
 
@@ -300,4 +300,28 @@ fn loops_too_long_for_a_software_adapter_are_refused() {
     let gradient = graph.grad(rows.sum_all().expect("f32"), &[table]).expect("differentiable")[0];
     let error = Plan::new(&gpu(), &graph, &[gradient]).err().expect("refused").to_string();
     assert!(error.contains("gather_grad") && error.contains("70000 loop turns"), "{error}");
+}
+
+#[test]
+fn attention_without_keys_gives_zeros_and_costs_four_dispatches_with_its_gradient() {
+    let graph = Graph::new();
+    let values: Vec<f32> = (0..2 * 200 * 48).map(|i| (i % 17) as f32 - 8.0).collect();
+    let (qkv, lengths) = (tensor([2, 200, 48], &values), labels(&[0, 200]));
+    let (qkv, lengths) = (graph.leaf(&qkv), graph.leaf(&lengths));
+    let mask = AttentionMask { causal: false, keys: Some(KeyMask::Lengths(lengths)) };
+    let output = qkv.self_attention(2, mask).expect("legal");
+    let loss = output.mul(output).and_then(Var::sum_all).expect("legal");
+    let gradient = graph.grad(loss, &[qkv]).expect("differentiable")[0];
+    let plan = Plan::new(&gpu(), &graph, &[output, gradient]).expect("small");
+    // Nothing is copied to part q, k and v, or to join heads or gradients.
+    let count = |op: &str| plan.launches().filter(|launch| launch.op.starts_with(op)).count();
+    assert_eq!([count("attention"), count("permute"), count("slice"), count("pad")], [4, 0, 0, 0]);
+    assert!(plan.memory() < 4 * 2 * 2 * 200 * 200, "{} bytes: as much as scores would take", plan.memory());
+    plan.run(1).expect("the device works");
+    for var in [output, gradient] {
+        let values = plan.read(var).expect("kept");
+        let (masked, seen) = values.split_at(values.len() / 2);
+        assert!(masked.iter().all(|&v| v == 0.0) && seen.iter().any(|&v| v != 0.0), "{values:?}");
+        assert!(seen.iter().all(|v| v.is_finite()));
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use trellis_tensor::ops;
+
 use super::explain::suggestion;
 use super::{Config, DataSet, MetricName, NetworkConfig};
 use crate::error::{Error, Result};
@@ -128,7 +130,31 @@ fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
             }
             Ok(())
         }
+        NetworkConfig::Vit(vit) => {
+            size(&key("patch"), vit.patch, vit.patch, MOST_UNITS, "")?;
+            size(&key("depth"), vit.depth, vit.depth, MOST_LAYERS, "")?;
+            blocks(section, vit.width, vit.heads, vit.hidden)?;
+            number(key("dropout"), vit.dropout, SHARE)
+        }
+        NetworkConfig::Transformer(transformer) => {
+            size(&key("layers"), transformer.layers, transformer.layers, MOST_LAYERS, "")?;
+            blocks(section, transformer.width, transformer.heads, transformer.hidden)?;
+            number(key("dropout"), transformer.dropout, SHARE)
+        }
     }
+}
+
+/// The blocks of a Transformer.
+fn blocks(section: &str, width: usize, heads: usize, hidden: usize) -> Result<(), Bad> {
+    let key = |name: &str| format!("{section}.{name}");
+    size(&key("width"), width, width, MOST_UNITS, "")?;
+    size(&key("hidden"), hidden, hidden, MOST_UNITS, "")?;
+    size(&key("heads"), heads, heads, width, " (width)")?;
+    if !width.is_multiple_of(heads) || width / heads > ops::MAX_HEAD {
+        let problem = format!("{width} features do not make {heads} heads of up to {}", ops::MAX_HEAD);
+        return bad(key("heads"), problem, "choose a divisor of the width");
+    }
+    Ok(())
 }
 
 /// A range in words, and whether a number is in it.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use crate::network::{Architecture, Cnn, Fcn};
+use crate::network::{Architecture, Cnn, Fcn, Transformer, Vit};
 
 macro_rules! networks {
     ($($network:ident),+) => {
@@ -38,7 +38,7 @@ macro_rules! networks {
     };
 }
 
-networks!(Fcn, Cnn);
+networks!(Fcn, Cnn, Vit, Transformer);
 
 /// `[guide]`: a network, and how it is trained before it guides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -75,6 +75,8 @@ impl NetworkConfig {
     pub(super) fn set_dropout(&mut self, share: f32) -> bool {
         match self {
             Self::Fcn(fcn) => fcn.dropout = share,
+            Self::Vit(vit) => vit.dropout = share,
+            Self::Transformer(transformer) => transformer.dropout = share,
             Self::Cnn(_) => return false,
         }
         true

@@ -1,12 +1,13 @@
 //! The block that Transformers are made of: attention and two linear layers, each with a norm and a residual.
 
+use serde::{Deserialize, Serialize};
 use trellis_tensor::{AttentionMask, Init, Var};
 
 use super::{Pass, TapAt};
 use crate::error::Result;
 
 /// Where a block normalises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormOrder {
     /// `x + f(norm(x))`: GPT-2, ViT, PyTorch's `norm_first`.

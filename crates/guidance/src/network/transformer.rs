@@ -1,5 +1,6 @@
 //! Transformers over tokens: encoders, causal decoders, and the paper's variants of both.
 
+use serde::{Deserialize, Serialize};
 use trellis_tensor::{AttentionMask, Init, KeyMask, Var};
 
 use super::block::{Block, NormOrder, TORCH};
@@ -7,7 +8,7 @@ use super::{Architecture, Each, Input, Output, Pass};
 use crate::error::Result;
 
 /// How a Transformer knows where a token stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
     /// Trained vectors, one for each position: `positions.weight`.
@@ -23,7 +24,8 @@ pub enum Positions {
 /// `layers.N.self_attn.out_proj.weight`, `layers.N.linear1.weight`, `layers.N.norm1.weight` and so on; before them
 /// `embedding.weight` and `positions.weight`, after them `norm` (unless norms come last in each layer) and `logits`. Layers to align
 /// are, of each layer, `self_attn`, `norm1`, `linear1`, `linear2`, `norm2`, and `norm`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Transformer {
     /// Layers.
     pub layers: usize,
@@ -49,7 +51,7 @@ pub struct Transformer {
     pub cross: bool,
     /// All layers have the same weights, called `layers.0`.
     pub shared: bool,
-    /// Logits by the weights of the embedding, without a bias.
+    /// Logits by the weights of the embedding, without a bias, where it says tokens of its own vocabulary.
     pub tied: bool,
 }
 
@@ -103,6 +105,12 @@ impl Transformer {
     pub fn paper_language() -> Self {
         let norm = NormOrder::Inside;
         Self { hidden: 2048, dropout: 0.1, norm, gelu: false, tied: false, ..Self::decoder(4, 512, 16) }
+    }
+}
+
+impl Default for Transformer {
+    fn default() -> Self {
+        Self::encoder(2, 64, 4)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Vision Transformers.
 
+use serde::{Deserialize, Serialize};
 use trellis_tensor::{AttentionMask, Init, Var};
 
 use super::block::{Block, NormOrder, TIMM};
@@ -12,7 +13,8 @@ use crate::error::{Error, Result};
 /// Parameters have timm's names and shapes: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.N.norm1`,
 /// `blocks.N.attn.qkv`, `blocks.N.attn.proj`, `blocks.N.norm2`, `blocks.N.mlp.fc1`, `blocks.N.mlp.fc2`, `norm`, `head`. Layers to
 /// align are `patch_embed`, of each block `norm1`, `attn`, `norm2`, `mlp.fc1`, `mlp.fc2`, and `norm`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Vit {
     /// Side of a patch in pixels; it divides the image's height and width.
     pub patch: usize,
@@ -72,6 +74,12 @@ impl Vit {
         let b = pass.param("patch_embed.proj.bias".to_string(), [self.width], Init::Constant(0.0));
         let patches = pass.product(rows, w.reshape([self.width, pixels])?)?.add(b)?;
         Ok((patches, down * across))
+    }
+}
+
+impl Default for Vit {
+    fn default() -> Self {
+        Self::new(4, 64, 4, 4)
     }
 }
 

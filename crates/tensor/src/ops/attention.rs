@@ -65,8 +65,8 @@ pub enum KeyMask<'g> {
     },
 }
 
-/// Largest head size: a row of it has to fit the registers of an invocation.
-const MAX_HEAD: usize = 128;
+/// Largest head size of attention: a row of it has to fit the registers of an invocation.
+pub const MAX_HEAD: usize = 128;
 
 /// Sizes of one attention.
 #[derive(Clone, Copy, Debug)]
