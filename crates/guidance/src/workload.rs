@@ -2,8 +2,8 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    CkaForm, CkaSizes, Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig, Plan,
-    ProductLoop, Tensor, Var, ops,
+    AttentionMask, CkaForm, CkaSizes, Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer,
+    OptimizerConfig, Plan, ProductLoop, Tensor, Var, ops,
 };
 
 use crate::alignment::{Cka, Guiding, Metric, Pair};
@@ -34,6 +34,8 @@ enum Kind {
     Mlp { guide: Guide, precision: Precision },
     /// CKA of each of so many layers `[n, p]` with each of as many others.
     CkaMatrix { layers: usize, n: usize, p: usize },
+    /// Attention of 4 sequences of 256 to themselves, 8 heads of 64; with the gradient; through products and softmax.
+    Attention { causal: bool, backward: bool, generic: bool },
     /// This many tiny dispatches.
     Dispatch(usize),
 }
@@ -65,6 +67,8 @@ pub fn workloads() -> Vec<Workload> {
     let features = |name, n, p| Workload { name, kind: Kind::CkaForm { form: CkaForm::Features, n, p } };
     let examples = |name, n, p| Workload { name, kind: Kind::CkaForm { form: CkaForm::Examples, n, p } };
     let mlp = |name, guide, precision| Workload { name, kind: Kind::Mlp { guide, precision } };
+    let attention =
+        |name, causal, backward, generic| Workload { name, kind: Kind::Attention { causal, backward, generic } };
     vec![
         matmul("matmul_f32_256", 256, false),
         matmul("matmul_f32_512", 512, false),
@@ -95,6 +99,12 @@ pub fn workloads() -> Vec<Workload> {
         mlp("mlp_guided_step_b128", Guide::Running, Precision::F32),
         mlp("mlp_guided_fixed_step_b128", Guide::LookedUp, Precision::F32),
         Workload { name: "cka_matrix_24x24_n128_p512", kind: Kind::CkaMatrix { layers: 24, n: 128, p: 512 } },
+        attention("attention_fwd_t256_d64", false, false, false),
+        attention("attention_fwd_t256_d64_causal", true, false, false),
+        attention("attention_fwd_t256_d64_generic", false, false, true),
+        attention("attention_fwdbwd_t256_d64", false, true, false),
+        attention("attention_fwdbwd_t256_d64_causal", true, true, false),
+        attention("attention_fwdbwd_t256_d64_generic", false, true, true),
         Workload { name: "dispatch_500", kind: Kind::Dispatch(500) },
     ]
 }
@@ -177,6 +187,23 @@ impl Workload {
                 let flops = (2 * layers * n * n * p * 2 + 2 * layers * layers * n * n) as u64;
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[matrix])?, flops })
             }
+            Kind::Attention { causal, backward, generic } => {
+                let graph = Graph::new();
+                let [batch, time, heads, head] = [4, 256, 8, 64];
+                let qkv = graph.leaf(&normal(gpu, [batch, time, 3 * heads * head], 1)?);
+                let mask = AttentionMask { causal, keys: None };
+                let y = if generic { generic_attention(qkv, heads)? } else { qkv.self_attention(heads, mask)? };
+                let mut keep = vec![y];
+                let products = if backward {
+                    keep.extend(graph.grad(y.mul(y)?.sum_all()?, &[qkv])?);
+                    6
+                } else {
+                    2
+                };
+                let flops = (2 * products * batch * heads * time * time * head) as u64;
+                let flops = if causal { flops / 2 } else { flops };
+                Ok(Prepared { plan: Plan::new(gpu, &graph, &keep)?, flops })
+            }
             Kind::Dispatch(count) => {
                 let graph = Graph::new();
                 let mut x = graph.leaf(&normal(gpu, [256], 1)?);
@@ -214,6 +241,17 @@ fn generic_cka<'g>(x: Var<'g>, y: Var<'g>) -> Result<Var<'g>> {
     let (k, l) = (gram(x)?, gram(y)?);
     let dot = |a: Var<'g>, b: Var<'g>| -> Result<Var<'g>> { Ok(a.mul(b)?.sum_all()?) };
     Ok(dot(k, l)?.div(dot(k, k)?.mul(dot(l, l)?)?.sqrt()?)?)
+}
+
+/// Attention of a tensor `[batch, time, 3 · features]` to itself as a user of any tensor library would write it.
+fn generic_attention(qkv: Var<'_>, heads: usize) -> Result<Var<'_>> {
+    let shape = qkv.shape();
+    let (batch, time, head) = (shape[0], shape[1], shape[2] / 3 / heads);
+    let parts = qkv.reshape([batch, time, 3, heads, head])?.permute(&[2, 0, 3, 1, 4])?;
+    let [q, k, v] = [0, 1, 2].map(|part| parts.slice(0, part, 1)?.reshape([batch * heads, time, head]));
+    let scores = q?.matmul(k?, Layout::NT)?.affine(1.0 / (head as f32).sqrt(), 0.0)?;
+    let joined = scores.softmax()?.matmul(v?, Layout::NN)?.reshape([batch, heads, time, head])?;
+    Ok(joined.permute(&[0, 2, 1, 3])?.reshape([batch, time, heads * head])?)
 }
 
 /// Peers' workload: the guide is a frozen random CNN 1-8-16-32 with stride 2; its three activations and their mean over
