@@ -4,9 +4,9 @@
 //         keys (batch) or (batch, keys) u32: lengths or ids, see lib/attention.wgsl
 // out     y  the output (batch, queries, heads · d) f32, then the logarithm of each softmax's divisor
 //            (batch, heads, queries) f32, which the gradient wants
-// launch  one invocation per query and head; workgroups of 256
-// memory  no workgroup memory: an invocation owns one row of the output, in registers. Neighbours are neighbouring queries
-//         of one head, so they read the same keys and values at the same time, from one cache line
+// launch  one invocation per query and head, the queries of a head filled up to a multiple of eight; workgroups of 256
+// memory  no workgroup memory: an invocation owns one row of the output, in registers, and meets keys eight at a time
+//         (lib/attention.wgsl)
 // cost    4·d + 5 flop per query, key and head, half of that when causal; keys and values are read once per 32 queries or
 //         more from cache; 16 bytes per element of q, k, v and the output from memory. No matrix of queries x keys exists
 // numeric keys in blocks of eight; what was summed before is scaled down when a block holds a greater score, so exp
@@ -21,61 +21,68 @@
 @group(0) @binding(4) var<storage, read> keys: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 #import attention
-
-// Scores of four keys, those that do not take part at the lowest.
-fn masked(scores: vec4f, batch: u32, first: u32, end: u32) -> vec4f {
-    return select(vec4f(LOWEST), dims.scale * scores, present(batch, first, end));
+#if SUBGROUP8
+fn k_units(r: Rows, c: u32) -> Units {
+    return heard(k[r.own + c]);
 }
-fn present(batch: u32, first: u32, end: u32) -> vec4<bool> {
-    let j = vec4u(first, first + 1u, first + 2u, first + 3u);
-    let at = min(j, vec4u(end - 1u));
-    return (j < vec4u(end)) & vec4<bool>(takes_part(batch, at.x), takes_part(batch, at.y), takes_part(batch, at.z),
-                                        takes_part(batch, at.w));
+#else
+fn k_units(r: Rows, c: u32) -> Units {
+    return Units(k[r.low.x + c], k[r.low.y + c], k[r.low.z + c], k[r.low.w + c],
+                 k[r.high.x + c], k[r.high.y + c], k[r.high.z + c], k[r.high.w + c]);
 }
+#endif
+#if SUBGROUP8
+fn v_units(r: Rows, c: u32) -> Units {
+    return heard(v[r.own + c]);
+}
+#else
+fn v_units(r: Rows, c: u32) -> Units {
+    return Units(v[r.low.x + c], v[r.low.y + c], v[r.low.z + c], v[r.low.w + c],
+                 v[r.high.x + c], v[r.high.y + c], v[r.high.z + c], v[r.high.w + c]);
+}
+#endif
 
 @compute @workgroup_size(256)
 fn attention(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_index) local: u32) {
     let index = linear_index(group, groups, local);
-    if (index >= dims.batch * dims.heads * dims.queries) {
+    if (index >= invocations(dims.queries)) {
         return;
     }
     let place = place_of(index, dims.queries);
     let query = q_at(place.batch, place.head, place.row);
     let first_k = k_at(place.batch, place.head, 0u);
     let first_v = v_at(place.batch, place.head, 0u);
-    let end = end_of_keys(place.batch, place.row);
+    let own_end = end_of_keys(place.batch, place.row);
+    let end = end_of_keys(place.batch, place.row | 7u); // of the eight neighbours
     var out: array<T, UNITS>;
     var greatest = LOWEST;
     var total = 0.0;
     for (var j = 0u; j < end; j += 8u) {
-        let near = min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(end - 1u));
-        let far = min(vec4u(j + 4u, j + 5u, j + 6u, j + 7u), vec4u(end - 1u));
-        var low = vec4f();
-        var high = vec4f();
-        var a = first_k + near * dims.k_row;
-        var b = first_k + far * dims.k_row;
+        let key_rows = rows_from(first_k, dims.k_row, j, dims.keys, local % 8u);
+        var scores = Eight();
         for (var c = 0u; c < HEAD; c += 1u) {
-            let x = q[query + c];
-            low += vec4f(inner(x, k[a.x + c]), inner(x, k[a.y + c]), inner(x, k[a.z + c]), inner(x, k[a.w + c]));
-            high += vec4f(inner(x, k[b.x + c]), inner(x, k[b.y + c]), inner(x, k[b.z + c]), inner(x, k[b.w + c]));
+            let part = inner8(q[query + c], k_units(key_rows, c));
+            scores.low += part.low;
+            scores.high += part.high;
         }
-        low = masked(low, place.batch, j, end);
-        high = masked(high, place.batch, j + 4u, end);
-        let top = max(low, high);
+        let near = present4(place.batch, j + vec4u(0u, 1u, 2u, 3u), own_end);
+        let far = present4(place.batch, j + vec4u(4u, 5u, 6u, 7u), own_end);
+        scores.low = select(vec4f(LOWEST), dims.scale * scores.low, near);
+        scores.high = select(vec4f(LOWEST), dims.scale * scores.high, far);
+        let top = max(scores.low, scores.high);
         let next = max(greatest, max(max(top.x, top.y), max(top.z, top.w)));
         let shrink = exp(greatest - next);
         greatest = next;
-        low = select(vec4f(), exp(low - next), present(place.batch, j, end));
-        high = select(vec4f(), exp(high - next), present(place.batch, j + 4u, end));
-        total = total * shrink + dot(low + high, vec4f(1.0));
-        a = first_v + near * dims.v_row;
-        b = first_v + far * dims.v_row;
+        let p = Eight(select(vec4f(), exp(scores.low - next), near), select(vec4f(), exp(scores.high - next), far));
+        total = total * shrink + dot(p.low + p.high, vec4f(1.0));
+        let value_rows = rows_from(first_v, dims.v_row, j, dims.keys, local % 8u);
         for (var c = 0u; c < HEAD; c += 1u) {
-            out[c] = out[c] * shrink
-                + low.x * v[a.x + c] + low.y * v[a.y + c] + low.z * v[a.z + c] + low.w * v[a.w + c]
-                + high.x * v[b.x + c] + high.y * v[b.y + c] + high.z * v[b.z + c] + high.w * v[b.w + c];
+            out[c] = out[c] * shrink + weighed(p, v_units(value_rows, c));
         }
+    }
+    if (!place.exists) {
+        return;
     }
     // NaN is no number to compare: only a sum that is 0 is replaced.
     let empty = total == 0.0;
@@ -98,5 +105,6 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
 #else
     let logarithms = outputs;
 #endif
-    y[logarithms + index] = select(greatest + log(total), 0.0, empty);
+    let row = (place.batch * dims.heads + place.head) * dims.queries + place.row;
+    y[logarithms + row] = select(greatest + log(total), 0.0, empty);
 }

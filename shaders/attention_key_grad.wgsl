@@ -4,8 +4,8 @@
 //         dout (batch, queries, heads · d) f32
 //         rows (batch, heads, queries, 2) f32, from attention_rows.wgsl
 // out     dqkv  the rows of dk and dv, where `dims` says; other elements stay
-// launch  one invocation per key and head; workgroups of 256
-// memory  no workgroup memory: an invocation owns one row of dk and one of dv, in registers
+// launch  one invocation per key and head, the keys of a head filled up to a multiple of eight; workgroups of 256
+// memory  no workgroup memory: an invocation owns one row of dk and one of dv, in registers, and meets queries eight at a time
 // cost    8·d + 6 flop per query, key and head, half of that when causal; queries come from cache
 // numeric probabilities are computed again from the scores and the logarithm of their sum; sums in order of queries. Keys
 //         that no query sees get 0
@@ -21,12 +21,32 @@
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read_write> dqkv: array<T>;
 #import attention
+#if SUBGROUP8
+fn q_units(r: Rows, c: u32) -> Units {
+    return heard(q[r.own + c]);
+}
+#else
+fn q_units(r: Rows, c: u32) -> Units {
+    return Units(q[r.low.x + c], q[r.low.y + c], q[r.low.z + c], q[r.low.w + c],
+                 q[r.high.x + c], q[r.high.y + c], q[r.high.z + c], q[r.high.w + c]);
+}
+#endif
+#if SUBGROUP8
+fn dout_units(r: Rows, c: u32) -> Units {
+    return heard(dout[r.own + c]);
+}
+#else
+fn dout_units(r: Rows, c: u32) -> Units {
+    return Units(dout[r.low.x + c], dout[r.low.y + c], dout[r.low.z + c], dout[r.low.w + c],
+                 dout[r.high.x + c], dout[r.high.y + c], dout[r.high.z + c], dout[r.high.w + c]);
+}
+#endif
 
 @compute @workgroup_size(256)
 fn attention_key_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                       @builtin(local_invocation_index) local: u32) {
     let index = linear_index(group, groups, local);
-    if (index >= dims.batch * dims.heads * dims.keys) {
+    if (index >= invocations(dims.keys)) {
         return;
     }
     let place = place_of(index, dims.keys);
@@ -36,35 +56,46 @@ fn attention_key_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgrou
     let first_out = out_at(place.batch, place.head, 0u);
     let first_row = (place.batch * dims.heads + place.head) * dims.queries;
     let seen = place.row < end_of_keys(place.batch, dims.keys - 1u) && takes_part(place.batch, place.row);
-    let end = select(0u, dims.queries, seen);
+    // The first query that sees it, and that sees one of the eight neighbours.
+    let own_first = select(0u, place.row, dims.causal == 1u);
     var dk: array<T, UNITS>;
     var dv: array<T, UNITS>;
-    for (var i = select(0u, place.row, CAUSAL == 1u); i < end; i += 4u) {
-        let all = vec4u(i, i + 1u, i + 2u, i + 3u);
-        let at = min(all, vec4u(end - 1u));
-        let a = first_q + at * dims.q_row;
-        let b = first_out + at * dims.out_row;
-        var scores = vec4f();
-        var dp = vec4f();
+    for (var i = own_first & ~7u; i < dims.queries; i += 8u) {
+        let query_rows = rows_from(first_q, dims.q_row, i, dims.queries, local % 8u);
+        let out_rows = rows_from(first_out, dims.out_row, i, dims.queries, local % 8u);
+        var scores = Eight();
+        var dp = Eight();
         for (var c = 0u; c < HEAD; c += 1u) {
-            let x = k[key + c];
-            let y = v[value + c];
-            scores += vec4f(inner(x, q[a.x + c]), inner(x, q[a.y + c]), inner(x, q[a.z + c]), inner(x, q[a.w + c]));
-            dp += vec4f(inner(y, dout[b.x + c]), inner(y, dout[b.y + c]), inner(y, dout[b.z + c]),
-                        inner(y, dout[b.w + c]));
+            let part = inner8(k[key + c], q_units(query_rows, c));
+            let slope = inner8(v[value + c], dout_units(out_rows, c));
+            scores.low += part.low;
+            scores.high += part.high;
+            dp.low += slope.low;
+            dp.high += slope.high;
         }
-        let w = rows[first_row + at.x];
-        let x = rows[first_row + at.y];
-        let y = rows[first_row + at.z];
-        let z = rows[first_row + at.w];
-        let logarithms = vec4f(w.x, x.x, y.x, z.x);
-        let inside = all < vec4u(end);
-        let p = select(vec4f(), exp(dims.scale * scores - logarithms), inside);
-        let ds = select(vec4f(), dims.scale * p * (dp - vec4f(w.y, x.y, y.y, z.y)), inside);
+        var p: array<vec4f, 2>;
+        var ds: array<vec4f, 2>;
+        for (var half = 0u; half < 2u; half += 1u) {
+            let all = i + 4u * half + vec4u(0u, 1u, 2u, 3u);
+            let at = first_row + min(all, vec4u(dims.queries - 1u));
+            let known = mat4x2f(rows[at.x], rows[at.y], rows[at.z], rows[at.w]);
+            let logarithms = vec4f(known[0].x, known[1].x, known[2].x, known[3].x);
+            let totals = vec4f(known[0].y, known[1].y, known[2].y, known[3].y);
+            let inside = (all < vec4u(dims.queries)) & (all >= vec4u(own_first)) & vec4<bool>(seen);
+            let score = select(scores.low, scores.high, half == 1u);
+            let slope = select(dp.low, dp.high, half == 1u);
+            p[half] = select(vec4f(), exp(dims.scale * score - logarithms), inside);
+            ds[half] = select(vec4f(), dims.scale * p[half] * (slope - totals), inside);
+        }
+        let shares = Eight(p[0], p[1]);
+        let slopes = Eight(ds[0], ds[1]);
         for (var c = 0u; c < HEAD; c += 1u) {
-            dk[c] += ds.x * q[a.x + c] + ds.y * q[a.y + c] + ds.z * q[a.z + c] + ds.w * q[a.w + c];
-            dv[c] += p.x * dout[b.x + c] + p.y * dout[b.y + c] + p.z * dout[b.z + c] + p.w * dout[b.w + c];
+            dk[c] += weighed(slopes, q_units(query_rows, c));
+            dv[c] += weighed(shares, dout_units(out_rows, c));
         }
+    }
+    if (!place.exists) {
+        return;
     }
     let row = place.batch * dims.keys + place.row;
     for (var c = 0u; c < HEAD; c += 1u) {

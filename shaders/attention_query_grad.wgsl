@@ -4,8 +4,8 @@
 //         dout (batch, queries, heads · d) f32
 //         rows (batch, heads, queries, 2) f32, from attention_rows.wgsl
 // out     dqkv  the rows of dq, where `dims` says; other elements stay
-// launch  one invocation per query and head; workgroups of 256
-// memory  no workgroup memory: an invocation owns one row of dq, in registers
+// launch  one invocation per query and head, the queries of a head filled up to a multiple of eight; workgroups of 256
+// memory  no workgroup memory: an invocation owns one row of dq, in registers, and meets keys eight at a time
 // cost    6·d + 6 flop per query, key and head, half of that when causal; keys and values come from cache
 // numeric probabilities are computed again from the scores and the logarithm of their sum; sums in order of keys
 // source  Dao et al. 2022, arXiv:2205.14135, algorithm 4, its rows
@@ -20,12 +20,32 @@
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read_write> dqkv: array<T>;
 #import attention
+#if SUBGROUP8
+fn k_units(r: Rows, c: u32) -> Units {
+    return heard(k[r.own + c]);
+}
+#else
+fn k_units(r: Rows, c: u32) -> Units {
+    return Units(k[r.low.x + c], k[r.low.y + c], k[r.low.z + c], k[r.low.w + c],
+                 k[r.high.x + c], k[r.high.y + c], k[r.high.z + c], k[r.high.w + c]);
+}
+#endif
+#if SUBGROUP8
+fn v_units(r: Rows, c: u32) -> Units {
+    return heard(v[r.own + c]);
+}
+#else
+fn v_units(r: Rows, c: u32) -> Units {
+    return Units(v[r.low.x + c], v[r.low.y + c], v[r.low.z + c], v[r.low.w + c],
+                 v[r.high.x + c], v[r.high.y + c], v[r.high.z + c], v[r.high.w + c]);
+}
+#endif
 
 @compute @workgroup_size(256)
 fn attention_query_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                         @builtin(local_invocation_index) local: u32) {
     let index = linear_index(group, groups, local);
-    if (index >= dims.batch * dims.heads * dims.queries) {
+    if (index >= invocations(dims.queries)) {
         return;
     }
     let place = place_of(index, dims.queries);
@@ -33,29 +53,35 @@ fn attention_query_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgr
     let above = out_at(place.batch, place.head, place.row);
     let first_k = k_at(place.batch, place.head, 0u);
     let first_v = v_at(place.batch, place.head, 0u);
-    let end = end_of_keys(place.batch, place.row);
-    let known = rows[index]; // logarithm of the sum, and out · dout
+    let own_end = end_of_keys(place.batch, place.row);
+    let end = end_of_keys(place.batch, place.row | 7u); // of the eight neighbours
+    // Logarithm of the softmax's divisor, and out · dout.
+    let known = rows[(place.batch * dims.heads + place.head) * dims.queries + place.row];
     var sums: array<T, UNITS>;
-    for (var j = 0u; j < end; j += 4u) {
-        let all = vec4u(j, j + 1u, j + 2u, j + 3u);
-        let at = min(all, vec4u(end - 1u));
-        let a = first_k + at * dims.k_row;
-        let b = first_v + at * dims.v_row;
-        var scores = vec4f();
-        var dp = vec4f();
+    for (var j = 0u; j < end; j += 8u) {
+        let key_rows = rows_from(first_k, dims.k_row, j, dims.keys, local % 8u);
+        let value_rows = rows_from(first_v, dims.v_row, j, dims.keys, local % 8u);
+        var scores = Eight();
+        var dp = Eight();
         for (var c = 0u; c < HEAD; c += 1u) {
-            let x = q[query + c];
-            let d = dout[above + c];
-            scores += vec4f(inner(x, k[a.x + c]), inner(x, k[a.y + c]), inner(x, k[a.z + c]), inner(x, k[a.w + c]));
-            dp += vec4f(inner(d, v[b.x + c]), inner(d, v[b.y + c]), inner(d, v[b.z + c]), inner(d, v[b.w + c]));
+            let part = inner8(q[query + c], k_units(key_rows, c));
+            let slope = inner8(dout[above + c], v_units(value_rows, c));
+            scores.low += part.low;
+            scores.high += part.high;
+            dp.low += slope.low;
+            dp.high += slope.high;
         }
-        let present = (all < vec4u(end)) & vec4<bool>(takes_part(place.batch, at.x), takes_part(place.batch, at.y),
-                                                      takes_part(place.batch, at.z), takes_part(place.batch, at.w));
-        let p = exp(dims.scale * scores - known.x);
-        let ds = select(vec4f(), dims.scale * p * (dp - known.y), present);
+        let near = present4(place.batch, j + vec4u(0u, 1u, 2u, 3u), own_end);
+        let far = present4(place.batch, j + vec4u(4u, 5u, 6u, 7u), own_end);
+        let low = dims.scale * exp(dims.scale * scores.low - known.x) * (dp.low - known.y);
+        let high = dims.scale * exp(dims.scale * scores.high - known.x) * (dp.high - known.y);
+        let ds = Eight(select(vec4f(), low, near), select(vec4f(), high, far));
         for (var c = 0u; c < HEAD; c += 1u) {
-            sums[c] += ds.x * k[a.x + c] + ds.y * k[a.y + c] + ds.z * k[a.z + c] + ds.w * k[a.w + c];
+            sums[c] += weighed(ds, k_units(key_rows, c));
         }
+    }
+    if (!place.exists) {
+        return;
     }
     let start = (place.batch * dims.queries + place.row) * dims.dq_row + place.head * HEAD;
     for (var c = 0u; c < HEAD; c += 1u) {

@@ -161,6 +161,7 @@ impl Attention {
     /// and starts of dq, dk and dv.
     pub(crate) fn launch(
         &self,
+        caps: &Caps,
         kernel: crate::Kernel,
         s: &Sizes,
         rows: usize,
@@ -172,18 +173,18 @@ impl Attention {
         let flag = ["UNITS_8", "UNITS_16", "UNITS_32"].into_iter().zip([8, 16, 32]).find(|&(_, most)| units <= most);
         let [(gq, _), (gk, gk_start), (gv, gv_start)] = [0, 1, 2].map(|part| (grads.0[part], grads.1[part]));
         let (kind, padding) = match self.keys {
-            Keys::All => (0u32, 0),
+            Keys::All => (0, 0),
             Keys::Lengths => (1, 0),
             Keys::Ids { padding } => (2, padding as usize),
         };
-        let mut dispatch = Dispatch::linear(kernel, s.batch * s.heads * rows).flag("VEC4", vec4);
+        let mut dispatch = Dispatch::linear(kernel, s.batch * s.heads * rows.next_multiple_of(8))
+            .flag("VEC4", vec4)
+            .flag("SUBGROUP8", caps.subgroup == 8 && caps.shuffle == 8);
         if let Some((flag, _)) = flag {
             dispatch = dispatch.flag(flag, true);
         }
         dispatch
             .constant("HEAD", units as u32)
-            .constant("CAUSAL", u32::from(self.causal))
-            .constant("KEYS", kind)
             .dims(&[s.batch, s.heads, s.queries, s.keys])
             .dims(&[
                 s.rows[0] / unit,
@@ -195,7 +196,8 @@ impl Attention {
             ])
             .floats(&[s.scale() as f32])
             .dims(&[s.heads * units, gq / unit, gk / unit, gv / unit, gk_start / unit, gv_start / unit])
-            .turns(s.queries.max(s.keys).div_ceil(4) * (2 * units + 1) + units)
+            .dims(&[usize::from(self.causal), kind])
+            .turns(s.queries.max(s.keys).div_ceil(8) * (2 * units + 3) + units)
     }
 
     /// In f64, the keys that query `row` of example `batch` sees; `mask` as the op has it.
@@ -212,7 +214,7 @@ impl Attention {
     pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, Sizes) -> Sample) -> Sample {
         let keys = [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)];
         let op = Self { heads: 1 + rng.below(3), causal: rng.below(2) == 0, packed: rng.below(2) == 0, keys };
-        let head = [1, 3, 4, 5, 8, 16, 20, 36, 33, 68, 127, 128][rng.below(12)];
+        let head = [3, 8, 33, 36, 128][rng.below(5)]; // each has kernels of its own
         let (batch, queries) = (1 + rng.below(3), awkward_size(rng, 20));
         let time = if op.packed { queries } else { awkward_size(rng, 40) };
         let width = op.heads * head;
@@ -276,10 +278,10 @@ impl Op for Attention {
         Ok(parts)
     }
 
-    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let sizes = self.checked_sizes(inputs);
         let ([q, k, v], mask) = self.args(self.sources());
-        self.launch(kernel!("attention"), &sizes, sizes.queries, Default::default())
+        self.launch(caps, kernel!("attention"), &sizes, sizes.queries, Default::default())
             .args([q, k, v, mask, Arg::Output])
             .flops((4 * sizes.head + 5) * sizes.pairs(self.causal))
             .into()

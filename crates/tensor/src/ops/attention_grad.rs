@@ -65,7 +65,7 @@ impl Op for AttentionGrad {
         Err(y.not_differentiable())
     }
 
-    fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.of.checked_sizes(&self.attention_types(inputs));
         let first = self.of.sources();
         let ([q, k, v], mask) = self.of.args(first + 2);
@@ -79,11 +79,14 @@ impl Op for AttentionGrad {
         let args = [q, k, v, dout, rows, mask, Arg::Output];
         let of_queries = self
             .of
-            .launch(kernel!("attention_query_grad"), &s, s.queries, grads)
+            .launch(caps, kernel!("attention_query_grad"), &s, s.queries, grads)
             .args(args)
             .flops((6 * s.head + 6) * pairs);
-        let of_keys =
-            self.of.launch(kernel!("attention_key_grad"), &s, s.keys, grads).args(args).flops((8 * s.head + 6) * pairs);
+        let of_keys = self
+            .of
+            .launch(caps, kernel!("attention_key_grad"), &s, s.keys, grads)
+            .args(args)
+            .flops((8 * s.head + 6) * pairs);
         Lowered { dispatches: vec![sums, of_queries, of_keys], scratch: vec![8 * queries] }
     }
 
