@@ -4,7 +4,7 @@ use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
     Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Precision, Schedule, Session, TapAt, Trainer,
-    Training, checkpoint, tune,
+    Training, Vit, checkpoint, tune,
 };
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
@@ -82,6 +82,25 @@ fn recomputing_changes_memory_and_no_bit() {
     let ((kept, all), (again, less)) = (train(0), train(3));
     assert!(kept == again, "other weights");
     assert!(less < all, "{less} bytes for {all}");
+}
+
+/// Dropout, attention and norms within blocks that are computed again.
+#[test]
+fn a_vision_transformer_learns_and_blocks_computed_again_change_no_bit() {
+    let data = data(&gpu());
+    let train = |recompute| {
+        let vit = Vit { dropout: 0.1, ..Vit::new(4, 16, 3, 2) };
+        let target = Network::new(vit, &data, 6).expect("fits");
+        let values = || target.tensors().map(|tensor| tensor.read_f32().expect("works")).collect::<Vec<_>>();
+        let before = values();
+        let training = Training { recompute, check: false, ..small_training(3) };
+        Trainer::new(&target, &data, training).guided_by(networks(&data).1).run().expect("trains");
+        for (tensor, (before, after)) in target.tensors().zip(before.iter().zip(values())) {
+            assert!(*before != after, "{} is not trained", tensor.name());
+        }
+        bits(&target)
+    };
+    assert!(train(0) == train(1), "other weights");
 }
 
 /// The steps that are played for the checks move neither weights nor running statistics.

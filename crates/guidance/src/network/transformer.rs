@@ -150,6 +150,7 @@ impl Architecture for Transformer {
         };
         for number in 0..self.layers {
             let weights = if self.shared { 0 } else { number };
+            pass.block();
             x = block.record(pass, &format!("layers.{number}"), &format!("layers.{weights}"), x)?;
         }
         if self.norm == NormOrder::Pre {

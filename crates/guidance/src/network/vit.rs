@@ -114,6 +114,7 @@ impl Architecture for Vit {
         };
         for number in 0..self.depth {
             let name = format!("blocks.{number}");
+            pass.block();
             x = block.record(pass, &name, &name, x)?;
         }
         let normal = block.sequences(pass.layer_norm("norm", x, EPSILON)?)?;
