@@ -2,6 +2,8 @@
 // first take the same functions from the kernel that imports them.
 #if COOPERATIVE
 #import product_cooperative
+#elif TALL
+#import product_tall
 #elif SUBGROUP
 #import product_subgroup
 #elif WIDE

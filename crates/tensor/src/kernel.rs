@@ -53,9 +53,11 @@ const LIBRARY: &[(&str, &str)] = library![
     "product",
     "product_cooperative",
     "product_subgroup",
+    "product_tall",
     "product_tiled",
     "product_wide",
     "reduce",
+    "register_block",
     "update",
     "window"
 ];

@@ -21,6 +21,8 @@ pub enum ProductLoop {
     Naive,
     /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs. Elsewhere it is [`ProductLoop::Tiled`].
     Registers,
+    /// 32 × 32 outputs for each subgroup of 8: for CPUs and more than 16 rows. Elsewhere it is [`ProductLoop::Tiled`].
+    Tall,
     /// 64 × 64 outputs for each workgroup, through workgroup memory.
     Tiled,
     /// 128 × 128 outputs for each workgroup, through workgroup memory.
@@ -31,23 +33,28 @@ pub enum ProductLoop {
 
 impl ProductLoop {
     /// Those that are worth measuring against each other.
-    pub const TUNED: [Self; 3] = [Self::Registers, Self::Tiled, Self::Wide];
+    pub const TUNED: [Self; 4] = [Self::Registers, Self::Tall, Self::Tiled, Self::Wide];
 
     /// Rows and columns of one workgroup.
     pub(crate) fn block(self) -> [usize; 2] {
         match self {
             Self::Naive => [16, 16],
-            Self::Registers => [64, 32],
+            Self::Registers | Self::Tall => [64, 32],
             Self::Tiled => [64, 64],
             Self::Wide => [128, 128],
             Self::Cooperative => [64, 32],
         }
     }
 
+    /// Whether sums lie in the registers of a subgroup: then operands are best loaded by fours.
+    pub(crate) fn in_registers(self) -> bool {
+        matches!(self, Self::Registers | Self::Tall)
+    }
+
     /// Whether the adapter can run it.
     pub fn runs_on(self, caps: &Caps) -> bool {
         match self {
-            Self::Registers => caps.subgroup == 8,
+            Self::Registers | Self::Tall => caps.subgroup == 8,
             Self::Cooperative => caps.cooperative,
             Self::Naive | Self::Tiled | Self::Wide => true,
         }
@@ -63,6 +70,7 @@ impl ProductLoop {
     pub(crate) fn flags(self, dispatch: Dispatch) -> Dispatch {
         dispatch
             .flag("SUBGROUP", self == Self::Registers)
+            .flag("TALL", self == Self::Tall)
             .flag("WIDE", self == Self::Wide)
             .flag("COOPERATIVE", self == Self::Cooperative)
     }
@@ -73,6 +81,7 @@ impl fmt::Display for ProductLoop {
         f.write_str(match self {
             Self::Naive => "naive",
             Self::Registers => "registers",
+            Self::Tall => "tall",
             Self::Tiled => "tiled",
             Self::Wide => "wide",
             Self::Cooperative => "cooperative",
@@ -84,7 +93,7 @@ impl FromStr for ProductLoop {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::TUNED.into_iter().find(|tuned| tuned.to_string() == text);
-        found.ok_or_else(|| format!("{text} is none of the loops registers, tiled, wide"))
+        found.ok_or_else(|| format!("{text} is none of the loops registers, tall, tiled, wide"))
     }
 }
 
@@ -165,12 +174,13 @@ impl fmt::Display for Tuning {
 
 impl Caps {
     /// The loop for a product of this layout and size `[m, n, k]`: from the tuning table, else by what is known to be good:
-    /// registers where subgroups have 8 invocations (a CPU's vector), the wide loop where it has 256 workgroups to give.
+    /// registers where subgroups have 8 invocations (a CPU's vector), as many rows as there are, the wide loop where it has 256 workgroups to give.
     pub(crate) fn product_loop(&self, layout: Layout, size: [usize; 3]) -> ProductLoop {
         let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
         let [rows, columns] = ProductLoop::Wide.block();
         let wide = size[0].div_ceil(rows) * size[1].div_ceil(columns) >= 256;
         tuned.unwrap_or(match (self.subgroup, wide) {
+            (8, _) if size[0] > 16 => ProductLoop::Tall,
             (8, _) => ProductLoop::Registers,
             (_, true) => ProductLoop::Wide,
             (_, false) => ProductLoop::Tiled,
@@ -205,6 +215,8 @@ mod tests {
         assert_eq!(tuning.fastest(Layout::NT, [64, 64, 64]), None);
         let caps = |subgroup| Caps { subgroup, tuning: tuning.clone().into(), ..Caps::default() };
         assert_eq!(caps(8).product_loop(Layout::TN, [64; 3]), ProductLoop::Registers);
+        assert_eq!(caps(8).product_loop(Layout::NT, [16, 64, 64]), ProductLoop::Registers, "static");
+        assert_eq!(caps(8).product_loop(Layout::NT, [17, 64, 64]), ProductLoop::Tall, "static");
         assert_eq!(caps(32).product_loop(Layout::TN, [64; 3]), ProductLoop::Tiled, "no subgroups of 8");
         assert_eq!(caps(32).product_loop(Layout::NT, [2048; 3]), ProductLoop::Wide, "static");
         assert_eq!(caps(32).product_loop(Layout::NT, [1024; 3]), ProductLoop::Tiled, "static");

@@ -11,7 +11,6 @@ use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::center::activations;
 use crate::ops::cka::Similarity;
 use crate::ops::matmul::Layout;
-use crate::product::ProductLoop;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -172,7 +171,7 @@ impl Op for CkaFeaturesGrad {
         let fours = p.is_multiple_of(4) && q.is_multiple_of(4);
         chosen
             .dispatch(kernel!("cka_features_grad"), [n, p], 1)
-            .flag("LHS_K4", chosen == ProductLoop::Registers && fours)
+            .flag("LHS_K4", chosen.in_registers() && fours)
             .flag("R4", p.is_multiple_of(4) && !self.right)
             .constant("RIGHT", u32::from(self.right))
             .dims(&[n, p, q])

@@ -99,7 +99,7 @@ impl Op for Gram {
             true => ProductLoop::Cooperative,
             false => caps.product_loop(layout, [rows, rows, length]),
         };
-        let fours = chosen == ProductLoop::Registers && length.is_multiple_of(4) && p.is_multiple_of(4);
+        let fours = chosen.in_registers() && length.is_multiple_of(4) && p.is_multiple_of(4);
         products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
             dispatch
                 .flag("X4", fours && !half)
@@ -383,7 +383,7 @@ fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
     let (half, fours) = (x.dtype == DType::F16, p.is_multiple_of(4));
     chosen
         .dispatch(kernel!("gram_grad"), [n, p], time)
-        .flag("LHS_K4", chosen == ProductLoop::Registers && n.is_multiple_of(4))
+        .flag("LHS_K4", chosen.in_registers() && n.is_multiple_of(4))
         .flag("VEC4", fours)
         .flag("X_HALF4", half && fours)
         .flag("X_HALF", half && !fours)

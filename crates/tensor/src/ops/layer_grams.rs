@@ -8,7 +8,6 @@ use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::concat::Pack;
 use crate::ops::gram::{Products, products, symmetric};
 use crate::ops::matmul::Layout;
-use crate::product::ProductLoop;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -93,7 +92,7 @@ impl Op for LayerGrams {
     fn lower(&self, caps: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let (n, entries, length) = (self.n, self.widths.len(), self.widest());
         let chosen = caps.product_loop(Layout::NT, [n, n, length]);
-        let fours = chosen == ProductLoop::Registers;
+        let fours = chosen.in_registers();
         products(caps, chosen, Products { n, entries, length }, |dispatch| {
             dispatch
                 .flag("PACKED", true)
@@ -149,7 +148,7 @@ impl Op for LayerGramsGrad {
         let dispatch: Dispatch = chosen
             .dispatch(kernel!("gram_grad"), [*n, widest], widths.len())
             .flag("PACKED", true)
-            .flag("LHS_K4", chosen == ProductLoop::Registers && n.is_multiple_of(4))
+            .flag("LHS_K4", chosen.in_registers() && n.is_multiple_of(4))
             .flag("VEC4", true)
             .dims(&[*n, 0, 0, 0])
             .dims(&self.of.places())

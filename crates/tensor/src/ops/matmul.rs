@@ -232,7 +232,7 @@ impl Op for MatMul {
             None if cooperative(caps, lhs_half && rhs_half, [s.m, s.n, s.k]) => Cooperative,
             None => caps.product_loop(self.layout, [s.batch * s.m, s.n, s.k]),
         };
-        let registers = chosen == ProductLoop::Registers;
+        let registers = chosen.in_registers();
         if chosen == ProductLoop::Naive {
             let [bias, residual, saved] = self.epilogue.args(2);
             let dispatch = chosen
