@@ -48,6 +48,8 @@ ops! {
     batch_norm::{BatchNorm},
     batch_norm_grad::{BatchNormSums, BatchNormGrad},
     sampler::{SampleBatch, SequentialBatch},
+    sequences::{SequenceTokens, SequenceLabels},
+    sequence_score::{SequenceScore},
     gather::{Gather, GatherGrad, GatherLabels, GatherImages},
     augment::{Augment},
     pool::{Pool, PoolGrad},
@@ -66,4 +68,5 @@ pub use loss_scale::LossScale;
 pub use matmul::Layout;
 pub use pool::Pooling;
 pub use reduce::Reduction;
+pub use sequences::{SequenceTask, Sequences};
 pub use unary::UnaryFunction;
