@@ -9,6 +9,7 @@ mod mixed; // loss scaling and mixed-precision training
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
 mod ops; // every registered op: kernel against f64, gradient against differences
 mod optimizer; // optimisers, step by step against PyTorch
+mod sequences; // copy-paste, parity, text: examples, scores, the trivial solution
 mod shaders; // every kernel file: header, naming, that it compiles
 mod training; // runs: counters, determinism, divergence, checkpoints
 mod transformers; // attention and its networks against PyTorch

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use trellis_guidance::profile::{Group, Profile, compare};
 use trellis_guidance::record::write_atomic;
-use trellis_guidance::{Config, Dataset, Error, Network, Result};
+use trellis_guidance::{Config, Error, Network, Result};
 use trellis_tensor::Gpu;
 
 use crate::print;
@@ -72,8 +72,7 @@ impl ProfileCommand {
     }
 
     fn measure(&self, gpu: &Gpu, config: &Config, path: &Path) -> Result<Profile> {
-        let [train, _, test] = config.images(path, self.data.as_deref())?;
-        let data = Dataset::new(gpu, &train, None, Some(&test))?;
+        let data = config.dataset(gpu, path, self.data.as_deref())?;
         let seed = config.seeds[0];
         let (arm, name) = if self.alone { ("alone", "unguided") } else { ("trained", "guided") };
         let target = Network::new(config.target_of(arm), &data, seed)?;

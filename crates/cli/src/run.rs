@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use trellis_guidance::experiment::{self, Progress};
-use trellis_guidance::record::{Difference, Experiment};
+use trellis_guidance::record::{Difference, EvalRecord, Experiment};
 use trellis_guidance::stats::Estimate;
 use trellis_guidance::{Config, Result};
 use trellis_tensor::Gpu;
@@ -39,8 +39,8 @@ Examples:
 pub(crate) struct Train {
     /// The experiment: see examples/configs/
     config: PathBuf,
-    /// Folder with IDX files (MNIST, Fashion-MNIST; .gz or not)
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder with IDX files (MNIST, Fashion-MNIST; .gz or not) or CIFAR in binary form, or a file of text
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Folder for run folders
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
@@ -72,7 +72,7 @@ impl Train {
 }
 
 fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Path, json: bool) -> Result<()> {
-    let images = config.images(path, data)?;
+    let data = config.dataset(gpu, path, data)?;
     if !json {
         print::line(format_args!("{} on {}", config.name, gpu.name()))?;
     }
@@ -84,7 +84,7 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
     let mut run = String::new();
     // Where nobody sees the bar, a line for each finished run.
     let plain = !json && bar.is_hidden();
-    let experiment = experiment::run(gpu, config, &images, out, &mut |progress| match progress {
+    let experiment = experiment::run(gpu, config, &data, out, &mut |progress| match progress {
         Progress::Total(steps) => bar.set_length(steps),
         Progress::Run(arm, seed) => {
             run = format!("{arm}, seed {seed}");
@@ -110,6 +110,9 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
         return print_json(gpu, &experiment);
     }
     print_table(&experiment)?;
+    if let Some(text) = sequences(config, &experiment)? {
+        print::line(text)?;
+    }
     if let Some(text) = mixed(&experiment) {
         print::line(text)?;
     }
@@ -123,6 +126,26 @@ fn print_json(gpu: &Gpu, experiment: &Experiment) -> Result<()> {
     let line = json!({"arms": experiment.summary(), "counters": counters, "adapter": experiment.adapter,
         "seconds": experiment.seconds});
     print::line(line)
+}
+
+/// What the table leaves out where each position has a label, and what a network gets that learns nothing.
+fn sequences(config: &Config, experiment: &Experiment) -> Result<Option<String>> {
+    let mut parts = Vec::new();
+    if let Some(drawn) = config.drawn()? {
+        parts.push(format!("the trivial solution: top-1 {:.2} %", 100.0 * drawn.floor()));
+    }
+    for arm in experiment.arms() {
+        let evals: Vec<_> = experiment.runs_of(arm).filter_map(|run| run.last_eval("test")).collect();
+        let mean = |value: fn(&EvalRecord) -> Option<f32>| {
+            let values: Option<Vec<f32>> = evals.iter().map(|eval| value(eval)).collect();
+            values.filter(|values| !values.is_empty()).map(|v| v.iter().sum::<f32>() / v.len() as f32)
+        };
+        if let Some(whole) = mean(|eval| eval.sequences) {
+            let perplexity = mean(|eval| Some(eval.perplexity())).unwrap_or(f32::NAN);
+            parts.push(format!("{arm}: whole sequences {:.1} %, perplexity {perplexity:.2}", 100.0 * whole));
+        }
+    }
+    Ok((!parts.is_empty()).then(|| parts.join("\n")))
 }
 
 /// What mixed precision cost, where a run used it.

@@ -7,7 +7,6 @@ use trellis_tensor::Gpu;
 
 use crate::checkpoint::save;
 use crate::config::Config;
-use crate::data::Images;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::network::{Guide, Network};
@@ -31,7 +30,7 @@ pub enum Progress<'a> {
     Done(&'a RunRecord),
 }
 
-/// Runs `config` on `images` (train, validation, test) and leaves `<root>/<name>/` with configuration, metrics,
+/// Runs `config` on `data` and leaves `<root>/<name>/` with configuration, metrics,
 /// checkpoints, summary, `report.html` and its first plot as `top1.svg`. An older folder of the name is moved aside.
 ///
 /// # Errors
@@ -39,17 +38,15 @@ pub enum Progress<'a> {
 pub fn run(
     gpu: &Gpu,
     config: &Config,
-    images: &[Images; 3],
+    data: &Dataset,
     root: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Experiment> {
     let started = Instant::now();
-    let [train, validation, test] = images;
     // What does not fit is told before anything is trained.
-    let data = Dataset::new(gpu, train, Some(validation).filter(|v| v.count() > 0), Some(test))?;
     let (guide, target) = (
-        Network::new(config.guide.network.architecture(), &data, 0)?,
-        Network::new(config.target_of("alone"), &data, 0)?,
+        Network::new(config.guide.network.architecture(), data, 0)?,
+        Network::new(config.target_of("alone"), data, 0)?,
     );
     config.layer_map().resolve(&guide.layers()?, &target.layers()?)?;
     drop((guide, target));
@@ -66,12 +63,12 @@ pub fn run(
     progress(Progress::Total(steps(config.guide.steps) + steps(config.training.steps) * config.arms.len() as u64));
     let outcome = config.seeds.iter().try_for_each(|&seed| {
         progress(Progress::Run("guide", seed));
-        let guides = Guides::train(config, &data, seed, progress)
-            .map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
+        let guides =
+            Guides::train(config, data, seed, progress).map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
         save(guides.trained.network(), &folder.path().join(format!("guide-{seed}.safetensors")))?;
         for arm in &config.arms {
             progress(Progress::Run(arm, seed));
-            let run = run_arm(config, &data, &guides, arm, seed, &mut folder, progress)
+            let run = run_arm(config, data, &guides, arm, seed, &mut folder, progress)
                 .map_err(|error| error.in_run(format!("arm {arm}, seed {seed}")))?;
             progress(Progress::Done(&run));
             experiment.runs.push(run);

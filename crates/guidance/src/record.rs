@@ -56,9 +56,12 @@ pub struct EvalRecord {
     /// Mean cross-entropy in nats.
     #[serde(deserialize_with = "number")]
     pub loss: f32,
-    /// Share of examples whose largest logit is that of their label, 0 to 1.
+    /// Share of labels whose logit is the largest, 0 to 1: of examples, or of the positions of sequences that have one.
     #[serde(deserialize_with = "number")]
     pub top1: f32,
+    /// Share of sequences in which each labelled position is right, 0 to 1; `None` where an example has one label.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
+    pub sequences: Option<f32>,
     /// The metric of each pair in [`RunRecord::pairs`] on the split's first images; empty if it was not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "numbers")]
     pub similarity: Vec<f32>,
@@ -81,6 +84,13 @@ pub struct RunRecord {
     pub seconds: f64,
     /// Optimiser steps per second, without evaluations; 0 while the run is not finished.
     pub steps_per_s: f64,
+}
+
+impl EvalRecord {
+    /// Perplexity: e to the loss, so per token where each position has a label.
+    pub fn perplexity(&self) -> f32 {
+        self.loss.exp()
+    }
 }
 
 impl RunRecord {

@@ -75,6 +75,13 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         let what = if key == "training.batch" { " (data.train)" } else { "" };
         size(key, low, high, most, what)?;
     }
+    if matches!(data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text) {
+        if training.shift > 0 || training.flip {
+            return bad("training.shift", "only images are shifted and flipped", "no `shift` and `flip`");
+        }
+        size("data.context", data.context, data.context, 1 << 16, "")?;
+        config.drawn().map_err(in_section)?;
+    }
     network("target", &config.target)?;
     network("guide", &config.guide.network)?;
     if training.batches == Batches::Fixed && (training.shift > 0 || training.flip) {
@@ -98,6 +105,14 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         return bad("data.size", format!("glyphs are not {} pixels wide", data.size), "16 or 28");
     }
     Ok(())
+}
+
+/// An error of the data's own, under the key of the file.
+fn in_section(error: Error) -> Bad {
+    match error {
+        Error::Config { key, problem, hint, .. } => (format!("data.{key}"), problem, hint),
+        other => ("data".to_string(), other.to_string(), String::new()),
+    }
 }
 
 /// Refuses a size of which the least is 0 or the greatest more than `most`.

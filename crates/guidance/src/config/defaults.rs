@@ -6,6 +6,7 @@ use super::{
     Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, NetworkConfig, OptimizerName, PrecisionName,
     RateSchedule, TrainingConfig,
 };
+use crate::data::text::TextLevel;
 use crate::network::TapAt;
 use crate::record::ARMS;
 use crate::trainer::Batches;
@@ -29,7 +30,19 @@ impl Default for Config {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { set: DataSet::Glyphs, size: 16, train: 2000, validation: 500, test: 1000, classes: 10, seed: 0 }
+        Self {
+            set: DataSet::Glyphs,
+            size: 16,
+            train: 2000,
+            validation: 500,
+            test: 1000,
+            classes: 10,
+            lengths: None,
+            symbols: 10,
+            context: 64,
+            level: TextLevel::Characters,
+            seed: 0,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, Deserializer};
 
+use crate::data::text::TextLevel;
 use crate::error::{Error, Result};
 use crate::network::TapAt;
 use crate::trainer::Batches;
@@ -53,18 +54,29 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `glyphs` (drawn) or `idx` (MNIST's format, from the folder given by `--data`).
+    /// `glyphs`, `copy_paste` and `parity` (drawn), `idx` (MNIST's format) and `cifar` (from the folder given by
+    /// `--data`), or `text` (the file given by `--data`).
     pub set: DataSet,
     /// Height and width of glyphs, 16 or 28.
     pub size: usize,
-    /// Training images.
+    /// Training images; of sequences, those that an evaluation looks at: batches are always of new ones; of text, blocks of
+    /// `context` tokens.
     pub train: usize,
-    /// Validation images.
+    /// Validation images, sequences or blocks.
     pub validation: usize,
-    /// Test images.
+    /// Test images, sequences or blocks.
     pub test: usize,
     /// Number of classes of an IDX set.
     pub classes: usize,
+    /// Fewest and most symbols of a sequence; without the key the paper's, 20 to 40 of copy-paste and 2 to 50 of parity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lengths: Option<[usize; 2]>,
+    /// Different digits of copy-paste.
+    pub symbols: usize,
+    /// Tokens of a block of text.
+    pub context: usize,
+    /// Whether a token of text is one of its `characters` or `bytes`.
+    pub level: TextLevel,
     /// Seed of the drawing and the split.
     pub seed: u64,
 }
@@ -77,6 +89,14 @@ pub enum DataSet {
     Glyphs,
     /// A folder of IDX files.
     Idx,
+    /// A folder with CIFAR-10 or CIFAR-100 in binary form.
+    Cifar,
+    /// Drawn digits that are asked for again.
+    CopyPaste,
+    /// Drawn bits whose parity is asked for.
+    Parity,
+    /// A file of text whose next token is asked for.
+    Text,
 }
 
 /// `[guidance]`

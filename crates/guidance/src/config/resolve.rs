@@ -2,32 +2,55 @@
 
 use std::path::Path;
 
-use trellis_tensor::{Curve, LossScale, OptimizerConfig, Rule};
+use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule};
 
 use super::{Config, DataConfig, DataSet, MetricName, OptimizerName, PrecisionName, RateSchedule};
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
-use crate::data::Images;
-use crate::data::{glyphs::glyphs, idx};
+use crate::data::text::Text;
+use crate::data::{DrawnSequences, Images, cifar, glyphs::glyphs, idx};
+use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::network::{Architecture, Guide, Precision};
 use crate::trainer::{Guidance, Training};
 
 impl Config {
-    /// The images of the three splits; `folder` is where an IDX set lies.
+    /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set, or the file of a text.
     ///
     /// # Errors
-    /// When files are missing or damaged, or hold too few images.
-    pub fn images(&self, path: &Path, folder: Option<&Path>) -> Result<[Images; 3]> {
-        let DataConfig { set, size, train, validation, test, classes, seed } = self.data;
+    /// When files are missing or damaged, or hold too few examples, or memory does not allow it.
+    pub fn dataset(&self, gpu: &Gpu, path: &Path, place: Option<&Path>) -> Result<Dataset> {
+        let DataConfig { set, train, validation, test, context, level, .. } = self.data;
+        let counts = [train, validation, test];
+        if let Some(drawn) = self.drawn()? {
+            return Dataset::drawn(gpu, drawn, counts);
+        }
+        if set == DataSet::Text {
+            let file = place
+                .ok_or_else(|| Error::config(path, "data.set", "a text lies in a file", "give it with --data FILE"))?;
+            return Dataset::text(gpu, &Text::read(file, level)?, context, counts);
+        }
+        let [train, validation, test] = self.images(path, place)?;
+        Dataset::new(gpu, &train, Some(&validation).filter(|v| v.count() > 0), Some(&test))
+    }
+
+    /// The sequences that are drawn, if the data set is one of these.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for sizes that cannot be drawn.
+    pub fn drawn(&self) -> Result<Option<DrawnSequences>> {
+        let DataConfig { set, lengths, symbols, seed, .. } = self.data;
+        Ok(match set {
+            DataSet::CopyPaste => Some(DrawnSequences::copy_paste(symbols, lengths.unwrap_or([20, 40]), seed)?),
+            DataSet::Parity => Some(DrawnSequences::parity(lengths.unwrap_or([2, 50]), seed)?),
+            _ => None,
+        })
+    }
+
+    /// The images of the three splits; `folder` is where an IDX or CIFAR set lies.
+    fn images(&self, path: &Path, folder: Option<&Path>) -> Result<[Images; 3]> {
+        let DataConfig { set, size, train, validation, test, classes, seed, .. } = self.data;
         let parts = match (set, folder) {
-            (DataSet::Glyphs, _) => {
-                let total = [train, validation, test].iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
-                let total = total.filter(|&n| n <= 10_000_000).ok_or_else(|| {
-                    Error::config(path, "data.train", "more than ten million images", "make the splits smaller")
-                })?;
-                glyphs(total, size, seed).split(&[train, validation, test], seed)?
-            }
             (DataSet::Idx, Some(folder)) => {
                 let (first, second) = idx::load(folder, classes)?;
                 match second {
@@ -40,13 +63,22 @@ impl Config {
                     None => first.split(&[train, validation, test], seed)?,
                 }
             }
-            (DataSet::Idx, None) => {
-                return Err(Error::config(
-                    path,
-                    "data.set",
-                    "an IDX set lies in a folder",
-                    "give it with --data FOLDER",
-                ));
+            (DataSet::Cifar, Some(folder)) => {
+                let (first, second) = cifar::load(folder)?;
+                let mut parts = first.split(&[train, validation], seed)?;
+                parts.push(second.subset(test, seed)?);
+                parts
+            }
+            (DataSet::Idx | DataSet::Cifar, None) => {
+                let problem = "such a set lies in a folder";
+                return Err(Error::config(path, "data.set", problem, "give it with --data FOLDER"));
+            }
+            _ => {
+                let total = [train, validation, test].iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
+                let total = total.filter(|&n| n <= 10_000_000).ok_or_else(|| {
+                    Error::config(path, "data.train", "more than ten million images", "make the splits smaller")
+                })?;
+                glyphs(total, size, seed).split(&[train, validation, test], seed)?
             }
         };
         Ok(parts.try_into().expect("three sizes give three parts"))

@@ -85,6 +85,10 @@ fn values_that_cannot_be_run_are_refused() {
         ("[training]\nsteps = 100\n", "guidance.first_steps"),
         ("[guide]\nsteps = 0\n", "guide.steps"),
         ("[data]\nclasses = 5\n", "data.classes"),
+        ("[data]\nset = \"copy_paste\"\nlengths = [9, 3]\n", "data.lengths"),
+        ("[data]\nset = \"copy_paste\"\nsymbols = 1\n", "data.symbols"),
+        ("[data]\nset = \"parity\"\n[training]\nflip = true\n", "training.shift"),
+        ("[data]\nset = \"text\"\ncontext = 0\n", "data.context"),
         ("[data]\nsize = 20\n", "data.size"),
     ] {
         assert!(error(text).contains(key), "{text}: {}", error(text));

@@ -1,12 +1,17 @@
-//! Data sets: small grey or colour images with one label each, held in memory as bytes.
+//! Data sets: small grey or colour images with one label each, held in memory as bytes; text; drawn sequences.
 //!
 //! [`glyphs`] draws ten symbols and needs no download; [`idx`] reads MNIST, Fashion-MNIST and whatever else comes in
-//! their file format. Both give [`Images`], which knows how to split itself; going to the GPU is another module's job.
+//! their file format, [`cifar`] CIFAR-10 and CIFAR-100. All give [`Images`], which knows how to split itself; going to the GPU is another module's job.
+//! [`text`] cuts a file into tokens; [`DrawnSequences`] says what the GPU draws.
 
+pub mod cifar;
 pub mod glyphs;
 pub mod idx;
+mod sequences;
+pub mod text;
 
 use crate::error::{Error, Result};
+pub use sequences::DrawnSequences;
 use trellis_tensor::rng::Rng;
 
 /// Stream of [`Rng`] that shuffles; drawn images have the streams from 0 upwards.

@@ -72,7 +72,7 @@ impl Network {
     /// # Errors
     /// When a layer does not fit, or memory does not allow it.
     pub fn new(architecture: impl Architecture + 'static, data: &Dataset, seed: u64) -> Result<Self> {
-        Self::with_shape(data.gpu(), architecture, data.image(), data.classes(), seed)
+        Self::with_shape(data.gpu(), architecture, data.input(), data.output(), seed)
     }
 
     /// Draws the parameters of `architecture` for examples and labels of a kind: images `[channels, height, width]` of so many

@@ -24,7 +24,8 @@ impl Drop for Scratch {
 }
 
 fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
-    let eval = |step, top1| EvalRecord { step, split: "test".into(), loss, top1, similarity: Vec::new() };
+    let eval =
+        |step, top1| EvalRecord { step, split: "test".into(), loss, top1, sequences: None, similarity: Vec::new() };
     let step = |step, alignment| StepRecord {
         step,
         loss: 2.0 / (step + 1) as f32,

@@ -37,7 +37,7 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
                 0.1 + (0.55 + gain) * (1.0 - (-6.0 * t).exp()) + 0.05 * wobble(step, 3),
             ),
         };
-        EvalRecord { step, split: split.into(), loss, top1, similarity: Vec::new() }
+        EvalRecord { step, split: split.into(), loss, top1, sequences: None, similarity: Vec::new() }
     };
     let layers = |pair: u64| [format!("conv{}", pair + 1), format!("linear{}", 8 * pair + 1)];
     RunRecord {
@@ -185,7 +185,14 @@ fn a_single_evaluation_is_a_dot_and_other_splits_stand_in() {
     let mut experiment = experiment();
     experiment.runs.iter_mut().for_each(|run| run.evals.retain(|e| e.split == "test" && e.step == 600));
     assert!(curve_svg(&experiment).contains("<circle"));
-    let first = |step| EvalRecord { step, split: "validation".into(), loss: 1.0, top1: 0.4, similarity: Vec::new() };
+    let first = |step| EvalRecord {
+        step,
+        split: "validation".into(),
+        loss: 1.0,
+        top1: 0.4,
+        sequences: None,
+        similarity: Vec::new(),
+    };
     experiment.runs.iter_mut().for_each(|run| run.evals.extend([first(0), first(300), first(600)]));
     let svg = curve_svg(&experiment);
     assert!(svg.contains("Validation top-1, mean and range of 3 seeds") && !svg.contains("<circle"));

@@ -1,59 +1,72 @@
-//! Evaluations: loss and top-1 over a split, CKA of the layer pairs on held-out images.
+//! Evaluations: loss and top-1 over a split, whole sequences that are right, CKA of the layer pairs on held-out examples.
 
 use trellis_tensor::{Clock, Graph, Log, Plan};
 
 use super::Guidance;
-use super::session::pairs;
+use super::session::{pairs, rows};
 use crate::alignment::Pair;
 use crate::dataset::{Dataset, Split};
 use crate::error::Result;
-use crate::network::{Mode, Network, TapAt};
+use crate::network::{Each, InputShape, Mode, Network, Output, TapAt};
 use crate::record::EvalRecord;
 
-/// Examples of one evaluation step.
+/// Examples of one evaluation step; fewer of sequences, with 16 times as many positions.
 const BATCH: usize = 500;
 
-/// Mean loss and top-1 of a network over one split.
+/// Mean loss and top-1 of a network over the labels of one split, and its share of sequences without a mistake.
 pub(super) struct Evaluator {
     plan: Plan,
     clock: Clock,
     log: Log,
     split: &'static str,
+    each: Each,
     count: usize,
     steps: usize,
 }
 
 impl Evaluator {
     pub(super) fn new(network: &Network, data: &Dataset, name: &'static str, split: &Split) -> Result<Self> {
-        let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 2)?);
+        let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 4)?);
         let count = split.count();
-        let batch = BATCH.min(count);
+        let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
+        let batch = (BATCH * 16 / positions.max(16)).clamp(1, count);
         let graph = Graph::new();
         let examples = data.sequential_batch(&graph, split, &clock, batch)?;
         let logits = network.forward(&graph, examples.input, Mode::Eval, TapAt::default())?.logits;
-        let loss = logits.cross_entropy_rows(examples.labels, 0.0)?.sum_all()?;
-        let right = logits.top1(examples.labels)?.sum_all()?;
-        log.record(&graph, &clock, &[loss, right])?;
+        let (logits, labels) = rows(logits, examples.labels)?;
+        let loss = logits.cross_entropy_rows(labels, 0.0)?.sum_all()?;
+        let Output { classes, each } = network.output();
+        // An example with one label is a sequence of one.
+        let sequences = [batch, labels.ty().elements() / batch];
+        let hits = logits.top1(labels)?.reshape(sequences)?;
+        let score = hits.sequence_score(labels.reshape(sequences)?, classes)?.sum(&[0], false)?;
+        log.record(&graph, &clock, &[loss, score.reshape([3, 1])?])?;
         let plan = Plan::new(data.gpu(), &graph, &[])?;
-        Ok(Self { plan, clock, log, split: name, count, steps: count.div_ceil(batch) })
+        Ok(Self { plan, clock, log, split: name, each, count, steps: count.div_ceil(batch) })
     }
 
     /// Evaluates the network as it is after `step` steps of training.
     pub(super) fn evaluate(&mut self, step: u32) -> Result<EvalRecord> {
         self.clock.set(0)?;
-        let (mut loss, mut right) = (0.0, 0.0);
+        // Loss, right labels, labels, right sequences.
+        let mut sums = [0.0_f64; 4];
         for first in (0..self.steps).step_by(Log::CAPACITY) {
             let steps = (self.steps - first).min(Log::CAPACITY);
             self.plan.run(steps)?;
             self.log.request(first as u32, steps);
             for row in self.log.collect(true)? {
-                loss += f64::from(row.values[0]);
-                right += f64::from(row.values[1]);
+                sums.iter_mut().zip(row.values).for_each(|(sum, value)| *sum += f64::from(value));
             }
         }
-        let mean = |sum: f64| (sum / self.count as f64) as f32;
-        let split = self.split.to_string();
-        Ok(EvalRecord { step: u64::from(step), split, loss: mean(loss), top1: mean(right), similarity: Vec::new() })
+        let [loss, right, labels, sequences] = sums;
+        Ok(EvalRecord {
+            step: u64::from(step),
+            split: self.split.to_string(),
+            loss: (loss / labels) as f32,
+            top1: (right / labels) as f32,
+            sequences: (self.each == Each::Position).then_some((sequences / self.count as f64) as f32),
+            similarity: Vec::new(),
+        })
     }
 }
 

@@ -183,7 +183,8 @@ pub(super) fn record<'g>(
         let _scope = graph.scope("target");
         target.forward(graph, batch.input, mode, taps)?
     };
-    let task = forward.logits.cross_entropy(batch.labels, training.label_smoothing)?;
+    let (logits, labels) = rows(forward.logits, batch.labels)?;
+    let task = logits.cross_entropy(labels, training.label_smoothing)?;
     let mut step = Step { loss: task, metrics: vec![task], pairs: Vec::new(), forward };
     let Some(guidance) = guidance else { return Ok(step) };
 
@@ -204,6 +205,12 @@ pub(super) fn record<'g>(
     step.loss = task.add(alignment.loss)?;
     step.metrics.extend(alignment.stats);
     Ok(step)
+}
+
+/// Logits `[rows, classes]` and labels `[rows]`: a row for each example, or for each of its positions.
+pub(super) fn rows<'g>(logits: Var<'g>, labels: Var<'g>) -> Result<(Var<'g>, Var<'g>)> {
+    let rows = labels.ty().elements();
+    Ok((logits.reshape([rows, logits.shape().last_axis()])?, labels.reshape([rows])?))
 }
 
 /// What the guide says of the batch for each pair: looked up where the batches are fixed, else its forward pass.
