@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use trellis_guidance::experiment::{self, Progress};
-use trellis_guidance::record::{Difference, EvalRecord, Experiment};
+use trellis_guidance::record::{Difference, Experiment};
 use trellis_guidance::stats::Estimate;
 use trellis_guidance::{Config, Result};
 use trellis_tensor::Gpu;
@@ -134,17 +134,7 @@ fn sequences(config: &Config, experiment: &Experiment) -> Result<Option<String>>
     if let Some(drawn) = config.drawn()? {
         parts.push(format!("the trivial solution: top-1 {:.2} %", 100.0 * drawn.floor()));
     }
-    for arm in experiment.arms() {
-        let evals: Vec<_> = experiment.runs_of(arm).filter_map(|run| run.last_eval("test")).collect();
-        let mean = |value: fn(&EvalRecord) -> Option<f32>| {
-            let values: Option<Vec<f32>> = evals.iter().map(|eval| value(eval)).collect();
-            values.filter(|values| !values.is_empty()).map(|v| v.iter().sum::<f32>() / v.len() as f32)
-        };
-        if let Some(whole) = mean(|eval| eval.sequences) {
-            let perplexity = mean(|eval| Some(eval.perplexity())).unwrap_or(f32::NAN);
-            parts.push(format!("{arm}: whole sequences {:.1} %, perplexity {perplexity:.2}", 100.0 * whole));
-        }
-    }
+    parts.extend(experiment.sequences());
     Ok((!parts.is_empty()).then(|| parts.join("\n")))
 }
 

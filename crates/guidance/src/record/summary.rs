@@ -93,6 +93,18 @@ impl Experiment {
         arms.iter().map(summarise).collect()
     }
 
+    /// A line for each arm where each position of a sequence has a label: whole sequences that are right and perplexity in the last
+    /// `test` evaluation, means over the seeds.
+    pub fn sequences(&self) -> Vec<String> {
+        let line = |&arm: &&str| {
+            let of = |value: fn(&EvalRecord) -> f32| mean(&values(&self.final_test(arm, value)));
+            let whole = of(|eval| eval.sequences.unwrap_or(f32::NAN)).filter(|share| !share.is_nan())?;
+            let perplexity = of(EvalRecord::perplexity)?;
+            Some(format!("{arm}: whole sequences {:.1} %, perplexity {perplexity:.2}", 100.0 * whole))
+        };
+        self.arms().iter().filter_map(line).collect()
+    }
+
     /// (seed, value) of the last test evaluation of each run of `arm`.
     fn final_test(&self, arm: &str, value: impl Fn(&EvalRecord) -> f32) -> Vec<(u64, f64)> {
         self.runs_of(arm).filter_map(|run| Some((run.seed, f64::from(value(run.last_eval("test")?))))).collect()

@@ -260,3 +260,19 @@ fn a_folder_in_use_is_neither_moved_nor_taken() {
     RunFolder::create(root, &experiment, Existing::MoveAside).expect("free again");
     assert!(root.join("demo-1").is_dir());
 }
+
+#[test]
+fn whole_sequences_and_perplexity_have_a_line_an_arm() {
+    let mut experiment = experiment();
+    assert!(experiment.sequences().is_empty() && !crate::report::report_html(&experiment).contains("perplexity"));
+    for run in &mut experiment.runs {
+        for eval in &mut run.evals {
+            (eval.loss, eval.sequences) = (2.0 + run.seed as f32, Some(0.25 + 0.5 * run.seed as f32));
+        }
+    }
+    // (e² + e³) / 2 and (0.25 + 0.75) / 2.
+    assert_eq!(experiment.sequences()[0], "alone: whole sequences 50.0 %, perplexity 13.74");
+    assert!(crate::report::report_html(&experiment).contains("alone: whole sequences 50.0 %, perplexity 13.74"));
+    let json = serde_json::to_string(&experiment).expect("plain");
+    assert_eq!(serde_json::from_str::<Experiment>(&json).expect("written by us"), experiment);
+}

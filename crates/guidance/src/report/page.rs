@@ -28,6 +28,7 @@ pub(super) fn page(experiment: &Experiment) -> String {
     } else {
         let summary = experiment.summary();
         html.push_str(&results(&summary));
+        html.push_str(&sequences(experiment));
         html.push_str(&plots(experiment));
     }
     let _ = write!(
@@ -122,6 +123,12 @@ fn results(summary: &[ArmSummary]) -> String {
         let _ = write!(html, "<ul>\n{}\n</ul>", words.join("\n"));
     }
     section("Results", &html)
+}
+
+/// What the table leaves out where each position has a label; nothing elsewhere.
+fn sequences(experiment: &Experiment) -> String {
+    let lines: Vec<String> = experiment.sequences().iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
+    if lines.is_empty() { String::new() } else { section("Sequences", &format!("<ul>\n{}\n</ul>", lines.join("\n"))) }
 }
 
 /// A dot in the colour of the arm's curves.
