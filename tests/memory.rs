@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use trellis_guidance::memory::Memory;
-use trellis_guidance::{Config, Dataset, Network, Session};
+use trellis_guidance::{Config, Network, Session};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute,
@@ -158,9 +158,8 @@ fn counted_memory_is_what_a_run_takes() {
         "[data]\ntrain = 200\nvalidation = 50\ntest = 50\n[target]\ndepth = 9\nwidth = 32\n[training]\nbatch = 50\n";
     for recompute in [0, 3] {
         let config = config(&format!("{text}recompute = {recompute}\n"));
-        let images = config.images(Path::new("x.toml"), None).expect("drawn");
-        let counted = Memory::count(&counting(), &config, &images).expect("counts");
-        let data = Dataset::new(&gpu(), &images[0], Some(&images[1]), Some(&images[2])).expect("fits");
+        let counted = Memory::count(&counting(), &config, Path::new("x.toml"), None).expect("counts");
+        let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
         let target = Network::new(config.target_of("trained"), &data, 0).expect("fits");
         let guide = Network::new(config.guide.network.architecture(), &data, 0).expect("fits");
         let guidance = config.guidance("trained", guide.freeze());
@@ -172,8 +171,7 @@ fn counted_memory_is_what_a_run_takes() {
     }
     // What no adapter binds is counted too, and nothing is left behind.
     let huge = config("[target]\ndepth = 2\nwidth = 20000\n");
-    let images = huge.images(Path::new("x.toml"), None).expect("drawn");
     let counting = counting();
-    assert!(Memory::count(&counting, &huge, &images).expect("counts").largest.1 > 1 << 30);
+    assert!(Memory::count(&counting, &huge, Path::new("x.toml"), None).expect("counts").largest.1 > 1 << 30);
     assert_eq!(counting.memory_used(), 0);
 }

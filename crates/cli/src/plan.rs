@@ -19,8 +19,8 @@ Examples:
 pub(crate) struct PlanCommand {
     /// The experiment: see examples/configs/
     config: PathBuf,
-    /// Folder with IDX files
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder or file of the data, where the configuration needs one
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
 }
 
@@ -30,9 +30,8 @@ const LISTED: usize = 12;
 impl PlanCommand {
     pub(crate) fn run(&self, options: GpuOptions, json: bool) -> Result<()> {
         let config = Config::read(&self.config)?;
-        let images = config.images(&self.config, self.data.as_deref())?;
         let gpu = Gpu::with(&GpuOptions { count_memory: true, ..options })?;
-        let memory = Memory::count(&gpu, &config, &images)?;
+        let memory = Memory::count(&gpu, &config, &self.config, self.data.as_deref())?;
         if json {
             let line = serde_json::to_string(&memory).map_err(|e| Error::io("standard output", e.into()))?;
             return print::line(line);
