@@ -1,11 +1,13 @@
 //! Measures of alikeness: values that are known, invariances, and what breaks others.
 
-use trellis_guidance::data::glyphs::glyphs;
-use trellis_guidance::network::Mode;
-use trellis_guidance::{Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network, Ridge, Rsa, TapAt, Tokens};
+mod golden;
+mod matrix;
+mod time_steps;
+
+use trellis_guidance::{Cka, Metric, Ridge, Rsa};
 use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Clock, Graph, Plan, Reference, Tensor, Var};
+use trellis_tensor::{Graph, Plan, Reference, Tensor, Var};
 
 use crate::gpu;
 
@@ -350,119 +352,6 @@ fn too_few_examples_for_a_centring_are_refused() {
     assert!(graph.constant(1.0, [3, 4]).center_gram(Centering::Double).is_err());
 }
 
-/// What `golden/alignment.py` wrote.
-fn golden(part: &str) -> Vec<serde_json::Value> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/alignment.json");
-    let text = std::fs::read_to_string(path).expect("checked in");
-    let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    all[part].as_array().expect("cases").clone()
-}
-
-fn numbers(value: &serde_json::Value) -> Vec<f32> {
-    value.as_array().expect("an array").iter().map(|v| v.as_f64().expect("a number") as f32).collect()
-}
-
-fn assert_golden(name: &str, got: &Compared, wanted: &serde_json::Value) {
-    let value = wanted["value"].as_f64().expect("a number") as f32;
-    assert!((got.value - value).abs() <= 1e-4 * value.abs(), "{name}: {} for {value}", got.value);
-    let gradients = [(&got.gradient, "gradient"), (&got.gradient_y, "gradient_y")];
-    for (gradient, which) in gradients {
-        let wanted = numbers(&wanted[which]);
-        assert_eq!(gradient.len(), wanted.len());
-        for (a, b) in gradient.iter().zip(&wanted) {
-            assert!((a - b).abs() <= 1e-4 * largest(&wanted), "{name}, {which}: {a} for {b}");
-        }
-    }
-}
-
-/// Values and gradients by PyTorch in float64, from formulas written another way: see `golden/alignment.py`.
-#[test]
-fn every_measure_agrees_with_pytorch() {
-    let named: [(&str, Measure); 8] = [
-        ("cka", Cka::linear().into()),
-        ("cka", ByFeatures),
-        ("cka_debiased", Cka::linear().debiased().into()),
-        ("rbf_cka", Cka::rbf(0.8).into()),
-        ("rbf_cka_debiased", Cka::rbf(0.8).debiased().into()),
-        ("rsa_cosine", Rsa::Cosine.into()),
-        ("rsa_pearson", Rsa::Pearson.into()),
-        ("ridge", Ridge::new(0.1).into()),
-    ];
-    for case in golden("cases") {
-        let n = case["n"].as_u64().expect("a number") as usize;
-        assert_eq!(case["measures"].as_object().expect("measures").len(), named.len() - 1);
-        for (name, measure) in named {
-            let compared = compare(measure, &numbers(&case["x"]), &numbers(&case["y"]), n);
-            assert_golden(&format!("{measure}, n {n}"), &compared, &case["measures"][name]);
-        }
-    }
-}
-
-/// PyTorch loops over the time steps.
-#[test]
-fn each_time_step_is_compared_with_its_own() {
-    let named: [(&str, Measure); 5] = [
-        ("cka", Cka::linear().tokens(Tokens::Each).into()),
-        ("cka_debiased", Cka::linear().debiased().tokens(Tokens::Each).into()),
-        ("rbf_cka", Cka::rbf(0.8).tokens(Tokens::Each).into()),
-        ("rbf_cka_debiased", Cka::rbf(0.8).debiased().tokens(Tokens::Each).into()),
-        ("cka_flattened", Cka::linear().into()),
-    ];
-    for case in golden("sequences") {
-        let [n, time] = ["n", "time"].map(|key| case[key].as_u64().expect("a number") as usize);
-        assert_eq!(case["measures"].as_object().expect("measures").len(), named.len());
-        let (x, y) = (numbers(&case["x"]), numbers(&case["y"]));
-        let shape = |v: &[f32]| [n, time, v.len() / n / time];
-        for (name, measure) in named {
-            let compared = compare_shaped(measure, (&shape(&x), &x), (&shape(&y), &y));
-            assert_golden(&format!("{measure}, n {n}, time {time}"), &compared, &case["measures"][name]);
-        }
-    }
-}
-
-/// Time costs workgroups, not dispatches; a layer without time steps is refused, and so is another number of them.
-#[test]
-fn time_steps_share_their_dispatches() {
-    let metric = Metric::from(Cka::linear().tokens(Tokens::Each));
-    let dispatches = |time: usize| {
-        let graph = Graph::new();
-        let leaf = |p: usize| {
-            graph.leaf(&Tensor::from_f32(&gpu(), "x", [6, time, p], &samples(6 * time * p, 1)).expect("fits"))
-        };
-        let (x, y) = (leaf(5), leaf(7));
-        let value = metric.compare(x, y).expect("same shapes").value;
-        let gradient = graph.grad(value, &[x]).expect("differentiable")[0];
-        Plan::new(&gpu(), &graph, &[value, gradient]).expect("fits").launches().len()
-    };
-    assert_eq!((dispatches(2), dispatches(30)), (8, 8));
-    let graph = Graph::new();
-    let constant = |shape: &[usize]| graph.constant(1.0, shape);
-    let error = metric.compare(constant(&[6, 5]), constant(&[6, 5])).unwrap_err().to_string();
-    assert!(error.contains("[batch, time, features]"), "{error}");
-    assert!(metric.compare(constant(&[6, 2, 5]), constant(&[6, 3, 5])).is_err());
-    assert!(metric.matrix(&[constant(&[6, 2, 5])], &[constant(&[6, 2, 5])]).is_err());
-}
-
-/// Of time steps, those with a constant layer count as 0 and the statistics tell their share.
-#[test]
-fn a_constant_time_step_is_counted() {
-    let (n, time, p) = (10, 4, 3);
-    let (mut x, y) = (samples(n * time * p, 1), samples(n * time * p, 2));
-    (0..n).for_each(|i| x[i * time * p..][..p].fill(3.1));
-    let metric = Metric::from(Cka::linear().tokens(Tokens::Each));
-    let graph = Graph::new();
-    let leaf = |v: &[f32]| graph.leaf(&Tensor::from_f32(&gpu(), "x", [n, time, p], v).expect("fits"));
-    let x = leaf(&x);
-    let similarity = metric.compare(x, leaf(&y)).expect("same shapes");
-    let gradient = graph.grad(similarity.value, &[x]).expect("differentiable")[0];
-    let plan = Plan::new(&gpu(), &graph, &[similarity.stats, gradient]).expect("fits");
-    plan.run(1).expect("works");
-    assert_eq!(plan.read(similarity.stats).expect("kept")[6], 0.25);
-    let gradient = plan.read(gradient).expect("kept");
-    assert!((0..n).all(|i| gradient[i * time * p..][..p].iter().all(|g| *g == 0.0)));
-    assert!(gradient.iter().any(|g| *g != 0.0));
-}
-
 /// Large batches of narrow layers: the same number as by examples.
 #[test]
 fn the_cheaper_form_gives_the_same_number() {
@@ -486,58 +375,6 @@ fn the_cheaper_form_gives_the_same_number() {
         let error = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(error < 1e-5 * largest(&b), "{error} of {}", largest(&b));
     }
-}
-
-#[test]
-fn a_matrix_of_layers_is_its_pairs() {
-    let n = 20;
-    let widths = [3, 17, 40];
-    let values: Vec<Vec<f32>> = widths.iter().zip(30..).map(|(p, stream)| samples(n * p, stream)).collect();
-    for (metric, _) in metrics() {
-        let (gpu, graph) = (gpu(), Graph::new());
-        let leaf = |v: &Vec<f32>| graph.leaf(&Tensor::from_f32(&gpu, "x", [n, v.len() / n], v).expect("fits"));
-        let layers: Vec<_> = values.iter().map(leaf).collect();
-        let matrix = metric.matrix(&layers, &layers[1..]).expect("same n");
-        assert_eq!(matrix.shape()[..], [3, 2]);
-        let plan = Plan::new(&gpu, &graph, &[matrix]).expect("fits");
-        plan.run(1).expect("works");
-        let matrix = plan.read(matrix).expect("kept");
-        for (at, got) in matrix.into_iter().enumerate() {
-            let wanted = compare(metric, &values[at / 2], &values[1 + at % 2], n).value;
-            assert!((got - wanted).abs() < 1e-5, "{metric}, pair {at}: {got} for {wanted}");
-        }
-    }
-}
-
-/// One batch is the debiased measure of it; many batches add up what a batch says, and do not drift with their size.
-#[test]
-fn a_matrix_over_a_data_set_streams() {
-    let images = glyphs(260, 16, 5).split(&[200, 60], 0).expect("fits");
-    let data = Dataset::new(&gpu(), &images[0], None, Some(&images[1])).expect("fits");
-    let cnn = Network::new(Cnn::new(&[4, 6]), &data, 1).expect("fits");
-    let fcn = Network::new(Fcn::new(2, 12), &data, 2).expect("fits");
-    let (_, split) = data.splits().next().expect("a training split");
-    let measure = |batch| LayerMatrix::measure(&cnn, &fcn, &data, split, batch, TapAt::default()).expect("fits");
-    let whole = measure(200);
-    assert_eq!((whole.rows.clone(), whole.columns.clone()), (cnn.layers().expect("fits"), fcn.layers().expect("fits")));
-
-    let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
-    let batch = data.sequential_batch(&graph, split, &clock, 200).expect("fits").input;
-    let taps = [&cnn, &fcn].map(|n| n.forward(&graph, batch, Mode::Eval, TapAt::default()).expect("fits").taps);
-    let metric = Metric::from(Cka::linear().debiased());
-    let pair = metric.compare(taps[0][1].value, taps[1][0].value).expect("same n").value;
-    let plan = Plan::new(&gpu(), &graph, &[pair]).expect("fits");
-    plan.run(1).expect("works");
-    let wanted = f64::from(plan.read(pair).expect("kept")[0]);
-    assert!((whole.at(1, 0) - wanted).abs() < 1e-5, "{} for {wanted}", whole.at(1, 0));
-
-    let parts = measure(25);
-    for (a, b) in whole.values.iter().zip(&parts.values) {
-        assert!((a - b).abs() < 0.06, "{a} in one batch, {b} in eight");
-    }
-    let itself = LayerMatrix::measure(&cnn, &cnn, &data, split, 50, TapAt::default()).expect("fits");
-    (0..itself.rows.len()).for_each(|layer| assert!((itself.at(layer, layer) - 1.0).abs() < 1e-6));
-    assert!(LayerMatrix::measure(&cnn, &fcn, &data, split, 201, TapAt::default()).is_err());
 }
 
 /// Ridge regression has no symmetry and no 1 for equal layers, but the rest of what the others promise.

@@ -28,6 +28,7 @@
 //! # Ok::<(), trellis_tensor::Error>(())
 //! ```
 
+mod adapter;
 mod autograd;
 mod buffer;
 mod cka_form;
@@ -56,10 +57,11 @@ mod shape;
 mod subgroups;
 mod tensor;
 
+pub use adapter::AdapterSummary;
 pub use cka_form::{CkaCost, CkaForm, CkaSizes};
 pub use curve::{Clock, Curve};
 pub use error::{Error, Result};
-pub use gpu::{AdapterSummary, Caps, Counters, Gpu};
+pub use gpu::{Caps, Counters, Gpu};
 pub use gpu_options::GpuOptions;
 pub use graph::{Graph, Scope, Var};
 pub use init::Init;

@@ -5,7 +5,7 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::gram::columns_sum_to_zero;
+use crate::ops::gram_grad::columns_sum_to_zero;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 

@@ -9,7 +9,7 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::center_gram::{Centering, Squares, centering_of, squares};
-use crate::ops::gram::{CkaGramGrad, GramGrad};
+use crate::ops::gram_grad::{CkaGramGrad, GramGrad};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

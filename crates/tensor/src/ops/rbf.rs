@@ -6,7 +6,7 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::center_gram::{Squares, squares};
-use crate::ops::gram::symmetric;
+use crate::ops::gram_grad::symmetric;
 use crate::ops::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::TensorType;

@@ -1,0 +1,309 @@
+//! Makes a plan: places values in buffers, lowers ops to dispatches, compiles and binds them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Launch, LaunchInfo, Place, Plan};
+use crate::buffer::{Buffer, size_class};
+use crate::error::{Error, Result};
+use crate::fuse::Fused;
+use crate::gpu::{ALIGNMENT, Gpu};
+use crate::graph::Kind;
+use crate::kernel::Access;
+use crate::op::{Arg, Dispatch, MAX_GROUPS, MAX_TURNS, Op};
+use crate::shape::TensorType;
+use crate::tensor::Tensor;
+
+/// A dispatch whose buffers are known.
+struct Pending {
+    dispatch: Dispatch,
+    bindings: Vec<(Place, usize)>,
+    op: &'static str,
+    layer: Arc<str>,
+}
+
+pub(super) struct Builder<'a> {
+    gpu: &'a Gpu,
+    fused: &'a Fused,
+    kept: &'a [bool],
+    places: Vec<Option<Place>>,
+    free: HashMap<u64, Vec<Arc<Buffer>>>,
+    owned: Vec<Arc<Buffer>>,
+    leaves: Vec<Arc<Buffer>>,
+    constants: HashMap<(u32, usize), Place>,
+    pending: Vec<Pending>,
+    unused: Place,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(gpu: &'a Gpu, fused: &'a Fused, kept: &'a [bool]) -> Result<Self> {
+        let unused = Place { buffer: Arc::new(Buffer::new(gpu, "unused binding", ALIGNMENT)?), offset: 0 };
+        Ok(Self {
+            gpu,
+            fused,
+            kept,
+            places: vec![None; fused.nodes.len()],
+            free: HashMap::new(),
+            owned: vec![unused.buffer.clone()],
+            leaves: Vec::new(),
+            constants: HashMap::new(),
+            pending: Vec::new(),
+            unused,
+        })
+    }
+
+    pub(super) fn build(mut self) -> Result<Plan> {
+        let fused = self.fused;
+        let packed = fused.packed(self.kept);
+        let order = fused.order(self.kept);
+        let last_reader = fused.last_reader(&order);
+        let mut keeps = vec![false; fused.nodes.len()];
+        (0..keeps.len()).filter(|&id| self.kept[id]).for_each(|id| keeps[fused.storage(id)] = true);
+
+        for id in order {
+            let node = &fused.nodes[id];
+            if let Some(elements) = fused.view(id) {
+                let Place { buffer, offset } = self.placed(node.inputs[0]);
+                self.places[id] = Some(Place { buffer, offset: offset + 4 * elements });
+                continue;
+            }
+            match &node.kind {
+                Kind::Leaf(tensor) => {
+                    self.leaves.push(tensor.buffer().clone());
+                    self.places[id] = Some(of_leaf(tensor));
+                }
+                Kind::Constant(value) => self.places[id] = Some(self.constant(*value, &node.ty)?),
+                Kind::Reshape => unreachable!("a reshape is a view"),
+                Kind::Op(op) => {
+                    if self.places[id].is_none() {
+                        self.places[id] = Some(self.place(id, packed[id])?);
+                    }
+                    self.lower(id, op.as_ref(), &packed)?;
+                    let mut storages: Vec<usize> = node.inputs.iter().map(|&input| fused.storage(input)).collect();
+                    storages.push(id); // an output that nobody reads
+                    storages.sort_unstable();
+                    storages.dedup();
+                    for storage in storages {
+                        let reusable = matches!(fused.nodes[storage].kind, Kind::Op(_)) && packed[storage].is_none();
+                        if last_reader[storage] == id && reusable && !keeps[storage] && !self.is_pack(storage) {
+                            self.release(storage);
+                        }
+                    }
+                }
+            }
+        }
+        self.finish()
+    }
+
+    fn is_pack(&self, id: usize) -> bool {
+        matches!(&self.fused.nodes[id].kind, Kind::Op(op) if op.name() == "pack")
+    }
+
+    /// Where the output of op `id` goes.
+    fn place(&mut self, id: usize, packed: Option<(usize, usize)>) -> Result<Place> {
+        let node = &self.fused.nodes[id];
+        if let Some((pack, offset)) = packed {
+            if self.places[pack].is_none() {
+                self.places[pack] = Some(self.zeroed_place(pack)?);
+            }
+            let buffer = self.places[pack].as_ref().expect("placed above").buffer.clone();
+            return Ok(Place { buffer, offset });
+        }
+        if self.is_pack(id) {
+            return self.zeroed_place(id);
+        }
+        let label = format!("{} {}", node.op_name(), node.layer);
+        let buffer = self.allocate(label.trim_end(), node.ty.bytes())?;
+        Ok(Place { buffer, offset: 0 })
+    }
+
+    /// A buffer of its own for a pack: the gaps between its parts are zero and stay so.
+    fn zeroed_place(&mut self, id: usize) -> Result<Place> {
+        let node = &self.fused.nodes[id];
+        let tensor = Tensor::zeros(self.gpu, &node.layer, node.ty.clone())?;
+        self.owned.push(tensor.buffer().clone());
+        Ok(of_leaf(&tensor))
+    }
+
+    fn constant(&mut self, value: f32, ty: &TensorType) -> Result<Place> {
+        let key = (value.to_bits(), ty.elements());
+        if let Some(place) = self.constants.get(&key) {
+            return Ok(place.clone());
+        }
+        let tensor = Tensor::from_f32(self.gpu, "constant", ty.shape.clone(), &vec![value; ty.elements()])?;
+        self.owned.push(tensor.buffer().clone());
+        let place = of_leaf(&tensor);
+        self.constants.insert(key, place.clone());
+        Ok(place)
+    }
+
+    fn allocate(&mut self, label: &str, bytes: usize) -> Result<Arc<Buffer>> {
+        if let Some(buffer) = self.free.get_mut(&size_class(bytes as u64)).and_then(Vec::pop) {
+            return Ok(buffer);
+        }
+        let buffer = Arc::new(Buffer::new(self.gpu, label, bytes)?);
+        self.owned.push(buffer.clone());
+        Ok(buffer)
+    }
+
+    fn release(&mut self, id: usize) {
+        if let Some(place) = &self.places[id] {
+            self.free.entry(place.buffer.size()).or_default().push(place.buffer.clone());
+        }
+    }
+
+    fn lower(&mut self, id: usize, op: &dyn Op, packed: &[Option<(usize, usize)>]) -> Result<()> {
+        let fused = self.fused;
+        let node = &fused.nodes[id];
+        if node.ty.elements() == 0 && op.updates().is_empty() {
+            return Ok(()); // kernels need not think of nothing
+        }
+        let types: Vec<&TensorType> = node.inputs.iter().map(|&input| &fused.nodes[input].ty).collect();
+        let lowered = op.lower(self.gpu.caps(), &types, &node.ty);
+        let scratch = lowered
+            .scratch
+            .iter()
+            .map(|&bytes| self.allocate(&node.layer, bytes))
+            .collect::<Result<Vec<Arc<Buffer>>>>()?;
+        for (number, dispatch) in lowered.dispatches.into_iter().enumerate() {
+            // A pack has one dispatch per input: a copy, unless the input was written in place.
+            if op.name() == "pack" && packed[fused.storage(node.inputs[number])].is_some_and(|(pack, _)| pack == id) {
+                continue;
+            }
+            let bindings = dispatch
+                .args
+                .iter()
+                .map(|arg| match *arg {
+                    Arg::Input(i) => (self.placed(node.inputs[i]), types[i].bytes()),
+                    Arg::Output => (self.placed(id), node.ty.bytes()),
+                    Arg::Scratch(i) => (Place { buffer: scratch[i].clone(), offset: 0 }, lowered.scratch[i]),
+                    Arg::Unused => (self.unused.clone(), 0),
+                })
+                .collect();
+            let layer = node.layer.as_ref().into();
+            self.pending.push(Pending { dispatch, bindings, op: op.name(), layer });
+        }
+        for buffer in scratch {
+            self.free.entry(buffer.size()).or_default().push(buffer);
+        }
+        Ok(())
+    }
+
+    fn placed(&self, id: usize) -> Place {
+        self.places[id].clone().expect("inputs precede their readers")
+    }
+
+    fn finish(mut self) -> Result<Plan> {
+        let (uniforms, slots) = self.uniforms()?;
+        let gpu = self.gpu;
+        if gpu.counts_memory() {
+            self.pending.clear();
+        }
+        let mut launches = Vec::with_capacity(self.pending.len());
+        for (pending, slot) in std::mem::take(&mut self.pending).into_iter().zip(slots) {
+            let Pending { dispatch, bindings, op, layer } = pending;
+            let pipeline = gpu.pipeline(&dispatch.variant)?;
+            let variant = &dispatch.variant;
+            let kernel = variant.kernel.name;
+            debug_assert_eq!(pipeline.bindings.len(), bindings.len(), "{kernel}: bindings of {op}");
+            if dispatch.groups.iter().any(|&n| n as usize > MAX_GROUPS) {
+                let label = format!("{op} in {layer}");
+                let message = format!(
+                    "{:?} workgroups; {MAX_GROUPS} a dimension are allowed: use a smaller batch",
+                    dispatch.groups
+                );
+                return Err(Error::Gpu { label, message });
+            }
+            if gpu.caps().software && dispatch.turns > MAX_TURNS {
+                let label = format!("{op} in {layer}");
+                let message = format!(
+                    "{} loop turns; a software adapter leaves a loop after {MAX_TURNS}: use smaller sizes, or a GPU",
+                    dispatch.turns
+                );
+                return Err(Error::Gpu { label, message });
+            }
+            check_aliasing(kernel, &pipeline.bindings, &bindings);
+            let bind = |binding, buffer, offset: usize, bytes: usize| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset: offset as u64,
+                    size: std::num::NonZeroU64::new(bytes.max(16).next_multiple_of(4) as u64),
+                }),
+            };
+            let entries: Vec<_> = std::iter::once(bind(0, uniforms.raw(), slot, ALIGNMENT))
+                .chain(
+                    bindings
+                        .iter()
+                        .zip(1..)
+                        .map(|((place, bytes), number)| bind(number, place.buffer.raw(), place.offset, *bytes)),
+                )
+                .collect();
+            let bind_group = gpu.scoped(&format!("{op} in {layer}"), |device| {
+                device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(kernel),
+                    layout: &pipeline.layout,
+                    entries: &entries,
+                })
+            })?;
+            let bytes = bindings.iter().map(|(_, bytes)| *bytes as u64).sum();
+            let (groups, flops) = (dispatch.groups, dispatch.flops);
+            let info = LaunchInfo {
+                op,
+                kernel,
+                variant: variant.flags.join(" "),
+                layer: layer.to_string(),
+                groups,
+                flops,
+                bytes,
+            };
+            launches.push(Launch { pipeline, bind_group, groups, info });
+        }
+        let kept = (0..self.kept.len())
+            .filter(|&id| self.kept[id])
+            .map(|id| (id, (self.placed(id), self.fused.nodes[id].ty.clone())))
+            .collect();
+        self.owned.push(uniforms);
+        let memory = self.owned.iter().map(|buffer| buffer.size()).sum();
+        self.owned.append(&mut self.leaves);
+        Ok(Plan { gpu: gpu.clone(), launches, kept, memory, _buffers: self.owned })
+    }
+
+    /// One buffer with the `dims` of every dispatch, and each one's offset; equal ones are stored once.
+    fn uniforms(&self) -> Result<(Arc<Buffer>, Vec<usize>)> {
+        let words = ALIGNMENT / 4;
+        let mut contents: Vec<u32> = Vec::new();
+        let mut known: HashMap<&[u32], usize> = HashMap::new();
+        let mut slots = Vec::with_capacity(self.pending.len());
+        for pending in &self.pending {
+            let dims = pending.dispatch.dims.as_slice();
+            assert!(dims.len() <= words, "{}: dims", pending.op);
+            let slot = *known.entry(dims).or_insert_with(|| {
+                let start = contents.len();
+                contents.extend_from_slice(dims);
+                contents.resize(start + words, 0);
+                4 * start
+            });
+            slots.push(slot);
+        }
+        let buffer = Buffer::new(self.gpu, "kernel sizes", (4 * contents.len()).max(ALIGNMENT))?;
+        self.gpu.write(buffer.raw(), 0, bytemuck::cast_slice(&contents));
+        Ok((Arc::new(buffer), slots))
+    }
+}
+
+fn of_leaf(tensor: &Tensor) -> Place {
+    Place { buffer: tensor.buffer().clone(), offset: tensor.offset() }
+}
+
+/// WebGPU's rule: a buffer that a dispatch writes is not read through another binding of it, not even elsewhere.
+fn check_aliasing(kernel: &str, access: &[Access], bindings: &[(Place, usize)]) {
+    for (written, (place, _)) in access.iter().zip(bindings).filter(|(access, _)| **access == Access::ReadWrite) {
+        for (read, (other, _)) in access.iter().zip(bindings) {
+            debug_assert!(
+                *read == *written || !Arc::ptr_eq(&place.buffer, &other.buffer),
+                "{kernel} reads and writes one buffer"
+            );
+        }
+    }
+}
