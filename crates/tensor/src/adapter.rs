@@ -47,7 +47,7 @@ impl Gpu {
 }
 
 impl AdapterSummary {
-    /// Whether [`GpuOptions::adapter`] set to `part` takes this adapter.
+    /// Whether [`GpuOptions::adapter`](crate::GpuOptions::adapter) set to `part` takes this adapter.
     pub fn matches(&self, part: &str) -> bool {
         name_contains(&self.name, part)
     }
