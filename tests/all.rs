@@ -3,12 +3,14 @@
 mod alignment; // measures: invariances, known values, hard cases
 mod alignment_loss; // pairs that share dispatches
 mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
+mod golden; // networks against PyTorch, by name
 mod half; // f16: storage, rounding, products
 mod memory; // what a plan keeps, and for how long
 mod mixed; // loss scaling and mixed-precision training
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
 mod ops; // every registered op: kernel against f64, gradient against differences
 mod optimizer; // optimisers, step by step against PyTorch
+mod resnets; // residual networks against PyTorch
 mod sequences; // copy-paste, parity, text: examples, scores, the trivial solution
 mod shaders; // every kernel file: header, naming, that it compiles
 mod training; // runs: counters, determinism, divergence, checkpoints

@@ -1,8 +1,7 @@
 """Writes transformers.json: outputs, gradients and layers of attention and of the networks made of it, by PyTorch in float64.
 
 Needs torch, and only to write the file anew: python3 tests/golden/transformers.py
-The loss is Σ r · output with random r. Layers are what forward hooks see on MultiheadAttention, LayerNorm, Linear and
-TransformerDecoderLayer (the paper's rule), as their sum and their sum of squares.
+Layers are what forward hooks see on MultiheadAttention, LayerNorm, Linear and TransformerDecoderLayer (the paper's rule).
 """
 
 import json
@@ -13,45 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-torch.set_default_dtype(torch.float64)
-
-
-def numbers(x):
-    return [float(f"{v:.7g}") for v in x.detach().flatten().tolist()]
-
-
-def randomise(module):
-    for name, p in module.named_parameters():
-        p.data = (torch.randn(p.shape) * 0.3).float().double()
-        if "norm" in name and name.endswith("weight"):
-            p.data = (p.data + 1).float().double()
-
-
-def case(name, module, forward, inputs, hooked=()):
-    """`hooked`: pairs of a layer's name and the module whose calls, one after the other, have these names."""
-    layers = []
-    names = {}
-    for layer, m in hooked:
-        names.setdefault(m, []).append(layer)
-
-    def hook(m, _, out):
-        out = out[0] if isinstance(out, tuple) else out
-        layers.append([names[m].pop(0), out.sum().item(), (out * out).sum().item()])
-
-    for m in names:
-        m.register_forward_hook(hook)
-    out = forward()
-    r = torch.randn(out.shape).float().double()
-    (out * r).sum().backward()
-    return {
-        "name": name,
-        "inputs": inputs,
-        "params": {n: [list(p.shape), numbers(p)] for n, p in module.named_parameters()},
-        "output": numbers(out),
-        "r": numbers(r),
-        "gradients": {n: numbers(p.grad) for n, p in module.named_parameters()},
-        "layers": layers,
-    }
+from case import case, numbers, randomise
 
 
 def attention(name, queries, keys, causal, lengths):

@@ -13,6 +13,8 @@ use crate::trainer::Batches;
 /// Most units, channels or layers: far above what is useful, far below what overflows.
 const MOST_UNITS: usize = 65_536;
 const MOST_LAYERS: usize = 1000;
+/// Each stage of a residual network halves the image.
+const MOST_STAGES: usize = 6;
 const MOST_IMAGES: usize = 10_000_000;
 
 impl Config {
@@ -124,6 +126,13 @@ fn size(key: &str, low: usize, high: usize, most: usize, what: &str) -> Result<(
     }
 }
 
+/// Refuses a list of sizes that is empty or too long, or holds a 0 or more than `most`.
+fn list(key: &str, values: &[usize], most: usize) -> Result<(), Bad> {
+    let (low, high) = (values.iter().copied().min(), values.iter().copied().max());
+    size(key, low.unwrap_or(0), high.unwrap_or(0), most, "")?;
+    size(key, values.len(), values.len(), MOST_LAYERS, " (layers)")
+}
+
 /// The network of a section.
 fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
     let key = |name: &str| format!("{section}.{name}");
@@ -131,19 +140,24 @@ fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
         NetworkConfig::Fcn(fcn) => {
             size(&key("depth"), fcn.depth, fcn.depth, MOST_LAYERS, "")?;
             size(&key("width"), fcn.width, fcn.width, MOST_UNITS, "")?;
+            let first = fcn.first_width.unwrap_or(fcn.width);
+            size(&key("first_width"), first, first, MOST_UNITS, "")?;
             number(key("dropout"), fcn.dropout, SHARE)
         }
         NetworkConfig::Cnn(cnn) => {
-            let smallest = |values: &[usize]| values.iter().copied().min().unwrap_or(0);
-            let largest = |values: &[usize]| values.iter().copied().max().unwrap_or(0);
-            size(&key("channels"), smallest(&cnn.channels), largest(&cnn.channels), MOST_UNITS, "")?;
-            size(&key("channels"), cnn.channels.len(), cnn.channels.len(), MOST_LAYERS, "")?;
-            size(&key("strides"), smallest(&cnn.strides), largest(&cnn.strides), 16, "")?;
+            list(&key("channels"), &cnn.channels, MOST_UNITS)?;
+            list(&key("strides"), &cnn.strides, 16)?;
             if cnn.strides.len() != cnn.channels.len() {
                 let problem = format!("has another length than {section}.channels");
                 return bad(key("strides"), problem, "give one for each");
             }
             Ok(())
+        }
+        NetworkConfig::Resnet(resnet) => {
+            list(&key("blocks"), &resnet.blocks, MOST_LAYERS)?;
+            let stages = resnet.blocks.len();
+            size(&key("blocks"), stages, stages, MOST_STAGES, " (stages)")?;
+            size(&key("width"), resnet.width, resnet.width, MOST_UNITS >> (stages + 1), "")
         }
         NetworkConfig::Vit(vit) => {
             size(&key("patch"), vit.patch, vit.patch, MOST_UNITS, "")?;

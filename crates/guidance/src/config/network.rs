@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use crate::network::{Architecture, Cnn, Fcn, Transformer, Vit};
+use crate::network::{Architecture, Cnn, Fcn, Resnet, Transformer, Vit};
 
 macro_rules! networks {
     ($($network:ident),+) => {
@@ -38,7 +38,7 @@ macro_rules! networks {
     };
 }
 
-networks!(Fcn, Cnn, Vit, Transformer);
+networks!(Fcn, Cnn, Resnet, Vit, Transformer);
 
 /// `[guide]`: a network, and how it is trained before it guides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,7 +77,7 @@ impl NetworkConfig {
             Self::Fcn(fcn) => fcn.dropout = share,
             Self::Vit(vit) => vit.dropout = share,
             Self::Transformer(transformer) => transformer.dropout = share,
-            Self::Cnn(_) => return false,
+            Self::Cnn(_) | Self::Resnet(_) => return false,
         }
         true
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::Var;
 
-use super::{Architecture, InitialWeights, Input, Output, Pass};
+use super::{Architecture, InitialWeights, Input, Output, Pass, Window};
 use crate::error::Result;
 
 /// A small convolutional network: 3 × 3 convolutions `conv1`, `conv2`, …, the mean over all pixels (`pool`), `logits`.
@@ -47,7 +47,8 @@ impl Architecture for Cnn {
         for (number, (&channels, &stride)) in self.channels.iter().zip(&self.strides).enumerate() {
             let name = format!("conv{}", number + 1);
             pass.block();
-            let z = pass.conv3x3(&name, x, channels, stride, !self.batch_norm, self.init.into())?;
+            let window = Window { size: 3, stride };
+            let z = pass.conv(&name, x, channels, window, !self.batch_norm, self.init.into())?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
         }
         let pooled = x.global_avg_pool()?;

@@ -8,8 +8,7 @@ use crate::error::Result;
 
 /// A fully connected network on flattened images: `depth` hidden layers `fc1`, `fc2`, … of `width` units, then `logits`.
 ///
-/// A hidden layer is linear, batch norm (or a bias), ReLU, dropout. The paper's "Deep FCN" is one of depth 48 with
-/// batch norm and dropout 0.1, its "Wide FCN" one of depth 3 (arXiv:2410.20035, section 4).
+/// A hidden layer is linear, batch norm (or a bias), ReLU, dropout.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fcn {
@@ -17,6 +16,9 @@ pub struct Fcn {
     pub depth: usize,
     /// Units of each.
     pub width: usize,
+    /// Units of the first hidden layer, where it has not `width` of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_width: Option<usize>,
     /// Normalise before the activation.
     pub batch_norm: bool,
     /// Share of activations that are dropped while training.
@@ -28,7 +30,18 @@ pub struct Fcn {
 impl Fcn {
     /// With batch norm, without dropout, PyTorch's initial weights.
     pub fn new(depth: usize, width: usize) -> Self {
-        Self { depth, width, batch_norm: true, dropout: 0.0, init: InitialWeights::Default }
+        Self { depth, width, first_width: None, batch_norm: true, dropout: 0.0, init: InitialWeights::Default }
+    }
+
+    /// The paper's "Deep FCN": 48 hidden layers, the first of 2,048 units and the others of 1,024 (arXiv:2410.20035; the
+    /// authors' code. The text says 2,048 for all).
+    pub fn paper_deep() -> Self {
+        Self { first_width: Some(2048), dropout: 0.1, ..Self::new(48, 1024) }
+    }
+
+    /// The paper's "Wide FCN".
+    pub fn paper_wide() -> Self {
+        Self::new(3, 8192)
     }
 }
 
@@ -42,7 +55,9 @@ impl Architecture for Fcn {
     fn describe(&self) -> String {
         let norm = if self.batch_norm { " bn" } else { "" };
         let dropout = if self.dropout > 0.0 { format!(" dropout {}", self.dropout) } else { String::new() };
-        format!("fcn {}x{}{norm}{dropout}", self.depth, self.width)
+        let first = self.first_width.map_or(String::new(), |width| format!("{width}+"));
+        let others = self.depth - usize::from(self.first_width.is_some()).min(self.depth);
+        format!("fcn {first}{others}x{}{norm}{dropout}", self.width)
     }
 
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
@@ -51,8 +66,9 @@ impl Architecture for Fcn {
         for number in 1..=self.depth {
             let name = format!("fc{number}");
             pass.block();
+            let width = self.first_width.filter(|_| number == 1).unwrap_or(self.width);
             // What batch norm subtracts again needs no bias.
-            let z = pass.linear(&name, x, self.width, !self.batch_norm, self.init.into())?;
+            let z = pass.linear(&name, x, width, !self.batch_norm, self.init.into())?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
             x = pass.dropout(x, self.dropout)?;
         }

@@ -6,6 +6,7 @@ mod fcn;
 mod initial;
 mod input;
 mod pass;
+mod resnet;
 mod transformer;
 mod vit;
 
@@ -22,7 +23,8 @@ pub use cnn::Cnn;
 pub use fcn::Fcn;
 pub use initial::InitialWeights;
 pub use input::{Each, Input, InputShape, Output, TokenShape};
-pub use pass::{Mode, Pass, Precision, Tap, TapAt};
+pub use pass::{Mode, Pass, Precision, Tap, TapAt, Window};
+pub use resnet::{Resnet, Stem};
 pub use transformer::{Positions, Transformer};
 pub use vit::Vit;
 

@@ -64,6 +64,15 @@ pub struct Tap<'g> {
     pub value: Var<'g>,
 }
 
+/// The window of a convolution: square, of odd size, so that zeros around the image can keep it in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Height and width.
+    pub size: usize,
+    /// Pixels from one window to the next, in both directions.
+    pub stride: usize,
+}
+
 /// A parameter or buffer before it exists.
 #[derive(Clone, Debug)]
 pub(super) struct Declared {
@@ -185,25 +194,26 @@ impl<'n, 'g> Pass<'n, 'g> {
         })
     }
 
-    /// A 3 × 3 convolution with padding 1. Shapes: x `[batch, in, h, w]` to `[batch, out, ⌈h / stride⌉, ⌈w / stride⌉]`.
+    /// A convolution with zeros around the image. Shapes: x `[batch, in, h, w]` to
+    /// `[batch, out, ⌈h / stride⌉, ⌈w / stride⌉]`.
     ///
     /// # Errors
     /// When `x` is no batch of images.
-    pub fn conv3x3(
+    pub fn conv(
         &mut self,
         name: &str,
         x: Var<'g>,
         out: usize,
-        stride: usize,
+        Window { size, stride }: Window,
         bias: bool,
         init: Init,
     ) -> Result<Var<'g>> {
         let _scope = self.graph.scope(name);
         let inputs = x.shape().get(1).copied().unwrap_or(0);
-        let w = self.param(format!("{name}.weight"), [out, inputs, 3, 3], init);
-        let bound = 1.0 / (9.0 * inputs.max(1) as f32).sqrt();
+        let w = self.param(format!("{name}.weight"), [out, inputs, size, size], init);
+        let bound = 1.0 / ((size * size * inputs.max(1)) as f32).sqrt();
         let bias = bias.then(|| self.param(format!("{name}.bias"), [out], Init::Uniform(bound)));
-        Ok(x.conv2d(w, bias, stride, 1)?)
+        Ok(x.conv2d(w, bias, stride, size / 2)?)
     }
 
     /// What follows a linear or convolution layer: batch norm if wanted, then ReLU; the layer is tapped before or after.
@@ -215,20 +225,24 @@ impl<'n, 'g> Pass<'n, 'g> {
             self.tap(name, x);
         }
         let _scope = self.graph.scope(name);
-        let y = if batch_norm { self.batch_norm(name, x)?.relu()? } else { x.relu()? };
+        let y = if batch_norm { self.batch_norm(&format!("{name}.bn"), x)?.relu()? } else { x.relu()? };
         if self.tap_at == TapAt::AfterActivation {
             self.tap(name, y);
         }
         Ok(y)
     }
 
-    /// Normalises each channel (axis 1).
-    fn batch_norm(&mut self, name: &str, x: Var<'g>) -> Result<Var<'g>> {
+    /// Normalises each channel (axis 1). Parameters are `name.weight` and `name.bias`, buffers `name.running_mean` and
+    /// `name.running_var`.
+    ///
+    /// # Errors
+    /// When `x` has no channels.
+    pub fn batch_norm(&mut self, name: &str, x: Var<'g>) -> Result<Var<'g>> {
         let channels = [x.shape().get(1).copied().unwrap_or(0)];
-        let gamma = self.param(format!("{name}.bn.weight"), channels, Init::Constant(1.0));
-        let beta = self.param(format!("{name}.bn.bias"), channels, Init::Constant(0.0));
-        let mean = self.tensor(format!("{name}.bn.running_mean"), channels.into(), Init::Constant(0.0), true);
-        let var = self.tensor(format!("{name}.bn.running_var"), channels.into(), Init::Constant(1.0), true);
+        let gamma = self.param(format!("{name}.weight"), channels, Init::Constant(1.0));
+        let beta = self.param(format!("{name}.bias"), channels, Init::Constant(0.0));
+        let mean = self.tensor(format!("{name}.running_mean"), channels.into(), Init::Constant(0.0), true);
+        let var = self.tensor(format!("{name}.running_var"), channels.into(), Init::Constant(1.0), true);
         Ok(match self.mode {
             Mode::Train { .. } => x.batch_norm_train(gamma, beta, mean, var, MOMENTUM, EPSILON)?,
             Mode::Eval => x.batch_norm_eval(gamma, beta, mean, var, EPSILON)?,

@@ -1,0 +1,173 @@
+//! Residual networks and their plain twins.
+
+use serde::{Deserialize, Serialize};
+use trellis_tensor::{Init, Var};
+
+use super::{Architecture, Input, Output, Pass, TapAt, Window};
+use crate::error::{Error, Result};
+
+/// How a [`Resnet`] begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// A 7 × 7 convolution with stride 2 and a 3 × 3 max pool with stride 2: for 224 × 224 pixels.
+    Large,
+    /// A 3 × 3 convolution: for 32 × 32 pixels.
+    Small,
+}
+
+/// A residual network (He et al. 2016, arXiv:1512.03385): a stem, stages of blocks, the mean over all pixels, logits. Each
+/// stage after the first halves height and width and doubles the channels. Where a block changes its shape, the shortcut is a
+/// 1 × 1 convolution with batch norm. Without shortcuts it is the plain network of the same layers, the paper's
+/// "Deep ConvNet" (arXiv:2410.20035).
+///
+/// Parameters have torchvision's names and shapes: `conv1.weight`, `bn1.weight`, `bn1.running_mean`, `layer1.0.conv1.weight`,
+/// `layer2.0.downsample.0.weight`, `fc.weight` and so on. Layers to align are the convolutions, `conv1`, `layer1.0.conv1` …
+/// `layer2.0.downsample.0`, in the order in which PyTorch runs them, and `avgpool`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resnet {
+    /// Blocks of each stage.
+    pub blocks: Vec<usize>,
+    /// Channels of the first stage; 3 × 3 convolutions of each next one have twice as many.
+    pub width: usize,
+    /// Blocks of 1 × 1, 3 × 3 and 1 × 1 convolutions, the last with four times the channels, in place of two of 3 × 3.
+    pub bottleneck: bool,
+    /// How it begins.
+    pub stem: Stem,
+    /// Shortcuts around the blocks; without them it is the plain twin.
+    pub residual: bool,
+}
+
+impl Resnet {
+    /// ResNet-18: 11.7 million parameters at 1,000 classes.
+    pub fn resnet18() -> Self {
+        Self { blocks: vec![2, 2, 2, 2], width: 64, bottleneck: false, stem: Stem::Large, residual: true }
+    }
+
+    /// ResNet-50: 25.6 million parameters at 1,000 classes.
+    pub fn resnet50() -> Self {
+        Self { blocks: vec![3, 4, 6, 3], bottleneck: true, ..Self::resnet18() }
+    }
+
+    /// The ResNets of He et al., section 4.2, for small images: three stages of `blocks` blocks, 16 channels in the first:
+    /// ResNet-20 has 3, ResNet-32 has 5, ResNet-56 has 9. Their shortcuts pad with zeros; ours are 1 × 1 convolutions.
+    pub fn small(blocks: usize) -> Self {
+        Self { blocks: vec![blocks; 3], width: 16, stem: Stem::Small, ..Self::resnet18() }
+    }
+
+    /// The same layers without shortcuts.
+    pub fn plain(self) -> Self {
+        Self { residual: false, ..self }
+    }
+
+    /// Layers with weights, shortcuts aside: what the names of ResNets count.
+    fn depth(&self) -> usize {
+        let layers = if self.bottleneck { 3 } else { 2 };
+        self.blocks.iter().map(|blocks| layers * blocks).sum::<usize>() + 2
+    }
+
+    fn block<'g>(
+        &self,
+        pass: &mut Pass<'_, 'g>,
+        name: &str,
+        x: Var<'g>,
+        channels: usize,
+        stride: usize,
+    ) -> Result<Var<'g>> {
+        let layers = match self.bottleneck {
+            true => vec![(channels, 1, 1), (channels, 3, stride), (4 * channels, 1, 1)],
+            false => vec![(channels, 3, stride), (channels, 3, 1)],
+        };
+        let (count, out) = (layers.len(), layers[layers.len() - 1].0);
+        let mut y = x;
+        for (number, (out, size, stride)) in (1..).zip(layers) {
+            let (conv, bn) = (format!("{name}.conv{number}"), format!("{name}.bn{number}"));
+            y = conv_norm(pass, [&conv, &bn], y, out, Window { size, stride })?;
+            if number < count {
+                y = relu(pass, &conv, y)?;
+            }
+        }
+        if self.residual {
+            let same = stride == 1 && x.shape()[1] == out;
+            let [conv, bn] = [0, 1].map(|part| format!("{name}.downsample.{part}"));
+            let shortcut = match same {
+                true => x,
+                false => conv_norm(pass, [&conv, &bn], x, out, Window { size: 1, stride })?,
+            };
+            if !same && pass.tap_at() == TapAt::AfterActivation {
+                pass.tap(&conv, shortcut);
+            }
+            y = y.add(shortcut)?;
+        }
+        relu(pass, &format!("{name}.conv{count}"), y)
+    }
+}
+
+/// A convolution and its batch norm; the layer is tapped between them.
+fn conv_norm<'g>(
+    pass: &mut Pass<'_, 'g>,
+    [conv, bn]: [&str; 2],
+    x: Var<'g>,
+    out: usize,
+    window: Window,
+) -> Result<Var<'g>> {
+    let z = pass.conv(conv, x, out, window, false, Init::KaimingNormalOut(std::f32::consts::SQRT_2))?;
+    if pass.tap_at() == TapAt::BeforeNorm {
+        pass.tap(conv, z);
+    }
+    pass.batch_norm(bn, z)
+}
+
+/// What follows convolution `name`; where layers are tapped after their activation, it is that.
+fn relu<'g>(pass: &mut Pass<'_, 'g>, name: &str, x: Var<'g>) -> Result<Var<'g>> {
+    let y = x.relu()?;
+    if pass.tap_at() == TapAt::AfterActivation {
+        pass.tap(name, y);
+    }
+    Ok(y)
+}
+
+impl Default for Resnet {
+    /// ResNet-20.
+    fn default() -> Self {
+        Self::small(3)
+    }
+}
+
+impl Architecture for Resnet {
+    fn describe(&self) -> String {
+        let kind = if self.residual { "resnet" } else { "plain" };
+        let stem = if self.stem == Stem::Small { " small" } else { "" };
+        format!("{kind}-{} width {}{stem}", self.depth(), self.width)
+    }
+
+    fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
+        let (images, classes) = (input.images()?, output.of_examples()?);
+        if self.blocks.is_empty() || self.blocks.contains(&0) || self.width == 0 {
+            let problem = format!("{:?} blocks of {} channels are no network", self.blocks, self.width);
+            return Err(Error::config("network", "blocks", problem, "give each stage a block and a channel"));
+        }
+        pass.block();
+        let window = match self.stem {
+            Stem::Large => Window { size: 7, stride: 2 },
+            Stem::Small => Window { size: 3, stride: 1 },
+        };
+        let z = conv_norm(pass, ["conv1", "bn1"], images, self.width, window)?;
+        let mut x = relu(pass, "conv1", z)?;
+        if self.stem == Stem::Large {
+            x = x.max_pool(3, 2, 1)?;
+        }
+        for (stage, &blocks) in self.blocks.iter().enumerate() {
+            for block in 0..blocks {
+                pass.block();
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                let name = format!("layer{}.{block}", stage + 1);
+                x = self.block(pass, &name, x, self.width << stage, stride)?;
+            }
+        }
+        let pooled = x.global_avg_pool()?;
+        pass.tap("avgpool", pooled);
+        pass.linear("fc", pooled, classes, true, Init::Default)
+    }
+}

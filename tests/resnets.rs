@@ -1,0 +1,67 @@
+//! Residual networks and their plain twins against PyTorch (`golden/resnets.py`).
+
+use trellis_guidance::network::{Mode, Precision, Resnet, Stem};
+use trellis_guidance::{Network, TapAt};
+use trellis_tensor::{Clock, Graph, Plan, Tensor};
+
+use crate::golden::{assert_near, case, compare_network, load, numbers};
+use crate::gpu;
+
+#[test]
+fn residual_networks_agree_with_pytorch() {
+    let small = Resnet { blocks: vec![1, 1], width: 3, ..Resnet::small(1) };
+    for (name, resnet, side) in [
+        ("basic", Resnet { blocks: vec![1, 2], stem: Stem::Large, ..small.clone() }, 20),
+        ("bottleneck", Resnet { bottleneck: true, ..small.clone() }, 7),
+        ("plain bottleneck", Resnet { bottleneck: true, stem: Stem::Large, ..small.clone() }.plain(), 20),
+        ("small", Resnet { blocks: vec![2, 1], ..small.clone() }, 7),
+    ] {
+        let case = case("resnets", name);
+        let images = Tensor::from_f32(&gpu(), "images", [3, 3, side, side], &numbers(&case["inputs"])).expect("small");
+        let network = Network::with_shape(&gpu(), resnet, [3, side, side], 5, 0).expect("fits");
+        load(&case, &network);
+        let graph = Graph::new();
+        let logits = network.forward(&graph, graph.leaf(&images), Mode::Eval, TapAt::BeforeNorm).expect("fits").logits;
+        let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
+        plan.run(1).expect("the device works");
+        assert_near(&format!("{name}: evaluation"), &plan.read(logits).expect("kept"), &case["eval"]);
+
+        let clock = Clock::new(&gpu()).expect("small");
+        let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
+        compare_network(&case, &network, &images, mode);
+    }
+}
+
+/// Parameters by torchvision's count, without drawing them.
+#[test]
+fn the_named_sizes_have_their_parameters() {
+    let gpu = trellis_tensor::Gpu::with(&trellis_tensor::GpuOptions {
+        count_memory: true,
+        ..trellis_tensor::GpuOptions::from_env().expect("a sane environment")
+    })
+    .expect("an adapter");
+    for (resnet, image, classes, wanted) in [
+        (Resnet::resnet18(), [3, 224, 224], 1000, 11_689_512),
+        (Resnet::resnet50(), [3, 224, 224], 1000, 25_557_032),
+        // He et al.'s ResNet-20 has 269,722: its shortcuts have no weights.
+        (Resnet::small(3), [3, 32, 32], 10, 272_474),
+    ] {
+        let network = Network::with_shape(&gpu, resnet.clone(), image, classes, 0).expect("fits");
+        let count: usize = network.params().tensors().iter().map(|tensor| tensor.shape().elements()).sum();
+        assert_eq!(count, wanted, "{}", network.describe());
+    }
+}
+
+/// The paper's pairs: 20 convolutions and the mean of ResNet-18, 53 and the mean of ResNet-50, 49 and the mean of its twin.
+#[test]
+fn layers_to_align_are_the_papers() {
+    let layers = |resnet: Resnet| {
+        let network = Network::with_shape(&gpu(), Resnet { width: 1, ..resnet }, [3, 33, 33], 2, 0).expect("fits");
+        network.layers().expect("fits")
+    };
+    let names = layers(Resnet::resnet18());
+    assert_eq!(names.len(), 21);
+    assert_eq!([&names[5], &names[14], &names[20]], ["layer2.0.conv1", "layer3.1.conv2", "avgpool"]);
+    assert_eq!(layers(Resnet::resnet50()).len(), 54);
+    assert_eq!(layers(Resnet::resnet50().plain()).len(), 50);
+}
