@@ -33,7 +33,8 @@ fn apply(v: T) -> T {
         case 5u: { return exp(v); }
         case 6u: { return log(v); }
         case 7u: { return sqrt(v); }
-        default: { return power(v, dims.a); }
+        case 8u: { return power(v, dims.a); }
+        default: { return gelu_tanh(v); }
     }
 }
 

@@ -35,7 +35,8 @@ fn derivative(s: T) -> T {
         case 5u: { return s; }
         case 6u: { return 1.0 / s; }
         case 7u: { return 0.5 / s; }
-        default: { return select(dims.a * power(s, dims.a - 1.0), T(0.0), dims.a == 0.0); } // 0 · ∞ else
+        case 8u: { return select(dims.a * power(s, dims.a - 1.0), T(0.0), dims.a == 0.0); } // 0 · ∞ else
+        default: { return gelu_tanh_derivative(s); }
     }
 }
 

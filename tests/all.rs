@@ -15,6 +15,7 @@ mod sequences; // copy-paste, parity, text: examples, scores, the trivial soluti
 mod shaders; // every kernel file: header, naming, that it compiles
 mod training; // runs: counters, determinism, divergence, checkpoints
 mod transformers; // attention and its networks against PyTorch
+mod weights; // files of PyTorch, of ours, of neither
 mod wiring; // settings reach the kernels; long sums
 
 use std::sync::OnceLock;

@@ -4,7 +4,7 @@ use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
     Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Precision, Schedule, Session, TapAt, Trainer,
-    Training, Vit, checkpoint, tune,
+    Training, Vit, tune, weights,
 };
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
@@ -314,13 +314,13 @@ fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
     let folder = std::env::temp_dir().join(format!("trellis-checkpoint-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let path = folder.join("a.safetensors");
-    checkpoint::save(&network, &path).expect("saves");
+    weights::save(&network, &path).expect("saves");
     let copy = Network::new(Fcn { dropout: 0.1, ..Fcn::new(3, 16) }, &data, 99).expect("fits");
     let before = bits(&copy);
     assert_ne!(before, bits(&network));
 
     let good = std::fs::read(&path).expect("there");
-    checkpoint::save(&network, &path).expect("saves");
+    weights::save(&network, &path).expect("saves");
     assert_eq!(good, std::fs::read(&path).expect("there"), "the same network is the same file");
     let mut nan = good.clone();
     let end = nan.len();
@@ -330,13 +330,13 @@ fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
     for (what, bytes) in [("cut", &good[..good.len() / 2]), ("empty", &[]), ("hostile", &hostile), ("nan", &nan)] {
         let bad = folder.join("bad.safetensors");
         std::fs::write(&bad, bytes).expect("writable");
-        let error = checkpoint::load(&copy, &bad).expect_err(what);
+        let error = weights::load(&copy, &bad).expect_err(what);
         assert!(matches!(error, Error::Checkpoint { .. }), "{what}: {error}");
         assert_eq!(bits(&copy), before, "{what}: nothing half-read");
     }
     let other = Network::new(Fcn::new(2, 16), &data, 0).expect("fits");
-    assert!(checkpoint::load(&other, &path).unwrap_err().to_string().contains("fcn 2x16"));
-    checkpoint::load(&copy, &path).expect("loads");
+    assert!(weights::load(&other, &path).unwrap_err().to_string().contains("fcn 2x16"));
+    weights::load(&copy, &path).expect("loads");
     assert_eq!(bits(&copy), bits(&network));
     std::fs::remove_dir_all(&folder).expect("ours");
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use trellis_guidance::network::{Each, Mode, NormOrder, Output, TokenShape};
+use trellis_guidance::network::{Activation, Each, Mode, NormOrder, Output, TokenShape};
 use trellis_guidance::{Network, Transformer, Vit};
 use trellis_tensor::{AttentionMask, Graph, KeyMask, Layout, Tensor, Var};
 
@@ -75,7 +75,7 @@ fn transformers_agree_with_pytorch() {
         ("decoder", decoder, position, None),
         (
             "decoder, residuals after norms",
-            Transformer { norm: NormOrder::Inside, gelu: false, tied: false, ..decoder },
+            Transformer { norm: NormOrder::Inside, activation: Activation::Relu, tied: false, ..decoder },
             position,
             None,
         ),

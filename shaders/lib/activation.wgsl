@@ -24,6 +24,14 @@ fn gelu(x: T) -> T {
 fn gelu_derivative(x: T) -> T {
     return 0.5 * (1.0 + erf(0.70710678 * x)) + x * 0.39894228 * exp(-0.5 * x * x);
 }
+// With tanh in place of erf, which is a sigmoid: 0.5 (1 + tanh u) = σ(2u), u = 0.79788456 (x + 0.044715 x³).
+fn gelu_tanh(x: T) -> T {
+    return x * sigmoid(1.59576912 * x * (1.0 + 0.044715 * x * x));
+}
+fn gelu_tanh_derivative(x: T) -> T {
+    let gate = sigmoid(1.59576912 * x * (1.0 + 0.044715 * x * x));
+    return gate + x * gate * (1.0 - gate) * 1.59576912 * (1.0 + 0.134145 * x * x);
+}
 fn sigmoid(x: T) -> T {
     return 1.0 / (1.0 + exp(-x));
 }

@@ -7,6 +7,7 @@ mod print;
 mod profile;
 mod run;
 mod tune;
+mod weights;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ Examples:
   trellis bench --filter matmul --json           time the kernels
   trellis profile examples/configs/demo.toml     see where the time of a step goes
   trellis plan examples/configs/demo.toml        see how much memory it takes, before it does
+  trellis inspect resnet18.safetensors           list the tensors of a file of weights
   trellis tune                                   measure which kernels suit this adapter"
 )]
 struct Cli {
@@ -57,6 +59,10 @@ enum Command {
     Profile(profile::ProfileCommand),
     /// See how much memory an experiment takes, before it does
     Plan(plan::PlanCommand),
+    /// List the tensors of a safetensors file
+    Inspect(weights::Inspect),
+    /// Write weights under other names or in another format
+    Convert(weights::Convert),
     /// Measure which kernels are fastest on this adapter, for later runs
     Tune(tune::Tune),
 }
@@ -83,6 +89,8 @@ impl Cli {
             Command::Profile(profile) => profile.run(|| self.gpu(), self.json),
             Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
             Command::Plan(plan) => plan.run(self.options()?, self.json),
+            Command::Inspect(inspect) => inspect.run(self.json),
+            Command::Convert(convert) => convert.run(self.json),
             Command::Tune(tune) => tune.run(&self.gpu()?, self.json),
         }
     }

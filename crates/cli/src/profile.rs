@@ -77,7 +77,7 @@ impl ProfileCommand {
         let (arm, name) = if self.alone { ("alone", "unguided") } else { ("trained", "guided") };
         let target = Network::new(config.target_of(arm), &data, seed)?;
         // Trained or not, a guide costs the same.
-        let guide = Network::new(config.guide.network.architecture(), &data, seed)?.freeze();
+        let guide = config.draw_guide(&data, seed)?.freeze();
         let guidance = config.guidance(arm, guide);
         let guidance = Some(&guidance).filter(|_| !self.alone);
         let name = format!("{}, {name} step", config.name);

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use trellis_tensor::Gpu;
 
-use crate::checkpoint::save;
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -14,6 +13,7 @@ use crate::record::{Existing, Experiment, RunFolder, RunRecord, write_atomic};
 use crate::report::{curve_svg, write_report};
 use crate::schedule::Schedule;
 use crate::trainer::{Event, Trainer};
+use crate::weights::{load, save};
 
 /// What is going on, for a progress display.
 #[derive(Clone, Copy, Debug)]
@@ -44,11 +44,11 @@ pub fn run(
 ) -> Result<Experiment> {
     let started = Instant::now();
     // What does not fit is told before anything is trained.
-    let (guide, target) = (
-        Network::new(config.guide.network.architecture(), data, 0)?,
-        Network::new(config.target_of("alone"), data, 0)?,
-    );
+    let (guide, target) = (config.draw_guide(data, 0)?, Network::new(config.target_of("alone"), data, 0)?);
     config.layer_map().resolve(&guide.layers()?, &target.layers()?)?;
+    if let Some(weights) = &config.guide.weights {
+        load(&guide, weights)?;
+    }
     drop((guide, target));
     let mut experiment = Experiment {
         name: config.name.clone(),
@@ -92,8 +92,18 @@ struct Guides {
 
 impl Guides {
     fn train(config: &Config, data: &Dataset, seed: u64, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Self> {
-        let untrained = Network::new(config.guide.network.architecture(), data, guide_seed(seed))?;
-        let trained = Network::new(config.guide.network.architecture(), data, guide_seed(seed))?;
+        let untrained = config.draw_guide(data, guide_seed(seed))?;
+        let trained = config.draw_guide(data, guide_seed(seed))?;
+        if let Some(weights) = &config.guide.weights {
+            load(&trained, weights)?;
+        }
+        if config.guide.steps == 0 {
+            return Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() });
+        }
+        if trained.output() != data.output() {
+            let problem = "are not those of the data, which it is to be trained on";
+            return Err(Error::config("", "guide.classes", problem, "remove it, or `steps`"));
+        }
         Trainer::new(&trained, data, config.guide_training(seed)).run_with(&mut |event| {
             report(&event, progress);
             Ok(())

@@ -6,7 +6,7 @@
 //! Read in this order: [`network`], [`alignment`], [`layer_map`], [`schedule`], [`trainer`], then [`experiment`].
 
 pub mod alignment;
-pub mod checkpoint;
+
 pub mod config;
 pub mod data;
 pub mod dataset;
@@ -23,6 +23,7 @@ pub mod schedule;
 pub mod stats;
 pub mod trainer;
 pub mod tune;
+pub mod weights;
 pub mod workload;
 
 pub use alignment::{Cka, Metric, Ridge, Rsa, Tokens};

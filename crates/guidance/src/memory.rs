@@ -43,7 +43,7 @@ impl Memory {
         part(&mut parts, "data".to_string());
         let target = Network::new(config.target_of("trained"), &data, 0)?;
         part(&mut parts, format!("target, {}", target.describe()));
-        let guide = Network::new(config.guide.network.architecture(), &data, 0)?;
+        let guide = config.draw_guide(&data, 0)?;
         part(&mut parts, format!("guide, {}", guide.describe()));
         let guidance = config.guidance("trained", guide.freeze()).schedule(Schedule::always());
         let session = Session::new(&target, &data, config.training("trained", 0), Some(&guidance))?;

@@ -86,6 +86,9 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     }
     network("target", &config.target)?;
     network("guide", &config.guide.network)?;
+    if let Some(classes) = config.guide.classes {
+        size("guide.classes", classes, classes, MOST_UNITS, "")?;
+    }
     if training.batches == Batches::Fixed && (training.shift > 0 || training.flip) {
         return bad("training.batches", "fixed batches cannot be augmented", "`random`, or no `shift` and `flip`");
     }
@@ -236,11 +239,11 @@ fn steps(config: &Config) -> Result<(), Bad> {
         let problem = format!("the guide of `trained_first` would stay for {first} of {steps} steps");
         return bad("guidance.first_steps", problem, "give a number above 0 and below training.steps");
     }
-    if (has("trained") || has("trained_first")) && config.guide.steps == 0 {
+    if (has("trained") || has("trained_first")) && config.guide.steps == 0 && config.guide.weights.is_none() {
         return bad(
             "guide.steps",
             "0 steps do not train a guide",
-            "give a number above 0, or leave out the trained arms",
+            "give a number above 0, or `weights`, or leave out the trained arms",
         );
     }
     if config.training.warmup > steps {

@@ -236,7 +236,11 @@ impl Config {
     /// [`Error::Io`], or [`Error::Config`] with line, key and a suggestion.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        Self::parse(&text, path)
+        let mut config = Self::parse(&text, path)?;
+        // A file that a file names lies beside it.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.guide.weights = config.guide.weights.map(|weights| folder.join(weights));
+        Ok(config)
     }
 
     /// Reads text; `path` names it in errors.

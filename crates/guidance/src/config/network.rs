@@ -1,5 +1,7 @@
 //! `[target]` and `[guide]`: networks by their kind.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
@@ -50,6 +52,13 @@ pub struct GuideConfig {
     pub steps: u32,
     /// Learning rate of its own training.
     pub learning_rate: f32,
+    /// A safetensors file of the trained guide's weights; its own training, if there are `steps`, goes on from them. Without
+    /// the key they are drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Classes of its logits, where they are not the data's: those of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
 }
 
 /// A section of a file.
@@ -90,6 +99,13 @@ impl GuideConfig {
         let Some(section) = section else { return Ok(guide) };
         let span = section.span();
         let DeValue::Table(mut keys) = section.into_inner() else { return Err(no_table()) };
+        if let Some(weights) = keys.remove("weights") {
+            guide.weights = Some(PathBuf::deserialize(ValueDeserializer::from(weights))?);
+            guide.steps = 0;
+        }
+        if let Some(classes) = keys.remove("classes") {
+            guide.classes = Some(usize::deserialize(ValueDeserializer::from(classes))?);
+        }
         if let Some(steps) = keys.remove("steps") {
             guide.steps = u32::deserialize(ValueDeserializer::from(steps))?;
         }
@@ -113,6 +129,7 @@ impl Default for NetworkConfig {
 
 impl Default for GuideConfig {
     fn default() -> Self {
-        Self { network: NetworkConfig::Cnn(Cnn::default()), steps: 400, learning_rate: 3e-3 }
+        let network = NetworkConfig::Cnn(Cnn::default());
+        Self { network, steps: 400, learning_rate: 3e-3, weights: None, classes: None }
     }
 }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule};
 
-use super::{Config, DataConfig, DataSet, MetricName, OptimizerName, PrecisionName, RateSchedule};
+use super::{Config, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule};
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::text::Text;
 use crate::data::{DrawnSequences, Images, cifar, glyphs::glyphs, idx};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
-use crate::network::{Architecture, Guide, Precision};
+use crate::network::{Architecture, Guide, Network, Output, Precision};
 use crate::trainer::{Guidance, Training};
 
 impl Config {
@@ -91,6 +91,16 @@ impl Config {
             target.set_dropout(share);
         }
         target.architecture()
+    }
+
+    /// The guide, drawn by `seed`: as it is, or as it begins its own training.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn draw_guide(&self, data: &Dataset, seed: u64) -> Result<Network> {
+        let GuideConfig { network, classes, .. } = &self.guide;
+        let output = Output { classes: classes.unwrap_or(data.output().classes), ..data.output() };
+        Network::with_shape(data.gpu(), network.architecture(), data.input(), output, seed)
     }
 
     /// The layer map.

@@ -18,6 +18,18 @@ pub enum NormOrder {
     Inside,
 }
 
+/// What stands between the two linear layers of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+    /// The exact GELU.
+    Gelu,
+    /// GELU with tanh in place of erf: GPT-2's.
+    GeluTanh,
+}
+
 /// Names of a block's parts, as in the checkpoints they come from.
 pub(super) struct Names {
     /// Attention; its parameters are `{attention}.{weight}` and `{attention}.{bias}`, q, k and v one after the other.
@@ -62,8 +74,8 @@ pub(super) struct Block<'g> {
     pub(super) norm: NormOrder,
     /// ε of its layer norms.
     pub(super) eps: f32,
-    /// GELU between the two linear layers, not ReLU.
-    pub(super) gelu: bool,
+    /// Between the two linear layers.
+    pub(super) activation: Activation,
     pub(super) dropout: f32,
     /// A second attention, to all positions of the block's input.
     pub(super) cross: bool,
@@ -185,7 +197,11 @@ impl<'g> Block<'g> {
     fn feed_forward(&self, pass: &mut Pass<'_, 'g>, [tap, name]: [&str; 2], x: Var<'g>) -> Result<Var<'g>> {
         let [first, second] = self.names.linear;
         let z = pass.linear_drawn(&format!("{name}.{first}"), x, self.hidden, self.deviation)?;
-        let active = if self.gelu { z.gelu()? } else { z.relu()? };
+        let active = match self.activation {
+            Activation::Relu => z.relu()?,
+            Activation::Gelu => z.gelu()?,
+            Activation::GeluTanh => z.gelu_tanh()?,
+        };
         let tapped = if pass.tap_at() == TapAt::BeforeNorm { z } else { active };
         self.tap(pass, format!("{tap}.{first}"), tapped)?;
         let dropped = pass.dropout(active, self.dropout)?;

@@ -18,7 +18,7 @@ use trellis_tensor::{Gpu, Graph, ParamSpec, Params, Tensor, Var};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-pub use block::NormOrder;
+pub use block::{Activation, NormOrder};
 pub use cnn::Cnn;
 pub use fcn::Fcn;
 pub use initial::InitialWeights;

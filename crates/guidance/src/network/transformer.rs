@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{AttentionMask, Init, KeyMask, Var};
 
-use super::block::{Block, NormOrder, TORCH};
+use super::block::{Activation, Block, NormOrder, TORCH};
 use super::{Architecture, Each, Input, Output, Pass};
 use crate::error::Result;
 
@@ -40,8 +40,8 @@ pub struct Transformer {
     pub dropout: f32,
     /// Where layers normalise.
     pub norm: NormOrder,
-    /// GELU between the two linear layers, not ReLU.
-    pub gelu: bool,
+    /// Between the two linear layers.
+    pub activation: Activation,
     /// How it knows where a token stands.
     pub positions: Positions,
     /// A position sees itself and those before it: a decoder.
@@ -69,7 +69,7 @@ impl Transformer {
             hidden: 4 * width,
             dropout: 0.0,
             norm: NormOrder::Post,
-            gelu: false,
+            activation: Activation::Relu,
             positions: Positions::Sinusoidal,
             causal: false,
             cross: false,
@@ -82,12 +82,17 @@ impl Transformer {
     pub fn decoder(layers: usize, width: usize, heads: usize) -> Self {
         Self {
             norm: NormOrder::Pre,
-            gelu: true,
+            activation: Activation::Gelu,
             positions: Positions::Learned,
             causal: true,
             tied: true,
             ..Self::encoder(layers, width, heads)
         }
+    }
+
+    /// GPT-2 small, as Hugging Face has it: 124 million parameters at its vocabulary of 50,257 and 1,024 positions.
+    pub fn gpt2() -> Self {
+        Self { activation: Activation::GeluTanh, dropout: 0.1, ..Self::decoder(12, 768, 12) }
     }
 
     /// The paper's copy-paste guide: four layers that share one set of weights, each with causal attention to itself and a
@@ -104,7 +109,14 @@ impl Transformer {
     /// The paper's guide for language models.
     pub fn paper_language() -> Self {
         let norm = NormOrder::Inside;
-        Self { hidden: 2048, dropout: 0.1, norm, gelu: false, tied: false, ..Self::decoder(4, 512, 16) }
+        Self {
+            hidden: 2048,
+            dropout: 0.1,
+            norm,
+            activation: Activation::Relu,
+            tied: false,
+            ..Self::decoder(4, 512, 16)
+        }
     }
 }
 
@@ -142,7 +154,7 @@ impl Architecture for Transformer {
             hidden: self.hidden,
             norm: self.norm,
             eps: EPSILON,
-            gelu: self.gelu,
+            activation: self.activation,
             dropout: self.dropout,
             cross: self.cross,
             deviation: (self.norm == NormOrder::Pre).then_some(DEVIATION),

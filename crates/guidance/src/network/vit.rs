@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{AttentionMask, Init, Var};
 
-use super::block::{Block, NormOrder, TIMM};
+use super::block::{Activation, Block, NormOrder, TIMM};
 use super::{Architecture, Input, Output, Pass};
 use crate::error::{Error, Result};
 
@@ -106,7 +106,7 @@ impl Architecture for Vit {
             hidden: self.hidden,
             norm: NormOrder::Pre,
             eps: EPSILON,
-            gelu: true,
+            activation: Activation::Gelu,
             dropout: self.dropout,
             cross: false,
             deviation: Some(DEVIATION),

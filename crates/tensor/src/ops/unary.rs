@@ -51,9 +51,11 @@ pub enum UnaryFunction {
         /// The exponent.
         exponent: f32,
     },
+    /// `x σ(2u)` with `u = √(2/π) (x + 0.044715 x³)`: GELU with tanh in place of erf, as GPT-2 was trained.
+    GeluTanh,
 }
 
-use UnaryFunction::{Affine, Exp, Gelu, Log, Pow, Relu, Sigmoid, Sqrt, Tanh};
+use UnaryFunction::{Affine, Exp, Gelu, GeluTanh, Log, Pow, Relu, Sigmoid, Sqrt, Tanh};
 
 impl UnaryFunction {
     /// Its number in the kernels.
@@ -68,6 +70,7 @@ impl UnaryFunction {
             Log => 6,
             Sqrt => 7,
             Pow { .. } => 8,
+            GeluTanh => 9,
         }
     }
 
@@ -97,6 +100,7 @@ impl UnaryFunction {
             Log => x.ln(),
             Sqrt => x.sqrt(),
             Pow { exponent } => x.powf(f64::from(exponent)),
+            GeluTanh => x * gelu_gate(x),
         }
     }
 
@@ -115,12 +119,17 @@ impl UnaryFunction {
             Log => 1.0 / saved,
             Sqrt => 0.5 / saved,
             Pow { exponent } => f64::from(exponent) * saved.powf(f64::from(exponent) - 1.0),
+            GeluTanh => {
+                let gate = gelu_gate(saved);
+                let slope = 2.0 * (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044715 * saved * saved);
+                gate + saved * gate * (1.0 - gate) * slope
+            }
         }
     }
 
     fn sample(rng: &mut Rng) -> Self {
         let exponent = [-1.5, -1.0, 0.0, 1.0, 2.0, 2.5, 3.0][rng.below(7)];
-        let any = [Affine { scale: 1.5, shift: -0.25 }, Relu, Gelu, Tanh, Sigmoid, Exp, Log, Sqrt, Pow { exponent }];
+        let any = [Affine { scale: 1.5, shift: -0.25 }, Relu, Gelu, GeluTanh, Tanh, Sigmoid, Exp, Log, Sqrt, Pow { exponent }];
         any[rng.below(any.len())]
     }
 
@@ -129,12 +138,19 @@ impl UnaryFunction {
     }
 }
 
+/// σ(2u) of [`UnaryFunction::GeluTanh`].
+fn gelu_gate(x: f64) -> f64 {
+    let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+    1.0 / (1.0 + (-2.0 * u).exp())
+}
+
 impl Op for Unary {
     fn name(&self) -> &'static str {
         match self.function {
             Affine { .. } => "affine",
             Relu => "relu",
             Gelu => "gelu",
+            GeluTanh => "gelu_tanh",
             Tanh => "tanh",
             Sigmoid => "sigmoid",
             Exp => "exp",
@@ -183,6 +199,7 @@ impl Op for UnaryGrad {
         match self.function {
             Relu => "relu_grad",
             Gelu => "gelu_grad",
+            GeluTanh => "gelu_tanh_grad",
             Tanh => "tanh_grad",
             Sigmoid => "sigmoid_grad",
             _ => "unary_grad",
@@ -275,6 +292,11 @@ impl<'g> Var<'g> {
     /// `x Φ(x)`, the exact form. Errors as [`Var::affine`].
     pub fn gelu(self) -> Result<Var<'g>> {
         self.unary(Gelu)
+    }
+
+    /// GELU with tanh in place of erf, PyTorch's `gelu(approximate="tanh")`: GPT-2's. Errors as [`Var::affine`].
+    pub fn gelu_tanh(self) -> Result<Var<'g>> {
+        self.unary(GeluTanh)
     }
 
     /// Hyperbolic tangent. Errors as [`Var::affine`].

@@ -1,0 +1,120 @@
+//! `trellis inspect` and `trellis convert`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use trellis_guidance::Result;
+use trellis_guidance::weights::{Format, Naming, TensorSummary, WeightsFile, write};
+
+use crate::print;
+
+#[derive(Args)]
+#[command(after_help = "\
+Prints every tensor's type, shape and statistics; what is not finite is counted.
+
+Examples:
+  trellis inspect runs/demo/guide-1.safetensors
+  trellis inspect resnet18.safetensors --json")]
+pub(crate) struct Inspect {
+    /// A safetensors file
+    file: PathBuf,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Networks of Trellis have the names of torchvision, timm or PyTorch, so that most files need no other names. Wrappers'
+prefixes (`module.`), counters and masks are left out.
+
+Examples:
+  trellis convert runs/lm/trained-1.safetensors gpt2.safetensors --names gpt2
+  trellis convert resnet50.safetensors small.safetensors --dtype f16")]
+pub(crate) struct Convert {
+    /// A safetensors file
+    input: PathBuf,
+    /// The file to write
+    output: PathBuf,
+    /// Whose names and layouts to write
+    #[arg(long, value_enum, default_value = "trellis")]
+    names: Names,
+    /// How to write numbers
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Names {
+    /// Those of this project's networks
+    Trellis,
+    /// Hugging Face's GPT-2
+    Gpt2,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Inspect {
+    pub(crate) fn run(&self, as_json: bool) -> Result<()> {
+        let file = WeightsFile::read(&self.file)?;
+        let (about, tensors) = (file.about()?, file.summaries()?);
+        if as_json {
+            for TensorSummary { name, dtype, shape, statistics, not_finite } in tensors {
+                let [mean, deviation, least, greatest] = statistics.map_or([None; 4], |s| s.map(Some));
+                print::line(json!({"name": name, "dtype": dtype, "shape": shape, "mean": mean, "std": deviation,
+                    "min": least, "max": greatest, "not_finite": not_finite}))?;
+            }
+            return Ok(());
+        }
+        for (key, value) in about {
+            print::line(format_args!("{key}: {value}"))?;
+        }
+        let longest = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(6);
+        print::line(format_args!(
+            "{:<longest$} {:<5} {:<22} {:>12} {:>10} {:>10} {:>10} {:>10}",
+            "tensor", "type", "shape", "values", "mean", "std", "min", "max"
+        ))?;
+        let (mut values, mut bad) = (0, 0);
+        for TensorSummary { name, dtype, shape, statistics, not_finite } in &tensors {
+            let count: usize = shape.iter().product();
+            (values, bad) = (values + count, bad + not_finite);
+            let [mean, deviation, least, greatest] =
+                statistics.map_or_else(|| ["-"; 4].map(str::to_string), |s| s.map(|v| format!("{v:.3e}")));
+            let note = if *not_finite > 0 { format!("  {not_finite} not finite") } else { String::new() };
+            print::line(format_args!(
+                "{name:<longest$} {dtype:<5} {:<22} {count:>12} {mean:>10} {deviation:>10} {least:>10} {greatest:>10}{note}",
+                format!("{shape:?}")
+            ))?;
+        }
+        let bad = if bad > 0 { format!(", {bad} of them not finite") } else { String::new() };
+        print::line(format_args!("{} tensors, {values} values{bad}", tensors.len()))
+    }
+}
+
+impl Convert {
+    pub(crate) fn run(&self, as_json: bool) -> Result<()> {
+        let names = match self.names {
+            Names::Trellis => Naming::Trellis,
+            Names::Gpt2 => Naming::Gpt2,
+        };
+        let format = match self.dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::Bf16 => Format::Bf16,
+        };
+        let file = WeightsFile::read(&self.input)?;
+        let tensors = file.renamed(names)?;
+        let about = file.about()?.into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
+        let about = about.unwrap_or_else(|| format!("{}, converted", env!("CARGO_PKG_VERSION")));
+        write(&self.output, &tensors, format, about)?;
+        let values: usize = tensors.iter().map(|(_, _, values)| values.len()).sum();
+        let path = self.output.display();
+        match as_json {
+            true => print::line(json!({"file": path.to_string(), "tensors": tensors.len(), "values": values})),
+            false => print::line(format_args!("{path}: {} tensors, {values} values", tensors.len())),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Names of parameters in other libraries, as tables.
+
+use Values::{FirstRows, Same, Transposed};
+
+/// How a library names the parameters of a network that we name otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// Ours, which for most networks is PyTorch's.
+    Trellis,
+    /// Hugging Face's GPT-2, whose linear layers are `[in, out]`; our [`Transformer::gpt2`](crate::Transformer::gpt2).
+    Gpt2,
+}
+
+/// What becomes of a tensor between a file and a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    Same,
+    /// The file's is the other way round.
+    Transposed,
+    /// The file may have more rows: positions that are not needed.
+    FirstRows,
+}
+
+/// Ours, theirs; `{}` is a number.
+type Row = (&'static str, &'static str, Values);
+
+#[rustfmt::skip]
+const GPT2: [Row; 16] = [
+    ("embedding.weight", "wte.weight", Same),
+    ("positions.weight", "wpe.weight", FirstRows),
+    ("layers.{}.norm1.weight", "h.{}.ln_1.weight", Same),
+    ("layers.{}.norm1.bias", "h.{}.ln_1.bias", Same),
+    ("layers.{}.self_attn.in_proj_weight", "h.{}.attn.c_attn.weight", Transposed),
+    ("layers.{}.self_attn.in_proj_bias", "h.{}.attn.c_attn.bias", Same),
+    ("layers.{}.self_attn.out_proj.weight", "h.{}.attn.c_proj.weight", Transposed),
+    ("layers.{}.self_attn.out_proj.bias", "h.{}.attn.c_proj.bias", Same),
+    ("layers.{}.norm2.weight", "h.{}.ln_2.weight", Same),
+    ("layers.{}.norm2.bias", "h.{}.ln_2.bias", Same),
+    ("layers.{}.linear1.weight", "h.{}.mlp.c_fc.weight", Transposed),
+    ("layers.{}.linear1.bias", "h.{}.mlp.c_fc.bias", Same),
+    ("layers.{}.linear2.weight", "h.{}.mlp.c_proj.weight", Transposed),
+    ("layers.{}.linear2.bias", "h.{}.mlp.c_proj.bias", Same),
+    ("norm.weight", "ln_f.weight", Same),
+    ("norm.bias", "ln_f.bias", Same),
+];
+
+/// What PyTorch files hold besides parameters that we have: counters, masks, and GPT-2's logits, which are its embedding.
+const IGNORED: [&str; 4] = ["num_batches_tracked", "attn.bias", "attn.masked_bias", "lm_head.weight"];
+
+/// What wrappers put before every name.
+const PREFIXES: [&str; 5] = ["", "module.", "_orig_mod.", "model.", "transformer."];
+
+impl Naming {
+    const ALL: [Self; 2] = [Self::Trellis, Self::Gpt2];
+
+    fn table(self) -> &'static [Row] {
+        match self {
+            Self::Trellis => &[],
+            Self::Gpt2 => &GPT2,
+        }
+    }
+
+    /// The name in the file of what we call `name`, and how its values lie there.
+    pub(super) fn theirs(self, name: &str) -> Option<(String, Values)> {
+        if self == Self::Trellis {
+            return Some((name.to_string(), Same));
+        }
+        self.table().iter().find_map(|(ours, theirs, values)| Some((renamed(name, ours, theirs)?, *values)))
+    }
+
+    /// What we call the file's `name`, and how its values lie in the file.
+    pub(super) fn ours(self, name: &str) -> Option<(String, Values)> {
+        if self == Self::Trellis {
+            return Some((name.to_string(), Same));
+        }
+        self.table().iter().find_map(|(ours, theirs, values)| Some((renamed(name, theirs, ours)?, *values)))
+    }
+
+    /// The naming and prefix by which the file with `names` holds most of `wanted`, our names.
+    pub(super) fn of_network(names: &[&str], wanted: &[&str]) -> (Self, &'static str) {
+        let found = |naming: Self, prefix: &str| {
+            let theirs = wanted.iter().filter_map(|name| naming.theirs(name));
+            theirs.filter(|(name, _)| names.contains(&format!("{prefix}{name}").as_str())).count()
+        };
+        best(found)
+    }
+
+    /// The naming and prefix by which most of a file's names are known. Ours knows every name, so only others count, and only
+    /// where they know a name.
+    pub(super) fn of_file(names: &[&str]) -> (Self, &'static str) {
+        best(|naming, prefix| match naming {
+            Self::Trellis => usize::from(!prefix.is_empty() && names.iter().all(|name| name.starts_with(prefix))),
+            _ => {
+                names.iter().filter(|name| name.strip_prefix(prefix).is_some_and(|n| naming.ours(n).is_some())).count()
+            }
+        })
+    }
+}
+
+/// The first of the namings and prefixes of which `count` is greatest.
+fn best(count: impl Fn(Naming, &str) -> usize) -> (Naming, &'static str) {
+    let pairs = Naming::ALL.into_iter().flat_map(|naming| PREFIXES.map(|prefix| (naming, prefix)));
+    pairs.rev().max_by_key(|(naming, prefix)| count(*naming, prefix)).expect("a table and a prefix")
+}
+
+/// Whether a tensor of a PyTorch file is no parameter.
+pub(super) fn is_ignored(name: &str) -> bool {
+    IGNORED.iter().any(|end| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+/// `name`, which fits the pattern `from`, in the pattern `to`.
+fn renamed(name: &str, from: &str, to: &str) -> Option<String> {
+    let Some((before, after)) = from.split_once("{}") else { return (name == from).then(|| to.to_string()) };
+    let number = name.strip_prefix(before)?.strip_suffix(after)?;
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| to.replace("{}", number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_goes_both_ways() {
+        for (ours, theirs, values) in GPT2 {
+            let (ours, theirs) = (ours.replace("{}", "11"), theirs.replace("{}", "11"));
+            assert_eq!(Naming::Gpt2.theirs(&ours), Some((theirs.clone(), values)));
+            assert_eq!(Naming::Gpt2.ours(&theirs), Some((ours, values)));
+        }
+        assert_eq!(Naming::Gpt2.ours("h.x.ln_1.weight"), None);
+        assert_eq!(Naming::Gpt2.ours("h..ln_1.weight"), None);
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_names() {
+        assert_eq!(Naming::of_file(&["transformer.h.0.ln_1.bias", "lm_head.weight"]), (Naming::Gpt2, "transformer."));
+        assert_eq!(Naming::of_file(&["h.0.ln_1.bias", "wte.weight"]), (Naming::Gpt2, ""));
+        assert_eq!(Naming::of_file(&["conv1.weight"]), (Naming::Trellis, ""));
+        assert_eq!(Naming::of_file(&["module.conv1.weight", "module.fc.bias"]), (Naming::Trellis, "module."));
+        assert!(is_ignored("layer1.0.bn1.num_batches_tracked") && is_ignored("h.3.attn.bias"));
+        assert!(!is_ignored("h.3.attn.c_attn.bias") && !is_ignored("cross_attn.bias"));
+    }
+}

@@ -1,0 +1,164 @@
+//! Weights that travel: files of PyTorch's libraries in, ours out, and what is wrong with a file.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use trellis_guidance::network::{Activation, Each, Mode, Output, Resnet, TokenShape};
+use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
+use trellis_guidance::{Fcn, Network, TapAt, Transformer};
+use trellis_tensor::{Graph, Plan, Tensor};
+
+use crate::golden::{assert_near, numbers};
+use crate::gpu;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// A folder that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("trellis-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a writable temporary folder");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn expected(network: &str) -> Value {
+    let text = std::fs::read_to_string(file("weights.json")).expect("checked in");
+    serde_json::from_str::<Value>(&text).expect("JSON")[network].clone()
+}
+
+fn logits(network: &Network, input: &Tensor) -> Vec<f32> {
+    let graph = Graph::new();
+    let input = network.input().of(graph.leaf(input));
+    let logits = network.forward(&graph, input, Mode::Eval, TapAt::default()).expect("fits").logits;
+    let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
+    plan.run(1).expect("the device works");
+    plan.read(logits).expect("kept")
+}
+
+fn decoder(seed: u64) -> Network {
+    let decoder = Transformer { hidden: 12, activation: Activation::GeluTanh, ..Transformer::decoder(2, 8, 2) };
+    let shape = TokenShape { time: 6, vocabulary: 7, padding: None };
+    Network::with_shape(&gpu(), decoder, shape, Output { classes: 7, each: Each::Position }, seed).expect("fits")
+}
+
+fn ids(case: &Value) -> Tensor {
+    let ids: Vec<u32> = numbers(&case["inputs"]).into_iter().map(|id| id as u32).collect();
+    Tensor::from_u32(&gpu(), "ids", [2, 6], &ids).expect("small")
+}
+
+/// Hugging Face's names, layouts, masks and types; more positions than are needed.
+#[test]
+fn gpt2_goes_in_and_out() {
+    let (case, network) = (expected("gpt2"), decoder(1));
+    weights::load(&network, &file("gpt2.safetensors")).expect("fits");
+    assert_near("gpt2", &logits(&network, &ids(&case)), &case["output"]);
+
+    let folder = Folder::new("gpt2");
+    let [ours, theirs] = ["ours", "theirs"].map(|name| folder.0.join(name));
+    weights::save(&network, &ours).expect("saves");
+    let renamed = WeightsFile::read(&ours).and_then(|file| file.renamed(Naming::Gpt2)).expect("has names");
+    weights::write(&theirs, &renamed, Format::F32, String::new()).expect("saves");
+    let original = WeightsFile::read(&file("gpt2.safetensors")).and_then(|file| file.renamed(Naming::Gpt2));
+    for ((name, shape, values), (wanted, their_shape, theirs)) in renamed.iter().zip(original.expect("has names")) {
+        // Positions that the network has no use for are not in it.
+        let rows = if name == "wpe.weight" { values.len() } else { theirs.len() };
+        assert_eq!((name, &shape[1..], &values[..]), (&wanted, &their_shape[1..], &theirs[..rows]));
+    }
+    let back = decoder(2);
+    weights::load(&back, &theirs).expect("fits");
+    assert_near("back again", &logits(&back, &ids(&case)), &case["output"]);
+}
+
+#[test]
+fn a_torchvision_file_behind_a_wrapper_loads() {
+    let case = expected("resnet");
+    let resnet = Resnet { blocks: vec![1, 1], width: 3, ..Resnet::small(1) };
+    let network = Network::with_shape(&gpu(), resnet, [3, 7, 7], 5, 0).expect("fits");
+    weights::load(&network, &file("resnet.safetensors")).expect("fits");
+    let images = Tensor::from_f32(&gpu(), "images", [2, 3, 7, 7], &numbers(&case["inputs"])).expect("small");
+    assert_near("resnet", &logits(&network, &images), &case["output"]);
+}
+
+#[test]
+fn what_does_not_fit_is_named_and_changes_nothing() {
+    let resnet = Resnet { blocks: vec![1, 2], width: 3, ..Resnet::small(1) };
+    let network = Network::with_shape(&gpu(), resnet, [3, 7, 7], 6, 0).expect("fits");
+    let before: Vec<f32> = network.params().tensors().iter().flat_map(|t| t.read_f32().expect("works")).collect();
+    let error = weights::load(&network, &file("resnet.safetensors")).unwrap_err().to_string();
+    for part in [
+        "resnet.safetensors: lacks `layer2.1.conv1.weight`, `layer2.1.bn1.weight`,",
+        " and 6 more; ",
+        "`module.fc.weight` is F32 [5, 6], not ",
+        "load it into the network that it is of, not resnet-8 width 3 small",
+    ] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    let after: Vec<f32> = network.params().tensors().iter().flat_map(|t| t.read_f32().expect("works")).collect();
+    assert_eq!(before, after);
+    let fcn = Network::with_shape(&gpu(), Fcn::new(1, 2), [1, 2, 2], 2, 0).expect("fits");
+    let error = weights::load(&fcn, &file("gpt2.safetensors")).unwrap_err().to_string();
+    assert!(error.contains("has also `") && error.contains("more"), "{error}");
+}
+
+#[test]
+fn files_that_are_none_are_refused() {
+    let folder = Folder::new("files");
+    let whole = std::fs::read(file("gpt2.safetensors")).expect("checked in");
+    let mut long = whole.clone();
+    long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    for (name, bytes, part) in [
+        ("empty", &b""[..], "is damaged"),
+        ("short", &whole[..whole.len() - 1], "is damaged"),
+        ("long", &long, "is damaged"),
+        ("pickle", b"PK\x03\x04 and so on", "safetensors.torch.save_file"),
+    ] {
+        let path = folder.0.join(name);
+        std::fs::write(&path, bytes).expect("writable");
+        let error = WeightsFile::read(&path).unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains(name), "{error}");
+    }
+    let integers = folder.0.join("integers");
+    let header = br#"{"step":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+    std::fs::write(&integers, bytes).expect("writable");
+    let file = WeightsFile::read(&integers).expect("a safetensors file");
+    assert_eq!(file.summaries().expect("readable")[0].statistics, None);
+    assert!(file.renamed(Naming::Trellis).unwrap_err().to_string().contains("`step` holds I64"));
+}
+
+/// Half precision loses digits, not names; statistics are those of the values.
+#[test]
+fn formats_and_statistics() {
+    let folder = Folder::new("formats");
+    let path = folder.0.join("x");
+    let values = vec![1.0, -2.5, 3.25, 1000.5, f32::NAN, 0.1];
+    for (format, dtype, tenth) in
+        [(Format::F32, "F32", 0.1), (Format::F16, "F16", 0.099_975_586), (Format::Bf16, "BF16", 0.100_097_656)]
+    {
+        weights::write(&path, &[("w".to_string(), vec![2, 3], values.clone())], format, "me".to_string())
+            .expect("saves");
+        let file = WeightsFile::read(&path).expect("whole");
+        assert_eq!(file.about().expect("whole"), [("trellis".to_string(), "me".to_string())]);
+        let summary = file.summaries().expect("whole").remove(0);
+        assert_eq!((summary.dtype.as_str(), &summary.shape[..], summary.not_finite), (dtype, &[2, 3][..], 1));
+        let (_, _, read) = file.renamed(Naming::Trellis).expect("has names").remove(0);
+        assert_eq!((read[1], read[5]), (-2.5, tenth));
+        let [mean, deviation, least, greatest] = summary.statistics.expect("floats");
+        let finite: Vec<f64> = read.iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).collect();
+        let wanted = finite.iter().sum::<f64>() / 5.0;
+        assert!((mean - wanted).abs() < 1e-9 && least == -2.5 && greatest == f64::from(read[3]));
+        let wanted = finite.iter().map(|v| (v - wanted).powi(2)).sum::<f64>() / 5.0;
+        assert!((deviation.powi(2) - wanted).abs() < 1e-6 * wanted);
+    }
+}
