@@ -57,6 +57,40 @@ fn train_leaves_a_folder_and_ends_with_one_json_line() {
     std::fs::remove_dir_all(folder).expect("ours");
 }
 
+/// A guide from a file is the trained one, without steps of its own; another network's file ends before anything is written.
+#[test]
+fn a_guide_comes_from_a_file() {
+    let folder = folder("weights");
+    let out = folder.to_string_lossy().into_owned();
+    let output = trellis(&["train", &config(&folder, SMALL), "--seeds", "1", "--out", &out]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let first = folder.join("small/guide-1.safetensors");
+    let text = SMALL.replace("steps = 3", "weights = \"small/guide-1.safetensors\"").replace("\"small\"", "\"second\"");
+    let output = trellis(&["train", &config(&folder, &text), "--seeds", "2", "--out", &out]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |path: &Path| std::fs::read(path).expect("written");
+    assert_eq!(read(&first), read(&folder.join("second/guide-2.safetensors")));
+
+    let text = text.replace("second", "third").replace("channels = [4]", "channels = [5]");
+    let error = failure(&["train", &config(&folder, &text), "--out", &out]);
+    assert!(error.contains("guide-1.safetensors: `conv1.weight` is F32 [4, 1, 3, 3], not "), "{error}");
+    assert!(!folder.join("third").exists());
+
+    let first = first.to_string_lossy().into_owned();
+    let listed = String::from_utf8(trellis(&["inspect", &first]).stdout).expect("UTF-8");
+    assert!(
+        listed.contains("conv1.weight") && listed.contains("[4, 1, 3, 3]") && listed.contains("cnn 4 bn"),
+        "{listed}"
+    );
+    let half = folder.join("half.safetensors").to_string_lossy().into_owned();
+    assert!(trellis(&["convert", &first, &half, "--dtype", "f16"]).status.success());
+    let listed = String::from_utf8(trellis(&["inspect", &half, "--json"]).stdout).expect("UTF-8");
+    let line: serde_json::Value = serde_json::from_str(listed.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(line["dtype"], "F16");
+    assert!(failure(&["convert", &first, &half, "--names", "gpt2"]).contains("has no name in Gpt2"));
+    std::fs::remove_dir_all(folder).expect("ours");
+}
+
 #[test]
 fn bench_prints_a_line_for_each_workload() {
     let output = trellis(&["bench", "--filter", "^(matmul_f32_256|dispatch_500)$", "--seconds", "0", "--json"]);
