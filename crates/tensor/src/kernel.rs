@@ -56,6 +56,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "product_tall",
     "product_tiled",
     "product_wide",
+    "recurrence",
     "reduce",
     "register_block",
     "update",

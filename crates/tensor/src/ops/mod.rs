@@ -40,6 +40,8 @@ ops! {
     softmax::{Softmax, SoftmaxGrad},
     attention::{Attention},
     attention_grad::{AttentionGrad},
+    recurrence::{Recurrence},
+    recurrence_grad::{RecurrenceGrad},
     cross_entropy::{CrossEntropy, CrossEntropyGrad},
     labelled_mean::{LabelledMean, LabelledMeanGrad},
     top1::{Top1},
@@ -68,6 +70,7 @@ pub use gram::GramOf;
 pub use loss_scale::LossScale;
 pub use matmul::Layout;
 pub use pool::Pooling;
+pub use recurrence::{Cell, RecurrentLayer};
 pub use reduce::Reduction;
 pub use sequences::{SequenceTask, Sequences};
 pub use unary::UnaryFunction;

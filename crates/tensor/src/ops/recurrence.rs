@@ -1,0 +1,361 @@
+//! A recurrent layer: its states over all time steps, in one dispatch.
+
+use std::any::Any;
+
+use crate::error::{Error, Result};
+use crate::gpu::{ALIGNMENT, Caps};
+use crate::graph::Var;
+use crate::kernel;
+use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::attention::{KeyMask, Keys};
+use crate::ops::matmul::Layout;
+use crate::ops::recurrence_grad::RecurrenceGrad;
+use crate::ops::view::Pad;
+use crate::product::ProductLoop;
+use crate::rng::Rng;
+use crate::shape::TensorType;
+
+/// The states of a recurrent layer, `[batch, time, hidden]`, then what its gradient needs. Inputs: the projected input
+/// z `[batch, time, gates · hidden]`, w `[gates · hidden, hidden]`, bias `[gates · hidden]`, first state h0 `[batch, hidden]`; of
+/// an LSTM c0 likewise; then, unless all steps are real, lengths u32 `[batch]` or ids u32 `[batch, time]`. A step that is not
+/// real keeps the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recurrence {
+    /// What a step computes.
+    pub cell: Cell,
+    /// Which steps are real.
+    pub steps: Keys,
+}
+
+/// What a step of a recurrent layer computes, with `a = W h[t−1] + b`. Gates have PyTorch's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// `h = tanh(z + a)`.
+    Tanh,
+    /// `i, f, g, o = σ, σ, tanh, σ (z + a)`, `c = f c[t−1] + i g`, `h = o tanh(c)`.
+    Lstm,
+    /// `r, u = σ(z + a)`, `n = tanh(z_n + r a_n)`, `h = (1 − u) n + u h[t−1]`.
+    Gru,
+}
+
+impl Cell {
+    /// Blocks of `hidden` rows in its weights.
+    pub fn gates(self) -> usize {
+        match self {
+            Self::Tanh => 1,
+            Self::Lstm => 4,
+            Self::Gru => 3,
+        }
+    }
+}
+
+/// Sizes of a recurrence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) batch: usize,
+    pub(crate) time: usize,
+    pub(crate) hidden: usize,
+    pub(crate) gates: usize,
+}
+
+impl Sizes {
+    /// States of all steps; the gates that are saved begin after them.
+    pub(crate) fn states(&self) -> usize {
+        self.batch * self.time * self.hidden
+    }
+
+    /// Where an LSTM's cells begin.
+    pub(crate) fn cells(&self) -> usize {
+        5 * self.states()
+    }
+
+    /// Elements of [`RecurrenceGrad`]'s parts that an adapter can bind: dz, the gradient of `W h + b`, dh, dc.
+    pub(crate) fn grad_starts(&self, cell: Cell) -> [usize; 4] {
+        let aligned = |elements: usize| elements.next_multiple_of(ALIGNMENT / 4);
+        let projected = self.gates * self.states();
+        let recurrent = if cell == Cell::Gru { aligned(projected) } else { 0 };
+        let dh = aligned(recurrent + projected);
+        [0, recurrent, dh, dh + aligned(self.batch * self.hidden)]
+    }
+}
+
+impl Recurrence {
+    /// Inputs before those that say which steps are real.
+    pub(crate) fn sources(&self) -> usize {
+        if self.cell == Cell::Lstm { 5 } else { 4 }
+    }
+
+    /// The sizes, or which rule the inputs break.
+    pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes, String> {
+        let (sources, mask) = inputs.split_at_checked(self.sources()).ok_or("takes z, w, bias and first states")?;
+        let gates = self.cell.gates();
+        let (&[batch, time, columns], &[_, hidden]) = (&sources[0].shape[..], &sources[1].shape[..]) else {
+            return Err(format!("takes z[batch, time, gates · hidden] and w[gates · hidden, hidden], not {sources:?}"));
+        };
+        let shapes = [vec![batch, time, gates * hidden], vec![gates * hidden, hidden], vec![gates * hidden]];
+        let wanted = shapes.into_iter().chain([vec![batch, hidden], vec![batch, hidden]]);
+        let fits = sources.iter().zip(wanted).all(|(source, shape)| **source == TensorType::f32(shape));
+        if !fits || sources[0].elements() == 0 {
+            return Err(format!("{columns} columns of z do not go with {sources:?}: {gates} gates of {hidden} units"));
+        }
+        let fits = match (self.steps, mask) {
+            (Keys::All, []) => true,
+            (Keys::Lengths, [lengths]) => **lengths == TensorType::u32([batch]),
+            (Keys::Ids { .. }, [ids]) => **ids == TensorType::u32([batch, time]),
+            _ => false,
+        };
+        if !fits {
+            return Err(format!("lengths are u32[{batch}], ids u32[{batch}, {time}], not {mask:?}"));
+        }
+        Ok(Sizes { batch, time, hidden, gates })
+    }
+
+    pub(crate) fn checked_sizes(&self, inputs: &[&TensorType]) -> Sizes {
+        self.sizes(inputs).expect("checked while recording")
+    }
+
+    /// What h0, c0 and the mask are bound to; h0 is input number `first`, the mask number `mask`.
+    pub(crate) fn args(&self, first: usize, mask: usize) -> [Arg; 3] {
+        let c0 = if self.cell == Cell::Lstm { Arg::Input(first + 1) } else { Arg::Unused };
+        [Arg::Input(first), c0, if self.steps == Keys::All { Arg::Unused } else { Arg::Input(mask) }]
+    }
+
+    /// Launches of a kernel that goes through all steps, `n` columns of the product and `k` its inner axis. On a CPU a loop
+    /// ends too soon, so there may be several, in order of time.
+    pub(crate) fn launches(&self, caps: &Caps, kernel: crate::Kernel, s: &Sizes, [n, k]: [usize; 2]) -> Vec<Dispatch> {
+        let vec4 = caps.subgroup == 8 && s.hidden.is_multiple_of(4);
+        let unit = if vec4 { 4 } else { 1 };
+        // More rows in registers are faster, but each of two threads wants some.
+        let (chosen, rows) = match caps.product_loop(Layout::NT, [s.batch, n, k]).in_registers() {
+            true if s.batch > 32 => (ProductLoop::Tall, 32),
+            true => (ProductLoop::Registers, 16),
+            false => (ProductLoop::Tiled, 64),
+        };
+        let [_, columns] = chosen.block();
+        let turns = n.div_ceil(columns) * (k / unit + 1) + rows * s.hidden / unit / 8 + 2;
+        let steps = if caps.software { (MOST_TURNS / turns).max(1) } else { s.time };
+        let (kind, padding) = match self.steps {
+            Keys::All => (0u32, 0),
+            Keys::Lengths => (1, 0),
+            Keys::Ids { padding } => (2, padding as usize),
+        };
+        let [_, recurrent, dh, dc] = s.grad_starts(self.cell);
+        let launch = |first: usize| {
+            let last = s.time.min(first + steps);
+            chosen
+                .flags(Dispatch::grid(kernel, [s.batch.div_ceil(rows), 1, 1]))
+                .flag("REGISTERS", chosen.in_registers())
+                .flag("VEC4", vec4)
+                .flag("K4", vec4 && kernel.name == "recurrence")
+                .flag("LHS_K4", vec4)
+                .constant("CELL", self.cell as u32)
+                .constant("MASK", kind)
+                .dims(&[s.batch, s.time, s.hidden, first, last, padding])
+                .dims(&[s.states() / unit, s.cells() / unit, recurrent / unit, dh / unit, dc / unit])
+                .turns((last - first) * turns)
+                .flops(2 * s.batch * (last - first) * s.hidden * (s.gates * s.hidden + 10))
+        };
+        (0..s.time).step_by(steps).map(launch).collect()
+    }
+
+    /// In f64: whether step `t` of a sequence is real.
+    pub(crate) fn is_real(&self, s: &Sizes, mask: Option<&Vec<f64>>, row: usize, t: usize) -> bool {
+        match (self.steps, mask) {
+            (Keys::Lengths, Some(lengths)) => (t as f64) < lengths[row],
+            (Keys::Ids { padding }, Some(ids)) => ids[row * s.time + t] != f64::from(padding),
+            _ => true,
+        }
+    }
+
+    /// Random inputs for it, with weights that do not make it chaotic.
+    pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, Sizes) -> Sample) -> Sample {
+        let cell = [Cell::Tanh, Cell::Lstm, Cell::Gru][rng.below(3)];
+        let op = Self { cell, steps: [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)] };
+        let (batch, time, hidden) = (awkward_size(rng, 70), 1 + rng.below(5), awkward_size(rng, 40));
+        let s = Sizes { batch, time, hidden, gates: cell.gates() };
+        let (columns, bound) = (s.gates * hidden, 1.0 / (hidden as f32).sqrt());
+        let mut made = sample(op, s)
+            .normal(rng, [batch, time, columns])
+            .uniform(rng, [columns, hidden], -bound, bound)
+            .uniform(rng, [columns], -bound, bound)
+            .uniform(rng, [batch, hidden], -1.0, 1.0);
+        if cell == Cell::Lstm {
+            made = made.uniform(rng, [batch, hidden], -1.0, 1.0);
+        }
+        match op.steps {
+            Keys::All => made,
+            Keys::Lengths => made.index(rng, [batch], time + 2), // 0, and more than there are
+            Keys::Ids { .. } => made.index(rng, [batch, time], 4),
+        }
+    }
+}
+
+/// Loop turns that one dispatch takes on a CPU, of 65,535.
+const MOST_TURNS: usize = 60_000;
+
+pub(crate) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+impl Op for Recurrence {
+    fn name(&self) -> &'static str {
+        match self.cell {
+            Cell::Tanh => "rnn",
+            Cell::Lstm => "lstm",
+            Cell::Gru => "gru",
+        }
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        let s = self.sizes(inputs)?;
+        let saved = match self.cell {
+            Cell::Tanh => 0,
+            Cell::Lstm => 5,
+            Cell::Gru => 4,
+        };
+        Ok(TensorType::f32([(1 + saved) * s.states()]))
+    }
+
+    fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        let types: Vec<TensorType> = x.iter().map(|x| x.ty()).collect();
+        let s = self.checked_sizes(&types.iter().collect::<Vec<_>>());
+        // `recurrent` slices the states off; what comes back is that slice's gradient in zeros.
+        let padded =
+            dy.op().filter(|op| (op.as_ref() as &dyn Any).downcast_ref::<Pad>().is_some_and(|pad| pad.start == 0));
+        let dy = if padded.is_some() { dy.inputs()[0] } else { dy };
+        if dy.ty().elements() != s.states() {
+            return Err(y.not_differentiable());
+        }
+        let (sources, steps) = (self.sources(), [s.batch, s.time, s.hidden]);
+        let mut inputs = vec![x[1], y, dy.reshape(steps)?];
+        inputs.extend(&x[3..]);
+        let gradients = dy.graph().push(RecurrenceGrad { of: *self }, &inputs)?;
+        let starts = s.grad_starts(self.cell);
+        let part = |start: usize, shape: &[usize]| gradients.slice(0, start, shape.iter().product())?.reshape(shape);
+        let (rows, columns) = (s.batch * s.time, s.gates * s.hidden);
+        let dz = part(starts[0], &[s.batch, s.time, columns])?;
+        let recurrent = part(starts[1], &[rows, columns])?;
+        let first = x[3].reshape([s.batch, 1, s.hidden])?;
+        let before = match s.time {
+            1 => first,
+            _ => {
+                let states = y.slice(0, 0, s.states())?.reshape(steps)?;
+                Var::concat(&[first, states.slice(1, 0, s.time - 1)?], 1)?
+            }
+        };
+        let dw = recurrent.matmul(before.reshape([rows, s.hidden])?, Layout::TN)?;
+        let state = [s.batch, s.hidden];
+        let mut all = vec![Some(dz), Some(dw), Some(recurrent.sum(&[0], false)?), Some(part(starts[2], &state)?)];
+        if self.cell == Cell::Lstm {
+            all.push(Some(part(starts[3], &state)?));
+        }
+        debug_assert_eq!(all.len(), sources);
+        all.resize(x.len(), None);
+        Ok(all)
+    }
+
+    fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
+        let s = self.checked_sizes(inputs);
+        let [h0, c0, mask] = self.args(3, self.sources());
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Input(2), h0, c0, mask, Arg::Output];
+        let launches = self.launches(caps, kernel!("recurrence"), &s, [s.gates * s.hidden, s.hidden]);
+        Lowered { dispatches: launches.into_iter().map(|launch| launch.args(args)).collect(), scratch: Vec::new() }
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
+        let s = self.checked_sizes(types);
+        let (n, gates) = (s.hidden, s.gates);
+        let (z, w, bias) = (&inputs[0], &inputs[1], &inputs[2]);
+        let mask = inputs.get(self.sources());
+        let mut out = vec![0.0; output.elements()];
+        for row in 0..s.batch {
+            let mut h = inputs[3][row * n..][..n].to_vec();
+            let mut c = if self.cell == Cell::Lstm { inputs[4][row * n..][..n].to_vec() } else { Vec::new() };
+            for t in 0..s.time {
+                let at = row * s.time + t;
+                let real = self.is_real(&s, mask, row, t);
+                let a =
+                    |column: usize| bias[column] + w[column * n..][..n].iter().zip(&h).map(|(w, h)| w * h).sum::<f64>();
+                let projected = |column: usize| z[at * gates * n + column];
+                let sum = |gate: usize, unit: usize| projected(gate * n + unit) + a(gate * n + unit);
+                let saved = s.states() + 4 * at * n;
+                let mut next = h.clone();
+                for unit in 0..n {
+                    match self.cell {
+                        Cell::Tanh => next[unit] = sum(0, unit).tanh(),
+                        Cell::Lstm => {
+                            let (i, f) = (sigmoid(sum(0, unit)), sigmoid(sum(1, unit)));
+                            let (g, o) = (sum(2, unit).tanh(), sigmoid(sum(3, unit)));
+                            c[unit] = if real { f * c[unit] + i * g } else { c[unit] };
+                            next[unit] = o * c[unit].tanh();
+                            for (gate, value) in [i, f, g, o].into_iter().enumerate() {
+                                out[saved + gate * n + unit] = value;
+                            }
+                            out[s.cells() + at * n + unit] = c[unit];
+                        }
+                        Cell::Gru => {
+                            let (r, u, candidate) = (sigmoid(sum(0, unit)), sigmoid(sum(1, unit)), a(2 * n + unit));
+                            let new = (projected(2 * n + unit) + r * candidate).tanh();
+                            next[unit] = (1.0 - u) * new + u * h[unit];
+                            for (gate, value) in [r, u, new, candidate].into_iter().enumerate() {
+                                out[saved + gate * n + unit] = value;
+                            }
+                        }
+                    }
+                }
+                if real {
+                    h = next;
+                }
+                out[at * n..][..n].copy_from_slice(&h);
+            }
+        }
+        out
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        Self::sample_inputs(rng, |op, s| Sample::new(move |x| x[0].graph().push(op, x)?.slice(0, 0, s.states())))
+    }
+}
+
+/// A recurrent layer's weights and first states.
+#[derive(Clone, Copy, Debug)]
+pub struct RecurrentLayer<'g> {
+    /// What a step computes.
+    pub cell: Cell,
+    /// W, `[gates · hidden, hidden]`.
+    pub w: Var<'g>,
+    /// b, `[gates · hidden]`.
+    pub bias: Var<'g>,
+    /// The state before the first step, `[batch, hidden]`.
+    pub h0: Var<'g>,
+    /// An LSTM's cell before the first step, `[batch, hidden]`.
+    pub c0: Option<Var<'g>>,
+}
+
+impl<'g> Var<'g> {
+    /// The states of a recurrent layer `[batch, time, hidden]`; `self` is its projected input
+    /// `[batch, time, gates · hidden]`. `steps` are those that are real, all without it: the others, best at the end, keep the
+    /// state, so that the last state is that of the last real step.
+    ///
+    /// Cost: 2 · batch · time · gates · hidden² flop, one dispatch; so does the gradient, and one product for that of W.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the types are not these.
+    pub fn recurrent(self, layer: RecurrentLayer<'g>, steps: Option<KeyMask<'g>>) -> Result<Var<'g>> {
+        let (steps, mask) = match steps {
+            None => (Keys::All, None),
+            Some(KeyMask::Lengths(lengths)) => (Keys::Lengths, Some(lengths)),
+            Some(KeyMask::Ids { ids, padding }) => (Keys::Ids { padding }, Some(ids)),
+        };
+        let op = Recurrence { cell: layer.cell, steps };
+        if (op.cell == Cell::Lstm) != layer.c0.is_some() {
+            let problem = "an LSTM has a first cell, and no other recurrence has one".to_string();
+            return Err(Error::Shape { op: op.name(), layer: self.graph().layer(), problem });
+        }
+        let inputs: Vec<Var<'g>> =
+            [self, layer.w, layer.bias, layer.h0].into_iter().chain(layer.c0).chain(mask).collect();
+        let y = self.graph().push(op, &inputs)?;
+        let (shape, hidden) = (self.shape(), layer.w.shape().last_axis());
+        y.slice(0, 0, shape[0] * shape[1] * hidden)?.reshape([shape[0], shape[1], hidden])
+    }
+}
