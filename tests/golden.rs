@@ -86,7 +86,9 @@ pub(crate) fn compare_network(case: &Value, network: &Network, input: &Tensor, m
     plan.run(1).expect("the device works");
     let layers = case["layers"].as_array().expect("layers");
     let names: Vec<&str> = forward.taps.iter().map(|tap| tap.name.as_str()).collect();
-    assert_eq!(names, layers.iter().map(|layer| layer[0].as_str().expect("a name")).collect::<Vec<_>>(), "{name}");
+    let hooked: Vec<&str> = layers.iter().map(|layer| layer[0].as_str().expect("a name")).collect();
+    // PyTorch has no hook within the layers of one nn.RNN.
+    assert!(hooked.is_empty() || names == hooked, "{name}: {names:?}, not {hooked:?}");
     for (tap, layer) in forward.taps.iter().zip(layers) {
         let values = plan.read(tap.value).expect("kept");
         let square: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();

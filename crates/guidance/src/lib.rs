@@ -32,7 +32,7 @@ pub use dataset::Dataset;
 pub use error::{Error, Result};
 pub use layer_map::LayerMap;
 pub use layer_matrix::LayerMatrix;
-pub use network::{Cnn, Fcn, Guide, Network, Precision, TapAt, Transformer, Vit};
+pub use network::{Cnn, Fcn, Guide, Network, Precision, Resnet, Rnn, TapAt, Transformer, Vit};
 pub use profile::Profile;
 pub use schedule::Schedule;
 pub use trainer::{Batches, Event, Guidance, Session, Trainer, Training};

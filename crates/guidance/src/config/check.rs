@@ -7,6 +7,7 @@ use trellis_tensor::ops;
 use super::explain::suggestion;
 use super::{Config, DataSet, MetricName, NetworkConfig};
 use crate::error::{Error, Result};
+use crate::network::{RnnCell, Stack};
 use crate::record::ARMS;
 use crate::trainer::Batches;
 
@@ -167,6 +168,15 @@ fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
             size(&key("depth"), vit.depth, vit.depth, MOST_LAYERS, "")?;
             blocks(section, vit.width, vit.heads, vit.hidden)?;
             number(key("dropout"), vit.dropout, SHARE)
+        }
+        NetworkConfig::Rnn(rnn) => {
+            size(&key("layers"), rnn.layers, rnn.layers, MOST_LAYERS, "")?;
+            size(&key("width"), rnn.width, rnn.width, MOST_UNITS, "")?;
+            size(&key("hidden"), rnn.hidden, rnn.hidden, MOST_UNITS, "")?;
+            if rnn.stack == Stack::Paper && rnn.cell != RnnCell::Tanh {
+                return bad(key("stack"), "the paper's is one of tanh cells", "remove the key");
+            }
+            number(key("dropout"), rnn.dropout, SHARE)
         }
         NetworkConfig::Transformer(transformer) => {
             size(&key("layers"), transformer.layers, transformer.layers, MOST_LAYERS, "")?;

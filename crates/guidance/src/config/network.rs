@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use crate::network::{Architecture, Cnn, Fcn, Resnet, Transformer, Vit};
+use crate::network::{Architecture, Cnn, Fcn, Resnet, Rnn, Transformer, Vit};
 
 macro_rules! networks {
     ($($network:ident),+) => {
@@ -40,7 +40,7 @@ macro_rules! networks {
     };
 }
 
-networks!(Fcn, Cnn, Resnet, Vit, Transformer);
+networks!(Fcn, Cnn, Resnet, Vit, Rnn, Transformer);
 
 /// `[guide]`: a network, and how it is trained before it guides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -85,6 +85,7 @@ impl NetworkConfig {
         match self {
             Self::Fcn(fcn) => fcn.dropout = share,
             Self::Vit(vit) => vit.dropout = share,
+            Self::Rnn(rnn) => rnn.dropout = share,
             Self::Transformer(transformer) => transformer.dropout = share,
             Self::Cnn(_) | Self::Resnet(_) => return false,
         }

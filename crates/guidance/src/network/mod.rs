@@ -7,6 +7,7 @@ mod initial;
 mod input;
 mod pass;
 mod resnet;
+mod rnn;
 mod transformer;
 mod vit;
 
@@ -25,6 +26,7 @@ pub use initial::InitialWeights;
 pub use input::{Each, Input, InputShape, Output, TokenShape};
 pub use pass::{Mode, Pass, Precision, Tap, TapAt, Window};
 pub use resnet::{Resnet, Stem};
+pub use rnn::{Rnn, RnnCell, Stack};
 pub use transformer::{Positions, Transformer};
 pub use vit::Vit;
 

@@ -132,7 +132,9 @@ impl Recurrence {
             false => (ProductLoop::Tiled, 64),
         };
         let [_, columns] = chosen.block();
-        let turns = n.div_ceil(columns) * (k / unit + 1) + rows * s.hidden / unit / 8 + 2;
+        // A block's loop over k, and its loops over odd columns: a CPU runs through those of absent rows too.
+        let block = k / unit + 2 + if vec4 { 0 } else { 5 * rows };
+        let turns = n.div_ceil(columns) * block + rows * s.hidden / unit / 8 + 3;
         let steps = if caps.software { (MOST_TURNS / turns).max(1) } else { s.time };
         let (kind, padding) = match self.steps {
             Keys::All => (0u32, 0),

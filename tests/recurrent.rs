@@ -1,0 +1,149 @@
+//! Recurrent layers and networks: against PyTorch (`golden/recurrent.py`), over many steps, and what they cost.
+
+use trellis_guidance::network::{Each, Mode, Output, Precision, RnnCell, Stack, TokenShape};
+use trellis_guidance::{Network, Rnn, TapAt};
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{
+    Cell, Clock, Curve, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrentLayer, Tensor, Var,
+};
+
+use crate::golden::{case, compare_network, numbers};
+use crate::gpu;
+
+#[test]
+fn recurrent_networks_agree_with_pytorch() {
+    let rnn = |cell| Rnn { width: 3, ..Rnn::new(cell, 2, 8) };
+    let (position, example) = (Output { classes: 5, each: Each::Position }, Output::from(2));
+    let (tanh, lstm, gru) = (rnn(RnnCell::Tanh), rnn(RnnCell::Lstm), rnn(RnnCell::Gru));
+    for (name, rnn, output, padding) in [
+        ("rnn", tanh, position, None),
+        ("lstm", lstm, position, None),
+        ("gru", gru, position, None),
+        ("rnn, one label", tanh, example, Some(6)),
+        ("lstm, one label", lstm, example, Some(6)),
+        ("gru, one label", gru, example, Some(6)),
+        ("rnn, odd", Rnn { hidden: 5, ..tanh }, position, None),
+        ("paper", Rnn { stack: Stack::Paper, ..tanh }, position, None),
+    ] {
+        let case = case("recurrent", name);
+        let ids: Vec<u32> = numbers(&case["inputs"]).into_iter().map(|id| id as u32).collect();
+        let ids = Tensor::from_u32(&gpu(), "ids", [3, 6], &ids).expect("small");
+        let shape = TokenShape { time: 6, vocabulary: 7, padding };
+        let network = Network::with_shape(&gpu(), rnn, shape, output, 0).expect("fits");
+        compare_network(&case, &network, &ids, Mode::Eval);
+    }
+}
+
+/// The paper's stack hands the end of a sequence to its beginning; the causal one does not.
+#[test]
+fn only_the_papers_stack_sees_the_future() {
+    let logits = |stack: Stack, last: u32| {
+        let shape = TokenShape { time: 5, vocabulary: 4, padding: None };
+        let rnn = Rnn { stack, ..Rnn::new(RnnCell::Tanh, 2, 8) };
+        let network = Network::with_shape(&gpu(), rnn, shape, Output { classes: 4, each: Each::Position }, 3);
+        let network = network.expect("fits");
+        let ids = Tensor::from_u32(&gpu(), "ids", [1, 5], &[0, 1, 2, 3, last]).expect("small");
+        let graph = Graph::new();
+        let input = network.input().of(graph.leaf(&ids));
+        let logits = network.forward(&graph, input, Mode::Eval, TapAt::default()).expect("fits").logits;
+        let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
+        plan.run(1).expect("works");
+        plan.read(logits).expect("kept")
+    };
+    let first = |stack, last| logits(stack, last)[..4 * 4].to_vec();
+    assert_eq!(first(Stack::Causal, 0), first(Stack::Causal, 1));
+    assert_ne!(first(Stack::Paper, 0)[..4], first(Stack::Paper, 1)[..4]);
+}
+
+/// Gradients of z, w, bias and h0 and the states of a layer over `time` steps, in pieces of `piece`; and the plan's forward
+/// dispatches.
+fn in_pieces(cell: Cell, hidden: usize, [time, piece]: [usize; 2], lengths: Option<&Tensor>) -> (usize, Vec<Vec<f32>>) {
+    let (batch, gates) = (3, cell.gates());
+    let bound = 1.0 / (hidden as f32).sqrt();
+    let tensor = |shape: &[usize], stream: u64| {
+        let mut rng = Rng::new(5, stream);
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.range(-bound, bound)).collect();
+        Tensor::from_f32(&gpu(), "x", shape.to_vec(), &values).expect("small")
+    };
+    let graph = Graph::new();
+    let leaf = |shape: &[usize], stream| graph.leaf(&tensor(shape, stream));
+    let z = leaf(&[batch, time, gates * hidden], 0);
+    let (w, bias) = (leaf(&[gates * hidden, hidden], 1), leaf(&[gates * hidden], 2));
+    let first = leaf(&[batch, hidden], 3);
+    let mut h0 = first;
+    let mut states = Vec::new();
+    for start in (0..time).step_by(piece) {
+        let layer = RecurrentLayer { cell, w, bias, h0, c0: None };
+        let steps = lengths.map(|lengths| KeyMask::Lengths(graph.leaf(lengths)));
+        let y = z.slice(1, start, piece).and_then(|z| z.recurrent(layer, steps)).expect("legal");
+        h0 = y.slice(1, piece - 1, 1).and_then(|y| y.reshape([batch, hidden])).expect("legal");
+        states.push(y);
+    }
+    let y = Var::concat(&states, 1).expect("legal");
+    let loss = y.mul(y).and_then(Var::sum_all).expect("legal");
+    let mut keep = graph.grad(loss, &[z, w, bias, first]).expect("differentiable");
+    keep.push(y);
+    let plan = Plan::new(&gpu(), &graph, &keep).expect("small");
+    plan.run(1).expect("works");
+    let launches = plan.launches().filter(|launch| launch.kernel == "recurrence").count();
+    (launches, keep.into_iter().map(|var| plan.read(var).expect("kept")).collect())
+}
+
+/// Where loops must stay short a long sequence takes several dispatches, which go on where the last one ended: forward and
+/// backward.
+#[test]
+fn long_sequences_are_cut_where_loops_end() {
+    for (cell, hidden, time) in [(Cell::Tanh, 129, 150), (Cell::Gru, 129, 150), (Cell::Gru, 128, 310)] {
+        let (launches, whole) = in_pieces(cell, hidden, [time, time], None);
+        if gpu().caps().software {
+            assert!((2..20).contains(&launches), "{cell:?}: {launches} dispatches");
+        }
+        let (_, pieces) = in_pieces(cell, hidden, [time, 10], None);
+        for (part, (whole, pieces)) in whole.iter().zip(&pieces).enumerate() {
+            let greatest = whole.iter().fold(0f32, |m, v| m.max(v.abs()));
+            assert!(greatest > 0.0 && whole.len() == pieces.len(), "{cell:?}: part {part}");
+            for (a, b) in whole.iter().zip(pieces) {
+                assert!((a - b).abs() <= 1e-4 * greatest, "{cell:?}: {a} for {b}");
+            }
+        }
+    }
+}
+
+/// Past its length a sequence stands still, and nothing that is there has a gradient.
+#[test]
+fn a_sequence_ends_at_its_length() {
+    let lengths = Tensor::from_u32(&gpu(), "lengths", [3], &[20, 7, 0]).expect("small");
+    for cell in [Cell::Tanh, Cell::Gru] {
+        let (_, all) = in_pieces(cell, 129, [20, 20], Some(&lengths));
+        let (dz, states) = (&all[0], &all[4]);
+        let step = |row: usize, t: usize| &states[(row * 20 + t) * 129..][..129];
+        assert_ne!(step(1, 5), step(1, 6));
+        assert!((7..20).all(|t| step(1, t) == step(1, 6)) && (1..20).all(|t| step(2, t) == step(2, 0)));
+        assert_ne!(step(0, 18), step(0, 19));
+        let columns = 129 * cell.gates();
+        let moves = |row: usize, t: usize| dz[(row * 20 + t) * columns..][..columns].iter().any(|d| *d != 0.0);
+        assert!((0..7).all(|t| moves(1, t)) && !(7..20).any(|t| moves(1, t)) && !(0..20).any(|t| moves(2, t)));
+    }
+}
+
+/// Four layers of 128 units over 40 steps at batch 64: a training step, Adam included.
+#[test]
+fn a_training_step_takes_few_dispatches() {
+    let shape = TokenShape { time: 40, vocabulary: 13, padding: None };
+    let rnn = Rnn::new(RnnCell::Tanh, 4, 128);
+    let network = Network::with_shape(&gpu(), rnn, shape, Output { classes: 13, each: Each::Position }, 0);
+    let network = network.expect("fits");
+    let clock = Clock::new(&gpu()).expect("small");
+    let graph = Graph::new();
+    let ids = graph.leaf(&Tensor::from_u32(&gpu(), "ids", [64, 40], &[1; 64 * 40]).expect("small"));
+    let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
+    let forward = network.forward(&graph, network.input().of(ids), mode, TapAt::default()).expect("fits");
+    let labels = ids.reshape([64 * 40]).expect("legal");
+    let logits = forward.logits.reshape([64 * 40, 13]).expect("legal");
+    let loss = logits.cross_entropy(labels, 0.0).expect("legal");
+    let optimizer = Optimizer::new(&gpu(), network.params(), OptimizerConfig::adam(Curve::Constant(1e-3)));
+    optimizer.expect("fits").update(&graph, loss, &clock).expect("legal");
+    let plan = Plan::new(&gpu(), &graph, &[]).expect("fits");
+    let count = plan.launches().len();
+    assert!((50..=250).contains(&count), "{count} dispatches\n{plan}");
+}
