@@ -132,8 +132,9 @@ impl Recurrence {
             false => (ProductLoop::Tiled, 64),
         };
         let [_, columns] = chosen.block();
-        // A block's loop over k, and its loops over odd columns: a CPU runs through those of absent rows too.
-        let block = k / unit + 2 + if vec4 { 0 } else { 5 * rows };
+        // A block's loop over k, and what stores each of its rows, absent ones too: a function that returns early is a loop of
+        // one turn to a CPU, and odd columns are one of four.
+        let block = k / unit + 3 + rows * if vec4 { 1 } else { 5 };
         let turns = n.div_ceil(columns) * block + rows * s.hidden / unit / 8 + 3;
         let steps = if caps.software { (MOST_TURNS / turns).max(1) } else { s.time };
         let (kind, padding) = match self.steps {
