@@ -87,6 +87,24 @@ def mlp(guided):
     return step, 6 * batch * weights - 2 * batch * 784 * 512
 
 
+def rnn():
+    batch, time, layers, hidden, vocabulary = 64, 40, 4, 128, 13
+    embedding = torch.nn.Embedding(vocabulary, hidden)
+    recurrent = torch.nn.RNN(hidden, hidden, layers, batch_first=True)
+    target = torch.nn.ModuleList([embedding, recurrent, torch.nn.Linear(hidden, vocabulary)]).to(DEVICE)
+    optimizer = torch.optim.Adam(target.parameters(), 1e-3)
+    ids = (torch.arange(batch * time, device=DEVICE) % vocabulary).view(batch, time)
+
+    def step():
+        logits = target[2](target[1](target[0](ids))[0])
+        loss = F.cross_entropy(logits.flatten(0, 1), ids.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step, 6 * batch * time * (2 * layers * hidden * hidden + hidden * vocabulary)
+
+
 WORKLOADS = {
     "matmul_f32_256": lambda: matmul(256),
     "matmul_f32_512": lambda: matmul(512),
@@ -97,6 +115,7 @@ WORKLOADS = {
     "cka_fwdbwd_n128_p4096_q4096": lambda: cka_backward(128, 4096),
     "mlp_step_b128": lambda: mlp(False),
     "mlp_guided_step_b128": lambda: mlp(True),
+    "rnn_step_4x128_t40_b64": rnn,
     "cka_matrix_24x24_n128_p512": lambda: cka_matrix(24, 128, 512),
 }
 

@@ -8,7 +8,7 @@ use trellis_tensor::{
 
 use crate::alignment::{Cka, Guiding, Metric, Pair};
 use crate::error::Result;
-use crate::network::{Cnn, Fcn, Mode, Network, Precision, TapAt};
+use crate::network::{Cnn, Each, Fcn, Mode, Network, Output, Precision, Rnn, RnnCell, TapAt, TokenShape};
 
 /// A workload before it is compiled.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ enum Kind {
     CkaMatrix { layers: usize, n: usize, p: usize },
     /// Attention of 4 sequences of 256 to themselves, 8 heads of 64; with the gradient; through products and softmax.
     Attention { causal: bool, backward: bool, generic: bool },
+    /// One step of a causal recurrent network of 4 × 128 tanh units over 40 tokens of 13 with Adam, batch 64.
+    Rnn,
     /// This many tiny dispatches.
     Dispatch(usize),
 }
@@ -105,6 +107,7 @@ pub fn workloads() -> Vec<Workload> {
         attention("attention_fwdbwd_t256_d64", false, true, false),
         attention("attention_fwdbwd_t256_d64_causal", true, true, false),
         attention("attention_fwdbwd_t256_d64_generic", false, true, true),
+        Workload { name: "rnn_step_4x128_t40_b64", kind: Kind::Rnn },
         Workload { name: "dispatch_500", kind: Kind::Dispatch(500) },
     ]
 }
@@ -178,6 +181,7 @@ impl Workload {
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[value, gradient])?, flops: flops as u64 })
             }
             Kind::Mlp { guide, precision } => mlp(gpu, guide, precision),
+            Kind::Rnn => rnn(gpu),
             Kind::CkaMatrix { layers, n, p } => {
                 let graph = Graph::new();
                 let leaf = |stream| Ok(graph.leaf(&normal(gpu, [n, p], stream)?));
@@ -309,5 +313,26 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
     Log::new(gpu, metrics.len() + pairs.len())?.record(&graph, &clock, &metrics)?;
     let weights = (784 * 512 + 7 * 512 * 512 + 512 * 10) as u64;
     let flops = 6 * BATCH as u64 * weights - 2 * (BATCH * 784 * 512) as u64;
+    Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })
+}
+
+fn rnn(gpu: &Gpu) -> Result<Prepared> {
+    let [batch, time, layers, hidden, vocabulary] = [64, 40, 4, 128, 13];
+    let shape = TokenShape { time, vocabulary, padding: None };
+    let output = Output { classes: vocabulary, each: Each::Position };
+    let target = Network::with_shape(gpu, Rnn::new(RnnCell::Tanh, layers, hidden), shape, output, 1)?;
+    let tokens: Vec<u32> = (0..(batch * time) as u32).map(|i| i % vocabulary as u32).collect();
+    let tokens = Tensor::from_u32(gpu, "tokens", [batch, time], &tokens)?;
+    let clock = Clock::new(gpu)?;
+    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-3)))?;
+    let graph = Graph::new();
+    let ids = graph.leaf(&tokens);
+    let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
+    let logits = target.forward(&graph, target.input().of(ids), mode, TapAt::default())?.logits;
+    let loss = logits.reshape([batch * time, vocabulary])?.cross_entropy(ids.reshape([batch * time])?, 0.0)?;
+    let metrics = [vec![loss], optimizer.update(&graph, loss, &clock)?].concat();
+    Log::new(gpu, metrics.len())?.record(&graph, &clock, &metrics)?;
+    let rows = (batch * time) as u64;
+    let flops = 6 * rows * (2 * layers * hidden * hidden + hidden * vocabulary) as u64;
     Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })
 }
