@@ -61,14 +61,51 @@ impl Walk {
     }
 
     fn lower(&self, output: &TensorType) -> Lowered {
-        Dispatch::linear(kernel!("strided"), output.elements())
-            .dims(&[output.elements(), self.offset as i32 as u32 as usize, 0, 0])
-            .dims(&axes(&output.shape, 1))
-            .dims(&axes(&self.strides, 0))
-            .dims(&axes(&self.low, 0))
-            .dims(&axes(&self.high, 1))
+        let Merged { axes: merged, vec4 } = self.merged(&output.shape);
+        let unit = if vec4 { 4 } else { 1 };
+        let each = |part: fn(&MergedAxis) -> usize| merged.iter().map(part).collect::<Vec<usize>>();
+        Dispatch::linear(kernel!("strided"), output.elements() / unit)
+            .flag("VEC4", vec4)
+            .constant("AXES", merged.len() as u32)
+            .dims(&[output.elements() / unit, (self.offset / unit as i64) as i32 as u32 as usize, 0, 0])
+            .dims(&axes(&each(|axis| axis.size), 1))
+            .dims(&axes(&each(|axis| axis.stride), 0))
+            .dims(&axes(&each(|axis| axis.low), 0))
+            .dims(&axes(&each(|axis| axis.high), 1))
             .bind(1)
             .into()
+    }
+
+    /// The walk with as few axes as it needs: each costs a division. Of four neighbours at once where they lie together.
+    fn merged(&self, shape: &[usize]) -> Merged {
+        let mut axes: Vec<MergedAxis> = Vec::new();
+        for (a, &size) in shape.iter().enumerate() {
+            let (stride, low, high) = (self.strides[a], self.low[a], self.high[a]);
+            let whole = low == 0 && high >= size;
+            if size == 1 && whole {
+                continue;
+            }
+            match axes.last_mut() {
+                Some(outer) if whole && outer.stride == stride * size => {
+                    let MergedAxis { size: s, low, high, .. } = *outer;
+                    *outer = MergedAxis { size: s * size, stride, low: low * size, high: high * size };
+                }
+                _ => axes.push(MergedAxis { size, stride, low, high }),
+            }
+        }
+        let fours = |n: usize| n.is_multiple_of(4);
+        let vec4 = match axes.split_last_mut() {
+            Some((last, others)) => {
+                let together = last.stride == 1 && [last.size, last.low, last.high].into_iter().all(fours);
+                together && self.offset % 4 == 0 && others.iter().all(|axis| fours(axis.stride))
+            }
+            None => false,
+        };
+        if let (true, Some((last, others))) = (vec4, axes.split_last_mut()) {
+            *last = MergedAxis { size: last.size / 4, low: last.low / 4, high: last.high / 4, ..*last };
+            others.iter_mut().for_each(|axis| axis.stride /= 4);
+        }
+        Merged { axes, vec4 }
     }
 
     fn reference(&self, x: &[f64], output: &Shape) -> Vec<f64> {
@@ -82,6 +119,19 @@ impl Walk {
             })
             .collect()
     }
+}
+
+/// Axes of a walk that are left when neighbours are joined, in units of four elements with `vec4`.
+struct Merged {
+    axes: Vec<MergedAxis>,
+    vec4: bool,
+}
+
+struct MergedAxis {
+    size: usize,
+    stride: usize,
+    low: usize,
+    high: usize,
 }
 
 /// Eight words for a kernel's `Axes`: aligned at the right, `fill` in front.
