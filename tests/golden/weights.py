@@ -28,7 +28,7 @@ def save(name, tensors):
         data += raw
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    (HERE / f"{name}.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    HERE.joinpath(f"{name}.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 class Conv1D(nn.Module):
