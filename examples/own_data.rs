@@ -8,7 +8,7 @@ use trellis_tensor::rng::Rng;
 /// `count` grey images of 12 × 12: label 0 for upright stripes, 1 for flat ones, under noise.
 fn stripes(count: usize, seed: u64) -> Images {
     let mut rng = Rng::new(seed, 0);
-    let labels: Vec<u8> = (0..count).map(|_| rng.below(2) as u8).collect();
+    let labels: Vec<u16> = (0..count).map(|_| rng.below(2) as u16).collect();
     let mut pixels = Vec::new();
     for &label in &labels {
         let phase = rng.below(6);

@@ -95,7 +95,7 @@ fn each_dropout_of_a_network_has_a_mask_of_its_own() {
 #[test]
 fn training_images_have_mean_0_and_variance_1_and_the_test_split_their_scale() {
     let pixels: Vec<u8> = (0..40 * 9).map(|at| if at % 9 == 0 { 255 } else { (at * 7 % 100) as u8 }).collect();
-    let labels: Vec<u8> = (0..40).map(|at| at % 2).collect();
+    let labels: Vec<u16> = (0..40).map(|at| at % 2).collect();
     let images = |pixels, labels| Images {
         channels: 1,
         height: 3,

@@ -24,7 +24,7 @@ pub(crate) struct ProfileCommand {
     /// The experiment whose step is profiled: see examples/configs/
     #[arg(required_unless_present = "compare")]
     config: Option<PathBuf>,
-    /// Folder with IDX files
+    /// Where the data lies, as for `train`
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Steps to time

@@ -39,7 +39,8 @@ Examples:
 pub(crate) struct Train {
     /// The experiment: see examples/configs/
     config: PathBuf,
-    /// Folder with IDX files (MNIST, Fashion-MNIST; .gz or not) or CIFAR in binary form, or a file of text
+    /// Folder with IDX files (MNIST, Fashion-MNIST; .gz or not), CIFAR in binary form, or JPEG and PNG in
+    /// train/<class>/ and val/<class>/; or a file of text
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Folder for run folders
@@ -73,6 +74,9 @@ impl Train {
 
 fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Path, json: bool) -> Result<()> {
     let data = config.dataset(gpu, path, data)?;
+    if let [first, ..] = data.skipped() {
+        eprintln!("warning: {} files are no images and left out, {} first", data.skipped().len(), first.display());
+    }
     if !json {
         print::line(format_args!("{} on {}", config.name, gpu.name()))?;
     }

@@ -1,5 +1,7 @@
 //! Data sets on the GPU: what they hold is uploaded once, or drawn there; batches are made there.
 
+use std::path::PathBuf;
+
 use trellis_tensor::ops::{SequenceTask, Sequences};
 use trellis_tensor::{Clock, Gpu, Graph, Tensor, Var};
 
@@ -18,6 +20,7 @@ pub struct Dataset {
     train: Split,
     validation: Option<Split>,
     test: Option<Split>,
+    skipped: Vec<PathBuf>,
 }
 
 /// One split on the GPU.
@@ -84,6 +87,7 @@ impl Dataset {
             train: upload(train, "train")?,
             validation: validation.map(|split| upload(split, "validation")).transpose()?,
             test: test.map(|split| upload(split, "test")).transpose()?,
+            skipped: Vec::new(),
         })
     }
 
@@ -111,6 +115,7 @@ impl Dataset {
             train: split(train, 0).ok_or_else(|| Error::config("data", "train", "is 0", "give a number above 0"))?,
             validation: split(validation, 1),
             test: split(test, 2),
+            skipped: Vec::new(),
         })
     }
 
@@ -144,7 +149,18 @@ impl Dataset {
             train: split(0, train, "train")?,
             validation: (validation > 0).then(|| split(train, validation, "validation")).transpose()?,
             test: (test > 0).then(|| split(train + validation, test, "test")).transpose()?,
+            skipped: Vec::new(),
         })
+    }
+
+    /// The same, with a note of files that were left out.
+    pub(crate) fn without(self, skipped: Vec<PathBuf>) -> Self {
+        Self { skipped, ..self }
+    }
+
+    /// Files that were left out because they are no images.
+    pub fn skipped(&self) -> &[PathBuf] {
+        &self.skipped
     }
 
     /// A random batch of training examples for the step that `clock` shows, without replacement within an epoch.

@@ -107,6 +107,9 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     if data.set == DataSet::Glyphs && data.classes != 10 {
         return bad("data.classes", "glyphs have 10", "remove the key");
     }
+    if data.set == DataSet::Folder {
+        return size("data.size", data.size, data.size, 1024, "");
+    }
     if !matches!(data.size, 16 | 28) {
         return bad("data.size", format!("glyphs are not {} pixels wide", data.size), "16 or 28");
     }

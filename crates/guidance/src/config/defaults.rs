@@ -37,6 +37,7 @@ impl Default for DataConfig {
             validation: 500,
             test: 1000,
             classes: 10,
+            skip_broken: false,
             lengths: None,
             symbols: 10,
             context: 64,

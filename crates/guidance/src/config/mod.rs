@@ -54,10 +54,10 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// `glyphs`, `copy_paste` and `parity` (drawn), `idx` (MNIST's format) and `cifar` (from the folder given by
-    /// `--data`), or `text` (the file given by `--data`).
+    /// `glyphs`, `copy_paste` and `parity` (drawn), `idx` (MNIST's format), `cifar` and `folder` (JPEG and PNG, from the folder
+    /// given by `--data`), or `text` (the file given by `--data`).
     pub set: DataSet,
-    /// Height and width of glyphs, 16 or 28.
+    /// Height and width of glyphs, 16 or 28, or of what the images of a `folder` become.
     pub size: usize,
     /// Training images; of sequences, those that an evaluation looks at: batches are always of new ones; of text, blocks of
     /// `context` tokens.
@@ -68,6 +68,8 @@ pub struct DataConfig {
     pub test: usize,
     /// Number of classes of an IDX set.
     pub classes: usize,
+    /// Whether files of a `folder` that are no images are left out, and not an error.
+    pub skip_broken: bool,
     /// Fewest and most symbols of a sequence; without the key the paper's, 20 to 40 of copy-paste and 2 to 50 of parity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lengths: Option<[usize; 2]>,
@@ -91,6 +93,8 @@ pub enum DataSet {
     Idx,
     /// A folder with CIFAR-10 or CIFAR-100 in binary form.
     Cifar,
+    /// A folder of JPEG and PNG files, `train/<class>/…` and `val/<class>/…`.
+    Folder,
     /// Drawn digits that are asked for again.
     CopyPaste,
     /// Drawn bits whose parity is asked for.

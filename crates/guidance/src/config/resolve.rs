@@ -7,7 +7,7 @@ use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule};
 use super::{Config, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule};
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::text::Text;
-use crate::data::{DrawnSequences, Images, cifar, glyphs::glyphs, idx};
+use crate::data::{DrawnSequences, Images, cifar, folder::ImageFolder, glyphs::glyphs, idx};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
@@ -15,7 +15,7 @@ use crate::network::{Architecture, Guide, Network, Output, Precision};
 use crate::trainer::{Guidance, Training};
 
 impl Config {
-    /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set, or the file of a text.
+    /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text.
     ///
     /// # Errors
     /// When files are missing or damaged, or hold too few examples, or memory does not allow it.
@@ -30,8 +30,19 @@ impl Config {
                 .ok_or_else(|| Error::config(path, "data.set", "a text lies in a file", "give it with --data FILE"))?;
             return Dataset::text(gpu, &Text::read(file, level)?, context, counts);
         }
-        let [train, validation, test] = self.images(path, place)?;
-        Dataset::new(gpu, &train, Some(&validation).filter(|v| v.count() > 0), Some(&test))
+        let mut skipped = Vec::new();
+        let [train, validation, test] = match set {
+            DataSet::Folder => {
+                let folder = place.ok_or_else(|| in_a_folder(path))?;
+                let DataConfig { size, seed, skip_broken, .. } = self.data;
+                let decoded = ImageFolder::list(folder)?.read(size, counts, seed, skip_broken)?;
+                skipped = decoded.skipped;
+                decoded.splits
+            }
+            _ => self.images(path, place)?,
+        };
+        let data = Dataset::new(gpu, &train, Some(&validation).filter(|v| v.count() > 0), Some(&test))?;
+        Ok(data.without(skipped))
     }
 
     /// The sequences that are drawn, if the data set is one of these.
@@ -70,8 +81,7 @@ impl Config {
                 parts
             }
             (DataSet::Idx | DataSet::Cifar, None) => {
-                let problem = "such a set lies in a folder";
-                return Err(Error::config(path, "data.set", problem, "give it with --data FOLDER"));
+                return Err(in_a_folder(path));
             }
             _ => {
                 let total = [train, validation, test].iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
@@ -182,4 +192,8 @@ impl Config {
         let (shift, flip) = (self.training.shift, self.training.flip);
         Training { batch, optimizer: OptimizerConfig::adam(rate), seed, shift, flip, ..Training::new(steps) }
     }
+}
+
+fn in_a_folder(path: &Path) -> Error {
+    Error::config(path, "data.set", "such a set lies in a folder", "give it with --data FOLDER")
 }

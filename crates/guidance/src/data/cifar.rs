@@ -66,7 +66,7 @@ fn read(path: &Path, label_bytes: usize, images: &mut Images) -> Result<()> {
             let problem = format!("image {number} has label {label}, but there are {} classes", images.classes);
             return Err(Error::data(path, problem, "download it again, and unpack the binary version"));
         }
-        images.labels.push(label);
+        images.labels.push(u16::from(label));
         images.pixels.extend_from_slice(pixels);
     }
     Ok(())

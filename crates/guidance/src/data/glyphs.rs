@@ -70,7 +70,7 @@ pub fn glyphs(count: usize, size: usize, seed: u64) -> Images {
     for index in 0..count {
         draw(index % CLASSES, size, &mut Rng::new(seed, index as u64), &mut pixels);
     }
-    let labels = (0..count).map(|index| (index % CLASSES) as u8).collect();
+    let labels = (0..count).map(|index| (index % CLASSES) as u16).collect();
     let name = format!("glyphs{size}");
     Images { channels: 1, height: size, width: size, pixels, labels, classes: CLASSES, name }
 }

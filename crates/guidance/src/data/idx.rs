@@ -61,7 +61,8 @@ pub fn load(folder: impl AsRef<Path>, classes: usize) -> Result<(Images, Option<
 /// becomes `channels` · `height` rows.
 ///
 /// # Errors
-/// [`Error::Io`] if a file cannot be written; [`Error::Data`] if the set does not fit the format's 32-bit sizes.
+/// [`Error::Io`] if a file cannot be written; [`Error::Data`] if the set does not fit the format's 32-bit sizes or
+/// its one byte a label.
 pub fn save(folder: impl AsRef<Path>, prefix: &str, images: &Images) -> Result<()> {
     let write = |name: &str, sizes: &[usize], bytes: &[u8]| {
         let path = folder.as_ref().join(format!("{prefix}{name}-idx{}-ubyte", sizes.len()));
@@ -77,7 +78,11 @@ pub fn save(folder: impl AsRef<Path>, prefix: &str, images: &Images) -> Result<(
         fs::write(&part, out).and_then(|()| fs::rename(&part, &path)).map_err(|source| Error::io(&path, source))
     };
     write("images", &[images.count(), images.channels * images.height, images.width], &images.pixels)?;
-    write("labels", &[images.count()], &images.labels)
+    let byte = |&label: &u16| u8::try_from(label);
+    let labels = images.labels.iter().map(byte).collect::<Result<Vec<u8>, _>>();
+    let problem = "has labels above 255, which the format has no room for";
+    let labels = labels.map_err(|_| Error::data(&images.name, problem, "keep fewer classes"))?;
+    write("labels", &[images.count()], &labels)
 }
 
 /// Images and labels of one prefix; `None` if there is neither file.
@@ -105,6 +110,7 @@ fn load_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<Image
     }
     let folder_name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let name = format!("{}/{}", folder_name.as_deref().unwrap_or("idx"), prefix.trim_end_matches('-'));
+    let labels = labels.into_iter().map(u16::from).collect();
     Ok(Some(Images { channels: 1, height, width, pixels, labels, classes, name }))
 }
 

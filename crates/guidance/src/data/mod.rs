@@ -1,10 +1,11 @@
 //! Data sets: small grey or colour images with one label each, held in memory as bytes; text; drawn sequences.
 //!
 //! [`glyphs`] draws ten symbols and needs no download; [`idx`] reads MNIST, Fashion-MNIST and whatever else comes in
-//! their file format, [`cifar`] CIFAR-10 and CIFAR-100. All give [`Images`], which knows how to split itself; going to the GPU is another module's job.
+//! their file format, [`cifar`] CIFAR-10 and CIFAR-100, [`folder`] JPEG and PNG files. All give [`Images`], which knows how to split itself; going to the GPU is another module's job.
 //! [`text`] cuts a file into tokens; [`DrawnSequences`] says what the GPU draws.
 
 pub mod cifar;
+pub mod folder;
 pub mod glyphs;
 pub mod idx;
 mod sequences;
@@ -31,7 +32,7 @@ pub struct Images {
     /// Brightness, 0 to 255. Shape (count, channels, height, width).
     pub pixels: Vec<u8>,
     /// Class of each image, `0..classes`. Shape (count).
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
     /// Number of classes, whether or not each of them occurs.
     pub classes: usize,
     /// What the set is called in messages and reports.
@@ -138,7 +139,7 @@ mod tests {
             height: 2,
             width: 1,
             pixels: (0..count).flat_map(|i| [i, 255 - i]).collect(),
-            labels: (0..count).map(|i| i % 10).collect(),
+            labels: (0..u16::from(count)).map(|i| i % 10).collect(),
             classes: 10,
             name: "numbered".into(),
         }
@@ -156,7 +157,7 @@ mod tests {
         for part in &parts {
             for i in 0..part.count() {
                 let number = part.image(i)[0];
-                assert_eq!((part.image(i)[1], part.labels[i]), (255 - number, number % 10));
+                assert_eq!((part.image(i)[1], part.labels[i]), (255 - number, u16::from(number % 10)));
             }
         }
         assert_eq!(all.split(&[60, 25, 0, 15], 7).unwrap(), parts);

@@ -1,0 +1,148 @@
+//! Folders of images: what is read, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::Cursor;
+
+use image::{ImageFormat, Rgb, RgbImage};
+
+use super::*;
+
+/// A folder that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("trellis-images-{name}-{}", std::process::id())))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// An image of one colour, but for a black frame outside of its centre square.
+fn picture(width: u32, height: u32, colour: [u8; 3], format: ImageFormat) -> Vec<u8> {
+    let side = width.min(height);
+    let (left, top) = ((width - side) / 2, (height - side) / 2);
+    let image = RgbImage::from_fn(width, height, |x, y| {
+        let inside = (left..left + side).contains(&x) && (top..top + side).contains(&y);
+        Rgb(if inside { colour } else { [0; 3] })
+    });
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+const RED: [u8; 3] = [200, 10, 30];
+const BLUE: [u8; 3] = [20, 40, 220];
+
+/// Three reds, three blues and two of each held out, of odd sizes; a hidden file that nobody meant.
+fn small(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    for i in 0..3 {
+        folder.write(&format!("train/red/{i}.png"), &picture(20 + i, 30, RED, ImageFormat::Png));
+        folder.write(&format!("train/blue/{i}.jpg"), &picture(40, 17 + i, BLUE, ImageFormat::Jpeg));
+    }
+    for i in 0..2 {
+        folder.write(&format!("val/red/{i}.png"), &picture(9, 9, RED, ImageFormat::Png));
+        folder.write(&format!("val/blue/{i}.JPEG"), &picture(50, 16, BLUE, ImageFormat::Jpeg));
+    }
+    folder.write("train/.DS_Store", b"x");
+    folder.write("train/red/.hidden", b"x");
+    folder
+}
+
+#[test]
+fn classes_are_sorted_folders_and_images_their_centre_squares() {
+    let folder = small("plain");
+    let listed = ImageFolder::list(&folder.0).unwrap();
+    let Decoded { splits: [train, validation, test], skipped } = listed.read(8, [4, 2, 3], 1, false).unwrap();
+    assert_eq!([train.count(), validation.count(), test.count()], [4, 2, 3]);
+    assert!(skipped.is_empty());
+    let mut seen = [0; 2];
+    for split in [&train, &validation, &test] {
+        assert_eq!((split.classes, split.channels, split.height, split.width), (2, 3, 8, 8));
+        for at in 0..split.count() {
+            let class = usize::from(split.labels[at]);
+            let colour = [BLUE, RED][class];
+            seen[class] += 1;
+            for (channel, plane) in split.image(at).chunks(64).enumerate() {
+                // JPEG rounds; the black frame would be far off.
+                assert!(plane.iter().all(|&v| v.abs_diff(colour[channel]) < 8), "{class}: {plane:?}");
+            }
+        }
+    }
+    assert_eq!(seen.iter().sum::<usize>(), 9);
+    let again = listed.read(8, [4, 2, 3], 1, false).unwrap();
+    assert_eq!(again.splits[0], train);
+    assert_ne!(listed.read(8, [4, 2, 3], 2, false).unwrap().splits[0], train);
+    // Without `val` the test images come from `train` too, and are others.
+    fs::remove_dir_all(folder.0.join("val")).unwrap();
+    let own = ImageFolder::list(&folder.0).unwrap();
+    assert_eq!(own.read(8, [2, 2, 2], 1, false).unwrap().splits.map(|split| split.count()), [2, 2, 2]);
+    assert!(matches!(own.read(8, [4, 2, 1], 1, false), Err(Error::Split { available: 6, .. })));
+}
+
+#[test]
+fn files_that_are_no_images_are_named_or_skipped() {
+    let whole = picture(64, 64, RED, ImageFormat::Png);
+    // A header that promises 4 billion pixels: the size stands in bytes 16 to 23, their checksum after 29.
+    let mut huge = whole.clone();
+    huge[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
+    let jpeg = picture(64, 64, BLUE, ImageFormat::Jpeg);
+    for (name, bytes) in [
+        ("empty.png", &b""[..]),
+        ("text.jpg", b"not an image at all"),
+        ("short.png", &whole[..whole.len() / 2]),
+        ("header.png", &whole[..20]),
+        ("short.jpg", &jpeg[..10]),
+        ("huge.png", &huge),
+        ("notes.txt", b"what the red ones are"),
+    ] {
+        let folder = small(name);
+        folder.write(&format!("train/red/{name}"), bytes);
+        let listed = ImageFolder::list(&folder.0).unwrap();
+        let message = listed.read(8, [7, 0, 0], 1, false).unwrap_err().to_string();
+        assert!(message.contains(name) && message.contains("skip_broken"), "{name}: {message}");
+        let read = listed.read(8, [7, 0, 4], 1, true).unwrap();
+        assert_eq!(read.skipped, [folder.0.join("train/red").join(name)]);
+        assert_eq!(read.splits.each_ref().map(Images::count), [6, 0, 4]);
+        let mut labels = read.splits[0].labels.clone();
+        labels.sort_unstable();
+        assert_eq!(labels, [0, 0, 0, 1, 1, 1]);
+        // What follows a file that is left out keeps its own pixels.
+        for at in 0..6 {
+            let colour = [BLUE, RED][usize::from(read.splits[0].labels[at])];
+            assert!(read.splits[0].image(at)[0].abs_diff(colour[0]) < 8);
+        }
+    }
+    // Mislabelled, but an image: what it is counts, not what it is called.
+    let folder = small("mislabelled");
+    folder.write("train/red/really.jpg", &picture(12, 12, RED, ImageFormat::Png));
+    assert!(ImageFolder::list(&folder.0).unwrap().read(8, [7, 0, 0], 1, false).is_ok());
+}
+
+#[test]
+fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
+    let missing = Folder::new("missing");
+    assert!(matches!(ImageFolder::list(&missing.0), Err(Error::Io { .. })));
+    fs::create_dir_all(missing.0.join("train")).unwrap();
+    assert!(ImageFolder::list(&missing.0).unwrap_err().to_string().contains("holds 0 classes"));
+    fs::create_dir_all(missing.0.join("train/red")).unwrap();
+    assert!(ImageFolder::list(&missing.0).unwrap_err().to_string().contains("holds no files"));
+    let folder = small("strange");
+    let listed = ImageFolder::list(&folder.0).unwrap();
+    for (size, counts) in [(0, [1, 0, 0]), (100_000, [4, 0, 0]), (8, [usize::MAX, 2, 0]), (8, [usize::MAX / 4, 0, 0])] {
+        assert!(listed.read(size, counts, 1, false).unwrap_err().to_string().contains("too many"), "{size}");
+    }
+    folder.write("val/green/0.png", b"x");
+    assert!(ImageFolder::list(&folder.0).unwrap_err().to_string().contains("green: is no class"));
+}
