@@ -34,6 +34,29 @@ fn recurrent_networks_agree_with_pytorch() {
     }
 }
 
+/// Between layers and nowhere else, and only while training.
+#[test]
+fn dropout_stands_between_layers() {
+    let logits = |layers: usize, dropout: f32, training: bool| {
+        let shape = TokenShape { time: 5, vocabulary: 4, padding: None };
+        let rnn = Rnn { dropout, ..Rnn::new(RnnCell::Gru, layers, 8) };
+        let output = Output { classes: 4, each: Each::Position };
+        let network = Network::with_shape(&gpu(), rnn, shape, output, 3).expect("fits");
+        let ids = Tensor::from_u32(&gpu(), "ids", [1, 5], &[0, 1, 2, 3, 0]).expect("small");
+        let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("small"));
+        let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
+        let mode = if training { mode } else { Mode::Eval };
+        let input = network.input().of(graph.leaf(&ids));
+        let logits = network.forward(&graph, input, mode, TapAt::default()).expect("fits").logits;
+        let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
+        plan.run(1).expect("works");
+        plan.read(logits).expect("kept")
+    };
+    assert_ne!(logits(2, 0.5, true), logits(2, 0.0, true));
+    assert_eq!(logits(2, 0.5, false), logits(2, 0.0, true));
+    assert_eq!(logits(1, 0.5, true), logits(1, 0.0, true));
+}
+
 /// The paper's stack hands the end of a sequence to its beginning; the causal one does not.
 #[test]
 fn only_the_papers_stack_sees_the_future() {

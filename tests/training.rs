@@ -240,6 +240,22 @@ fn fixed_batches_look_the_guide_up() {
     assert!((random[0].loss - fixed[0].loss).abs() < 1e-4);
 }
 
+/// A target that is its guide, and stays so: of every batch its layers say what the table says of that batch.
+#[test]
+fn fixed_batches_look_up_their_own() {
+    let data = data(&gpu());
+    let cnn = Cnn { batch_norm: false, ..Cnn::new(&[4, 6]) };
+    let [guide, target] = [(); 2].map(|()| Network::new(cnn.clone(), &data, 6).expect("fits"));
+    let optimizer = OptimizerConfig::adam(Curve::Constant(0.0));
+    let training = Training { batches: Batches::Fixed, optimizer, ..small_training(10) };
+    let guidance = Guidance::new(guide.freeze());
+    let steps = Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains").steps;
+    for step in &steps {
+        assert!(step.similarity.iter().all(|s| (s - 1.0).abs() < 1e-5), "step {}: {:?}", step.step, step.similarity);
+    }
+    assert!(steps.len() == 10 && steps[0].similarity.len() > 1);
+}
+
 #[test]
 fn fixed_batches_repeat_and_refuse_augmentation() {
     let data = data(&gpu());

@@ -1,8 +1,8 @@
 //! That what is set in one place arrives in another: settings of layers, data and optimisers, and loops cut in pieces.
 
 use trellis_guidance::data::Images;
-use trellis_guidance::network::{Architecture, Input, Mode, Output, Pass};
-use trellis_guidance::{Dataset, Fcn, Network, Precision, TapAt};
+use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};
+use trellis_guidance::{Dataset, Fcn, Network, Precision, Rnn, TapAt, Transformer, Vit};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     Clock, Curve, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,
@@ -24,6 +24,38 @@ fn taps(network: &Network, images: &Tensor, at: TapAt) -> Vec<Vec<f32>> {
     let plan = Plan::new(&gpu(), &graph, &values).expect("fits");
     plan.run(1).expect("works");
     values.into_iter().map(|value| plan.read(value).expect("kept")).collect()
+}
+
+/// Every place that has dropout, of every network that has some.
+#[test]
+fn dropout_stands_wherever_a_network_has_it() {
+    let dropout = 0.25;
+    let tokens = TokenShape { time: 4, vocabulary: 5, padding: None };
+    let encoder = Transformer { dropout, ..Transformer::encoder(1, 8, 2) };
+    let (image, tokens) = (InputShape::from([1, 4, 4]), InputShape::from(tokens));
+    let of = |norm| Box::new(Transformer { norm, ..encoder }) as Box<dyn Architecture>;
+    let networks: [(Box<dyn Architecture>, InputShape, usize); 7] = [
+        // After the positions, after attention, within and after the feed-forward part.
+        (of(NormOrder::Pre), tokens, 4),
+        (of(NormOrder::Post), tokens, 4),
+        (of(NormOrder::Inside), tokens, 4),
+        (Box::new(Transformer { cross: true, ..encoder }), tokens, 5),
+        (Box::new(Vit { dropout, ..Vit::new(2, 8, 2, 2) }), image, 7),
+        (Box::new(Rnn { dropout, ..Rnn::new(RnnCell::Tanh, 3, 8) }), tokens, 2),
+        (Box::new(Fcn { dropout, ..Fcn::new(3, 8) }), image, 3),
+    ];
+    for (architecture, input, wanted) in networks {
+        let network = Network::with_shape(&gpu(), architecture, input, 2, 0).expect("fits");
+        let ids = Tensor::from_u32(&gpu(), "ids", [2, 4], &[1; 8]).expect("fits");
+        let pixels = tensor(&[2, 1, 4, 4], |at| at as f32);
+        let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+        let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32, recompute: 0 };
+        let leaf = graph.leaf(if input == image { &pixels } else { &ids });
+        let logits = network.forward(&graph, input.of(leaf), mode, TapAt::default()).expect("fits").logits;
+        let plan = Plan::new(&gpu(), &graph, &[logits]).expect("fits");
+        let count = plan.launches().filter(|launch| launch.op == "dropout").count();
+        assert_eq!(count, wanted, "{}", network.describe());
+    }
 }
 
 /// ε and momentum are PyTorch's, 1e-5 and 0.1. The numbers are so small that ε counts.
