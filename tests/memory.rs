@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use trellis_guidance::data::Images;
 use trellis_guidance::memory::Memory;
-use trellis_guidance::{Config, Network, Session};
+use trellis_guidance::{Config, Dataset, Fcn, Guidance, Network, Resnet, Session, Training};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute,
@@ -174,4 +175,28 @@ fn counted_memory_is_what_a_run_takes() {
     let counting = counting();
     assert!(Memory::count(&counting, &huge, Path::new("x.toml"), None).expect("counts").largest.1 > 1 << 30);
     assert_eq!(counting.memory_used(), 0);
+}
+
+/// The paper's Deep FCN on 224 × 224 pixels at batch 256, guided by ResNet-18, with Adam: 8 GiB, 1,000 images included.
+#[test]
+fn the_papers_deep_fcn_fits_8_gib() {
+    let gpu = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+    let count = 1000;
+    let images = Images {
+        channels: 3,
+        height: 224,
+        width: 224,
+        pixels: vec![0; count * 3 * 224 * 224],
+        labels: vec![0; count],
+        classes: 1000,
+        name: "blank".to_string(),
+    };
+    let data = Dataset::new(&gpu, &images, None, None).expect("counts");
+    let target = Network::new(Fcn::paper_deep(), &data, 0).expect("counts");
+    let guidance = Guidance::new(Network::new(Resnet::resnet18(), &data, 1).expect("counts").freeze());
+    let training = Training { batch: 256, flip: true, recompute: 8, ..Training::new(10) };
+    let _session = Session::new(&target, &data, training, Some(&guidance)).expect("counts");
+    let (by_name, peak) = gpu.memory_by_name();
+    assert!(peak < 8 << 30, "{} MiB: {by_name:?}", peak >> 20);
+    assert!(peak > 6 << 30, "parameters, moments and gradients alone: {} MiB", peak >> 20);
 }

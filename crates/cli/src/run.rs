@@ -40,7 +40,7 @@ pub(crate) struct Train {
     /// The experiment: see examples/configs/
     config: PathBuf,
     /// Folder with IDX files (MNIST, Fashion-MNIST; .gz or not), CIFAR in binary form, or JPEG and PNG in
-    /// train/<class>/ and val/<class>/; or a file of text
+    /// train/CLASS/ and val/CLASS/; or a file of text
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Folder for run folders

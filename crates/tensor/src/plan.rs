@@ -5,6 +5,7 @@
 //! allocated, compiled or read back, which the [`Counters`](crate::Counters) show.
 
 mod builder;
+mod sharing;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,16 +1,17 @@
 //! Makes a plan: places values in buffers, lowers ops to dispatches, compiles and binds them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::sharing::{Need, share};
 use super::{Launch, LaunchInfo, Place, Plan};
-use crate::buffer::{Buffer, size_class};
+use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::fuse::Fused;
 use crate::gpu::{ALIGNMENT, Gpu};
 use crate::graph::Kind;
 use crate::kernel::Access;
-use crate::op::{Arg, Dispatch, MAX_GROUPS, MAX_TURNS, Op};
+use crate::op::{Arg, Dispatch, Lowered, MAX_GROUPS, MAX_TURNS, Op};
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
 
@@ -27,7 +28,8 @@ pub(super) struct Builder<'a> {
     fused: &'a Fused,
     kept: &'a [bool],
     places: Vec<Option<Place>>,
-    free: HashMap<u64, Vec<Arc<Buffer>>>,
+    /// Buffers of what is to be placed, in that order.
+    upcoming: VecDeque<Arc<Buffer>>,
     owned: Vec<Arc<Buffer>>,
     leaves: Vec<Arc<Buffer>>,
     constants: HashMap<(u32, usize), Place>,
@@ -43,7 +45,7 @@ impl<'a> Builder<'a> {
             fused,
             kept,
             places: vec![None; fused.nodes.len()],
-            free: HashMap::new(),
+            upcoming: VecDeque::new(),
             owned: vec![unused.buffer.clone()],
             leaves: Vec::new(),
             constants: HashMap::new(),
@@ -56,10 +58,10 @@ impl<'a> Builder<'a> {
         let fused = self.fused;
         let packed = fused.packed(self.kept);
         let order = fused.order(self.kept);
-        let last_reader = fused.last_reader(&order);
         let mut keeps = vec![false; fused.nodes.len()];
         (0..keeps.len()).filter(|&id| self.kept[id]).for_each(|id| keeps[fused.storage(id)] = true);
 
+        self.upcoming = self.buffers(&self.needs(&order, &packed, &keeps))?;
         for id in order {
             let node = &fused.nodes[id];
             if let Some(elements) = fused.view(id) {
@@ -78,17 +80,7 @@ impl<'a> Builder<'a> {
                     if self.places[id].is_none() {
                         self.places[id] = Some(self.place(id, packed[id])?);
                     }
-                    self.lower(id, op.as_ref(), &packed)?;
-                    let mut storages: Vec<usize> = node.inputs.iter().map(|&input| fused.storage(input)).collect();
-                    storages.push(id); // an output that nobody reads
-                    storages.sort_unstable();
-                    storages.dedup();
-                    for storage in storages {
-                        let reusable = matches!(fused.nodes[storage].kind, Kind::Op(_)) && packed[storage].is_none();
-                        if last_reader[storage] == id && reusable && !keeps[storage] && !self.is_pack(storage) {
-                            self.release(storage);
-                        }
-                    }
+                    self.lower(id, op.as_ref(), &packed);
                 }
             }
         }
@@ -101,7 +93,6 @@ impl<'a> Builder<'a> {
 
     /// Where the output of op `id` goes.
     fn place(&mut self, id: usize, packed: Option<(usize, usize)>) -> Result<Place> {
-        let node = &self.fused.nodes[id];
         if let Some((pack, offset)) = packed {
             if self.places[pack].is_none() {
                 self.places[pack] = Some(self.zeroed_place(pack)?);
@@ -112,9 +103,7 @@ impl<'a> Builder<'a> {
         if self.is_pack(id) {
             return self.zeroed_place(id);
         }
-        let label = format!("{} {}", node.op_name(), node.layer);
-        let buffer = self.allocate(label.trim_end(), node.ty.bytes())?;
-        Ok(Place { buffer, offset: 0 })
+        Ok(Place { buffer: self.next_buffer(), offset: 0 })
     }
 
     /// A buffer of its own for a pack: the gaps between its parts are zero and stay so.
@@ -137,34 +126,58 @@ impl<'a> Builder<'a> {
         Ok(place)
     }
 
-    fn allocate(&mut self, label: &str, bytes: usize) -> Result<Arc<Buffer>> {
-        if let Some(buffer) = self.free.get_mut(&size_class(bytes as u64)).and_then(Vec::pop) {
-            return Ok(buffer);
+    /// What needs a buffer, in the order in which it is placed: of each op the output, then its scratch.
+    fn needs(&self, order: &[usize], packed: &[Option<(usize, usize)>], keeps: &[bool]) -> Vec<Need> {
+        let fused = self.fused;
+        let last_reader = fused.last_reader(order);
+        let mut position = vec![0; fused.nodes.len()];
+        order.iter().enumerate().for_each(|(at, &id)| position[id] = at);
+        let mut needs = Vec::new();
+        for (at, &id) in order.iter().enumerate() {
+            let node = &fused.nodes[id];
+            let Kind::Op(op) = &node.kind else { continue };
+            if fused.view(id).is_some() {
+                continue;
+            }
+            if packed[id].is_none() && !self.is_pack(id) {
+                let label = format!("{} {}", node.op_name(), node.layer).trim_end().to_string();
+                let end = if keeps[id] { usize::MAX } else { position[last_reader[id]] };
+                needs.push(Need { label, bytes: node.ty.bytes(), lives: at..=end });
+            }
+            for bytes in self.lowered(id, op.as_ref()).map_or(Vec::new(), |lowered| lowered.scratch) {
+                needs.push(Need { label: node.layer.to_string(), bytes, lives: at..=at });
+            }
         }
-        let buffer = Arc::new(Buffer::new(self.gpu, label, bytes)?);
-        self.owned.push(buffer.clone());
-        Ok(buffer)
+        needs
     }
 
-    fn release(&mut self, id: usize) {
-        if let Some(place) = &self.places[id] {
-            self.free.entry(place.buffer.size()).or_default().push(place.buffer.clone());
-        }
+    /// A buffer for each, several of them the same.
+    fn buffers(&mut self, needs: &[Need]) -> Result<VecDeque<Arc<Buffer>>> {
+        let (buffer_of, largest) = share(needs);
+        let make = |&need: &usize| Ok(Arc::new(Buffer::new(self.gpu, &needs[need].label, needs[need].bytes)?));
+        let buffers = largest.iter().map(make).collect::<Result<Vec<_>>>()?;
+        self.owned.extend(buffers.iter().cloned());
+        Ok(buffer_of.into_iter().map(|buffer| buffers[buffer].clone()).collect())
     }
 
-    fn lower(&mut self, id: usize, op: &dyn Op, packed: &[Option<(usize, usize)>]) -> Result<()> {
+    fn next_buffer(&mut self) -> Arc<Buffer> {
+        self.upcoming.pop_front().expect("everything that is placed was counted")
+    }
+
+    /// An op's dispatches; none for what has no elements, as kernels need not think of nothing.
+    fn lowered(&self, id: usize, op: &dyn Op) -> Option<Lowered> {
+        let node = &self.fused.nodes[id];
+        let types: Vec<&TensorType> = node.inputs.iter().map(|&input| &self.fused.nodes[input].ty).collect();
+        let nothing = node.ty.elements() == 0 && op.updates().is_empty();
+        (!nothing).then(|| op.lower(self.gpu.caps(), &types, &node.ty))
+    }
+
+    fn lower(&mut self, id: usize, op: &dyn Op, packed: &[Option<(usize, usize)>]) {
         let fused = self.fused;
         let node = &fused.nodes[id];
-        if node.ty.elements() == 0 && op.updates().is_empty() {
-            return Ok(()); // kernels need not think of nothing
-        }
+        let Some(lowered) = self.lowered(id, op) else { return };
         let types: Vec<&TensorType> = node.inputs.iter().map(|&input| &fused.nodes[input].ty).collect();
-        let lowered = op.lower(self.gpu.caps(), &types, &node.ty);
-        let scratch = lowered
-            .scratch
-            .iter()
-            .map(|&bytes| self.allocate(&node.layer, bytes))
-            .collect::<Result<Vec<Arc<Buffer>>>>()?;
+        let scratch: Vec<Arc<Buffer>> = lowered.scratch.iter().map(|_| self.next_buffer()).collect();
         for (number, dispatch) in lowered.dispatches.into_iter().enumerate() {
             // A pack has one dispatch per input: a copy, unless the input was written in place.
             if op.name() == "pack" && packed[fused.storage(node.inputs[number])].is_some_and(|(pack, _)| pack == id) {
@@ -183,10 +196,6 @@ impl<'a> Builder<'a> {
             let layer = node.layer.as_ref().into();
             self.pending.push(Pending { dispatch, bindings, op: op.name(), layer });
         }
-        for buffer in scratch {
-            self.free.entry(buffer.size()).or_default().push(buffer);
-        }
-        Ok(())
     }
 
     fn placed(&self, id: usize) -> Place {

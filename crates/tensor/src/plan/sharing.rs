@@ -1,0 +1,72 @@
+//! Which values share a buffer: those that do not live at the same time.
+//!
+//! WebGPU forbids a dispatch to write one part of a buffer and read another, so values share whole buffers, not parts of one.
+
+use std::ops::RangeInclusive;
+
+use crate::buffer::size_class;
+
+/// A value that needs memory.
+#[derive(Clone, Debug)]
+pub(super) struct Need {
+    /// What it is, for messages.
+    pub(super) label: String,
+    pub(super) bytes: usize,
+    /// The first op that writes it and the last that reads it, by their places in the order.
+    pub(super) lives: RangeInclusive<usize>,
+}
+
+/// For each value the number of its buffer, and for each buffer the value that it is as large as.
+///
+/// Greedy by size (Pisarchyk and Lee 2020, arXiv:2001.03288): the largest value first, each into the smallest buffer whose
+/// values all live at other times, else into one of its own. So a large buffer is never kept busy by what came before it.
+pub(super) fn share(needs: &[Need]) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..needs.len()).collect();
+    // Of one size, the first comes first.
+    order.sort_by_key(|&need| std::cmp::Reverse(size_class(needs[need].bytes as u64)));
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    let mut buffer_of = vec![0; needs.len()];
+    for need in order {
+        let own = &needs[need].lives;
+        let apart = |other: &usize| {
+            let other = &needs[*other].lives;
+            own.end() < other.start() || other.end() < own.start()
+        };
+        // Buffers are in falling order of size: the last that fits is the smallest.
+        let fits = members.iter().rposition(|members| members.iter().all(apart));
+        let buffer = fits.unwrap_or(members.len());
+        if buffer == members.len() {
+            members.push(Vec::new());
+        }
+        members[buffer].push(need);
+        buffer_of[need] = buffer;
+    }
+    (buffer_of, members.into_iter().map(|members| members[0]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(bytes: usize, lives: RangeInclusive<usize>) -> Need {
+        Need { label: String::new(), bytes, lives }
+    }
+
+    #[test]
+    fn values_share_where_they_do_not_meet() {
+        let needs = [
+            need(100, 0..=2),
+            need(5000, 1..=3),
+            need(4000, 4..=6),
+            need(90, 3..=9),
+            need(80, 7..=8),
+            need(70, 10..=usize::MAX),
+        ];
+        let (buffers, sizes) = share(&needs);
+        assert_eq!(sizes, [1, 0], "as large as 5000 and 100");
+        assert_eq!(buffers, [1, 0, 0, 1, 0, 1]);
+        assert_eq!(share(&[]), (vec![], vec![]));
+        let (_, touching) = share(&[need(8, 0..=1), need(8, 1..=2)]);
+        assert_eq!(touching.len(), 2, "an op reads one while it writes the other");
+    }
+}
