@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use trellis_tensor::{Graph, Plan, Reference, Result, Tensor, TensorType, Var};
+use trellis_guidance::data::Images;
+use trellis_guidance::network::Mode;
+use trellis_guidance::{Dataset, Fcn, Network, TapAt, Trainer, Training};
+use trellis_tensor::rng::Rng;
+use trellis_tensor::{Clock, Graph, Plan, Reference, Result, Tensor, TensorType, Var};
 
 use crate::gpu;
 
@@ -262,4 +266,39 @@ fn a_pool_that_does_not_fit_says_why() {
     assert!(large.avg_pool(244, 1, 0).is_ok());
     assert!(large.avg_pool(600, 1, 0).is_ok());
     assert_eq!(graph.constant(0.0, [0, 3, 8, 6]).max_pool(2, 2, 0).expect("legal").ty(), TensorType::f32([0, 3, 4, 3]));
+}
+
+/// Of 12 classes: top-5 of an evaluation is what the CPU counts from the logits.
+#[test]
+fn top_5_is_counted_where_there_are_many_classes() {
+    let mut rng = Rng::new(2, 0);
+    let count = 60;
+    let images = Images {
+        channels: 1,
+        height: 4,
+        width: 4,
+        pixels: (0..count * 16).map(|_| rng.below(256) as u8).collect(),
+        labels: (0..count).map(|_| rng.below(12) as u16).collect(),
+        classes: 12,
+        name: "noise".to_string(),
+    };
+    let data = Dataset::new(&gpu(), &images, None, Some(&images)).expect("fits");
+    let target = Network::new(Fcn::new(1, 8), &data, 1).expect("fits");
+    let run = Trainer::new(&target, &data, Training { batch: 20, ..Training::new(3) }).run().expect("trains");
+    let eval = run.last_eval("test").expect("evaluated");
+
+    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("small"));
+    let (_, split) = data.splits().last().expect("a test split");
+    let batch = data.sequential_batch(&graph, split, &clock, count).expect("fits");
+    let logits = target.forward(&graph, batch.input, Mode::Eval, TapAt::default()).expect("fits").logits;
+    let plan = Plan::new(&gpu(), &graph, &[logits]).expect("fits");
+    plan.run(1).expect("works");
+    let logits = plan.read(logits).expect("kept");
+    let hits = |k: usize| {
+        let among = |(row, &label): (&[f32], &u16)| row.iter().filter(|&&v| v > row[usize::from(label)]).count() < k;
+        let hits = logits.chunks(12).zip(&images.labels).filter(|&pair| among(pair)).count();
+        hits as f32 / count as f32
+    };
+    assert_eq!((eval.top1, eval.top5), (hits(1), Some(hits(5))));
+    assert!(hits(1) < hits(5) && hits(5) < 1.0);
 }

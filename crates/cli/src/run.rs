@@ -114,7 +114,7 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
         return print_json(gpu, &experiment);
     }
     print_table(&experiment)?;
-    if let Some(text) = sequences(config, &experiment)? {
+    if let Some(text) = further_scores(config, &experiment)? {
         print::line(text)?;
     }
     if let Some(text) = mixed(&experiment) {
@@ -133,12 +133,12 @@ fn print_json(gpu: &Gpu, experiment: &Experiment) -> Result<()> {
 }
 
 /// What the table leaves out where each position has a label, and what a network gets that learns nothing.
-fn sequences(config: &Config, experiment: &Experiment) -> Result<Option<String>> {
+fn further_scores(config: &Config, experiment: &Experiment) -> Result<Option<String>> {
     let mut parts = Vec::new();
     if let Some(drawn) = config.drawn()? {
         parts.push(format!("the trivial solution: top-1 {:.2} %", 100.0 * drawn.floor()));
     }
-    parts.extend(experiment.sequences());
+    parts.extend(experiment.further_scores());
     Ok((!parts.is_empty()).then(|| parts.join("\n")))
 }
 

@@ -59,6 +59,9 @@ pub struct EvalRecord {
     /// Share of labels whose logit is the largest, 0 to 1: of examples, or of the positions of sequences that have one.
     #[serde(deserialize_with = "number")]
     pub top1: f32,
+    /// Share of labels whose logit is among the five largest, where an example has one of more than ten classes.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
+    pub top5: Option<f32>,
     /// Share of sequences in which each labelled position is right, 0 to 1; `None` where an example has one label.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
     pub sequences: Option<f32>,

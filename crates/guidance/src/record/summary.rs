@@ -93,11 +93,14 @@ impl Experiment {
         arms.iter().map(summarise).collect()
     }
 
-    /// A line for each arm where each position of a sequence has a label: whole sequences that are right and perplexity in the last
-    /// `test` evaluation, means over the seeds.
-    pub fn sequences(&self) -> Vec<String> {
+    /// A line for each arm of what else the last `test` evaluation scored, means over the seeds: whole sequences that are right and
+    /// perplexity where each position of a sequence has a label, top-5 where there are more than ten classes.
+    pub fn further_scores(&self) -> Vec<String> {
         let line = |&arm: &&str| {
             let of = |value: fn(&EvalRecord) -> f32| mean(&values(&self.final_test(arm, value)));
+            if let Some(top5) = of(|eval| eval.top5.unwrap_or(f32::NAN)).filter(|share| !share.is_nan()) {
+                return Some(format!("{arm}: top-5 {:.1} %", 100.0 * top5));
+            }
             let whole = of(|eval| eval.sequences.unwrap_or(f32::NAN)).filter(|share| !share.is_nan())?;
             let perplexity = of(EvalRecord::perplexity)?;
             Some(format!("{arm}: whole sequences {:.1} %, perplexity {perplexity:.2}", 100.0 * whole))

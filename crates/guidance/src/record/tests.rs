@@ -24,8 +24,15 @@ impl Drop for Scratch {
 }
 
 fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
-    let eval =
-        |step, top1| EvalRecord { step, split: "test".into(), loss, top1, sequences: None, similarity: Vec::new() };
+    let eval = |step, top1| EvalRecord {
+        step,
+        split: "test".into(),
+        loss,
+        top1,
+        top5: None,
+        sequences: None,
+        similarity: Vec::new(),
+    };
     let step = |step, alignment| StepRecord {
         step,
         loss: 2.0 / (step + 1) as f32,
@@ -264,15 +271,19 @@ fn a_folder_in_use_is_neither_moved_nor_taken() {
 #[test]
 fn whole_sequences_and_perplexity_have_a_line_an_arm() {
     let mut experiment = experiment();
-    assert!(experiment.sequences().is_empty() && !crate::report::report_html(&experiment).contains("perplexity"));
+    assert!(experiment.further_scores().is_empty() && !crate::report::report_html(&experiment).contains("perplexity"));
     for run in &mut experiment.runs {
         for eval in &mut run.evals {
             (eval.loss, eval.sequences) = (2.0 + run.seed as f32, Some(0.25 + 0.5 * run.seed as f32));
         }
     }
     // (e² + e³) / 2 and (0.25 + 0.75) / 2.
-    assert_eq!(experiment.sequences()[0], "alone: whole sequences 50.0 %, perplexity 13.74");
+    assert_eq!(experiment.further_scores()[0], "alone: whole sequences 50.0 %, perplexity 13.74");
     assert!(crate::report::report_html(&experiment).contains("alone: whole sequences 50.0 %, perplexity 13.74"));
     let json = serde_json::to_string(&experiment).expect("plain");
     assert_eq!(serde_json::from_str::<Experiment>(&json).expect("written by us"), experiment);
+    for eval in experiment.runs.iter_mut().flat_map(|run| &mut run.evals) {
+        (eval.sequences, eval.top5) = (None, Some(0.875));
+    }
+    assert_eq!(experiment.further_scores()[0], "alone: top-5 87.5 %");
 }

@@ -28,7 +28,7 @@ pub(super) fn page(experiment: &Experiment) -> String {
     } else {
         let summary = experiment.summary();
         html.push_str(&results(&summary));
-        html.push_str(&sequences(experiment));
+        html.push_str(&further_scores(experiment));
         html.push_str(&plots(experiment));
     }
     let _ = write!(
@@ -125,10 +125,15 @@ fn results(summary: &[ArmSummary]) -> String {
     section("Results", &html)
 }
 
-/// What the table leaves out where each position has a label; nothing elsewhere.
-fn sequences(experiment: &Experiment) -> String {
-    let lines: Vec<String> = experiment.sequences().iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
-    if lines.is_empty() { String::new() } else { section("Sequences", &format!("<ul>\n{}\n</ul>", lines.join("\n"))) }
+/// What the table leaves out.
+fn further_scores(experiment: &Experiment) -> String {
+    let lines: Vec<String> =
+        experiment.further_scores().iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
+    if lines.is_empty() {
+        String::new()
+    } else {
+        section("Further scores", &format!("<ul>\n{}\n</ul>", lines.join("\n")))
+    }
 }
 
 /// A dot in the colour of the arm's curves.

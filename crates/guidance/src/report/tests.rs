@@ -37,7 +37,7 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
                 0.1 + (0.55 + gain) * (1.0 - (-6.0 * t).exp()) + 0.05 * wobble(step, 3),
             ),
         };
-        EvalRecord { step, split: split.into(), loss, top1, sequences: None, similarity: Vec::new() }
+        EvalRecord { step, split: split.into(), loss, top1, top5: None, sequences: None, similarity: Vec::new() }
     };
     let layers = |pair: u64| [format!("conv{}", pair + 1), format!("linear{}", 8 * pair + 1)];
     RunRecord {
@@ -190,6 +190,7 @@ fn a_single_evaluation_is_a_dot_and_other_splits_stand_in() {
         split: "validation".into(),
         loss: 1.0,
         top1: 0.4,
+        top5: None,
         sequences: None,
         similarity: Vec::new(),
     };

@@ -20,13 +20,14 @@ pub(super) struct Evaluator {
     log: Log,
     split: &'static str,
     each: Each,
+    top5: bool,
     count: usize,
     steps: usize,
 }
 
 impl Evaluator {
     pub(super) fn new(network: &Network, data: &Dataset, name: &'static str, split: &Split) -> Result<Self> {
-        let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 4)?);
+        let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 5)?);
         let count = split.count();
         let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
         let batch = (BATCH * 16 / positions.max(16)).clamp(1, count);
@@ -36,20 +37,25 @@ impl Evaluator {
         let (logits, labels) = rows(logits, examples.labels)?;
         let loss = logits.cross_entropy_rows(labels, 0.0)?.sum_all()?;
         let Output { classes, each } = network.output();
+        let top5 = each == Each::Example && classes > 10;
         // An example with one label is a sequence of one.
         let sequences = [batch, labels.ty().elements() / batch];
         let hits = logits.top1(labels)?.reshape(sequences)?;
         let score = hits.sequence_score(labels.reshape(sequences)?, classes)?.sum(&[0], false)?;
-        log.record(&graph, &clock, &[loss, score.reshape([3, 1])?])?;
+        let five = match top5 {
+            true => logits.top_k(labels, 5)?.sum_all()?,
+            false => graph.constant(0.0, []),
+        };
+        log.record(&graph, &clock, &[loss, score.reshape([3, 1])?, five])?;
         let plan = Plan::new(data.gpu(), &graph, &[])?;
-        Ok(Self { plan, clock, log, split: name, each, count, steps: count.div_ceil(batch) })
+        Ok(Self { plan, clock, log, split: name, each, top5, count, steps: count.div_ceil(batch) })
     }
 
     /// Evaluates the network as it is after `step` steps of training.
     pub(super) fn evaluate(&mut self, step: u32) -> Result<EvalRecord> {
         self.clock.set(0)?;
-        // Loss, right labels, labels, right sequences.
-        let mut sums = [0.0_f64; 4];
+        // Loss, right labels, labels, right sequences, labels among the first five.
+        let mut sums = [0.0_f64; 5];
         for first in (0..self.steps).step_by(Log::CAPACITY) {
             let steps = (self.steps - first).min(Log::CAPACITY);
             self.plan.run(steps)?;
@@ -58,12 +64,13 @@ impl Evaluator {
                 sums.iter_mut().zip(row.values).for_each(|(sum, value)| *sum += f64::from(value));
             }
         }
-        let [loss, right, labels, sequences] = sums;
+        let [loss, right, labels, sequences, five] = sums;
         Ok(EvalRecord {
             step: u64::from(step),
             split: self.split.to_string(),
             loss: (loss / labels) as f32,
             top1: (right / labels) as f32,
+            top5: self.top5.then_some((five / labels) as f32),
             sequences: (self.each == Each::Position).then_some((sequences / self.count as f64) as f32),
             similarity: Vec::new(),
         })

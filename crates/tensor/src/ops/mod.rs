@@ -44,7 +44,7 @@ ops! {
     recurrence_grad::{RecurrenceGrad},
     cross_entropy::{CrossEntropy, CrossEntropyGrad},
     labelled_mean::{LabelledMean, LabelledMeanGrad},
-    top1::{Top1},
+    top_k::{TopK},
     dropout::{Dropout},
     layer_norm::{LayerNorm, LayerNormGrad, LayerNormSums},
     moments::{Moments, RunningStatistics},

@@ -129,7 +129,18 @@ impl UnaryFunction {
 
     fn sample(rng: &mut Rng) -> Self {
         let exponent = [-1.5, -1.0, 0.0, 1.0, 2.0, 2.5, 3.0][rng.below(7)];
-        let any = [Affine { scale: 1.5, shift: -0.25 }, Relu, Gelu, GeluTanh, Tanh, Sigmoid, Exp, Log, Sqrt, Pow { exponent }];
+        let any = [
+            Affine { scale: 1.5, shift: -0.25 },
+            Relu,
+            Gelu,
+            GeluTanh,
+            Tanh,
+            Sigmoid,
+            Exp,
+            Log,
+            Sqrt,
+            Pow { exponent },
+        ];
         any[rng.below(any.len())]
     }
 

@@ -1,4 +1,4 @@
-//! Whether the greatest logit is the label's.
+//! Whether the label's logit is among the greatest.
 
 use crate::error::Result;
 use crate::gpu::Caps;
@@ -10,14 +10,17 @@ use crate::ops::softmax::{checked_rows, row_launch};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// 1 where the first greatest logit of a row is its label's, else 0. Inputs: logits `[rows, classes]`, labels u32
-/// `[rows]`. Its gradient is zero.
+/// 1 where fewer than `k` logits of a row come before its label's, else 0; of equal ones the first comes first. Inputs: logits
+/// `[rows, classes]`, labels u32 `[rows]`. Its gradient is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Top1;
+pub struct TopK {
+    /// Places that count.
+    pub k: usize,
+}
 
-impl Op for Top1 {
+impl Op for TopK {
     fn name(&self) -> &'static str {
-        "top1"
+        if self.k == 1 { "top1" } else { "top_k" }
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
@@ -30,14 +33,20 @@ impl Op for Top1 {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, classes] = checked_rows(inputs[0]);
-        row_launch(kernel!("top1"), caps, rows, classes).bind(2).flops(rows * classes).into()
+        row_launch(kernel!("top_k"), caps, rows, classes)
+            .dims(&[self.k.min(classes)])
+            .bind(2)
+            .flops(rows * classes)
+            .into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let correct = |(logits, &label): (&[f64], &f64)| {
-            let greatest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let first = logits.iter().position(|&x| x == greatest);
-            let hit = first == Some(label as usize) && logits.iter().all(|x| !x.is_nan());
+            let label = label as usize;
+            let hit = logits.get(label).is_some_and(|&own| {
+                let before = |&(at, x): &(usize, f64)| x > own || (x == own && at < label);
+                logits.iter().copied().enumerate().filter(before).count() < self.k && logits.iter().all(|x| !x.is_nan())
+            });
             f64::from(u8::from(hit))
         };
         inputs[0].chunks(types[0].shape[1]).zip(&inputs[1]).map(correct).collect()
@@ -47,7 +56,8 @@ impl Op for Top1 {
         let [rows, classes] = [awkward_size(rng, 300), awkward_size(rng, 70)];
         // Few different values, so that ties are common; now and then a NaN.
         let value = |rng: &mut Rng| if rng.below(400) == 0 { f64::NAN } else { rng.below(4) as f64 };
-        let sample = Sample::new(|x| x[0].top1(x[1])).values([rows, classes], || value(rng));
+        let k = 1 + rng.below(6);
+        let sample = Sample::new(move |x| x[0].top_k(x[1], k)).values([rows, classes], || value(rng));
         // At a tie it jumps, so differences do not see the zero gradient.
         Sample { differentiable: false, ..sample }.index(rng, [rows], classes + 1)
     }
@@ -61,6 +71,12 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for other shapes.
     pub fn top1(self, labels: Var<'g>) -> Result<Var<'g>> {
-        self.graph().push(Top1, &[self, labels])
+        self.top_k(labels, 1)
+    }
+
+    /// [`Var::top1`] where the label's logit may be among the `k` greatest: top-5 accuracy is the mean of k = 5. Errors as
+    /// there.
+    pub fn top_k(self, labels: Var<'g>, k: usize) -> Result<Var<'g>> {
+        self.graph().push(TopK { k }, &[self, labels])
     }
 }
