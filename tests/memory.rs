@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use trellis_guidance::config::DataSet;
 use trellis_guidance::data::Images;
 use trellis_guidance::memory::Memory;
 use trellis_guidance::{Config, Dataset, Fcn, Guidance, Network, Resnet, Session, Training};
@@ -199,4 +200,29 @@ fn the_papers_deep_fcn_fits_8_gib() {
     let (by_name, peak) = gpu.memory_by_name();
     assert!(peak < 8 << 30, "{} MiB: {by_name:?}", peak >> 20);
     assert!(peak > 6 << 30, "parameters, moments and gradients alone: {} MiB", peak >> 20);
+}
+
+/// Every example is read; those that need no files are counted, layer maps and all.
+#[test]
+fn every_example_is_sound() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/configs");
+    let mut folders = vec![examples];
+    let mut counted = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("checked in") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let config = Config::read(&path).expect("a sane file");
+            if matches!(config.data.set, DataSet::Glyphs | DataSet::CopyPaste | DataSet::Parity) {
+                let gpu = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+                let memory = Memory::count(&gpu, &config, &path, None);
+                assert!(memory.unwrap_or_else(|error| panic!("{}: {error}", path.display())).peak > 1 << 20);
+                counted += 1;
+            }
+        }
+    }
+    assert!(counted >= 7, "{counted}");
 }
