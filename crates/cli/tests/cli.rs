@@ -54,6 +54,16 @@ fn train_leaves_a_folder_and_ends_with_one_json_line() {
         assert!(run.join(file).is_file(), "{file}");
     }
     assert!(run.join("trained_first-2.safetensors").is_file());
+    // The guide's own training is logged like that of an arm, and is none.
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).expect("written");
+    let guide = |kind: &str| {
+        let parts = ["\"arm\":\"guide\"".to_string(), format!("\"kind\":\"{kind}\"")];
+        metrics.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
+    };
+    assert_eq!((guide("start"), guide("step"), guide("end")), (2, 6, 2));
+    let read = trellis_guidance::record::Experiment::read(&run).expect("whole");
+    assert_eq!((read.guides.len(), read.runs.len()), (2, 8));
+    assert!(read.further_scores()[0].starts_with("guide by itself: top-1 "));
     std::fs::remove_dir_all(folder).expect("ours");
 }
 
@@ -196,7 +206,9 @@ fn mixed_precision_shows_its_scale() {
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(text.contains("mixed precision: ") && text.contains(" steps left out"), "{text}");
     let metrics = std::fs::read_to_string(folder.join("small/metrics.jsonl")).expect("written");
-    let steps: Vec<&str> = metrics.lines().filter(|line| line.contains("\"kind\":\"step\"")).collect();
+    // The guide itself is trained in f32.
+    let is_step = |line: &&str| line.contains("\"kind\":\"step\"") && !line.contains("\"arm\":\"guide\"");
+    let steps: Vec<&str> = metrics.lines().filter(is_step).collect();
     assert!(!steps.is_empty() && steps.iter().all(|line| line.contains("\"loss_scale\":")), "{metrics}");
     std::fs::remove_dir_all(folder).expect("ours");
 }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::network::{Guide, Network};
-use crate::record::{Existing, Experiment, RunFolder, RunRecord, write_atomic};
+use crate::record::{Existing, Experiment, GUIDE, RunFolder, RunRecord, write_atomic};
 use crate::report::{curve_svg, write_report};
 use crate::schedule::Schedule;
 use crate::trainer::{Event, Trainer};
@@ -26,7 +26,7 @@ pub enum Progress<'a> {
     Steps(u64, Option<f32>),
     /// Something a person should know.
     Warning(&'a str),
-    /// A run of an arm is finished.
+    /// A run of an arm, or of a guide by itself, is finished.
     Done(&'a RunRecord),
 }
 
@@ -62,9 +62,10 @@ pub fn run(
     let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
     progress(Progress::Total(steps(config.guide.steps) + steps(config.training.steps) * config.arms.len() as u64));
     let outcome = config.seeds.iter().try_for_each(|&seed| {
-        progress(Progress::Run("guide", seed));
-        let guides =
-            Guides::train(config, data, seed, progress).map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
+        progress(Progress::Run(GUIDE, seed));
+        let guides = Guides::train(config, data, seed, &mut folder, progress)
+            .map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
+        experiment.guides.extend(guides.run.clone());
         save(guides.trained.network(), &folder.path().join(format!("guide-{seed}.safetensors")))?;
         for arm in &config.arms {
             progress(Progress::Run(arm, seed));
@@ -88,27 +89,39 @@ pub fn run(
 struct Guides {
     untrained: Guide,
     trained: Guide,
+    /// How the trained one was trained, if it was.
+    run: Option<RunRecord>,
 }
 
 impl Guides {
-    fn train(config: &Config, data: &Dataset, seed: u64, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Self> {
+    fn train(
+        config: &Config,
+        data: &Dataset,
+        seed: u64,
+        folder: &mut RunFolder,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Self> {
         let untrained = config.draw_guide(data, guide_seed(seed))?;
         let trained = config.draw_guide(data, guide_seed(seed))?;
         if let Some(weights) = &config.guide.weights {
             load(&trained, weights)?;
         }
         if config.guide.steps == 0 {
-            return Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() });
+            return Ok(Self { untrained: untrained.freeze(), trained: trained.freeze(), run: None });
         }
         if trained.output() != data.output() {
             let problem = "are not those of the data, which it is to be trained on";
             return Err(Error::config("", "guide.classes", problem, "remove it, or `steps`"));
         }
-        Trainer::new(&trained, data, config.guide_training(seed)).run_with(&mut |event| {
+        folder.start(GUIDE, seed, &[])?;
+        let mut run = Trainer::new(&trained, data, config.guide_training(seed)).run_with(&mut |event| {
             report(&event, progress);
-            Ok(())
+            log(&event, folder, GUIDE, seed)
         })?;
-        Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() })
+        run.arm = GUIDE.to_string();
+        folder.end(GUIDE, seed, run.seconds, run.steps_per_s)?;
+        progress(Progress::Done(&run));
+        Ok(Self { untrained: untrained.freeze(), trained: trained.freeze(), run: Some(run) })
     }
 }
 
@@ -139,16 +152,20 @@ fn run_arm(
     folder.start(arm, seed, &trainer.pairs()?)?;
     let mut run = trainer.run_with(&mut |event| {
         report(&event, progress);
-        match event {
-            Event::Steps(steps) => folder.steps(arm, seed, steps),
-            Event::Eval(eval) => folder.eval(arm, seed, eval),
-            Event::Warning(_) => Ok(()),
-        }
+        log(&event, folder, arm, seed)
     })?;
     run.arm = arm.to_string();
     folder.end(arm, seed, run.seconds, run.steps_per_s)?;
     save(&target, &folder.path().join(format!("{arm}-{seed}.safetensors")))?;
     Ok(run)
+}
+
+fn log(event: &Event<'_>, folder: &mut RunFolder, arm: &str, seed: u64) -> Result<()> {
+    match event {
+        Event::Steps(steps) => folder.steps(arm, seed, steps),
+        Event::Eval(eval) => folder.eval(arm, seed, eval),
+        Event::Warning(_) => Ok(()),
+    }
 }
 
 fn report(event: &Event<'_>, progress: &mut dyn FnMut(Progress<'_>)) {

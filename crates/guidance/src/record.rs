@@ -14,6 +14,7 @@ mod tests;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub(crate) use folder::GUIDE;
 pub use folder::{Existing, RunFolder, write_atomic};
 pub use summary::{ArmSummary, Difference};
 
@@ -122,6 +123,9 @@ pub struct Experiment {
     pub config_toml: String,
     /// One record per arm and seed.
     pub runs: Vec<RunRecord>,
+    /// The guides' own training, one record per seed; without steps it is not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guides: Vec<RunRecord>,
     /// Wall-clock time of everything, in seconds.
     pub seconds: f64,
     /// Why it stopped before its end, if it did.

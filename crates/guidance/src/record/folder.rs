@@ -27,6 +27,9 @@ const METRICS: &str = "metrics.jsonl";
 const SUMMARY: &str = "summary.json";
 const LOCK: &str = ".lock";
 
+/// What the training of guides by themselves is called where arms are named.
+pub(crate) const GUIDE: &str = "guide";
+
 /// Longest line of `metrics.jsonl` that is read, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;
 
@@ -204,17 +207,18 @@ impl Experiment {
         let config = folder.join(CONFIG);
         let config_toml = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
         let Adapter { adapter, version } = read_json(&folder.join(ADAPTER))?;
-        let runs = read_metrics(&folder.join(METRICS))?;
+        let all = read_metrics(&folder.join(METRICS))?;
+        let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| run.arm == GUIDE);
         let summary = folder.join(SUMMARY);
         let (seconds, failure) = if summary.exists() {
             let summary = read_json::<Summary>(&summary)?;
             (summary.seconds, summary.failure)
         } else {
-            (runs.iter().map(|run| run.seconds).sum(), None)
+            (runs.iter().chain(&guides).map(|run| run.seconds).sum(), None)
         };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, adapter, version, config_toml, runs, seconds, failure })
+        Ok(Self { name, adapter, version, config_toml, runs, guides, seconds, failure })
     }
 }
 

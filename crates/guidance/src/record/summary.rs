@@ -93,7 +93,7 @@ impl Experiment {
         arms.iter().map(summarise).collect()
     }
 
-    /// A line for each arm of what else the last `test` evaluation scored, means over the seeds: whole sequences that are right and
+    /// A line for the guides by themselves, and one for each arm of what else the last `test` evaluation scored, means over the seeds: whole sequences that are right and
     /// perplexity where each position of a sequence has a label, top-5 where there are more than ten classes.
     pub fn further_scores(&self) -> Vec<String> {
         let line = |&arm: &&str| {
@@ -105,7 +105,10 @@ impl Experiment {
             let perplexity = of(EvalRecord::perplexity)?;
             Some(format!("{arm}: whole sequences {:.1} %, perplexity {perplexity:.2}", 100.0 * whole))
         };
-        self.arms().iter().filter_map(line).collect()
+        let evals = self.guides.iter().filter_map(|guide| guide.last_eval("test"));
+        let guides = mean(&evals.map(|eval| f64::from(eval.top1)).collect::<Vec<_>>());
+        let guides = guides.map(|top1| format!("guide by itself: top-1 {:.1} %", 100.0 * top1));
+        guides.into_iter().chain(self.arms().iter().filter_map(line)).collect()
     }
 
     /// (seed, value) of the last test evaluation of each run of `arm`.

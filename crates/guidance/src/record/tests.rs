@@ -66,6 +66,7 @@ fn experiment() -> Experiment {
             run("alone", 0, 0.5, 2.0),
             run("alone", 1, 0.6, 2.4),
         ],
+        guides: Vec::new(),
         seconds: 12.5,
         failure: None,
     }
@@ -286,4 +287,8 @@ fn whole_sequences_and_perplexity_have_a_line_an_arm() {
         (eval.sequences, eval.top5) = (None, Some(0.875));
     }
     assert_eq!(experiment.further_scores()[0], "alone: top-5 87.5 %");
+    let mut guide = experiment.runs[0].clone();
+    guide.evals.iter_mut().for_each(|eval| eval.top1 = 0.9375);
+    experiment.guides = vec![guide];
+    assert_eq!(experiment.further_scores()[..2], ["guide by itself: top-1 93.8 %", "alone: top-5 87.5 %"]);
 }

@@ -61,6 +61,7 @@ fn experiment() -> Experiment {
             "[target]\nkind = \"fcn\"\ndepth = 48\nwidth = 64\n\n[guide]\nkind = \"cnn\"\nchannels = [16, 32, 64]\n"
                 .into(),
         runs: (0..3).flat_map(|seed| arms.map(|(arm, guided, gain)| run(arm, seed, guided, gain))).collect(),
+        guides: Vec::new(),
         seconds: 163.2,
         failure: None,
     }
