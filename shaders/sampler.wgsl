@@ -1,11 +1,11 @@
-// sampler.wgsl: the indices of one batch, in order or in a fresh random order every epoch.
+// sampler.wgsl: the indices of one batch: in order, in a fresh random order every epoch, or of a slot of a ring.
 //
 // in      clock (4) u32   word 0 is the number of the step
 // out     out (batch) u32
 // launch  one invocation per index; workgroups of 256
 // memory  none
-// cost    SHUFFLED: two Philox calls and on average less than two walks of 8 rounds per index; nothing to speak of
-// numeric integers, the same on every adapter. In order, what lies past the end is 0xffffffff
+// cost    SHUFFLED two Philox calls and on average less than two walks of 8 rounds per index; nothing to speak of
+// numeric integers, the same on every adapter. IN_ORDER, what lies past the end is 0xffffffff
 // source  Black and Rogaway 2002, "Ciphers with arbitrary finite domains": a Feistel network on the next power of two,
 //         applied until the result is in range; the round function is MurmurHash3's finaliser (Appleby)
 
@@ -13,12 +13,16 @@
 #import philox
 
 // Position p of the epoch is step % batches * batch + i. A power of two >= n has left + right bits.
+// RING: n examples from one of the `batches` slots to the next.
 struct Dims { n: u32, batch: u32, batches: u32, seed_low: u32, seed_high: u32, left: u32, right: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> clock: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<u32>;
 
-override SHUFFLED: u32 = 0u;
+override ORDER: u32 = IN_ORDER;
+const IN_ORDER = 0u;
+const SHUFFLED = 1u;
+const RING = 2u;
 const STREAM = 0x5a4d504cu; // keeps these random bits apart from those of other ops with the same seed
 
 fn mix(word: u32) -> u32 {
@@ -47,7 +51,9 @@ fn sampler(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     }
     let step = clock[0];
     var index = (step % dims.batches) * dims.batch + i;
-    if (SHUFFLED == 1u) {
+    if (ORDER == RING) {
+        index = (step % dims.batches) * dims.n + i;
+    } else if (ORDER == SHUFFLED) {
         let key = vec2u(dims.seed_low, dims.seed_high);
         let even = philox(vec4u(step / dims.batches, 0u, 0u, STREAM), key);
         let odd = philox(vec4u(step / dims.batches, 1u, 0u, STREAM), key);

@@ -15,6 +15,7 @@ mod recurrent; // recurrent layers and networks against PyTorch, over long times
 mod resnets; // residual networks against PyTorch
 mod sequences; // copy-paste, parity, text: examples, scores, the trivial solution
 mod shaders; // every kernel file: header, naming, that it compiles
+mod streaming; // batches read ahead by threads: the same ones, whatever breaks
 mod training; // runs: counters, determinism, divergence, checkpoints
 mod transformers; // attention and its networks against PyTorch
 mod weights; // files of PyTorch, of ours, of neither

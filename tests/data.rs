@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use trellis_guidance::data::Images;
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Dataset, Fcn, Network, TapAt, Trainer, Training};
+use trellis_guidance::{Dataset, Fcn, Feed, Network, TapAt, Trainer, Training};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Clock, Graph, Plan, Reference, Result, Tensor, TensorType, Var};
 
@@ -289,7 +289,7 @@ fn top_5_is_counted_where_there_are_many_classes() {
 
     let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("small"));
     let (_, split) = data.splits().last().expect("a test split");
-    let batch = data.sequential_batch(&graph, split, &clock, count).expect("fits");
+    let batch = Feed::sequential(&data, split, count).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
     let logits = target.forward(&graph, batch.input, Mode::Eval, TapAt::default()).expect("fits").logits;
     let plan = Plan::new(&gpu(), &graph, &[logits]).expect("fits");
     plan.run(1).expect("works");

@@ -6,7 +6,7 @@ use std::path::Path;
 use trellis_guidance::data::DrawnSequences;
 use trellis_guidance::data::text::{Text, TextLevel};
 use trellis_guidance::network::{Architecture, Input, Output, Pass};
-use trellis_guidance::{Dataset, Network, Result, Trainer, Training};
+use trellis_guidance::{Dataset, Feed, Network, Result, Trainer, Training};
 use trellis_tensor::ops::IGNORE;
 use trellis_tensor::{Clock, Curve, Graph, Init, OptimizerConfig, Plan, Var};
 
@@ -36,14 +36,14 @@ impl Architecture for PerPosition {
 fn examples(data: &Dataset, split: Option<&str>, batch: usize, step: u32, seed: u64) -> Vec<(Vec<u32>, Vec<u32>)> {
     let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
     clock.set(step).expect("a device");
-    let drawn = match split {
-        None => data.train_batch(&graph, &clock, batch, seed),
+    let feed = match split {
+        None => Feed::shuffled(data, batch, seed),
         Some(name) => {
             let split = data.splits().find(|(split, _)| *split == name).expect("there").1;
-            data.sequential_batch(&graph, split, &clock, batch)
+            Feed::sequential(data, split, batch)
         }
-    }
-    .expect("fits");
+    };
+    let drawn = feed.and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
     let (tokens, _) = drawn.input.tokens().expect("tokens");
     let plan = Plan::new(&gpu(), &graph, &[tokens, drawn.labels]).expect("fits");
     plan.run(1).expect("a device");

@@ -3,8 +3,8 @@
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
-    Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Precision, Schedule, Session, TapAt, Trainer,
-    Training, Vit, tune, weights,
+    Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Feed, Guidance, Network, Precision, Schedule, Session, TapAt,
+    Trainer, Training, Vit, tune, weights,
 };
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
@@ -453,7 +453,7 @@ fn an_evaluation_counts_every_image_once() {
 
     let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
     let (_, split) = data.splits().last().expect("a test split");
-    let all = data.sequential_batch(&graph, split, &clock, 620).expect("fits");
+    let all = Feed::sequential(&data, split, 620).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
     let logits = target.forward(&graph, all.input, Mode::Eval, TapAt::default()).expect("fits").logits;
     let loss = logits.cross_entropy(all.labels, 0.0).expect("legal");
     let right = logits.top1(all.labels).and_then(Var::sum_all).expect("legal");

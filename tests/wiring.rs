@@ -2,7 +2,7 @@
 
 use trellis_guidance::data::Images;
 use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};
-use trellis_guidance::{Dataset, Fcn, Network, Precision, Rnn, TapAt, Transformer, Vit};
+use trellis_guidance::{Dataset, Fcn, Feed, Network, Precision, Rnn, TapAt, Transformer, Vit};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     Clock, Curve, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,
@@ -142,7 +142,9 @@ fn training_images_have_mean_0_and_variance_1_and_the_test_split_their_scale() {
     let read = |name: &str, batch: usize| {
         let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
         let split = data.splits().find(|(split, _)| *split == name).expect("there").1;
-        let images = data.sequential_batch(&graph, split, &clock, batch).expect("fits").input.images().expect("images");
+        let images = Feed::sequential(&data, split, batch)
+            .and_then(|feed| feed.batch(&graph, &clock)?.input.images())
+            .expect("fits");
         let plan = Plan::new(&gpu(), &graph, &[images]).expect("fits");
         plan.run(1).expect("works");
         plan.read(images).expect("kept")

@@ -2,7 +2,7 @@
 
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network, TapAt};
+use trellis_guidance::{Cka, Cnn, Dataset, Fcn, Feed, LayerMatrix, Metric, Network, TapAt};
 use trellis_tensor::{Clock, Graph, Plan, Tensor};
 
 use super::{compare, metrics, samples};
@@ -42,7 +42,7 @@ fn a_matrix_over_a_data_set_streams() {
     assert_eq!((whole.rows.clone(), whole.columns.clone()), (cnn.layers().expect("fits"), fcn.layers().expect("fits")));
 
     let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
-    let batch = data.sequential_batch(&graph, split, &clock, 200).expect("fits").input;
+    let batch = Feed::sequential(&data, split, 200).and_then(|feed| feed.batch(&graph, &clock)).expect("fits").input;
     let taps = [&cnn, &fcn].map(|n| n.forward(&graph, batch, Mode::Eval, TapAt::default()).expect("fits").taps);
     let metric = Metric::from(Cka::linear().debiased());
     let pair = metric.compare(taps[0][1].value, taps[1][0].value).expect("same n").value;

@@ -8,7 +8,7 @@ use serde_json::json;
 use trellis_guidance::experiment::{self, Progress};
 use trellis_guidance::record::{Difference, Experiment};
 use trellis_guidance::stats::Estimate;
-use trellis_guidance::{Config, Result};
+use trellis_guidance::{Config, Dataset, Result};
 use trellis_tensor::Gpu;
 
 use crate::print;
@@ -74,9 +74,7 @@ impl Train {
 
 fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Path, json: bool) -> Result<()> {
     let data = config.dataset(gpu, path, data)?;
-    if let [first, ..] = data.skipped() {
-        eprintln!("warning: {} files are no images and left out, {} first", data.skipped().len(), first.display());
-    }
+    warn_of_skipped(&data);
     if !json {
         print::line(format_args!("{} on {}", config.name, gpu.name()))?;
     }
@@ -109,6 +107,9 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
         }
     });
     bar.finish_and_clear();
+    if data.is_streamed() {
+        warn_of_skipped(&data);
+    }
     let experiment = experiment?;
     if json {
         return print_json(gpu, &experiment);
@@ -121,6 +122,13 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
         print::line(text)?;
     }
     print::line(format_args!("report: {}", out.join(&config.name).join("report.html").display()))
+}
+
+/// Tells of files that are left out; of a streamed set, of those found so far.
+fn warn_of_skipped(data: &Dataset) {
+    if let [first, ..] = &data.skipped()[..] {
+        eprintln!("warning: {} files are left out; the first: {first}", data.skipped().len());
+    }
 }
 
 fn print_json(gpu: &Gpu, experiment: &Experiment) -> Result<()> {

@@ -1,29 +1,36 @@
-//! Data sets on the GPU: what they hold is uploaded once, or drawn there; batches are made there.
+//! Data sets: on the GPU, uploaded once or drawn there, or streamed to it from the CPU. A [`Feed`](crate::Feed) makes batches
+//! of them.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use trellis_tensor::ops::{SequenceTask, Sequences};
-use trellis_tensor::{Clock, Gpu, Graph, Tensor, Var};
+use trellis_tensor::{Gpu, Graph, Tensor, Var};
 
 use crate::data::text::Text;
-use crate::data::{DrawnSequences, Images};
+use crate::data::{DrawnSequences, Images, Skipped, Source};
 use crate::error::{Error, Result};
 use crate::network::{Each, Input, InputShape, Output, TokenShape};
 
-/// Examples in up to three splits, on the GPU.
+/// Examples in up to three splits.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     gpu: Gpu,
     name: String,
+    /// What an example is where it is kept, and what a network takes.
+    stored: InputShape,
     input: InputShape,
     output: Output,
+    /// Of stored brightness: what makes the training pixels have mean 0 and variance 1.
+    scale: f32,
+    shift: f32,
     train: Split,
     validation: Option<Split>,
     test: Option<Split>,
-    skipped: Vec<PathBuf>,
+    skipped: Skipped,
+    skip_broken: bool,
 }
 
-/// One split on the GPU.
+/// One split.
 #[derive(Clone, Debug)]
 pub struct Split {
     examples: Examples,
@@ -32,14 +39,24 @@ pub struct Split {
 
 /// Where the examples of a split come from.
 #[derive(Clone, Debug)]
-enum Examples {
-    /// Bytes `u8[count, channels, height, width]`, labels `u32[count]`, and what makes the training pixels have mean 0 and
-    /// variance 1.
-    Images { images: Tensor, labels: Tensor, scale: f32, shift: f32 },
+pub(crate) enum Examples {
+    /// On the GPU: bytes `u8[count, channels, height, width]` and labels `u32[count]`; or blocks of text `u32[count, time]` and
+    /// the token that follows each of theirs.
+    Resident { values: Tensor, labels: Tensor },
     /// Drawn where they are needed.
     Drawn(Sequences),
-    /// Blocks of text `u32[count, time]`, and the token that follows each of theirs.
-    Text { tokens: Tensor, next: Tensor },
+    /// Read while they are needed.
+    Source(Arc<dyn Source>),
+    /// Text in the memory of the CPU.
+    Blocks(TextBlocks),
+}
+
+/// Neighbouring blocks of `time` tokens of a text, from block `first` on.
+#[derive(Clone, Debug)]
+pub(crate) struct TextBlocks {
+    pub(crate) text: Arc<Text>,
+    pub(crate) first: usize,
+    pub(crate) time: usize,
 }
 
 /// A batch in a graph.
@@ -51,6 +68,12 @@ pub struct Batch<'g> {
     pub labels: Var<'g>,
 }
 
+/// Most bytes of images that are uploaded as a whole, where nothing else is asked for.
+const RESIDENT: u64 = 4 << 30;
+
+/// Most images that normalisation is taken from where they are streamed.
+const SAMPLED: usize = 1024;
+
 /// Drawn training examples have numbers below this: batches are always of new ones.
 const DRAWN: usize = (1 << 31) - 1;
 
@@ -58,36 +81,95 @@ impl Dataset {
     /// Uploads splits of images. Normalisation comes from the training split alone.
     ///
     /// # Errors
-    /// [`Error::Data`] if the splits differ in image size or the training split is empty; when memory does not allow it.
+    /// [`Error::Data`] if the splits differ in image size or one is empty; when memory does not allow it.
     pub fn new(gpu: &Gpu, train: &Images, validation: Option<&Images>, test: Option<&Images>) -> Result<Self> {
-        let image = [train.channels, train.height, train.width];
-        for split in [Some(train), validation, test].into_iter().flatten() {
-            if [split.channels, split.height, split.width] != image || split.count() == 0 {
-                let problem = format!("{} images of {}x{}", split.count(), split.height, split.width);
-                return Err(Error::data(&split.name, problem, "all splits need images of one size, at least one each"));
-            }
-        }
-        let (mean, deviation) = train.pixel_mean_std();
-        let (scale, shift) = (1.0 / (255.0 * deviation), -mean / deviation);
         let upload = |split: &Images, kind: &str| {
             let shape = [split.count(), split.channels, split.height, split.width];
             let labels: Vec<u32> = split.labels.iter().map(|&label| u32::from(label)).collect();
-            let images = Tensor::from_u8(gpu, &format!("{kind} images"), shape, &split.pixels)?;
+            let values = Tensor::from_u8(gpu, &format!("{kind} images"), shape, &split.pixels)?;
             let labels = Tensor::from_u32(gpu, &format!("{kind} labels"), [split.count()], &labels)?;
-            Ok::<Split, Error>(Split {
-                examples: Examples::Images { images, labels, scale, shift },
-                count: split.count(),
-            })
+            Ok::<Split, Error>(Split { examples: Examples::Resident { values, labels }, count: split.count() })
         };
+        same_size([Some(train as &dyn Source), validation.map(|v| v as _), test.map(|t| t as _)])?;
+        let splits = [
+            Some(upload(train, "train")?),
+            validation.map(|split| upload(split, "validation")).transpose()?,
+            test.map(|split| upload(split, "test")).transpose()?,
+        ];
+        Self::of_images(gpu, train, splits)
+    }
+
+    /// Reads splits of images and uploads them. With `skip_broken` an image that cannot be read is left out, and
+    /// [`Dataset::skipped`] tells of it.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`], and what reading gives; [`Error::Data`] if a split takes more than 16 GiB.
+    pub fn load(
+        gpu: &Gpu,
+        train: &dyn Source,
+        validation: Option<&dyn Source>,
+        test: Option<&dyn Source>,
+        skip_broken: bool,
+    ) -> Result<Self> {
+        let skipped = Skipped::default();
+        let read = |source: &dyn Source| source.read_all()?.keep(skip_broken.then_some(&skipped));
+        let (validation, test) = (validation.map(read).transpose()?, test.map(read).transpose()?);
+        let data = Self::new(gpu, &read(train)?, validation.as_ref(), test.as_ref())?;
+        Ok(Self { skipped, ..data })
+    }
+
+    /// Splits of images that are read while they are needed, by threads, ahead of the GPU: for more than fits into memory.
+    /// Normalisation comes from up to 1,024 training images, evenly spaced. With `skip_broken` an image that cannot be read
+    /// is left out of evaluations, in training another takes its place, and [`Dataset::skipped`] tells of it.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`], and what reading gives.
+    pub fn stream(
+        gpu: &Gpu,
+        train: Arc<dyn Source>,
+        validation: Option<Arc<dyn Source>>,
+        test: Option<Arc<dyn Source>>,
+        skip_broken: bool,
+    ) -> Result<Self> {
+        same_size([Some(&*train), validation.as_deref(), test.as_deref()])?;
+        let sampled = train.count().min(SAMPLED);
+        let some: Vec<usize> = (0..sampled).map(|i| i * train.count() / sampled).collect();
+        let skipped = Skipped::default();
+        let sample = train.read_some(&some)?.keep(skip_broken.then_some(&skipped))?;
+        same_size([Some(&sample), None, None])?;
+        let split = |source: Arc<dyn Source>| Split { count: source.count(), examples: Examples::Source(source) };
+        let data = Self::of_images(gpu, &sample, [Some(split(train)), validation.map(split), test.map(split)])?;
+        Ok(Self { skipped, skip_broken, ..data })
+    }
+
+    /// Whether as many images in each split as `counts` says, of `bytes` each, have room on the GPU: each split in one
+    /// buffer, and all in 4 GiB and in half of what may be used.
+    pub fn fits(gpu: &Gpu, counts: [usize; 3], bytes: usize) -> bool {
+        let sizes = counts.map(|count| count.saturating_mul(bytes) as u64);
+        let total = sizes.iter().fold(0_u64, |sum, &size| sum.saturating_add(size));
+        sizes.iter().all(|&size| size <= gpu.caps().max_binding) && total <= RESIDENT.min(gpu.memory_budget() / 2)
+    }
+
+    /// Splits of images that are normalised by those of `sample`.
+    fn of_images(gpu: &Gpu, sample: &Images, splits: [Option<Split>; 3]) -> Result<Self> {
+        let [Some(train), validation, test] = splits else {
+            return Err(Error::data(&sample.name, "has no training images", "give it some"));
+        };
+        let (mean, deviation) = sample.pixel_mean_std();
+        let image = [sample.channels, sample.height, sample.width].into();
         Ok(Self {
             gpu: gpu.clone(),
-            name: train.name.clone(),
-            input: image.into(),
-            output: train.classes.into(),
-            train: upload(train, "train")?,
-            validation: validation.map(|split| upload(split, "validation")).transpose()?,
-            test: test.map(|split| upload(split, "test")).transpose()?,
-            skipped: Vec::new(),
+            name: sample.name.clone(),
+            stored: image,
+            input: image,
+            output: sample.classes.into(),
+            scale: 1.0 / (255.0 * deviation),
+            shift: -mean / deviation,
+            train,
+            validation,
+            test,
+            skipped: Skipped::default(),
+            skip_broken: false,
         })
     }
 
@@ -104,19 +186,11 @@ impl Dataset {
         let sequences = drawn.sequences(0);
         let padding = (sequences.task == SequenceTask::Parity).then_some(2);
         let shape = TokenShape { time: sequences.time(), vocabulary: sequences.vocabulary(), padding };
-        Ok(Self {
-            gpu: gpu.clone(),
-            name: drawn.name().to_string(),
-            input: shape.into(),
-            output: match sequences.task {
-                SequenceTask::Parity => 2.into(),
-                SequenceTask::CopyPaste { .. } => Output { classes: sequences.vocabulary(), each: Each::Position },
-            },
-            train: split(train, 0).ok_or_else(|| Error::config("data", "train", "is 0", "give a number above 0"))?,
-            validation: split(validation, 1),
-            test: split(test, 2),
-            skipped: Vec::new(),
-        })
+        let output = match sequences.task {
+            SequenceTask::Parity => 2.into(),
+            SequenceTask::CopyPaste { .. } => Output { classes: sequences.vocabulary(), each: Each::Position },
+        };
+        Self::of_tokens(gpu, drawn.name(), shape, output, [split(train, 0), split(validation, 1), split(test, 2)])
     }
 
     /// Text in blocks of `time` tokens; the label of each is the token that follows. The splits are of so many blocks each, one
@@ -125,97 +199,133 @@ impl Dataset {
     /// # Errors
     /// [`Error::Data`] if the text is too short, or no block is for training; when memory does not allow it.
     pub fn text(gpu: &Gpu, text: &Text, time: usize, counts: [usize; 3]) -> Result<Self> {
+        let upload = |first: usize, count: usize| {
+            let upload = |what: &str, from: usize| {
+                let tokens = &text.tokens[from..from + count * time];
+                Tensor::from_u32(gpu, what, [count, time], tokens)
+            };
+            let (values, labels) = (upload("tokens", first * time)?, upload("next tokens", first * time + 1)?);
+            Ok(Examples::Resident { values, labels })
+        };
+        Self::of_text(gpu, text, time, counts, upload)
+    }
+
+    /// [`Dataset::text`], but the text stays in the memory of the CPU and threads send each batch ahead of its step.
+    ///
+    /// # Errors
+    /// As [`Dataset::text`].
+    pub fn stream_text(gpu: &Gpu, text: &Arc<Text>, time: usize, counts: [usize; 3]) -> Result<Self> {
+        let blocks = |first: usize, _| Ok(Examples::Blocks(TextBlocks { text: text.clone(), first, time }));
+        Self::of_text(gpu, text, time, counts, blocks)
+    }
+
+    /// `examples` gives so many blocks from the first on.
+    fn of_text(
+        gpu: &Gpu,
+        text: &Text,
+        time: usize,
+        counts: [usize; 3],
+        examples: impl Fn(usize, usize) -> Result<Examples>,
+    ) -> Result<Self> {
         let available = text.tokens.len().saturating_sub(1) / time.max(1);
         let wanted = counts.iter().try_fold(0_usize, |sum, &count| sum.checked_add(count));
-        if time == 0 || counts[0] == 0 || wanted.is_none_or(|wanted| wanted > available) {
-            let [train, validation, test] = counts;
+        let [train, validation, test] = counts;
+        if time == 0 || train == 0 || wanted.is_none_or(|wanted| wanted > available) {
             let problem = format!("has {available} blocks of {time} tokens, not {train} + {validation} + {test}");
             return Err(Error::data(&text.name, problem, "make the splits smaller, at least one training block"));
         }
-        let split = |first: usize, count: usize, kind: &str| {
-            let upload = |what: &str, from: usize| {
-                let tokens = &text.tokens[from..from + count * time];
-                Tensor::from_u32(gpu, &format!("{kind} {what}"), [count, time], tokens)
-            };
-            let (tokens, next) = (upload("tokens", first * time)?, upload("next tokens", first * time + 1)?);
-            Ok::<Split, Error>(Split { examples: Examples::Text { tokens, next }, count })
+        let split = |first: usize, count: usize| {
+            let split = || Ok::<Split, Error>(Split { examples: examples(first, count)?, count });
+            (count > 0).then(split).transpose()
         };
-        let [train, validation, test] = counts;
+        let splits = [split(0, train)?, split(train, validation)?, split(train + validation, test)?];
+        let shape = TokenShape { time, vocabulary: text.vocabulary(), padding: None };
+        let output = Output { classes: text.vocabulary(), each: Each::Position };
+        Self::of_tokens(gpu, &text.name, shape, output, splits)
+    }
+
+    fn of_tokens(gpu: &Gpu, name: &str, shape: TokenShape, output: Output, splits: [Option<Split>; 3]) -> Result<Self> {
+        let [Some(train), validation, test] = splits else {
+            return Err(Error::config("data", "train", "is 0", "give a number above 0"));
+        };
         Ok(Self {
             gpu: gpu.clone(),
-            name: text.name.clone(),
-            input: TokenShape { time, vocabulary: text.vocabulary(), padding: None }.into(),
-            output: Output { classes: text.vocabulary(), each: Each::Position },
-            train: split(0, train, "train")?,
-            validation: (validation > 0).then(|| split(train, validation, "validation")).transpose()?,
-            test: (test > 0).then(|| split(train + validation, test, "test")).transpose()?,
-            skipped: Vec::new(),
+            name: name.to_string(),
+            stored: shape.into(),
+            input: shape.into(),
+            output,
+            scale: 1.0,
+            shift: 0.0,
+            train,
+            validation,
+            test,
+            skipped: Skipped::default(),
+            skip_broken: false,
         })
     }
 
-    /// The same, with a note of files that were left out.
-    pub(crate) fn without(self, skipped: Vec<PathBuf>) -> Self {
-        Self { skipped, ..self }
+    /// What was wrong with examples that have been left out so far because they could not be read.
+    pub fn skipped(&self) -> Vec<String> {
+        self.skipped.list()
     }
 
-    /// Files that were left out because they are no images.
-    pub fn skipped(&self) -> &[PathBuf] {
-        &self.skipped
+    /// Where to note an example that cannot be read, if it may be left out.
+    pub(crate) fn skipping(&self) -> Option<Skipped> {
+        self.skip_broken.then(|| self.skipped.clone())
     }
 
-    /// A random batch of training examples for the step that `clock` shows, without replacement within an epoch.
-    ///
-    /// # Errors
-    /// When `batch` is 0 or more than there are.
-    pub fn train_batch<'g>(&self, graph: &'g Graph, clock: &Clock, batch: usize, seed: u64) -> Result<Batch<'g>> {
-        let examples = if let Examples::Drawn(_) = self.train.examples { DRAWN } else { self.train.count };
-        let index = graph.leaf(clock.tensor()).sample_batch(examples, batch, seed)?;
-        self.gather(graph, &self.train, index)
-    }
-
-    /// Examples `step · batch …` of `split`; past its end, nothing, with labels that are ignored.
-    ///
-    /// # Errors
-    /// When `batch` is 0.
-    pub fn sequential_batch<'g>(
-        &self,
-        graph: &'g Graph,
-        split: &Split,
-        clock: &Clock,
-        batch: usize,
-    ) -> Result<Batch<'g>> {
-        let index = graph.leaf(clock.tensor()).sequential_batch(split.count, batch)?;
-        self.gather(graph, split, index)
+    /// Whether batches are read while they are needed, so that a [`Feed`](crate::Feed) must be prepared.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.train.examples, Examples::Source(_) | Examples::Blocks(_))
     }
 
     /// Training examples by index, `[batch]`.
     ///
     /// # Errors
-    /// When `index` holds no indices.
+    /// When `index` holds no indices; [`Error::Config`] where the examples are streamed.
     pub fn train_examples<'g>(&self, graph: &'g Graph, index: Var<'g>) -> Result<Batch<'g>> {
         self.gather(graph, &self.train, index)
     }
 
-    fn gather<'g>(&self, graph: &'g Graph, split: &Split, index: Var<'g>) -> Result<Batch<'g>> {
-        let [values, labels] = match &split.examples {
-            Examples::Images { images, labels, scale, shift } => {
-                let images = graph.leaf(images).gather_images(index, *scale, *shift)?;
-                [images, graph.leaf(labels).gather_labels(index)?]
+    /// Examples of `split` by index, `[batch]`.
+    pub(crate) fn gather<'g>(&self, graph: &'g Graph, split: &Split, index: Var<'g>) -> Result<Batch<'g>> {
+        match &split.examples {
+            Examples::Resident { values, labels } => self.look_up(graph, values, labels, index),
+            Examples::Drawn(sequences) => {
+                let [values, labels] = index.sequences(*sequences)?;
+                Ok(Batch { input: self.stored.of(values), labels })
             }
-            Examples::Drawn(sequences) => index.sequences(*sequences)?,
-            Examples::Text { tokens, next } => {
-                [graph.leaf(tokens).gather_labels(index)?, graph.leaf(next).gather_labels(index)?]
+            Examples::Source(_) | Examples::Blocks(_) => {
+                let hint = "make it smaller so that it fits into memory, or do without (random batches need no such)";
+                Err(Error::config("data", "stream", "examples by number need a resident data set", hint))
             }
+        }
+    }
+
+    /// Examples by index, `[batch]`, of a table on the GPU.
+    pub(crate) fn look_up<'g>(
+        &self,
+        graph: &'g Graph,
+        values: &Tensor,
+        labels: &Tensor,
+        index: Var<'g>,
+    ) -> Result<Batch<'g>> {
+        let (values, labels) = (graph.leaf(values), graph.leaf(labels).gather_labels(index)?);
+        let values = match self.stored {
+            InputShape::Image(_) => values.gather_images(index, self.scale, self.shift)?,
+            InputShape::Tokens(_) => values.gather_labels(index)?,
         };
-        Ok(Batch { input: self.input.of(values), labels })
+        Ok(Batch { input: self.stored.of(values), labels })
     }
 
     /// The normalised value of a black pixel, what a shifted image is filled with; 0 where there are no images.
     pub fn black(&self) -> f32 {
-        match self.train.examples {
-            Examples::Images { shift, .. } => shift,
-            _ => 0.0,
-        }
+        self.shift
+    }
+
+    /// The training split.
+    pub fn train(&self) -> &Split {
+        &self.train
     }
 
     /// The splits that exist, by name.
@@ -245,6 +355,11 @@ impl Dataset {
         self.output
     }
 
+    /// What an example is where it is kept: larger than [`Dataset::input`] where images are cropped.
+    pub fn stored(&self) -> InputShape {
+        self.stored
+    }
+
     /// Training examples; of drawn ones, those that an evaluation looks at.
     pub fn train_count(&self) -> usize {
         self.train.count
@@ -256,4 +371,27 @@ impl Split {
     pub fn count(&self) -> usize {
         self.count
     }
+
+    /// Number of examples that training draws from.
+    pub(crate) fn drawable(&self) -> usize {
+        if let Examples::Drawn(_) = self.examples { DRAWN } else { self.count }
+    }
+
+    pub(crate) fn examples(&self) -> &Examples {
+        &self.examples
+    }
+}
+
+/// Refuses splits of images that do not go together.
+fn same_size(splits: [Option<&dyn Source>; 3]) -> Result<()> {
+    let mut splits = splits.into_iter().flatten();
+    let shape = splits.clone().next().map(|train| train.shape());
+    splits.try_for_each(|split| {
+        if Some(split.shape()) == shape && split.count() > 0 {
+            return Ok(());
+        }
+        let [_, height, width] = split.shape();
+        let problem = format!("{} images of {height}x{width}", split.count());
+        Err(Error::data(split.name(), problem, "all splits need images of one size, at least one each"))
+    })
 }

@@ -5,6 +5,7 @@ use trellis_tensor::{Clock, Graph, Layout, Plan, Var};
 use crate::alignment::{Cka, Metric};
 use crate::dataset::{Dataset, Split};
 use crate::error::{Error, Result};
+use crate::feed::Feed;
 use crate::network::{Mode, Network, Tap, TapAt};
 
 /// How alike each pair of layers is.
@@ -66,7 +67,8 @@ impl LayerMatrix {
             return Err(Error::config("layer matrix", "batch", problem, "give at least 4, at most all"));
         }
         let (gpu, clock, graph) = (data.gpu(), Clock::new(data.gpu())?, Graph::new());
-        let input = data.sequential_batch(&graph, split, &clock, batch)?.input;
+        let mut feed = Feed::sequential(data, split, batch)?;
+        let input = feed.batch(&graph, &clock)?.input;
         let forward = |network: &Network| network.forward(&graph, input, Mode::Eval, taps);
         let (a, b) = (forward(a)?.taps, forward(b)?.taps);
         let metric = Metric::from(Cka::linear().debiased());
@@ -80,6 +82,7 @@ impl LayerMatrix {
         let mut sums = terms.map(|term| vec![0.0; term.ty().elements()]);
         for step in 0..split.count() / batch {
             clock.set(step as u32)?;
+            feed.prepare(step as u32, 1)?;
             plan.run(1)?;
             for (sum, term) in sums.iter_mut().zip(terms) {
                 sum.iter_mut().zip(plan.read(term)?).for_each(|(sum, value)| *sum += f64::from(value));

@@ -40,6 +40,10 @@ impl Pool {
     }
 
     /// Bytes in buffers that exist, in use or free.
+    pub(crate) fn budget(&self) -> u64 {
+        self.budget
+    }
+
     pub(crate) fn held(&self) -> u64 {
         self.held
     }

@@ -232,6 +232,11 @@ impl Gpu {
         }
     }
 
+    /// Most bytes that buffers may hold, [`u64::MAX`] where nothing limits them.
+    pub fn memory_budget(&self) -> u64 {
+        lock(&self.inner.pool).budget()
+    }
+
     /// Bytes now held in buffers, in use or pooled.
     pub fn memory_used(&self) -> u64 {
         lock(&self.inner.pool).held()

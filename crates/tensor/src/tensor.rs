@@ -116,6 +116,37 @@ impl Tensor {
         Ok(())
     }
 
+    /// Replaces some values of a u8 tensor, from element `first` on; the rest stays. Both ends are at multiples of 4. Steps that
+    /// were submitted before see the old values, those submitted later the new ones; nothing waits.
+    ///
+    /// # Errors
+    /// [`Error::Size`] when they do not lie within the tensor, or not at multiples of 4.
+    pub fn write_u8_at(&self, first: usize, values: &[u8]) -> Result<()> {
+        self.write_at(first, values)
+    }
+
+    /// [`Tensor::write_u8_at`] for a u32 tensor; any ends will do.
+    ///
+    /// # Errors
+    /// [`Error::Size`] when they do not lie within the tensor.
+    pub fn write_u32_at(&self, first: usize, values: &[u32]) -> Result<()> {
+        self.write_at(first, values)
+    }
+
+    fn write_at<T: Pod>(&self, first: usize, values: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let offset = first * size_of::<T>();
+        let aligned = offset.is_multiple_of(4) && bytes.len().is_multiple_of(4);
+        let end = first.saturating_add(values.len());
+        if end > self.ty().elements() || !aligned {
+            return Err(Error::Size { tensor: self.name().to_string(), expected: self.ty().elements(), given: end });
+        }
+        if !bytes.is_empty() {
+            self.inner.gpu.write(self.inner.buffer.raw(), (self.inner.offset + offset) as u64, bytes);
+        }
+        Ok(())
+    }
+
     /// Copies the values to the CPU: waits for the GPU, so never within a training loop's step.
     ///
     /// # Errors

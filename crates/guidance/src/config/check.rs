@@ -83,7 +83,9 @@ fn sizes(config: &Config) -> Result<(), Bad> {
             return bad("training.shift", "only images are shifted and flipped", "no `shift` and `flip`");
         }
         size("data.context", data.context, data.context, 1 << 16, "")?;
-        config.drawn().map_err(in_section)?;
+        if config.drawn().map_err(in_section)?.is_some() && data.stream == Some(true) {
+            return bad("data.stream", "such sequences are drawn on the GPU", "remove the key");
+        }
     }
     network("target", &config.target)?;
     network("guide", &config.guide.network)?;

@@ -38,6 +38,7 @@ impl Default for DataConfig {
             test: 1000,
             classes: 10,
             skip_broken: false,
+            stream: None,
             lengths: None,
             symbols: 10,
             context: 64,

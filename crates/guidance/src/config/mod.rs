@@ -70,6 +70,10 @@ pub struct DataConfig {
     pub classes: usize,
     /// Whether files of a `folder` that are no images are left out, and not an error.
     pub skip_broken: bool,
+    /// Whether images and text stay on the CPU, and threads read each batch ahead of its step; without the key, where they do not
+    /// fit on the GPU. The batches are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
     /// Fewest and most symbols of a sequence; without the key the paper's, 20 to 40 of copy-paste and 2 to 50 of parity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lengths: Option<[usize; 2]>,

@@ -1,13 +1,14 @@
 //! From the file's words to networks, data and training.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule};
 
 use super::{Config, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule};
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::text::Text;
-use crate::data::{DrawnSequences, Images, cifar, folder::ImageFolder, glyphs::glyphs, idx};
+use crate::data::{DrawnSequences, Images, Source, cifar, folder::ImageFolder, glyphs::glyphs, idx};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
@@ -20,7 +21,7 @@ impl Config {
     /// # Errors
     /// When files are missing or damaged, or hold too few examples, or memory does not allow it.
     pub fn dataset(&self, gpu: &Gpu, path: &Path, place: Option<&Path>) -> Result<Dataset> {
-        let DataConfig { set, train, validation, test, context, level, .. } = self.data;
+        let DataConfig { set, train, validation, test, context, level, stream, .. } = self.data;
         let counts = [train, validation, test];
         if let Some(drawn) = self.drawn()? {
             return Dataset::drawn(gpu, drawn, counts);
@@ -28,21 +29,20 @@ impl Config {
         if set == DataSet::Text {
             let file = place
                 .ok_or_else(|| Error::config(path, "data.set", "a text lies in a file", "give it with --data FILE"))?;
-            return Dataset::text(gpu, &Text::read(file, level)?, context, counts);
+            let text = Text::read(file, level)?;
+            let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(4)));
+            return match streamed {
+                true => Dataset::stream_text(gpu, &Arc::new(text), context, counts),
+                false => Dataset::text(gpu, &text, context, counts),
+            };
         }
-        let mut skipped = Vec::new();
-        let [train, validation, test] = match set {
-            DataSet::Folder => {
-                let folder = place.ok_or_else(|| in_a_folder(path))?;
-                let DataConfig { size, seed, skip_broken, .. } = self.data;
-                let decoded = ImageFolder::list(folder)?.read(size, counts, seed, skip_broken)?;
-                skipped = decoded.skipped;
-                decoded.splits
-            }
-            _ => self.images(path, place)?,
-        };
-        let data = Dataset::new(gpu, &train, Some(&validation).filter(|v| v.count() > 0), Some(&test))?;
-        Ok(data.without(skipped))
+        let [train, validation, test] = self.images(path, place)?;
+        let bytes = train.shape().iter().fold(1_usize, |product, &size| product.saturating_mul(size));
+        let skip = self.data.skip_broken;
+        if stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, bytes)) {
+            return Dataset::stream(gpu, train, Some(validation).filter(|v| v.count() > 0), Some(test), skip);
+        }
+        Dataset::load(gpu, &*train, Some(&*validation).filter(|v| v.count() > 0), Some(&*test), skip)
     }
 
     /// The sequences that are drawn, if the data set is one of these.
@@ -58,8 +58,8 @@ impl Config {
         })
     }
 
-    /// The images of the three splits; `folder` is where an IDX or CIFAR set lies.
-    fn images(&self, path: &Path, folder: Option<&Path>) -> Result<[Images; 3]> {
+    /// The images of the three splits; `folder` is where a set lies that is not drawn.
+    fn images(&self, path: &Path, folder: Option<&Path>) -> Result<[Arc<dyn Source>; 3]> {
         let DataConfig { set, size, train, validation, test, classes, seed, .. } = self.data;
         let parts = match (set, folder) {
             (DataSet::Idx, Some(folder)) => {
@@ -80,9 +80,11 @@ impl Config {
                 parts.push(second.subset(test, seed)?);
                 parts
             }
-            (DataSet::Idx | DataSet::Cifar, None) => {
-                return Err(in_a_folder(path));
+            (DataSet::Folder, Some(folder)) => {
+                let parts = ImageFolder::list(folder)?.split(size, [train, validation, test], seed)?;
+                return Ok(parts.map(|part| Arc::new(part) as _));
             }
+            (DataSet::Idx | DataSet::Cifar | DataSet::Folder, None) => return Err(in_a_folder(path)),
             _ => {
                 let total = [train, validation, test].iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
                 let total = total.filter(|&n| n <= 10_000_000).ok_or_else(|| {
@@ -91,7 +93,8 @@ impl Config {
                 glyphs(total, size, seed).split(&[train, validation, test], seed)?
             }
         };
-        Ok(parts.try_into().expect("three sizes give three parts"))
+        let parts: [Images; 3] = parts.try_into().expect("three sizes give three parts");
+        Ok(parts.map(|part| Arc::new(part) as _))
     }
 
     /// The target of an arm.

@@ -1,20 +1,19 @@
 //! A folder of JPEG and PNG files, as ImageNet has it: `train/<class>/…` and `val/<class>/…`.
 //!
-//! Classes are the sorted names of the folders under `train`. An image's centre square is brought to one size, in colour. Files
-//! are decoded on all CPU threads; what a file says of its size is checked before anything is allocated for it.
+//! Classes are the sorted names of the folders under `train`. An image's centre square is brought to one size, in colour. What
+//! a file says of its size is checked before anything is allocated for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits};
 use trellis_tensor::rng::Rng;
 
-use super::{Images, SPLIT_STREAM};
+use super::{SPLIT_STREAM, Source};
 use crate::error::{Error, Result};
 
-/// Files of a split, each with its class.
+/// Files, each with its class.
 type Files = Vec<(PathBuf, u16)>;
 
 /// What lies in such a folder; nothing is decoded yet.
@@ -26,21 +25,18 @@ pub struct ImageFolder {
     held_out: Files,
 }
 
-/// What was read: training, validation and test images, and files that were left out because they are no images.
+/// Files of one split, decoded when they are read.
 #[derive(Clone, Debug)]
-pub struct Decoded {
-    /// The three splits.
-    pub splits: [Images; 3],
-    /// Files that could not be decoded, where these are skipped.
-    pub skipped: Vec<PathBuf>,
+pub struct ImageFiles {
+    name: String,
+    files: Files,
+    classes: usize,
+    size: usize,
 }
 
 /// Largest sides of a file's image, and most memory that decoding one may take.
 const LARGEST_SIDE: u32 = 32_768;
 const LARGEST_ALLOCATION: u64 = 1 << 30;
-
-/// Most bytes of all decoded images together.
-const LARGEST_SET: usize = 16 << 30;
 
 /// Most files that are listed: ten times ImageNet.
 const MOST_FILES: usize = 20_000_000;
@@ -65,38 +61,29 @@ impl ImageFolder {
         Ok(Self { path: path.to_owned(), classes: names.len(), train, held_out })
     }
 
-    /// Reads so many training, validation and test images of `size` × `size` pixels, drawn by `seed`: training and validation
-    /// images from `train`, test images from `val`, or from `train` too where there is no `val`. With `skip_broken` a file that
-    /// cannot be decoded is left out; its split is then smaller.
+    /// So many training, validation and test images of `size` × `size` pixels, drawn by `seed`: training and validation images
+    /// from `train`, test images from `val`, or from `train` too where there is no `val`.
     ///
     /// # Errors
-    /// [`Error::Split`] if there are fewer files; [`Error::Data`] with the name of a file that is no image, is damaged, or says
-    /// that it is huge; and if the images together take more than 16 GiB.
-    pub fn read(&self, size: usize, counts: [usize; 3], seed: u64, skip_broken: bool) -> Result<Decoded> {
+    /// [`Error::Split`] if there are fewer files.
+    pub fn split(&self, size: usize, counts: [usize; 3], seed: u64) -> Result<[ImageFiles; 3]> {
         let [train, validation, test] = counts;
-        let bytes = counts.iter().try_fold(0_usize, |sum, &count| sum.checked_add(count));
-        let bytes = bytes.and_then(|count| count.checked_mul(3 * size * size)).filter(|&bytes| bytes <= LARGEST_SET);
-        if size == 0 || bytes.is_none() {
-            let problem = format!("{train} + {validation} + {test} images of {size} x {size} pixels are too many");
-            return Err(Error::data(&self.path, problem, "they may take 16 GiB: make the splits or the size smaller"));
-        }
         let own_test = self.held_out.is_empty();
         let first: &[usize] = if own_test { &[train, validation, test] } else { &[train, validation] };
         let mut parts = self.draw(&self.train, first, seed)?;
         if !own_test {
             parts.extend(self.draw(&self.held_out, &[test], seed)?);
         }
-        let mut skipped = Vec::new();
-        let mut splits = Vec::new();
-        for part in parts {
-            splits.push(self.decode(&part, size, skip_broken, &mut skipped)?);
-        }
-        Ok(Decoded { splits: splits.try_into().expect("three parts"), skipped })
+        let name = self.path.file_name().map_or("images".to_string(), |name| name.to_string_lossy().into_owned());
+        let part = |files| ImageFiles { name: name.clone(), files, classes: self.classes, size };
+        let parts: Vec<ImageFiles> = parts.into_iter().map(part).collect();
+        Ok(parts.try_into().expect("three parts"))
     }
 
     /// Disjoint parts of `files`, drawn without replacement.
     fn draw(&self, files: &Files, sizes: &[usize], seed: u64) -> Result<Vec<Files>> {
-        if sizes.iter().sum::<usize>() > files.len() {
+        let wanted = sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
+        if wanted.is_none_or(|wanted| wanted > files.len()) {
             let name = self.path.display().to_string();
             return Err(Error::Split { name, available: files.len(), wanted: sizes.to_vec() });
         }
@@ -105,36 +92,29 @@ impl ImageFolder {
         let mut order = order.into_iter();
         Ok(sizes.iter().map(|&size| order.by_ref().take(size).map(|at| files[at].clone()).collect()).collect())
     }
+}
 
-    fn decode(&self, files: &Files, size: usize, skip: bool, skipped: &mut Vec<PathBuf>) -> Result<Images> {
-        let features = 3 * size * size;
-        let mut pixels = vec![0; files.len() * features];
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = files.len().div_ceil(threads).max(1);
-        // Each thread has neighbouring files and their pixels; what goes wrong is told in the order of the files.
-        let failures: Vec<Option<Error>> = thread::scope(|scope| {
-            let work = |(files, pixels): (&[(PathBuf, u16)], &mut [u8])| {
-                let one = |((path, _), pixels): (&(PathBuf, u16), &mut [u8])| square(path, size, pixels).err();
-                files.iter().zip(pixels.chunks_mut(features)).map(one).collect::<Vec<_>>()
-            };
-            let parts = files.chunks(share).zip(pixels.chunks_mut(share * features));
-            let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("decoding does not panic")).collect()
-        });
-        let mut labels = Vec::new();
-        for (at, ((path, class), failure)) in files.iter().zip(failures).enumerate() {
-            match failure {
-                None => {
-                    pixels.copy_within(at * features..(at + 1) * features, labels.len() * features);
-                    labels.push(*class);
-                }
-                Some(_) if skip => skipped.push(path.clone()),
-                Some(error) => return Err(error),
-            }
-        }
-        pixels.truncate(labels.len() * features);
-        let name = self.path.file_name().map_or("images".to_string(), |name| name.to_string_lossy().into_owned());
-        Ok(Images { channels: 3, height: size, width: size, pixels, labels, classes: self.classes, name })
+impl Source for ImageFiles {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        [3, self.size, self.size]
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn count(&self) -> usize {
+        self.files.len()
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        let (path, class) = &self.files[index];
+        square(path, self.size, pixels)?;
+        Ok(*class)
     }
 }
 

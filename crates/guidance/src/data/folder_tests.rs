@@ -5,6 +5,7 @@ use std::io::Cursor;
 
 use image::{ImageFormat, Rgb, RgbImage};
 
+use super::super::{Images, Skipped};
 use super::*;
 
 /// A folder that goes when the test ends.
@@ -60,13 +61,18 @@ fn small(name: &str) -> Folder {
     folder
 }
 
+/// Reads all three splits.
+fn read(folder: &ImageFolder, size: usize, counts: [usize; 3], seed: u64) -> Result<[Images; 3]> {
+    let [train, validation, test] = folder.split(size, counts, seed)?;
+    Ok([Images::read(&train)?, Images::read(&validation)?, Images::read(&test)?])
+}
+
 #[test]
 fn classes_are_sorted_folders_and_images_their_centre_squares() {
     let folder = small("plain");
     let listed = ImageFolder::list(&folder.0).unwrap();
-    let Decoded { splits: [train, validation, test], skipped } = listed.read(8, [4, 2, 3], 1, false).unwrap();
+    let [train, validation, test] = read(&listed, 8, [4, 2, 3], 1).unwrap();
     assert_eq!([train.count(), validation.count(), test.count()], [4, 2, 3]);
-    assert!(skipped.is_empty());
     let mut seen = [0; 2];
     for split in [&train, &validation, &test] {
         assert_eq!((split.classes, split.channels, split.height, split.width), (2, 3, 8, 8));
@@ -81,14 +87,13 @@ fn classes_are_sorted_folders_and_images_their_centre_squares() {
         }
     }
     assert_eq!(seen.iter().sum::<usize>(), 9);
-    let again = listed.read(8, [4, 2, 3], 1, false).unwrap();
-    assert_eq!(again.splits[0], train);
-    assert_ne!(listed.read(8, [4, 2, 3], 2, false).unwrap().splits[0], train);
+    assert_eq!(read(&listed, 8, [4, 2, 3], 1).unwrap()[0], train);
+    assert_ne!(read(&listed, 8, [4, 2, 3], 2).unwrap()[0], train);
     // Without `val` the test images come from `train` too, and are others.
     fs::remove_dir_all(folder.0.join("val")).unwrap();
     let own = ImageFolder::list(&folder.0).unwrap();
-    assert_eq!(own.read(8, [2, 2, 2], 1, false).unwrap().splits.map(|split| split.count()), [2, 2, 2]);
-    assert!(matches!(own.read(8, [4, 2, 1], 1, false), Err(Error::Split { available: 6, .. })));
+    assert_eq!(read(&own, 8, [2, 2, 2], 1).unwrap().map(|split| split.count()), [2, 2, 2]);
+    assert!(matches!(own.split(8, [4, 2, 1], 1), Err(Error::Split { available: 6, .. })));
 }
 
 #[test]
@@ -110,24 +115,26 @@ fn files_that_are_no_images_are_named_or_skipped() {
         let folder = small(name);
         folder.write(&format!("train/red/{name}"), bytes);
         let listed = ImageFolder::list(&folder.0).unwrap();
-        let message = listed.read(8, [7, 0, 0], 1, false).unwrap_err().to_string();
+        let [train, ..] = listed.split(8, [7, 0, 0], 1).unwrap();
+        let message = Images::read(&train).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains("skip_broken"), "{name}: {message}");
-        let read = listed.read(8, [7, 0, 4], 1, true).unwrap();
-        assert_eq!(read.skipped, [folder.0.join("train/red").join(name)]);
-        assert_eq!(read.splits.each_ref().map(Images::count), [6, 0, 4]);
-        let mut labels = read.splits[0].labels.clone();
+        let skipped = Skipped::default();
+        let images = (&train as &dyn Source).read_all().unwrap().keep(Some(&skipped)).unwrap();
+        assert!(skipped.list().len() == 1 && skipped.list()[0].contains(name), "{:?}", skipped.list());
+        assert_eq!(images.count(), 6);
+        let mut labels = images.labels.clone();
         labels.sort_unstable();
         assert_eq!(labels, [0, 0, 0, 1, 1, 1]);
         // What follows a file that is left out keeps its own pixels.
         for at in 0..6 {
-            let colour = [BLUE, RED][usize::from(read.splits[0].labels[at])];
-            assert!(read.splits[0].image(at)[0].abs_diff(colour[0]) < 8);
+            let colour = [BLUE, RED][usize::from(images.labels[at])];
+            assert!(images.image(at)[0].abs_diff(colour[0]) < 8);
         }
     }
     // Mislabelled, but an image: what it is counts, not what it is called.
     let folder = small("mislabelled");
     folder.write("train/red/really.jpg", &picture(12, 12, RED, ImageFormat::Png));
-    assert!(ImageFolder::list(&folder.0).unwrap().read(8, [7, 0, 0], 1, false).is_ok());
+    assert!(read(&ImageFolder::list(&folder.0).unwrap(), 8, [7, 0, 0], 1).is_ok());
 }
 
 #[test]
@@ -140,8 +147,11 @@ fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
     assert!(ImageFolder::list(&missing.0).unwrap_err().to_string().contains("holds no files"));
     let folder = small("strange");
     let listed = ImageFolder::list(&folder.0).unwrap();
-    for (size, counts) in [(0, [1, 0, 0]), (100_000, [4, 0, 0]), (8, [usize::MAX, 2, 0]), (8, [usize::MAX / 4, 0, 0])] {
-        assert!(listed.read(size, counts, 1, false).unwrap_err().to_string().contains("too many"), "{size}");
+    for size in [0, 100_000, usize::MAX / 2] {
+        assert!(read(&listed, size, [4, 0, 0], 1).unwrap_err().to_string().contains("too many"), "{size}");
+    }
+    for counts in [[usize::MAX, 2, 0], [usize::MAX / 4, 0, 0], [0, 0, 5]] {
+        assert!(matches!(listed.split(8, counts, 1), Err(Error::Split { .. })), "{counts:?}");
     }
     folder.write("val/green/0.png", b"x");
     assert!(ImageFolder::list(&folder.0).unwrap_err().to_string().contains("green: is no class"));

@@ -9,10 +9,13 @@ pub mod folder;
 pub mod glyphs;
 pub mod idx;
 mod sequences;
+mod source;
 pub mod text;
 
 use crate::error::{Error, Result};
 pub use sequences::DrawnSequences;
+pub(crate) use source::Skipped;
+pub use source::Source;
 use trellis_tensor::rng::Rng;
 
 /// Stream of [`Rng`] that shuffles; drawn images have the streams from 0 upwards.

@@ -7,6 +7,7 @@ use super::session::record;
 use super::{Guidance, Training};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::feed::Feed;
 use crate::network::Network;
 
 /// The error that tells which layer was the first, in forward order, to hold a number that is not finite at `step`.
@@ -26,8 +27,9 @@ pub(super) fn diagnose(
     };
     let clock = Clock::new(data.gpu())?;
     clock.set(step)?;
+    let mut feed = Feed::shuffled(data, training.batch, training.seed)?;
     let graph = Graph::new();
-    let played = record(&graph, target, data, training, guidance, &clock, fixed)?;
+    let played = record(&graph, target, &feed, training, guidance, &clock, fixed)?;
     let params: Vec<_> = target.params().tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
     let gradients = graph.grad(played.loss, &params)?;
     let taps = &played.forward.taps;
@@ -37,6 +39,7 @@ pub(super) fn diagnose(
     keep.push(played.loss);
     keep.extend(&gradients);
     let plan = Plan::new(data.gpu(), &graph, &keep)?;
+    feed.prepare(step, 1)?;
     plan.run(1)?;
     let bad = |var| Ok::<bool, Error>(!plan.read(var)?.iter().all(|value| value.is_finite()));
 

@@ -7,6 +7,7 @@ use super::session::{pairs, rows};
 use crate::alignment::Pair;
 use crate::dataset::{Dataset, Split};
 use crate::error::Result;
+use crate::feed::Feed;
 use crate::network::{Each, InputShape, Mode, Network, Output, TapAt};
 use crate::record::EvalRecord;
 
@@ -14,10 +15,11 @@ use crate::record::EvalRecord;
 const BATCH: usize = 500;
 
 /// Mean loss and top-1 of a network over the labels of one split, and its share of sequences without a mistake.
-pub(super) struct Evaluator {
+pub(super) struct Evaluator<'a> {
     plan: Plan,
     clock: Clock,
     log: Log,
+    feed: Feed<'a>,
     split: &'static str,
     each: Each,
     top5: bool,
@@ -25,14 +27,15 @@ pub(super) struct Evaluator {
     steps: usize,
 }
 
-impl Evaluator {
-    pub(super) fn new(network: &Network, data: &Dataset, name: &'static str, split: &Split) -> Result<Self> {
+impl<'a> Evaluator<'a> {
+    pub(super) fn new(network: &Network, data: &'a Dataset, name: &'static str, split: &'a Split) -> Result<Self> {
         let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 5)?);
         let count = split.count();
         let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
         let batch = (BATCH * 16 / positions.max(16)).clamp(1, count);
         let graph = Graph::new();
-        let examples = data.sequential_batch(&graph, split, &clock, batch)?;
+        let feed = Feed::sequential(data, split, batch)?;
+        let examples = feed.batch(&graph, &clock)?;
         let logits = network.forward(&graph, examples.input, Mode::Eval, TapAt::default())?.logits;
         let (logits, labels) = rows(logits, examples.labels)?;
         let loss = logits.cross_entropy_rows(labels, 0.0)?.sum_all()?;
@@ -48,7 +51,7 @@ impl Evaluator {
         };
         log.record(&graph, &clock, &[loss, score.reshape([3, 1])?, five])?;
         let plan = Plan::new(data.gpu(), &graph, &[])?;
-        Ok(Self { plan, clock, log, split: name, each, top5, count, steps: count.div_ceil(batch) })
+        Ok(Self { plan, clock, log, feed, split: name, each, top5, count, steps: count.div_ceil(batch) })
     }
 
     /// Evaluates the network as it is after `step` steps of training.
@@ -56,8 +59,9 @@ impl Evaluator {
         self.clock.set(0)?;
         // Loss, right labels, labels, right sequences, labels among the first five.
         let mut sums = [0.0_f64; 5];
-        for first in (0..self.steps).step_by(Log::CAPACITY) {
-            let steps = (self.steps - first).min(Log::CAPACITY);
+        for first in (0..self.steps).step_by(self.feed.depth()) {
+            let steps = (self.steps - first).min(self.feed.depth());
+            self.feed.prepare(first as u32, steps)?;
             self.plan.run(steps)?;
             self.log.request(first as u32, steps);
             for row in self.log.collect(true)? {
@@ -79,22 +83,24 @@ impl Evaluator {
 
 /// CKA of a target's layers with a guide's, on the first images of the test split (of the training split if there is
 /// none), both networks in evaluation mode.
-pub(super) struct Probe {
+pub(super) struct Probe<'a> {
     plan: Plan,
     clock: Clock,
     log: Log,
+    feed: Feed<'a>,
 }
 
-impl Probe {
+impl<'a> Probe<'a> {
     /// The evaluations that carry its numbers.
     pub(super) const SPLIT: &'static str = "test";
     const BATCH: usize = 256;
 
-    pub(super) fn new(target: &Network, data: &Dataset, guidance: &Guidance) -> Result<Self> {
+    pub(super) fn new(target: &Network, data: &'a Dataset, guidance: &Guidance) -> Result<Self> {
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
         let clock = Clock::new(data.gpu())?;
-        let input = data.sequential_batch(&graph, split, &clock, Self::BATCH.min(split.count()))?.input;
+        let feed = Feed::sequential(data, split, Self::BATCH.min(split.count()))?;
+        let input = feed.batch(&graph, &clock)?.input;
         let ours = target.forward(&graph, input, Mode::Eval, guidance.taps)?.taps;
         let theirs = guidance.guide.forward(&graph, input, guidance.taps)?.taps;
         let indices = pairs(guidance, target)?;
@@ -103,11 +109,12 @@ impl Probe {
         let alignment = guidance.align.loss(&graph, &clock, weight, &tapped)?;
         let log = Log::new(data.gpu(), tapped.len())?;
         log.record(&graph, &clock, &alignment.stats)?;
-        Ok(Self { plan: Plan::new(data.gpu(), &graph, &[])?, clock, log })
+        Ok(Self { plan: Plan::new(data.gpu(), &graph, &[])?, clock, log, feed })
     }
 
     pub(super) fn measure(&mut self) -> Result<Vec<f32>> {
         self.clock.set(0)?;
+        self.feed.prepare(0, 1)?;
         self.plan.run(1)?;
         self.log.request(0, 1);
         Ok(self.log.collect(true)?.into_iter().flat_map(|row| row.values).collect())

@@ -9,6 +9,7 @@ use super::{Guidance, Training};
 use crate::alignment::Metric;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::feed::Feed;
 use crate::network::Network;
 
 /// Largest value that is taken for rounding.
@@ -29,8 +30,9 @@ pub(super) fn check(
 ) -> Result<()> {
     let clock = Clock::new(data.gpu())?;
     clock.set(step)?;
+    let mut feed = Feed::shuffled(data, training.batch, training.seed)?;
     let graph = Graph::new();
-    let played = record(&graph, target, data, training, Some(guidance), &clock, fixed)?;
+    let played = record(&graph, target, &feed, training, Some(guidance), &clock, fixed)?;
     let mut layers = Vec::new();
     for pair in &played.pairs {
         let value = guidance.align.compare_pair(pair)?.value;
@@ -40,6 +42,7 @@ pub(super) fn check(
     let plan = Plan::new(data.gpu(), &graph, &keep)?;
     // The forward pass of training moves running statistics.
     let before = target.running_statistics().map(|tensor| tensor.read_f32()).collect::<Result<Vec<_>, _>>()?;
+    feed.prepare(step, 1)?;
     plan.run(1)?;
     for (tensor, values) in target.running_statistics().zip(before) {
         tensor.write_f32(&values)?;

@@ -9,6 +9,7 @@ use super::{Batches, Guidance, Training};
 use crate::alignment::{Guiding, Pair};
 use crate::dataset::{Batch, Dataset};
 use crate::error::{Error, Result};
+use crate::feed::Feed;
 use crate::network::{Forward, Mode, Network, TapAt};
 use crate::record::StepRecord;
 
@@ -21,6 +22,7 @@ pub struct Session<'a> {
     /// First step that is not guided.
     guided_until: u32,
     fixed: Option<FixedBatches>,
+    feed: Feed<'a>,
     guided: Option<Plan>,
     unguided: Option<Plan>,
     log: Log,
@@ -52,9 +54,10 @@ impl<'a> Session<'a> {
         let fixed = (training.batches == Batches::Fixed)
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
             .transpose()?;
+        let feed = Feed::shuffled(data, training.batch, training.seed)?;
         let plan = |guidance: Option<&Guidance>| {
             let graph = Graph::new();
-            let step = record(&graph, target, data, &training, guidance, &clock, fixed.as_ref())?;
+            let step = record(&graph, target, &feed, &training, guidance, &clock, fixed.as_ref())?;
             // Task loss, loss scale, pairs: an unguided step has no pairs.
             let mut metrics = step.metrics;
             metrics.splice(1..1, optimizer.update(&graph, step.loss, &clock)?);
@@ -64,7 +67,7 @@ impl<'a> Session<'a> {
         let guided = pulls.map(|g| plan(Some(g))).transpose()?;
         let unguided = (guided_until < training.steps).then(|| plan(None)).transpose()?;
         let guidance = guidance.cloned();
-        Ok(Self { target, data, training, guidance, guided_until, fixed, guided, unguided, log, step: 0 })
+        Ok(Self { target, data, training, guidance, guided_until, fixed, feed, guided, unguided, log, step: 0 })
     }
 
     /// Steps taken.
@@ -85,8 +88,10 @@ impl<'a> Session<'a> {
     pub fn advance(&mut self, steps: u32) -> Result<Vec<StepRecord>> {
         let before_switch = self.guided_until.checked_sub(self.step).filter(|&left| left > 0);
         let steps = steps.min(before_switch.unwrap_or(u32::MAX)).min(self.training.steps - self.step);
-        let first = self.step;
-        if let Some(plan) = self.plan() {
+        let (first, steps) = (self.step, steps.min(self.feed.depth() as u32));
+        let plan = if first < self.guided_until { &self.guided } else { &self.unguided };
+        if let Some(plan) = plan {
+            self.feed.prepare(first, steps as usize)?;
             plan.run(steps as usize)?;
             self.log.request(first, steps as usize);
             self.step += steps;
@@ -161,7 +166,7 @@ pub(super) struct Step<'g> {
 pub(super) fn record<'g>(
     graph: &'g Graph,
     target: &Network,
-    data: &'g Dataset,
+    feed: &Feed<'g>,
     training: &Training,
     guidance: Option<&Guidance>,
     clock: &Clock,
@@ -171,9 +176,9 @@ pub(super) fn record<'g>(
         Some(fixed) => {
             let _scope = graph.scope("data");
             let number = fixed.number(graph, clock)?;
-            (fixed.examples(data, graph, number)?, Some((fixed, number)))
+            (fixed.examples(feed.data(), graph, number)?, Some((fixed, number)))
         }
-        None => (batch(graph, data, training, clock)?, None),
+        None => (batch(graph, feed, training, clock)?, None),
     };
     let Training { seed, precision, recompute, .. } = *training;
     let mode = Mode::Train { clock, seed, precision, recompute };
@@ -228,13 +233,13 @@ fn guiding<'g>(
     Ok(pairs.iter().map(|&(guide, _)| Guiding::Activations(taps[guide].value)).collect())
 }
 
-fn batch<'g>(graph: &'g Graph, data: &'g Dataset, training: &Training, clock: &Clock) -> Result<Batch<'g>> {
+fn batch<'g>(graph: &'g Graph, feed: &Feed<'g>, training: &Training, clock: &Clock) -> Result<Batch<'g>> {
     let _scope = graph.scope("data");
-    let mut batch = data.train_batch(graph, clock, training.batch, training.seed)?;
+    let mut batch = feed.batch(graph, clock)?;
     if training.shift > 0 || training.flip {
         let now = graph.leaf(clock.tensor());
         let images = batch.input.images()?;
-        batch.input = images.augment(now, training.shift, training.flip, data.black(), training.seed)?.into();
+        batch.input = images.augment(now, training.shift, training.flip, feed.data().black(), training.seed)?.into();
     }
     Ok(batch)
 }

@@ -50,7 +50,7 @@ ops! {
     moments::{Moments, RunningStatistics},
     batch_norm::{BatchNorm},
     batch_norm_grad::{BatchNormSums, BatchNormGrad},
-    sampler::{SampleBatch, SequentialBatch},
+    sampler::{RingBatch, SampleBatch, SequentialBatch},
     sequences::{SequenceTokens, SequenceLabels},
     sequence_score::{SequenceScore},
     gather::{Gather, GatherGrad, GatherLabels, GatherImages},

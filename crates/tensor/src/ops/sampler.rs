@@ -29,6 +29,17 @@ pub struct SequentialBatch {
     pub batch: usize,
 }
 
+/// The indices `step mod slots · stride + i`: where a ring of batches, written from the CPU, holds that of the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingBatch {
+    /// Batches that the ring holds.
+    pub slots: usize,
+    /// Examples from one batch to the next.
+    pub stride: usize,
+    /// Indices per step.
+    pub batch: usize,
+}
+
 /// Keeps the random bits apart from those of other ops with the same seed; also in `shaders/sampler.wgsl`.
 const STREAM: u32 = 0x5a4d_504c;
 
@@ -89,6 +100,16 @@ fn infer(n: usize, batch: usize, inputs: &[&TensorType]) -> Result<TensorType, S
     }
 }
 
+impl SampleBatch {
+    /// The indices of a step, as the GPU draws them: for batches that the CPU puts together.
+    pub fn indices(&self, step: u32) -> Vec<u32> {
+        let Self { n, batch, seed } = *self;
+        let batches = (n / batch) as u32;
+        let first = step % batches * batch as u32;
+        (0..batch as u32).map(|i| permuted(first + i, n, seed, step / batches)).collect()
+    }
+}
+
 impl Op for SampleBatch {
     fn name(&self) -> &'static str {
         "sample_batch"
@@ -110,17 +131,14 @@ impl Op for SampleBatch {
         let Self { n, batch, seed } = *self;
         let [left, right] = halves(n).map(|bits| bits as usize);
         Dispatch::linear(kernel!("sampler"), batch)
-            .constant("SHUFFLED", 1u32)
+            .constant("ORDER", 1u32)
             .dims(&[n, batch, n / batch, seed as u32 as usize, (seed >> 32) as usize, left, right])
             .bind(1)
             .into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let Self { n, batch, seed } = *self;
-        let step = inputs[0][0] as usize;
-        let [epoch, start] = [step / (n / batch), step % (n / batch) * batch];
-        (0..batch).map(|i| f64::from(permuted((start + i) as u32, n, seed, epoch as u32))).collect()
+        self.indices(inputs[0][0] as u32).into_iter().map(f64::from).collect()
     }
 
     fn sample(rng: &mut Rng) -> Sample {
@@ -147,7 +165,7 @@ impl Op for SequentialBatch {
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let Self { n, batch } = *self;
         Dispatch::linear(kernel!("sampler"), batch)
-            .constant("SHUFFLED", 0u32)
+            .constant("ORDER", 0u32)
             .dims(&[n, batch, n.div_ceil(batch), 0, 0, 0, 0])
             .bind(1)
             .into()
@@ -163,6 +181,44 @@ impl Op for SequentialBatch {
         let batch = awkward_size(rng, 300);
         let n = 1 + rng.below(50 * batch);
         Sample::forward_only(SequentialBatch { n, batch }).input(TensorType::u32([4]), sample_clock(rng))
+    }
+}
+
+impl Op for RingBatch {
+    fn name(&self) -> &'static str {
+        "ring_batch"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        let Self { slots, stride, batch } = *self;
+        if batch > stride {
+            return Err(format!("batches of {batch} overlap where one begins every {stride} examples"));
+        }
+        infer(slots.saturating_mul(stride), batch, inputs)
+    }
+
+    fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        Err(y.not_differentiable())
+    }
+
+    fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
+        let Self { slots, stride, batch } = *self;
+        Dispatch::linear(kernel!("sampler"), batch)
+            .constant("ORDER", 2u32)
+            .dims(&[stride, batch, slots, 0, 0, 0, 0])
+            .bind(1)
+            .into()
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
+        let start = inputs[0][0] as usize % self.slots * self.stride;
+        (start..start + self.batch).map(|index| index as f64).collect()
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        let batch = awkward_size(rng, 300);
+        let op = RingBatch { slots: 1 + rng.below(70), stride: batch + rng.below(4), batch };
+        Sample::forward_only(op).input(TensorType::u32([4]), sample_clock(rng))
     }
 }
 
@@ -183,5 +239,14 @@ impl<'g> Var<'g> {
     /// [`Error::Shape`](crate::Error::Shape) unless this is a clock and both sizes are positive and below 2³¹.
     pub fn sequential_batch(self, n: usize, batch: usize) -> Result<Var<'g>> {
         self.graph().push(SequentialBatch { n, batch }, &[self])
+    }
+
+    /// The indices `step mod slots · stride + i` for `i < batch`: of the step's batch in a ring of `slots` batches.
+    /// Shapes: clock u32 `[4]` to u32 `[batch]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) unless this is a clock, `1 ≤ batch ≤ stride` and the ring holds fewer than 2³¹.
+    pub fn ring_batch(self, slots: usize, stride: usize, batch: usize) -> Result<Var<'g>> {
+        self.graph().push(RingBatch { slots, stride, batch }, &[self])
     }
 }

@@ -1,0 +1,168 @@
+//! Images that are read one at a time, from wherever they lie: what a data set of one's own implements.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::Images;
+use crate::error::{Error, Result};
+
+/// Most bytes of images that are held in memory.
+const LARGEST_SET: usize = 16 << 30;
+
+/// What was wrong with images that are left out, each told once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Skipped(Arc<Mutex<BTreeSet<String>>>);
+
+impl Skipped {
+    pub(crate) fn note(&self, error: &Error) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(error.to_string());
+    }
+
+    pub(crate) fn list(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// What was read of a source, and what was wrong with the rest.
+pub(crate) struct Read {
+    images: Images,
+    broken: Vec<Error>,
+}
+
+impl Read {
+    /// The images; those that could not be read are noted in `skipped`, or, without, the first is an error.
+    pub(crate) fn keep(self, skipped: Option<&Skipped>) -> Result<Images> {
+        for error in self.broken {
+            match skipped {
+                Some(skipped) => skipped.note(&error),
+                None => return Err(error),
+            }
+        }
+        Ok(self.images)
+    }
+}
+
+/// Images of one shape with one label each. Threads read them at once, in any order and again every epoch.
+///
+/// A split of a data set is one source: [`Dataset::stream`](crate::Dataset::stream) reads from it while a network trains,
+/// [`Images::read`] reads all of it. `examples/own_data.rs` is one.
+pub trait Source: Send + Sync {
+    /// What it is called in messages and reports.
+    fn name(&self) -> &str;
+
+    /// Channels, height and width of every image.
+    fn shape(&self) -> [usize; 3];
+
+    /// Number of classes.
+    fn classes(&self) -> usize;
+
+    /// Number of images.
+    fn count(&self) -> usize;
+
+    /// Writes image `index`, below [`count`](Source::count), and gives its class. `pixels` has the length of the shape, for
+    /// brightness from 0 to 255 in the order `[channels, height, width]`.
+    ///
+    /// # Errors
+    /// What stands in its way; [`Error::Data`] names a file and says what to do.
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16>;
+}
+
+impl Source for Images {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        [self.channels, self.height, self.width]
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn count(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        pixels.copy_from_slice(self.image(index));
+        Ok(self.labels[index])
+    }
+}
+
+impl fmt::Debug for dyn Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} images {:?} of {}", self.count(), self.shape(), self.name())
+    }
+}
+
+impl dyn Source + '_ {
+    /// [`Source::read`], with a class that is one.
+    pub(crate) fn read_checked(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        let label = self.read(index, pixels)?;
+        if usize::from(label) < self.classes() {
+            return Ok(label);
+        }
+        let problem = format!("example {index} has label {label}");
+        Err(Error::data(self.name(), problem, format!("labels are below {}, the number of classes", self.classes())))
+    }
+
+    /// The images at `indices`, on all threads; and what was wrong with those that could not be read.
+    pub(crate) fn read_some(&self, indices: &[usize]) -> Result<Read> {
+        let [channels, height, width] = self.shape();
+        let features = channels.checked_mul(height).and_then(|area| area.checked_mul(width)).unwrap_or(usize::MAX);
+        let bytes = features.checked_mul(indices.len()).filter(|&bytes| features > 0 && bytes <= LARGEST_SET);
+        let Some(bytes) = bytes else {
+            let problem = format!("{} images of {channels} x {height} x {width} bytes are too many", indices.len());
+            return Err(Error::data(self.name(), problem, "they may take 16 GiB: stream them, or make them smaller"));
+        };
+        let mut pixels = vec![0; bytes];
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = indices.len().div_ceil(threads).max(1);
+        // Each thread has neighbouring images; what goes wrong is told in their order.
+        let outcomes: Vec<Result<u16>> = thread::scope(|scope| {
+            let work = move |(indices, pixels): (&[usize], &mut [u8])| {
+                let one = |(&index, pixels): (&usize, &mut [u8])| self.read_checked(index, pixels);
+                indices.iter().zip(pixels.chunks_mut(features)).map(one).collect::<Vec<_>>()
+            };
+            let parts = indices.chunks(share).zip(pixels.chunks_mut(share * features));
+            let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+            let panicked = |_| vec![Err(self.panicked())];
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        });
+        let (mut labels, mut broken) = (Vec::new(), Vec::new());
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(label) => {
+                    pixels.copy_within(at * features..(at + 1) * features, labels.len() * features);
+                    labels.push(label);
+                }
+                Err(error) => broken.push(error),
+            }
+        }
+        pixels.truncate(labels.len() * features);
+        let name = self.name().to_string();
+        let images = Images { channels, height, width, pixels, labels, classes: self.classes(), name };
+        Ok(Read { images, broken })
+    }
+
+    pub(crate) fn read_all(&self) -> Result<Read> {
+        self.read_some(&(0..self.count()).collect::<Vec<_>>())
+    }
+
+    fn panicked(&self) -> Error {
+        Error::data(self.name(), "reading an example panicked", "mend `Source::read`")
+    }
+}
+
+impl Images {
+    /// Reads all of a source into memory, on all threads.
+    ///
+    /// # Errors
+    /// The first of the source's own; [`Error::Data`] if a label is out of range or the images take more than 16 GiB.
+    pub fn read(source: &dyn Source) -> Result<Self> {
+        source.read_all()?.keep(None)
+    }
+}

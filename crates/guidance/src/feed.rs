@@ -1,0 +1,272 @@
+//! The batches of a plan: looked up in what lies on the GPU, drawn there, or streamed through a ring of batches that
+//! threads of the CPU fill ahead.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use trellis_tensor::ops::SampleBatch;
+use trellis_tensor::{Clock, Graph, Log, Tensor, TensorType};
+
+use crate::data::text::Text;
+use crate::data::{Skipped, Source};
+use crate::dataset::{Batch, Dataset, Examples, Split, TextBlocks};
+use crate::error::{Error, Result};
+use crate::loader::{Fill, Filled, Loader, Values};
+use crate::network::InputShape;
+
+/// The batches that a plan takes, one a step. [`Feed::batch`] records them; where [`Dataset::is_streamed`],
+/// [`Feed::prepare`] must be called before each [`Plan::run`](trellis_tensor::Plan::run), with at most [`Feed::depth`]
+/// steps.
+pub struct Feed<'a> {
+    data: &'a Dataset,
+    split: &'a Split,
+    order: Order,
+    batch: usize,
+    ring: Option<Ring>,
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    /// Without replacement within an epoch.
+    Shuffled { seed: u64 },
+    /// `step · batch …`; past the end, nothing, with labels that are ignored.
+    Sequential,
+}
+
+/// Batches on the GPU that are written before the steps that read them.
+struct Ring {
+    /// `[slots · stride, …]`
+    values: Tensor,
+    labels: Tensor,
+    slots: usize,
+    stride: usize,
+    fill: Fill,
+    threads: usize,
+    loader: Option<Loader>,
+    waited: Duration,
+}
+
+/// Bytes of a ring, unless one batch takes more.
+const RING: usize = 64 << 20;
+
+/// Bytes that threads fill ahead, unless two batches take more.
+const AHEAD: usize = 1 << 30;
+
+impl<'a> Feed<'a> {
+    /// Random training examples, without replacement within an epoch; streamed or not, the same ones.
+    ///
+    /// # Errors
+    /// When `batch` is 0 or more than there are, or memory does not allow a ring.
+    pub fn shuffled(data: &'a Dataset, batch: usize, seed: u64) -> Result<Self> {
+        Self::new(data, data.train(), Order::Shuffled { seed }, batch)
+    }
+
+    /// Examples `step · batch …` of `split`; past its end, nothing, with labels that are ignored.
+    ///
+    /// # Errors
+    /// When `batch` is 0, or memory does not allow a ring.
+    pub fn sequential(data: &'a Dataset, split: &'a Split, batch: usize) -> Result<Self> {
+        Self::new(data, split, Order::Sequential, batch)
+    }
+
+    fn new(data: &'a Dataset, split: &'a Split, order: Order, batch: usize) -> Result<Self> {
+        let ring = if data.is_streamed() { Some(Ring::new(data, split, order, batch)?) } else { None };
+        Ok(Self { data, split, order, batch, ring })
+    }
+
+    /// The batch of the step that `clock` shows.
+    ///
+    /// # Errors
+    /// As for the feed.
+    pub fn batch<'g>(&self, graph: &'g Graph, clock: &Clock) -> Result<Batch<'g>> {
+        let now = graph.leaf(clock.tensor());
+        if let Some(ring) = &self.ring {
+            let index = now.ring_batch(ring.slots, ring.stride, self.batch)?;
+            return self.data.look_up(graph, &ring.values, &ring.labels, index);
+        }
+        let index = match self.order {
+            Order::Shuffled { seed } => now.sample_batch(self.split.drawable(), self.batch, seed)?,
+            Order::Sequential => now.sequential_batch(self.split.count(), self.batch)?,
+        };
+        self.data.gather(graph, self.split, index)
+    }
+
+    /// Puts the batches of `steps` steps from `first` on in place; waits for the threads that read them, not for the GPU.
+    /// Steps that were submitted before still read theirs.
+    ///
+    /// # Errors
+    /// What reading an example gives; [`Error::Size`](trellis_tensor::Error::Size) for more steps than [`Feed::depth`].
+    pub fn prepare(&mut self, first: u32, steps: usize) -> Result<()> {
+        match &mut self.ring {
+            Some(ring) => ring.prepare(self.data.name(), first, steps),
+            None => Ok(()),
+        }
+    }
+
+    /// Steps that can be prepared at once, at most [`Log::CAPACITY`].
+    pub fn depth(&self) -> usize {
+        self.ring.as_ref().map_or(Log::CAPACITY, |ring| ring.slots)
+    }
+
+    /// Examples of a step.
+    pub fn batch_size(&self) -> usize {
+        self.batch
+    }
+
+    /// The data set.
+    pub fn data(&self) -> &'a Dataset {
+        self.data
+    }
+
+    /// How long [`Feed::prepare`] has waited for examples in all.
+    pub fn waited(&self) -> Duration {
+        self.ring.as_ref().map_or(Duration::ZERO, Ring::waited)
+    }
+}
+
+impl Ring {
+    fn new(data: &Dataset, split: &Split, order: Order, batch: usize) -> Result<Self> {
+        if batch == 0 {
+            return Err(Error::config("training", "batch", "is 0", "give a number above 0"));
+        }
+        let sampler = match order {
+            Order::Shuffled { seed } => {
+                let sampler = SampleBatch { n: split.count(), batch, seed };
+                // The same message as where the GPU draws.
+                let graph = Graph::new();
+                graph.leaf(Clock::new(data.gpu())?.tensor()).sample_batch(sampler.n, batch, seed)?;
+                Some(sampler)
+            }
+            Order::Sequential => None,
+        };
+        let count = split.count();
+        let draw = move |step: u32| match sampler {
+            Some(sampler) => sampler.indices(step).into_iter().map(|index| Some(index as usize)).collect(),
+            None => {
+                let first = u64::from(step) * batch as u64;
+                let index = |i: u64| usize::try_from(first + i).ok().filter(|&index| index < count);
+                (0..batch as u64).map(index).collect::<Vec<_>>()
+            }
+        };
+        // Writes are of whole words.
+        let stride = batch.next_multiple_of(4);
+        let (example, labels, fill): (TensorType, usize, Fill) = match (split.examples(), data.stored()) {
+            (Examples::Source(source), InputShape::Image(shape)) => {
+                let reader =
+                    ImageReader { source: source.clone(), skipped: data.skipping(), random: sampler.is_some() };
+                let features = shape.iter().product();
+                let fill = move |step| reader.fill(&draw(step), stride, features);
+                (TensorType::u8(shape), 1, Arc::new(fill))
+            }
+            (Examples::Blocks(blocks), InputShape::Tokens(tokens)) => {
+                let (blocks, time) = (blocks.clone(), tokens.time);
+                let fill = move |step| Ok(blocks.fill(&draw(step), stride));
+                (TensorType::u32([time]), time, Arc::new(fill))
+            }
+            _ => unreachable!("only these are streamed"),
+        };
+        let bytes = (stride * example.bytes()).max(1);
+        let slots = (RING / bytes).clamp(1, Log::CAPACITY);
+        let rows = slots * stride;
+        let ty = TensorType { shape: [&[rows], &example.shape[..]].concat().into(), ..example };
+        let labels = if labels == 1 { TensorType::u32([rows]) } else { TensorType::u32([rows, labels]) };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            values: Tensor::zeros(data.gpu(), "streamed batches", ty)?,
+            labels: Tensor::zeros(data.gpu(), "streamed labels", labels)?,
+            slots,
+            stride,
+            fill,
+            threads: threads.min(AHEAD / (2 * bytes)).max(1),
+            loader: None,
+            waited: Duration::ZERO,
+        })
+    }
+
+    fn prepare(&mut self, name: &str, first: u32, steps: usize) -> Result<()> {
+        if steps > self.slots {
+            let (tensor, expected) = (self.values.name().to_string(), self.slots);
+            return Err(trellis_tensor::Error::Size { tensor, expected, given: steps }.into());
+        }
+        // Another pass, or a run that goes on in its middle.
+        if self.loader.as_ref().is_none_or(|loader| loader.next() != first) {
+            self.waited = self.waited();
+            self.loader = Some(Loader::start(first, self.threads, &self.fill));
+        }
+        let Some(loader) = &mut self.loader else { return Ok(()) };
+        for step in first as usize..first as usize + steps {
+            let panicked = || Err(Error::data(name, "reading an example panicked", "mend what reads it"));
+            let Filled { values, labels } = loader.take().unwrap_or_else(panicked)?;
+            let row = step % self.slots * self.stride;
+            let at = |tensor: &Tensor| row * tensor.shape()[1..].iter().product::<usize>();
+            match values {
+                Values::Bytes(bytes) => self.values.write_u8_at(at(&self.values), &bytes)?,
+                Values::Tokens(tokens) => self.values.write_u32_at(at(&self.values), &tokens)?,
+            }
+            self.labels.write_u32_at(at(&self.labels), &labels)?;
+        }
+        Ok(())
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited + self.loader.as_ref().map_or(Duration::ZERO, Loader::waited)
+    }
+}
+
+/// Reads batches of images.
+struct ImageReader {
+    source: Arc<dyn Source>,
+    /// Where images that cannot be read are noted, if they may be left out.
+    skipped: Option<Skipped>,
+    /// Whether another image may take the place of one that is left out.
+    random: bool,
+}
+
+impl ImageReader {
+    /// The images at `indices`, in slots of `features` bytes; no image where there is no index.
+    fn fill(&self, indices: &[Option<usize>], stride: usize, features: usize) -> Result<Filled> {
+        let mut pixels = vec![0; stride * features];
+        let mut labels = vec![u32::MAX; stride];
+        for ((index, pixels), label) in indices.iter().zip(pixels.chunks_mut(features)).zip(&mut labels) {
+            if let Some(index) = index {
+                *label = self.read(*index, pixels)?;
+            }
+        }
+        Ok(Filled { values: Values::Bytes(pixels), labels })
+    }
+
+    /// The image at `index`; in its place the next one that can be read, or none.
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
+        let count = self.source.count();
+        for index in (index..count).chain(0..index) {
+            match (self.source.read_checked(index, pixels), &self.skipped) {
+                (Ok(label), _) => return Ok(u32::from(label)),
+                (Err(error), Some(skipped)) => {
+                    skipped.note(&error);
+                    if !self.random {
+                        pixels.fill(0);
+                        return Ok(u32::MAX);
+                    }
+                }
+                (Err(error), None) => return Err(error),
+            }
+        }
+        Err(Error::data(self.source.name(), "holds no image that can be read", "give it some"))
+    }
+}
+
+impl TextBlocks {
+    /// The blocks at `indices` and the token after each of theirs; no token where there is no index.
+    fn fill(&self, indices: &[Option<usize>], stride: usize) -> Filled {
+        let mut tokens = vec![u32::MAX; stride * self.time];
+        let mut next = tokens.clone();
+        let Text { tokens: text, .. } = &*self.text;
+        for (at, index) in indices.iter().enumerate().filter_map(|(at, index)| Some((at, (*index)?))) {
+            let (from, to) = ((self.first + index) * self.time, at * self.time..(at + 1) * self.time);
+            tokens[to.clone()].copy_from_slice(&text[from..from + self.time]);
+            next[to].copy_from_slice(&text[from + 1..=from + self.time]);
+        }
+        Filled { values: Values::Tokens(tokens), labels: next }
+    }
+}

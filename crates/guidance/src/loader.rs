@@ -1,0 +1,129 @@
+//! Threads that put batches together ahead of the GPU.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+
+/// A batch on the CPU, as a ring on the GPU takes it.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    pub(crate) values: Values,
+    pub(crate) labels: Vec<u32>,
+}
+
+/// What an example is.
+#[derive(Debug)]
+pub(crate) enum Values {
+    /// Of images, brightness.
+    Bytes(Vec<u8>),
+    /// Of text.
+    Tokens(Vec<u32>),
+}
+
+/// Puts the batch of a step together.
+pub(crate) type Fill = Arc<dyn Fn(u32) -> Result<Filled> + Send + Sync>;
+
+/// Batches in the order of steps. Thread t of T fills those of steps t, t + T, … into a channel of its own, so the order is
+/// that of the steps whichever thread is faster, and at most two batches a thread are held.
+pub(crate) struct Loader {
+    first: u32,
+    next: u32,
+    channels: Vec<Receiver<Result<Filled>>>,
+    waited: Duration,
+}
+
+impl Loader {
+    /// Begins with step `first`, on `threads` threads. They end when the loader is dropped.
+    pub(crate) fn start(first: u32, threads: usize, fill: &Fill) -> Self {
+        let worker = |number: usize| {
+            let (sender, receiver) = sync_channel(1);
+            let fill = fill.clone();
+            thread::spawn(move || {
+                let mut steps = (first.saturating_add(number as u32)..=u32::MAX).step_by(threads);
+                // The receiver hangs up when nobody wants another batch.
+                let _ = steps.try_for_each(|step| sender.send(fill(step)));
+            });
+            receiver
+        };
+        Self { first, next: first, channels: (0..threads).map(worker).collect(), waited: Duration::ZERO }
+    }
+
+    /// The step whose batch comes next.
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The next batch; `None` if the thread that was to fill it has panicked.
+    pub(crate) fn take(&mut self) -> Option<Result<Filled>> {
+        let began = Instant::now();
+        let channel = (self.next - self.first) as usize % self.channels.len();
+        self.next += 1;
+        let filled = self.channels[channel].recv().ok();
+        self.waited += began.elapsed();
+        filled
+    }
+
+    /// Time that [`Loader::take`] has waited.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::error::Error;
+
+    fn fill(of: impl Fn(u32) -> Result<u32> + Send + Sync + 'static) -> Fill {
+        Arc::new(move |step| Ok(Filled { values: Values::Bytes(Vec::new()), labels: vec![of(step)?] }))
+    }
+
+    #[test]
+    fn batches_come_in_order_whichever_thread_is_slower() {
+        for threads in [1, 3] {
+            let slow_thirds = fill(|step| {
+                thread::sleep(Duration::from_millis(if step % 3 == 0 { 3 } else { 0 }));
+                Ok(step)
+            });
+            let mut loader = Loader::start(7, threads, &slow_thirds);
+            let taken: Vec<u32> = (0..20).map(|_| loader.take().unwrap().unwrap().labels[0]).collect();
+            assert_eq!(taken, (7..27).collect::<Vec<_>>());
+            assert_eq!(loader.next(), 27);
+        }
+    }
+
+    #[test]
+    fn what_is_filled_ahead_is_bounded_and_ends_with_the_loader() {
+        let filled = Arc::new(AtomicUsize::new(0));
+        let count = filled.clone();
+        let fill = fill(move |step| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(step)
+        });
+        let mut loader = Loader::start(0, 2, &fill);
+        loader.take().unwrap().unwrap();
+        thread::sleep(Duration::from_millis(100));
+        // One taken; a thread holds one in its channel and one in its hands.
+        assert!((1..=5).contains(&filled.load(Ordering::SeqCst)), "{filled:?}");
+        drop(loader);
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(Arc::strong_count(&fill), 1, "the threads have ended");
+    }
+
+    #[test]
+    fn an_error_comes_where_its_batch_would_and_a_panic_is_told() {
+        let broken = |step: u32| if step == 2 { Err(Error::config("data", "x", "broken", "")) } else { Ok(step) };
+        let mut loader = Loader::start(0, 2, &fill(broken));
+        let taken: Vec<bool> = (0..4).map(|_| loader.take().unwrap().is_ok()).collect();
+        assert_eq!(taken, [true, true, false, true]);
+        let mut loader = Loader::start(0, 1, &fill(|step| if step == 1 { panic!("on purpose") } else { Ok(step) }));
+        assert!(loader.take().is_some());
+        assert!(loader.take().is_none());
+    }
+}
