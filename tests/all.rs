@@ -13,6 +13,7 @@ mod optimizer; // optimisers, step by step against PyTorch
 mod real_size; // by hand: ResNet-18, ResNet-50, ViT-B/16 against PyTorch
 mod recurrent; // recurrent layers and networks against PyTorch, over long times
 mod resnets; // residual networks against PyTorch
+mod resume; // runs that were killed and go on
 mod sequences; // copy-paste, parity, text: examples, scores, the trivial solution
 mod shaders; // every kernel file: header, naming, that it compiles
 mod streaming; // batches read ahead by threads: the same ones, whatever breaks

@@ -5,7 +5,7 @@ use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder
 use trellis_guidance::{Dataset, Fcn, Feed, Network, Precision, Rnn, TapAt, Transformer, Vit};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Clock, Curve, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,
+    Clock, Curve, Graph, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,
 };
 
 use crate::gpu;
@@ -237,4 +237,23 @@ fn the_median_distance_leaves_duplicates_out() {
     // Distances that count: nine each of 3, 4 and 12, and 1, 8, 9: the median of 30 is the 15th, 4.
     let got = plan.read(variance).expect("kept")[0];
     assert!((got - 16.0).abs() < 1e-2, "{got}");
+}
+
+/// Each thread that waits for its rows gets them, though another may be the one that the device tells of them.
+#[test]
+fn rows_arrive_whichever_thread_polls() {
+    let gpu = gpu();
+    let rows = |value: f32| {
+        let (graph, clock) = (Graph::new(), Clock::new(&gpu).expect("fits"));
+        let mut log = Log::new(&gpu, 1).expect("fits");
+        log.record(&graph, &clock, &[graph.constant(value, [])]).expect("one metric");
+        let plan = Plan::new(&gpu, &graph, &[]).expect("fits");
+        let once = |step| {
+            plan.run(1).expect("works");
+            log.request(step, 1);
+            log.collect(true).expect("works").into_iter().map(|row| row.values[0]).collect::<Vec<_>>()
+        };
+        assert!((0..150).map(once).all(|values| values == [value]));
+    };
+    std::thread::scope(|scope| (0..4).for_each(|thread| drop(scope.spawn(move || rows(thread as f32)))));
 }

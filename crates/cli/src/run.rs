@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use trellis_guidance::experiment::{self, Progress};
-use trellis_guidance::record::{Difference, Experiment};
+use trellis_guidance::record::{Difference, Existing, Experiment};
 use trellis_guidance::stats::Estimate;
 use trellis_guidance::{Config, Dataset, Result};
 use trellis_tensor::Gpu;
@@ -35,7 +35,8 @@ pub(crate) struct Demo {
 Examples:
   trellis train examples/configs/glyphs.toml
   trellis train examples/configs/mnist.toml --data ~/mnist --out /tmp/runs
-  trellis train my.toml --seeds 11,12,13,14,15")]
+  trellis train my.toml --seeds 11,12,13,14,15
+  trellis train my.toml --resume      # goes on where a killed run was")]
 pub(crate) struct Train {
     /// The experiment: see examples/configs/
     config: PathBuf,
@@ -49,6 +50,9 @@ pub(crate) struct Train {
     /// Seeds in place of those in the file
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
     seeds: Option<Vec<u64>>,
+    /// Go on with a run of the same file and seeds that was killed: the same batches, the same bits
+    #[arg(long)]
+    resume: bool,
     /// Check the alignment gradient's invariants before the first guided step and at each evaluation
     #[arg(long)]
     check: bool,
@@ -57,7 +61,7 @@ pub(crate) struct Train {
 impl Demo {
     pub(crate) fn run(&self, gpu: &Gpu, json: bool) -> Result<()> {
         let path = Path::new("examples/configs/demo.toml");
-        train(gpu, &Config::parse(DEMO, path)?, path, None, &self.out, json)
+        train(gpu, &Config::parse(DEMO, path)?, path, None, &self.out, Existing::MoveAside, json)
     }
 }
 
@@ -68,11 +72,20 @@ impl Train {
         config.seeds = self.seeds.clone().unwrap_or(config.seeds);
         config.check(&self.config)?;
         config.check_gradients = self.check;
-        train(&gpu()?, &config, &self.config, self.data.as_deref(), &self.out, json)
+        let existing = if self.resume { Existing::Resume } else { Existing::MoveAside };
+        train(&gpu()?, &config, &self.config, self.data.as_deref(), &self.out, existing, json)
     }
 }
 
-fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Path, json: bool) -> Result<()> {
+fn train(
+    gpu: &Gpu,
+    config: &Config,
+    path: &Path,
+    data: Option<&Path>,
+    out: &Path,
+    existing: Existing,
+    json: bool,
+) -> Result<()> {
     let data = config.dataset(gpu, path, data)?;
     warn_of_skipped(&data);
     if !json {
@@ -86,7 +99,7 @@ fn train(gpu: &Gpu, config: &Config, path: &Path, data: Option<&Path>, out: &Pat
     let mut run = String::new();
     // Where nobody sees the bar, a line for each finished run.
     let plain = !json && bar.is_hidden();
-    let experiment = experiment::run(gpu, config, &data, out, &mut |progress| match progress {
+    let experiment = experiment::run(gpu, config, &data, out, existing, &mut |progress| match progress {
         Progress::Total(steps) => bar.set_length(steps),
         Progress::Run(arm, seed) => {
             run = format!("{arm}, seed {seed}");

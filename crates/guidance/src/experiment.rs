@@ -1,5 +1,6 @@
 //! Running an experiment: every arm with every seed, into a run folder.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Instant;
 
@@ -31,7 +32,8 @@ pub enum Progress<'a> {
 }
 
 /// Runs `config` on `data` and leaves `<root>/<name>/` with configuration, metrics,
-/// checkpoints, summary, `report.html` and its first plot as `top1.svg`. An older folder of the name is moved aside.
+/// checkpoints, summary, `report.html` and its first plot as `top1.svg`; `existing` says what becomes of an older folder of the
+/// name.
 ///
 /// # Errors
 /// When something cannot be written, does not fit, or diverges; what was measured before stays in the folder.
@@ -40,6 +42,7 @@ pub fn run(
     config: &Config,
     data: &Dataset,
     root: &Path,
+    existing: Existing,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Experiment> {
     let started = Instant::now();
@@ -57,26 +60,36 @@ pub fn run(
         config_toml: config.to_toml(),
         ..Experiment::default()
     };
-    let mut folder = RunFolder::create(root, &experiment, Existing::MoveAside)?;
+    let mut folder = RunFolder::create(root, &experiment, existing)?;
+    let earlier = Experiment::read(folder.path())?;
+    if (&earlier.adapter, &earlier.version) != (&experiment.adapter, &experiment.version) {
+        let Experiment { adapter, version, .. } = &earlier;
+        progress(Progress::Warning(&format!("it began on {adapter} with version {version}: not the same bits")));
+    }
     // Every arm is measured against the trained guide, so a run that only wants others needs it too.
     let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
     progress(Progress::Total(steps(config.guide.steps) + steps(config.training.steps) * config.arms.len() as u64));
     let outcome = config.seeds.iter().try_for_each(|&seed| {
         progress(Progress::Run(GUIDE, seed));
-        let guides = Guides::train(config, data, seed, &mut folder, progress)
+        let trained = earlier.guides.iter().any(|run| run.seed == seed && run.is_finished());
+        let guides = Guides::train(config, data, seed, trained, &mut folder, progress)
             .map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
-        experiment.guides.extend(guides.run.clone());
-        save(guides.trained.network(), &folder.path().join(format!("guide-{seed}.safetensors")))?;
         for arm in &config.arms {
             progress(Progress::Run(arm, seed));
-            let run = run_arm(config, data, &guides, arm, seed, &mut folder, progress)
+            if earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished()) {
+                progress(Progress::Steps(u64::from(config.training.steps), None));
+                continue;
+            }
+            run_arm(config, data, &guides, arm, seed, &mut folder, progress)
                 .map_err(|error| error.in_run(format!("arm {arm}, seed {seed}")))?;
-            progress(Progress::Done(&run));
-            experiment.runs.push(run);
         }
         Ok(())
     });
-    experiment.seconds = started.elapsed().as_secs_f64();
+    // As it is logged: with what an earlier process did.
+    let Experiment { runs, guides, .. } = Experiment::read(folder.path())?;
+    (experiment.runs, experiment.guides) = (runs, guides);
+    let earlier: f64 = earlier.runs.iter().chain(&earlier.guides).map(|run| run.seconds).sum();
+    experiment.seconds = earlier + started.elapsed().as_secs_f64();
     experiment.failure = outcome.as_ref().err().map(Error::to_string);
     // A run that failed leaves what came before it, report included.
     folder.finish(&experiment)?;
@@ -89,15 +102,15 @@ pub fn run(
 struct Guides {
     untrained: Guide,
     trained: Guide,
-    /// How the trained one was trained, if it was.
-    run: Option<RunRecord>,
 }
 
 impl Guides {
+    /// Trains a guide, or loads it where this is `done`.
     fn train(
         config: &Config,
         data: &Dataset,
         seed: u64,
+        done: bool,
         folder: &mut RunFolder,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
@@ -106,22 +119,21 @@ impl Guides {
         if let Some(weights) = &config.guide.weights {
             load(&trained, weights)?;
         }
-        if config.guide.steps == 0 {
-            return Ok(Self { untrained: untrained.freeze(), trained: trained.freeze(), run: None });
+        let weights = folder.path().join(format!("{GUIDE}-{seed}.safetensors"));
+        if done {
+            load(&trained, &weights)?;
+            progress(Progress::Steps(u64::from(config.guide.steps), None));
+        }
+        if done || config.guide.steps == 0 {
+            save(&trained, &weights)?;
+            return Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() });
         }
         if trained.output() != data.output() {
             let problem = "are not those of the data, which it is to be trained on";
             return Err(Error::config("", "guide.classes", problem, "remove it, or `steps`"));
         }
-        folder.start(GUIDE, seed, &[])?;
-        let mut run = Trainer::new(&trained, data, config.guide_training(seed)).run_with(&mut |event| {
-            report(&event, progress);
-            log(&event, folder, GUIDE, seed)
-        })?;
-        run.arm = GUIDE.to_string();
-        folder.end(GUIDE, seed, run.seconds, run.steps_per_s)?;
-        progress(Progress::Done(&run));
-        Ok(Self { untrained: untrained.freeze(), trained: trained.freeze(), run: Some(run) })
+        train(Trainer::new(&trained, data, config.guide_training(seed)), &trained, GUIDE, seed, folder, progress)?;
+        Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() })
     }
 }
 
@@ -138,7 +150,7 @@ fn run_arm(
     seed: u64,
     folder: &mut RunFolder,
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<RunRecord> {
+) -> Result<()> {
     let target = Network::new(config.target_of(arm), data, seed)?;
     let schedule = match (arm, config.guidance.decay_steps) {
         ("trained_first", _) => Schedule::first_steps(config.guidance.first_steps),
@@ -149,22 +161,41 @@ fn run_arm(
     let guidance = config.guidance(arm, guide.clone()).schedule(schedule);
     let trainer = Trainer::new(&target, data, config.training(arm, seed));
     let trainer = if arm == "alone" { trainer.measured_against(guidance) } else { trainer.guided_by(guidance) };
+    train(trainer, &target, arm, seed, folder, progress)
+}
+
+/// Runs `trainer`, from where it was if an earlier process began, and leaves the weights of its `network` in the folder.
+fn train(
+    trainer: Trainer<'_>,
+    network: &Network,
+    arm: &str,
+    seed: u64,
+    folder: &mut RunFolder,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<()> {
+    let state = folder.path().join(format!("{arm}-{seed}.state.safetensors"));
     folder.start(arm, seed, &trainer.pairs()?)?;
-    let mut run = trainer.run_with(&mut |event| {
+    let mut run = trainer.resumable(&state).run_with(&mut |event| {
         report(&event, progress);
         log(&event, folder, arm, seed)
     })?;
     run.arm = arm.to_string();
+    // What is at its end has its weights, and needs its state no more.
+    save(network, &folder.path().join(format!("{arm}-{seed}.safetensors")))?;
     folder.end(arm, seed, run.seconds, run.steps_per_s)?;
-    save(&target, &folder.path().join(format!("{arm}-{seed}.safetensors")))?;
-    Ok(run)
+    match std::fs::remove_file(&state) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(&state, error)),
+        _ => {}
+    }
+    progress(Progress::Done(&run));
+    Ok(())
 }
 
 fn log(event: &Event<'_>, folder: &mut RunFolder, arm: &str, seed: u64) -> Result<()> {
     match event {
         Event::Steps(steps) => folder.steps(arm, seed, steps),
         Event::Eval(eval) => folder.eval(arm, seed, eval),
-        Event::Warning(_) => Ok(()),
+        Event::Warning(_) | Event::Resumed(_) => Ok(()),
     }
 }
 
@@ -172,6 +203,7 @@ fn report(event: &Event<'_>, progress: &mut dyn FnMut(Progress<'_>)) {
     match event {
         Event::Steps(steps) => progress(Progress::Steps(steps.len() as u64, steps.last().map(|step| step.loss))),
         Event::Warning(text) => progress(Progress::Warning(text)),
+        Event::Resumed(step) => progress(Progress::Steps(u64::from(*step), None)),
         Event::Eval(_) => {}
     }
 }

@@ -103,6 +103,11 @@ impl RunRecord {
         self.evals.iter().filter(|e| e.split == split).max_by_key(|e| e.step)
     }
 
+    /// Whether it is at its end.
+    pub fn is_finished(&self) -> bool {
+        self.seconds > 0.0
+    }
+
     /// The step after which the guide was taken away; `None` if there was none or it stayed to the end.
     pub fn guided_until(&self) -> Option<u64> {
         let last = self.steps.iter().filter(|s| s.alignment.is_some()).map(|s| s.step).max()?;

@@ -102,22 +102,21 @@ impl Log {
     pub fn collect(&mut self, wait: bool) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         while let Some(request) = self.pending.first() {
-            if wait || self.pending.len() > 1 {
+            let lost = |message: String| Error::DeviceLost { message };
+            let outcome = if wait || self.pending.len() > 1 {
                 self.gpu.wait()?;
+                // Another thread that polls may have taken the callback, and be about to call it.
+                request.arrived.recv().map_err(|error| lost(error.to_string()))?
             } else {
                 self.gpu.poll();
-            }
-            match request.arrived.try_recv() {
-                Ok(Ok(())) => {}
-                Err(TryRecvError::Empty) => break,
-                Ok(Err(error)) => return Err(Error::DeviceLost { message: error.to_string() }),
-                Err(error) => return Err(Error::DeviceLost { message: error.to_string() }),
-            }
+                match request.arrived.try_recv() {
+                    Err(TryRecvError::Empty) => break,
+                    arrived => arrived.map_err(|error| lost(error.to_string()))?,
+                }
+            };
+            outcome.map_err(|error| lost(error.to_string()))?;
             let request = self.pending.remove(0);
-            let view = request
-                .staging
-                .get_mapped_range(..)
-                .map_err(|error| Error::DeviceLost { message: error.to_string() })?;
+            let view = request.staging.get_mapped_range(..).map_err(|error| lost(error.to_string()))?;
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(&view);
             for step in request.first..request.first + request.count as u32 {
                 let start = step as usize % Self::CAPACITY * self.columns;

@@ -40,6 +40,8 @@ pub enum Existing {
     Refuse,
     /// Rename the old folder to `<name>-1`, or the first such number that is free, and start a new one.
     MoveAside,
+    /// Go on in the old folder, which must be of the same configuration; without one, start a new one.
+    Resume,
 }
 
 /// One line of `metrics.jsonl`: `{"arm":"alone","seed":0,"kind":"step","step":0,"loss":2.3,"learning_rate":0.001}`.
@@ -93,14 +95,16 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Config`] if the name is no plain file name, [`Error::Data`] if another process writes to a folder of that
-    /// name, [`Error::Io`] if the folder exists and `existing` refuses, or if something cannot be written; the new folder
+    /// name, or it is to be resumed and is of another configuration; [`Error::Io`] if the folder exists and `existing` refuses, or if something cannot be written; the new folder
     /// is then removed again.
     pub fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
         let name = checked_name(root, &experiment.name)?;
         fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
         let path = root.join(name);
-        if path.symlink_metadata().is_ok() && existing == Existing::MoveAside {
-            move_aside(root, name)?;
+        match existing {
+            Existing::MoveAside if path.symlink_metadata().is_ok() => move_aside(root, name)?,
+            Existing::Resume if path.join(METRICS).exists() => return Self::resume(&path, experiment),
+            _ => {}
         }
         fs::create_dir(&path).map_err(|e| Error::io(&path, e))?;
         Self::fill(&path, experiment).inspect_err(|_| {
@@ -117,6 +121,19 @@ impl RunFolder {
         let file = path.join(METRICS);
         let metrics = OpenOptions::new().append(true).create_new(true).open(&file);
         Ok(Self { path: path.to_owned(), metrics: metrics.map_err(|e| Error::io(&file, e))?, _lock: lock })
+    }
+
+    fn resume(path: &Path, experiment: &Experiment) -> Result<Self> {
+        let config = path.join(CONFIG);
+        let text = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
+        // Where they differ is the best help.
+        let mut lines = text.lines().zip(experiment.config_toml.lines());
+        if text != experiment.config_toml {
+            let (old, new) = lines.find(|(old, new)| old != new).unwrap_or(("other lines", "these"));
+            let hint = "give the same file and seeds, or do not resume: the old folder is then moved aside";
+            return Err(Error::data(&config, format!("has `{old}`, not `{new}`"), hint));
+        }
+        Self::open(path)
     }
 
     /// Opens the folder of an earlier, killed experiment to go on writing; a last line that was cut short is removed.

@@ -2,8 +2,8 @@
 
 use trellis_tensor::{Clock, Graph, Log, Plan};
 
-use super::Guidance;
 use super::session::{pairs, rows};
+use super::{Event, Guidance, Trainer};
 use crate::alignment::Pair;
 use crate::dataset::{Dataset, Split};
 use crate::error::Result;
@@ -14,8 +14,55 @@ use crate::record::EvalRecord;
 /// Examples of one evaluation step; fewer of sequences, with 16 times as many positions.
 const BATCH: usize = 500;
 
+/// Evaluations of a target on all splits, and what is measured against its guide.
+pub(super) struct Evaluation<'a> {
+    evaluators: Vec<Evaluator<'a>>,
+    probe: Option<Probe<'a>>,
+    pairs: Vec<[String; 2]>,
+    warned: Vec<[String; 2]>,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(super) fn new(trainer: &Trainer<'a>) -> Result<Self> {
+        let Trainer { target, data, .. } = *trainer;
+        let evaluators = data.splits().map(|(name, split)| Evaluator::new(target, data, name, split));
+        let probe = trainer.probe.as_ref().map(|guidance| Probe::new(target, data, guidance)).transpose()?;
+        let evaluators = evaluators.collect::<Result<Vec<_>>>()?;
+        Ok(Self { evaluators, probe, pairs: trainer.pairs()?, warned: Vec::new() })
+    }
+
+    /// Evaluates the target as it is after `step` steps of training.
+    pub(super) fn run(
+        &mut self,
+        step: u32,
+        observe: &mut dyn FnMut(Event<'_>) -> Result<()>,
+    ) -> Result<Vec<EvalRecord>> {
+        let similarity = self.probe.as_mut().map(Probe::measure).transpose()?.unwrap_or_default();
+        // Nothing else gives exactly 0.
+        for (pair, _) in self.pairs.iter().zip(&similarity).filter(|(_, similarity)| **similarity == 0.0) {
+            if !self.warned.contains(pair) {
+                let [guide, target] = pair;
+                observe(Event::Warning(&format!(
+                    "step {step}: {guide} or {target} gives the same for every example; their similarity is 0 and pulls nothing",
+                )))?;
+                self.warned.push(pair.clone());
+            }
+        }
+        let mut evals = Vec::new();
+        for evaluator in &mut self.evaluators {
+            let mut eval = evaluator.evaluate(step)?;
+            if eval.split == Probe::SPLIT {
+                eval.similarity.clone_from(&similarity);
+            }
+            observe(Event::Eval(&eval))?;
+            evals.push(eval);
+        }
+        Ok(evals)
+    }
+}
+
 /// Mean loss and top-1 of a network over the labels of one split, and its share of sequences without a mistake.
-pub(super) struct Evaluator<'a> {
+struct Evaluator<'a> {
     plan: Plan,
     clock: Clock,
     log: Log,
@@ -28,7 +75,7 @@ pub(super) struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn new(network: &Network, data: &'a Dataset, name: &'static str, split: &'a Split) -> Result<Self> {
+    fn new(network: &Network, data: &'a Dataset, name: &'static str, split: &'a Split) -> Result<Self> {
         let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 5)?);
         let count = split.count();
         let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
@@ -55,7 +102,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Evaluates the network as it is after `step` steps of training.
-    pub(super) fn evaluate(&mut self, step: u32) -> Result<EvalRecord> {
+    fn evaluate(&mut self, step: u32) -> Result<EvalRecord> {
         self.clock.set(0)?;
         // Loss, right labels, labels, right sequences, labels among the first five.
         let mut sums = [0.0_f64; 5];
@@ -83,7 +130,7 @@ impl<'a> Evaluator<'a> {
 
 /// CKA of a target's layers with a guide's, on the first images of the test split (of the training split if there is
 /// none), both networks in evaluation mode.
-pub(super) struct Probe<'a> {
+struct Probe<'a> {
     plan: Plan,
     clock: Clock,
     log: Log,
@@ -92,10 +139,10 @@ pub(super) struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     /// The evaluations that carry its numbers.
-    pub(super) const SPLIT: &'static str = "test";
+    const SPLIT: &'static str = "test";
     const BATCH: usize = 256;
 
-    pub(super) fn new(target: &Network, data: &'a Dataset, guidance: &Guidance) -> Result<Self> {
+    fn new(target: &Network, data: &'a Dataset, guidance: &Guidance) -> Result<Self> {
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
         let clock = Clock::new(data.gpu())?;
@@ -112,7 +159,7 @@ impl<'a> Probe<'a> {
         Ok(Self { plan: Plan::new(data.gpu(), &graph, &[])?, clock, log, feed })
     }
 
-    pub(super) fn measure(&mut self) -> Result<Vec<f32>> {
+    fn measure(&mut self) -> Result<Vec<f32>> {
         self.clock.set(0)?;
         self.feed.prepare(0, 1)?;
         self.plan.run(1)?;

@@ -15,10 +15,12 @@ use crate::record::StepRecord;
 
 /// A run in progress.
 pub struct Session<'a> {
-    target: &'a Network,
+    pub(super) target: &'a Network,
     data: &'a Dataset,
-    training: Training,
+    pub(super) training: Training,
     guidance: Option<Guidance>,
+    pub(super) optimizer: Optimizer,
+    pub(super) clock: Clock,
     /// First step that is not guided.
     guided_until: u32,
     fixed: Option<FixedBatches>,
@@ -26,7 +28,7 @@ pub struct Session<'a> {
     guided: Option<Plan>,
     unguided: Option<Plan>,
     log: Log,
-    step: u32,
+    pub(super) step: u32,
 }
 
 impl<'a> Session<'a> {
@@ -67,7 +69,21 @@ impl<'a> Session<'a> {
         let guided = pulls.map(|g| plan(Some(g))).transpose()?;
         let unguided = (guided_until < training.steps).then(|| plan(None)).transpose()?;
         let guidance = guidance.cloned();
-        Ok(Self { target, data, training, guidance, guided_until, fixed, feed, guided, unguided, log, step: 0 })
+        Ok(Self {
+            target,
+            data,
+            training,
+            guidance,
+            optimizer,
+            clock,
+            guided_until,
+            fixed,
+            feed,
+            guided,
+            unguided,
+            log,
+            step: 0,
+        })
     }
 
     /// Steps taken.

@@ -96,6 +96,12 @@ impl WeightsFile {
         })
     }
 
+    /// Shape and numbers of a tensor, if the file holds it.
+    pub(crate) fn tensor(&self, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
+        let Ok(view) = self.parse()?.tensor(name) else { return Ok(None) };
+        Ok(Some((view.shape().to_vec(), self.numbers(name, &view)?)))
+    }
+
     /// Key and value of what the file says of itself, in order of the keys.
     ///
     /// # Errors

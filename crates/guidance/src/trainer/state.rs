@@ -1,0 +1,106 @@
+//! The state of a run in a file, from which a run that was killed goes on: the same bits as if it had not been.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use trellis_tensor::Tensor;
+
+use super::Session;
+use crate::error::{Error, Result};
+use crate::weights::{Format, Named, WeightsFile, write};
+
+/// Time that a run has taken so far: in all, and for its steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    pub(super) total: Duration,
+    pub(super) training: Duration,
+}
+
+/// Keeps the state of a run in a file, if it has one, now and then.
+pub(super) struct Keeper<'a> {
+    path: Option<&'a Path>,
+    last: Instant,
+    /// What the last time took.
+    cost: Duration,
+}
+
+impl<'a> Keeper<'a> {
+    pub(super) fn new(path: Option<&'a Path>) -> Self {
+        Self { path, last: Instant::now(), cost: Duration::ZERO }
+    }
+
+    /// Goes on from the file, if it is there.
+    pub(super) fn resume(&self, session: &mut Session<'_>) -> Result<Spent> {
+        self.path.filter(|path| path.exists()).map_or(Ok(Spent::default()), |path| session.resume(path))
+    }
+
+    /// Keeps the state after the steps that were submitted, unless there is none yet, or so shortly after the last time that
+    /// it would take more than a twentieth of the time.
+    pub(super) fn keep(&mut self, session: &Session<'_>, spent: Spent) -> Result<()> {
+        let now = Instant::now();
+        let Some(path) = self.path.filter(|_| session.step() > 0 && now - self.last >= 20 * self.cost) else {
+            return Ok(());
+        };
+        session.save(path, spent)?;
+        (self.cost, self.last) = (now.elapsed(), Instant::now());
+        Ok(())
+    }
+
+    /// How long steps may be taken until the state is kept again, if no evaluation comes before.
+    pub(super) fn patience(&self) -> Duration {
+        if self.path.is_some() { Duration::from_secs(60).max(20 * self.cost) } else { Duration::MAX }
+    }
+}
+
+impl Session<'_> {
+    /// What changes from step to step, by name: parameters, running statistics, moments.
+    fn tensors(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        let network = self.target.tensors().map(|tensor| (format!("network.{}", tensor.name()), tensor));
+        let moments = self.optimizer.state().map(|tensor| (format!("optimizer.{}", tensor.name()), tensor));
+        network.chain(moments)
+    }
+
+    /// Writes the state after the steps that were submitted, whole or not at all; waits for them.
+    fn save(&self, path: &Path, spent: Spent) -> Result<()> {
+        let floats = |(name, tensor): (String, &Tensor)| Ok((name, tensor.shape().to_vec(), tensor.read_f32()?));
+        let mut tensors = self.tensors().map(floats).collect::<Result<Vec<Named>>>()?;
+        // Halves of words are numbers that f32 has.
+        let clock = self.clock.tensor().read_u32()?;
+        let halves: Vec<f32> =
+            clock.iter().flat_map(|word| [word & 0xffff, word >> 16]).map(|half| half as f32).collect();
+        tensors.push(("clock".to_string(), vec![halves.len()], halves));
+        tensors.push(("seconds".to_string(), vec![2], vec![spent.total.as_secs_f32(), spent.training.as_secs_f32()]));
+        write(path, &tensors, Format::F32, format!("a run at step {}", self.step))
+    }
+
+    /// Goes on from the state in a file; the session has taken no step yet.
+    fn resume(&mut self, path: &Path) -> Result<Spent> {
+        let hint = "remove the file: the run then begins anew";
+        let bad = |problem: String| Error::checkpoint(path, problem, hint);
+        let file = WeightsFile::read(path).map_err(|error| bad(format!("is no state of a run ({error})")))?;
+        let values = |name: &str, shape: &[usize]| match file.tensor(name)? {
+            Some((found, values)) if found == shape => Ok(values),
+            Some((found, _)) => Err(bad(format!("`{name}` is {found:?}, not {shape:?}"))),
+            None => Err(bad(format!("lacks `{name}`"))),
+        };
+        let word = |halves: &[f32]| halves.iter().rev().fold(0, |word, &half| word << 16 | half as u32);
+        let clock: Vec<u32> =
+            values("clock", &[2 * self.clock.tensor().ty().elements()])?.chunks(2).map(word).collect();
+        let [total, training] = values("seconds", &[2])?[..] else { return Err(bad("lacks its time".to_string())) };
+        let duration =
+            |seconds: f32| Duration::try_from_secs_f32(seconds).map_err(|_| bad(format!("took {seconds} s")));
+        let spent = Spent { total: duration(total)?, training: duration(training)? };
+        let step = clock[0];
+        if step > self.training.steps {
+            return Err(bad(format!("is at step {step} of {}", self.training.steps)));
+        }
+        // All that can be wrong is known before anything changes.
+        let floats = self.tensors().map(|(name, tensor)| Ok((tensor, values(&name, tensor.shape())?)));
+        for (tensor, values) in floats.collect::<Result<Vec<_>>>()? {
+            tensor.write_f32(&values)?;
+        }
+        self.clock.tensor().write_u32(&clock)?;
+        self.step = step;
+        Ok(spent)
+    }
+}
