@@ -1,30 +1,40 @@
-//! A data set of one's own: fill in [`Images`] from wherever they come, here stripes that are upright or lie flat.
+//! A data set of one's own: implement [`Source`], here for stripes that are upright or lie flat. Threads read the images
+//! while the network trains; `Dataset::load` would read them all first.
 
-use trellis_guidance::data::Images;
+use std::sync::Arc;
+
+use trellis_guidance::data::Source;
 use trellis_guidance::{Dataset, Fcn, Network, Result, Trainer, Training};
-use trellis_tensor::Gpu;
-use trellis_tensor::rng::Rng;
+use trellis_tensor::{Gpu, rng::Rng};
 
-/// `count` grey images of 12 × 12: label 0 for upright stripes, 1 for flat ones, under noise.
-fn stripes(count: usize, seed: u64) -> Images {
-    let mut rng = Rng::new(seed, 0);
-    let labels: Vec<u16> = (0..count).map(|_| rng.below(2) as u16).collect();
-    let mut pixels = Vec::new();
-    for &label in &labels {
-        let phase = rng.below(6);
-        for (row, column) in (0..144).map(|at| (at / 12, at % 12)) {
-            let along = if label == 0 { column } else { row };
-            let bright = if (along + phase) % 6 < 3 { 150 } else { 50 };
-            pixels.push((bright + rng.below(100)) as u8);
+/// Grey images of 12 × 12: class 0 for upright stripes, 1 for flat ones, under noise.
+struct Stripes {
+    count: usize,
+    seed: u64,
+}
+
+#[rustfmt::skip]
+impl Source for Stripes {
+    fn name(&self) -> &str { "stripes" }
+    fn shape(&self) -> [usize; 3] { [1, 12, 12] }
+    fn classes(&self) -> usize { 2 }
+    fn count(&self) -> usize { self.count }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        let mut rng = Rng::new(self.seed, index as u64);
+        let (class, phase) = (rng.below(2), rng.below(6));
+        for (at, pixel) in pixels.iter_mut().enumerate() {
+            let along = [at % 12, at / 12][class];
+            *pixel = (if (along + phase) % 6 < 3 { 150 } else { 50 } + rng.below(100)) as u8;
         }
+        Ok(class as u16)
     }
-    Images { channels: 1, height: 12, width: 12, pixels, labels, classes: 2, name: "stripes".to_string() }
 }
 
 fn main() -> Result<()> {
     let gpu = Gpu::new()?;
-    let parts = stripes(1500, 0).split(&[1000, 500], 0)?;
-    let data = Dataset::new(&gpu, &parts[0], None, Some(&parts[1]))?;
+    let split = |count, seed| Arc::new(Stripes { count, seed });
+    let data = Dataset::stream(&gpu, split(1000, 1), None, Some(split(500, 2)), false)?;
     let target = Network::new(Fcn::new(2, 64), &data, 1)?;
     let run = Trainer::new(&target, &data, Training::new(60)).run()?;
     if let Some(test) = run.last_eval("test") {

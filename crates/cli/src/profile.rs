@@ -107,6 +107,16 @@ fn print_profile(profile: &Profile) -> Result<()> {
         profile.encode_ms,
         profile.submit_ms
     ))?;
+    if let Some(loading) = profile.loading {
+        print::line(format_args!(
+            "data: {:.0} examples/s are read by themselves, {:.0} examples/s taken by steps that wait for none; together {:.3} \
+             ms a step, of which {:.3} ms wait for data",
+            loading.reads_per_s,
+            loading.takes_per_s(profile.step_ms),
+            loading.step_ms,
+            loading.waited_ms
+        ))?;
+    }
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     print::line(format_args!("memory: {:.1} MiB at most; most of it:", mebibytes(profile.memory_peak)))?;
     for (name, bytes) in profile.memory.iter().take(5) {

@@ -284,17 +284,44 @@ impl Dataset {
     /// # Errors
     /// When `index` holds no indices; [`Error::Config`] where the examples are streamed.
     pub fn train_examples<'g>(&self, graph: &'g Graph, index: Var<'g>) -> Result<Batch<'g>> {
-        self.gather(graph, &self.train, index)
+        let [values, labels] = self.gather(graph, &self.train, index)?;
+        Ok(Batch { input: self.center(values)?, labels })
     }
 
-    /// Examples of `split` by index, `[batch]`.
-    pub(crate) fn gather<'g>(&self, graph: &'g Graph, split: &Split, index: Var<'g>) -> Result<Batch<'g>> {
+    /// The same images, of which networks see a box of `size` × `size` pixels: where in the image,
+    /// [`Training::crop`](crate::Training::crop) says, and in evaluations it is the middle.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless these are images that hold such a box.
+    pub fn cropped(self, size: usize) -> Result<Self> {
+        match self.stored {
+            InputShape::Image([channels, height, width]) if (1..=height.min(width)).contains(&size) => {
+                Ok(Self { input: [channels, size, size].into(), ..self })
+            }
+            stored => {
+                let problem = format!("{stored} hold no box of {size} x {size} pixels");
+                Err(Error::config("data", "size", problem, "make it smaller"))
+            }
+        }
+    }
+
+    /// The middle of stored images, as large as networks take them; of others, all.
+    pub(crate) fn center<'g>(&self, values: Var<'g>) -> Result<Input<'g>> {
+        let (InputShape::Image(stored), InputShape::Image(input)) = (self.stored, self.input) else {
+            return Ok(self.input.of(values));
+        };
+        let mut middle = values;
+        for axis in (1..3).filter(|&axis| stored[axis] > input[axis]) {
+            middle = middle.slice(axis + 1, (stored[axis] - input[axis]) / 2, input[axis])?;
+        }
+        Ok(middle.into())
+    }
+
+    /// Examples of `split` by index, `[batch]`, as they are stored, and their labels.
+    pub(crate) fn gather<'g>(&self, graph: &'g Graph, split: &Split, index: Var<'g>) -> Result<[Var<'g>; 2]> {
         match &split.examples {
             Examples::Resident { values, labels } => self.look_up(graph, values, labels, index),
-            Examples::Drawn(sequences) => {
-                let [values, labels] = index.sequences(*sequences)?;
-                Ok(Batch { input: self.stored.of(values), labels })
-            }
+            Examples::Drawn(sequences) => Ok(index.sequences(*sequences)?),
             Examples::Source(_) | Examples::Blocks(_) => {
                 let hint = "make it smaller so that it fits into memory, or do without (random batches need no such)";
                 Err(Error::config("data", "stream", "examples by number need a resident data set", hint))
@@ -309,13 +336,13 @@ impl Dataset {
         values: &Tensor,
         labels: &Tensor,
         index: Var<'g>,
-    ) -> Result<Batch<'g>> {
+    ) -> Result<[Var<'g>; 2]> {
         let (values, labels) = (graph.leaf(values), graph.leaf(labels).gather_labels(index)?);
         let values = match self.stored {
             InputShape::Image(_) => values.gather_images(index, self.scale, self.shift)?,
             InputShape::Tokens(_) => values.gather_labels(index)?,
         };
-        Ok(Batch { input: self.stored.of(values), labels })
+        Ok([values, labels])
     }
 
     /// The normalised value of a black pixel, what a shifted image is filled with; 0 where there are no images.

@@ -23,7 +23,21 @@ pub struct Feed<'a> {
     split: &'a Split,
     order: Order,
     batch: usize,
+    crop: Crop,
     ring: Option<Ring>,
+}
+
+/// Which part of an image training sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Crop {
+    /// The middle, if [`Dataset::cropped`]; else all.
+    #[default]
+    Center,
+    /// As much, somewhere else at each step.
+    Random,
+    /// A box that covers a share of the image between these two and is up to 4/3 as wide as high, or as high as wide, brought
+    /// to the size that networks take; another at each step.
+    Resized([f32; 2]),
 }
 
 #[derive(Clone, Copy)]
@@ -72,7 +86,12 @@ impl<'a> Feed<'a> {
 
     fn new(data: &'a Dataset, split: &'a Split, order: Order, batch: usize) -> Result<Self> {
         let ring = if data.is_streamed() { Some(Ring::new(data, split, order, batch)?) } else { None };
-        Ok(Self { data, split, order, batch, ring })
+        Ok(Self { data, split, order, batch, crop: Crop::Center, ring })
+    }
+
+    /// Which part of shuffled images it takes.
+    pub fn crop(self, crop: Crop) -> Self {
+        Self { crop, ..self }
     }
 
     /// The batch of the step that `clock` shows.
@@ -81,15 +100,28 @@ impl<'a> Feed<'a> {
     /// As for the feed.
     pub fn batch<'g>(&self, graph: &'g Graph, clock: &Clock) -> Result<Batch<'g>> {
         let now = graph.leaf(clock.tensor());
-        if let Some(ring) = &self.ring {
-            let index = now.ring_batch(ring.slots, ring.stride, self.batch)?;
-            return self.data.look_up(graph, &ring.values, &ring.labels, index);
-        }
-        let index = match self.order {
-            Order::Shuffled { seed } => now.sample_batch(self.split.drawable(), self.batch, seed)?,
-            Order::Sequential => now.sequential_batch(self.split.count(), self.batch)?,
+        let [values, labels] = match (&self.ring, self.order) {
+            (Some(ring), _) => {
+                let index = now.ring_batch(ring.slots, ring.stride, self.batch)?;
+                self.data.look_up(graph, &ring.values, &ring.labels, index)?
+            }
+            (None, Order::Shuffled { seed }) => {
+                self.data.gather(graph, self.split, now.sample_batch(self.split.drawable(), self.batch, seed)?)?
+            }
+            (None, Order::Sequential) => {
+                self.data.gather(graph, self.split, now.sequential_batch(self.split.count(), self.batch)?)?
+            }
         };
-        self.data.gather(graph, self.split, index)
+        let input = match (self.order, self.crop, self.data.input()) {
+            (Order::Shuffled { seed }, Crop::Random, InputShape::Image([_, size, _])) => {
+                values.random_crop(now, size, seed)?.into()
+            }
+            (Order::Shuffled { seed }, Crop::Resized(share), InputShape::Image([_, size, _])) => {
+                values.random_resized_crop(now, size, share, seed)?.into()
+            }
+            _ => self.data.center(values)?,
+        };
+        Ok(Batch { input, labels })
     }
 
     /// Puts the batches of `steps` steps from `first` on in place; waits for the threads that read them, not for the GPU.

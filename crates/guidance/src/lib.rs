@@ -32,7 +32,7 @@ pub use alignment::{Cka, Metric, Ridge, Rsa, Tokens};
 pub use config::Config;
 pub use dataset::Dataset;
 pub use error::{Error, Result};
-pub use feed::Feed;
+pub use feed::{Crop, Feed};
 pub use layer_map::LayerMap;
 pub use layer_matrix::LayerMatrix;
 pub use network::{Cnn, Fcn, Guide, Network, Precision, Resnet, Rnn, TapAt, Transformer, Vit};

@@ -79,8 +79,12 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         size(key, low, high, most, what)?;
     }
     if matches!(data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text) {
-        if training.shift > 0 || training.flip {
-            return bad("training.shift", "only images are shifted and flipped", "no `shift` and `flip`");
+        if config.training("", 0).augments() {
+            return bad(
+                "training.shift",
+                "only images are cropped, shifted and flipped",
+                "no `crop`, `shift` and `flip`",
+            );
         }
         size("data.context", data.context, data.context, 1 << 16, "")?;
         if config.drawn().map_err(in_section)?.is_some() && data.stream == Some(true) {
@@ -92,8 +96,16 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     if let Some(classes) = config.guide.classes {
         size("guide.classes", classes, classes, MOST_UNITS, "")?;
     }
-    if training.batches == Batches::Fixed && (training.shift > 0 || training.flip) {
-        return bad("training.batches", "fixed batches cannot be augmented", "`random`, or no `shift` and `flip`");
+    if training.batches == Batches::Fixed && config.training("", 0).augments() {
+        return bad(
+            "training.batches",
+            "fixed batches cannot be augmented",
+            "`random`, or no `crop`, `shift` and `flip`",
+        );
+    }
+    let [low, high] = training.crop_scale;
+    if !(low > 0.0 && low <= high && high <= 1.0) {
+        return bad("training.crop_scale", format!("{low} to {high} are no shares"), "two numbers above 0, up to 1");
     }
     let least = match config.guidance.metric {
         MetricName::Cka | MetricName::RbfCka | MetricName::Ridge => 2,
@@ -110,7 +122,12 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         return bad("data.classes", "glyphs have 10", "remove the key");
     }
     if data.set == DataSet::Folder {
-        return size("data.size", data.size, data.size, 1024, "");
+        let stored = data.resize.unwrap_or(data.size);
+        size("data.resize", data.resize.unwrap_or(1), stored, 1024, "")?;
+        return size("data.size", data.size, data.size, stored, " (data.resize)");
+    }
+    if data.resize.is_some() {
+        return bad("data.resize", "only the images of a folder are resized", "remove the key");
     }
     if !matches!(data.size, 16 | 28) {
         return bad("data.size", format!("glyphs are not {} pixels wide", data.size), "16 or 28");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, NetworkConfig, OptimizerName, PrecisionName,
-    RateSchedule, TrainingConfig,
+    Config, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, NetworkConfig, OptimizerName,
+    PrecisionName, RateSchedule, TrainingConfig,
 };
 use crate::data::text::TextLevel;
 use crate::network::TapAt;
@@ -37,6 +37,7 @@ impl Default for DataConfig {
             validation: 500,
             test: 1000,
             classes: 10,
+            resize: None,
             skip_broken: false,
             stream: None,
             lengths: None,
@@ -80,6 +81,8 @@ impl Default for TrainingConfig {
             clip_norm: 0.0,
             label_smoothing: 0.0,
             shift: 0,
+            crop: CropName::Center,
+            crop_scale: [0.08, 1.0],
             flip: false,
             eval_every: 50,
         }

@@ -57,8 +57,12 @@ pub struct DataConfig {
     /// `glyphs`, `copy_paste` and `parity` (drawn), `idx` (MNIST's format), `cifar` and `folder` (JPEG and PNG, from the folder
     /// given by `--data`), or `text` (the file given by `--data`).
     pub set: DataSet,
-    /// Height and width of glyphs, 16 or 28, or of what the images of a `folder` become.
+    /// Height and width of glyphs, 16 or 28, or of what networks see of a `folder`.
     pub size: usize,
+    /// Height and width of what the images of a `folder` become where networks see a part of them, `size` × `size`; without the
+    /// key they see all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<usize>,
     /// Training images; of sequences, those that an evaluation looks at: batches are always of new ones; of text, blocks of
     /// `context` tokens.
     pub train: usize,
@@ -179,12 +183,28 @@ pub struct TrainingConfig {
     pub clip_norm: f32,
     /// ε of label smoothing.
     pub label_smoothing: f32,
+    /// Which part of training images is seen: the `center`, a `random` part, or a random part `resized`.
+    pub crop: CropName,
+    /// Least and greatest share of the image that `crop = "resized"` takes.
+    pub crop_scale: [f32; 2],
     /// Random shifts of training images, in pixels.
     pub shift: usize,
     /// Random mirroring of training images.
     pub flip: bool,
     /// Steps between evaluations; 0 for one before and one after.
     pub eval_every: u32,
+}
+
+/// Parts of images by name: see [`Crop`](crate::Crop).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CropName {
+    /// The middle.
+    Center,
+    /// A part of the size of what networks see.
+    Random,
+    /// A part of any size.
+    Resized,
 }
 
 /// Precisions by name.

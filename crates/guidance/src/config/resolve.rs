@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule};
 
-use super::{Config, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule};
+use super::{
+    Config, CropName, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule,
+};
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::text::Text;
 use crate::data::{DrawnSequences, Images, Source, cifar, folder::ImageFolder, glyphs::glyphs, idx};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::feed::Crop;
 use crate::layer_map::LayerMap;
 use crate::network::{Architecture, Guide, Network, Output, Precision};
 use crate::trainer::{Guidance, Training};
@@ -38,11 +41,12 @@ impl Config {
         }
         let [train, validation, test] = self.images(path, place)?;
         let bytes = train.shape().iter().fold(1_usize, |product, &size| product.saturating_mul(size));
-        let skip = self.data.skip_broken;
-        if stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, bytes)) {
-            return Dataset::stream(gpu, train, Some(validation).filter(|v| v.count() > 0), Some(test), skip);
-        }
-        Dataset::load(gpu, &*train, Some(&*validation).filter(|v| v.count() > 0), Some(&*test), skip)
+        let (validation, skip) = (Some(validation).filter(|v| v.count() > 0), self.data.skip_broken);
+        let data = match stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, bytes)) {
+            true => Dataset::stream(gpu, train, validation, Some(test), skip)?,
+            false => Dataset::load(gpu, &*train, validation.as_deref(), Some(&*test), skip)?,
+        };
+        if self.data.resize.is_some() { data.cropped(self.data.size) } else { Ok(data) }
     }
 
     /// The sequences that are drawn, if the data set is one of these.
@@ -60,7 +64,7 @@ impl Config {
 
     /// The images of the three splits; `folder` is where a set lies that is not drawn.
     fn images(&self, path: &Path, folder: Option<&Path>) -> Result<[Arc<dyn Source>; 3]> {
-        let DataConfig { set, size, train, validation, test, classes, seed, .. } = self.data;
+        let DataConfig { set, size, resize, train, validation, test, classes, seed, .. } = self.data;
         let parts = match (set, folder) {
             (DataSet::Idx, Some(folder)) => {
                 let (first, second) = idx::load(folder, classes)?;
@@ -81,7 +85,8 @@ impl Config {
                 parts
             }
             (DataSet::Folder, Some(folder)) => {
-                let parts = ImageFolder::list(folder)?.split(size, [train, validation, test], seed)?;
+                let parts =
+                    ImageFolder::list(folder)?.split(resize.unwrap_or(size), [train, validation, test], seed)?;
                 return Ok(parts.map(|part| Arc::new(part) as _));
             }
             (DataSet::Idx | DataSet::Cifar | DataSet::Folder, None) => return Err(in_a_folder(path)),
@@ -180,6 +185,7 @@ impl Config {
             },
             seed,
             label_smoothing: t.label_smoothing,
+            crop: self.crop(),
             shift: t.shift,
             flip: t.flip,
             eval_every: t.eval_every,
@@ -192,8 +198,16 @@ impl Config {
         let steps = self.guide.steps;
         let rate = Curve::Cosine { base: self.guide.learning_rate, floor: 0.0, warmup: 0, total: steps };
         let batch = self.training.batch;
-        let (shift, flip) = (self.training.shift, self.training.flip);
-        Training { batch, optimizer: OptimizerConfig::adam(rate), seed, shift, flip, ..Training::new(steps) }
+        let (crop, shift, flip) = (self.crop(), self.training.shift, self.training.flip);
+        Training { batch, optimizer: OptimizerConfig::adam(rate), seed, crop, shift, flip, ..Training::new(steps) }
+    }
+
+    fn crop(&self) -> Crop {
+        match self.training.crop {
+            CropName::Center => Crop::Center,
+            CropName::Random => Crop::Random,
+            CropName::Resized => Crop::Resized(self.training.crop_scale),
+        }
     }
 }
 

@@ -90,6 +90,14 @@ fn values_that_cannot_be_run_are_refused() {
         ("[data]\nset = \"parity\"\n[training]\nflip = true\n", "training.shift"),
         ("[data]\nset = \"text\"\ncontext = 0\n", "data.context"),
         ("[data]\nsize = 20\n", "data.size"),
+        ("[data]\nresize = 20\n", "data.resize"),
+        ("[data]\nset = \"folder\"\nsize = 65\nresize = 64\n", "data.size"),
+        ("[data]\nset = \"folder\"\nresize = 2000\n", "data.resize"),
+        ("[data]\nset = \"parity\"\nstream = true\n", "data.stream"),
+        ("[training]\ncrop = \"middle\"\n", "middle"),
+        ("[training]\ncrop_scale = [0.0, 1.0]\n", "training.crop_scale"),
+        ("[training]\ncrop = \"resized\"\nbatches = \"fixed\"\n", "training.batches"),
+        ("[data]\nset = \"parity\"\n[training]\ncrop = \"random\"\n", "training.shift"),
     ] {
         assert!(error(text).contains(key), "{text}: {}", error(text));
     }

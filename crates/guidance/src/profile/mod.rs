@@ -5,10 +5,11 @@
 //! its bytes and its operations need at those rates (the roofline model, Williams et al. 2009). Bytes are what a dispatch
 //! must read and write at least once; caches may make it faster than that.
 //!
-//! Read next: `ceilings.rs`, `page.rs` and `roofline.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
+//! Read next: `ceilings.rs`, `loading.rs`, `page.rs` and `roofline.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
 
 mod ceilings;
 mod compare;
+mod loading;
 mod page;
 mod roofline;
 mod trace;
@@ -20,10 +21,13 @@ use trellis_tensor::{LaunchTime, Plan};
 
 use crate::dataset::Dataset;
 use crate::error::Result;
+use crate::feed::Feed;
 use crate::network::Network;
 use crate::trainer::{Guidance, Session, Training};
 pub use ceilings::Ceilings;
 pub use compare::{Change, compare};
+pub use loading::Loading;
+use loading::WARM_UP;
 
 /// One profiled step. All times are medians.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +44,9 @@ pub struct Profile {
     pub ceilings: Ceilings,
     /// Wall-clock milliseconds of a step that is not profiled, many submitted at once.
     pub step_ms: f64,
+    /// How the threads keep up that read a streamed data set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loading: Option<Loading>,
     /// CPU milliseconds to encode one step.
     pub encode_ms: f64,
     /// CPU milliseconds to submit it.
@@ -182,7 +189,15 @@ impl Profile {
         steps: usize,
     ) -> Result<Self> {
         let gpu = data.gpu();
-        let session = Session::new(target, data, training, guidance)?;
+        let training = Training { steps: training.steps.max((WARM_UP + steps) as u32 + 1), ..training };
+        let mut session = Session::new(target, data, training, guidance)?;
+        let loading = match data.is_streamed() {
+            true => {
+                let mut feed = Feed::shuffled(data, training.batch, training.seed)?;
+                Some(Loading::measure(&mut session, &mut feed, steps)?)
+            }
+            false => None,
+        };
         let plan = session.plan().expect("a training has steps");
         let (memory, memory_peak) = gpu.memory_by_name();
         let step_ms = wall_ms(plan, steps, gpu)?;
@@ -195,6 +210,7 @@ impl Profile {
             steps,
             ceilings: Ceilings::measure(gpu)?,
             step_ms,
+            loading,
             encode_ms: time.encode / 1e6,
             submit_ms: time.submit / 1e6,
             memory_peak,
@@ -269,7 +285,7 @@ impl From<LaunchTime> for Launch {
 
 /// Wall-clock milliseconds of a step out of `steps` that are submitted together, after some to warm up.
 fn wall_ms(plan: &Plan, steps: usize, gpu: &trellis_tensor::Gpu) -> Result<f64> {
-    plan.run(3)?;
+    plan.run(WARM_UP)?;
     gpu.wait()?;
     let began = Instant::now();
     plan.run(steps)?;
@@ -300,6 +316,7 @@ mod tests {
             // 10 GB/s and 100 GFLOP/s: 10 bytes or 100 operations a nanosecond.
             ceilings: Ceilings { copy_bytes_per_s: 10e9, fma_flop_per_s: 100e9 },
             step_ms: 4.0,
+            loading: Some(Loading { batch: 100, reads_per_s: 5e4, step_ms: 4.5, waited_ms: 0.25 }),
             encode_ms: 0.2,
             submit_ms: 0.1,
             memory_peak: 3 << 20,

@@ -72,6 +72,17 @@ pub(super) fn page(profile: &Profile) -> String {
          below the line and is large is worth work.</p>\n{}\n</section>\n",
         roofline(profile)
     );
+    if let Some(loading) = profile.loading {
+        let _ = write!(
+            html,
+            "<section>\n<h2>Data</h2>\n<p>Threads read {:.0} examples a second by themselves; steps that wait for none \
+             take {:.0}. Together a step takes {:.3} ms, of which it waits {:.3} ms for data.</p>\n</section>\n",
+            loading.reads_per_s,
+            loading.takes_per_s(profile.step_ms),
+            loading.step_ms,
+            loading.waited_ms
+        );
+    }
     let ops = profile.by_time(|launch| launch.op.clone());
     let layers = profile.by_time(|launch| launch.layer.clone());
     for (title, head, groups) in [("Ops", "op", &ops), ("Layers", "layer", &layers)] {
@@ -134,6 +145,7 @@ mod tests {
         assert_eq!(page.matches("<circle").count(), 2, "only matmuls have operations here");
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("<script"));
         assert!(!page.contains("NaN") && !page.contains("inf\""), "every coordinate is a number");
+        assert!(page.contains("<h2>Data</h2>") && page.contains("waits 0.250 ms"));
         assert!(page.contains("alignment") && page.contains("Roofline") && page.ends_with("</html>\n"));
     }
 

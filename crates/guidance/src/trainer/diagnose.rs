@@ -7,7 +7,6 @@ use super::session::record;
 use super::{Guidance, Training};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::feed::Feed;
 use crate::network::Network;
 
 /// The error that tells which layer was the first, in forward order, to hold a number that is not finite at `step`.
@@ -27,7 +26,7 @@ pub(super) fn diagnose(
     };
     let clock = Clock::new(data.gpu())?;
     clock.set(step)?;
-    let mut feed = Feed::shuffled(data, training.batch, training.seed)?;
+    let mut feed = training.feed(data)?;
     let graph = Graph::new();
     let played = record(&graph, target, &feed, training, guidance, &clock, fixed)?;
     let params: Vec<_> = target.params().tensors().iter().map(|tensor| graph.leaf(tensor)).collect();

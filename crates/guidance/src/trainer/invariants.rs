@@ -9,7 +9,6 @@ use super::{Guidance, Training};
 use crate::alignment::Metric;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::feed::Feed;
 use crate::network::Network;
 
 /// Largest value that is taken for rounding.
@@ -30,7 +29,7 @@ pub(super) fn check(
 ) -> Result<()> {
     let clock = Clock::new(data.gpu())?;
     clock.set(step)?;
-    let mut feed = Feed::shuffled(data, training.batch, training.seed)?;
+    let mut feed = training.feed(data)?;
     let graph = Graph::new();
     let played = record(&graph, target, &feed, training, Some(guidance), &clock, fixed)?;
     let mut layers = Vec::new();

@@ -19,6 +19,7 @@ use trellis_tensor::{Curve, Log, OptimizerConfig};
 use crate::alignment::{Cka, Metric};
 use crate::dataset::Dataset;
 use crate::error::Result;
+use crate::feed::{Crop, Feed};
 use crate::layer_map::LayerMap;
 use crate::network::{Guide, Network, Precision, TapAt};
 use crate::record::{EvalRecord, RunRecord, StepRecord};
@@ -121,6 +122,8 @@ pub struct Training {
     pub seed: u64,
     /// ε of label smoothing, 0 for none.
     pub label_smoothing: f32,
+    /// Which part of training images is seen.
+    pub crop: Crop,
     /// Training images are shifted by up to this many pixels each way.
     pub shift: usize,
     /// Training images are mirrored with probability 1/2.
@@ -144,11 +147,24 @@ impl Training {
             recompute: 0,
             seed: 0,
             label_smoothing: 0.0,
+            crop: Crop::Center,
             shift: 0,
             flip: false,
             eval_every: 0,
             check: false,
         }
+    }
+}
+
+impl Training {
+    /// The batches of a run on `data`.
+    fn feed<'a>(&self, data: &'a Dataset) -> Result<Feed<'a>> {
+        Ok(Feed::shuffled(data, self.batch, self.seed)?.crop(self.crop))
+    }
+
+    /// Whether an image is not the same each time it is seen.
+    pub(crate) fn augments(&self) -> bool {
+        self.shift > 0 || self.flip || self.crop != Crop::Center
     }
 }
 

@@ -1,5 +1,7 @@
 //! A training run that can be advanced: its plans, parameters, optimiser and clock.
 
+use std::time::Duration;
+
 use trellis_tensor::{Clock, Graph, Log, Optimizer, Plan, Row, Var};
 
 use super::diagnose::diagnose;
@@ -48,15 +50,15 @@ impl<'a> Session<'a> {
         let guided_until = guidance.map_or(0, |g| g.schedule.end(training.steps));
         let pairs = guidance.map_or(Ok(Vec::new()), |g| pairs(g, target))?;
         let log = Log::new(data.gpu(), 1 + scale_columns(&training) + pairs.len())?;
-        if training.batches == Batches::Fixed && (training.shift > 0 || training.flip) {
-            let hint = "draw random batches, or do not shift and flip";
+        if training.batches == Batches::Fixed && training.augments() {
+            let hint = "draw random batches, or do not crop, shift and flip";
             return Err(Error::config("training", "batches", "fixed batches cannot be augmented", hint));
         }
         let pulls = guidance.filter(|_| guided_until > 0);
         let fixed = (training.batches == Batches::Fixed)
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
             .transpose()?;
-        let feed = Feed::shuffled(data, training.batch, training.seed)?;
+        let feed = training.feed(data)?;
         let plan = |guidance: Option<&Guidance>| {
             let graph = Graph::new();
             let step = record(&graph, target, &feed, &training, guidance, &clock, fixed.as_ref())?;
@@ -89,6 +91,11 @@ impl<'a> Session<'a> {
     /// Steps taken.
     pub fn step(&self) -> u32 {
         self.step
+    }
+
+    /// How long [`Session::advance`] has waited in all for examples that are read while they are needed.
+    pub fn waited(&self) -> Duration {
+        self.feed.waited()
     }
 
     /// The plan that the next step runs; `None` after the last.

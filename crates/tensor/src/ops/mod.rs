@@ -55,6 +55,7 @@ ops! {
     sequence_score::{SequenceScore},
     gather::{Gather, GatherGrad, GatherLabels, GatherImages},
     augment::{Augment},
+    crop::{Crop},
     pool::{Pool, PoolGrad},
     fma_chain::{FmaChain},
 }
