@@ -2,6 +2,7 @@
 //
 // in      q (batch, queries, heads · d) f32; k, v (batch, keys, heads · d) f32; or all three as columns of one tensor
 //         keys (batch) or (batch, keys) u32: lengths or ids, see lib/attention.wgsl
+//         clock (4) u32  word 0 is the step; with DROPOUT, p[i, j] counts times 0 or 1 / (1 - share)
 // out     y  the output (batch, queries, heads · d) f32, then the logarithm of each softmax's divisor
 //            (batch, heads, queries) f32, which the gradient wants
 // launch  one invocation per query and head, the queries of a head filled up to a multiple of eight; workgroups of 256
@@ -19,7 +20,8 @@
 @group(0) @binding(2) var<storage, read> k: array<T>;
 @group(0) @binding(3) var<storage, read> v: array<T>;
 @group(0) @binding(4) var<storage, read> keys: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read> clock: array<u32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
 #import attention
 #if SUBGROUP8
 fn k_units(r: Rows, c: u32) -> Units {
@@ -76,9 +78,11 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
         greatest = next;
         let p = Eight(select(vec4f(), exp(scores.low - next), near), select(vec4f(), exp(scores.high - next), far));
         total = total * shrink + dot(p.low + p.high, vec4f(1.0));
+        let head = place.batch * dims.heads + place.head;
+        let shares = Eight(p.low * kept_keys(head, place.row, j), p.high * kept_keys(head, place.row, j + 4u));
         let value_rows = rows_from(first_v, dims.v_row, j, dims.keys, local % 8u);
         for (var c = 0u; c < HEAD; c += 1u) {
-            out[c] = out[c] * shrink + weighed(p, v_units(value_rows, c));
+            out[c] = out[c] * shrink + weighed(shares, v_units(value_rows, c));
         }
     }
     if (!place.exists) {

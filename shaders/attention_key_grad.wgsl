@@ -1,6 +1,7 @@
-// attention_key_grad.wgsl: dk[j] = scale Σ_i ds[i, j] q[i] and dv[j] = Σ_i p[i, j] dout[i], ds as in attention_query_grad.wgsl.
+// attention_key_grad.wgsl: dk[j] = scale Σ_i ds[i, j] q[i] and dv[j] = Σ_i p[i, j] dout[i], ds as in attention_query_grad.wgsl;
+// with dropout, p[i, j] counts times 0 or 1 / (1 - share) in dv.
 //
-// in      q, k, v, keys  as in attention.wgsl
+// in      q, k, v, keys, clock  as in attention.wgsl
 //         dout (batch, queries, heads · d) f32
 //         rows (batch, heads, queries, 2) f32, from attention_rows.wgsl
 // out     dqkv  the rows of dk and dv, where `dims` says; other elements stay
@@ -19,7 +20,8 @@
 @group(0) @binding(4) var<storage, read> dout: array<T>;
 @group(0) @binding(5) var<storage, read> rows: array<vec2f>;
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
-@group(0) @binding(7) var<storage, read_write> dqkv: array<T>;
+@group(0) @binding(7) var<storage, read> clock: array<u32>;
+@group(0) @binding(8) var<storage, read_write> dqkv: array<T>;
 #import attention
 #if SUBGROUP8
 fn q_units(r: Rows, c: u32) -> Units {
@@ -84,8 +86,10 @@ fn attention_key_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgrou
             let inside = (all < vec4u(dims.queries)) & (all >= vec4u(own_first)) & vec4<bool>(seen);
             let score = select(scores.low, scores.high, half == 1u);
             let slope = select(dp.low, dp.high, half == 1u);
-            p[half] = select(vec4f(), exp(dims.scale * score - logarithms), inside);
-            ds[half] = select(vec4f(), dims.scale * p[half] * (slope - totals), inside);
+            let kept = kept_queries(place.batch * dims.heads + place.head, i + 4u * half, place.row);
+            let share = select(vec4f(), exp(dims.scale * score - logarithms), inside);
+            p[half] = share * kept;
+            ds[half] = select(vec4f(), dims.scale * share * (slope * kept - totals), inside);
         }
         let shares = Eight(p[0], p[1]);
         let slopes = Eight(ds[0], ds[1]);

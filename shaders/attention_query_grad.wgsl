@@ -1,6 +1,7 @@
-// attention_query_grad.wgsl: dq[i] = scale Σ_j ds[i, j] k[j] with ds = p (dp - Σ_c out dout) and dp = dout[i]·v[j].
+// attention_query_grad.wgsl: dq[i] = scale Σ_j ds[i, j] k[j] with ds = p (dp - Σ_c out dout) and dp = dout[i]·v[j],
+// times what dropout multiplied p[i, j] by.
 //
-// in      q, k, v, keys  as in attention.wgsl
+// in      q, k, v, keys, clock  as in attention.wgsl
 //         dout (batch, queries, heads · d) f32
 //         rows (batch, heads, queries, 2) f32, from attention_rows.wgsl
 // out     dqkv  the rows of dq, where `dims` says; other elements stay
@@ -18,7 +19,8 @@
 @group(0) @binding(4) var<storage, read> dout: array<T>;
 @group(0) @binding(5) var<storage, read> rows: array<vec2f>;
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
-@group(0) @binding(7) var<storage, read_write> dqkv: array<T>;
+@group(0) @binding(7) var<storage, read> clock: array<u32>;
+@group(0) @binding(8) var<storage, read_write> dqkv: array<T>;
 #import attention
 #if SUBGROUP8
 fn k_units(r: Rows, c: u32) -> Units {
@@ -73,6 +75,9 @@ fn attention_query_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgr
         }
         let near = present4(place.batch, j + vec4u(0u, 1u, 2u, 3u), own_end);
         let far = present4(place.batch, j + vec4u(4u, 5u, 6u, 7u), own_end);
+        let head = place.batch * dims.heads + place.head;
+        dp.low *= kept_keys(head, place.row, j);
+        dp.high *= kept_keys(head, place.row, j + 4u);
         let low = dims.scale * exp(dims.scale * scores.low - known.x) * (dp.low - known.y);
         let high = dims.scale * exp(dims.scale * scores.high - known.x) * (dp.high - known.y);
         let ds = Eight(select(vec4f(), low, near), select(vec4f(), high, far));

@@ -1,7 +1,7 @@
 //! Values known from elsewhere: a formula that is wrong in both the kernel and its f64 reference shows only here.
 
 use trellis_tensor::ops::IGNORE;
-use trellis_tensor::{AttentionMask, Graph, KeyMask, Plan, Result, Tensor, Var};
+use trellis_tensor::{AttentionDropout, AttentionMask, Graph, KeyMask, Plan, Result, Tensor, Var};
 
 use crate::gpu;
 
@@ -302,13 +302,48 @@ fn loops_too_long_for_a_software_adapter_are_refused() {
     assert!(error.contains("gather_grad") && error.contains("70000 loop turns"), "{error}");
 }
 
+/// With q and k of zeros all probabilities are alike, and with v the unit matrix a row of the output shows them.
+#[test]
+fn dropout_of_attention_keeps_the_mean_and_has_a_mask_for_each_head_step_and_stream() {
+    const T: usize = 61;
+    let unit: Vec<f32> = (0..T * 2 * 64).map(|at| f32::from(at / 128 == at % 64)).collect();
+    let (q, v) = (tensor([1, T, 128], &[0.0; T * 128]), tensor([1, T, 128], &unit));
+    let draw = |step: u32, seed: u64, stream: u32| {
+        let clock = labels(&[step, 9, 9, 9]);
+        let y = eval(&[&q, &v, &clock], |x| {
+            let dropout = Some(AttentionDropout { clock: x[2], p: 0.25, seed, stream });
+            x[0].attention(x[0], x[1], 2, AttentionMask { dropout, ..AttentionMask::default() })
+        });
+        // A key's probability for each query of each head.
+        let pairs = (0..2 * T * T).map(|at| T as f32 * y[at / T % T * 128 + at / T / T * 64 + at % T]);
+        pairs.map(|factor| (factor > 0.0).then_some(factor)).collect::<Vec<_>>()
+    };
+    let pairs = draw(1, 5, 0);
+    assert!(pairs.iter().flatten().all(|factor| (factor - 1.0 / 0.75).abs() < 1e-5), "{pairs:?}");
+    let dropped = pairs.iter().filter(|pair| pair.is_none()).count() as f32 / pairs.len() as f32;
+    assert!((dropped - 0.25).abs() < 0.02, "{dropped}"); // four standard deviations
+    let alike = |a: &[Option<f32>], b: &[Option<f32>], what: &str| {
+        let same =
+            a.iter().zip(b).filter(|(a, b)| a.is_some() == b.is_some()).count() as f32 / a.len().min(b.len()) as f32;
+        assert!((same - 0.625).abs() < 0.035, "{what}: independent masks agree on 1 - 2 p (1 - p), not {same}");
+    };
+    for other in [draw(2, 5, 0), draw(1, 5, 1), draw(1, 6, 0), draw(1, 5 | 1 << 40, 0)] {
+        alike(&pairs, &other, "another draw");
+    }
+    assert!(draw(1, 5, 0) == pairs);
+    alike(&pairs[..T * T], &pairs[T * T..], "the heads");
+    for shift in [1, 2, 4, T, 2 * T, 4 * T] {
+        alike(&pairs, &pairs[shift..], &format!("pairs {shift} apart"));
+    }
+}
+
 #[test]
 fn attention_without_keys_gives_zeros_and_costs_four_dispatches_with_its_gradient() {
     let graph = Graph::new();
     let values: Vec<f32> = (0..2 * 200 * 48).map(|i| (i % 17) as f32 - 8.0).collect();
     let (qkv, lengths) = (tensor([2, 200, 48], &values), labels(&[0, 200]));
     let (qkv, lengths) = (graph.leaf(&qkv), graph.leaf(&lengths));
-    let mask = AttentionMask { causal: false, keys: Some(KeyMask::Lengths(lengths)) };
+    let mask = AttentionMask { keys: Some(KeyMask::Lengths(lengths)), ..AttentionMask::default() };
     let output = qkv.self_attention(2, mask).expect("legal");
     let loss = output.mul(output).and_then(Var::sum_all).expect("legal");
     let gradient = graph.grad(loss, &[qkv]).expect("differentiable")[0];

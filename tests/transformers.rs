@@ -33,7 +33,7 @@ fn attention_agrees_with_pytorch() {
             let lengths: Vec<u32> = lengths.iter().map(|length| size(length) as u32).collect();
             KeyMask::Lengths(graph.leaf(&Tensor::from_u32(&gpu(), "lengths", [2], &lengths).expect("small")))
         });
-        let mask = AttentionMask { causal: given["causal"] == true, keys: keys_of };
+        let mask = AttentionMask { causal: given["causal"] == true, keys: keys_of, dropout: None };
         let (x, memory) = (leaf("x", queries), leaf("memory", keys));
         let record = || {
             let (w, b) = (params["in_proj_weight"], params["in_proj_bias"]);

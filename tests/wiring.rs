@@ -5,7 +5,8 @@ use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder
 use trellis_guidance::{Dataset, Fcn, Feed, Network, Precision, Rnn, TapAt, Transformer, Vit};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Clock, Curve, Graph, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,
+    Clock, Curve, Graph, LaunchInfo, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor,
+    Var,
 };
 
 use crate::gpu;
@@ -34,13 +35,14 @@ fn dropout_stands_wherever_a_network_has_it() {
     let encoder = Transformer { dropout, ..Transformer::encoder(1, 8, 2) };
     let (image, tokens) = (InputShape::from([1, 4, 4]), InputShape::from(tokens));
     let of = |norm| Box::new(Transformer { norm, ..encoder }) as Box<dyn Architecture>;
-    let networks: [(Box<dyn Architecture>, InputShape, usize); 7] = [
-        // After the positions, after attention, within and after the feed-forward part.
-        (of(NormOrder::Pre), tokens, 4),
-        (of(NormOrder::Post), tokens, 4),
-        (of(NormOrder::Inside), tokens, 4),
-        (Box::new(Transformer { cross: true, ..encoder }), tokens, 5),
+    let networks: [(Box<dyn Architecture>, InputShape, usize); 8] = [
+        // After the positions, of probabilities, after attention, within and after the feed-forward part.
+        (of(NormOrder::Pre), tokens, 5),
+        (of(NormOrder::Post), tokens, 5),
+        (of(NormOrder::Inside), tokens, 5),
+        (Box::new(Transformer { cross: true, ..encoder }), tokens, 7),
         (Box::new(Vit { dropout, ..Vit::new(2, 8, 2, 2) }), image, 7),
+        (Box::new(Vit { attention_dropout: dropout, ..Vit::new(2, 8, 2, 2) }), image, 2),
         (Box::new(Rnn { dropout, ..Rnn::new(RnnCell::Tanh, 3, 8) }), tokens, 2),
         (Box::new(Fcn { dropout, ..Fcn::new(3, 8) }), image, 3),
     ];
@@ -53,7 +55,8 @@ fn dropout_stands_wherever_a_network_has_it() {
         let leaf = graph.leaf(if input == image { &pixels } else { &ids });
         let logits = network.forward(&graph, input.of(leaf), mode, TapAt::default()).expect("fits").logits;
         let plan = Plan::new(&gpu(), &graph, &[logits]).expect("fits");
-        let count = plan.launches().filter(|launch| launch.op == "dropout").count();
+        let drops = |launch: &&LaunchInfo| launch.op == "dropout" || launch.variant.contains("DROPOUT");
+        let count = plan.launches().filter(drops).count();
         assert_eq!(count, wanted, "{}", network.describe());
     }
 }

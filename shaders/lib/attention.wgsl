@@ -1,5 +1,5 @@
 // What the attention kernels share: sizes, which keys take part, and rows of a head in units of T, which is vec4f where the
-// head size is a multiple of four (VEC4), else f32. The importing kernel binds q, k, v and keys.
+// head size is a multiple of four (VEC4), else f32. The importing kernel binds q, k, v, keys and clock.
 //
 // An invocation owns a row and meets the rows of the other side eight at a time. Where subgroups have eight neighbours
 // (SUBGROUP8: a CPU, where every load is a gather over the lanes) each of them loads one of the eight rows and hears the
@@ -39,6 +39,7 @@ struct Dims {
     dv_start: u32,
     causal: u32, // query i sees the keys up to i
     mask: u32,   // 0 all keys, 1 the first keys[batch] of them, 2 those whose id is not `padding`
+    seed_low: u32, seed_high: u32, stream: u32, dropped: u32, kept: f32, // of 65,536 pairs, so many are dropped
 }
 // The row that an invocation owns, of `rows`. Heads begin at multiples of eight invocations, so that eight neighbours share
 // one: the last of a head may have no row, and follow the last row that there is.
@@ -89,6 +90,38 @@ fn present4(batch: u32, j: vec4u, end: u32) -> vec4<bool> {
     return (j < vec4u(end)) & vec4<bool>(takes_part(batch, at.x), takes_part(batch, at.y), takes_part(batch, at.z),
                                         takes_part(batch, at.w));
 }
+
+// What dropout multiplies probabilities by. A draw of Philox, sixteen bits a pair, serves four keys and two queries, so that
+// an invocation that owns a query draws twice for eight keys, and one that owns a key four times for eight queries.
+#if DROPOUT
+#import philox
+fn draw(head: u32, row: u32, key: u32) -> vec4u {
+    let rows = head * ((dims.queries + 1u) / 2u) + row / 2u;
+    return philox(vec4u(key / 4u, rows, clock[0], dims.stream), vec2u(dims.seed_low, dims.seed_high));
+}
+fn factors(random: vec4u) -> vec4f {
+    return select(vec4f(dims.kept), vec4f(), random < vec4u(dims.dropped));
+}
+// Of keys `j` to `j + 3`, a multiple of four and on, for query `row` of head number `head`.
+fn kept_keys(head: u32, row: u32, j: u32) -> vec4f {
+    return factors((draw(head, row, j) >> vec4u(16u * (row % 2u))) & vec4u(0xffffu));
+}
+// Of `key` for queries `i` to `i + 3`, an even number and on.
+fn kept_queries(head: u32, i: u32, key: u32) -> vec4f {
+    let at = vec4<bool>(key % 4u == 0u, key % 4u == 1u, key % 4u == 2u, key % 4u == 3u);
+    let first = select(vec4u(), draw(head, i, key), at);
+    let second = select(vec4u(), draw(head, i + 2u, key), at);
+    let words = vec2u(first.x | first.y | first.z | first.w, second.x | second.y | second.z | second.w);
+    return factors(vec4u(words.x & 0xffffu, words.x >> 16u, words.y & 0xffffu, words.y >> 16u));
+}
+#else
+fn kept_keys(head: u32, row: u32, j: u32) -> vec4f {
+    return vec4f(1.0);
+}
+fn kept_queries(head: u32, i: u32, key: u32) -> vec4f {
+    return vec4f(1.0);
+}
+#endif
 
 // Eight numbers.
 struct Eight { low: vec4f, high: vec4f }

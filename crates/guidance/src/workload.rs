@@ -195,7 +195,7 @@ impl Workload {
                 let graph = Graph::new();
                 let [batch, time, heads, head] = [4, 256, 8, 64];
                 let qkv = graph.leaf(&normal(gpu, [batch, time, 3 * heads * head], 1)?);
-                let mask = AttentionMask { causal, keys: None };
+                let mask = AttentionMask { causal, ..AttentionMask::default() };
                 let y = if generic { generic_attention(qkv, heads)? } else { qkv.self_attention(heads, mask)? };
                 let mut keep = vec![y];
                 let products = if backward {

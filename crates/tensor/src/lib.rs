@@ -68,7 +68,7 @@ pub use init::Init;
 pub use kernel::{Access, Kernel, Variant};
 pub use log::{Log, Row};
 pub use op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
-pub use ops::{AttentionMask, Cell, KeyMask, Layout, LossScale, RecurrentLayer};
+pub use ops::{AttentionDropout, AttentionMask, Cell, KeyMask, Layout, LossScale, RecurrentLayer};
 pub use optimizer::{Optimizer, OptimizerConfig, Rule};
 pub use params::{ParamSpec, Params};
 pub use plan::{LaunchInfo, Plan, STEPS_PER_SUBMIT};

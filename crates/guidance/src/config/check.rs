@@ -189,6 +189,7 @@ fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
             size(&key("patch"), vit.patch, vit.patch, MOST_UNITS, "")?;
             size(&key("depth"), vit.depth, vit.depth, MOST_LAYERS, "")?;
             blocks(section, vit.width, vit.heads, vit.hidden)?;
+            number(key("attention_dropout"), vit.attention_dropout, SHARE)?;
             number(key("dropout"), vit.dropout, SHARE)
         }
         NetworkConfig::Rnn(rnn) => {

@@ -76,7 +76,10 @@ pub(super) struct Block<'g> {
     pub(super) eps: f32,
     /// Between the two linear layers.
     pub(super) activation: Activation,
+    /// Of what attention and the feed-forward part give, and between the two linear layers.
     pub(super) dropout: f32,
+    /// Of attention's probabilities.
+    pub(super) attention_dropout: f32,
     /// A second attention, to all positions of the block's input.
     pub(super) cross: bool,
     /// Deviation of normal weights, biases 0; PyTorch's defaults without it.
@@ -147,7 +150,8 @@ impl<'g> Block<'g> {
         let w = pass.param(format!("{name}.{attention}.{weight}"), [3 * width, width], self.attention_weights());
         let b = pass.param(format!("{name}.{attention}.{bias}"), [3 * width], Init::Constant(0.0));
         let qkv = pass.product(x, w)?.add(b)?;
-        let heads = self.sequences(qkv)?.self_attention(self.heads, self.mask)?;
+        let mask = AttentionMask { dropout: pass.attention_dropout(self.attention_dropout), ..self.mask };
+        let heads = self.sequences(qkv)?.self_attention(self.heads, mask)?;
         let joined = heads.reshape(x.shape())?;
         let y = self.after_heads(pass, &format!("{name}.{attention}.{projection}"), joined)?;
         self.tap(pass, format!("{tap}.{attention}"), y)?;
@@ -173,7 +177,8 @@ impl<'g> Block<'g> {
             self.sequences(z)
         };
         let (q, k, v) = (part(x, 0)?, part(memory, 1)?, part(memory, 2)?);
-        let mask = AttentionMask { causal: false, ..self.mask };
+        let dropout = pass.attention_dropout(self.attention_dropout);
+        let mask = AttentionMask { causal: false, dropout, ..self.mask };
         let joined = q.attention(k, v, self.heads, mask)?.reshape(x.shape())?;
         let y = self.after_heads(pass, &format!("{name}.{attention}.{projection}"), joined)?;
         self.tap(pass, format!("{tap}.{attention}"), y)?;

@@ -1,6 +1,6 @@
 //! One forward pass: the layers that networks are written in.
 
-use trellis_tensor::{Clock, DType, Graph, Init, Layout, LossScale, Recompute, Shape, Var};
+use trellis_tensor::{AttentionDropout, Clock, DType, Graph, Init, Layout, LossScale, Recompute, Shape, Var};
 
 use super::Network;
 use crate::error::Result;
@@ -257,6 +257,13 @@ impl<'n, 'g> Pass<'n, 'g> {
         let Mode::Train { clock, seed, .. } = self.mode else { return Ok(x) };
         self.dropouts += 1;
         Ok(x.dropout(self.graph.leaf(clock.tensor()), p, seed, self.dropouts)?)
+    }
+
+    /// Dropout of an attention's probabilities while training; each call has a mask of its own.
+    pub(super) fn attention_dropout(&mut self, p: f32) -> Option<AttentionDropout<'g>> {
+        let Mode::Train { clock, seed, .. } = self.mode else { return None };
+        self.dropouts += 1;
+        Some(AttentionDropout { clock: self.graph.leaf(clock.tensor()), p, seed, stream: self.dropouts })
     }
 
     /// Notes a layer's activations.

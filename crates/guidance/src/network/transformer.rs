@@ -35,8 +35,8 @@ pub struct Transformer {
     pub heads: usize,
     /// Units between the two linear layers of a layer.
     pub hidden: usize,
-    /// Share of activations that are dropped while training: after the positions, after attention and in the
-    /// feed-forward part. Attention's own probabilities are kept.
+    /// Share that is dropped while training, as by PyTorch: of attention's probabilities, and of activations after the
+    /// positions, after attention and in the feed-forward part.
     pub dropout: f32,
     /// Where layers normalise.
     pub norm: NormOrder,
@@ -156,9 +156,10 @@ impl Architecture for Transformer {
             eps: EPSILON,
             activation: self.activation,
             dropout: self.dropout,
+            attention_dropout: self.dropout,
             cross: self.cross,
             deviation: (self.norm == NormOrder::Pre).then_some(DEVIATION),
-            mask: AttentionMask { causal: self.causal, keys },
+            mask: AttentionMask { causal: self.causal, keys, dropout: None },
         };
         for number in 0..self.layers {
             let weights = if self.shared { 0 } else { number };
@@ -173,7 +174,7 @@ impl Architecture for Transformer {
         if output.each == Each::Example {
             // A query of zeros finds all keys alike: attention is then the mean over those that are no padding.
             let (zeros, all) = (x.graph().constant(0.0, [batch, 1, width]), block.sequences(x)?);
-            let mask = AttentionMask { causal: false, keys };
+            let mask = AttentionMask { keys, ..AttentionMask::default() };
             x = zeros.attention(all, all, self.heads, mask)?.reshape([batch, width])?;
         }
         let logits = match self.tied {

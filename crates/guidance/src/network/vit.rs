@@ -27,8 +27,10 @@ pub struct Vit {
     /// Units between the two linear layers of a block.
     pub hidden: usize,
     /// Share of activations that are dropped while training: after the positions, after attention and in the
-    /// feed-forward part. Attention's own probabilities are kept.
+    /// feed-forward part.
     pub dropout: f32,
+    /// Share of attention's probabilities that is dropped while training.
+    pub attention_dropout: f32,
 }
 
 /// Deviation of first weights, and ε of layer norms: timm's.
@@ -38,7 +40,7 @@ const EPSILON: f32 = 1e-6;
 impl Vit {
     /// Without dropout, four times as many hidden units as features.
     pub fn new(patch: usize, width: usize, depth: usize, heads: usize) -> Self {
-        Self { patch, width, depth, heads, hidden: 4 * width, dropout: 0.0 }
+        Self { patch, width, depth, heads, hidden: 4 * width, dropout: 0.0, attention_dropout: 0.0 }
     }
 
     /// ViT-B/16: 86 million parameters at 224 × 224 pixels and 1,000 classes.
@@ -108,6 +110,7 @@ impl Architecture for Vit {
             eps: EPSILON,
             activation: Activation::Gelu,
             dropout: self.dropout,
+            attention_dropout: self.attention_dropout,
             cross: false,
             deviation: Some(DEVIATION),
             mask: AttentionMask::default(),

@@ -2,20 +2,20 @@
 
 use std::any::Any;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::attention_grad::AttentionGrad;
 use crate::ops::view::Pad;
-use crate::rng::Rng;
+use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
 
 /// `softmax(q kᵀ / √d) v` of every head, then the logarithm of each softmax's divisor: f32, the output's elements
 /// `[batch, queries, heads · d]`, then `[batch, heads, queries]`. Inputs: q, k and v `[batch, time, heads · d]`, or one tensor
 /// `[batch, time, 3 · heads · d]` with all three as columns; then, unless all keys take part, lengths u32 `[batch]` or ids
-/// u32 `[batch, keys]`.
+/// u32 `[batch, keys]`; then, with dropout, `clock` u32 `[4]` whose word 0 is the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attention {
     /// Number of heads.
@@ -26,6 +26,42 @@ pub struct Attention {
     pub packed: bool,
     /// Which keys take part.
     pub keys: Keys,
+    /// Which probabilities are dropped.
+    pub dropout: Option<PairDropout>,
+}
+
+/// Pairs of query and key whose probability becomes 0 while the others grow by as much. The mask is a pure function of seed,
+/// stream, step and pair, so the gradient draws it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairDropout {
+    /// Of 65,536 pairs, so many are dropped.
+    pub dropped: u16,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Tells the dropout layers of a run apart.
+    pub stream: u32,
+}
+
+impl PairDropout {
+    /// Half of the key of Philox, "ATTN": apart from what else is drawn under the same seed.
+    const DOMAIN: u32 = 0x4154_544e;
+
+    fn key(self) -> [u32; 2] {
+        [self.seed as u32 ^ Self::DOMAIN, (self.seed >> 32) as u32]
+    }
+
+    /// What a probability is multiplied by that is not dropped.
+    fn kept(self) -> f64 {
+        65_536.0 / (65_536.0 - f64::from(self.dropped))
+    }
+
+    /// What the probability of `key` for query `row`, of `queries`, of head number `head` is multiplied by.
+    pub(crate) fn factor(self, step: u32, queries: usize, head: usize, row: usize, key: usize) -> f64 {
+        let pair_of_rows = head * queries.div_ceil(2) + row / 2;
+        let words = philox([(key / 4) as u32, pair_of_rows as u32, step, self.stream], self.key());
+        let half = words[key % 4] >> (16 * (row % 2)) & 0xffff;
+        if half < u32::from(self.dropped) { 0.0 } else { self.kept() }
+    }
 }
 
 /// Which keys of a batch take part in attention.
@@ -49,6 +85,34 @@ pub struct AttentionMask<'g> {
     pub causal: bool,
     /// Keys that take part; all without it.
     pub keys: Option<KeyMask<'g>>,
+    /// Dropout of the probabilities.
+    pub dropout: Option<AttentionDropout<'g>>,
+}
+
+/// Dropout of attention's probabilities, as `torch.nn.MultiheadAttention` has it: each becomes 0 with probability `p`, rounded
+/// to a multiple of 1 / 65,536, and the others are divided by 1 − `p`. See [`Var::dropout`] for what the others are.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionDropout<'g> {
+    /// A u32 `[4]` leaf whose word 0 counts the steps.
+    pub clock: Var<'g>,
+    /// Probability of a zero, in `[0, 1)`.
+    pub p: f32,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Tells the dropout layers of a run apart.
+    pub stream: u32,
+}
+
+impl AttentionDropout<'_> {
+    /// The op's own part of it; `None` where nothing is dropped.
+    fn pairs(&self) -> Result<Option<PairDropout>, String> {
+        let Self { p, seed, stream, .. } = *self;
+        if !(0.0..1.0).contains(&p) {
+            return Err(format!("dropout of {p} is not in [0, 1)"));
+        }
+        let dropped = (p * 65_536.0).round().min(65_535.0) as u16;
+        Ok((dropped > 0).then_some(PairDropout { dropped, seed, stream }))
+    }
 }
 
 /// Keys that take part, per example. A query that sees none gets 0.
@@ -111,7 +175,17 @@ impl Attention {
         if self.packed { 1 } else { 3 }
     }
 
-    /// The sizes, or which rule the inputs (q, k, v and the keys that take part) break.
+    /// Inputs that say which keys take part.
+    pub(crate) fn masks(&self) -> usize {
+        usize::from(self.keys != Keys::All)
+    }
+
+    /// Inputs that are neither gradients nor what those need: q, k, v, keys that take part, and the clock.
+    pub(crate) fn inputs(&self) -> usize {
+        self.sources() + self.masks() + usize::from(self.dropout.is_some())
+    }
+
+    /// The sizes, or which rule the inputs (q, k, v, the keys that take part, and the clock) break.
     pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes, String> {
         let sources = inputs.get(..self.sources()).ok_or("takes q, k and v")?;
         let heads = self.heads;
@@ -132,7 +206,12 @@ impl Attention {
         if heads == 0 || !width.is_multiple_of(heads) || width / heads > MAX_HEAD {
             return Err(format!("{width} columns do not make {heads} heads of up to {MAX_HEAD}"));
         }
-        let mask = &inputs[self.sources()..];
+        let (mask, clock) = inputs[self.sources()..].split_at(self.masks().min(inputs.len() - self.sources()));
+        match (self.dropout, clock) {
+            (None, []) => {}
+            (Some(_), [clock]) if **clock == TensorType::u32([4]) => {}
+            _ => return Err(format!("dropout wants a clock u32[4], and nothing else does, not {clock:?}")),
+        }
         let fits = match (self.keys, mask) {
             (Keys::All, []) => true,
             (Keys::Lengths, [lengths]) => **lengths == TensorType::u32([batch]),
@@ -151,10 +230,12 @@ impl Attention {
         self.sizes(inputs).expect("checked while recording")
     }
 
-    /// What q, k, v and the mask are bound to; the mask is input number `mask`.
-    pub(crate) fn args(&self, mask: usize) -> ([Arg; 3], Arg) {
+    /// What q, k, v, and mask and clock are bound to; the latter are inputs from number `next` on.
+    pub(crate) fn args(&self, next: usize) -> ([Arg; 3], [Arg; 2]) {
         let sources = if self.packed { [Arg::Input(0); 3] } else { [0, 1, 2].map(Arg::Input) };
-        (sources, if self.keys == Keys::All { Arg::Unused } else { Arg::Input(mask) })
+        let mask = if self.keys == Keys::All { Arg::Unused } else { Arg::Input(next) };
+        let clock = if self.dropout.is_some() { Arg::Input(next + self.masks()) } else { Arg::Unused };
+        (sources, [mask, clock])
     }
 
     /// A launch of an attention kernel over `rows` rows: its sizes, in the kernel's units, and flags. `grads` are the rows
@@ -177,8 +258,13 @@ impl Attention {
             Keys::Lengths => (1, 0),
             Keys::Ids { padding } => (2, padding as usize),
         };
+        let drawn = self.dropout.unwrap_or(PairDropout { dropped: 0, seed: 0, stream: 0 });
+        let [low, high] = drawn.key().map(|word| word as usize);
+        // Each of up to four draws for eight rows takes ten rounds.
+        let draws = if self.dropout.is_some() { 48 } else { 0 };
         let mut dispatch = Dispatch::linear(kernel, s.batch * s.heads * rows.next_multiple_of(8))
             .flag("VEC4", vec4)
+            .flag("DROPOUT", self.dropout.is_some())
             .flag("SUBGROUP8", caps.subgroup == 8 && caps.shuffle == 8);
         if let Some((flag, _)) = flag {
             dispatch = dispatch.flag(flag, true);
@@ -196,8 +282,9 @@ impl Attention {
             ])
             .floats(&[s.scale() as f32])
             .dims(&[s.heads * units, gq / unit, gk / unit, gv / unit, gk_start / unit, gv_start / unit])
-            .dims(&[usize::from(self.causal), kind])
-            .turns(s.queries.max(s.keys).div_ceil(8) * (2 * units + 3) + units)
+            .dims(&[usize::from(self.causal), kind, low, high, drawn.stream as usize, drawn.dropped as usize])
+            .floats(&[drawn.kept() as f32])
+            .turns(s.queries.max(s.keys).div_ceil(8) * (2 * units + 3 + draws) + units)
     }
 
     /// In f64, the keys that query `row` of example `batch` sees; `mask` as the op has it.
@@ -210,10 +297,28 @@ impl Attention {
         (0..s.keys).filter(|&key| (!self.causal || key <= row) && takes_part(key)).collect()
     }
 
+    /// In f64, what dropout multiplies the probability of a key by, for query `row` of head number `head`; the clock is the
+    /// last of `inputs`.
+    pub(crate) fn factors(&self, s: &Sizes, inputs: &[Vec<f64>], head: usize, row: usize) -> impl Fn(usize) -> f64 {
+        let (dropout, queries) = (self.dropout, s.queries);
+        let step = if dropout.is_some() { inputs[inputs.len() - 1][0] as u32 } else { 0 };
+        move |key| dropout.map_or(1.0, |dropout| dropout.factor(step, queries, head, row, key))
+    }
+
     /// Random inputs for it: sizes, then q, k and v, or all in one, and the mask.
     pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, Sizes) -> Sample) -> Sample {
         let keys = [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)];
-        let op = Self { heads: 1 + rng.below(3), causal: rng.below(2) == 0, packed: rng.below(2) == 0, keys };
+        let mut op = Self {
+            heads: 1 + rng.below(3),
+            causal: rng.below(2) == 0,
+            packed: rng.below(2) == 0,
+            keys,
+            dropout: None,
+        };
+        if rng.below(2) == 0 {
+            let dropped = 1 + rng.below(60_000) as u16;
+            op.dropout = Some(PairDropout { dropped, seed: u64::from(rng.next_u32()) << 20, stream: rng.next_u32() });
+        }
         let head = [3, 8, 33, 36, 128][rng.below(5)]; // each has kernels of its own
         let (batch, queries) = (1 + rng.below(3), awkward_size(rng, 20));
         let time = if op.packed { queries } else { awkward_size(rng, 40) };
@@ -229,12 +334,17 @@ impl Attention {
             Keys::Lengths => Some(TensorType::u32([batch])),
             Keys::Ids { .. } => Some(TensorType::u32(mask)),
         };
-        let sizes = op.checked_sizes(&types.iter().chain(&mask_type).collect::<Vec<_>>());
-        let sample = shapes.into_iter().fold(sample(op, sizes), |sample, shape| sample.normal(rng, shape));
+        let clock = op.dropout.is_some().then(|| TensorType::u32([4]));
+        let sizes = op.checked_sizes(&types.iter().chain(&mask_type).chain(&clock).collect::<Vec<_>>());
+        let mut sample = shapes.into_iter().fold(sample(op, sizes), |sample, shape| sample.normal(rng, shape));
         match keys {
-            Keys::All => sample,
-            Keys::Lengths => sample.index(rng, [batch], time + 2), // 0, and more than there are
-            Keys::Ids { .. } => sample.index(rng, mask, 4),
+            Keys::All => {}
+            Keys::Lengths => sample = sample.index(rng, [batch], time + 2), // 0, and more than there are
+            Keys::Ids { .. } => sample = sample.index(rng, mask, 4),
+        }
+        match clock {
+            Some(clock) => sample.input(clock, vec![f64::from(rng.next_u32()), 0.0, 0.0, 0.0]),
+            None => sample,
         }
     }
 }
@@ -280,9 +390,9 @@ impl Op for Attention {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let sizes = self.checked_sizes(inputs);
-        let ([q, k, v], mask) = self.args(self.sources());
+        let ([q, k, v], [mask, clock]) = self.args(self.sources());
         self.launch(caps, kernel!("attention"), &sizes, sizes.queries, Default::default())
-            .args([q, k, v, mask, Arg::Output])
+            .args([q, k, v, mask, clock, Arg::Output])
             .flops((4 * sizes.head + 5) * sizes.pairs(self.causal))
             .into()
     }
@@ -302,11 +412,12 @@ impl Op for Attention {
             };
             let scores: Vec<f64> = seen.iter().map(score).collect();
             let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let factor = self.factors(&s, inputs, batch * s.heads + head, row);
             let total: f64 = scores.iter().map(|score| (score - greatest).exp()).sum();
             let at = ((batch * s.queries + row) * s.heads + head) * s.head;
             for (score, &key) in scores.iter().zip(&seen) {
                 let value = &v[s.at(2, batch, head, key)..][..s.head];
-                let p = (score - greatest).exp() / total;
+                let p = factor(key) * (score - greatest).exp() / total;
                 y[at..at + s.head].iter_mut().zip(value).for_each(|(y, v)| *y += p * v);
             }
             y[s.outputs() + index] = if seen.is_empty() { 0.0 } else { greatest + total.ln() };
@@ -330,7 +441,7 @@ impl<'g> Var<'g> {
     /// *Source:* Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when the types are not these, or the mask's are not those of [`KeyMask`].
+    /// [`Error::Shape`] when the types are not these, or the mask's are not those of [`KeyMask`] and [`AttentionDropout`].
     pub fn attention(self, k: Var<'g>, v: Var<'g>, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
         attend(&[self, k, v], self.shape().to_vec(), heads, mask)
     }
@@ -352,8 +463,12 @@ fn attend<'g>(sources: &[Var<'g>], shape: Vec<usize>, heads: usize, mask: Attent
         Some(KeyMask::Lengths(lengths)) => (Keys::Lengths, Some(lengths)),
         Some(KeyMask::Ids { ids, padding }) => (Keys::Ids { padding }, Some(ids)),
     };
-    let op = Attention { heads, causal: mask.causal, packed: sources.len() == 1, keys };
-    let inputs: Vec<Var<'g>> = sources.iter().copied().chain(ids).collect();
-    let y = sources[0].graph().push(op, &inputs)?;
+    let graph = sources[0].graph();
+    let pairs = mask.dropout.map_or(Ok(None), |dropout| dropout.pairs());
+    let dropout = pairs.map_err(|problem| Error::Shape { op: "attention", layer: graph.layer(), problem })?;
+    let clock = mask.dropout.filter(|_| dropout.is_some()).map(|dropout| dropout.clock);
+    let op = Attention { heads, causal: mask.causal, packed: sources.len() == 1, keys, dropout };
+    let inputs: Vec<Var<'g>> = sources.iter().copied().chain(ids).chain(clock).collect();
+    let y = graph.push(op, &inputs)?;
     y.slice(0, 0, shape.iter().product())?.reshape(shape)
 }

@@ -5,13 +5,13 @@ use crate::gpu::{ALIGNMENT, Caps};
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
-use crate::ops::attention::{Attention, Keys, Sizes};
+use crate::ops::attention::{Attention, Sizes};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// dq, dk and dv of [`Attention`]: in the shape of the one input where that holds all three, else one after the other, each
 /// from where an adapter can bind it. Inputs: q, k and v as there, its output, `[batch, queries, heads · d]` of its output's
-/// gradient, and the keys that take part.
+/// gradient, the keys that take part, and the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionGrad {
     /// The attention whose gradient it is.
@@ -19,7 +19,7 @@ pub struct AttentionGrad {
 }
 
 impl AttentionGrad {
-    /// Types of q, k, v and the mask.
+    /// Types of q, k, v, mask and clock.
     fn attention_types<'t>(&self, inputs: &[&'t TensorType]) -> Vec<&'t TensorType> {
         let sources = self.of.sources().min(inputs.len());
         let mask = inputs.get(sources + 2..).unwrap_or_default();
@@ -68,7 +68,7 @@ impl Op for AttentionGrad {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.of.checked_sizes(&self.attention_types(inputs));
         let first = self.of.sources();
-        let ([q, k, v], mask) = self.of.args(first + 2);
+        let ([q, k, v], [mask, clock]) = self.of.args(first + 2);
         let (y, dout, rows) = (Arg::Input(first), Arg::Input(first + 1), Arg::Scratch(0));
         let (queries, grads, pairs) =
             (s.batch * s.heads * s.queries, self.rows_and_starts(&s), s.pairs(self.of.causal));
@@ -76,7 +76,7 @@ impl Op for AttentionGrad {
             .dims(&[s.batch, s.heads, s.queries, s.head])
             .args([y, dout, rows])
             .flops(2 * s.outputs());
-        let args = [q, k, v, dout, rows, mask, Arg::Output];
+        let args = [q, k, v, dout, rows, mask, clock, Arg::Output];
         let of_queries = self
             .of
             .launch(caps, kernel!("attention_query_grad"), &s, s.queries, grads)
@@ -104,38 +104,45 @@ impl Op for AttentionGrad {
             let at = ((batch * s.queries + row) * s.heads + head) * s.head;
             let (query, above) = (&q[s.at(0, batch, head, row)..][..s.head], &dout[at..at + s.head]);
             let total = dot(&y[at..at + s.head], above);
+            let factor = self.of.factors(&s, inputs, batch * s.heads + head, row);
             for key in self.of.seen(&s, mask, batch, row) {
                 let (k, v) = (&k[s.at(1, batch, head, key)..][..s.head], &v[s.at(2, batch, head, key)..][..s.head]);
                 let p = (s.scale() * dot(query, k) - y[s.outputs() + index]).exp();
-                let ds = s.scale() * p * (dot(above, v) - total);
+                let kept = factor(key);
+                let ds = s.scale() * p * (kept * dot(above, v) - total);
                 let (query_row, key_row) = (batch * s.queries + row, batch * s.keys + key);
                 for c in 0..s.head {
                     out[dq_start + query_row * dq_row + head * s.head + c] += ds * k[c];
                     out[dk_start + key_row * dk_row + head * s.head + c] += ds * query[c];
-                    out[dv_start + key_row * dv_row + head * s.head + c] += p * above[c];
+                    out[dv_start + key_row * dv_row + head * s.head + c] += kept * p * above[c];
                 }
             }
         }
         out
     }
 
-    /// With the output of an attention, of which it takes one part of three: between them nothing is written.
+    /// With the output of an attention. Its three parts are joined: between them nothing is written, and one alone may be 0
+    /// but for rounding, as dq is where there is one key.
     fn sample(rng: &mut Rng) -> Sample {
-        let part = rng.below(3);
         let mut width = 0;
         let mut sample = Attention::sample_inputs(rng, |of, s| {
             width = s.heads * s.head;
             let op = AttentionGrad { of };
             let sources = of.sources();
-            let masked = usize::from(of.keys != Keys::All);
+            let own = of.inputs();
             let mut sample = Sample::new(move |x| {
-                let y = x[0].graph().push(of, &x[..sources + masked])?;
-                let dout = x[sources + masked];
-                let inputs = [&x[..sources], &[y, dout], &x[sources..sources + masked]].concat();
+                let y = x[0].graph().push(of, &x[..own])?;
+                let inputs = [&x[..sources], &[y, x[own]], &x[sources..own]].concat();
                 let gradients = x[0].graph().push(op, &inputs)?;
+                if of.packed {
+                    return Ok(gradients);
+                }
                 let (_, starts) = op.rows_and_starts(&s);
-                let time = if part == 0 { s.queries } else { s.keys };
-                if of.packed { Ok(gradients) } else { gradients.slice(0, starts[part], s.batch * time * width) }
+                let part = |part: usize| {
+                    let time = if part == 0 { s.queries } else { s.keys };
+                    gradients.slice(0, starts[part], s.batch * time * width)
+                };
+                Var::concat(&[part(0)?, part(1)?, part(2)?], 0)
             });
             sample.differentiable = false;
             sample

@@ -60,7 +60,7 @@ ops! {
     fma_chain::{FmaChain},
 }
 
-pub use attention::{AttentionMask, KeyMask, Keys, MAX_HEAD};
+pub use attention::{AttentionDropout, AttentionMask, KeyMask, Keys, MAX_HEAD};
 pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
 pub use cast::Stored;
