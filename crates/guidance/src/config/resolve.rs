@@ -10,7 +10,7 @@ use super::{
 };
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::text::Text;
-use crate::data::{DrawnSequences, Images, Source, cifar, folder::ImageFolder, glyphs::glyphs, idx};
+use crate::data::{DrawnSequences, Source, Subset, cifar, folder, glyphs::glyphs, idx};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::feed::Crop;
@@ -62,43 +62,36 @@ impl Config {
         })
     }
 
-    /// The images of the three splits; `folder` is where a set lies that is not drawn.
+    /// The images of the three splits; `folder` is where a set lies that is not drawn. A set with its own test images has
+    /// those as test split.
     fn images(&self, path: &Path, folder: Option<&Path>) -> Result<[Arc<dyn Source>; 3]> {
         let DataConfig { set, size, resize, train, validation, test, classes, seed, .. } = self.data;
-        let parts = match (set, folder) {
-            (DataSet::Idx, Some(folder)) => {
-                let (first, second) = idx::load(folder, classes)?;
-                match second {
-                    // A set with its own test images: those are the test split.
-                    Some(second) => {
-                        let mut parts = first.split(&[train, validation], seed)?;
-                        parts.push(second.subset(test, seed)?);
-                        parts
-                    }
-                    None => first.split(&[train, validation, test], seed)?,
-                }
+        let folder = || {
+            let hint = "give it with --data FOLDER";
+            folder.ok_or_else(|| Error::config(path, "data.set", "such a set lies in a folder", hint))
+        };
+        let (first, second) = match set {
+            DataSet::Idx => sources(idx::open(folder()?, classes)?),
+            DataSet::Cifar => {
+                let (first, second) = cifar::open(folder()?)?;
+                sources((first, Some(second)))
             }
-            (DataSet::Cifar, Some(folder)) => {
-                let (first, second) = cifar::load(folder)?;
-                let mut parts = first.split(&[train, validation], seed)?;
-                parts.push(second.subset(test, seed)?);
-                parts
-            }
-            (DataSet::Folder, Some(folder)) => {
-                let parts =
-                    ImageFolder::list(folder)?.split(resize.unwrap_or(size), [train, validation, test], seed)?;
-                return Ok(parts.map(|part| Arc::new(part) as _));
-            }
-            (DataSet::Idx | DataSet::Cifar | DataSet::Folder, None) => return Err(in_a_folder(path)),
-            _ => {
+            DataSet::Folder => sources(folder::open(folder()?, resize.unwrap_or(size))?),
+            DataSet::Glyphs | DataSet::CopyPaste | DataSet::Parity | DataSet::Text => {
                 let total = [train, validation, test].iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
                 let total = total.filter(|&n| n <= 10_000_000).ok_or_else(|| {
                     Error::config(path, "data.train", "more than ten million images", "make the splits smaller")
                 })?;
-                glyphs(total, size, seed).split(&[train, validation, test], seed)?
+                sources((glyphs(total, size, seed), None))
             }
         };
-        let parts: [Images; 3] = parts.try_into().expect("three sizes give three parts");
+        let parts = match second {
+            Some(second) => {
+                [Subset::split(&first, &[train, validation], seed)?, Subset::split(&second, &[test], seed)?].concat()
+            }
+            None => Subset::split(&first, &[train, validation, test], seed)?,
+        };
+        let parts: [Subset; 3] = parts.try_into().unwrap_or_else(|_| unreachable!("three sizes give three parts"));
         Ok(parts.map(|part| Arc::new(part) as _))
     }
 
@@ -211,6 +204,9 @@ impl Config {
     }
 }
 
-fn in_a_folder(path: &Path) -> Error {
-    Error::config(path, "data.set", "such a set lies in a folder", "give it with --data FOLDER")
+/// Images to train with and, where a set has them, images of its own to test with.
+type Sources = (Arc<dyn Source>, Option<Arc<dyn Source>>);
+
+fn sources<S: Source + 'static>((first, second): (S, Option<S>)) -> Sources {
+    (Arc::new(first), second.map(|second| Arc::new(second) as _))
 }

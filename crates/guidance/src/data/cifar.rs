@@ -4,24 +4,43 @@
 //! bytes each of red, green and blue, row-major (Krizhevsky 2009; <https://www.cs.toronto.edu/~kriz/cifar.html>). There is no
 //! header, so what a file is shows in its name and in its length.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Images;
+use super::bytes::Bytes;
+use super::{Images, Source};
 use crate::error::{Error, Result};
 
 /// Pixels of an image: 3 channels of 32 × 32.
 const PIXELS: usize = 3 * 32 * 32;
 
-/// Most bytes of a file that is read: several times the largest of these sets.
-const LARGEST: u64 = 1 << 30;
+const AGAIN: &str = "download it again, and unpack the binary version";
 
-/// Reads the training and the test images of the CIFAR set in `folder`: `data_batch_1.bin` to `data_batch_5.bin`, of which
+/// The images of some files, read when they are wanted.
+#[derive(Debug)]
+pub struct CifarImages {
+    name: String,
+    files: Vec<Records>,
+    /// Bytes before the pixels, of which the last is the label.
+    labels: usize,
+    classes: usize,
+    count: usize,
+}
+
+/// A file, and the number of its first image.
+#[derive(Debug)]
+struct Records {
+    path: PathBuf,
+    bytes: Bytes,
+    first: usize,
+}
+
+/// Opens the training and the test images of the CIFAR set in `folder`: `data_batch_1.bin` to `data_batch_5.bin`, of which
 /// some may be missing, and `test_batch.bin`; or `train.bin` and `test.bin` of CIFAR-100.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Data`] with the name of a file that is cut short, empty, far too long, or holds a label that is no
-/// class; and if the folder holds neither set.
-pub fn load(folder: &Path) -> Result<(Images, Images)> {
+/// [`Error::Io`]; [`Error::Data`] with the name of a file that is cut short or empty; and if the folder holds neither set. A
+/// label that is no class is an error when its image is read.
+pub fn open(folder: &Path) -> Result<(CifarImages, CifarImages)> {
     let batches = (1..=5).map(|number| format!("data_batch_{number}.bin"));
     let batches: Vec<String> = batches.filter(|name| folder.join(name).exists()).collect();
     let (train, test, labels, classes): (&[String], _, _, _) = if !batches.is_empty() {
@@ -33,51 +52,70 @@ pub fn load(folder: &Path) -> Result<(Images, Images)> {
             "unpack the binary version there: data_batch_1.bin … of CIFAR-10, train.bin and test.bin of CIFAR-100";
         return Err(Error::data(folder, "holds no CIFAR set", hint));
     };
-    let set = || Images {
-        channels: 3,
-        height: 32,
-        width: 32,
-        pixels: Vec::new(),
-        labels: Vec::new(),
-        classes,
-        name: format!("cifar{classes}"),
+    let open = |names: &[String]| {
+        let (mut files, mut count) = (Vec::new(), 0);
+        for name in names {
+            let path = folder.join(name);
+            let bytes = Bytes::open(&path)?;
+            let (length, record) = (bytes.len(), (labels + PIXELS) as u64);
+            if length == 0 || !length.is_multiple_of(record) {
+                let problem = format!("has {length} bytes, not a whole number of records of {record}");
+                return Err(Error::data(path, problem, AGAIN));
+            }
+            files.push(Records { path, bytes, first: count });
+            count += (length / record) as usize;
+        }
+        Ok(CifarImages { name: format!("cifar{classes}"), files, labels, classes, count })
     };
-    let (mut first, mut second) = (set(), set());
-    for name in train {
-        read(&folder.join(name), labels, &mut first)?;
-    }
-    read(&folder.join(test), labels, &mut second)?;
-    Ok((first, second))
+    Ok((open(train)?, open(&[test.to_string()])?))
 }
 
-/// Appends the records of a file, each with `label_bytes` bytes in front, of which the last is the label.
-fn read(path: &Path, label_bytes: usize, images: &mut Images) -> Result<()> {
-    let record = label_bytes + PIXELS;
-    let length = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    if length == 0 || length > LARGEST || !length.is_multiple_of(record as u64) {
-        let problem = format!("has {length} bytes, not a whole number of records of {record} (up to 1 GiB)");
-        return Err(Error::data(path, problem, "download it again, and unpack the binary version"));
+/// Reads all of what [`open`] opens.
+///
+/// # Errors
+/// As [`open`] and [`Images::read`].
+pub fn load(folder: &Path) -> Result<(Images, Images)> {
+    let (train, test) = open(folder)?;
+    Ok((Images::read(&train)?, Images::read(&test)?))
+}
+
+impl Source for CifarImages {
+    fn name(&self) -> &str {
+        &self.name
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    for (number, record) in bytes.chunks_exact(record).enumerate() {
-        let (labels, pixels) = record.split_at(label_bytes);
-        let label = labels[label_bytes - 1];
-        if usize::from(label) >= images.classes {
-            let problem = format!("image {number} has label {label}, but there are {} classes", images.classes);
-            return Err(Error::data(path, problem, "download it again, and unpack the binary version"));
+
+    fn shape(&self) -> [usize; 3] {
+        [3, 32, 32]
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        let Records { path, bytes, first } = &self.files[self.files.partition_point(|file| file.first <= index) - 1];
+        let number = index - first;
+        let mut record = vec![0; self.labels + PIXELS];
+        bytes.read((number * record.len()) as u64, &mut record)?;
+        let (labels, image) = record.split_at(self.labels);
+        let label = u16::from(labels[self.labels - 1]);
+        if usize::from(label) >= self.classes {
+            let problem = format!("image {number} has label {label}, but there are {} classes", self.classes);
+            return Err(Error::data(path, problem, AGAIN));
         }
-        images.labels.push(u16::from(label));
-        images.pixels.extend_from_slice(pixels);
+        pixels.copy_from_slice(image);
+        Ok(label)
     }
-    Ok(())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
-
     use trellis_tensor::rng::Rng;
 
     /// A folder that goes when the test ends.
@@ -151,10 +189,16 @@ mod tests {
         folder.write("data_batch_1.bin", &whole);
         std::fs::remove_file(folder.0.join("test_batch.bin")).unwrap();
         assert!(load(&folder.0).unwrap_err().to_string().contains("test_batch.bin"));
-        // Three tebibytes of holes: refused before anything is allocated.
+        // Three tebibytes of holes: nothing is allocated for them.
         let huge = std::fs::File::create(folder.0.join("data_batch_1.bin")).unwrap();
         if huge.set_len(3073 << 30).is_ok() {
-            assert!(load(&folder.0).unwrap_err().to_string().contains("up to 1 GiB"));
+            folder.write("test_batch.bin", &whole);
+            assert!(load(&folder.0).unwrap_err().to_string().contains("are too many"));
+            let (train, _) = open(&folder.0).unwrap();
+            assert_eq!((train.count(), train.read((1 << 30) - 1, &mut [9; PIXELS]).unwrap()), (1 << 30, 0));
+            huge.set_len(3073).unwrap();
+            let message = train.read(1, &mut [0; PIXELS]).unwrap_err().to_string();
+            assert!(message.contains("data_batch_1.bin: ends before byte 6146"), "{message}");
         }
     }
 }

@@ -8,24 +8,14 @@ use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageReader, Limits};
-use trellis_tensor::rng::Rng;
 
-use super::{SPLIT_STREAM, Source};
+use super::Source;
 use crate::error::{Error, Result};
 
 /// Files, each with its class.
 type Files = Vec<(PathBuf, u16)>;
 
-/// What lies in such a folder; nothing is decoded yet.
-#[derive(Clone, Debug)]
-pub struct ImageFolder {
-    path: PathBuf,
-    classes: usize,
-    train: Files,
-    held_out: Files,
-}
-
-/// Files of one split, decoded when they are read.
+/// Image files with their classes, decoded when they are read.
 #[derive(Clone, Debug)]
 pub struct ImageFiles {
     name: String,
@@ -41,57 +31,28 @@ const LARGEST_ALLOCATION: u64 = 1 << 30;
 /// Most files that are listed: ten times ImageNet.
 const MOST_FILES: usize = 20_000_000;
 
-impl ImageFolder {
-    /// Lists `path`.
-    ///
-    /// # Errors
-    /// [`Error::Io`], or [`Error::Data`] where there are no classes, no images, or classes under `val` that are not under
-    /// `train`.
-    pub fn list(path: &Path) -> Result<Self> {
-        let hint = "lay images out as train/<class>/… and val/<class>/…";
-        let names = names(&path.join("train"))?;
-        if names.is_empty() || names.len() > usize::from(u16::MAX) {
-            return Err(Error::data(path.join("train"), format!("holds {} classes", names.len()), hint));
-        }
-        let train = files(&path.join("train"), &names)?;
-        let held_out = if path.join("val").is_dir() { files(&path.join("val"), &names)? } else { Vec::new() };
-        if train.is_empty() {
-            return Err(Error::data(path.join("train"), "holds no files", hint));
-        }
-        Ok(Self { path: path.to_owned(), classes: names.len(), train, held_out })
+/// Lists `folder`: the images under `train`, and those under `val` if it is there, to be read at `size` × `size` pixels.
+/// Nothing is decoded yet.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Data`] where there are no classes, no images, or classes under `val` that are not under
+/// `train`.
+pub fn open(folder: &Path, size: usize) -> Result<(ImageFiles, Option<ImageFiles>)> {
+    let hint = "lay images out as train/<class>/… and val/<class>/…";
+    let (train, held_out) = (folder.join("train"), folder.join("val"));
+    let classes = names(&train)?;
+    if classes.is_empty() || classes.len() > usize::from(u16::MAX) {
+        return Err(Error::data(train, format!("holds {} classes", classes.len()), hint));
     }
-
-    /// So many training, validation and test images of `size` × `size` pixels, drawn by `seed`: training and validation images
-    /// from `train`, test images from `val`, or from `train` too where there is no `val`.
-    ///
-    /// # Errors
-    /// [`Error::Split`] if there are fewer files.
-    pub fn split(&self, size: usize, counts: [usize; 3], seed: u64) -> Result<[ImageFiles; 3]> {
-        let [train, validation, test] = counts;
-        let own_test = self.held_out.is_empty();
-        let first: &[usize] = if own_test { &[train, validation, test] } else { &[train, validation] };
-        let mut parts = self.draw(&self.train, first, seed)?;
-        if !own_test {
-            parts.extend(self.draw(&self.held_out, &[test], seed)?);
+    let name = folder.file_name().map_or("images".to_string(), |name| name.to_string_lossy().into_owned());
+    let open = |folder: &Path| {
+        let files = files(folder, &classes)?;
+        if files.is_empty() {
+            return Err(Error::data(folder, "holds no files", hint));
         }
-        let name = self.path.file_name().map_or("images".to_string(), |name| name.to_string_lossy().into_owned());
-        let part = |files| ImageFiles { name: name.clone(), files, classes: self.classes, size };
-        let parts: Vec<ImageFiles> = parts.into_iter().map(part).collect();
-        Ok(parts.try_into().expect("three parts"))
-    }
-
-    /// Disjoint parts of `files`, drawn without replacement.
-    fn draw(&self, files: &Files, sizes: &[usize], seed: u64) -> Result<Vec<Files>> {
-        let wanted = sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
-        if wanted.is_none_or(|wanted| wanted > files.len()) {
-            let name = self.path.display().to_string();
-            return Err(Error::Split { name, available: files.len(), wanted: sizes.to_vec() });
-        }
-        let mut order: Vec<usize> = (0..files.len()).collect();
-        Rng::new(seed, SPLIT_STREAM).shuffle(&mut order);
-        let mut order = order.into_iter();
-        Ok(sizes.iter().map(|&size| order.by_ref().take(size).map(|at| files[at].clone()).collect()).collect())
-    }
+        Ok(ImageFiles { name: name.clone(), files, classes: classes.len(), size })
+    };
+    Ok((open(&train)?, held_out.is_dir().then(|| open(&held_out)).transpose()?))
 }
 
 impl Source for ImageFiles {

@@ -5,7 +5,9 @@ use std::io::Cursor;
 
 use image::{ImageFormat, Rgb, RgbImage};
 
-use super::super::{Images, Skipped};
+use std::sync::Arc;
+
+use super::super::{Images, Skipped, Subset};
 use super::*;
 
 /// A folder that goes when the test ends.
@@ -61,20 +63,27 @@ fn small(name: &str) -> Folder {
     folder
 }
 
-/// Reads all three splits.
-fn read(folder: &ImageFolder, size: usize, counts: [usize; 3], seed: u64) -> Result<[Images; 3]> {
-    let [train, validation, test] = folder.split(size, counts, seed)?;
-    Ok([Images::read(&train)?, Images::read(&validation)?, Images::read(&test)?])
+/// Reads parts of all images under `train`, and all under `val`.
+fn read(folder: &Folder, size: usize, sizes: &[usize], seed: u64) -> Result<(Vec<Images>, Option<Images>)> {
+    let (train, held_out) = open(&folder.0, size)?;
+    let train: Arc<dyn Source> = Arc::new(train);
+    let parts = Subset::split(&train, sizes, seed)?;
+    let parts = parts.iter().map(|part| Images::read(part)).collect::<Result<_>>()?;
+    Ok((parts, held_out.map(|images| Images::read(&images)).transpose()?))
+}
+
+fn refused(folder: &Folder) -> String {
+    open(&folder.0, 8).unwrap_err().to_string()
 }
 
 #[test]
 fn classes_are_sorted_folders_and_images_their_centre_squares() {
     let folder = small("plain");
-    let listed = ImageFolder::list(&folder.0).unwrap();
-    let [train, validation, test] = read(&listed, 8, [4, 2, 3], 1).unwrap();
-    assert_eq!([train.count(), validation.count(), test.count()], [4, 2, 3]);
+    let (parts, held_out) = read(&folder, 8, &[4, 2], 1).unwrap();
+    let test = held_out.unwrap();
+    assert_eq!([parts[0].count(), parts[1].count(), test.count()], [4, 2, 4]);
     let mut seen = [0; 2];
-    for split in [&train, &validation, &test] {
+    for split in parts.iter().chain([&test]) {
         assert_eq!((split.classes, split.channels, split.height, split.width), (2, 3, 8, 8));
         for at in 0..split.count() {
             let class = usize::from(split.labels[at]);
@@ -86,14 +95,15 @@ fn classes_are_sorted_folders_and_images_their_centre_squares() {
             }
         }
     }
-    assert_eq!(seen.iter().sum::<usize>(), 9);
-    assert_eq!(read(&listed, 8, [4, 2, 3], 1).unwrap()[0], train);
-    assert_ne!(read(&listed, 8, [4, 2, 3], 2).unwrap()[0], train);
-    // Without `val` the test images come from `train` too, and are others.
+    assert_eq!(seen, [5, 5]);
+    assert_eq!(read(&folder, 8, &[4, 2], 1).unwrap().0, parts);
+    assert_ne!(read(&folder, 8, &[4, 2], 2).unwrap().0, parts);
+    // All at once, split in memory: the same.
+    let all = Images::read(&open(&folder.0, 8).unwrap().0).unwrap();
+    assert_eq!(all.split(&[4, 2], 1).unwrap(), parts);
     fs::remove_dir_all(folder.0.join("val")).unwrap();
-    let own = ImageFolder::list(&folder.0).unwrap();
-    assert_eq!(read(&own, 8, [2, 2, 2], 1).unwrap().map(|split| split.count()), [2, 2, 2]);
-    assert!(matches!(own.split(8, [4, 2, 1], 1), Err(Error::Split { available: 6, .. })));
+    assert!(open(&folder.0, 8).unwrap().1.is_none());
+    assert!(matches!(read(&folder, 8, &[4, 2, 1], 1), Err(Error::Split { available: 6, .. })));
 }
 
 #[test]
@@ -114,8 +124,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
     ] {
         let folder = small(name);
         folder.write(&format!("train/red/{name}"), bytes);
-        let listed = ImageFolder::list(&folder.0).unwrap();
-        let [train, ..] = listed.split(8, [7, 0, 0], 1).unwrap();
+        let (train, _) = open(&folder.0, 8).unwrap();
         let message = Images::read(&train).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains("skip_broken"), "{name}: {message}");
         let skipped = Skipped::default();
@@ -134,25 +143,24 @@ fn files_that_are_no_images_are_named_or_skipped() {
     // Mislabelled, but an image: what it is counts, not what it is called.
     let folder = small("mislabelled");
     folder.write("train/red/really.jpg", &picture(12, 12, RED, ImageFormat::Png));
-    assert!(read(&ImageFolder::list(&folder.0).unwrap(), 8, [7, 0, 0], 1).is_ok());
+    assert!(read(&folder, 8, &[7], 1).is_ok());
 }
 
 #[test]
 fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
     let missing = Folder::new("missing");
-    assert!(matches!(ImageFolder::list(&missing.0), Err(Error::Io { .. })));
+    assert!(matches!(open(&missing.0, 8), Err(Error::Io { .. })));
     fs::create_dir_all(missing.0.join("train")).unwrap();
-    assert!(ImageFolder::list(&missing.0).unwrap_err().to_string().contains("holds 0 classes"));
+    assert!(refused(&missing).contains("holds 0 classes"));
     fs::create_dir_all(missing.0.join("train/red")).unwrap();
-    assert!(ImageFolder::list(&missing.0).unwrap_err().to_string().contains("holds no files"));
+    assert!(refused(&missing).contains("holds no files"));
     let folder = small("strange");
-    let listed = ImageFolder::list(&folder.0).unwrap();
     for size in [0, 100_000, usize::MAX / 2] {
-        assert!(read(&listed, size, [4, 0, 0], 1).unwrap_err().to_string().contains("too many"), "{size}");
+        assert!(read(&folder, size, &[4], 1).unwrap_err().to_string().contains("too many"), "{size}");
     }
-    for counts in [[usize::MAX, 2, 0], [usize::MAX / 4, 0, 0], [0, 0, 5]] {
-        assert!(matches!(listed.split(8, counts, 1), Err(Error::Split { .. })), "{counts:?}");
+    for sizes in [[usize::MAX, 2], [usize::MAX / 4, 0], [0, 7]] {
+        assert!(matches!(read(&folder, 8, &sizes, 1), Err(Error::Split { .. })), "{sizes:?}");
     }
     folder.write("val/green/0.png", b"x");
-    assert!(ImageFolder::list(&folder.0).unwrap_err().to_string().contains("green: is no class"));
+    assert!(refused(&folder).contains("green: is no class"));
 }

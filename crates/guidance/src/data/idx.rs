@@ -3,8 +3,9 @@
 //! A file is a magic number (two zero bytes, the type 8 = unsigned byte, the number of dimensions), one big-endian u32
 //! per dimension, then the bytes in row-major order. Source: Y. LeCun, C. Cortes, C. Burges, *The MNIST database*.
 //!
-//! Files come from the network, so nothing in a header is believed before the bytes are there: reading grows with what
-//! arrives and ends one byte after what the header promises. That also bounds a gzip bomb.
+//! Files come from the network, so nothing in a header is believed before the bytes are there. A plain file is as long as its
+//! header says, and its images stay in it until they are wanted. A packed one is unpacked into memory, which grows with what
+//! arrives and ends one byte after what the header promises: that also bounds a gzip bomb.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -12,31 +13,45 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::Images;
+use super::bytes::Bytes;
+use super::{Images, Source};
 use crate::error::{Error, Result};
 
-/// Largest data in one file, unpacked: everything is held in memory, and a header can claim anything.
+/// Most bytes of one file that are held in memory, of images that were packed or of labels: a header can claim anything.
 const MAX_BYTES: u64 = 1 << 30;
 
 const AGAIN: &str = "download it again, or ask the place it came from for its checksum";
+
+/// The images of a pair of files, read when they are wanted: grey, `[1, height, width]`.
+#[derive(Debug)]
+pub struct IdxImages {
+    name: String,
+    height: usize,
+    width: usize,
+    classes: usize,
+    labels: Vec<u8>,
+    pixels: Bytes,
+    /// Where in `pixels` they begin.
+    start: u64,
+}
 
 /// The training set and, where there is one, the test set of the IDX files in `folder`.
 ///
 /// Looks for names that start with `train-` or `t10k-`, contain `images` or `labels`, and end in `idx3-ubyte` or
 /// `idx1-ubyte`, with or without `.gz`. With both pairs there the result is (train, Some(t10k)); with one pair alone
-/// it is (that pair, None), to be cut with [`Images::split`]. Shapes: pixels (count, 1, height, width). The sets are
-/// named after the folder and the prefix, as in `mnist/train`.
+/// it is (that pair, None), to be cut with [`Subset::split`](super::Subset::split). The sets are named after the folder and the
+/// prefix, as in `mnist/train`.
 ///
 /// `classes` is the number of classes, which the format does not tell: 10 for MNIST.
 ///
 /// # Errors
 /// [`Error::Io`] if something cannot be read; [`Error::Data`] if a file is missing, no regular file, damaged, cut
-/// short, longer than its header says or over 1 GiB unpacked, if a label is not below `classes`, if the labels are not
-/// as many as the images, or if the two pairs differ in image size. Each names the file and what to do.
-pub fn load(folder: impl AsRef<Path>, classes: usize) -> Result<(Images, Option<Images>)> {
+/// short, longer than its header says or, packed, over 1 GiB unpacked, if a label is not below `classes`, if the labels are
+/// not as many as the images, or if the two pairs differ in image size. Each names the file and what to do.
+pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Option<IdxImages>)> {
     let folder = folder.as_ref();
-    let train = load_pair(folder, "train-", classes)?;
-    let test = load_pair(folder, "t10k-", classes)?;
+    let train = open_pair(folder, "train-", classes)?;
+    let test = open_pair(folder, "t10k-", classes)?;
     match (train, test) {
         (Some(train), Some(test)) if (train.height, train.width) != (test.height, test.width) => Err(Error::data(
             folder,
@@ -53,6 +68,38 @@ pub fn load(folder: impl AsRef<Path>, classes: usize) -> Result<(Images, Option<
             "holds no IDX files",
             "put train-images-idx3-ubyte and train-labels-idx1-ubyte there, or the two with t10k-, with .gz or without",
         )),
+    }
+}
+
+/// Reads all of what [`open`] opens.
+///
+/// # Errors
+/// As [`open`] and [`Images::read`].
+pub fn load(folder: impl AsRef<Path>, classes: usize) -> Result<(Images, Option<Images>)> {
+    let (first, second) = open(folder, classes)?;
+    Ok((Images::read(&first)?, second.map(|second| Images::read(&second)).transpose()?))
+}
+
+impl Source for IdxImages {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        [1, self.height, self.width]
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn count(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        self.pixels.read(self.start + (index * self.height * self.width) as u64, pixels)?;
+        Ok(u16::from(self.labels[index]))
     }
 }
 
@@ -86,7 +133,7 @@ pub fn save(folder: impl AsRef<Path>, prefix: &str, images: &Images) -> Result<(
 }
 
 /// Images and labels of one prefix; `None` if there is neither file.
-fn load_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<Images>> {
+fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxImages>> {
     let images = find(folder, prefix, "images", "idx3-ubyte")?;
     let labels = find(folder, prefix, "labels", "idx1-ubyte")?;
     let (images_path, labels_path) = match (images, labels) {
@@ -98,20 +145,24 @@ fn load_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<Image
             return Err(Error::data(folder, problem, "put both files of the pair there"));
         }
     };
-    let ([count, height, width], pixels) = read::<3>(&images_path)?;
-    let ([label_count], labels) = read::<1>(&labels_path)?;
+    let ([count, height, width], pixels, start) = read::<3>(&images_path)?;
+    let ([label_count], label_bytes, first_label) = read::<1>(&labels_path)?;
     if label_count != count {
         let problem = format!("{label_count} labels, but {} has {count} images", images_path.display());
         return Err(Error::data(labels_path, problem, "take both files from one download"));
     }
+    if label_count as u64 > MAX_BYTES {
+        return Err(Error::data(labels_path, format!("{label_count} labels are too many"), "use a smaller data set"));
+    }
+    let mut labels = vec![0; label_count];
+    label_bytes.read(first_label, &mut labels)?;
     if let Some(at) = labels.iter().position(|&label| usize::from(label) >= classes) {
         let problem = format!("label {at} is {}, but there are {classes} classes (0 to {classes} - 1)", labels[at]);
         return Err(Error::data(labels_path, problem, "set this data set's number of classes, or repair the file"));
     }
     let folder_name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let name = format!("{}/{}", folder_name.as_deref().unwrap_or("idx"), prefix.trim_end_matches('-'));
-    let labels = labels.into_iter().map(u16::from).collect();
-    Ok(Some(Images { channels: 1, height, width, pixels, labels, classes, name }))
+    Ok(Some(IdxImages { name, height, width, classes, labels, pixels, start }))
 }
 
 /// The file called `prefix … part … suffix` in `folder`, the plain one if there is a `.gz` too.
@@ -128,44 +179,46 @@ fn find(folder: &Path, prefix: &str, part: &str, suffix: &str) -> Result<Option<
     Ok(found.into_iter().min().map(|(_, path)| path))
 }
 
-/// Sizes and data of an IDX file of bytes with `N` dimensions.
-fn read<const N: usize>(path: &Path) -> Result<([usize; N], Vec<u8>)> {
-    let metadata = fs::metadata(path).map_err(|source| Error::io(path, source))?;
-    if !metadata.is_file() {
-        // A folder fails later and worse, and opening a pipe would wait for ever.
-        let kind = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
-        return Err(Error::data(path, format!("is {kind}, not a file"), "put the IDX file itself there"));
-    }
+/// Sizes and data of an IDX file of bytes with `N` dimensions, and where in the latter they begin.
+fn read<const N: usize>(path: &Path) -> Result<([usize; N], Bytes, u64)> {
+    let plain = Bytes::open(path)?;
     let mut file = BufReader::new(File::open(path).map_err(|source| Error::io(path, source))?);
     // The first bytes tell gzip, not the name: browsers unpack without renaming.
     let gzip = file.fill_buf().map_err(|source| Error::io(path, source))?.starts_with(&[0x1f, 0x8b]);
     let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
 
-    let header = take(&mut input, 4 + 4 * N as u64, path, gzip)?;
+    let start = 4 + 4 * N as u64;
+    let header = take(&mut input, start, path, gzip)?;
     if header.is_empty() {
         return Err(Error::data(path, "is empty", AGAIN));
     }
     check_magic::<N>(path, &header)?;
-    if header.len() < 4 + 4 * N {
-        let problem = format!("is cut short: {} bytes of a header of {}", header.len(), 4 + 4 * N);
-        return Err(Error::data(path, problem, AGAIN));
+    if (header.len() as u64) < start {
+        return Err(Error::data(path, format!("is cut short: {} bytes of a header of {start}", header.len()), AGAIN));
     }
     let size = |i: usize| u32::from_be_bytes(std::array::from_fn(|byte| header[4 + 4 * i + byte]));
     let sizes: [u32; N] = std::array::from_fn(size);
     let text = sizes.map(|size| size.to_string()).join(" x ");
-    let bytes = sizes.iter().try_fold(1_u64, |product, &size| product.checked_mul(size.into()));
-    let Some(bytes) = bytes.filter(|&bytes| bytes <= MAX_BYTES) else {
-        let problem = format!("its header claims {text} bytes, more than {} MiB", MAX_BYTES >> 20);
-        return Err(Error::data(path, problem, "use a smaller data set; if this should be one, download it again"));
-    };
+    // What is no number of 64 bits is more than any file holds.
+    let bytes = sizes.iter().fold(1_u64, |product, &size| product.saturating_mul(size.into()));
     if bytes == 0 {
         return Err(Error::data(path, format!("its header claims {text} bytes: there is nothing in it"), AGAIN));
     }
-    let data = take(&mut input, bytes + 1, path, gzip)?;
-    match (data.len() as u64).cmp(&bytes) {
-        std::cmp::Ordering::Equal => Ok((sizes.map(|size| size as usize), data)),
+    if gzip && bytes > MAX_BYTES {
+        let problem = format!("its header claims {text} bytes, more than {} MiB", MAX_BYTES >> 20);
+        return Err(Error::data(path, problem, "unpack it: what is not packed need not fit into memory"));
+    }
+    let (there, data, start) = match gzip {
+        true => {
+            let data = take(&mut input, bytes + 1, path, gzip)?;
+            (data.len() as u64, Bytes::Memory(data), 0)
+        }
+        false => (plain.len().saturating_sub(start), plain, start),
+    };
+    match there.cmp(&bytes) {
+        std::cmp::Ordering::Equal => Ok((sizes.map(|size| size as usize), data, start)),
         std::cmp::Ordering::Less => {
-            let problem = format!("is cut short: its header claims {text} bytes, but {} follow it", data.len());
+            let problem = format!("is cut short: its header claims {text} bytes, but {there} follow it");
             Err(Error::data(path, problem, AGAIN))
         }
         std::cmp::Ordering::Greater => {

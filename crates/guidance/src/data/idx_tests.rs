@@ -129,12 +129,33 @@ fn header_claims_more_than_there_is() {
     let folder = Folder::new("claims");
     folder.pair("train-", 3);
     // Four billion images in a file of 20 bytes; then a product beyond 64 bits.
-    folder.put(IMAGES, &idx(&[u32::MAX, 28, 28], &[0; 4])).fails(IMAGES, ["4294967295 x 28 x 28", "more than"]);
-    folder.put(IMAGES, &idx(&[u32::MAX; 3], &[0; 4])).fails(IMAGES, ["claims", "more than"]);
+    let (many, more) = (idx(&[u32::MAX, 28, 28], &[0; 4]), idx(&[u32::MAX; 3], &[0; 4]));
+    folder.put(IMAGES, &many).fails(IMAGES, ["4294967295 x 28 x 28", "4 follow"]);
+    folder.put(IMAGES, &more).fails(IMAGES, ["claims", "cut short"]);
+    folder.put(IMAGES, &gzip(&many)).fails(IMAGES, ["4294967295 x 28 x 28", "more than"]);
+    folder.put(IMAGES, &gzip(&more)).fails(IMAGES, ["claims", "more than"]);
     // Just below the limit: what is read is what is there.
-    folder.put(IMAGES, &idx(&[1 << 28, 2, 2], &[0; 4])).fails(IMAGES, ["cut short", "4 follow"]);
+    folder.put(IMAGES, &gzip(&idx(&[1 << 28, 2, 2], &[0; 4]))).fails(IMAGES, ["cut short", "4 follow"]);
     let mut input: &[u8] = &[0; 20];
     assert!(take(&mut input, MAX_BYTES, Path::new(IMAGES), false).unwrap().capacity() < 1000);
+}
+
+/// Two gibibytes of holes, and labels for them.
+#[test]
+fn what_would_not_fit_into_memory_stays_in_its_file() {
+    let folder = Folder::new("holes");
+    folder.put(IMAGES, &idx(&[1 << 15, 256, 256], &[])).put(LABELS, &idx(&[1 << 15], &vec![3; 1 << 15]));
+    let file = fs::OpenOptions::new().write(true).open(folder.0.join(IMAGES)).unwrap();
+    if file.set_len(16 + (1 << 31)).is_err() {
+        return; // a file system without holes
+    }
+    let (images, _) = open(&folder.0, 10).unwrap();
+    assert_eq!(images.count(), 1 << 15);
+    let mut pixels = vec![9; 1 << 16];
+    assert_eq!((images.read((1 << 15) - 1, &mut pixels).unwrap(), pixels), (3, vec![0; 1 << 16]));
+    file.set_len(1 << 20).unwrap();
+    let message = images.read(100, &mut [0; 1 << 16]).unwrap_err().to_string();
+    assert!(message.contains(IMAGES) && message.contains("ends before byte"), "{message}");
 }
 
 #[test]
@@ -195,7 +216,7 @@ fn a_folder_in_place_of_a_file() {
     let folder = Folder::new("folder");
     folder.put(LABELS, &idx(&[3], &labels(3)));
     fs::create_dir(folder.0.join(IMAGES)).unwrap();
-    folder.fails(IMAGES, ["is a folder", "put the IDX file"]);
+    folder.fails(IMAGES, ["is a folder", "put the file"]);
 }
 
 #[cfg(unix)]

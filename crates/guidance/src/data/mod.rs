@@ -1,9 +1,11 @@
 //! Data sets: small grey or colour images with one label each, held in memory as bytes; text; drawn sequences.
 //!
 //! [`glyphs`] draws ten symbols and needs no download; [`idx`] reads MNIST, Fashion-MNIST and whatever else comes in
-//! their file format, [`cifar`] CIFAR-10 and CIFAR-100, [`folder`] JPEG and PNG files. All give [`Images`], which knows how to split itself; going to the GPU is another module's job.
-//! [`text`] cuts a file into tokens; [`DrawnSequences`] says what the GPU draws.
+//! their file format, [`cifar`] CIFAR-10 and CIFAR-100, [`folder`] JPEG and PNG files. Each gives a [`Source`], which reads an
+//! image when it is wanted; [`Images`] are a source in memory, a [`Subset`] is a split of one. [`text`] cuts a file into tokens;
+//! [`DrawnSequences`] says what the GPU draws. Going to the GPU is another module's job.
 
+mod bytes;
 pub mod cifar;
 pub mod folder;
 pub mod glyphs;
@@ -15,7 +17,7 @@ pub mod text;
 use crate::error::{Error, Result};
 pub use sequences::DrawnSequences;
 pub(crate) use source::Skipped;
-pub use source::Source;
+pub use source::{Source, Subset};
 use trellis_tensor::rng::Rng;
 
 /// Stream of [`Rng`] that shuffles; drawn images have the streams from 0 upwards.
@@ -67,7 +69,7 @@ impl Images {
     /// # Errors
     /// [`Error::Split`] if there are fewer.
     pub fn subset(&self, count: usize, seed: u64) -> Result<Self> {
-        Ok(self.gather(self.permutation(&[count], seed)?.into_iter().take(count)))
+        Ok(self.gather(permutation(&self.name, self.count(), &[count], seed)?.into_iter().take(count)))
     }
 
     /// Disjoint parts of the given sizes, drawn without replacement under `seed`; what is left over is in none.
@@ -85,7 +87,7 @@ impl Images {
     /// # Errors
     /// [`Error::Split`] if the sizes add up to more than [`count`](Self::count).
     pub fn split(&self, sizes: &[usize], seed: u64) -> Result<Vec<Self>> {
-        let mut order = self.permutation(sizes, seed)?.into_iter();
+        let mut order = permutation(&self.name, self.count(), sizes, seed)?.into_iter();
         Ok(sizes.iter().map(|&size| self.gather(order.by_ref().take(size))).collect())
     }
 
@@ -108,17 +110,6 @@ impl Images {
         ((mean / 255.0) as f32, std as f32)
     }
 
-    /// All indices in the order of `seed`, or an error if the sizes ask for more.
-    fn permutation(&self, sizes: &[usize], seed: u64) -> Result<Vec<usize>> {
-        let wanted = sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
-        if wanted.is_none_or(|wanted| wanted > self.count()) {
-            return Err(Error::Split { name: self.name.clone(), available: self.count(), wanted: sizes.to_vec() });
-        }
-        let mut order: Vec<usize> = (0..self.count()).collect();
-        Rng::new(seed, SPLIT_STREAM).shuffle(&mut order);
-        Ok(order)
-    }
-
     /// The images at `indices`, in that order.
     fn gather(&self, indices: impl Iterator<Item = usize>) -> Self {
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
@@ -128,6 +119,17 @@ impl Images {
         }
         Self { pixels, labels, name: self.name.clone(), ..*self }
     }
+}
+
+/// All indices below `count` in the order of `seed`, or an error if the sizes ask for more; `name` is of the set.
+fn permutation(name: &str, count: usize, sizes: &[usize], seed: u64) -> Result<Vec<usize>> {
+    let wanted = sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
+    if wanted.is_none_or(|wanted| wanted > count) {
+        return Err(Error::Split { name: name.to_string(), available: count, wanted: sizes.to_vec() });
+    }
+    let mut order: Vec<usize> = (0..count).collect();
+    Rng::new(seed, SPLIT_STREAM).shuffle(&mut order);
+    Ok(order)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::Images;
+use super::{Images, permutation};
 use crate::error::{Error, Result};
 
 /// Most bytes of images that are held in memory.
@@ -92,6 +92,48 @@ impl Source for Images {
     }
 }
 
+/// Some images of a source, in an order of their own: a split.
+#[derive(Clone)]
+pub struct Subset {
+    of: Arc<dyn Source>,
+    indices: Vec<usize>,
+}
+
+impl Subset {
+    /// Disjoint parts of `source` of the given sizes, drawn without replacement under `seed`; the same images in the same
+    /// order as [`Images::split`] of what [`Images::read`] reads.
+    ///
+    /// # Errors
+    /// [`Error::Split`] if the sizes add up to more than there are.
+    pub fn split(source: &Arc<dyn Source>, sizes: &[usize], seed: u64) -> Result<Vec<Self>> {
+        let mut order = permutation(source.name(), source.count(), sizes, seed)?.into_iter();
+        let part = |&size: &usize| Self { of: source.clone(), indices: order.by_ref().take(size).collect() };
+        Ok(sizes.iter().map(part).collect())
+    }
+}
+
+impl Source for Subset {
+    fn name(&self) -> &str {
+        self.of.name()
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.of.shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.of.classes()
+    }
+
+    fn count(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        self.of.read(self.indices[index], pixels)
+    }
+}
+
 impl fmt::Debug for dyn Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} images {:?} of {}", self.count(), self.shape(), self.name())
@@ -109,16 +151,21 @@ impl dyn Source + '_ {
         Err(Error::data(self.name(), problem, format!("labels are below {}, the number of classes", self.classes())))
     }
 
-    /// The images at `indices`, on all threads; and what was wrong with those that could not be read.
-    pub(crate) fn read_some(&self, indices: &[usize]) -> Result<Read> {
+    /// Bytes of one image, if `count` of them fit into memory.
+    fn features(&self, count: usize) -> Result<usize> {
         let [channels, height, width] = self.shape();
         let features = channels.checked_mul(height).and_then(|area| area.checked_mul(width)).unwrap_or(usize::MAX);
-        let bytes = features.checked_mul(indices.len()).filter(|&bytes| features > 0 && bytes <= LARGEST_SET);
-        let Some(bytes) = bytes else {
-            let problem = format!("{} images of {channels} x {height} x {width} bytes are too many", indices.len());
-            return Err(Error::data(self.name(), problem, "they may take 16 GiB: stream them, or make them smaller"));
-        };
-        let mut pixels = vec![0; bytes];
+        if features > 0 && features.checked_mul(count).is_some_and(|bytes| bytes <= LARGEST_SET) {
+            return Ok(features);
+        }
+        let problem = format!("{count} images of {channels} x {height} x {width} bytes are too many");
+        Err(Error::data(self.name(), problem, "they may take 16 GiB: stream them, or make them smaller"))
+    }
+
+    /// The images at `indices`, on all threads; and what was wrong with those that could not be read.
+    pub(crate) fn read_some(&self, indices: &[usize]) -> Result<Read> {
+        let ([channels, height, width], features) = (self.shape(), self.features(indices.len())?);
+        let mut pixels = vec![0; features * indices.len()];
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = indices.len().div_ceil(threads).max(1);
         // Each thread has neighbouring images; what goes wrong is told in their order.
@@ -149,6 +196,7 @@ impl dyn Source + '_ {
     }
 
     pub(crate) fn read_all(&self) -> Result<Read> {
+        self.features(self.count())?;
         self.read_some(&(0..self.count()).collect::<Vec<_>>())
     }
 

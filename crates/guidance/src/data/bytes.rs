@@ -1,0 +1,69 @@
+//! Bytes of a data file: in memory, or in the file until they are needed.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// Bytes that threads read in pieces.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    /// All of them: of a file that was packed, say.
+    Memory(Vec<u8>),
+    /// A file, whose place to read moves under the lock: a read is of kilobytes, and short beside what is made of it.
+    File { path: PathBuf, file: Mutex<File>, length: u64 },
+}
+
+impl Bytes {
+    /// Opens a file and reads nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Data`] for what is no regular file.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path).map_err(|source| Error::io(path, source))?;
+        if !metadata.is_file() {
+            // A folder fails later and worse, and opening a pipe would wait for ever.
+            let kind = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
+            return Err(Error::data(path, format!("is {kind}, not a file"), "put the file itself there"));
+        }
+        let file = Mutex::new(File::open(path).map_err(|source| Error::io(path, source))?);
+        Ok(Self::File { path: path.to_owned(), file, length: metadata.len() })
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    /// Fills `into` from byte `at` on.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Data`] where the file has become shorter than it was.
+    ///
+    /// # Panics
+    /// Past the end of bytes in memory, as a slice does.
+    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Memory(bytes) => {
+                let at = at as usize;
+                into.copy_from_slice(&bytes[at..at + into.len()]);
+                Ok(())
+            }
+            Self::File { path, file, .. } => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(into));
+                read.map_err(|error| match error.kind() {
+                    ErrorKind::UnexpectedEof => {
+                        Error::data(path, format!("ends before byte {}", at + into.len() as u64), "restore the file")
+                    }
+                    _ => Error::io(path, error),
+                })
+            }
+        }
+    }
+}
