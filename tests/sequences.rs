@@ -1,10 +1,9 @@
 //! Tasks on tokens: what is drawn, how it is scored, and that a network without memory ends at the trivial solution.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use trellis_guidance::data::DrawnSequences;
-use trellis_guidance::data::text::{Text, TextLevel};
+use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::network::{Architecture, Input, Output, Pass};
 use trellis_guidance::{Dataset, Feed, Network, Result, Trainer, Training};
 use trellis_tensor::ops::IGNORE;
@@ -164,7 +163,7 @@ fn without_memory_copy_paste_ends_at_the_trivial_solution() {
 #[test]
 fn text_is_cut_into_blocks_and_labelled_with_what_follows() {
     let words = "abcdefghijklmnopqrstuvwxyz";
-    let text = Text::tokenize(words.as_bytes(), TextLevel::Characters, Path::new("words")).expect("text");
+    let text = Text::new("words", words.as_bytes(), Tokenizer::Characters).expect("text");
     let data = Dataset::text(&gpu(), &text, 5, [2, 1, 2]).expect("fits");
     let split = |name, batch| examples(&data, Some(name), batch, 0, 0);
     let block = |from: u32| ((from..from + 5).collect::<Vec<_>>(), (from + 1..from + 6).collect::<Vec<_>>());
@@ -178,7 +177,7 @@ fn text_is_cut_into_blocks_and_labelled_with_what_follows() {
 #[test]
 fn a_bigram_network_learns_an_alphabet() {
     let words = "abcdefghijklmnopqrstuvwxyz".repeat(40);
-    let text = Text::tokenize(words.as_bytes(), TextLevel::Characters, Path::new("words")).expect("text");
+    let text = Text::new("words", words.as_bytes(), Tokenizer::Characters).expect("text");
     let data = Dataset::text(&gpu(), &text, 16, [50, 0, 10]).expect("fits");
     let target = Network::new(PerPosition, &data, 1).expect("fits");
     let rate = OptimizerConfig::adam(Curve::Constant(0.05));

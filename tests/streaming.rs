@@ -1,10 +1,10 @@
 //! Data that is read while a network trains: the same batches as from the GPU, errors where they belong, no thread left.
 
-use std::path::Path;
+use std::fs;
 use std::sync::Arc;
 
 use trellis_guidance::data::glyphs::glyphs;
-use trellis_guidance::data::text::{Text, TextLevel};
+use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::data::{Images, Source};
 use trellis_guidance::network::RnnCell;
 use trellis_guidance::{
@@ -52,7 +52,7 @@ fn streamed_images_train_the_same_bits_as_resident_ones() {
 #[test]
 fn streamed_text_trains_the_same_bits_as_resident_text() {
     let words = "the guide pulls the target while it learns, layer by layer; ".repeat(12);
-    let text = Text::tokenize(words.as_bytes(), TextLevel::Characters, Path::new("words")).expect("text");
+    let text = Text::new("words", words.as_bytes(), Tokenizer::Characters).expect("text");
     let train = |data: &Dataset| {
         let target = Network::new(Rnn::new(RnnCell::Tanh, 1, 8), data, 6).expect("fits");
         let training = Training { batch: 5, eval_every: 4, ..Training::new(9) };
@@ -61,9 +61,18 @@ fn streamed_text_trains_the_same_bits_as_resident_text() {
     };
     let counts = [40, 11, 9];
     let resident = Dataset::text(&gpu(), &text, 10, counts).expect("fits");
-    let streamed = Dataset::stream_text(&gpu(), &Arc::new(text), 10, counts).expect("fits");
-    assert!(streamed.is_streamed());
-    assert!(train(&resident) == train(&streamed));
+    let folder = std::env::temp_dir().join(format!("trellis-streaming-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder");
+    let path = folder.join("words.txt");
+    fs::write(&path, &words).expect("writable");
+    let on_disk = Text::on_disk(&path, Tokenizer::Characters, &folder).expect("text");
+    let wanted = train(&resident);
+    for text in [text, on_disk] {
+        let streamed = Dataset::stream_text(&gpu(), &Arc::new(text), 10, counts).expect("fits");
+        assert!(streamed.is_streamed());
+        assert!(train(&streamed) == wanted);
+    }
+    fs::remove_dir_all(folder).expect("ours");
 }
 
 /// Wide images that say which they are, in brightness and class.

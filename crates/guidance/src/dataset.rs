@@ -201,8 +201,7 @@ impl Dataset {
     pub fn text(gpu: &Gpu, text: &Text, time: usize, counts: [usize; 3]) -> Result<Self> {
         let upload = |first: usize, count: usize| {
             let upload = |what: &str, from: usize| {
-                let tokens = &text.tokens[from..from + count * time];
-                Tensor::from_u32(gpu, what, [count, time], tokens)
+                Ok::<Tensor, Error>(Tensor::from_u32(gpu, what, [count, time], &text.tokens(from, count * time)?)?)
             };
             let (values, labels) = (upload("tokens", first * time)?, upload("next tokens", first * time + 1)?);
             Ok(Examples::Resident { values, labels })
@@ -227,12 +226,12 @@ impl Dataset {
         counts: [usize; 3],
         examples: impl Fn(usize, usize) -> Result<Examples>,
     ) -> Result<Self> {
-        let available = text.tokens.len().saturating_sub(1) / time.max(1);
+        let available = text.len().saturating_sub(1) / time.max(1);
         let wanted = counts.iter().try_fold(0_usize, |sum, &count| sum.checked_add(count));
         let [train, validation, test] = counts;
         if time == 0 || train == 0 || wanted.is_none_or(|wanted| wanted > available) {
             let problem = format!("has {available} blocks of {time} tokens, not {train} + {validation} + {test}");
-            return Err(Error::data(&text.name, problem, "make the splits smaller, at least one training block"));
+            return Err(Error::data(text.name(), problem, "make the splits smaller, at least one training block"));
         }
         let split = |first: usize, count: usize| {
             let split = || Ok::<Split, Error>(Split { examples: examples(first, count)?, count });
@@ -241,7 +240,7 @@ impl Dataset {
         let splits = [split(0, train)?, split(train, validation)?, split(train + validation, test)?];
         let shape = TokenShape { time, vocabulary: text.vocabulary(), padding: None };
         let output = Output { classes: text.vocabulary(), each: Each::Position };
-        Self::of_tokens(gpu, &text.name, shape, output, splits)
+        Self::of_tokens(gpu, text.name(), shape, output, splits)
     }
 
     fn of_tokens(gpu: &Gpu, name: &str, shape: TokenShape, output: Output, splits: [Option<Split>; 3]) -> Result<Self> {

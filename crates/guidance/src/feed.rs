@@ -8,7 +8,6 @@ use std::time::Duration;
 use trellis_tensor::ops::SampleBatch;
 use trellis_tensor::{Clock, Graph, Log, Tensor, TensorType};
 
-use crate::data::text::Text;
 use crate::data::{Skipped, Source};
 use crate::dataset::{Batch, Dataset, Examples, Split, TextBlocks};
 use crate::error::{Error, Result};
@@ -193,7 +192,7 @@ impl Ring {
             }
             (Examples::Blocks(blocks), InputShape::Tokens(tokens)) => {
                 let (blocks, time) = (blocks.clone(), tokens.time);
-                let fill = move |step| Ok(blocks.fill(&draw(step), stride));
+                let fill = move |step| blocks.fill(&draw(step), stride);
                 (TensorType::u32([time]), time, Arc::new(fill))
             }
             _ => unreachable!("only these are streamed"),
@@ -290,15 +289,15 @@ impl ImageReader {
 
 impl TextBlocks {
     /// The blocks at `indices` and the token after each of theirs; no token where there is no index.
-    fn fill(&self, indices: &[Option<usize>], stride: usize) -> Filled {
+    fn fill(&self, indices: &[Option<usize>], stride: usize) -> Result<Filled> {
         let mut tokens = vec![u32::MAX; stride * self.time];
         let mut next = tokens.clone();
-        let Text { tokens: text, .. } = &*self.text;
         for (at, index) in indices.iter().enumerate().filter_map(|(at, index)| Some((at, (*index)?))) {
-            let (from, to) = ((self.first + index) * self.time, at * self.time..(at + 1) * self.time);
-            tokens[to.clone()].copy_from_slice(&text[from..from + self.time]);
-            next[to].copy_from_slice(&text[from + 1..=from + self.time]);
+            let text = self.text.tokens((self.first + index) * self.time, self.time + 1)?;
+            let to = at * self.time..(at + 1) * self.time;
+            tokens[to.clone()].copy_from_slice(&text[..self.time]);
+            next[to].copy_from_slice(&text[1..]);
         }
-        Filled { values: Values::Tokens(tokens), labels: next }
+        Ok(Filled { values: Values::Tokens(tokens), labels: next })
     }
 }

@@ -26,6 +26,17 @@ pub struct GpuOptions {
     pub tuning: Option<PathBuf>,
 }
 
+/// The folder `trellis` in the user's cache folder, `XDG_CACHE_HOME` or `~/.cache`, if there is one.
+pub fn user_cache() -> Option<PathBuf> {
+    let home = variable("HOME").map(|home| Path::new(&home).join(".cache"));
+    Some(variable("XDG_CACHE_HOME").map(PathBuf::from).or(home)?.join("trellis"))
+}
+
+/// An environment variable that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
 impl Default for GpuOptions {
     fn default() -> Self {
         let checked_shaders = cfg!(debug_assertions);
@@ -48,20 +59,15 @@ impl GpuOptions {
     /// # Errors
     /// [`Error::Environment`] when `TRELLIS_MEMORY_MB` is no number above 0.
     pub fn from_env() -> Result<Self> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let megabytes = |text: String| match text.parse::<u64>() {
             Ok(number) if number > 0 => Ok(number.saturating_mul(1 << 20)),
             _ => Err(Error::Environment { variable: "TRELLIS_MEMORY_MB", value: text }),
         };
         let memory_budget = variable("TRELLIS_MEMORY_MB").map(megabytes).transpose()?;
-        let cache = || {
-            let home = variable("HOME").map(|home| Path::new(&home).join(".cache"));
-            Some(variable("XDG_CACHE_HOME").map(PathBuf::from).or(home)?.join("trellis"))
-        };
         let tuning = match variable("TRELLIS_TUNING") {
             Some(off) if off == "off" => None,
             Some(folder) => Some(PathBuf::from(folder)),
-            None => cache(),
+            None => user_cache(),
         };
         Ok(Self { adapter: variable("TRELLIS_ADAPTER"), memory_budget, tuning, ..Self::default() })
     }

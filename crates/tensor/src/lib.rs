@@ -62,7 +62,7 @@ pub use cka_form::{CkaCost, CkaForm, CkaSizes};
 pub use curve::{Clock, Curve};
 pub use error::{Error, Result};
 pub use gpu::{Caps, Counters, Gpu};
-pub use gpu_options::GpuOptions;
+pub use gpu_options::{GpuOptions, user_cache};
 pub use graph::{Graph, Scope, Var};
 pub use init::Init;
 pub use kernel::{Access, Kernel, Variant};

@@ -190,7 +190,7 @@ mod tests {
     fn runs_hold_what_can_share_dispatches() {
         let of = |n, elements| Some(Batchable { n, elements, looked_up: false });
         let small = of(128, 1000);
-        assert_eq!(runs(&[]), []);
+        assert!(runs(&[]).is_empty());
         assert_eq!(runs(&[small; 3]).first(), Some(&(0..3)));
         assert_eq!(runs(&[small, None, small, small]), [0..1, 1..2, 2..4]);
         assert_eq!(runs(&[small, of(64, 1000)]), [0..1, 1..2], "another batch");

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     Config, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, NetworkConfig, OptimizerName,
-    PrecisionName, RateSchedule, TrainingConfig,
+    PrecisionName, RateSchedule, TextLevel, TrainingConfig,
 };
-use crate::data::text::TextLevel;
 use crate::network::TapAt;
 use crate::record::ARMS;
 use crate::trainer::Batches;
@@ -44,6 +43,7 @@ impl Default for DataConfig {
             symbols: 10,
             context: 64,
             level: TextLevel::Characters,
+            tokenizer: None,
             seed: 0,
         }
     }

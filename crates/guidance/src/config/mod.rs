@@ -9,12 +9,11 @@ mod resolve;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, Deserializer};
 
-use crate::data::text::TextLevel;
 use crate::error::{Error, Result};
 use crate::network::TapAt;
 use crate::trainer::Batches;
@@ -87,6 +86,9 @@ pub struct DataConfig {
     pub context: usize,
     /// Whether a token of text is one of its `characters` or `bytes`.
     pub level: TextLevel,
+    /// A `tokenizer.json` that cuts the text, in place of `level`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
     /// Seed of the drawing and the split.
     pub seed: u64,
 }
@@ -109,6 +111,16 @@ pub enum DataSet {
     Parity,
     /// A file of text whose next token is asked for.
     Text,
+}
+
+/// What a token of text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextLevel {
+    /// A byte, of any file.
+    Bytes,
+    /// A character.
+    Characters,
 }
 
 /// `[guidance]`
@@ -268,6 +280,7 @@ impl Config {
         // A file that a file names lies beside it.
         let folder = path.parent().unwrap_or(Path::new(""));
         config.guide.weights = config.guide.weights.map(|weights| folder.join(weights));
+        config.data.tokenizer = config.data.tokenizer.map(|tokenizer| folder.join(tokenizer));
         Ok(config)
     }
 

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule};
+use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule, user_cache};
 
 use super::{
     Config, CropName, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule,
+    TextLevel,
 };
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
-use crate::data::text::Text;
+use crate::data::text::{Pieces, Text, Tokenizer};
 use crate::data::{DrawnSequences, Source, Subset, cifar, folder, glyphs::glyphs, idx};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ impl Config {
     /// # Errors
     /// When files are missing or damaged, or hold too few examples, or memory does not allow it.
     pub fn dataset(&self, gpu: &Gpu, path: &Path, place: Option<&Path>) -> Result<Dataset> {
-        let DataConfig { set, train, validation, test, context, level, stream, .. } = self.data;
+        let DataConfig { set, train, validation, test, context, stream, .. } = self.data;
         let counts = [train, validation, test];
         if let Some(drawn) = self.drawn()? {
             return Dataset::drawn(gpu, drawn, counts);
@@ -32,12 +33,18 @@ impl Config {
         if set == DataSet::Text {
             let file = place
                 .ok_or_else(|| Error::config(path, "data.set", "a text lies in a file", "give it with --data FILE"))?;
-            let text = Text::read(file, level)?;
-            let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(4)));
-            return match streamed {
-                true => Dataset::stream_text(gpu, &Arc::new(text), context, counts),
-                false => Dataset::text(gpu, &text, context, counts),
+            let tokenizer = match (&self.data.tokenizer, self.data.level) {
+                (Some(path), _) => Tokenizer::Pieces(Pieces::read(path)?),
+                (None, TextLevel::Bytes) => Tokenizer::Bytes,
+                (None, TextLevel::Characters) => Tokenizer::Characters,
             };
+            let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(4)));
+            if streamed {
+                let folder = user_cache().unwrap_or_else(std::env::temp_dir);
+                let text = Text::on_disk(file, tokenizer, &folder)?;
+                return Dataset::stream_text(gpu, &Arc::new(text), context, counts);
+            }
+            return Dataset::text(gpu, &Text::read(file, tokenizer)?, context, counts);
         }
         let [train, validation, test] = self.images(path, place)?;
         let bytes = train.shape().iter().fold(1_usize, |product, &size| product.saturating_mul(size));

@@ -1,0 +1,164 @@
+//! Text as token ids: any file by bytes, any UTF-8 file by characters or by the pieces of a `tokenizer.json`.
+//!
+//! A text is read in parts. Its tokens stay in memory, or, for texts that are larger than it, in a file that is cut once and
+//! then known.
+
+mod cut;
+mod parts;
+mod vocabulary;
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::bytes::Bytes;
+use crate::error::{Error, Result};
+use vocabulary::Vocabulary;
+pub use vocabulary::{Pieces, Tokenizer};
+
+/// A text as token ids.
+pub struct Text {
+    name: String,
+    vocabulary: Vocabulary,
+    ids: Ids,
+}
+
+/// Ids as little-endian words.
+#[derive(Debug)]
+struct Ids {
+    bytes: Bytes,
+    /// Where in `bytes` they begin.
+    start: u64,
+    /// Bytes of a word: 1, 2 or 4.
+    width: usize,
+    count: usize,
+}
+
+/// Largest file that is read into memory, in bytes.
+const LARGEST: u64 = 1 << 30;
+
+impl Text {
+    /// Reads a file into memory.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Data`] if the file is empty, larger than 1 GiB, or not UTF-8 where it has to be.
+    pub fn read(path: &Path, tokenizer: Tokenizer) -> Result<Self> {
+        let open = || File::open(path).map_err(|e| Error::io(path, e));
+        let size = open()?.metadata().map_err(|e| Error::io(path, e))?.len();
+        if size > LARGEST {
+            return Err(Error::data(path, format!("has {size} bytes"), "stream it: `stream = true`"));
+        }
+        Self::in_memory(open, tokenizer, path)
+    }
+
+    /// Cuts a text that is in memory already; `name` is what it is called.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`Text::read`].
+    pub fn new(name: &str, text: &[u8], tokenizer: Tokenizer) -> Result<Self> {
+        Self::in_memory(|| Ok(text), tokenizer, Path::new(name))
+    }
+
+    /// Cuts what `open` opens, as often as it is called.
+    fn in_memory<R: Read>(open: impl Fn() -> Result<R>, tokenizer: Tokenizer, path: &Path) -> Result<Self> {
+        let vocabulary = tokenizer.vocabulary(open()?, path)?;
+        let (width, mut words) = (Ids::width(&vocabulary), Vec::new());
+        vocabulary.encode(open()?, path, |ids| {
+            Ids::write(ids, width, &mut words);
+            Ok(())
+        })?;
+        let ids = Ids { count: words.len() / width, bytes: Bytes::Memory(words), start: 0, width };
+        Self { name: path.display().to_string(), vocabulary, ids }.not_empty()
+    }
+
+    /// Reads a file that may be larger than memory. Bytes are left where they are; other tokens are cut once, into a file in
+    /// `folder`, in which a later call finds them.
+    ///
+    /// # Errors
+    /// As [`Text::read`], whatever the size; [`Error::Io`] if the file in `folder` cannot be written.
+    pub fn on_disk(path: &Path, tokenizer: Tokenizer, folder: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        if let Tokenizer::Bytes = tokenizer {
+            let bytes = Bytes::open(path)?;
+            let ids = Ids { start: 0, width: 1, count: bytes.len() as usize, bytes };
+            return Self { name, vocabulary: Vocabulary::Bytes, ids }.not_empty();
+        }
+        let (vocabulary, ids) = cut::find_or_make(path, tokenizer, folder)?;
+        Self { name, vocabulary, ids }.not_empty()
+    }
+
+    fn not_empty(self) -> Result<Self> {
+        match self.ids.count {
+            0 => Err(Error::data(self.name, "is empty", "give a text")),
+            _ => Ok(self),
+        }
+    }
+
+    /// What it is called in messages and reports.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of tokens.
+    #[allow(clippy::len_without_is_empty, reason = "none is empty")]
+    pub fn len(&self) -> usize {
+        self.ids.count
+    }
+
+    /// Number of different ids.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// `count` ids from number `first` on.
+    ///
+    /// # Errors
+    /// What reading a file gives.
+    ///
+    /// # Panics
+    /// Past the end, as a slice does.
+    pub fn tokens(&self, first: usize, count: usize) -> Result<Vec<u32>> {
+        let Ids { bytes, start, width, count: all } = &self.ids;
+        assert!(first.checked_add(count).is_some_and(|end| end <= *all), "{count} tokens from {first} on, of {all}");
+        let mut words = vec![0; count * width];
+        bytes.read(start + (first * width) as u64, &mut words)?;
+        let id = |word: &[u8]| word.iter().rev().fold(0, |id, &byte| id << 8 | u32::from(byte));
+        let ids: Vec<u32> = words.chunks(*width).map(id).collect();
+        // A file that somebody wrote into.
+        match ids.iter().find(|&&id| id as usize >= self.vocabulary()) {
+            Some(id) => Err(Error::data(&self.name, format!("has a token {id} that does not exist"), "cut it again")),
+            None => Ok(ids),
+        }
+    }
+
+    /// The text of `tokens`; what is no UTF-8 is shown as �, and so is an id that does not exist.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        self.vocabulary.decode(tokens)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens of {} in {}", self.ids.count, self.vocabulary.len(), self.name)
+    }
+}
+
+impl Ids {
+    /// Bytes that any id of a vocabulary fits.
+    fn width(vocabulary: &Vocabulary) -> usize {
+        match vocabulary.len() {
+            0..=0x100 => 1,
+            0x101..=0x1_0000 => 2,
+            _ => 4,
+        }
+    }
+
+    fn write(ids: &[u32], width: usize, words: &mut Vec<u8>) {
+        ids.iter().for_each(|id| words.extend(&id.to_le_bytes()[..width]));
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,187 @@
+//! Texts in memory and on disk, and what is none.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+use super::*;
+
+/// A folder that goes when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("trellis-text-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Files with tokens.
+    fn cut(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.0.join("cut")).unwrap().map(|entry| entry.unwrap().path());
+        files.collect()
+    }
+
+    fn on_disk(&self, path: &Path, tokenizer: Tokenizer) -> Result<Text> {
+        Text::on_disk(path, tokenizer, &self.0.join("cut"))
+    }
+
+    /// GPT-2's way: bytes, and two pairs of them that are merged, `th` and `the`.
+    fn bpe(&self) -> Pieces {
+        let mut alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
+        alphabet.sort();
+        alphabet.extend(["th".to_string(), "the".to_string()]);
+        let vocabulary: serde_json::Map<_, _> =
+            alphabet.into_iter().zip(0..).map(|(piece, id): (_, u32)| (piece, id.into())).collect();
+        let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+        let json = serde_json::json!({
+            "version": "1.0",
+            // Texts are not sentences: neither may be heeded.
+            "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+            "padding": {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "!"},
+            "added_tokens": [{"id": 258, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+            "normalizer": null,
+            "pre_tokenizer": level,
+            "post_processor": null,
+            "decoder": level,
+            "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                "vocab": vocabulary, "merges": [["t", "h"], ["th", "e"]]},
+        });
+        Pieces::read(&self.write("tokenizer.json", json.to_string().as_bytes())).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+const WORDS: &str = "zwölf Boxkämpfer – 🦀\n";
+
+#[test]
+fn text_comes_back_from_its_tokens() {
+    let folder = Folder::new("back");
+    let path = folder.write("words.txt", WORDS.as_bytes());
+    let bpe = Tokenizer::Pieces(folder.bpe());
+    for (tokenizer, vocabulary, count) in
+        [(Tokenizer::Bytes, 256, WORDS.len()), (Tokenizer::Characters, 18, 21), (bpe, 259, WORDS.len())]
+    {
+        for text in [Text::read(&path, tokenizer.clone()).unwrap(), folder.on_disk(&path, tokenizer).unwrap()] {
+            assert_eq!((text.vocabulary(), text.len()), (vocabulary, count), "{text:?}");
+            assert_eq!(text.decode(&text.tokens(0, count).unwrap()), WORDS, "{text:?}");
+            assert_eq!(text.tokens(3, 2).unwrap(), text.tokens(0, 5).unwrap()[3..]);
+        }
+    }
+    let text = Text::read(&folder.write("ba", b"ba"), Tokenizer::Characters).unwrap();
+    assert_eq!((text.tokens(0, 2).unwrap(), text.decode(&[1, 0, 9])), (vec![1, 0], "ba\u{fffd}".to_string()));
+}
+
+#[test]
+fn pieces_are_those_of_the_whole_text() {
+    let folder = Folder::new("pieces");
+    let bpe = folder.bpe();
+    let path = folder.write("the.txt", b"the\n\n  then<end> x");
+    let text = Text::read(&path, Tokenizer::Pieces(bpe.clone())).unwrap();
+    let ids = text.tokens(0, text.len()).unwrap();
+    assert_eq!((ids[0], ids[5], ids.iter().filter(|&&id| id == 258).count(), text.len()), (257, 257, 1, 10), "{ids:?}");
+    assert_eq!(text.decode(&ids), "the\n\n  then<end> x");
+    // Several parts, with lines of all kinds about their ends.
+    let lines: String =
+        (0..300_000).map(|i| ["the other day\n", "\n \n", " he gathers\n", "then  \n"][i % 7 % 4]).collect();
+    let mut alone = tokenizers::Tokenizer::from_file(folder.0.join("tokenizer.json")).unwrap();
+    alone.with_truncation(None).unwrap().with_padding(None);
+    let whole = alone.encode(lines.as_str(), false).unwrap().get_ids().to_vec();
+    let path = folder.write("lines.txt", lines.as_bytes());
+    for text in [Text::read(&path, Tokenizer::Pieces(bpe.clone())), folder.on_disk(&path, Tokenizer::Pieces(bpe))] {
+        let text = text.unwrap();
+        assert!(text.tokens(0, text.len()).unwrap() == whole);
+    }
+}
+
+#[test]
+fn what_is_cut_is_found_again_unless_it_has_changed() {
+    let folder = Folder::new("cut");
+    let path = folder.write("words.txt", WORDS.as_bytes());
+    let ids = |text: Text| text.tokens(0, text.len()).unwrap();
+    let wanted = ids(Text::read(&path, Tokenizer::Characters).unwrap());
+    let cut = || ids(folder.on_disk(&path, Tokenizer::Characters).unwrap());
+    assert_eq!(cut(), wanted);
+    let files = folder.cut();
+    assert_eq!(files.len(), 1);
+    // Found: what is written into it is what is read.
+    let whole = fs::read(&files[0]).unwrap();
+    let mut other = whole.clone();
+    *other.last_mut().unwrap() ^= 1;
+    fs::write(&files[0], &other).unwrap();
+    assert_ne!(cut(), wanted);
+    // An id that does not exist is an error, a damaged file is made again.
+    *other.last_mut().unwrap() = 200;
+    fs::write(&files[0], &other).unwrap();
+    let text = folder.on_disk(&path, Tokenizer::Characters).unwrap();
+    assert!(text.tokens(0, text.len()).unwrap_err().to_string().contains("token 200"));
+    for damaged in [&whole[..whole.len() - 1], &whole[..9], b"", b"\n", b"{}\n"] {
+        fs::write(&files[0], damaged).unwrap();
+        assert_eq!(cut(), wanted);
+    }
+    // Another tokenizer, another text of the same name.
+    folder.on_disk(&path, Tokenizer::Pieces(folder.bpe())).unwrap();
+    folder.write("words.txt", b"other words");
+    assert_eq!(ids(folder.on_disk(&path, Tokenizer::Characters).unwrap()).len(), 11);
+    assert_eq!(folder.cut().len(), 3);
+}
+
+#[test]
+fn what_is_no_text_is_refused_by_name() {
+    let folder = Folder::new("bad");
+    let (empty, bad) = (folder.write("empty.txt", b""), folder.write("bad.txt", b"ab\xffcd"));
+    let bpe = folder.bpe();
+    for tokenizer in [Tokenizer::Bytes, Tokenizer::Characters, Tokenizer::Pieces(bpe)] {
+        let utf8 = !matches!(tokenizer, Tokenizer::Bytes);
+        for read in
+            [&|path: &Path| Text::read(path, tokenizer.clone()), &|path: &Path| folder.on_disk(path, tokenizer.clone())]
+                as [&dyn Fn(&Path) -> Result<Text>; 2]
+        {
+            let message = read(&empty).unwrap_err().to_string();
+            assert!(message.ends_with("empty.txt: is empty; give a text"), "{message}");
+            match read(&bad) {
+                Ok(text) => assert!(!utf8 && text.len() == 5),
+                Err(error) => {
+                    assert!(utf8 && error.to_string().contains("bad.txt: is not UTF-8 at byte 2;"), "{error}")
+                }
+            }
+            assert!(read(&folder.0.join("none.txt")).unwrap_err().to_string().contains("none.txt"));
+        }
+    }
+    // Nothing half written is left.
+    assert!(folder.cut().iter().all(|path| path.extension().is_some_and(|extension| extension == "bin")));
+}
+
+#[test]
+fn what_is_no_tokenizer_is_refused_by_name() {
+    let folder = Folder::new("tokenizer");
+    folder.bpe();
+    let whole = fs::read(folder.0.join("tokenizer.json")).unwrap();
+    let refused = |bytes: &[u8]| {
+        let message = Pieces::read(&folder.write("x.json", bytes)).unwrap_err().to_string();
+        assert!(message.contains("x.json: ") && message.contains("give the tokenizer.json"), "{message}");
+        message
+    };
+    for cut in (0..whole.len()).step_by(97) {
+        refused(&whole[..cut]);
+    }
+    assert!(refused(b"{}").contains("is no tokenizer"));
+    let text = String::from_utf8(whole).unwrap();
+    assert!(refused(text.replace("\"the\":257", "\"the\":4000000000").as_bytes()).contains("ids up to"));
+    assert!(refused(text.replace("[\"th\",\"e\"]", "[\"th\",\"q9\"]").as_bytes()).contains("is no tokenizer"));
+    assert!(Pieces::read(&folder.0.join("none.json")).unwrap_err().to_string().contains("none.json"));
+}

@@ -1,0 +1,167 @@
+//! What the tokens of a text are: bytes, characters, or the pieces of a `tokenizer.json`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::parts::parts;
+use crate::error::{Error, Result};
+
+/// How a text is cut into tokens.
+#[derive(Clone, Debug)]
+pub enum Tokenizer {
+    /// By bytes: a vocabulary of 256 for any file.
+    Bytes,
+    /// By characters: the vocabulary is those that occur, in the order of their code points.
+    Characters,
+    /// By what a file of Hugging Face's says, a `tokenizer.json`: BPE, word pieces, unigrams.
+    Pieces(Pieces),
+}
+
+/// A tokenizer from a file.
+#[derive(Clone)]
+pub struct Pieces {
+    path: PathBuf,
+    tokenizer: Box<tokenizers::Tokenizer>,
+    ids: usize,
+}
+
+/// The tokens of a text.
+#[derive(Clone, Debug)]
+pub(super) enum Vocabulary {
+    Bytes,
+    /// Sorted.
+    Characters(Vec<char>),
+    Pieces(Pieces),
+}
+
+/// Largest `tokenizer.json` that is read, in bytes, and most ids: more than ten times those that are in use.
+const LARGEST: u64 = 1 << 28;
+const MOST_IDS: usize = 1 << 22;
+
+impl Pieces {
+    /// Reads a `tokenizer.json`. Special tokens are known by their text, and none is added.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Data`] for what is no tokenizer.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bad = |problem: String| Error::data(path, problem, "give the tokenizer.json of a model");
+        let size = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+        if size > LARGEST {
+            return Err(bad(format!("has {size} bytes")));
+        }
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        // The library panics over some files: over what is no JSON, and over keys that it does not expect.
+        serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
+            .map_err(|error| bad(format!("is no JSON ({error})")))?;
+        let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
+        let read = read.map_err(|_| bad("is no tokenizer".to_string()))?;
+        let mut tokenizer = read.map_err(|error| bad(format!("is no tokenizer ({error})")))?;
+        // What serves sentences would cut a text short.
+        tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
+        tokenizer.with_padding(None);
+        let greatest = tokenizer.get_vocab(true).into_values().max();
+        match greatest.map(|id| id as usize + 1) {
+            Some(ids) if ids <= MOST_IDS => Ok(Self { path: path.to_owned(), tokenizer: Box::new(tokenizer), ids }),
+            Some(ids) => Err(bad(format!("has ids up to {ids}"))),
+            None => Err(bad("has no tokens".to_string())),
+        }
+    }
+
+    /// Its file as text: what a cut depends on.
+    pub(super) fn to_json(&self) -> String {
+        self.tokenizer.to_string(false).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tokens of {}", self.ids, self.path.display())
+    }
+}
+
+impl Tokenizer {
+    /// The vocabulary of the text that `input` gives; `path` names it in errors.
+    pub(super) fn vocabulary(self, input: impl Read, path: &Path) -> Result<Vocabulary> {
+        Ok(match self {
+            Self::Bytes => Vocabulary::Bytes,
+            Self::Characters => {
+                let mut characters = BTreeSet::new();
+                parts(input, path, |part| {
+                    characters.extend(part.chars());
+                    Ok(())
+                })?;
+                Vocabulary::Characters(characters.into_iter().collect())
+            }
+            Self::Pieces(pieces) => Vocabulary::Pieces(pieces),
+        })
+    }
+}
+
+impl Vocabulary {
+    /// One more than the greatest id.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Bytes => 256,
+            Self::Characters(characters) => characters.len(),
+            Self::Pieces(pieces) => pieces.ids,
+        }
+    }
+
+    /// Hands the tokens of the text that `input` gives to `each`, a part of it after the other; `path` names it in errors.
+    pub(super) fn encode(
+        &self,
+        mut input: impl Read,
+        path: &Path,
+        mut each: impl FnMut(&[u32]) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Self::Bytes => {
+                let mut buffer = vec![0; 1 << 16];
+                loop {
+                    match input.read(&mut buffer).map_err(|e| Error::io(path, e))? {
+                        0 => return Ok(()),
+                        read => each(&buffer[..read].iter().map(|&byte| byte.into()).collect::<Vec<_>>())?,
+                    }
+                }
+            }
+            Self::Characters(characters) => parts(input, path, |part| {
+                let id = |c: char| characters.binary_search(&c).map(|id| id as u32);
+                let changed = |_| Error::data(path, "changed while it was read", "try again");
+                each(&part.chars().map(id).collect::<Result<Vec<_>, _>>().map_err(changed)?)
+            }),
+            Self::Pieces(pieces) => {
+                // As many parts at once as keep all threads busy.
+                const AT_ONCE: usize = 16;
+                let mut waiting = Vec::with_capacity(AT_ONCE);
+                let mut encode = |waiting: &mut Vec<String>| {
+                    let encoded = pieces.tokenizer.encode_batch_fast(std::mem::take(waiting), false);
+                    let failed =
+                        |error| Error::data(path, format!("cannot be cut into tokens ({error})"), "try another");
+                    encoded.map_err(failed)?.iter().try_for_each(|part| each(part.get_ids()))
+                };
+                parts(input, path, |part| {
+                    waiting.push(part.to_string());
+                    if waiting.len() < AT_ONCE { Ok(()) } else { encode(&mut waiting) }
+                })?;
+                encode(&mut waiting)
+            }
+        }
+    }
+
+    /// The text of `tokens`; what is no UTF-8 is shown as �, and so is an id that does not exist.
+    pub(super) fn decode(&self, tokens: &[u32]) -> String {
+        const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
+        match self {
+            Self::Bytes => {
+                let bytes = tokens.iter().map(|&id| u8::try_from(id).unwrap_or(0xff)).collect::<Vec<_>>();
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            Self::Characters(characters) => {
+                tokens.iter().map(|&id| characters.get(id as usize).copied().unwrap_or(UNKNOWN)).collect()
+            }
+            Self::Pieces(pieces) => pieces.tokenizer.decode(tokens, false).unwrap_or_else(|_| UNKNOWN.to_string()),
+        }
+    }
+}
