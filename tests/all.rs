@@ -4,6 +4,7 @@ mod alignment; // measures: invariances, known values, hard cases
 mod alignment_loss; // pairs that share dispatches
 mod crop; // parts of images
 mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
+mod evaluation; // what is counted after so many steps
 mod golden; // networks against PyTorch, by name
 mod half; // f16: storage, rounding, products
 mod memory; // what a plan keeps, and for how long

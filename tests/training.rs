@@ -3,8 +3,8 @@
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
-    Batches, Cka, Cnn, Dataset, Error, Event, Fcn, Feed, Guidance, Network, Precision, Schedule, Session, TapAt,
-    Trainer, Training, Vit, tune, weights,
+    Batches, Cka, Cnn, Dataset, Error, Fcn, Guidance, Network, Precision, Schedule, Session, TapAt, Trainer, Training,
+    Vit, tune, weights,
 };
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
@@ -174,47 +174,6 @@ fn a_learning_rate_out_of_hand_ends_with_step_and_layer() {
         Err(Error::Diverged { step: 0, layer, .. }) => assert_eq!(layer, "fc2"),
         other => panic!("{:?}", other.map(|run| run.steps.len())),
     }
-}
-
-#[test]
-fn a_constant_layer_is_warned_of_once_and_pulls_nothing() {
-    let data = data(&gpu());
-    let (target, _) = networks(&data);
-    let guide = Network::new(Cnn { batch_norm: false, ..Cnn::new(&[4, 8]) }, &data, 5).expect("fits");
-    for tensor in guide.params().tensors().iter().filter(|t| t.name().starts_with("conv2")) {
-        tensor.write_f32(&vec![0.0; tensor.ty().elements()]).expect("fits");
-    }
-    let mut warnings = Vec::new();
-    let training = Training { eval_every: 2, ..small_training(6) };
-    let run = Trainer::new(&target, &data, training)
-        .guided_by(Guidance::new(guide.freeze()))
-        .run_with(&mut |event| {
-            if let Event::Warning(text) = event {
-                warnings.push(text.to_string());
-            }
-            Ok(())
-        })
-        .expect("trains");
-    assert_eq!(warnings.len(), 2, "{warnings:?}"); // conv2 and pool, which follows from it
-    assert!(warnings[0].contains("conv2"), "{warnings:?}");
-    assert!(
-        run.steps
-            .iter()
-            .all(|step| step.loss.is_finite() && step.similarity.iter().all(|similarity| similarity.is_finite()))
-    );
-}
-
-#[test]
-fn evaluation_does_not_train() {
-    let data = data(&gpu());
-    let (target, guidance) = networks(&data);
-    let before = bits(&target);
-    let training = Training { steps: 0, ..small_training(0) };
-    let run = Trainer::new(&target, &data, training).measured_against(guidance).run().expect("evaluates");
-    assert_eq!(bits(&target), before);
-    assert!(run.evals.iter().all(|e| e.loss > 1.0 && e.top1 < 0.6));
-    let test = run.last_eval("test").expect("evaluated");
-    assert_eq!(test.similarity.len(), run.pairs.len());
 }
 
 /// With one batch of everything, dealing once and dealing anew is the same set: so is what the guide says of it.
@@ -440,26 +399,4 @@ fn every_setting_reaches_the_step() {
     for (at, (what, _)) in changes.iter().enumerate() {
         assert!(results[at] != before && !results[..at].contains(&results[at]), "{what}");
     }
-}
-
-/// More images than fit one evaluation step, and no multiple of it: each counts once.
-#[test]
-fn an_evaluation_counts_every_image_once() {
-    let parts = glyphs(16 + 620, 16, 1).split(&[16, 620], 0).expect("enough glyphs");
-    let data = Dataset::new(&gpu(), &parts[0], None, Some(&parts[1])).expect("fits");
-    let target = Network::new(Fcn::new(2, 16), &data, 6).expect("fits");
-    let evaluated = Trainer::new(&target, &data, small_training(0)).run().expect("evaluates");
-    let test = evaluated.last_eval("test").expect("evaluated");
-
-    let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
-    let (_, split) = data.splits().last().expect("a test split");
-    let all = Feed::sequential(&data, split, 620).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
-    let logits = target.forward(&graph, all.input, Mode::Eval, TapAt::default()).expect("fits").logits;
-    let loss = logits.cross_entropy(all.labels, 0.0).expect("legal");
-    let right = logits.top1(all.labels).and_then(Var::sum_all).expect("legal");
-    let plan = Plan::new(&gpu(), &graph, &[loss, right]).expect("fits");
-    plan.run(1).expect("works");
-    let (loss, right) = (plan.read(loss).expect("kept")[0], plan.read(right).expect("kept")[0]);
-    assert!((test.loss - loss).abs() < 1e-4, "{} for {loss}", test.loss);
-    assert!((test.top1 - right / 620.0).abs() < 1e-6, "{} for {}", test.top1, right / 620.0);
 }

@@ -69,6 +69,10 @@ pub struct EvalRecord {
     /// The metric of each pair in [`RunRecord::pairs`] on the split's first images; empty if it was not measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "numbers")]
     pub similarity: Vec<f32>,
+    /// The confusion matrix: a row for each class that a label has, with how often each class was said of it. Of the last
+    /// evaluation of the last split, where there are at most 100 classes; else empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confusion: Vec<Vec<u32>>,
 }
 
 /// One arm trained with one seed.

@@ -32,6 +32,7 @@ fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
         top5: None,
         sequences: None,
         similarity: Vec::new(),
+        confusion: if step == 3 { vec![vec![4, 1], vec![0, 5]] } else { Vec::new() },
     };
     let step = |step, alignment| StepRecord {
         step,

@@ -6,6 +6,7 @@
 //! Read next: `page.rs` for its words, `curves.rs` for what is averaged, `chart.rs` for how a plot is drawn.
 
 mod chart;
+mod confusion;
 mod curves;
 mod page;
 mod palette;

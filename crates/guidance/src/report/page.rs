@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{arm_paint, escape, loss_charts, palette, similarity_charts, top1_chart};
+use super::{arm_paint, confusion, escape, loss_charts, palette, similarity_charts, top1_chart};
 use crate::record::{ArmSummary, Difference, Experiment};
 use crate::stats::Estimate;
 
@@ -223,6 +223,15 @@ fn plots(experiment: &Experiment) -> String {
                  the last, mean over the seeds. Look at which layers give way to the pull, and, after a dashed mark, at \
                  how much of it they keep without the guide.</p>\n<div class=\"pair\">{}</div>",
                 similarity.iter().map(figure).collect::<String>(),
+            ),
+        ));
+    }
+    let confused = confusion::figures(experiment);
+    if !confused.is_empty() {
+        html.push_str(&section(
+            "What is taken for what",
+            &format!(
+                "<p>After the last step, on images it never sees: each row is a class, each column what the network says of its                  images, in per cent of the row, over all seeds. A full diagonal is a network without mistakes; look at                  which squares off it a guide empties.</p>\n<div class=\"pair\">{confused}</div>"
             ),
         ));
     }

@@ -37,7 +37,16 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
                 0.1 + (0.55 + gain) * (1.0 - (-6.0 * t).exp()) + 0.05 * wobble(step, 3),
             ),
         };
-        EvalRecord { step, split: split.into(), loss, top1, top5: None, sequences: None, similarity: Vec::new() }
+        EvalRecord {
+            step,
+            split: split.into(),
+            loss,
+            top1,
+            top5: None,
+            sequences: None,
+            similarity: Vec::new(),
+            confusion: if (step, split) == (600, "test") { confused(10, seed as u32) } else { Vec::new() },
+        }
     };
     let layers = |pair: u64| [format!("conv{}", pair + 1), format!("linear{}", 8 * pair + 1)];
     RunRecord {
@@ -49,6 +58,16 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
         seconds: 11.0 + seed as f64,
         steps_per_s: if guided_for > 0 { 45.0 } else { 61.5 },
     }
+}
+
+/// Mostly right, and class 4 often taken for 9.
+fn confused(classes: usize, more: u32) -> Vec<Vec<u32>> {
+    let count = |label: usize, class: usize| match (label, class) {
+        (4, 9) => 30 + more,
+        _ if label == class => 60,
+        _ => u32::from((label + class).is_multiple_of(4)),
+    };
+    (0..classes).map(|label| (0..classes).map(|class| count(label, class)).collect()).collect()
 }
 
 fn experiment() -> Experiment {
@@ -91,8 +110,8 @@ fn check_nesting(html: &str) {
 fn the_page_holds_tables_and_plots_and_nothing_from_elsewhere() {
     let html = report_html(&experiment());
     check_nesting(&html);
-    // 4 swatches, top-1, 2 losses, CKA of 3 guided arms.
-    assert_eq!((html.matches("<svg").count(), html.matches("role=\"img\"").count()), (10, 6));
+    // 4 swatches, top-1, 2 losses, CKA of 3 guided arms, 4 confusion matrices.
+    assert_eq!((html.matches("<svg").count(), html.matches("role=\"img\"").count()), (14, 10));
     for absent in ["<script", "<link", "<img", "src=", "href=", "url(", "@import", "NaN", "inf"] {
         assert!(!html.contains(absent), "{absent}");
     }
@@ -101,6 +120,8 @@ fn the_page_holds_tables_and_plots_and_nothing_from_elsewhere() {
         .map(|arm| html.find(&format!("</svg>{arm}</td>")).expect("a row"))
         .to_vec();
     assert!(order.is_sorted());
+    // 30, 31 and 32 of three seeds.
+    assert_eq!(html.matches("4 taken for 9: 93 times").count(), 4);
     for wanted in ["minus alone", "depth = 48", "guide taken away", "llvmpipe", "better than alone", "conv1 → linear1"]
     {
         assert!(html.contains(wanted), "{wanted}");
@@ -194,10 +215,29 @@ fn a_single_evaluation_is_a_dot_and_other_splits_stand_in() {
         top5: None,
         sequences: None,
         similarity: Vec::new(),
+        confusion: Vec::new(),
     };
     experiment.runs.iter_mut().for_each(|run| run.evals.extend([first(0), first(300), first(600)]));
     let svg = curve_svg(&experiment);
     assert!(svg.contains("Validation top-1, mean and range of 3 seeds") && !svg.contains("<circle"));
+}
+
+#[test]
+fn confusion_of_many_classes_or_ragged_counts_breaks_nothing() {
+    let mut experiment = experiment();
+    experiment.runs.iter_mut().for_each(|run| run.evals.iter_mut().for_each(|eval| eval.confusion.clear()));
+    assert!(!report_html(&experiment).contains("taken for"));
+    let evals = experiment.runs.iter_mut().flat_map(|run| run.evals.last_mut());
+    for (number, eval) in evals.enumerate() {
+        eval.confusion = match number % 3 {
+            0 => confused(100, 0),
+            1 => vec![vec![], vec![1, 2, 3]],
+            _ => vec![vec![0; 3]; 3],
+        };
+    }
+    let html = report_html(&experiment);
+    check_nesting(&html);
+    assert!(html.contains("99 taken for 99") && !html.contains("NaN") && !html.contains("inf %"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Evaluations: loss and top-1 over a split, whole sequences that are right, CKA of the layer pairs on held-out examples.
 
-use trellis_tensor::{Clock, Graph, Log, Plan};
+use trellis_tensor::{Clock, Graph, Log, Plan, Tensor, TensorType};
 
 use super::session::{pairs, rows};
 use super::{Event, Guidance, Trainer};
@@ -17,6 +17,8 @@ const BATCH: usize = 500;
 /// Evaluations of a target on all splits, and what is measured against its guide.
 pub(super) struct Evaluation<'a> {
     evaluators: Vec<Evaluator<'a>>,
+    /// The step of the last evaluation.
+    last: u32,
     probe: Option<Probe<'a>>,
     pairs: Vec<[String; 2]>,
     warned: Vec<[String; 2]>,
@@ -24,11 +26,11 @@ pub(super) struct Evaluation<'a> {
 
 impl<'a> Evaluation<'a> {
     pub(super) fn new(trainer: &Trainer<'a>) -> Result<Self> {
-        let Trainer { target, data, .. } = *trainer;
+        let Trainer { target, data, training, .. } = *trainer;
         let evaluators = data.splits().map(|(name, split)| Evaluator::new(target, data, name, split));
         let probe = trainer.probe.as_ref().map(|guidance| Probe::new(target, data, guidance)).transpose()?;
         let evaluators = evaluators.collect::<Result<Vec<_>>>()?;
-        Ok(Self { evaluators, probe, pairs: trainer.pairs()?, warned: Vec::new() })
+        Ok(Self { evaluators, last: training.steps, probe, pairs: trainer.pairs()?, warned: Vec::new() })
     }
 
     /// Evaluates the target as it is after `step` steps of training.
@@ -48,9 +50,12 @@ impl<'a> Evaluation<'a> {
                 self.warned.push(pair.clone());
             }
         }
-        let mut evals = Vec::new();
-        for evaluator in &mut self.evaluators {
+        let (mut evals, splits) = (Vec::new(), self.evaluators.len());
+        for (number, evaluator) in (1..).zip(&mut self.evaluators) {
             let mut eval = evaluator.evaluate(step)?;
+            if step == self.last && number == splits {
+                eval.confusion = evaluator.confusion()?;
+            }
             if eval.split == Probe::SPLIT {
                 eval.similarity.clone_from(&similarity);
             }
@@ -61,12 +66,21 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// Mean loss and top-1 of a network over the labels of one split, and its share of sequences without a mistake.
+/// Most training examples that an evaluation looks at: enough for what is plotted, and no second epoch.
+const TRAINING: usize = 10_000;
+
+/// Most classes of which it is counted which is taken for which.
+const CONFUSED: usize = 100;
+
+/// Mean loss and top-1 of a network over the labels of one split, its share of sequences without a mistake, and which classes it
+/// takes for which.
 struct Evaluator<'a> {
     plan: Plan,
     clock: Clock,
     log: Log,
     feed: Feed<'a>,
+    /// Counts by label and class, `[classes, classes]`.
+    confusion: Option<Tensor>,
     split: &'static str,
     each: Each,
     top5: bool,
@@ -77,9 +91,13 @@ struct Evaluator<'a> {
 impl<'a> Evaluator<'a> {
     fn new(network: &Network, data: &'a Dataset, name: &'static str, split: &'a Split) -> Result<Self> {
         let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 5)?);
-        let count = split.count();
+        let most = if name == "train" { TRAINING } else { usize::MAX };
+        let count = split.count().min(most);
+        // Sequences come in smaller batches.
         let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
         let batch = (BATCH * 16 / positions.max(16)).clamp(1, count);
+        let steps = count.div_ceil(batch);
+        let count = split.count().min(steps * batch);
         let graph = Graph::new();
         let feed = Feed::sequential(data, split, batch)?;
         let examples = feed.batch(&graph, &clock)?;
@@ -96,14 +114,22 @@ impl<'a> Evaluator<'a> {
             true => logits.top_k(labels, 5)?.sum_all()?,
             false => graph.constant(0.0, []),
         };
+        let table = || Tensor::zeros(data.gpu(), "confusion matrix", TensorType::u32([classes, classes]));
+        let confusion = (classes <= CONFUSED).then(table).transpose()?;
+        if let Some(table) = &confusion {
+            logits.count_confusion(labels, graph.leaf(table))?;
+        }
         log.record(&graph, &clock, &[loss, score.reshape([3, 1])?, five])?;
         let plan = Plan::new(data.gpu(), &graph, &[])?;
-        Ok(Self { plan, clock, log, feed, split: name, each, top5, count, steps: count.div_ceil(batch) })
+        Ok(Self { plan, clock, log, feed, confusion, split: name, each, top5, count, steps })
     }
 
     /// Evaluates the network as it is after `step` steps of training.
     fn evaluate(&mut self, step: u32) -> Result<EvalRecord> {
         self.clock.set(0)?;
+        if let Some(table) = &self.confusion {
+            table.write_u32(&vec![0; table.ty().elements()])?;
+        }
         // Loss, right labels, labels, right sequences, labels among the first five.
         let mut sums = [0.0_f64; 5];
         for first in (0..self.steps).step_by(self.feed.depth()) {
@@ -124,7 +150,14 @@ impl<'a> Evaluator<'a> {
             top5: self.top5.then_some((five / labels) as f32),
             sequences: (self.each == Each::Position).then_some((sequences / self.count as f64) as f32),
             similarity: Vec::new(),
+            confusion: Vec::new(),
         })
+    }
+
+    /// The confusion matrix of the last evaluation; empty where there are too many classes.
+    fn confusion(&self) -> Result<Vec<Vec<u32>>> {
+        let Some(table) = &self.confusion else { return Ok(Vec::new()) };
+        Ok(table.read_u32()?.chunks(table.shape()[0]).map(<[u32]>::to_vec).collect())
     }
 }
 

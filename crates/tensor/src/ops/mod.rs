@@ -45,6 +45,7 @@ ops! {
     cross_entropy::{CrossEntropy, CrossEntropyGrad},
     labelled_mean::{LabelledMean, LabelledMeanGrad},
     top_k::{TopK},
+    confusion::{Confusion},
     dropout::{Dropout},
     layer_norm::{LayerNorm, LayerNormGrad, LayerNormSums},
     moments::{Moments, RunningStatistics},
