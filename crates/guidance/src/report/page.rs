@@ -231,7 +231,9 @@ fn plots(experiment: &Experiment) -> String {
         html.push_str(&section(
             "What is taken for what",
             &format!(
-                "<p>After the last step, on images it never sees: each row is a class, each column what the network says of its                  images, in per cent of the row, over all seeds. A full diagonal is a network without mistakes; look at                  which squares off it a guide empties.</p>\n<div class=\"pair\">{confused}</div>"
+                "<p>After the last step, on what it never sees: each row is a label, each column what the network says in its \
+                 place, in per cent of the row, over all seeds. A full diagonal is a network without mistakes; look at \
+                 which squares off it a guide empties.</p>\n<div class=\"pair\">{confused}</div>"
             ),
         ));
     }
