@@ -69,6 +69,7 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     for (key, low, high, most) in [
         ("training.steps", training.steps as usize, training.steps as usize, usize::MAX),
         ("training.batch", training.batch, training.batch, data.train),
+        ("training.decay_every", training.decay_every as usize, training.decay_every as usize, usize::MAX),
         ("data.train", data.train, data.train, MOST_IMAGES),
         ("data.validation", 1, data.validation, MOST_IMAGES),
         ("data.test", data.test, data.test, MOST_IMAGES),
@@ -243,6 +244,7 @@ fn numbers(config: &Config) -> Result<(), Bad> {
         ("training.learning_rate", training.learning_rate, ABOVE_0),
         ("training.momentum", training.momentum, SHARE),
         ("training.weight_decay", training.weight_decay, FROM_0),
+        ("training.decay", training.decay, FROM_0),
         ("training.clip_norm", training.clip_norm, FROM_0),
         ("training.label_smoothing", training.label_smoothing, SHARE),
     ] {

@@ -76,6 +76,8 @@ impl Default for TrainingConfig {
             learning_rate: 1e-3,
             schedule: RateSchedule::Constant,
             warmup: 0,
+            decay_every: 100,
+            decay: 0.1,
             momentum: 0.9,
             weight_decay: 0.0,
             clip_norm: 0.0,

@@ -183,8 +183,12 @@ pub struct TrainingConfig {
     pub optimizer: OptimizerName,
     /// Learning rate.
     pub learning_rate: f32,
-    /// `constant` or `cosine`.
+    /// `constant`, `cosine` or `steps`.
     pub schedule: RateSchedule,
+    /// With `steps`, the rate is multiplied by `decay` after every so many steps.
+    pub decay_every: u32,
+    /// See `decay_every`.
+    pub decay: f32,
     /// Steps of linear warm-up, with `cosine`.
     pub warmup: u32,
     /// Momentum of `sgd`.
@@ -249,6 +253,8 @@ pub enum RateSchedule {
     Constant,
     /// Warm-up, then half a cosine to 0.
     Cosine,
+    /// A drop every so many steps.
+    Steps,
 }
 
 /// `[arm.<name>]`: what this arm does differently; missing keys are as in the rest of the file.

@@ -164,6 +164,7 @@ impl Config {
         let base = own.learning_rate.unwrap_or(t.learning_rate);
         let rate = match t.schedule {
             RateSchedule::Constant => Curve::Constant(base),
+            RateSchedule::Steps => Curve::Steps { base, factor: t.decay, every: t.decay_every },
             RateSchedule::Cosine => Curve::Cosine { base, floor: 0.0, warmup: t.warmup, total: t.steps },
         };
         let rule = match t.optimizer {

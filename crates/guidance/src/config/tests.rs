@@ -40,6 +40,19 @@ fn precision_is_f32_unless_the_file_says_mixed() {
 }
 
 #[test]
+fn schedules_of_the_learning_rate() {
+    let rate = |text: &str| {
+        let text = format!("[training]\nsteps = 200\nlearning_rate = 0.5\n{text}");
+        Config::parse(&text, Path::new("x.toml")).unwrap().training("alone", 0).optimizer.rate
+    };
+    assert_eq!(rate(""), Curve::Constant(0.5));
+    let cosine = Curve::Cosine { base: 0.5, floor: 0.0, warmup: 7, total: 200 };
+    assert_eq!(rate("schedule = \"cosine\"\nwarmup = 7"), cosine);
+    let steps = Curve::Steps { base: 0.5, factor: 0.25, every: 60 };
+    assert_eq!(rate("schedule = \"steps\"\ndecay_every = 60\ndecay = 0.25"), steps);
+}
+
+#[test]
 fn an_unknown_key_comes_with_line_and_suggestion() {
     let message = error("name = \"a\"\n[target]\ndept = 3\n");
     assert_eq!(message, "x.toml: `dept`: line 3: unknown key; did you mean `depth`?");
@@ -79,6 +92,8 @@ fn values_that_cannot_be_run_are_refused() {
         ("[arm.trained]\nweight = nan\n", "arm.trained.weight"),
         ("[arm.alone]\nweight = 1.0\n", "arm.alone.weight"),
         ("[training]\nclip_norm = -1.0\n", "training.clip_norm"),
+        ("[training]\ndecay = -0.1\n", "training.decay"),
+        ("[training]\ndecay_every = 0\n", "training.decay_every"),
         ("[training]\nlabel_smoothing = 2.0\n", "training.label_smoothing"),
         ("[training]\nbatch = 1\n", "training.batch"),
         ("[training]\nbatch = 3\n[guidance]\nmetric = \"cka_debiased\"\n", "training.batch"),
