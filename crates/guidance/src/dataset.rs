@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use trellis_tensor::ops::{SequenceTask, Sequences};
+use trellis_tensor::ops::SequenceTask;
 use trellis_tensor::{Gpu, Graph, Tensor, Var};
 
 use crate::data::text::Text;
 use crate::data::{DrawnSequences, Images, Skipped, Source};
 use crate::error::{Error, Result};
 use crate::network::{Each, Input, InputShape, Output, TokenShape};
+use crate::split::{Examples, Split, TextBlocks};
 
 /// Examples in up to three splits.
 #[derive(Clone, Debug)]
@@ -30,35 +31,6 @@ pub struct Dataset {
     skip_broken: bool,
 }
 
-/// One split.
-#[derive(Clone, Debug)]
-pub struct Split {
-    examples: Examples,
-    count: usize,
-}
-
-/// Where the examples of a split come from.
-#[derive(Clone, Debug)]
-pub(crate) enum Examples {
-    /// On the GPU: bytes `u8[count, channels, height, width]` and labels `u32[count]`; or blocks of text `u32[count, time]` and
-    /// the token that follows each of theirs.
-    Resident { values: Tensor, labels: Tensor },
-    /// Drawn where they are needed.
-    Drawn(Sequences),
-    /// Read while they are needed.
-    Source(Arc<dyn Source>),
-    /// Text in the memory of the CPU.
-    Blocks(TextBlocks),
-}
-
-/// Neighbouring blocks of `time` tokens of a text, from block `first` on.
-#[derive(Clone, Debug)]
-pub(crate) struct TextBlocks {
-    pub(crate) text: Arc<Text>,
-    pub(crate) first: usize,
-    pub(crate) time: usize,
-}
-
 /// A batch in a graph.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'g> {
@@ -73,9 +45,6 @@ const RESIDENT: u64 = 4 << 30;
 
 /// Most images that normalisation is taken from where they are streamed.
 const SAMPLED: usize = 1024;
-
-/// Drawn training examples have numbers below this: batches are always of new ones.
-const DRAWN: usize = (1 << 31) - 1;
 
 impl Dataset {
     /// Uploads splits of images. Normalisation comes from the training split alone.
@@ -389,22 +358,6 @@ impl Dataset {
     /// Training examples; of drawn ones, those that an evaluation looks at.
     pub fn train_count(&self) -> usize {
         self.train.count
-    }
-}
-
-impl Split {
-    /// Number of examples.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Number of examples that training draws from.
-    pub(crate) fn drawable(&self) -> usize {
-        if let Examples::Drawn(_) = self.examples { DRAWN } else { self.count }
-    }
-
-    pub(crate) fn examples(&self) -> &Examples {
-        &self.examples
     }
 }
 

@@ -9,10 +9,11 @@ use trellis_tensor::ops::SampleBatch;
 use trellis_tensor::{Clock, Graph, Log, Tensor, TensorType};
 
 use crate::data::{Skipped, Source};
-use crate::dataset::{Batch, Dataset, Examples, Split, TextBlocks};
+use crate::dataset::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::loader::{Fill, Filled, Loader, Values};
 use crate::network::InputShape;
+use crate::split::{Examples, Split, TextBlocks};
 
 /// The batches that a plan takes, one a step. [`Feed::batch`] records them; where [`Dataset::is_streamed`],
 /// [`Feed::prepare`] must be called before each [`Plan::run`](trellis_tensor::Plan::run), with at most [`Feed::depth`]
@@ -182,7 +183,7 @@ impl Ring {
         };
         // Writes are of whole words.
         let stride = batch.next_multiple_of(4);
-        let (example, labels, fill): (TensorType, usize, Fill) = match (split.examples(), data.stored()) {
+        let (example, labels, fill): (TensorType, usize, Fill) = match (&split.examples, data.stored()) {
             (Examples::Source(source), InputShape::Image(shape)) => {
                 let reader =
                     ImageReader { source: source.clone(), skipped: data.skipping(), random: sampler.is_some() };

@@ -3,10 +3,11 @@
 use trellis_tensor::{Clock, Graph, Layout, Plan, Var};
 
 use crate::alignment::{Cka, Metric};
-use crate::dataset::{Dataset, Split};
+use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::network::{Mode, Network, Tap, TapAt};
+use crate::split::Split;
 
 /// How alike each pair of layers is.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,8 +2,8 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    AttentionMask, CkaForm, CkaSizes, Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer,
-    OptimizerConfig, Plan, ProductLoop, Tensor, Var, ops,
+    AttentionMask, Cell, CkaForm, CkaSizes, Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer,
+    OptimizerConfig, Plan, ProductLoop, RecurrentLayer, Tensor, Var, ops,
 };
 
 use crate::alignment::{Cka, Guiding, Metric, Pair};
@@ -38,6 +38,9 @@ enum Kind {
     Attention { causal: bool, backward: bool, generic: bool },
     /// One step of a causal recurrent network of 4 × 128 tanh units over 40 tokens of 13 with Adam, batch 64.
     Rnn,
+    /// Forward through four layers of 128 tanh units, 40 steps of 64 sequences: the recurrence of a layer in one dispatch, or two
+    /// products for each step of it.
+    Recurrence { per_step: bool },
     /// This many tiny dispatches.
     Dispatch(usize),
 }
@@ -108,6 +111,8 @@ pub fn workloads() -> Vec<Workload> {
         attention("attention_fwdbwd_t256_d64_causal", true, true, false),
         attention("attention_fwdbwd_t256_d64_generic", false, true, true),
         Workload { name: "rnn_step_4x128_t40_b64", kind: Kind::Rnn },
+        Workload { name: "rnn_fwd_4x128_t40_b64", kind: Kind::Recurrence { per_step: false } },
+        Workload { name: "rnn_fwd_4x128_t40_b64_per_step", kind: Kind::Recurrence { per_step: true } },
         Workload { name: "dispatch_500", kind: Kind::Dispatch(500) },
     ]
 }
@@ -182,6 +187,7 @@ impl Workload {
             }
             Kind::Mlp { guide, precision } => mlp(gpu, guide, precision),
             Kind::Rnn => rnn(gpu),
+            Kind::Recurrence { per_step } => recurrence(gpu, per_step),
             Kind::CkaMatrix { layers, n, p } => {
                 let graph = Graph::new();
                 let leaf = |stream| Ok(graph.leaf(&normal(gpu, [n, p], stream)?));
@@ -335,4 +341,36 @@ fn rnn(gpu: &Gpu) -> Result<Prepared> {
     let rows = (batch * time) as u64;
     let flops = 6 * rows * (2 * layers * hidden * hidden + hidden * vocabulary) as u64;
     Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })
+}
+
+fn recurrence(gpu: &Gpu, per_step: bool) -> Result<Prepared> {
+    let [batch, time, layers, hidden] = [64, 40, 4, 128];
+    let graph = Graph::new();
+    let weight = |stream| Ok::<_, crate::Error>(graph.leaf(&normal(gpu, [hidden, hidden], stream)?));
+    let (h0, bias) = (graph.constant(0.0, [batch, hidden]), graph.constant(0.0, [hidden]));
+    let weights = (0..layers as u64).map(|layer| Ok((weight(2 * layer)?, weight(2 * layer + 1)?)));
+    let weights = weights.collect::<Result<Vec<_>>>()?;
+    let outputs = if per_step {
+        // Each step's input as a matrix, which is how a user would keep it here.
+        let steps = |step: usize| Ok(graph.leaf(&normal(gpu, [batch, hidden], 100 + step as u64)?));
+        let mut steps = (0..time).map(steps).collect::<Result<Vec<_>>>()?;
+        for (w, recurrent) in weights {
+            let mut h = h0;
+            for step in &mut steps {
+                h = h.matmul(recurrent, Layout::NT)?.add(step.matmul(w, Layout::NT)?)?.tanh()?;
+                *step = h;
+            }
+        }
+        steps
+    } else {
+        let mut x = graph.leaf(&normal(gpu, [batch, time, hidden], 100)?);
+        for (w, recurrent) in weights {
+            let z = x.reshape([batch * time, hidden])?.matmul(w, Layout::NT)?.reshape([batch, time, hidden])?;
+            let layer = RecurrentLayer { cell: Cell::Tanh, w: recurrent, bias, h0, c0: None };
+            x = z.recurrent(layer, None)?;
+        }
+        vec![x]
+    };
+    let flops = (4 * layers * batch * time * hidden * hidden) as u64;
+    Ok(Prepared { plan: Plan::new(gpu, &graph, &outputs)?, flops })
 }

@@ -29,6 +29,7 @@
 //! ```
 
 mod adapter;
+mod attention_mask;
 mod autograd;
 mod buffer;
 mod cka_form;
@@ -58,6 +59,7 @@ mod subgroups;
 mod tensor;
 
 pub use adapter::AdapterSummary;
+pub use attention_mask::{AttentionDropout, AttentionMask, KeyMask};
 pub use cka_form::{CkaCost, CkaForm, CkaSizes};
 pub use curve::{Clock, Curve};
 pub use error::{Error, Result};
@@ -68,7 +70,7 @@ pub use init::Init;
 pub use kernel::{Access, Kernel, Variant};
 pub use log::{Log, Row};
 pub use op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
-pub use ops::{AttentionDropout, AttentionMask, Cell, KeyMask, Layout, LossScale, RecurrentLayer};
+pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
 pub use optimizer::{Optimizer, OptimizerConfig, Rule};
 pub use params::{ParamSpec, Params};
 pub use plan::{LaunchInfo, Plan, STEPS_PER_SUBMIT};

@@ -5,11 +5,12 @@ use trellis_tensor::{Clock, Graph, Log, Plan, Tensor, TensorType};
 use super::session::{pairs, rows};
 use super::{Event, Guidance, Trainer};
 use crate::alignment::Pair;
-use crate::dataset::{Dataset, Split};
+use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::feed::Feed;
 use crate::network::{Each, InputShape, Mode, Network, Output, TapAt};
 use crate::record::EvalRecord;
+use crate::split::Split;
 
 /// Examples of one evaluation step; fewer of sequences, with 16 times as many positions.
 const BATCH: usize = 500;

@@ -61,7 +61,8 @@ ops! {
     fma_chain::{FmaChain},
 }
 
-pub use attention::{AttentionDropout, AttentionMask, KeyMask, Keys, MAX_HEAD};
+pub use crate::attention_mask::{Keys, PairDropout};
+pub use attention::MAX_HEAD;
 pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;
 pub use cast::Stored;

@@ -2,12 +2,12 @@
 
 use std::any::Any;
 
+use crate::attention_mask::{KeyMask, Keys};
 use crate::error::{Error, Result};
 use crate::gpu::{ALIGNMENT, Caps};
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::attention::{KeyMask, Keys};
 use crate::ops::matmul::Layout;
 use crate::ops::recurrence_grad::RecurrenceGrad;
 use crate::ops::view::Pad;
@@ -345,11 +345,7 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`] when the types are not these.
     pub fn recurrent(self, layer: RecurrentLayer<'g>, steps: Option<KeyMask<'g>>) -> Result<Var<'g>> {
-        let (steps, mask) = match steps {
-            None => (Keys::All, None),
-            Some(KeyMask::Lengths(lengths)) => (Keys::Lengths, Some(lengths)),
-            Some(KeyMask::Ids { ids, padding }) => (Keys::Ids { padding }, Some(ids)),
-        };
+        let (steps, mask) = KeyMask::parts(steps);
         let op = Recurrence { cell: layer.cell, steps };
         if (op.cell == Cell::Lstm) != layer.c0.is_some() {
             let problem = "an LSTM has a first cell, and no other recurrence has one".to_string();

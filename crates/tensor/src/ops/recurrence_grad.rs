@@ -1,11 +1,11 @@
 //! Gradients of a recurrent layer: backward through time, in one dispatch.
 
+use crate::attention_mask::Keys;
 use crate::error::Result;
 use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Lowered, Op, Sample};
-use crate::ops::attention::Keys;
 use crate::ops::recurrence::{Cell, Recurrence, Sizes};
 use crate::rng::Rng;
 use crate::shape::TensorType;

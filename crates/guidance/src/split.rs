@@ -1,0 +1,53 @@
+//! A split of a data set: how many examples it has, and where they come from.
+
+use std::sync::Arc;
+
+use trellis_tensor::Tensor;
+use trellis_tensor::ops::Sequences;
+
+use crate::data::Source;
+use crate::data::text::Text;
+
+/// One split.
+#[derive(Clone, Debug)]
+pub struct Split {
+    pub(crate) examples: Examples,
+    pub(crate) count: usize,
+}
+
+/// Where the examples of a split come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Examples {
+    /// On the GPU: bytes `u8[count, channels, height, width]` and labels `u32[count]`; or blocks of text `u32[count, time]` and
+    /// the token that follows each of theirs.
+    Resident { values: Tensor, labels: Tensor },
+    /// Drawn where they are needed.
+    Drawn(Sequences),
+    /// Read while they are needed.
+    Source(Arc<dyn Source>),
+    /// Text in the memory of the CPU.
+    Blocks(TextBlocks),
+}
+
+/// Neighbouring blocks of `time` tokens of a text, from block `first` on.
+#[derive(Clone, Debug)]
+pub(crate) struct TextBlocks {
+    pub(crate) text: Arc<Text>,
+    pub(crate) first: usize,
+    pub(crate) time: usize,
+}
+
+/// Drawn training examples have numbers below this: batches are always of new ones.
+const DRAWN: usize = (1 << 31) - 1;
+
+impl Split {
+    /// Number of examples.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Number of examples that training draws from.
+    pub(crate) fn drawable(&self) -> usize {
+        if let Examples::Drawn(_) = self.examples { DRAWN } else { self.count }
+    }
+}
