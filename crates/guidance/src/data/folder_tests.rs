@@ -4,6 +4,7 @@
 use std::io::Cursor;
 
 use image::{ImageFormat, Rgb, RgbImage};
+use trellis_tensor::rng::Rng;
 
 use std::sync::Arc;
 
@@ -144,6 +145,34 @@ fn files_that_are_no_images_are_named_or_skipped() {
     let folder = small("mislabelled");
     folder.write("train/red/really.jpg", &picture(12, 12, RED, ImageFormat::Png));
     assert!(read(&folder, 8, &[7], 1).is_ok());
+}
+
+/// Whatever stands in a file: an image of the right size, or an error that names it.
+#[test]
+fn damaged_files_never_panic() {
+    let (folder, mut rng) = (small("damaged"), Rng::new(1, 0));
+    let whole = [picture(40, 30, RED, ImageFormat::Png), picture(40, 30, BLUE, ImageFormat::Jpeg)];
+    let mut refused = 0;
+    for case in 0..400 {
+        let mut bytes = whole[case % 2].clone();
+        for _ in 0..1 + rng.below(8) {
+            let at = rng.below(bytes.len());
+            match rng.below(4) {
+                0 => bytes.truncate(at.max(1)),
+                1 => drop(bytes.splice(at..at, [0xff; 3])),
+                2 if bytes.len() > 1 => drop(bytes.remove(at)),
+                _ => bytes[at] = rng.below(256) as u8,
+            }
+        }
+        folder.write("train/red/damaged.img", &bytes);
+        let path = folder.0.join("train/red/damaged.img");
+        let mut planes = vec![0; 3 * 8 * 8];
+        if let Err(error) = square(&path, 8, &mut planes) {
+            refused += 1;
+            assert!(error.to_string().contains("damaged.img"), "case {case}: {error}");
+        }
+    }
+    assert!((100..400).contains(&refused), "{refused} of 400 refused");
 }
 
 #[test]

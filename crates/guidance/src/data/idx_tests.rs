@@ -4,6 +4,7 @@ use super::*;
 use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
+use trellis_tensor::rng::Rng;
 
 /// A folder that is removed again.
 struct Folder(PathBuf);
@@ -198,6 +199,38 @@ fn labels_that_do_not_fit() {
     let folder = Folder::new("labels");
     folder.pair("train-", 3).put(LABELS, &idx(&[3], &[0, 10, 2])).fails(LABELS, ["label 1 is 10", "10 classes"]);
     folder.put(LABELS, &idx(&[2], &[0, 1])).fails(LABELS, ["2 labels", "3 images"]);
+}
+
+/// Whatever stands in a file, packed or not: images that can all be read, or an error that names a file.
+#[test]
+fn damaged_files_never_panic() {
+    let (folder, mut rng) = (Folder::new("damaged"), Rng::new(1, 0));
+    let mut refused = 0;
+    for case in 0..400 {
+        folder.pair("train-", 3);
+        let name = [IMAGES, LABELS][case % 2];
+        let mut bytes = fs::read(folder.0.join(name)).unwrap();
+        if rng.below(2) == 0 {
+            bytes = gzip(&bytes);
+        }
+        for _ in 0..1 + rng.below(3) {
+            let at = rng.below(bytes.len());
+            match rng.below(3) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes.insert(at, 0xff),
+                _ => bytes[at] = rng.below(256) as u8,
+            }
+        }
+        folder.put(name, &bytes);
+        match load(&folder.0, 10) {
+            Ok((images, _)) => assert_eq!(images.pixels.len(), images.count() * images.features()),
+            Err(error) => {
+                refused += 1;
+                assert!(error.to_string().contains("-ubyte"), "case {case}: {error}");
+            }
+        }
+    }
+    assert!((200..400).contains(&refused), "{refused} of 400 refused");
 }
 
 #[test]
