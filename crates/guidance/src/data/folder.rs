@@ -3,11 +3,12 @@
 //! Classes are the sorted names of the folders under `train`. An image's centre square is brought to one size, in colour. What
 //! a file says of its size is checked before anything is allocated for it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageReader, Limits};
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::{ImageReader, Limits};
 
 use super::Source;
 use crate::error::{Error, Result};
@@ -110,7 +111,9 @@ fn files(folder: &Path, classes: &[String]) -> Result<Files> {
     Ok(found)
 }
 
-/// The centre square of an image as planes of red, green and blue, `[3, size, size]`.
+/// The centre square of an image as planes of red, green and blue, `[3, size, size]`: the bilinear filter of Pillow, as wide as the
+/// pixels that become one, of the whole image, so that pixels at the edge see what lies beyond it. So torchvision resizes and
+/// crops.
 fn square(path: &Path, size: usize, planes: &mut [u8]) -> Result<()> {
     let hint = "repair or remove it, or set data.skip_broken = true";
     let open = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
@@ -120,12 +123,18 @@ fn square(path: &Path, size: usize, planes: &mut [u8]) -> Result<()> {
     limits.max_image_height = Some(LARGEST_SIDE);
     limits.max_alloc = Some(LARGEST_ALLOCATION);
     reader.limits(limits);
-    let image = reader.decode().map_err(|error| Error::data(path, format!("is no image ({error})"), hint))?;
-    let side = image.width().min(image.height());
-    let (left, top) = ((image.width() - side) / 2, (image.height() - side) / 2);
-    let small = image.crop_imm(left, top, side, side).resize_exact(size as u32, size as u32, FilterType::Triangle);
-    let colours = DynamicImage::into_rgb8(small);
-    for (at, pixel) in colours.pixels().enumerate() {
+    let no_image = |error: &dyn fmt::Display| Error::data(path, format!("is no image ({error})"), hint);
+    let image = reader.decode().map_err(|error| no_image(&error))?.into_rgb8();
+    let (width, height) = image.dimensions();
+    let side = width.min(height);
+    let middle = |length: u32| f64::from((length - side) / 2);
+    let options = ResizeOptions::new()
+        .crop(middle(width), middle(height), side.into(), side.into())
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let whole = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).map_err(|error| no_image(&error))?;
+    let mut small = Image::new(size as u32, size as u32, PixelType::U8x3);
+    Resizer::new().resize(&whole, &mut small, &options).map_err(|error| no_image(&error))?;
+    for (at, pixel) in small.buffer().chunks_exact(3).enumerate() {
         (0..3).for_each(|channel| planes[channel * size * size + at] = pixel[channel]);
     }
     Ok(())

@@ -91,8 +91,10 @@ fn classes_are_sorted_folders_and_images_their_centre_squares() {
             let colour = [BLUE, RED][class];
             seen[class] += 1;
             for (channel, plane) in split.image(at).chunks(64).enumerate() {
-                // JPEG rounds; the black frame would be far off.
-                assert!(plane.iter().all(|&v| v.abs_diff(colour[channel]) < 8), "{class}: {plane:?}");
+                // JPEG rounds; the black frame would be far off, and pixels at the edge see some of it.
+                let inner = (9..55).filter(|at| (1..7).contains(&(at % 8)));
+                assert!(inner.clone().all(|at| plane[at].abs_diff(colour[channel]) < 8), "{class}: {plane:?}");
+                assert!(plane.iter().all(|v| v.abs_diff(colour[channel]) < 60), "{class}: {plane:?}");
             }
         }
     }
@@ -138,7 +140,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
         // What follows a file that is left out keeps its own pixels.
         for at in 0..6 {
             let colour = [BLUE, RED][usize::from(images.labels[at])];
-            assert!(images.image(at)[0].abs_diff(colour[0]) < 8);
+            assert!(images.image(at)[9].abs_diff(colour[0]) < 8);
         }
     }
     // Mislabelled, but an image: what it is counts, not what it is called.
