@@ -111,9 +111,8 @@ fn files(folder: &Path, classes: &[String]) -> Result<Files> {
     Ok(found)
 }
 
-/// The centre square of an image as planes of red, green and blue, `[3, size, size]`: the bilinear filter of Pillow, as wide as the
-/// pixels that become one, of the whole image, so that pixels at the edge see what lies beyond it. So torchvision resizes and
-/// crops.
+/// The centre square of an image as planes of red, green and blue, `[3, size, size]`, as Pillow's `resize` with a `box` makes it: a
+/// bilinear filter as wide as the pixels that become one, which at the edge sees what lies beyond it.
 fn square(path: &Path, size: usize, planes: &mut [u8]) -> Result<()> {
     let hint = "repair or remove it, or set data.skip_broken = true";
     let open = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
