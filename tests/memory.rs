@@ -5,7 +5,7 @@ use std::path::Path;
 use trellis_guidance::config::DataSet;
 use trellis_guidance::data::Images;
 use trellis_guidance::memory::Memory;
-use trellis_guidance::{Config, Dataset, Fcn, Guidance, Network, Resnet, Session, Training};
+use trellis_guidance::{Config, Dataset, Fcn, Guidance, Network, Resnet, Session, Trainer, Training};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute,
@@ -152,6 +152,50 @@ fn what_runs_early_does_not_overtake_an_update() {
     assert_eq!(plan.read(after).expect("kept"), [5.0; 64], "10 times 1 - 0.5");
 }
 
+/// Two plans in the same memory, one after the other and again: what either keeps stays, and both compute what they would alone.
+#[test]
+fn plans_beside_each_other_share_memory_and_no_value() {
+    let mut rng = Rng::new(3, 3);
+    let values: Vec<f32> = (0..96 * 96).map(|_| rng.normal()).collect();
+    let x = Tensor::from_f32(&gpu(), "x", [96, 96], &values).expect("fits");
+    // Chains of products, with a value in the middle that is kept.
+    fn chain<'g>(graph: &'g Graph, x: &Tensor, length: usize) -> [Var<'g>; 2] {
+        let x = graph.leaf(x);
+        let step = |y: Var<'g>| y.matmul(x, Layout::NN).and_then(Var::tanh).expect("legal");
+        let middle = (0..length).fold(x, |y, _| step(y));
+        [middle, (0..length).fold(middle, |y, _| step(y))]
+    }
+    let (first, second, third) = (Graph::new(), Graph::new(), Graph::new());
+    let (a, b, c) = (chain(&first, &x, 3), chain(&second, &x, 2), chain(&third, &x, 5));
+    let plan_a = Plan::new(&gpu(), &first, &a).expect("fits");
+    let plan_b = Plan::beside(Some(&plan_a), &gpu(), &second, &b).expect("fits");
+    let plan_c = Plan::beside(Some(&plan_b), &gpu(), &third, &c[..1]).expect("fits");
+    let alone: Vec<Vec<f32>> = [(&first, a), (&second, b), (&third, [c[0], c[0]])]
+        .into_iter()
+        .flat_map(|(graph, keep)| {
+            let plan = Plan::new(&gpu(), graph, &keep).expect("fits");
+            plan.run(1).expect("works");
+            keep.map(|var| plan.read(var).expect("kept"))
+        })
+        .collect();
+    let run = |plans: [&Plan; 3]| plans.into_iter().for_each(|plan| plan.run(1).expect("works"));
+    let read = |plan: &Plan, var| plan.read(var).expect("kept");
+    for _ in 0..2 {
+        run([&plan_a, &plan_b, &plan_c]);
+        assert!([read(&plan_a, a[0]), read(&plan_a, a[1])] == alone[..2]);
+        assert!([read(&plan_b, b[0]), read(&plan_b, b[1])] == alone[2..4]);
+        assert!(read(&plan_c, c[0]) == alone[4]);
+        run([&plan_c, &plan_b, &plan_a]);
+    }
+    // Two values that are kept, and what is no larger than a few sizes: no third value.
+    let kept = 2 * 96 * 96 * 4;
+    assert!(plan_b.memory() < kept + kept / 2, "{} bytes", plan_b.memory());
+    // The lender may go first.
+    drop((plan_a, plan_b));
+    plan_c.run(1).expect("works");
+    assert!(read(&plan_c, c[0]) == alone[4]);
+}
+
 #[test]
 fn counted_memory_is_what_a_run_takes() {
     let counting = || Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
@@ -166,8 +210,9 @@ fn counted_memory_is_what_a_run_takes() {
         let guide = Network::new(config.guide.network.architecture(), &data, 0).expect("fits");
         let guidance = config.guidance("trained", guide.freeze());
         let session = Session::new(&target, &data, config.training("trained", 0), Some(&guidance)).expect("fits");
-        let (name, bytes) = counted.parts.last().expect("parts");
+        let [.., (name, bytes), (_, evaluations)] = &counted.parts[..] else { panic!("parts") };
         assert_eq!(session.plan().expect("steps").memory(), *bytes, "{name}");
+        assert!(*evaluations > 0, "500 images of a test split, for 50 of a step");
         assert_eq!(counted.parts.iter().map(|(_, bytes)| bytes).sum::<u64>(), counted.peak);
         assert!(counted.largest.1 <= counted.peak && counted.by_name.len() > 10);
     }
@@ -196,7 +241,9 @@ fn the_papers_deep_fcn_fits_8_gib() {
     let target = Network::new(Fcn::paper_deep(), &data, 0).expect("counts");
     let guidance = Guidance::new(Network::new(Resnet::resnet18(), &data, 1).expect("counts").freeze());
     let training = Training { batch: 256, flip: true, recompute: 8, ..Training::new(10) };
-    let _session = Session::new(&target, &data, training, Some(&guidance)).expect("counts");
+    let trainer = Trainer::new(&target, &data, training).guided_by(guidance);
+    let (_session, evaluation) = trainer.prepare().expect("counts");
+    assert!(evaluation.memory() < 64 << 20, "{} MiB beyond those of a step", evaluation.memory() >> 20);
     let (by_name, peak) = gpu.memory_by_name();
     assert!(peak < 8 << 30, "{} MiB: {by_name:?}", peak >> 20);
     assert!(peak > 6 << 30, "parameters, moments and gradients alone: {} MiB", peak >> 20);

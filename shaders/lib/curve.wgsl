@@ -9,7 +9,7 @@ fn curve_value(c: Curve, step: f32) -> f32 {
             return select(falling, c.base * (step + 1.0) / c.warmup, step < c.warmup);
         }
         case 2u: { // a drop every `total` steps
-            let drops = floor(step / c.total);
+            let drops = floor((step + 0.5) / c.total); // half a step: a quotient may be rounded either way
             return select(c.base * pow(c.factor, drops), c.base, drops == 0.0); // pow(0, 0) is undefined
         }
         case 3u: { // straight line to `floor` at `total`

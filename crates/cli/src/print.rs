@@ -7,7 +7,13 @@ use trellis_guidance::{Error, Result};
 
 /// Prints a line.
 pub(crate) fn line(text: impl Display) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").map_err(|error| Error::io("standard output", error))
+    writeln!(std::io::stdout().lock(), "{}", harmless(text)).map_err(|error| Error::io("standard output", error))
+}
+
+/// Text without characters that a terminal obeys: names come from files.
+pub(crate) fn harmless(text: impl Display) -> String {
+    let obeyed = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.to_string().chars().map(|c| if obeyed(&c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Whether the reader of standard output has left, as `head` does: no reason to complain.

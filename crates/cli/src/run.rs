@@ -105,7 +105,7 @@ fn train(
             run = format!("{arm}, seed {seed}");
             bar.set_message(run.clone());
         }
-        Progress::Warning(text) => bar.suspend(|| eprintln!("warning: {run}: {text}")),
+        Progress::Warning(text) => bar.suspend(|| eprintln!("warning: {run}: {}", print::harmless(text))),
         Progress::Done(run) if plain => {
             let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
             // If nobody reads it, the table at the end will tell.
@@ -140,6 +140,7 @@ fn train(
 /// Tells of files that are left out; of a streamed set, of those found so far.
 fn warn_of_skipped(data: &Dataset) {
     if let [first, ..] = &data.skipped()[..] {
+        let first = print::harmless(first);
         eprintln!("warning: {} files are left out; the first: {first}", data.skipped().len());
     }
 }

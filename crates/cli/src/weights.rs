@@ -60,7 +60,7 @@ enum Dtype {
 impl Inspect {
     pub(crate) fn run(&self, as_json: bool) -> Result<()> {
         let file = WeightsFile::read(&self.file)?;
-        let (about, tensors) = (file.about()?, file.summaries()?);
+        let (about, tensors) = (file.about(), file.summaries()?);
         if as_json {
             for TensorSummary { name, dtype, shape, statistics, not_finite } in tensors {
                 let [mean, deviation, least, greatest] = statistics.map_or([None; 4], |s| s.map(Some));
@@ -107,7 +107,7 @@ impl Convert {
         };
         let file = WeightsFile::read(&self.input)?;
         let tensors = file.renamed(names)?;
-        let about = file.about()?.into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
+        let about = file.about().into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
         let about = about.unwrap_or_else(|| format!("{}, converted", env!("CARGO_PKG_VERSION")));
         write(&self.output, &tensors, format, about)?;
         let values: usize = tensors.iter().map(|(_, _, values)| values.len()).sum();

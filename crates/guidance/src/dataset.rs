@@ -7,7 +7,7 @@ use trellis_tensor::ops::SequenceTask;
 use trellis_tensor::{Gpu, Graph, Tensor, Var};
 
 use crate::data::text::Text;
-use crate::data::{DrawnSequences, Images, Skipped, Source};
+use crate::data::{Brightness, DrawnSequences, Images, Skipped, Source};
 use crate::error::{Error, Result};
 use crate::network::{Each, Input, InputShape, Output, TokenShape};
 use crate::split::{Examples, Split, TextBlocks};
@@ -29,6 +29,8 @@ pub struct Dataset {
     test: Option<Split>,
     skipped: Skipped,
     skip_broken: bool,
+    /// What tells it from another of the same kind and size.
+    contents: String,
 }
 
 /// A batch in a graph.
@@ -43,11 +45,8 @@ pub struct Batch<'g> {
 /// Most bytes of images that are uploaded as a whole, where nothing else is asked for.
 const RESIDENT: u64 = 4 << 30;
 
-/// Most images that normalisation is taken from where they are streamed.
-const SAMPLED: usize = 1024;
-
 impl Dataset {
-    /// Uploads splits of images. Normalisation comes from the training split alone.
+    /// Uploads splits of images. Normalisation comes from up to 10,000 training images, evenly spaced.
     ///
     /// # Errors
     /// [`Error::Data`] if the splits differ in image size or one is empty; when memory does not allow it.
@@ -65,7 +64,7 @@ impl Dataset {
             validation.map(|split| upload(split, "validation")).transpose()?,
             test.map(|split| upload(split, "test")).transpose()?,
         ];
-        Self::of_images(gpu, train, splits)
+        Self::of_images(gpu, train, Brightness::of(train, None)?, splits)
     }
 
     /// Reads splits of images and uploads them. With `skip_broken` an image that cannot be read is left out, and
@@ -88,8 +87,8 @@ impl Dataset {
     }
 
     /// Splits of images that are read while they are needed, by threads, ahead of the GPU: for more than fits into memory.
-    /// Normalisation comes from up to 1,024 training images, evenly spaced. With `skip_broken` an image that cannot be read
-    /// is left out of evaluations, in training another takes its place, and [`Dataset::skipped`] tells of it.
+    /// Batches and their normalisation are those of [`Dataset::load`]. With `skip_broken` an image that cannot be read is left
+    /// out of evaluations, in training another takes its place, and [`Dataset::skipped`] tells of it.
     ///
     /// # Errors
     /// As [`Dataset::new`], and what reading gives.
@@ -101,37 +100,36 @@ impl Dataset {
         skip_broken: bool,
     ) -> Result<Self> {
         same_size([Some(&*train), validation.as_deref(), test.as_deref()])?;
-        let sampled = train.count().min(SAMPLED);
-        let some: Vec<usize> = (0..sampled).map(|i| i * train.count() / sampled).collect();
         let skipped = Skipped::default();
-        let sample = train.read_some(&some)?.keep(skip_broken.then_some(&skipped))?;
-        same_size([Some(&sample), None, None])?;
+        let brightness = Brightness::of(&*train, skip_broken.then_some(&skipped))?;
         let split = |source: Arc<dyn Source>| Split { count: source.count(), examples: Examples::Source(source) };
-        let data = Self::of_images(gpu, &sample, [Some(split(train)), validation.map(split), test.map(split)])?;
+        let splits = [Some(split(train.clone())), validation.map(split), test.map(split)];
+        let data = Self::of_images(gpu, &*train, brightness, splits)?;
         Ok(Self { skipped, skip_broken, ..data })
     }
 
-    /// Whether as many images in each split as `counts` says, of `bytes` each, have room on the GPU: each split in one
-    /// buffer, and all in 4 GiB and in half of what may be used.
+    /// Whether as many examples in each split as `counts` says, of `bytes` each, have room on the GPU: each split in one
+    /// buffer, and all in 4 GiB and in half of what may be used, where that is known (see
+    /// [`GpuOptions::memory_budget`](trellis_tensor::GpuOptions::memory_budget)).
     pub fn fits(gpu: &Gpu, counts: [usize; 3], bytes: usize) -> bool {
         let sizes = counts.map(|count| count.saturating_mul(bytes) as u64);
         let total = sizes.iter().fold(0_u64, |sum, &size| sum.saturating_add(size));
         sizes.iter().all(|&size| size <= gpu.caps().max_binding) && total <= RESIDENT.min(gpu.memory_budget() / 2)
     }
 
-    /// Splits of images that are normalised by those of `sample`.
-    fn of_images(gpu: &Gpu, sample: &Images, splits: [Option<Split>; 3]) -> Result<Self> {
+    /// Splits of images like those of `source`.
+    fn of_images(gpu: &Gpu, source: &dyn Source, brightness: Brightness, splits: [Option<Split>; 3]) -> Result<Self> {
         let [Some(train), validation, test] = splits else {
-            return Err(Error::data(&sample.name, "has no training images", "give it some"));
+            return Err(Error::data(source.name(), "has no training images", "give it some"));
         };
-        let (mean, deviation) = sample.pixel_mean_std();
-        let image = [sample.channels, sample.height, sample.width].into();
+        let (mean, deviation) = brightness.mean_std();
+        let image = source.shape().into();
         Ok(Self {
             gpu: gpu.clone(),
-            name: sample.name.clone(),
+            name: source.name().to_string(),
             stored: image,
             input: image,
-            output: sample.classes.into(),
+            output: source.classes().into(),
             scale: 1.0 / (255.0 * deviation),
             shift: -mean / deviation,
             train,
@@ -139,6 +137,7 @@ impl Dataset {
             test,
             skipped: Skipped::default(),
             skip_broken: false,
+            contents: format!("brightness {mean} ± {deviation}"),
         })
     }
 
@@ -209,7 +208,10 @@ impl Dataset {
         let splits = [split(0, train)?, split(train, validation)?, split(train + validation, test)?];
         let shape = TokenShape { time, vocabulary: text.vocabulary(), padding: None };
         let output = Output { classes: text.vocabulary(), each: Each::Position };
-        Self::of_tokens(gpu, text.name(), shape, output, splits)
+        let data = Self::of_tokens(gpu, text.name(), shape, output, splits)?;
+        let few = text.len().min(8);
+        let (first, last) = (text.tokens(0, few)?, text.tokens(text.len() - few, few)?);
+        Ok(Self { contents: format!("{} tokens, {first:?} to {last:?}", text.len()), ..data })
     }
 
     fn of_tokens(gpu: &Gpu, name: &str, shape: TokenShape, output: Output, splits: [Option<Split>; 3]) -> Result<Self> {
@@ -229,7 +231,14 @@ impl Dataset {
             test,
             skipped: Skipped::default(),
             skip_broken: false,
+            contents: "drawn".to_string(),
         })
+    }
+
+    /// What it holds in a few words, by which another set in its place shows.
+    pub fn describe(&self) -> String {
+        let counts: Vec<String> = self.splits().map(|(name, split)| format!("{name} {}", split.count)).collect();
+        format!("{}, {} of {} classes, {}", counts.join(", "), self.stored, self.output.classes, self.contents)
     }
 
     /// What was wrong with examples that have been left out so far because they could not be read.

@@ -58,6 +58,7 @@ pub fn run(
         adapter: gpu.name().to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         config_toml: config.to_toml(),
+        data: data.describe(),
         ..Experiment::default()
     };
     let mut folder = RunFolder::create(root, &experiment, existing)?;
@@ -65,6 +66,10 @@ pub fn run(
     if (&earlier.adapter, &earlier.version) != (&experiment.adapter, &experiment.version) {
         let Experiment { adapter, version, .. } = &earlier;
         progress(Progress::Warning(&format!("it began on {adapter} with version {version}: not the same bits")));
+    }
+    if earlier.data != experiment.data {
+        let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
+        return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }
     // Every arm is measured against the trained guide, so a run that only wants others needs it too.
     let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
@@ -130,7 +135,7 @@ impl Guides {
         }
         if trained.output() != data.output() {
             let problem = "are not those of the data, which it is to be trained on";
-            return Err(Error::config("", "guide.classes", problem, "remove it, or `steps`"));
+            return Err(Error::config("configuration", "guide.classes", problem, "remove it, or `steps`"));
         }
         train(Trainer::new(&trained, data, config.guide_training(seed)), &trained, GUIDE, seed, folder, progress)?;
         Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() })

@@ -20,7 +20,7 @@ use crate::split::{Examples, Split, TextBlocks};
 /// steps.
 pub struct Feed<'a> {
     data: &'a Dataset,
-    split: &'a Split,
+    split: Split,
     order: Order,
     batch: usize,
     crop: Crop,
@@ -57,6 +57,8 @@ struct Ring {
     stride: usize,
     fill: Fill,
     threads: usize,
+    /// The step after the last that has examples.
+    end: u32,
     loader: Option<Loader>,
     waited: Duration,
 }
@@ -80,13 +82,13 @@ impl<'a> Feed<'a> {
     ///
     /// # Errors
     /// When `batch` is 0, or memory does not allow a ring.
-    pub fn sequential(data: &'a Dataset, split: &'a Split, batch: usize) -> Result<Self> {
+    pub fn sequential(data: &'a Dataset, split: &Split, batch: usize) -> Result<Self> {
         Self::new(data, split, Order::Sequential, batch)
     }
 
-    fn new(data: &'a Dataset, split: &'a Split, order: Order, batch: usize) -> Result<Self> {
+    fn new(data: &'a Dataset, split: &Split, order: Order, batch: usize) -> Result<Self> {
         let ring = if data.is_streamed() { Some(Ring::new(data, split, order, batch)?) } else { None };
-        Ok(Self { data, split, order, batch, crop: Crop::Center, ring })
+        Ok(Self { data, split: split.clone(), order, batch, crop: Crop::Center, ring })
     }
 
     /// Which part of shuffled images it takes.
@@ -106,10 +108,10 @@ impl<'a> Feed<'a> {
                 self.data.look_up(graph, &ring.values, &ring.labels, index)?
             }
             (None, Order::Shuffled { seed }) => {
-                self.data.gather(graph, self.split, now.sample_batch(self.split.drawable(), self.batch, seed)?)?
+                self.data.gather(graph, &self.split, now.sample_batch(self.split.drawable(), self.batch, seed)?)?
             }
             (None, Order::Sequential) => {
-                self.data.gather(graph, self.split, now.sequential_batch(self.split.count(), self.batch)?)?
+                self.data.gather(graph, &self.split, now.sequential_batch(self.split.count(), self.batch)?)?
             }
         };
         let input = match (self.order, self.crop, self.data.input()) {
@@ -211,6 +213,7 @@ impl Ring {
             stride,
             fill,
             threads: threads.min(AHEAD / (2 * bytes)).max(1),
+            end: sampler.map_or(u32::try_from(count.div_ceil(batch)).unwrap_or(u32::MAX), |_| u32::MAX),
             loader: None,
             waited: Duration::ZERO,
         })
@@ -224,12 +227,15 @@ impl Ring {
         // Another pass, or a run that goes on in its middle.
         if self.loader.as_ref().is_none_or(|loader| loader.next() != first) {
             self.waited = self.waited();
-            self.loader = Some(Loader::start(first, self.threads, &self.fill));
+            self.loader = Some(Loader::start(first, self.end, self.threads, &self.fill));
         }
         let Some(loader) = &mut self.loader else { return Ok(()) };
         for step in first as usize..first as usize + steps {
             let panicked = || Err(Error::data(name, "reading an example panicked", "mend what reads it"));
-            let Filled { values, labels } = loader.take().unwrap_or_else(panicked)?;
+            let Filled { values, labels } = match step as u32 >= self.end {
+                true => (self.fill)(step as u32)?,
+                false => loader.take().unwrap_or_else(panicked)?,
+            };
             let row = step % self.slots * self.stride;
             let at = |tensor: &Tensor| row * tensor.shape()[1..].iter().product::<usize>();
             match values {

@@ -20,6 +20,7 @@ pub mod memory;
 pub mod network;
 pub mod profile;
 pub mod record;
+mod regular_file;
 pub mod report;
 pub mod schedule;
 mod split;

@@ -36,13 +36,13 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// Begins with step `first`, on `threads` threads. They end when the loader is dropped.
-    pub(crate) fn start(first: u32, threads: usize, fill: &Fill) -> Self {
+    /// Begins with step `first`, on `threads` threads. They end before step `end`, or when the loader is dropped.
+    pub(crate) fn start(first: u32, end: u32, threads: usize, fill: &Fill) -> Self {
         let worker = |number: usize| {
             let (sender, receiver) = sync_channel(1);
             let fill = fill.clone();
             thread::spawn(move || {
-                let mut steps = (first.saturating_add(number as u32)..=u32::MAX).step_by(threads);
+                let mut steps = (first.saturating_add(number as u32)..end).step_by(threads);
                 // The receiver hangs up when nobody wants another batch.
                 let _ = steps.try_for_each(|step| sender.send(fill(step)));
             });
@@ -91,7 +91,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(if step % 3 == 0 { 3 } else { 0 }));
                 Ok(step)
             });
-            let mut loader = Loader::start(7, threads, &slow_thirds);
+            let mut loader = Loader::start(7, u32::MAX, threads, &slow_thirds);
             let taken: Vec<u32> = (0..20).map(|_| loader.take().unwrap().unwrap().labels[0]).collect();
             assert_eq!(taken, (7..27).collect::<Vec<_>>());
             assert_eq!(loader.next(), 27);
@@ -106,7 +106,7 @@ mod tests {
             count.fetch_add(1, Ordering::SeqCst);
             Ok(step)
         });
-        let mut loader = Loader::start(0, 2, &fill);
+        let mut loader = Loader::start(0, u32::MAX, 2, &fill);
         loader.take().unwrap().unwrap();
         thread::sleep(Duration::from_millis(100));
         // One taken; a thread holds one in its channel and one in its hands.
@@ -117,12 +117,26 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_filled_past_the_end() {
+        let filled = Arc::new(AtomicUsize::new(0));
+        let count = filled.clone();
+        let fill = fill(move |step| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(step)
+        });
+        let mut loader = Loader::start(2, 5, 2, &fill);
+        let taken: Vec<u32> = (0..3).map(|_| loader.take().unwrap().unwrap().labels[0]).collect();
+        assert_eq!(taken, [2, 3, 4]);
+        assert!(loader.take().is_none() && filled.load(Ordering::SeqCst) == 3);
+    }
+
+    #[test]
     fn an_error_comes_where_its_batch_would_and_a_panic_is_told() {
         let broken = |step: u32| if step == 2 { Err(Error::config("data", "x", "broken", "")) } else { Ok(step) };
-        let mut loader = Loader::start(0, 2, &fill(broken));
+        let mut loader = Loader::start(0, u32::MAX, 2, &fill(broken));
         let taken: Vec<bool> = (0..4).map(|_| loader.take().unwrap().is_ok()).collect();
         assert_eq!(taken, [true, true, false, true]);
-        let mut loader = Loader::start(0, 1, &fill(|step| if step == 1 { panic!("on purpose") } else { Ok(step) }));
+        let mut loader = Loader::start(0, 9, 1, &fill(|step| if step == 1 { panic!("on purpose") } else { Ok(step) }));
         assert!(loader.take().is_some());
         assert!(loader.take().is_none());
     }

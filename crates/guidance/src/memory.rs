@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::network::Network;
 use crate::schedule::Schedule;
-use crate::trainer::Session;
+use crate::trainer::Trainer;
 
 /// Bytes on the GPU of the arm with the most of them: a guided one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,11 +46,14 @@ impl Memory {
         let guide = config.draw_guide(&data, 0)?;
         part(&mut parts, format!("guide, {}", guide.describe()));
         let guidance = config.guidance("trained", guide.freeze()).schedule(Schedule::always());
-        let session = Session::new(&target, &data, config.training("trained", 0), Some(&guidance))?;
+        let trainer = Trainer::new(&target, &data, config.training("trained", 0)).guided_by(guidance);
+        let (session, evaluation) = trainer.prepare()?;
         let step = session.plan().map_or(0, |plan| plan.memory());
-        let rest = gpu.memory_used() - before - step;
+        let evaluated = evaluation.memory();
+        let rest = gpu.memory_used() - before - step - evaluated;
         parts.push(("optimiser, metrics, tables of the guide".to_string(), rest));
         parts.push(("a guided step: gradients, activations, scratch".to_string(), step));
+        parts.push(("evaluations, beyond the memory of a step".to_string(), evaluated));
         let (by_name, peak) = gpu.memory_by_name();
         Ok(Self { parts, peak, by_name, largest: gpu.largest_buffer() })
     }

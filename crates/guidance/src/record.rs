@@ -15,6 +15,7 @@ mod tests;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) use folder::GUIDE;
+pub(crate) use folder::replace;
 pub use folder::{Existing, RunFolder, write_atomic};
 pub use summary::{ArmSummary, Difference};
 
@@ -128,6 +129,9 @@ pub struct Experiment {
     pub adapter: String,
     /// Version of Trellis.
     pub version: String,
+    /// What data it was given, [`Dataset::describe`](crate::Dataset::describe).
+    #[serde(default)]
+    pub data: String,
     /// The configuration as it was resolved, defaults filled in (TOML).
     pub config_toml: String,
     /// One record per arm and seed.

@@ -46,6 +46,11 @@ impl Split {
         self.count
     }
 
+    /// Its first `count` examples, or all.
+    pub fn first(&self, count: usize) -> Self {
+        Self { count: self.count.min(count), ..self.clone() }
+    }
+
     /// Number of examples that training draws from.
     pub(crate) fn drawable(&self) -> usize {
         if let Examples::Drawn(_) = self.examples { DRAWN } else { self.count }

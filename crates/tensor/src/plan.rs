@@ -26,6 +26,8 @@ pub struct Plan {
     launches: Vec<Launch>,
     kept: HashMap<usize, (Place, TensorType)>,
     memory: u64,
+    /// What another plan may use while this one does not run: buffers of values that are not kept.
+    lendable: Vec<Arc<Buffer>>,
     // Bind groups hold the raw buffers; these handles, of leaves too, keep them from going back to the pool.
     _buffers: Vec<Arc<Buffer>>,
 }
@@ -74,10 +76,21 @@ impl Plan {
     /// # Errors
     /// When memory or the adapter's limits do not allow it.
     pub fn new(gpu: &Gpu, graph: &Graph, keep: &[Var<'_>]) -> Result<Self> {
+        Self::beside(None, gpu, graph, keep)
+    }
+
+    /// [`Plan::new`] in the memory of another plan, if there is one: values that neither keeps share buffers. As submissions
+    /// follow one another, training steps and the evaluations between them take no more than the larger of the two. What a plan
+    /// keeps can be read until it runs again, whatever runs in between.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn beside(other: Option<&Plan>, gpu: &Gpu, graph: &Graph, keep: &[Var<'_>]) -> Result<Self> {
+        let lent = other.map_or(Vec::new(), |other| other.lendable.clone());
         let mut kept = vec![false; graph.len()];
         keep.iter().for_each(|var| kept[var.id()] = true);
         let fused = fuse(graph.nodes(), &kept);
-        Builder::new(gpu, &fused, &kept)?.build()
+        Builder::new(gpu, &fused, &kept, lent)?.build()
     }
 
     /// Submits `steps` replays and returns at once; [`Gpu::wait`] or a read waits for them.
@@ -151,7 +164,7 @@ impl Plan {
         self.launches.iter().map(|launch| &launch.info)
     }
 
-    /// Bytes in buffers that the plan holds for itself, leaves not counted.
+    /// Bytes in buffers that the plan holds for itself, leaves and what another plan has too not counted.
     pub fn memory(&self) -> u64 {
         self.memory
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use trellis_tensor::ops;
 
 use super::explain::suggestion;
-use super::{Config, DataSet, MetricName, NetworkConfig};
+use super::{Config, CropName, DataConfig, DataSet, MetricName, NetworkConfig};
 use crate::error::{Error, Result};
 use crate::network::{RnnCell, Stack};
 use crate::record::ARMS;
@@ -104,6 +104,10 @@ fn sizes(config: &Config) -> Result<(), Bad> {
             "`random`, or no `crop`, `shift` and `flip`",
         );
     }
+    if training.crop == CropName::Random && data.resize.is_none_or(|resize| resize == data.size) {
+        let hint = "set data.resize for a folder, or `shift`, which moves images of any set";
+        return bad("training.crop", "images are as large as what networks see: no part can be chosen", hint);
+    }
     let [low, high] = training.crop_scale;
     if !(low > 0.0 && low <= high && high <= 1.0) {
         return bad("training.crop_scale", format!("{low} to {high} are no shares"), "two numbers above 0, up to 1");
@@ -130,10 +134,14 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     if data.resize.is_some() {
         return bad("data.resize", "only the images of a folder are resized", "remove the key");
     }
-    if !matches!(data.size, 16 | 28) {
-        return bad("data.size", format!("glyphs are not {} pixels wide", data.size), "16 or 28");
+    match (data.set, data.size) {
+        (DataSet::Glyphs, 16 | 28) => Ok(()),
+        (DataSet::Glyphs, size) => bad("data.size", format!("glyphs are not {size} pixels wide"), "16 or 28"),
+        (_, size) if size != DataConfig::default().size => {
+            bad("data.size", "only glyphs and the images of a folder have one", "remove the key")
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// An error of the data's own, under the key of the file.

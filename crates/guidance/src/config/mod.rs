@@ -16,9 +16,13 @@ use toml::de::{DeTable, Deserializer};
 
 use crate::error::{Error, Result};
 use crate::network::TapAt;
+use crate::regular_file;
 use crate::trainer::Batches;
 use explain::explain;
 pub use network::{GuideConfig, NetworkConfig};
+
+/// Largest file that is read, in bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// An experiment: arms × seeds of one target, one guide and one data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -276,17 +280,25 @@ pub struct ArmConfig {
 }
 
 impl Config {
-    /// Reads a file.
+    /// Reads a file. Files that it names lie beside it.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Config`] with line, key and a suggestion.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        let mut config = Self::parse(&text, path)?;
-        // A file that a file names lies beside it.
+        let text = regular_file::read(path, LARGEST)?;
+        let no_text = |_| Error::config(path, "", "is not UTF-8", "see examples/configs/ for files that work");
+        let mut config = Self::parse(&String::from_utf8(text).map_err(no_text)?, path)?;
+        // A file that a file names lies beside it. What a run keeps of its configuration can be run from anywhere.
         let folder = path.parent().unwrap_or(Path::new(""));
-        config.guide.weights = config.guide.weights.map(|weights| folder.join(weights));
-        config.data.tokenizer = config.data.tokenizer.map(|tokenizer| folder.join(tokenizer));
+        let beside = |key: &str, named: Option<PathBuf>| {
+            let Some(named) = named else { return Ok(None) };
+            let absolute = std::path::absolute(folder.join(named)).map_err(|e| Error::io(path, e))?;
+            let hint = "rename the folder that is not";
+            absolute.to_str().ok_or_else(|| Error::config(path, key, "has a path that is no UTF-8", hint))?;
+            Ok::<_, Error>(Some(absolute))
+        };
+        config.guide.weights = beside("guide.weights", config.guide.weights)?;
+        config.data.tokenizer = beside("data.tokenizer", config.data.tokenizer)?;
         Ok(config)
     }
 

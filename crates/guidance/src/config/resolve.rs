@@ -38,7 +38,8 @@ impl Config {
                 (None, TextLevel::Bytes) => Tokenizer::Bytes,
                 (None, TextLevel::Characters) => Tokenizer::Characters,
             };
-            let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(4)));
+            // Four bytes for a token, and as many for the one that follows.
+            let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(8)));
             if streamed {
                 let folder = user_cache().unwrap_or_else(std::env::temp_dir);
                 let text = Text::on_disk(file, tokenizer, &folder)?;

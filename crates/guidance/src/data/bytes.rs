@@ -1,11 +1,12 @@
 //! Bytes of a data file: in memory, or in the file until they are needed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::regular_file;
 
 /// Bytes that threads read in pieces.
 #[derive(Debug)]
@@ -22,14 +23,8 @@ impl Bytes {
     /// # Errors
     /// [`Error::Io`]; [`Error::Data`] for what is no regular file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path).map_err(|source| Error::io(path, source))?;
-        if !metadata.is_file() {
-            // A folder fails later and worse, and opening a pipe would wait for ever.
-            let kind = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
-            return Err(Error::data(path, format!("is {kind}, not a file"), "put the file itself there"));
-        }
-        let file = Mutex::new(File::open(path).map_err(|source| Error::io(path, source))?);
-        Ok(Self::File { path: path.to_owned(), file, length: metadata.len() })
+        let (file, length) = regular_file::open(path)?;
+        Ok(Self::File { path: path.to_owned(), file: Mutex::new(file), length })
     }
 
     /// How many there are.

@@ -3,6 +3,7 @@
 //! Classes are the sorted names of the folders under `train`. An image's centre square is brought to one size, in colour. What
 //! a file says of its size is checked before anything is allocated for it.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
@@ -12,6 +13,7 @@ use image::{ImageReader, Limits};
 
 use super::Source;
 use crate::error::{Error, Result};
+use crate::regular_file;
 
 /// Files, each with its class.
 type Files = Vec<(PathBuf, u16)>;
@@ -115,8 +117,8 @@ fn files(folder: &Path, classes: &[String]) -> Result<Files> {
 /// bilinear filter as wide as the pixels that become one, which at the edge sees what lies beyond it.
 fn square(path: &Path, size: usize, planes: &mut [u8]) -> Result<()> {
     let hint = "repair or remove it, or set data.skip_broken = true";
-    let open = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let mut reader = open.map_err(|e| Error::io(path, e))?;
+    let (file, _) = regular_file::open(path)?;
+    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|e| Error::io(path, e))?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);

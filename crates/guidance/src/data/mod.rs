@@ -5,6 +5,7 @@
 //! image when it is wanted; [`Images`] are a source in memory, a [`Subset`] is a split of one. [`text`] cuts a file into tokens;
 //! [`DrawnSequences`] says what the GPU draws. Going to the GPU is another module's job.
 
+mod brightness;
 mod bytes;
 pub mod cifar;
 pub mod folder;
@@ -15,10 +16,15 @@ mod source;
 pub mod text;
 
 use crate::error::{Error, Result};
+pub(crate) use brightness::Brightness;
+pub(crate) use bytes::Bytes;
 pub use sequences::DrawnSequences;
 pub(crate) use source::Skipped;
 pub use source::{Source, Subset};
 use trellis_tensor::rng::Rng;
+
+/// Most examples of a set of which some are drawn: far more than there are of ImageNet.
+const MOST: usize = 200_000_000;
 
 /// Stream of [`Rng`] that shuffles; drawn images have the streams from 0 upwards.
 const SPLIT_STREAM: u64 = u64::MAX;
@@ -96,18 +102,9 @@ impl Images {
     /// The standard deviation is that of the whole population. Both come from integer sums, so they do not depend on
     /// the order of the images. For dividing by it without a case apart, a constant (or empty) set has deviation 1.
     pub fn pixel_mean_std(&self) -> (f32, f32) {
-        let count = self.pixels.len() as f64;
-        let (sum, squares) = self.pixels.iter().fold((0_u64, 0_u64), |(sum, squares), &pixel| {
-            let pixel = u64::from(pixel);
-            (sum + pixel, squares + pixel * pixel)
-        });
-        if count == 0.0 {
-            return (0.0, 1.0);
-        }
-        let mean = sum as f64 / count;
-        let variance = squares as f64 / count - mean * mean;
-        let std = if variance > 0.0 { variance.sqrt() / 255.0 } else { 1.0 };
-        ((mean / 255.0) as f32, std as f32)
+        let mut brightness = Brightness::default();
+        brightness.add(&self.pixels);
+        brightness.mean_std()
     }
 
     /// The images at `indices`, in that order.
@@ -126,6 +123,9 @@ fn permutation(name: &str, count: usize, sizes: &[usize], seed: u64) -> Result<V
     let wanted = sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
     if wanted.is_none_or(|wanted| wanted > count) {
         return Err(Error::Split { name: name.to_string(), available: count, wanted: sizes.to_vec() });
+    }
+    if count > MOST {
+        return Err(Error::data(name, format!("holds {count} images, more than {MOST}"), "cut it in pieces"));
     }
     let mut order: Vec<usize> = (0..count).collect();
     Rng::new(seed, SPLIT_STREAM).shuffle(&mut order);

@@ -109,7 +109,7 @@ impl Network {
             shape: declared.shape.clone(),
             // A stream each: a layer more leaves the values of the others as they were.
             values: match gpu.counts_memory() {
-                true => vec![0.0; declared.shape.elements()],
+                true => Vec::new(),
                 false => declared.init.values(&declared.shape, &mut Rng::new(seed, WEIGHTS | number as u64)),
             },
         };
@@ -200,7 +200,7 @@ impl Network {
             let same = other.tensor(tensor.name()).filter(|theirs| theirs.ty() == tensor.ty());
             let Some(theirs) = same else {
                 let problem = format!("{} has no {tensor:?}", other.describe());
-                return Err(Error::config("", tensor.name(), problem, "copy between equal networks"));
+                return Err(Error::config("network", tensor.name(), problem, "copy between equal networks"));
             };
             tensor.write_f32(&theirs.read_f32()?)?;
         }

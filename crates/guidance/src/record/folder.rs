@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `config.toml` | the resolved configuration |
-//! | `adapter.json` | the device and the version of Trellis |
+//! | `adapter.json` | the device, the version of Trellis, and what the data was |
 //! | `metrics.jsonl` | one JSON object a line, appended as the run goes: see [`Line`] |
 //! | `summary.json` | one [`ArmSummary`] an arm, once the experiment is finished |
 //! | `.lock` | nothing; it is locked while a process writes to the folder |
@@ -67,6 +67,8 @@ enum What {
 struct Adapter {
     adapter: String,
     version: String,
+    #[serde(default)]
+    data: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,7 +118,8 @@ impl RunFolder {
     fn fill(path: &Path, experiment: &Experiment) -> Result<Self> {
         let lock = lock(path)?;
         write_atomic(&path.join(CONFIG), experiment.config_toml.as_bytes())?;
-        let adapter = Adapter { adapter: experiment.adapter.clone(), version: experiment.version.clone() };
+        let Experiment { adapter, version, data, .. } = experiment.clone();
+        let adapter = Adapter { adapter, version, data };
         write_json(&path.join(ADAPTER), &adapter)?;
         let file = path.join(METRICS);
         let metrics = OpenOptions::new().append(true).create_new(true).open(&file);
@@ -223,7 +226,7 @@ impl Experiment {
     pub fn read(folder: &Path) -> Result<Self> {
         let config = folder.join(CONFIG);
         let config_toml = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
-        let Adapter { adapter, version } = read_json(&folder.join(ADAPTER))?;
+        let Adapter { adapter, version, data } = read_json(&folder.join(ADAPTER))?;
         let all = read_metrics(&folder.join(METRICS))?;
         let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| run.arm == GUIDE);
         let summary = folder.join(SUMMARY);
@@ -235,7 +238,7 @@ impl Experiment {
         };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, adapter, version, config_toml, runs, guides, seconds, failure })
+        Ok(Self { name, adapter, version, data, config_toml, runs, guides, seconds, failure })
     }
 }
 
@@ -283,15 +286,18 @@ fn keep_last<T>(records: &mut Vec<T>, order: impl Fn(&T, &T) -> Ordering) {
 /// # Errors
 /// [`Error::Io`] with `path`; the temporary file is removed and an earlier file at `path` is as it was.
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
+    replace(path, |temporary| fs::write(temporary, contents))
+}
+
+/// [`write_atomic`] of what `write` writes to the temporary name that it is given. Errors as there.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let file = path.file_name().ok_or_else(|| Error::io(path, ErrorKind::InvalidFilename.into()))?;
     let temporary = path.with_file_name(format!(".{}.{}.tmp", file.to_string_lossy(), std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
+    let written = write(&temporary).and_then(|()| {
+        OpenOptions::new().write(true).open(&temporary)?.sync_all()?;
         fs::rename(&temporary, path)
-    };
-    write().map_err(|e| {
+    });
+    written.map_err(|e| {
         let _ = fs::remove_file(&temporary); // The first error is the one to tell.
         Error::io(path, e)
     })

@@ -59,6 +59,7 @@ fn experiment() -> Experiment {
         name: "demo".into(),
         adapter: "llvmpipe".into(),
         version: "0.1.0".into(),
+        data: "train 60".into(),
         config_toml: "seeds = 2\n".into(),
         runs: vec![
             run("odd", 0, 0.5, 2.0),

@@ -76,6 +76,7 @@ fn experiment() -> Experiment {
         name: "demo".into(),
         adapter: "llvmpipe (LLVM 15.0.6, 256 bits), Vulkan".into(),
         version: "0.1.0".into(),
+        data: "train 60".into(),
         config_toml:
             "[target]\nkind = \"fcn\"\ndepth = 48\nwidth = 64\n\n[guide]\nkind = \"cnn\"\nchannels = [16, 32, 64]\n"
                 .into(),

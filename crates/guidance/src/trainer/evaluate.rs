@@ -3,20 +3,34 @@
 use trellis_tensor::{Clock, Graph, Log, Plan, Tensor, TensorType};
 
 use super::session::{pairs, rows};
-use super::{Event, Guidance, Trainer};
+use super::{Event, Guidance, Trainer, Training};
 use crate::alignment::Pair;
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::feed::Feed;
-use crate::network::{Each, InputShape, Mode, Network, Output, TapAt};
+use crate::network::{Each, InputShape, Mode, Output, TapAt};
 use crate::record::EvalRecord;
 use crate::split::Split;
 
-/// Examples of one evaluation step; fewer of sequences, with 16 times as many positions.
+/// Most examples of one evaluation step; fewer of sequences, with 16 times as many positions.
 const BATCH: usize = 500;
 
+/// Numbers that the examples of an evaluation step are made of, or their logits, unless a training step has more examples.
+const NUMBERS: usize = 1 << 20;
+
+/// How many of `most` examples an evaluation step may have, so that it needs not much more memory than a training step.
+fn examples_of_step(most: usize, data: &Dataset, training: &Training) -> usize {
+    let Output { classes, each } = data.output();
+    let (numbers, logits) = match (data.input(), each) {
+        (InputShape::Image(image), _) => (image.iter().product(), classes),
+        (InputShape::Tokens(tokens), Each::Example) => (tokens.time, classes),
+        (InputShape::Tokens(tokens), Each::Position) => (tokens.time, tokens.time * classes),
+    };
+    most.min(training.batch.max(NUMBERS / numbers.max(logits).max(1))).max(1)
+}
+
 /// Evaluations of a target on all splits, and what is measured against its guide.
-pub(super) struct Evaluation<'a> {
+pub struct Evaluation<'a> {
     evaluators: Vec<Evaluator<'a>>,
     /// The step of the last evaluation.
     last: u32,
@@ -26,12 +40,23 @@ pub(super) struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    pub(super) fn new(trainer: &Trainer<'a>) -> Result<Self> {
-        let Trainer { target, data, training, .. } = *trainer;
-        let evaluators = data.splits().map(|(name, split)| Evaluator::new(target, data, name, split));
-        let probe = trainer.probe.as_ref().map(|guidance| Probe::new(target, data, guidance)).transpose()?;
-        let evaluators = evaluators.collect::<Result<Vec<_>>>()?;
-        Ok(Self { evaluators, last: training.steps, probe, pairs: trainer.pairs()?, warned: Vec::new() })
+    /// Its plans share their memory with `steps`, the plan of the training steps, and with each other.
+    pub(super) fn new(trainer: &Trainer<'a>, steps: Option<&Plan>) -> Result<Self> {
+        let last = trainer.training.steps;
+        let mut evaluators: Vec<Evaluator<'a>> = Vec::new();
+        for (name, split) in trainer.data.splits() {
+            let beside = evaluators.last().map(|evaluator| &evaluator.plan).or(steps);
+            evaluators.push(Evaluator::new(trainer, name, split, beside)?);
+        }
+        let beside = evaluators.last().map(|evaluator| &evaluator.plan).or(steps);
+        let probe = trainer.probe.as_ref().map(|guidance| Probe::new(trainer, guidance, beside)).transpose()?;
+        Ok(Self { evaluators, last, probe, pairs: trainer.pairs()?, warned: Vec::new() })
+    }
+
+    /// Bytes of its plans beyond those that training steps have too.
+    pub fn memory(&self) -> u64 {
+        let probe = self.probe.iter().map(|probe| &probe.plan);
+        self.evaluators.iter().map(|evaluator| &evaluator.plan).chain(probe).map(Plan::memory).sum()
     }
 
     /// Evaluates the target as it is after `step` steps of training.
@@ -90,17 +115,14 @@ struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    fn new(network: &Network, data: &'a Dataset, name: &'static str, split: &'a Split) -> Result<Self> {
+    fn new(trainer: &Trainer<'a>, name: &'static str, split: &Split, beside: Option<&Plan>) -> Result<Self> {
+        let Trainer { target: network, data, training, .. } = *trainer;
         let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 5)?);
-        let most = if name == "train" { TRAINING } else { usize::MAX };
-        let count = split.count().min(most);
-        // Sequences come in smaller batches.
+        let split = split.first(if name == "train" { TRAINING } else { usize::MAX });
         let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
-        let batch = (BATCH * 16 / positions.max(16)).clamp(1, count);
-        let steps = count.div_ceil(batch);
-        let count = split.count().min(steps * batch);
+        let batch = examples_of_step(BATCH * 16 / positions.max(16), data, &training).min(split.count());
         let graph = Graph::new();
-        let feed = Feed::sequential(data, split, batch)?;
+        let feed = Feed::sequential(data, &split, batch)?;
         let examples = feed.batch(&graph, &clock)?;
         let logits = network.forward(&graph, examples.input, Mode::Eval, TapAt::default())?.logits;
         let (logits, labels) = rows(logits, examples.labels)?;
@@ -121,7 +143,8 @@ impl<'a> Evaluator<'a> {
             logits.count_confusion(labels, graph.leaf(table))?;
         }
         log.record(&graph, &clock, &[loss, score.reshape([3, 1])?, five])?;
-        let plan = Plan::new(data.gpu(), &graph, &[])?;
+        let plan = Plan::beside(beside, data.gpu(), &graph, &[])?;
+        let (count, steps) = (split.count(), split.count().div_ceil(batch));
         Ok(Self { plan, clock, log, feed, confusion, split: name, each, top5, count, steps })
     }
 
@@ -143,6 +166,10 @@ impl<'a> Evaluator<'a> {
             }
         }
         let [loss, right, labels, sequences, five] = sums;
+        if labels == 0.0 {
+            let problem = format!("no example of its {} split has a label", self.split);
+            return Err(Error::data(self.feed.data().name(), problem, "look at what was left out"));
+        }
         Ok(EvalRecord {
             step: u64::from(step),
             split: self.split.to_string(),
@@ -176,11 +203,13 @@ impl<'a> Probe<'a> {
     const SPLIT: &'static str = "test";
     const BATCH: usize = 256;
 
-    fn new(target: &Network, data: &'a Dataset, guidance: &Guidance) -> Result<Self> {
+    fn new(trainer: &Trainer<'a>, guidance: &Guidance, beside: Option<&Plan>) -> Result<Self> {
+        let Trainer { target, data, training, .. } = *trainer;
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
         let clock = Clock::new(data.gpu())?;
-        let feed = Feed::sequential(data, split, Self::BATCH.min(split.count()))?;
+        let batch = examples_of_step(Self::BATCH, data, &training).min(split.count());
+        let feed = Feed::sequential(data, &split.first(batch), batch)?;
         let input = feed.batch(&graph, &clock)?.input;
         let ours = target.forward(&graph, input, Mode::Eval, guidance.taps)?.taps;
         let theirs = guidance.guide.forward(&graph, input, guidance.taps)?.taps;
@@ -190,7 +219,7 @@ impl<'a> Probe<'a> {
         let alignment = guidance.align.loss(&graph, &clock, weight, &tapped)?;
         let log = Log::new(data.gpu(), tapped.len())?;
         log.record(&graph, &clock, &alignment.stats)?;
-        Ok(Self { plan: Plan::new(data.gpu(), &graph, &[])?, clock, log, feed })
+        Ok(Self { plan: Plan::beside(beside, data.gpu(), &graph, &[])?, clock, log, feed })
     }
 
     fn measure(&mut self) -> Result<Vec<f32>> {

@@ -24,7 +24,7 @@ use crate::layer_map::LayerMap;
 use crate::network::{Guide, Network, Precision, TapAt};
 use crate::record::{EvalRecord, RunRecord, StepRecord};
 use crate::schedule::Schedule;
-use evaluate::Evaluation;
+pub use evaluate::Evaluation;
 pub use session::Session;
 use state::Keeper;
 
@@ -226,6 +226,16 @@ impl<'a> Trainer<'a> {
         Ok(guidance.map.resolve(&theirs, &ours)?.into_iter().map(name).collect())
     }
 
+    /// Steps and evaluations, recorded and compiled: what [`Trainer::run`] begins with, for who wants to know what it takes.
+    ///
+    /// # Errors
+    /// When layers do not fit, or memory does not allow it.
+    pub fn prepare(&self) -> Result<(Session<'a>, Evaluation<'a>)> {
+        let session = Session::new(self.target, self.data, self.training, self.guidance.as_ref())?;
+        let evaluation = Evaluation::new(self, session.memory())?;
+        Ok((session, evaluation))
+    }
+
     /// Trains to the end.
     ///
     /// # Errors
@@ -241,14 +251,13 @@ impl<'a> Trainer<'a> {
     /// fit, memory is short or the device is lost; [`Error::Invariant`](crate::Error::Invariant) where checks are on.
     pub fn run_with(&self, observe: &mut dyn FnMut(Event<'_>) -> Result<()>) -> Result<RunRecord> {
         let started = Instant::now();
-        let mut session = Session::new(self.target, self.data, self.training, self.guidance.as_ref())?;
+        let (mut session, mut evaluation) = self.prepare()?;
         let mut keeper = Keeper::new(self.state.as_deref());
         let mut spent = keeper.resume(&mut session)?;
         let before = spent.total;
         if session.step() > 0 {
             observe(Event::Resumed(session.step()))?;
         }
-        let mut evaluation = Evaluation::new(self)?;
         let mut record = RunRecord { seed: self.training.seed, pairs: self.pairs()?, ..RunRecord::default() };
         let Training { steps, eval_every, check, .. } = self.training;
         let every = if eval_every == 0 { steps.max(1) } else { eval_every };

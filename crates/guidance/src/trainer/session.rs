@@ -59,17 +59,17 @@ impl<'a> Session<'a> {
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
             .transpose()?;
         let feed = training.feed(data)?;
-        let plan = |guidance: Option<&Guidance>| {
+        let plan = |guidance: Option<&Guidance>, beside: Option<&Plan>| {
             let graph = Graph::new();
             let step = record(&graph, target, &feed, &training, guidance, &clock, fixed.as_ref())?;
             // Task loss, loss scale, pairs: an unguided step has no pairs.
             let mut metrics = step.metrics;
             metrics.splice(1..1, optimizer.update(&graph, step.loss, &clock)?);
             log.record(&graph, &clock, &metrics)?;
-            Ok::<Plan, crate::Error>(Plan::new(data.gpu(), &graph, &[])?)
+            Ok::<Plan, crate::Error>(Plan::beside(beside, data.gpu(), &graph, &[])?)
         };
-        let guided = pulls.map(|g| plan(Some(g))).transpose()?;
-        let unguided = (guided_until < training.steps).then(|| plan(None)).transpose()?;
+        let guided = pulls.map(|g| plan(Some(g), None)).transpose()?;
+        let unguided = (guided_until < training.steps).then(|| plan(None, guided.as_ref())).transpose()?;
         let guidance = guidance.cloned();
         Ok(Self {
             target,
@@ -96,6 +96,11 @@ impl<'a> Session<'a> {
     /// How long [`Session::advance`] has waited in all for examples that are read while they are needed.
     pub fn waited(&self) -> Duration {
         self.feed.waited()
+    }
+
+    /// The plan whose memory other plans between steps may use, that of all its steps.
+    pub(super) fn memory(&self) -> Option<&Plan> {
+        self.unguided.as_ref().or(self.guided.as_ref())
     }
 
     /// The plan that the next step runs; `None` after the last.

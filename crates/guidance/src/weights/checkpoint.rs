@@ -28,28 +28,27 @@ pub fn save(network: &Network, path: &Path) -> Result<()> {
 /// network; the message names tensors that are missing, unexpected or of another shape.
 pub fn load(network: &Network, path: &Path) -> Result<()> {
     let file = WeightsFile::read(path)?;
-    let tensors = file.parse()?;
-    let names = tensors.names();
+    let names = file.names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (naming, prefix) = Naming::of_network(&names, &network.tensors().map(Tensor::name).collect::<Vec<_>>());
     let (mut missing, mut other, mut values, mut used) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for tensor in network.tensors() {
         let theirs = naming.theirs(tensor.name());
         let found = theirs.map(|(name, lie)| (format!("{prefix}{name}"), lie));
-        let Some((name, lie)) = found.filter(|(name, _)| names.contains(&name.as_str())) else {
+        let Some((info, name, lie)) = found.and_then(|(name, lie)| Some((file.info(&name)?, name, lie))) else {
             // Sines are the same in every file, and PyTorch does not keep them.
             if tensor.name() != SINUSOIDAL {
                 missing.push(format!("`{}`", tensor.name()));
             }
             continue;
         };
-        let view = tensors.tensor(&name).map_err(|e| Error::checkpoint(path, e.to_string(), "use another file"))?;
-        let numbers = file.numbers(&name, &view)?;
-        match fitted(lie, view.shape(), numbers, tensor) {
+        let numbers = file.numbers(&name, info)?;
+        match fitted(lie, &info.shape, numbers, tensor) {
             Some(numbers) if !numbers.iter().all(|value| value.is_finite()) => {
                 return Err(Error::checkpoint(path, format!("`{name}` is not finite"), "use an earlier checkpoint"));
             }
             Some(numbers) => values.push((tensor, numbers)),
-            None => other.push(format!("`{name}` is {:?} {:?}, not {tensor:?}", view.dtype(), view.shape())),
+            None => other.push(format!("`{name}` is {:?} {:?}, not {tensor:?}", info.dtype, info.shape)),
         }
         used.push(name);
     }

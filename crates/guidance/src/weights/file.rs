@@ -1,24 +1,30 @@
 //! A safetensors file: its tensors as they lie there, and as numbers.
 
-use std::collections::HashMap;
-use std::fs;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::tensor::{Metadata, TensorInfo, View};
+use safetensors::{Dtype, SafeTensorError};
 
 use super::naming::{Naming, Values, is_ignored};
+use crate::data::Bytes;
 use crate::error::{Error, Result};
-use crate::record::write_atomic;
+use crate::record::replace;
 
-/// Largest file that is read.
-const LARGEST: u64 = 8 << 30;
+/// Largest header that is read: what the library writes at most.
+const LARGEST_HEADER: u64 = 100_000_000;
 
-/// The bytes of a safetensors file.
+/// A safetensors file, of which a tensor is read when it is wanted.
 #[derive(Debug)]
 pub struct WeightsFile {
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Bytes,
+    /// Where the tensors begin.
+    start: u64,
+    header: Metadata,
 }
 
 /// A tensor to write: name, shape, values.
@@ -51,18 +57,43 @@ pub struct TensorSummary {
 }
 
 impl WeightsFile {
-    /// Reads a file.
+    /// Opens a file and reads what it says of its tensors.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Checkpoint`] if it is no safetensors file, or larger than 8 GiB.
+    /// [`Error::Io`], [`Error::Data`] for what is no regular file, or [`Error::Checkpoint`] if it is no safetensors file.
     pub fn read(path: &Path) -> Result<Self> {
-        let size = fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-        if size > LARGEST {
-            return Err(Error::checkpoint(path, format!("is {size} bytes long"), "give a file of at most 8 GiB"));
+        let bytes = Bytes::open(path)?;
+        let mut length = [0; 8];
+        let first = bytes.len().min(8) as usize;
+        bytes.read(0, &mut length[..first])?;
+        let damaged = |problem: String| {
+            // What torch.save writes is a zip archive, and was a pickle.
+            if length.starts_with(b"PK") || length.starts_with(&[0x80]) {
+                let hint = "in Python: safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")";
+                return Error::checkpoint(path, "is a file of torch.save, which is a program", hint);
+            }
+            Error::checkpoint(path, format!("is damaged ({problem})"), "use another safetensors file")
+        };
+        let length = u64::from_le_bytes(length);
+        if first < 8 || length > LARGEST_HEADER || length + 8 > bytes.len() {
+            return Err(damaged("its header is not all there".to_string()));
         }
-        let file = Self { path: path.to_owned(), bytes: fs::read(path).map_err(|e| Error::io(path, e))? };
-        file.parse()?;
-        Ok(file)
+        let mut header = vec![0; length as usize];
+        bytes.read(8, &mut header)?;
+        let header: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+        let (start, mut end) = (length + 8, 0);
+        for name in header.offset_keys() {
+            let info = header.info(&name).expect("its own name");
+            let (from, to) = info.data_offsets;
+            if from != end || to.checked_sub(from) != size_of(info) {
+                return Err(damaged(format!("`{name}` has not the bytes of its shape")));
+            }
+            end = to;
+        }
+        if start.checked_add(end as u64) != Some(bytes.len()) {
+            return Err(damaged(format!("{end} bytes of tensors in a file of {}", bytes.len())));
+        }
+        Ok(Self { path: path.to_owned(), bytes, start, header })
     }
 
     /// Where it lies.
@@ -70,25 +101,31 @@ impl WeightsFile {
         &self.path
     }
 
-    pub(super) fn parse(&self) -> Result<SafeTensors<'_>> {
-        SafeTensors::deserialize(&self.bytes).map_err(|error| {
-            // What torch.save writes is a zip archive, and was a pickle.
-            if self.bytes.starts_with(b"PK") || self.bytes.starts_with(&[0x80]) {
-                let hint = "in Python: safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")";
-                return Error::checkpoint(&self.path, "is a file of torch.save, which is a program", hint);
-            }
-            Error::checkpoint(&self.path, format!("is damaged ({error})"), "use another safetensors file")
-        })
+    /// Names of its tensors, in the order in which they lie there.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
+    }
+
+    /// Type and shape of a tensor, if the file holds it.
+    pub(super) fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.header.info(name)
     }
 
     /// The numbers of a tensor, as f32.
-    pub(super) fn numbers(&self, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
-        let data = view.data();
-        Ok(match view.dtype() {
-            Dtype::F32 => data.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-            Dtype::F64 => data.as_chunks::<8>().0.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32).collect(),
-            Dtype::F16 => data.as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
-            Dtype::BF16 => data.as_chunks::<2>().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
+    pub(super) fn numbers(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>> {
+        let (from, to) = info.data_offsets;
+        let read = || {
+            let mut bytes = vec![0; to - from];
+            self.bytes.read(self.start + from as u64, &mut bytes)?;
+            Ok::<Vec<u8>, Error>(bytes)
+        };
+        Ok(match info.dtype {
+            Dtype::F32 => read()?.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+            Dtype::F64 => read()?.as_chunks::<8>().0.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32).collect(),
+            Dtype::F16 => read()?.as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
+            Dtype::BF16 => {
+                read()?.as_chunks::<2>().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
+            }
             other => {
                 let problem = format!("`{name}` holds {other:?}");
                 return Err(Error::checkpoint(&self.path, problem, "give F64, F32, BF16 or F16"));
@@ -98,59 +135,59 @@ impl WeightsFile {
 
     /// Shape and numbers of a tensor, if the file holds it.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
-        let Ok(view) = self.parse()?.tensor(name) else { return Ok(None) };
-        Ok(Some((view.shape().to_vec(), self.numbers(name, &view)?)))
+        let Some(info) = self.info(name) else { return Ok(None) };
+        Ok(Some((info.shape.clone(), self.numbers(name, info)?)))
     }
 
     /// Key and value of what the file says of itself, in order of the keys.
-    ///
-    /// # Errors
-    /// As [`WeightsFile::read`].
-    pub fn about(&self) -> Result<Vec<(String, String)>> {
-        let (_, header) = SafeTensors::read_metadata(&self.bytes)
-            .map_err(|error| Error::checkpoint(&self.path, format!("is damaged ({error})"), "use another file"))?;
-        let mut about: Vec<(String, String)> = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    pub fn about(&self) -> Vec<(String, String)> {
+        let mut about: Vec<(String, String)> = self.header.metadata().clone().unwrap_or_default().into_iter().collect();
         about.sort();
-        Ok(about)
+        about
     }
 
     /// Every tensor, in order of the names, numbers in names counted as numbers.
     ///
     /// # Errors
-    /// As [`WeightsFile::read`].
+    /// [`Error::Io`].
     pub fn summaries(&self) -> Result<Vec<TensorSummary>> {
-        let mut all = Vec::new();
-        for (name, view) in self.parse()?.iter() {
-            let numbers = self.numbers(name, &view).ok();
-            let finite: Vec<f64> =
-                numbers.iter().flatten().filter(|v| v.is_finite()).map(|&value| f64::from(value)).collect();
-            let count = finite.len().max(1) as f64;
-            let mean = finite.iter().sum::<f64>() / count;
-            let deviation = (finite.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count).sqrt();
-            let (least, greatest) = finite.iter().fold((f64::MAX, f64::MIN), |(l, g), &v| (l.min(v), g.max(v)));
-            all.push(TensorSummary {
-                name: name.to_string(),
-                dtype: format!("{:?}", view.dtype()),
-                shape: view.shape().to_vec(),
-                statistics: (!finite.is_empty()).then_some([mean, deviation, least, greatest]),
-                not_finite: numbers.map_or(0, |numbers| numbers.len() - finite.len()),
-            });
-        }
-        all.sort_by_cached_key(|tensor| sort_key(&tensor.name));
-        Ok(all)
+        let mut names = self.names();
+        names.sort_by_cached_key(|name| sort_key(name));
+        names.into_iter().map(|name| self.summary(name)).collect()
+    }
+
+    fn summary(&self, name: String) -> Result<TensorSummary> {
+        let info = self.info(&name).expect("its own name");
+        let numbers = match self.numbers(&name, info) {
+            Ok(numbers) => Some(numbers),
+            Err(Error::Checkpoint { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let finite: Vec<f64> =
+            numbers.iter().flatten().filter(|v| v.is_finite()).map(|&value| f64::from(value)).collect();
+        let count = finite.len().max(1) as f64;
+        let mean = finite.iter().sum::<f64>() / count;
+        let deviation = (finite.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count).sqrt();
+        let (least, greatest) = finite.iter().fold((f64::MAX, f64::MIN), |(l, g), &v| (l.min(v), g.max(v)));
+        Ok(TensorSummary {
+            dtype: format!("{:?}", info.dtype),
+            shape: info.shape.clone(),
+            name,
+            statistics: (!finite.is_empty()).then_some([mean, deviation, least, greatest]),
+            not_finite: numbers.map_or(0, |numbers| numbers.len() - finite.len()),
+        })
     }
 
     /// Every tensor under the names of `to`, whatever the file's own are: what PyTorch's files hold besides parameters is left
     /// out.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if a tensor has no name there, or holds other things than floats.
+    /// [`Error::Checkpoint`] if a tensor has no name there, or that of another, or holds other things than floats.
     pub fn renamed(&self, to: Naming) -> Result<Vec<Named>> {
-        let file = self.parse()?;
-        let names = file.names();
-        let (from, prefix) = Naming::of_file(&names);
-        let mut tensors = Vec::new();
-        for name in names {
+        let names = self.names();
+        let (from, prefix) = Naming::of_file(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let (mut tensors, mut taken) = (Vec::new(), BTreeSet::new());
+        for name in &names {
             let stripped = name.strip_prefix(prefix).unwrap_or(name);
             if is_ignored(stripped) {
                 continue;
@@ -161,8 +198,11 @@ impl WeightsFile {
             };
             let (ours, before) = from.ours(stripped).ok_or_else(unnamed)?;
             let (theirs, after) = to.theirs(&ours).ok_or_else(unnamed)?;
-            let view = file.tensor(name).map_err(|_| unnamed())?;
-            let (mut shape, mut values) = (view.shape().to_vec(), self.numbers(name, &view)?);
+            if !taken.insert(theirs.clone()) {
+                let problem = format!("`{name}` would have the name of another, `{theirs}`");
+                return Err(Error::checkpoint(&self.path, problem, "remove one of them"));
+            }
+            let (mut shape, mut values) = self.tensor(name)?.ok_or_else(unnamed)?;
             if (before == Values::Transposed) != (after == Values::Transposed) {
                 (shape, values) = transposed(&shape, &values).ok_or_else(unnamed)?;
             }
@@ -171,6 +211,13 @@ impl WeightsFile {
         tensors.sort_by_cached_key(|(name, ..)| sort_key(name));
         Ok(tensors)
     }
+}
+
+/// Bytes of a tensor, if they are a number.
+fn size_of(info: &TensorInfo) -> Option<usize> {
+    let elements = info.shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))?;
+    let bits = elements.checked_mul(info.dtype.bitsize())?;
+    bits.is_multiple_of(8).then_some(bits / 8)
 }
 
 /// Columns as rows; `None` for what is no matrix.
@@ -183,37 +230,55 @@ pub(super) fn transposed(shape: &[usize], values: &[f32]) -> Option<(Vec<usize>,
 /// Writes `tensors` as a safetensors file, whole or not at all; `about` is kept under the key `trellis`.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be written.
+/// [`Error::Io`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
 pub fn write(path: &Path, tensors: &[Named], format: Format, about: String) -> Result<()> {
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, _, values)| format.bytes(values)).collect();
-    let invalid = |error: safetensors::SafeTensorError| Error::checkpoint(path, error.to_string(), "report this");
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|((name, shape, _), bytes)| {
-            Ok((name, TensorView::new(format.dtype(), shape.clone(), bytes).map_err(invalid)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
+    if let Some((name, ..)) = tensors.iter().find(|(.., values)| format == Format::F16 && values.iter().any(too_large))
+    {
+        let problem = format!("`{name}` has numbers beyond 65,504, the greatest of f16");
+        return Err(Error::checkpoint(path, problem, "write bf16 or f32"));
+    }
     // One entry: the order of several would change from file to file.
     let about = HashMap::from([("trellis".to_string(), about)]);
-    write_atomic(path, &safetensors::serialize(views, Some(about)).map_err(invalid)?)
+    replace(path, |temporary| {
+        let views = tensors.iter().map(|tensor| (&tensor.0, Formatted { tensor, format }));
+        safetensors::serialize_to_file(views, Some(about), temporary).map_err(|error| match error {
+            SafeTensorError::IoError(error) => error,
+            other => io::Error::other(other.to_string()),
+        })
+    })
 }
 
-impl Format {
-    fn dtype(self) -> Dtype {
-        match self {
-            Self::F32 => Dtype::F32,
-            Self::F16 => Dtype::F16,
-            Self::Bf16 => Dtype::BF16,
+/// A tensor whose bytes are made when they are written.
+struct Formatted<'a> {
+    tensor: &'a Named,
+    format: Format,
+}
+
+impl View for Formatted<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.format {
+            Format::F32 => Dtype::F32,
+            Format::F16 => Dtype::F16,
+            Format::Bf16 => Dtype::BF16,
         }
     }
 
-    fn bytes(self, values: &[f32]) -> Vec<u8> {
-        match self {
-            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Self::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
-            Self::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
-        }
+    fn shape(&self) -> &[usize] {
+        &self.tensor.1
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = self.tensor.2.iter();
+        Cow::Owned(match self.format {
+            Format::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
+            Format::F16 => values.flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            Format::Bf16 => values.flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.2.len() * self.dtype().bitsize() / 8
     }
 }
 

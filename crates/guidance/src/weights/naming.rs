@@ -48,7 +48,8 @@ const GPT2: [Row; 16] = [
 const IGNORED: [&str; 4] = ["num_batches_tracked", "attn.bias", "attn.masked_bias", "lm_head.weight"];
 
 /// What wrappers put before every name.
-const PREFIXES: [&str; 5] = ["", "module.", "_orig_mod.", "model.", "transformer."];
+const PREFIXES: [&str; 7] =
+    ["", "module.", "_orig_mod.", "model.", "transformer.", "module.transformer.", "_orig_mod.transformer."];
 
 impl Naming {
     const ALL: [Self; 2] = [Self::Trellis, Self::Gpt2];

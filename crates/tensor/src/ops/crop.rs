@@ -126,7 +126,8 @@ impl<'g> Var<'g> {
     /// to `size` × `size` pixels; another at each step of `clock`. It has no gradient. Shapes as [`Var::random_crop`].
     ///
     /// *Source*: Szegedy et al. 2015, arXiv:1409.4842, section 6. PyTorch: `RandomResizedCrop(size, share, antialias=False)`, but
-    /// for boxes that do not fit, which are cut here and drawn again there.
+    /// for boxes that do not fit, which are cut here and drawn again there, and for edges, which lie between pixels here and see
+    /// what is beyond them.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless this has four axes, 0 < least share ≤ greatest ≤ 1 and `clock` is u32 `[4]`.

@@ -29,7 +29,7 @@ pub struct SoftmaxGrad {
 pub(crate) fn row_launch(kernel: crate::Kernel, caps: &Caps, rows: usize, n: usize) -> Dispatch {
     let mut lanes = lanes(caps, n, 1);
     // A few long rows would be one workgroup, and that is one thread.
-    while caps.software && rows * lanes < 512 && n >= 2048 * lanes {
+    while caps.software && lanes < 256 && rows * lanes < 512 && n >= 2048 * lanes {
         lanes *= 2;
     }
     Dispatch::per_group(kernel, rows.div_ceil(256 / lanes)).lanes(caps, lanes).dims(&[rows, n])

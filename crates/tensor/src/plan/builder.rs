@@ -32,13 +32,17 @@ pub(super) struct Builder<'a> {
     upcoming: VecDeque<Arc<Buffer>>,
     owned: Vec<Arc<Buffer>>,
     leaves: Vec<Arc<Buffer>>,
+    /// Of a plan that does not run at the same time.
+    lent: Vec<Arc<Buffer>>,
+    /// For another such plan.
+    lendable: Vec<Arc<Buffer>>,
     constants: HashMap<(u32, usize), Place>,
     pending: Vec<Pending>,
     unused: Place,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(gpu: &'a Gpu, fused: &'a Fused, kept: &'a [bool]) -> Result<Self> {
+    pub(super) fn new(gpu: &'a Gpu, fused: &'a Fused, kept: &'a [bool], lent: Vec<Arc<Buffer>>) -> Result<Self> {
         let unused = Place { buffer: Arc::new(Buffer::new(gpu, "unused binding", ALIGNMENT)?), offset: 0 };
         Ok(Self {
             gpu,
@@ -48,6 +52,8 @@ impl<'a> Builder<'a> {
             upcoming: VecDeque::new(),
             owned: vec![unused.buffer.clone()],
             leaves: Vec::new(),
+            lent,
+            lendable: Vec::new(),
             constants: HashMap::new(),
             pending: Vec::new(),
             unused,
@@ -154,9 +160,31 @@ impl<'a> Builder<'a> {
     /// A buffer for each, several of them the same.
     fn buffers(&mut self, needs: &[Need]) -> Result<VecDeque<Arc<Buffer>>> {
         let (buffer_of, largest) = share(needs);
-        let make = |&need: &usize| Ok(Arc::new(Buffer::new(self.gpu, &needs[need].label, needs[need].bytes)?));
-        let buffers = largest.iter().map(make).collect::<Result<Vec<_>>>()?;
-        self.owned.extend(buffers.iter().cloned());
+        let mut keeps = vec![false; largest.len()];
+        for (&buffer, need) in buffer_of.iter().zip(needs) {
+            keeps[buffer] |= *need.lives.end() == usize::MAX;
+        }
+        let mut lent = std::mem::take(&mut self.lent);
+        lent.sort_by_key(|buffer| buffer.size());
+        let mut buffers = Vec::with_capacity(largest.len());
+        for (&need, &keeps) in largest.iter().zip(&keeps) {
+            let Need { label, bytes, .. } = &needs[need];
+            // The smallest that is large enough.
+            let found = lent.iter().position(|buffer| buffer.size() >= *bytes as u64).filter(|_| !keeps);
+            let buffer = match found {
+                Some(found) => lent.remove(found),
+                None => {
+                    let buffer = Arc::new(Buffer::new(self.gpu, label, *bytes)?);
+                    self.owned.push(buffer.clone());
+                    buffer
+                }
+            };
+            if !keeps {
+                self.lendable.push(buffer.clone());
+            }
+            buffers.push(buffer);
+        }
+        self.lendable.extend(lent);
         Ok(buffer_of.into_iter().map(|buffer| buffers[buffer].clone()).collect())
     }
 
@@ -275,7 +303,8 @@ impl<'a> Builder<'a> {
         self.owned.push(uniforms);
         let memory = self.owned.iter().map(|buffer| buffer.size()).sum();
         self.owned.append(&mut self.leaves);
-        Ok(Plan { gpu: gpu.clone(), launches, kept, memory, _buffers: self.owned })
+        let lendable = self.lendable;
+        Ok(Plan { gpu: gpu.clone(), launches, kept, memory, lendable, _buffers: self.owned })
     }
 
     /// One buffer with the `dims` of every dispatch, and each one's offset; equal ones are stored once.

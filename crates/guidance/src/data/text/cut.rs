@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Ids, Tokenizer, Vocabulary};
 use crate::data::bytes::Bytes;
 use crate::error::{Error, Result};
+use crate::regular_file;
 
 /// The first line, filled up with spaces.
 #[derive(Serialize, Deserialize)]
@@ -78,7 +79,7 @@ fn find(file: &Path, key: u64, tokenizer: &Tokenizer) -> Option<(Vocabulary, Ids
 }
 
 fn make(path: &Path, tokenizer: Tokenizer, key: u64, part: &Path) -> Result<()> {
-    let open = || File::open(path).map_err(|e| Error::io(path, e));
+    let open = || regular_file::open(path).map(|(file, _)| file);
     let written = |e| Error::io(part, e);
     let vocabulary = tokenizer.vocabulary(open()?, path)?;
     let characters = match &vocabulary {

@@ -8,12 +8,12 @@ mod parts;
 mod vocabulary;
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::bytes::Bytes;
 use crate::error::{Error, Result};
+use crate::regular_file;
 use vocabulary::Vocabulary;
 pub use vocabulary::{Pieces, Tokenizer};
 
@@ -44,12 +44,11 @@ impl Text {
     /// # Errors
     /// [`Error::Io`]; [`Error::Data`] if the file is empty, larger than 1 GiB, or not UTF-8 where it has to be.
     pub fn read(path: &Path, tokenizer: Tokenizer) -> Result<Self> {
-        let open = || File::open(path).map_err(|e| Error::io(path, e));
-        let size = open()?.metadata().map_err(|e| Error::io(path, e))?.len();
+        let (_, size) = regular_file::open(path)?;
         if size > LARGEST {
             return Err(Error::data(path, format!("has {size} bytes"), "stream it: `stream = true`"));
         }
-        Self::in_memory(open, tokenizer, path)
+        Self::in_memory(|| Ok(regular_file::open(path)?.0.take(LARGEST)), tokenizer, path)
     }
 
     /// Cuts a text that is in memory already; `name` is what it is called.

@@ -11,7 +11,8 @@ const PART: usize = 1 << 20;
 /// Hands the text that `input` gives to `each` in parts of about a mebibyte; `path` names it in errors.
 ///
 /// A part ends with a line that others surround, if it can: a tokenizer that first cuts at white space, as those of GPT-2 and
-/// BERT do, makes the same tokens of the parts as of the whole.
+/// BERT do, makes the same tokens of the parts as of the whole. One that puts something before a text, as SentencePiece's puts a
+/// space, puts it before each part.
 pub(super) fn parts(mut input: impl Read, path: &Path, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
     let (mut bytes, mut before) = (Vec::with_capacity(PART), 0);
     loop {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::parts::parts;
 use crate::error::{Error, Result};
+use crate::regular_file;
 
 /// How a text is cut into tokens.
 #[derive(Clone, Debug)]
@@ -47,16 +48,12 @@ impl Pieces {
     /// [`Error::Io`]; [`Error::Data`] for what is no tokenizer.
     pub fn read(path: &Path) -> Result<Self> {
         let bad = |problem: String| Error::data(path, problem, "give the tokenizer.json of a model");
-        let size = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-        if size > LARGEST {
-            return Err(bad(format!("has {size} bytes")));
-        }
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        // The library panics over some files: over what is no JSON, and over keys that it does not expect.
+        let bytes = regular_file::read(path, LARGEST)?;
+        // The library panics over what is no JSON.
         serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
             .map_err(|error| bad(format!("is no JSON ({error})")))?;
-        let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
-        let read = read.map_err(|_| bad("is no tokenizer".to_string()))?;
+        let read = without_panic(|| tokenizers::Tokenizer::from_bytes(bytes));
+        let read = read.ok_or_else(|| bad("is no tokenizer".to_string()))?;
         let mut tokenizer = read.map_err(|error| bad(format!("is no tokenizer ({error})")))?;
         // What serves sentences would cut a text short.
         tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
@@ -79,6 +76,11 @@ impl fmt::Debug for Pieces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tokens of {}", self.ids, self.path.display())
     }
+}
+
+/// What `call` gives; `None` if it panics, as the library does over keys and values of a file that it does not expect.
+fn without_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).ok()
 }
 
 impl Tokenizer {
@@ -136,7 +138,10 @@ impl Vocabulary {
                 const AT_ONCE: usize = 16;
                 let mut waiting = Vec::with_capacity(AT_ONCE);
                 let mut encode = |waiting: &mut Vec<String>| {
-                    let encoded = pieces.tokenizer.encode_batch_fast(std::mem::take(waiting), false);
+                    let texts = std::mem::take(waiting);
+                    let encoded = without_panic(|| pieces.tokenizer.encode_batch_fast(texts, false));
+                    let hint = "give the tokenizer.json of a model";
+                    let encoded = encoded.ok_or_else(|| Error::data(&pieces.path, "cannot cut a text", hint))?;
                     let failed =
                         |error| Error::data(path, format!("cannot be cut into tokens ({error})"), "try another");
                     encoded.map_err(failed)?.iter().try_for_each(|part| each(part.get_ids()))
