@@ -7,6 +7,7 @@ mod data; // batches, gathers, pools, augmentation: properties and values comput
 mod evaluation; // what is counted after so many steps
 mod golden; // networks against PyTorch, by name
 mod half; // f16: storage, rounding, products
+mod large_weights; // weights that no binding holds
 mod memory; // what a plan keeps, and for how long
 mod mixed; // loss scaling and mixed-precision training
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere

@@ -54,29 +54,37 @@ impl Init {
     /// ```
     pub fn values(self, shape: &Shape, rng: &mut Rng) -> Vec<f32> {
         let n = shape.elements();
+        match self.of(shape) {
+            Init::Uniform(bound) => (0..n).map(|_| rng.range(-bound, bound)).collect(),
+            Init::Normal(deviation) => (0..n).map(|_| deviation * rng.normal()).collect(),
+            Init::Sinusoidal => (0..n).map(|at| sinusoid(at, shape)).collect(),
+            Init::Orthogonal(gain) => orthogonal(shape.first().copied().unwrap_or(1), n, gain, rng),
+            Init::Constant(value) => vec![value; n],
+            other => unreachable!("{other:?} is uniform or normal"),
+        }
+    }
+
+    /// The same for a parameter of this shape, in numbers that no longer depend on it: for a part of its rows, say.
+    ///
+    /// ```
+    /// use trellis_tensor::{Init, Shape};
+    /// assert_eq!(Init::Default.of(&Shape::from([10, 100])), Init::Uniform(0.1));
+    /// ```
+    pub fn of(self, shape: &Shape) -> Self {
         let fan_in = shape.iter().skip(1).product::<usize>().max(1) as f32;
         let window = shape.iter().skip(2).product::<usize>() as f32;
         let fan_out = shape.first().map_or(1.0, |&out| out as f32 * window).max(1.0);
-        let mut uniform = |bound: f32| (0..n).map(|_| rng.range(-bound, bound)).collect();
         match self {
-            Init::Constant(value) => vec![value; n],
-            Init::Uniform(bound) => uniform(bound),
-            Init::Default => uniform(1.0 / fan_in.sqrt()),
-            Init::KaimingUniform(gain) => uniform(gain * (3.0 / fan_in).sqrt()),
-            Init::KaimingUniformOut(gain) => uniform(gain * (3.0 / fan_out).sqrt()),
-            Init::XavierUniform(gain) => uniform(gain * (6.0 / (fan_in + fan_out)).sqrt()),
-            Init::Normal(deviation) => normal(n, deviation, rng),
-            Init::KaimingNormal(gain) => normal(n, gain / fan_in.sqrt(), rng),
-            Init::KaimingNormalOut(gain) => normal(n, gain / fan_out.sqrt(), rng),
-            Init::XavierNormal(gain) => normal(n, gain * (2.0 / (fan_in + fan_out)).sqrt(), rng),
-            Init::Sinusoidal => (0..n).map(|at| sinusoid(at, shape)).collect(),
-            Init::Orthogonal(gain) => orthogonal(shape.first().copied().unwrap_or(1), n, gain, rng),
+            Init::Default => Init::Uniform(1.0 / fan_in.sqrt()),
+            Init::KaimingUniform(gain) => Init::Uniform(gain * (3.0 / fan_in).sqrt()),
+            Init::KaimingUniformOut(gain) => Init::Uniform(gain * (3.0 / fan_out).sqrt()),
+            Init::XavierUniform(gain) => Init::Uniform(gain * (6.0 / (fan_in + fan_out)).sqrt()),
+            Init::KaimingNormal(gain) => Init::Normal(gain / fan_in.sqrt()),
+            Init::KaimingNormalOut(gain) => Init::Normal(gain / fan_out.sqrt()),
+            Init::XavierNormal(gain) => Init::Normal(gain * (2.0 / (fan_in + fan_out)).sqrt()),
+            same => same,
         }
     }
-}
-
-fn normal(n: usize, deviation: f32, rng: &mut Rng) -> Vec<f32> {
-    (0..n).map(|_| deviation * rng.normal()).collect()
 }
 
 /// Element `at` of sinusoidal positions.

@@ -27,6 +27,9 @@ pub struct Params {
     arenas: Vec<Arena>,
 }
 
+/// Bytes of a binding on most hardware: as many as wgpu asks for.
+const HARDWARE: u64 = (1 << 31) - 4;
+
 /// One buffer of parameters, as large as the adapter can bind.
 #[derive(Clone, Debug)]
 pub(crate) struct Arena {
@@ -43,7 +46,7 @@ impl Params {
     /// # Errors
     /// When one is larger than the adapter can bind, or memory does not allow it.
     pub fn new(gpu: &Gpu, specs: &[ParamSpec]) -> Result<Self> {
-        let limit = gpu.caps().max_binding.min(gpu.caps().max_buffer) as usize / 5; // words, a size class to spare
+        let limit = Self::largest(gpu);
         let mut params = Self { tensors: Vec::new(), arenas: Vec::new() };
         let mut rest = specs;
         while !rest.is_empty() {
@@ -57,6 +60,14 @@ impl Params {
             rest = later;
         }
         Ok(params)
+    }
+
+    /// Numbers that fit into one buffer of parameters: of what the adapter binds, a size class to spare. Where memory is only
+    /// counted, of what most hardware binds.
+    pub fn largest(gpu: &Gpu) -> usize {
+        let binding = gpu.caps().max_binding.min(gpu.caps().max_buffer);
+        let binding = if gpu.counts_memory() { binding.max(HARDWARE) } else { binding };
+        binding as usize / 5
     }
 
     fn add_arena(&mut self, gpu: &Gpu, specs: &[ParamSpec]) -> Result<()> {

@@ -93,7 +93,7 @@ impl Network {
     ) -> Result<Self> {
         let (input, output) = (input.into(), output.into());
         let (graph, blank) = (Graph::new(), input.blank(gpu)?);
-        let mut pass = Pass::declare(&graph);
+        let mut pass = Pass::declare(&graph, Params::largest(gpu));
         architecture.forward(&mut pass, input.of(graph.leaf(&blank)), output)?;
         for declared in pass.declared().0 {
             // Before the CPU draws values that no GPU would take.
@@ -174,6 +174,11 @@ impl Network {
     /// What the forward pass of training moves.
     pub(crate) fn running_statistics(&self) -> impl Iterator<Item = &Tensor> {
         self.buffers.tensors().iter()
+    }
+
+    /// Most numbers of one of its tensors.
+    pub(super) fn largest_tensor(&self) -> usize {
+        Params::largest(self.blank.gpu())
     }
 
     /// The tensor called `name`.

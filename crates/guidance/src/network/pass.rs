@@ -93,6 +93,8 @@ pub struct Pass<'n, 'g> {
     dropouts: u32,
     blocks: usize,
     segment: Option<Recompute<'g>>,
+    /// Most numbers of one tensor.
+    largest: usize,
     params: Vec<Declared>,
     buffers: Vec<Declared>,
 }
@@ -102,7 +104,7 @@ const EPSILON: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 
 impl<'n, 'g> Pass<'n, 'g> {
-    pub(super) fn declare(graph: &'g Graph) -> Self {
+    pub(super) fn declare(graph: &'g Graph, largest: usize) -> Self {
         Self {
             graph,
             network: None,
@@ -112,13 +114,14 @@ impl<'n, 'g> Pass<'n, 'g> {
             dropouts: 0,
             blocks: 0,
             segment: None,
+            largest,
             params: Vec::new(),
             buffers: Vec::new(),
         }
     }
 
     pub(super) fn record(graph: &'g Graph, network: &'n Network, mode: Mode<'n>, tap_at: TapAt) -> Self {
-        Self { network: Some(network), mode, tap_at, ..Self::declare(graph) }
+        Self { network: Some(network), mode, tap_at, ..Self::declare(graph, network.largest_tensor()) }
     }
 
     /// Parameters and buffers that were asked for.
@@ -168,15 +171,29 @@ impl<'n, 'g> Pass<'n, 'g> {
         self.graph.constant(0.0, shape)
     }
 
-    /// `x wᵀ + b`. Shapes: x `[batch, in]`, w `[out, in]`, b `[out]`, to `[batch, out]`, f32 in every precision.
+    /// `x wᵀ + b`. Shapes: x `[batch, in]`, w `[out, in]`, b `[out]`, to `[batch, out]`, f32 in every precision. Weights that the
+    /// adapter cannot bind at once are several parameters, `name.weight[0..1000]` and so on, each some of the rows; a file of
+    /// weights has them as one.
     ///
     /// # Errors
     /// When `x` is no matrix.
     pub fn linear(&mut self, name: &str, x: Var<'g>, out: usize, bias: bool, init: Init) -> Result<Var<'g>> {
         let _scope = self.graph.scope(name);
         let inputs = x.shape().last_axis();
-        let w = self.param(format!("{name}.weight"), [out, inputs], init);
-        let y = self.product(x, w)?;
+        let rows = self.largest / inputs.max(1);
+        let y = if out <= rows || rows == 0 || matches!(init, Init::Orthogonal(_)) {
+            let w = self.param(format!("{name}.weight"), [out, inputs], init);
+            self.product(x, w)?
+        } else {
+            let init = init.of(&[out, inputs].into());
+            let mut parts = Vec::new();
+            for first in (0..out).step_by(rows) {
+                let end = out.min(first + rows);
+                let w = self.param(format!("{name}.weight[{first}..{end}]"), [end - first, inputs], init);
+                parts.push(self.product(x, w)?);
+            }
+            Var::concat(&parts, 1)?
+        };
         if !bias {
             return Ok(y);
         }

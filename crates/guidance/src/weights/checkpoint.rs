@@ -1,8 +1,10 @@
 //! A network's parameters and running statistics, to a file and from one.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::Path;
 
+use safetensors::tensor::TensorInfo;
 use trellis_tensor::Tensor;
 
 use super::file::{Format, Named, WeightsFile, transposed, write};
@@ -15,8 +17,19 @@ use crate::network::Network;
 /// # Errors
 /// [`Error::Io`] if it cannot be written, or a lost device.
 pub fn save(network: &Network, path: &Path) -> Result<()> {
-    let named = |tensor: &Tensor| Ok((tensor.name().to_string(), tensor.shape().to_vec(), tensor.read_f32()?));
-    let tensors = network.tensors().map(named).collect::<Result<Vec<Named>>>()?;
+    let mut tensors: Vec<Named> = Vec::new();
+    for tensor in network.tensors() {
+        let (name, rows) = whole(tensor.name());
+        let values = tensor.read_f32()?;
+        match (rows, tensors.last_mut()) {
+            // The next rows of the same parameter.
+            (Some(Range { start: 1.., .. }), Some((_, shape, before))) => {
+                shape[0] += tensor.shape()[0];
+                before.extend(values);
+            }
+            _ => tensors.push((name.to_string(), tensor.shape().to_vec(), values)),
+        }
+    }
     write(path, &tensors, Format::F32, format!("{}, {}", env!("CARGO_PKG_VERSION"), network.describe()))
 }
 
@@ -30,20 +43,29 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
     let file = WeightsFile::read(path)?;
     let names = file.names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let (naming, prefix) = Naming::of_network(&names, &network.tensors().map(Tensor::name).collect::<Vec<_>>());
+    let wanted: Vec<&str> = network.tensors().map(|tensor| whole(tensor.name()).0).collect();
+    let (naming, prefix) = Naming::of_network(&names, &wanted);
     let (mut missing, mut other, mut values, mut used) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for tensor in network.tensors() {
-        let theirs = naming.theirs(tensor.name());
+        let (ours, rows) = whole(tensor.name());
+        let theirs = naming.theirs(ours);
         let found = theirs.map(|(name, lie)| (format!("{prefix}{name}"), lie));
         let Some((info, name, lie)) = found.and_then(|(name, lie)| Some((file.info(&name)?, name, lie))) else {
             // Sines are the same in every file, and PyTorch does not keep them.
-            if tensor.name() != SINUSOIDAL {
-                missing.push(format!("`{}`", tensor.name()));
+            if ours != SINUSOIDAL {
+                missing.push(format!("`{ours}`"));
             }
             continue;
         };
-        let numbers = file.numbers(&name, info)?;
-        match fitted(lie, &info.shape, numbers, tensor) {
+        let fitting = match rows {
+            Some(rows) => {
+                let ends = network.tensors().filter_map(|t| Some(whole(t.name())).filter(|w| w.0 == ours)?.1);
+                let count = ends.map(|rows| rows.end).max().unwrap_or(0);
+                rows_of(&file, &name, info, rows, [count, tensor.shape()[1]])?
+            }
+            None => fitted(lie, &info.shape, file.numbers(&name, info)?, tensor),
+        };
+        match fitting {
             Some(numbers) if !numbers.iter().all(|value| value.is_finite()) => {
                 return Err(Error::checkpoint(path, format!("`{name}` is not finite"), "use an earlier checkpoint"));
             }
@@ -69,6 +91,31 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
         tensor.write_f32(&numbers)?;
     }
     Ok(())
+}
+
+/// The name in a file of the tensor that we call `name`, and which of its rows ours are, if not all: see
+/// [`Pass::linear`](crate::network::Pass::linear).
+fn whole(name: &str) -> (&str, Option<Range<usize>>) {
+    let part = |name: &'_ str| {
+        let (whole, rows) = name.strip_suffix(']')?.split_once('[')?;
+        let (start, end) = rows.split_once("..")?;
+        Some((whole.len(), start.parse().ok()?..end.parse().ok()?))
+    };
+    part(name).map_or((name, None), |(length, rows)| (&name[..length], Some(rows)))
+}
+
+/// Rows of a matrix in a file, if it is of this shape.
+fn rows_of(
+    file: &WeightsFile,
+    name: &str,
+    info: &TensorInfo,
+    rows: Range<usize>,
+    shape: [usize; 2],
+) -> Result<Option<Vec<f32>>> {
+    if info.shape != shape {
+        return Ok(None);
+    }
+    file.some_numbers(name, info, rows.start * shape[1]..rows.end * shape[1]).map(Some)
 }
 
 /// The buffer of positions that are not trained.

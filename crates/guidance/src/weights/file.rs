@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -113,10 +114,15 @@ impl WeightsFile {
 
     /// The numbers of a tensor, as f32.
     pub(super) fn numbers(&self, name: &str, info: &TensorInfo) -> Result<Vec<f32>> {
-        let (from, to) = info.data_offsets;
+        self.some_numbers(name, info, 0..info.shape.iter().product())
+    }
+
+    /// Some of the numbers of a tensor, row-major, as f32.
+    pub(super) fn some_numbers(&self, name: &str, info: &TensorInfo, which: Range<usize>) -> Result<Vec<f32>> {
+        let size = info.dtype.bitsize() / 8;
         let read = || {
-            let mut bytes = vec![0; to - from];
-            self.bytes.read(self.start + from as u64, &mut bytes)?;
+            let mut bytes = vec![0; which.len() * size];
+            self.bytes.read(self.start + (info.data_offsets.0 + which.start * size) as u64, &mut bytes)?;
             Ok::<Vec<u8>, Error>(bytes)
         };
         Ok(match info.dtype {
