@@ -1,9 +1,11 @@
 //! Evaluations: what they count, that they change nothing, what they warn of.
 
-use trellis_guidance::data::Images;
+use std::sync::Arc;
+
 use trellis_guidance::data::glyphs::glyphs;
+use trellis_guidance::data::{Images, Source};
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Cnn, Dataset, Event, Fcn, Feed, Guidance, Network, TapAt, Trainer, Training};
+use trellis_guidance::{Cnn, Dataset, Error, Event, Fcn, Feed, Guidance, Network, Result, TapAt, Trainer, Training};
 use trellis_tensor::{Clock, Graph, Plan, Var};
 
 use crate::gpu;
@@ -91,7 +93,7 @@ fn confusion_is_counted_at_the_end_and_agrees_with_top1() {
     assert!(last.top1 < 0.9, "mistakes of many kinds");
 }
 
-/// Of a large training split the first 10,000 are looked at.
+/// Of a large training split the first 10,000 are looked at, of others all.
 #[test]
 fn an_evaluation_looks_at_some_of_many_training_images() {
     let count = 10_300;
@@ -105,10 +107,54 @@ fn an_evaluation_looks_at_some_of_many_training_images() {
         classes: 2,
         name: "many".to_string(),
     };
-    let data = Dataset::new(&gpu(), &images, None, None).expect("fits");
-    let target = Network::new(Fcn { batch_norm: false, ..Fcn::new(1, 4) }, &data, 6).expect("fits");
-    let run = Trainer::new(&target, &data, small_training(0)).run().expect("evaluates");
-    let train = run.last_eval("train").expect("evaluated");
-    let counted: Vec<u32> = train.confusion.iter().map(|row| row.iter().sum()).collect();
-    assert_eq!(counted, [10_000, 0]);
+    let counted = |splits: [Option<&Images>; 2], classes: usize| {
+        let [train, test] = splits.map(|split| split.map(|split| Images { classes, ..split.clone() }));
+        let data = Dataset::new(&gpu(), &train.expect("a training split"), None, test.as_ref()).expect("fits");
+        let target = Network::new(Fcn { batch_norm: false, ..Fcn::new(1, 4) }, &data, 6).expect("fits");
+        let run = Trainer::new(&target, &data, small_training(0)).run().expect("evaluates");
+        let last = run.evals.last().expect("evaluated");
+        last.confusion.iter().map(|row| row.iter().sum::<u32>()).collect::<Vec<u32>>()
+    };
+    assert_eq!(counted([Some(&images), None], 2), [10_000, 0]);
+    assert_eq!(counted([Some(&images), Some(&images)], 2), [10_000, 300]);
+    // A matrix of more than 100 classes is for nobody's eyes.
+    assert_eq!(counted([Some(&images), None], 100).len(), 100);
+    assert!(counted([Some(&images), None], 101).is_empty());
+}
+
+/// All that cannot be read may be left out, but not all there is.
+#[test]
+fn a_split_without_a_label_is_an_error() {
+    let blank = glyphs(20, 16, 1);
+    let broken: Arc<dyn Source> = Arc::new(Broken(blank.clone()));
+    let data = Dataset::stream(&gpu(), Arc::new(blank), None, Some(broken), true).expect("not read yet");
+    let target = Network::new(Fcn::new(1, 4), &data, 6).expect("fits");
+    let error = Trainer::new(&target, &data, small_training(0)).run().expect_err("nothing to score").to_string();
+    assert!(error.contains("no example of its test split has a label"), "{error}");
+    assert_eq!(data.skipped().len(), 1);
+}
+
+/// Images none of which can be read.
+struct Broken(Images);
+
+impl Source for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.0.shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.0.classes
+    }
+
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    fn read(&self, _: usize, _: &mut [u8]) -> Result<u16> {
+        Err(Error::data("broken", "is no image", "mend it"))
+    }
 }

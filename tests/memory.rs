@@ -1,9 +1,11 @@
 //! What a plan keeps: segments that are computed again for the backward pass, and layers that are forgotten once compared.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use trellis_guidance::config::DataSet;
-use trellis_guidance::data::Images;
+use trellis_guidance::data::text::{Text, Tokenizer};
+use trellis_guidance::data::{Images, Source};
 use trellis_guidance::memory::Memory;
 use trellis_guidance::{Config, Dataset, Fcn, Guidance, Network, Resnet, Session, Trainer, Training};
 use trellis_tensor::rng::Rng;
@@ -204,7 +206,9 @@ fn counted_memory_is_what_a_run_takes() {
         "[data]\ntrain = 200\nvalidation = 50\ntest = 50\n[target]\ndepth = 9\nwidth = 32\n[training]\nbatch = 50\n";
     for recompute in [0, 3] {
         let config = config(&format!("{text}recompute = {recompute}\n"));
-        let counted = Memory::count(&counting(), &config, Path::new("x.toml"), None).expect("counts");
+        let counting = counting();
+        let data = || config.dataset(&counting, Path::new("x.toml"), None);
+        let counted = Memory::count(&counting, &config, data).expect("counts");
         let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
         let target = Network::new(config.target_of("trained"), &data, 0).expect("fits");
         let guide = Network::new(config.guide.network.architecture(), &data, 0).expect("fits");
@@ -212,14 +216,15 @@ fn counted_memory_is_what_a_run_takes() {
         let session = Session::new(&target, &data, config.training("trained", 0), Some(&guidance)).expect("fits");
         let [.., (name, bytes), (_, evaluations)] = &counted.parts[..] else { panic!("parts") };
         assert_eq!(session.plan().expect("steps").memory(), *bytes, "{name}");
-        assert!(*evaluations > 0, "500 images of a test split, for 50 of a step");
+        assert!(*evaluations > 0, "sizes of its kernels at least");
         assert_eq!(counted.parts.iter().map(|(_, bytes)| bytes).sum::<u64>(), counted.peak);
         assert!(counted.largest.1 <= counted.peak && counted.by_name.len() > 10);
     }
     // What no adapter binds is counted too, and nothing is left behind.
     let huge = config("[target]\ndepth = 2\nwidth = 20000\n");
     let counting = counting();
-    assert!(Memory::count(&counting, &huge, Path::new("x.toml"), None).expect("counts").largest.1 > 1 << 30);
+    let data = || huge.dataset(&counting, Path::new("x.toml"), None);
+    assert!(Memory::count(&counting, &huge, data).expect("counts").largest.1 > 1 << 30);
     assert_eq!(counting.memory_used(), 0);
 }
 
@@ -249,7 +254,57 @@ fn the_papers_deep_fcn_fits_8_gib() {
     assert!(peak > 6 << 30, "parameters, moments and gradients alone: {} MiB", peak >> 20);
 }
 
-/// Every example is read; those that need no files are counted, layer maps and all.
+/// Images that a file of any size may stand for.
+struct Blank([usize; 3], usize);
+
+impl Source for Blank {
+    fn name(&self) -> &str {
+        "blank"
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.0
+    }
+
+    fn classes(&self) -> usize {
+        self.1
+    }
+
+    fn count(&self) -> usize {
+        1000
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> trellis_guidance::Result<u16> {
+        pixels.fill(index as u8);
+        Ok(0)
+    }
+}
+
+/// Data as large as what a configuration is for, but for the number of examples.
+fn stand_in(gpu: &Gpu, config: &Config) -> trellis_guidance::Result<Dataset> {
+    let images = |shape, classes| {
+        let images: Arc<dyn Source> = Arc::new(Blank(shape, classes));
+        Dataset::stream(gpu, images.clone(), None, Some(images), false)
+    };
+    let size = config.data.size;
+    match config.data.set {
+        DataSet::Folder => {
+            images([3, config.data.resize.unwrap_or(size), config.data.resize.unwrap_or(size)], 1000)?.cropped(size)
+        }
+        DataSet::Idx => images([1, 28, 28], config.data.classes),
+        DataSet::Cifar => images([3, 32, 32], 10),
+        DataSet::Text => {
+            // As many characters as BERT has word pieces, or as Shakespeare has characters.
+            let vocabulary = if config.data.tokenizer.is_some() { 28_996 } else { 65 };
+            let text: String = ('\u{4e00}'..).take(vocabulary).cycle().take(600 * config.data.context).collect();
+            let text = Text::new("blank", text.as_bytes(), Tokenizer::Characters)?;
+            Dataset::stream_text(gpu, &Arc::new(text), config.data.context, [500, 0, 99])
+        }
+        DataSet::Glyphs | DataSet::CopyPaste | DataSet::Parity => config.dataset(gpu, Path::new("x"), None),
+    }
+}
+
+/// Every example is read and counted, layer maps and evaluations and all, and hardware could bind each of its pieces.
 #[test]
 fn every_example_is_sound() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/configs");
@@ -263,13 +318,15 @@ fn every_example_is_sound() {
                 continue;
             }
             let config = Config::read(&path).expect("a sane file");
-            if matches!(config.data.set, DataSet::Glyphs | DataSet::CopyPaste | DataSet::Parity) {
-                let gpu = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
-                let memory = Memory::count(&gpu, &config, &path, None);
-                assert!(memory.unwrap_or_else(|error| panic!("{}: {error}", path.display())).peak > 1 << 20);
-                counted += 1;
-            }
+            let gpu = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+            let data = stand_in(&gpu, &config).expect("fits");
+            let memory = Memory::count(&gpu, &config, || Ok(data));
+            let memory = memory.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let (name, bytes) = &memory.largest;
+            assert!(*bytes < 1 << 31, "{}: {name} has {} MiB", path.display(), bytes >> 20);
+            assert!((1 << 20..30 << 30).contains(&memory.peak), "{}: {} MiB", path.display(), memory.peak >> 20);
+            counted += 1;
         }
     }
-    assert!(counted >= 7, "{counted}");
+    assert!(counted >= 21, "{counted}");
 }

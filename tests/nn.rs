@@ -237,6 +237,10 @@ fn rows_longer_than_a_software_adapters_loops_are_whole() {
     let e = 1f32.exp();
     let share = 2.0 / (N as f32 * (e + 1.0 / e));
     assert_close(&whole(|x| x[0].softmax()), &[e * share, share / e], 1e-9);
+    // So long that a whole workgroup goes over one row.
+    let long = 1_000_000;
+    let zeros = Tensor::from_f32(&gpu(), "zeros", [1, long], &vec![0.0; long]).expect("fits");
+    assert!(eval(&[&zeros], |x| x[0].softmax()).iter().all(|share| (share * long as f32 - 1.0).abs() < 1e-3));
 }
 
 #[test]

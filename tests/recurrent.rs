@@ -170,3 +170,36 @@ fn a_training_step_takes_few_dispatches() {
     let count = plan.launches().len();
     assert!((50..=250).contains(&count), "{count} dispatches\n{plan}");
 }
+
+/// Where an example has one label: logits of the last state that is no padding, in the paper's stack behind a ReLU.
+#[test]
+fn one_label_is_read_off_the_last_state() {
+    let shape = TokenShape { time: 5, vocabulary: 4, padding: Some(3) };
+    for (stack, positive) in [(Stack::Causal, false), (Stack::Paper, true)] {
+        let rnn = Rnn { stack, ..Rnn::new(RnnCell::Tanh, 2, 8) };
+        let network = Network::with_shape(&gpu(), rnn, shape, 2, 3).expect("fits");
+        let ids = Tensor::from_u32(&gpu(), "ids", [2, 5], &[0, 1, 2, 1, 0, 2, 1, 3, 3, 3]).expect("small");
+        let graph = Graph::new();
+        let input = network.input().of(graph.leaf(&ids));
+        let forward = network.forward(&graph, input, Mode::Eval, TapAt::default()).expect("fits");
+        let states = forward.taps.last().expect("layers").value;
+        let plan = Plan::new(&gpu(), &graph, &[forward.logits, states]).expect("small");
+        plan.run(1).expect("works");
+        let (logits, states) = (plan.read(forward.logits).expect("kept"), plan.read(states).expect("kept"));
+        let values = |name: &str| {
+            let tensor = network.tensors().find(|tensor| tensor.name() == name).expect("there");
+            tensor.read_f32().expect("works")
+        };
+        let (weight, bias) = (values("logits.weight"), values("logits.bias"));
+        for (example, last) in [(0, 4), (1, 1)] {
+            let state = &states[(example * 5 + last) * 8..][..8];
+            assert!(state.iter().any(|h| *h < 0.0));
+            for class in 0..2 {
+                let seen = state.iter().map(|h| if positive { h.max(0.0) } else { *h });
+                let wanted: f32 = bias[class] + seen.zip(&weight[8 * class..]).map(|(h, w)| h * w).sum::<f32>();
+                let got = logits[2 * example + class];
+                assert!((got - wanted).abs() < 1e-5, "{stack:?}: {got} for {wanted}");
+            }
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::record::RunRecord;
+use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_guidance::{
     Batches, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Precision, Resnet, Result, Schedule, Trainer, Training,
 };
@@ -108,6 +109,25 @@ fn a_streamed_run_in_pieces_sees_the_batches_of_one_run() {
         bits(&target)
     };
     assert!(train(&streamed) == train(&resident));
+}
+
+/// Time goes on too: what an earlier process took counts.
+#[test]
+fn a_run_that_goes_on_keeps_its_time() {
+    let data = data(&gpu());
+    let state = State::new("time");
+    let training = Training { eval_every: 4, ..small_training(15) };
+    let target = Network::new(Fcn::new(2, 16), &data, 1).expect("fits");
+    let trainer = Trainer::new(&target, &data, training).resumable(&state.0);
+    assert!(run_until(&trainer, 9).1.is_err());
+    let file = WeightsFile::read(&state.0).expect("kept");
+    let mut tensors = file.renamed(Naming::Trellis).expect("names");
+    let seconds = tensors.iter_mut().find(|(name, ..)| name == "seconds").expect("its time");
+    seconds.2 = vec![2000.0, 1000.0];
+    weights::write(&state.0, &tensors, Format::F32, "later".to_string()).expect("writable");
+    let record = trainer.run().expect("trains");
+    assert!((2000.0..2100.0).contains(&record.seconds), "{}", record.seconds);
+    assert!((15.0 / 1100.0..=15.0 / 1000.0).contains(&record.steps_per_s), "{}", record.steps_per_s);
 }
 
 #[test]

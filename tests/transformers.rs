@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use trellis_guidance::network::{Activation, Each, Mode, NormOrder, Output, TokenShape};
-use trellis_guidance::{Network, Transformer, Vit};
-use trellis_tensor::{AttentionMask, Graph, KeyMask, Layout, Tensor, Var};
+use trellis_guidance::network::{Activation, Each, Mode, NormOrder, Output, Positions, TokenShape};
+use trellis_guidance::{Network, TapAt, Transformer, Vit};
+use trellis_tensor::{AttentionMask, Graph, KeyMask, Layout, Plan, Tensor, Var};
 
 use crate::golden::{self, compare, compare_network, numbers, size};
 use crate::gpu;
@@ -86,5 +86,41 @@ fn transformers_agree_with_pytorch() {
         let shape = TokenShape { time: 6, vocabulary: 7, padding };
         let network = Network::with_shape(&gpu(), transformer, shape, output, 0).expect("fits");
         compare_network(&case, &network, &ids, Mode::Eval);
+    }
+}
+
+/// ε of the layer norms, 1e-6 in timm's and 1e-5 in PyTorch's: the numbers are so small that it counts.
+#[test]
+fn layer_norms_have_the_epsilon_of_their_library() {
+    let vit = Network::with_shape(&gpu(), Vit::new(2, 8, 1, 2), [1, 4, 4], 3, 1).expect("fits");
+    let encoder = Transformer { norm: NormOrder::Pre, ..Transformer::encoder(1, 8, 2) };
+    let shape = TokenShape { time: 5, vocabulary: 4, padding: None };
+    let encoder = Network::with_shape(&gpu(), Transformer { positions: Positions::Learned, ..encoder }, shape, 3, 1);
+    let images = Tensor::from_f32(&gpu(), "images", [1, 1, 4, 4], &[0.0; 16]).expect("small");
+    let ids = Tensor::from_u32(&gpu(), "ids", [1, 5], &[0; 5]).expect("small");
+    for (network, input, positions, epsilon) in
+        [(vit, &images, "pos_embed", 1e-6), (encoder.expect("fits"), &ids, "positions.weight", 1e-5)]
+    {
+        let small: Vec<f32> = (0..5 * 8).map(|at| 1e-3 * ((at * 7 % 8) as f32 - 3.5)).collect();
+        for tensor in network.tensors() {
+            let name = tensor.name();
+            match name {
+                _ if name == positions => tensor.write_f32(&small).expect("fits"),
+                "cls_token" | "patch_embed.proj.bias" | "embedding.weight" => tensor.clear(),
+                _ => {}
+            }
+        }
+        let graph = Graph::new();
+        let given = network.input().of(graph.leaf(input));
+        let taps = network.forward(&graph, given, Mode::Eval, TapAt::default()).expect("fits").taps;
+        let norm = taps.iter().find(|tap| tap.name.ends_with("0.norm1")).expect("a first norm").value;
+        let plan = Plan::new(&gpu(), &graph, &[norm]).expect("small");
+        plan.run(1).expect("works");
+        let normal = plan.read(norm).expect("kept");
+        let variance = small[..8].iter().map(|x| x * x).sum::<f32>() / 8.0;
+        for (got, x) in normal.iter().zip(&small[..8]) {
+            let wanted = x / (variance + epsilon).sqrt();
+            assert!((got - wanted).abs() < 1e-4, "{}: {got} for {wanted}", network.describe());
+        }
     }
 }

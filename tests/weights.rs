@@ -162,3 +162,23 @@ fn formats_and_statistics() {
         assert!((deviation.powi(2) - wanted).abs() < 1e-6 * wanted);
     }
 }
+
+#[test]
+fn names_that_meet_and_numbers_that_half_cannot_hold_are_refused() {
+    let folder = Folder::new("meet");
+    let (path, other) = (folder.0.join("x"), folder.0.join("y"));
+    let named = |name: &str| (name.to_string(), vec![2], vec![1.0, 1e6]);
+    let tensors = ["wte.weight", "transformer.wte.weight", "transformer.h.0.ln_1.bias"].map(named);
+    weights::write(&path, &tensors, Format::F32, String::new()).expect("writable");
+    let file = WeightsFile::read(&path).expect("whole");
+    let error = file.renamed(Naming::Trellis).unwrap_err().to_string();
+    assert!(error.contains("would have the name of another"), "{error}");
+    let error = weights::write(&other, &tensors, Format::F16, String::new()).unwrap_err().to_string();
+    assert!(error.contains("`wte.weight` has numbers beyond 65,504") && !other.exists(), "{error}");
+    // What wrappers add, one upon the other.
+    let wrapped = ["wte.weight", "h.0.ln_1.bias"].map(|name| named(&format!("module.transformer.{name}")));
+    weights::write(&path, &wrapped, Format::Bf16, String::new()).expect("writable");
+    let renamed = WeightsFile::read(&path).and_then(|file| file.renamed(Naming::Trellis)).expect("known");
+    let names: Vec<&str> = renamed.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["embedding.weight", "layers.0.norm1.bias"]);
+}

@@ -31,7 +31,8 @@ impl PlanCommand {
     pub(crate) fn run(&self, options: GpuOptions, json: bool) -> Result<()> {
         let config = Config::read(&self.config)?;
         let gpu = Gpu::with(&GpuOptions { count_memory: true, ..options })?;
-        let memory = Memory::count(&gpu, &config, &self.config, self.data.as_deref())?;
+        let data = || config.dataset(&gpu, &self.config, self.data.as_deref());
+        let memory = Memory::count(&gpu, &config, data)?;
         if json {
             let line = serde_json::to_string(&memory).map_err(|e| Error::io("standard output", e.into()))?;
             return print::line(line);

@@ -66,8 +66,24 @@ fn a_killed_run_goes_on_with_the_same_bits() {
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1));
     assert!(message.contains("steps = 300") && message.contains("steps = 301"), "{message}");
+    // Other data in the place of those that it began with.
+    let adapter = pieces.join("killed/adapter.json");
+    let began = fs::read_to_string(&adapter).expect("written");
+    fs::write(&adapter, began.replace("train 200", "train 199")).expect("writable");
+    let refused = train(&config, &pieces, &["--resume"]).output().expect("runs");
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && message.contains("it began with other data"), "{message}");
+    fs::write(&adapter, began).expect("writable");
 
     assert!(train(&config, &pieces, &["--resume"]).status().expect("runs").success());
+    // What was finished before a kill was not run again, what was not, was.
+    let text = fs::read_to_string(&log).expect("written");
+    let starts = |arm: &str, seed: u64| {
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["kind"] == "start" && line["arm"] == arm && line["seed"] == seed).count()
+    };
+    assert_eq!([starts("guide", 1), starts("alone", 1), starts("trained", 1), starts("guide", 2)], [1; 4]);
+    assert!(starts("alone", 2) >= 2 && starts("trained", 2) == 1);
     let (wanted, found) = (metrics(&whole), metrics(&pieces));
     assert_eq!(wanted.len(), found.len());
     for (wanted, found) in wanted.iter().zip(&found) {

@@ -1,11 +1,10 @@
 //! How much memory an experiment takes, found out without taking it.
 
-use std::path::Path;
-
 use serde::Serialize;
 use trellis_tensor::Gpu;
 
 use crate::config::Config;
+use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::network::Network;
 use crate::schedule::Schedule;
@@ -25,12 +24,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Counts what training the target of `config` takes; `path` and `place` as in [`Config::dataset`]. `gpu` must have been opened to count
-    /// ([`GpuOptions::count_memory`](trellis_tensor::GpuOptions::count_memory)).
+    /// Counts what training the target of `config` takes on what `data` gives, [`Config::dataset`] say. `gpu`, which is that of
+    /// the data, must have been opened to count ([`GpuOptions::count_memory`](trellis_tensor::GpuOptions::count_memory)).
     ///
     /// # Errors
     /// When data cannot be read, or layers do not fit each other.
-    pub fn count(gpu: &Gpu, config: &Config, path: &Path, place: Option<&Path>) -> Result<Self> {
+    pub fn count(gpu: &Gpu, config: &Config, data: impl FnOnce() -> Result<Dataset>) -> Result<Self> {
         debug_assert!(gpu.counts_memory());
         let mut parts = Vec::new();
         let mut before = 0;
@@ -39,7 +38,7 @@ impl Memory {
             parts.push((name, now - before));
             before = now;
         };
-        let data = config.dataset(gpu, path, place)?;
+        let data = data()?;
         part(&mut parts, "data".to_string());
         let target = Network::new(config.target_of("trained"), &data, 0)?;
         part(&mut parts, format!("target, {}", target.describe()));

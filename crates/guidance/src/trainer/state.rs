@@ -104,3 +104,17 @@ impl Session<'_> {
         Ok(spent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_kept_every_minute_unless_that_takes_long() {
+        assert_eq!(Keeper::new(None).patience(), Duration::MAX);
+        let mut keeper = Keeper::new(Some(Path::new("x")));
+        assert_eq!(keeper.patience(), Duration::from_secs(60));
+        keeper.cost = Duration::from_secs(5);
+        assert_eq!(keeper.patience(), Duration::from_secs(100));
+    }
+}

@@ -133,11 +133,17 @@ fn what_is_cut_is_found_again_unless_it_has_changed() {
         fs::write(&files[0], damaged).unwrap();
         assert_eq!(cut(), wanted);
     }
-    // Another tokenizer, another text of the same name.
-    folder.on_disk(&path, Tokenizer::Pieces(folder.bpe())).unwrap();
+    // Another tokenizer, another file of a tokenizer, another text of the same name.
+    let mut cuts = vec![ids(folder.on_disk(&path, Tokenizer::Pieces(folder.bpe())).unwrap())];
+    let other = fs::read_to_string(folder.0.join("tokenizer.json"))
+        .unwrap()
+        .replace("\"add_prefix_space\":false", "\"add_prefix_space\":true");
+    let other = Pieces::read(&folder.write("other.json", other.as_bytes())).unwrap();
+    cuts.push(ids(folder.on_disk(&path, Tokenizer::Pieces(other)).unwrap()));
     folder.write("words.txt", b"other words");
-    assert_eq!(ids(folder.on_disk(&path, Tokenizer::Characters).unwrap()).len(), 11);
-    assert_eq!(folder.cut().len(), 3);
+    cuts.push(ids(folder.on_disk(&path, Tokenizer::Characters).unwrap()));
+    assert_eq!(cuts.iter().map(Vec::len).collect::<Vec<_>>(), [WORDS.len(), WORDS.len() + 1, 11]);
+    assert_eq!(folder.cut().len(), 4);
 }
 
 #[test]
@@ -184,4 +190,12 @@ fn what_is_no_tokenizer_is_refused_by_name() {
     assert!(refused(text.replace("\"the\":257", "\"the\":4000000000").as_bytes()).contains("ids up to"));
     assert!(refused(text.replace("[\"th\",\"e\"]", "[\"th\",\"q9\"]").as_bytes()).contains("is no tokenizer"));
     assert!(Pieces::read(&folder.0.join("none.json")).unwrap_err().to_string().contains("none.json"));
+    assert!(Pieces::read(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a file"));
+    assert!(Text::read(Path::new("/dev/zero"), Tokenizer::Bytes).unwrap_err().to_string().contains("not a file"));
+    // One that is read, but cannot cut: the library panics over pieces of no characters.
+    let mut none: serde_json::Value = serde_json::from_str(&text).unwrap();
+    none["pre_tokenizer"] = serde_json::json!({"type": "FixedLength", "length": 0});
+    let none = Pieces::read(&folder.write("fixed.json", none.to_string().as_bytes())).unwrap();
+    let error = Text::new("x", b"some text", Tokenizer::Pieces(none)).unwrap_err().to_string();
+    assert!(error.contains("fixed.json: cannot cut a text"), "{error}");
 }
