@@ -343,7 +343,7 @@ impl<'g> Var<'g> {
     /// *Source:* Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the types are not these, or the mask's are not those of [`KeyMask`] and [`AttentionDropout`].
+    /// [`Error::Shape`] when the types are not these, or the mask's are not those of [`KeyMask`] and [`AttentionDropout`](crate::AttentionDropout).
     pub fn attention(self, k: Var<'g>, v: Var<'g>, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
         attend(&[self, k, v], self.shape().to_vec(), heads, mask)
     }
