@@ -12,12 +12,17 @@ fn main() -> Result<()> {
     let guide = Network::new(Cnn::new(&[8, 16, 32]), &data, 1)?;
     Trainer::new(&guide, &data, Training::new(300)).run()?;
 
+    let alone = Network::new(Fcn::new(6, 128), &data, 2)?;
+    let by_itself = Trainer::new(&alone, &data, Training::new(240)).run()?;
+
     let target = Network::new(Fcn::new(6, 128), &data, 2)?;
     let guidance = Guidance::new(guide.freeze()).schedule(Schedule::first_steps(100));
-    let run = Trainer::new(&target, &data, Training::new(240)).guided_by(guidance).run()?;
+    let guided = Trainer::new(&target, &data, Training::new(240)).guided_by(guidance).run()?;
 
-    if let Some(test) = run.last_eval("test") {
-        println!("guided: test top-1 {:.1} %, cross-entropy {:.3}", 100.0 * test.top1, test.loss);
+    for (name, run) in [("alone", by_itself), ("guided", guided)] {
+        if let Some(test) = run.last_eval("test") {
+            println!("{name}: test top-1 {:.1} %, cross-entropy {:.3}", 100.0 * test.top1, test.loss);
+        }
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! A data set of one's own: implement [`Source`], here for stripes that are upright or lie flat. Threads read the images
-//! while the network trains; `Dataset::load` would read them all first.
+//! while the network trains; `Dataset::load(&gpu, &train, None, Some(&test), false)` would read them all first.
 
 use std::sync::Arc;
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use trellis_guidance::config::DataSet;
+use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::data::{Images, idx};
 use trellis_guidance::network::InputShape;
 use trellis_guidance::record::Existing;
@@ -40,6 +42,9 @@ impl Drop for Folder {
         drop(fs::remove_dir_all(&self.0));
     }
 }
+
+/// Networks that take tokens.
+const SEQUENCES: &str = "[target]\nnetwork = \"rnn\"\n[guide]\nnetwork = \"rnn\"\n";
 
 fn config(text: &str) -> Config {
     Config::parse(text, Path::new("x.toml")).expect("a sane file")
@@ -134,7 +139,7 @@ fn a_text_is_cut_as_the_configuration_says() {
     let text = folder.write("text.txt", "ab ab äb\n".repeat(80).as_bytes());
     let of = |keys: &str| {
         let keys = format!(
-            "[data]\nset = \"text\"\ncontext = 5\ntrain = 20\nvalidation = 0\ntest = 4\n{keys}\n[training]\nbatch = 4\n"
+            "[data]\nset = \"text\"\ncontext = 5\ntrain = 20\nvalidation = 0\ntest = 4\n{keys}\n{SEQUENCES}[training]\nbatch = 4\n"
         );
         let config = Config::read(&folder.write("sub/x.toml", keys.as_bytes())).expect("a sane file");
         let kept = Config::parse(&config.to_toml(), Path::new("again.toml")).expect("what a run keeps");
@@ -163,7 +168,9 @@ fn a_text_is_cut_as_the_configuration_says() {
 #[test]
 fn drawn_sequences_have_the_papers_lengths() {
     let time = |set: &str| {
-        let text = format!("[data]\nset = \"{set}\"\ntrain = 20\nvalidation = 0\ntest = 20\n[training]\nbatch = 8\n");
+        let text = format!(
+            "[data]\nset = \"{set}\"\ntrain = 20\nvalidation = 0\ntest = 20\n{SEQUENCES}[training]\nbatch = 8\n"
+        );
         match config(&text).dataset(&gpu(), Path::new("x"), None).expect("fits").input() {
             InputShape::Tokens(tokens) => (tokens.time, tokens.vocabulary),
             InputShape::Image(_) => panic!("tokens"),
@@ -211,12 +218,79 @@ fn brightness_comes_from_evenly_spaced_images() {
         name: "thirds".to_string(),
     };
     let resident = Dataset::new(&gpu(), &images, None, None).expect("fits");
-    let streamed = Dataset::stream(&gpu(), std::sync::Arc::new(images), None, None, false).expect("fits");
+    let streamed = Dataset::stream(&gpu(), Arc::new(images), None, None, false).expect("fits");
     assert_eq!(resident.describe(), streamed.describe());
     assert_eq!(resident.black(), streamed.black());
     let mean = (10.0 * 2.0 + 250.0) / 3.0;
     let deviation = (((10.0 - mean) * (10.0 - mean) * 2.0 + (250.0 - mean) * (250.0 - mean)) / 3.0_f32).sqrt();
     assert!((resident.black() + mean / deviation).abs() < 1e-3, "{} for {}", resident.black(), -mean / deviation);
+}
+
+/// By its description a run that goes on knows its data.
+#[test]
+fn other_data_has_another_description() {
+    let (train, test) = (numbered(0, 40), numbered(100, 20));
+    let describe = |train: &Images, test: &Images| {
+        let resident = Dataset::new(&gpu(), train, None, Some(test)).expect("fits").describe();
+        let source = |images: &Images| Arc::new(images.clone());
+        let streamed = Dataset::stream(&gpu(), source(train), None, Some(source(test)), false).expect("fits");
+        assert_eq!(resident, streamed.describe());
+        resident
+    };
+    let whole = describe(&train, &test);
+    assert_eq!(whole, describe(&train, &test));
+    // The same brightness, all of them.
+    let mut swapped = train.clone();
+    swapped.labels.swap(0, 1);
+    let mut moved = test.clone();
+    moved.pixels.swap(0, 16);
+    let mut ordered = train.clone();
+    ordered.pixels.rotate_left(16);
+    for (train, test) in [(&swapped, &test), (&train, &moved), (&ordered, &test)] {
+        assert_ne!(whole, describe(train, test));
+    }
+    let text = |words: &str| {
+        let text = Text::new("words", words.as_bytes(), Tokenizer::Bytes).expect("a text");
+        let streamed = Dataset::stream_text(&gpu(), &Arc::new(text), 4, [3, 0, 1]).expect("fits").describe();
+        let text = Text::new("words", words.as_bytes(), Tokenizer::Bytes).expect("a text");
+        assert_eq!(Dataset::text(&gpu(), &text, 4, [3, 0, 1]).expect("fits").describe(), streamed);
+        streamed
+    };
+    assert_ne!(text("some words that are read"), text("some wodrs that are read"));
+}
+
+/// Without data, memory is counted for what the configuration tells of them; with data, it has to be right.
+#[test]
+fn classes_are_what_there_is() {
+    let counting = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+    let count = |text: &str| config(text).dataset(&counting, Path::new("x.toml"), None);
+    let keys = "train = 600\nvalidation = 0\ntest = 99\n";
+    let data = count(&format!("[data]\nset = \"folder\"\nresize = 9\nsize = 6\nclasses = 77\n{keys}")).expect("counts");
+    assert_eq!((data.input(), data.output().classes), (InputShape::Image([3, 6, 6]), 77));
+    assert_eq!(data.splits().map(|(_, split)| split.count()).collect::<Vec<_>>(), [600, 99]);
+    assert!(counting.memory_used() > 699 * 3 * 81);
+    let unknown = count(&format!("[data]\nset = \"folder\"\n{keys}")).expect_err("of how many classes").to_string();
+    assert!(unknown.starts_with("x.toml: `data.classes`"), "{unknown}");
+    let data =
+        count(&format!("[data]\nset = \"text\"\ncontext = 7\nclasses = 500\n{keys}{SEQUENCES}")).expect("counts");
+    assert_eq!((data.output().classes, data.train_count()), (500, 600));
+    for (set, shape) in [("idx", [1, 28, 28]), ("cifar", [3, 32, 32])] {
+        let data = count(&format!("[data]\nset = \"{set}\"\n{keys}")).expect("counts");
+        assert_eq!((data.input(), data.output().classes), (InputShape::Image(shape), 10));
+    }
+
+    let folder = Folder::new("classes");
+    let png = include_bytes!("golden/pixel.png");
+    (0..300).for_each(|at| drop(folder.write(&format!("train/{}/{at}.png", ["cat", "dog"][at % 2]), png)));
+    let keys = "[data]\nset = \"folder\"\nsize = 4\ntrain = 200\nvalidation = 0\ntest = 100\n";
+    assert_eq!(folder.dataset(keys).expect("fits").class_names(), ["cat", "dog"]);
+    let wrong = folder.dataset(&format!("{keys}classes = 3\n")).expect_err("2 classes").to_string();
+    assert!(wrong.contains("`data.classes`: is 3, but") && wrong.contains("has 2"), "{wrong}");
+    let more = folder.dataset(&keys.replace("200", "201")).expect_err("of 300").to_string();
+    assert!(
+        more.contains("`data.train`: 201 for training, 0 for validation and 100 to test are more than the 300"),
+        "{more}"
+    );
 }
 
 /// One draw of weights guides untrained and, after its own steps, trained: with steps of no length the two are the same.

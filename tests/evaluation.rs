@@ -1,6 +1,7 @@
 //! Evaluations: what they count, that they change nothing, what they warn of.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::data::{Images, Source};
@@ -126,35 +127,44 @@ fn an_evaluation_looks_at_some_of_many_training_images() {
 #[test]
 fn a_split_without_a_label_is_an_error() {
     let blank = glyphs(20, 16, 1);
-    let broken: Arc<dyn Source> = Arc::new(Broken(blank.clone()));
-    let data = Dataset::stream(&gpu(), Arc::new(blank), None, Some(broken), true).expect("not read yet");
+    let all = blank.count();
+    let breaking = |sound: usize| Arc::new(Breaking { images: blank.clone(), sound: sound.into() });
+    let open = |test| Dataset::stream(&gpu(), Arc::new(blank.clone()), None, Some(test), true);
+    assert!(open(breaking(0)).expect_err("nothing to look at").to_string().contains("no image that can be read"));
+    let data = open(breaking(all)).expect("whole so far");
     let target = Network::new(Fcn::new(1, 4), &data, 6).expect("fits");
     let error = Trainer::new(&target, &data, small_training(0)).run().expect_err("nothing to score").to_string();
     assert!(error.contains("no example of its test split has a label"), "{error}");
     assert_eq!(data.skipped().len(), 1);
 }
 
-/// Images none of which can be read.
-struct Broken(Images);
+/// Images that cannot be read after so many reads.
+struct Breaking {
+    images: Images,
+    sound: AtomicUsize,
+}
 
-impl Source for Broken {
+impl Source for Breaking {
     fn name(&self) -> &str {
-        "broken"
+        "breaking"
     }
 
     fn shape(&self) -> [usize; 3] {
-        self.0.shape()
+        self.images.shape()
     }
 
     fn classes(&self) -> usize {
-        self.0.classes
+        self.images.classes
     }
 
     fn count(&self) -> usize {
-        self.0.count()
+        self.images.count()
     }
 
-    fn read(&self, _: usize, _: &mut [u8]) -> Result<u16> {
-        Err(Error::data("broken", "is no image", "mend it"))
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        if self.sound.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err() {
+            return Err(Error::data("breaking", "is no image", "mend it"));
+        }
+        self.images.read(index, pixels)
     }
 }

@@ -1,11 +1,8 @@
 //! What a plan keeps: segments that are computed again for the backward pass, and layers that are forgotten once compared.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use trellis_guidance::config::DataSet;
-use trellis_guidance::data::text::{Text, Tokenizer};
-use trellis_guidance::data::{Images, Source};
+use trellis_guidance::data::Images;
 use trellis_guidance::memory::Memory;
 use trellis_guidance::{Config, Dataset, Fcn, Guidance, Network, Resnet, Session, Trainer, Training};
 use trellis_tensor::rng::Rng;
@@ -254,56 +251,6 @@ fn the_papers_deep_fcn_fits_8_gib() {
     assert!(peak > 6 << 30, "parameters, moments and gradients alone: {} MiB", peak >> 20);
 }
 
-/// Images that a file of any size may stand for.
-struct Blank([usize; 3], usize);
-
-impl Source for Blank {
-    fn name(&self) -> &str {
-        "blank"
-    }
-
-    fn shape(&self) -> [usize; 3] {
-        self.0
-    }
-
-    fn classes(&self) -> usize {
-        self.1
-    }
-
-    fn count(&self) -> usize {
-        1000
-    }
-
-    fn read(&self, index: usize, pixels: &mut [u8]) -> trellis_guidance::Result<u16> {
-        pixels.fill(index as u8);
-        Ok(0)
-    }
-}
-
-/// Data as large as what a configuration is for, but for the number of examples.
-fn stand_in(gpu: &Gpu, config: &Config) -> trellis_guidance::Result<Dataset> {
-    let images = |shape, classes| {
-        let images: Arc<dyn Source> = Arc::new(Blank(shape, classes));
-        Dataset::stream(gpu, images.clone(), None, Some(images), false)
-    };
-    let size = config.data.size;
-    match config.data.set {
-        DataSet::Folder => {
-            images([3, config.data.resize.unwrap_or(size), config.data.resize.unwrap_or(size)], 1000)?.cropped(size)
-        }
-        DataSet::Idx => images([1, 28, 28], config.data.classes),
-        DataSet::Cifar => images([3, 32, 32], 10),
-        DataSet::Text => {
-            // As many characters as BERT has word pieces, or as Shakespeare has characters.
-            let vocabulary = if config.data.tokenizer.is_some() { 28_996 } else { 65 };
-            let text: String = ('\u{4e00}'..).take(vocabulary).cycle().take(600 * config.data.context).collect();
-            let text = Text::new("blank", text.as_bytes(), Tokenizer::Characters)?;
-            Dataset::stream_text(gpu, &Arc::new(text), config.data.context, [500, 0, 99])
-        }
-        DataSet::Glyphs | DataSet::CopyPaste | DataSet::Parity => config.dataset(gpu, Path::new("x"), None),
-    }
-}
-
 /// Every example is read and counted, layer maps and evaluations and all, and hardware could bind each of its pieces.
 #[test]
 fn every_example_is_sound() {
@@ -319,8 +266,7 @@ fn every_example_is_sound() {
             }
             let config = Config::read(&path).expect("a sane file");
             let gpu = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
-            let data = stand_in(&gpu, &config).expect("fits");
-            let memory = Memory::count(&gpu, &config, || Ok(data));
+            let memory = Memory::count(&gpu, &config, || config.dataset(&gpu, &path, None));
             let memory = memory.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let (name, bytes) = &memory.largest;
             assert!(*bytes < 1 << 31, "{}: {name} has {} MiB", path.display(), bytes >> 20);

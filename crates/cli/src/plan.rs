@@ -11,15 +11,17 @@ use crate::print;
 
 #[derive(Args)]
 #[command(after_help = "\
-Records the experiment's guided step and adds up what it would hold on the GPU. Nothing is allocated or run.
+Records the experiment's guided step and adds up what it would hold on the GPU. Nothing is allocated or run. Without
+--data it counts data of the size that the configuration tells.
 
 Examples:
   trellis plan examples/configs/demo.toml
+  trellis plan examples/configs/paper/deep-fcn-resnet18.toml
   trellis plan examples/configs/mnist.toml --data ~/mnist --json")]
 pub(crate) struct PlanCommand {
     /// The experiment: see examples/configs/
     config: PathBuf,
-    /// Folder or file of the data, where the configuration needs one
+    /// Folder or file of the data; without it, what the configuration tells of them is counted
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
 }

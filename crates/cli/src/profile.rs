@@ -25,7 +25,7 @@ pub(crate) struct ProfileCommand {
     #[arg(required_unless_present = "compare")]
     config: Option<PathBuf>,
     /// Where the data lies, as for `train`
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Steps to time
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]

@@ -14,7 +14,7 @@ use crate::print;
 #[derive(Args)]
 #[command(after_help = "\
 Times every loop that matrix products can run on, for products of many sizes, and writes the fastest of each to a table
-that later runs on this adapter and driver use. Without a table the choice is a fixed rule. TRELLIS_TUNING names the
+that later runs on this adapter and driver use. It takes a minute or two. Without a table the choice is a fixed rule. TRELLIS_TUNING names the
 folder of the tables; TRELLIS_TUNING=off turns them off.
 
 Examples:

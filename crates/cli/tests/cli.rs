@@ -80,6 +80,8 @@ fn a_guide_comes_from_a_file() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read = |path: &Path| std::fs::read(path).expect("written");
     assert_eq!(read(&first), read(&folder.join("second/guide-2.safetensors")));
+    let mode = |path: &Path| std::fs::metadata(path).expect("written").permissions();
+    assert_eq!(mode(&first), mode(&folder.join("small/report.html")), "whoever may read the one may read the other");
 
     let text = text.replace("second", "third").replace("channels = [4]", "channels = [5]");
     let error = failure(&["train", &config(&folder, &text), "--out", &out]);
@@ -97,7 +99,7 @@ fn a_guide_comes_from_a_file() {
     let listed = String::from_utf8(trellis(&["inspect", &half, "--json"]).stdout).expect("UTF-8");
     let line: serde_json::Value = serde_json::from_str(listed.lines().next().expect("a line")).expect("JSON");
     assert_eq!(line["dtype"], "F16");
-    assert!(failure(&["convert", &first, &half, "--names", "gpt2"]).contains("has no name in Gpt2"));
+    assert!(failure(&["convert", &first, &half, "--names", "gpt2"]).contains("has no name among those of GPT-2"));
     std::fs::remove_dir_all(folder).expect("ours");
 }
 
@@ -118,10 +120,12 @@ fn bench_prints_a_line_for_each_workload() {
 fn bad_configurations_say_what_where_and_what_to_do() {
     let folder = folder("config");
     let unknown = config(&folder, "[target]\ndept = 3\n");
-    assert!(failure(&["train", &unknown]).ends_with("`dept`: line 2: unknown key; did you mean `depth`?"));
+    assert!(failure(&["train", &unknown]).ends_with("`target.dept`: line 2: unknown key; did you mean `depth`?"));
     assert!(failure(&["train", "/nonexistent.toml"]).contains("check the path"));
     let missing_data = config(&folder, "[data]\nset = \"idx\"\n");
     assert!(failure(&["train", &missing_data]).contains("--data FOLDER"));
+    // What is drawn is read from nowhere.
+    assert!(failure(&["train", &config(&folder, SMALL), "--data", "x"]).contains("leave out --data"));
     let pairs = config(&folder, &SMALL.replace("first_steps = 2", "first_steps = 2\npairs = [[\"conv9\", \"fc1\"]]"));
     let out = folder.to_string_lossy().into_owned();
     assert!(failure(&["train", &pairs, "--out", &out]).contains("conv9"));

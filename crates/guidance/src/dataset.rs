@@ -7,7 +7,7 @@ use trellis_tensor::ops::SequenceTask;
 use trellis_tensor::{Gpu, Graph, Tensor, Var};
 
 use crate::data::text::Text;
-use crate::data::{Brightness, DrawnSequences, Images, Skipped, Source};
+use crate::data::{DrawnSequences, Images, Sample, Skipped, Source};
 use crate::error::{Error, Result};
 use crate::network::{Each, Input, InputShape, Output, TokenShape};
 use crate::split::{Examples, Split, TextBlocks};
@@ -31,6 +31,8 @@ pub struct Dataset {
     skip_broken: bool,
     /// What tells it from another of the same kind and size.
     contents: String,
+    /// What classes are called, of up to 100; empty where they are but numbers.
+    class_names: Vec<String>,
 }
 
 /// A batch in a graph.
@@ -45,6 +47,13 @@ pub struct Batch<'g> {
 /// Most bytes of images that are uploaded as a whole, where nothing else is asked for.
 const RESIDENT: u64 = 4 << 30;
 
+/// Most training images, and others, that are looked at before a run: for normalisation, and to tell a set from another.
+const SAMPLED: usize = 10_000;
+const SAMPLED_HELD_OUT: usize = 1_000;
+
+/// Most classes of which it is counted which is taken for which.
+pub(crate) const MOST_CONFUSED: usize = 100;
+
 impl Dataset {
     /// Uploads splits of images. Normalisation comes from up to 10,000 training images, evenly spaced.
     ///
@@ -58,13 +67,14 @@ impl Dataset {
             let labels = Tensor::from_u32(gpu, &format!("{kind} labels"), [split.count()], &labels)?;
             Ok::<Split, Error>(Split { examples: Examples::Resident { values, labels }, count: split.count() })
         };
-        same_size([Some(train as &dyn Source), validation.map(|v| v as _), test.map(|t| t as _)])?;
+        let sources = [Some(train as &dyn Source), validation.map(|v| v as _), test.map(|t| t as _)];
+        same_size(sources)?;
         let splits = [
             Some(upload(train, "train")?),
             validation.map(|split| upload(split, "validation")).transpose()?,
             test.map(|split| upload(split, "test")).transpose()?,
         ];
-        Self::of_images(gpu, train, Brightness::of(train, None)?, splits)
+        Self::of_images(gpu, sources, None, splits)
     }
 
     /// Reads splits of images and uploads them. With `skip_broken` an image that cannot be read is left out, and
@@ -83,7 +93,7 @@ impl Dataset {
         let read = |source: &dyn Source| source.read_all()?.keep(skip_broken.then_some(&skipped));
         let (validation, test) = (validation.map(read).transpose()?, test.map(read).transpose()?);
         let data = Self::new(gpu, &read(train)?, validation.as_ref(), test.as_ref())?;
-        Ok(Self { skipped, ..data })
+        Ok(Self { skipped, class_names: class_names(train.classes(), |class| train.class_name(class)), ..data })
     }
 
     /// Splits of images that are read while they are needed, by threads, ahead of the GPU: for more than fits into memory.
@@ -99,12 +109,12 @@ impl Dataset {
         test: Option<Arc<dyn Source>>,
         skip_broken: bool,
     ) -> Result<Self> {
-        same_size([Some(&*train), validation.as_deref(), test.as_deref()])?;
+        let sources = [Some(&*train), validation.as_deref(), test.as_deref()];
+        same_size(sources)?;
         let skipped = Skipped::default();
-        let brightness = Brightness::of(&*train, skip_broken.then_some(&skipped))?;
         let split = |source: Arc<dyn Source>| Split { count: source.count(), examples: Examples::Source(source) };
-        let splits = [Some(split(train.clone())), validation.map(split), test.map(split)];
-        let data = Self::of_images(gpu, &*train, brightness, splits)?;
+        let splits = [Some(train.clone()), validation.clone(), test.clone()].map(|source| source.map(split));
+        let data = Self::of_images(gpu, sources, skip_broken.then_some(&skipped), splits)?;
         Ok(Self { skipped, skip_broken, ..data })
     }
 
@@ -117,12 +127,22 @@ impl Dataset {
         sizes.iter().all(|&size| size <= gpu.caps().max_binding) && total <= RESIDENT.min(gpu.memory_budget() / 2)
     }
 
-    /// Splits of images like those of `source`.
-    fn of_images(gpu: &Gpu, source: &dyn Source, brightness: Brightness, splits: [Option<Split>; 3]) -> Result<Self> {
-        let [Some(train), validation, test] = splits else {
-            return Err(Error::data(source.name(), "has no training images", "give it some"));
+    /// Splits of images, those of `sources`; where one cannot be read, `skipped` notes it, or, without, it is an error.
+    fn of_images(
+        gpu: &Gpu,
+        sources: [Option<&dyn Source>; 3],
+        skipped: Option<&Skipped>,
+        splits: [Option<Split>; 3],
+    ) -> Result<Self> {
+        let ([Some(train), validation, test], [Some(source), held_out @ ..]) = (splits, sources) else {
+            return Err(Error::config("data", "train", "is 0", "give a number above 0"));
         };
-        let (mean, deviation) = brightness.mean_std();
+        let sample = Sample::of(source, SAMPLED, skipped)?;
+        let mut checksums = vec![format!("{:08x}", sample.checksum())];
+        for source in held_out.into_iter().flatten() {
+            checksums.push(format!("{:08x}", Sample::of(source, SAMPLED_HELD_OUT, skipped)?.checksum()));
+        }
+        let (mean, deviation) = sample.mean_std();
         let image = source.shape().into();
         Ok(Self {
             gpu: gpu.clone(),
@@ -137,7 +157,8 @@ impl Dataset {
             test,
             skipped: Skipped::default(),
             skip_broken: false,
-            contents: format!("brightness {mean} ± {deviation}"),
+            class_names: class_names(source.classes(), |class| source.class_name(class)),
+            contents: format!("brightness {mean} ± {deviation}, checksums {}", checksums.join(" ")),
         })
     }
 
@@ -209,9 +230,9 @@ impl Dataset {
         let shape = TokenShape { time, vocabulary: text.vocabulary(), padding: None };
         let output = Output { classes: text.vocabulary(), each: Each::Position };
         let data = Self::of_tokens(gpu, text.name(), shape, output, splits)?;
-        let few = text.len().min(8);
-        let (first, last) = (text.tokens(0, few)?, text.tokens(text.len() - few, few)?);
-        Ok(Self { contents: format!("{} tokens, {first:?} to {last:?}", text.len()), ..data })
+        let contents = format!("{} tokens, checksum {:08x}", text.len(), text.checksum()?);
+        let class_names = class_names(text.vocabulary(), |id| text.token_name(id));
+        Ok(Self { contents, class_names, ..data })
     }
 
     fn of_tokens(gpu: &Gpu, name: &str, shape: TokenShape, output: Output, splits: [Option<Split>; 3]) -> Result<Self> {
@@ -232,6 +253,7 @@ impl Dataset {
             skipped: Skipped::default(),
             skip_broken: false,
             contents: "drawn".to_string(),
+            class_names: Vec::new(),
         })
     }
 
@@ -239,6 +261,11 @@ impl Dataset {
     pub fn describe(&self) -> String {
         let counts: Vec<String> = self.splits().map(|(name, split)| format!("{name} {}", split.count)).collect();
         format!("{}, {} of {} classes, {}", counts.join(", "), self.stored, self.output.classes, self.contents)
+    }
+
+    /// What classes, or tokens, are called, where there are at most 100; empty where they are but numbers.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
     }
 
     /// What was wrong with examples that have been left out so far because they could not be read.
@@ -368,6 +395,11 @@ impl Dataset {
     pub fn train_count(&self) -> usize {
         self.train.count
     }
+}
+
+/// The names of up to [`MOST_CONFUSED`] classes.
+fn class_names(classes: usize, name: impl Fn(usize) -> String) -> Vec<String> {
+    if classes <= MOST_CONFUSED { (0..classes).map(name).collect() } else { Vec::new() }
 }
 
 /// Refuses splits of images that do not go together.

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of data, configuration, checkpoints or training.
-#[derive(Debug)]
+/// An error of data, configuration, checkpoints or training. `{:?}`, which a `main` that returns it prints, is the sentence too.
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read or write `path`.
@@ -165,6 +164,12 @@ impl fmt::Display for Error {
             Self::Run { run, source } => write!(f, "{run}: {source}"),
             Self::Tensor(source) => source.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -59,6 +59,7 @@ pub fn run(
         version: env!("CARGO_PKG_VERSION").to_string(),
         config_toml: config.to_toml(),
         data: data.describe(),
+        class_names: data.class_names().to_vec(),
         ..Experiment::default()
     };
     let mut folder = RunFolder::create(root, &experiment, existing)?;
@@ -158,7 +159,7 @@ fn run_arm(
 ) -> Result<()> {
     let target = Network::new(config.target_of(arm), data, seed)?;
     let schedule = match (arm, config.guidance.decay_steps) {
-        ("trained_first", _) => Schedule::first_steps(config.guidance.first_steps),
+        ("trained_first", _) => Schedule::first_steps(config.first_steps()),
         (_, 0) => Schedule::always(),
         (_, steps) => Schedule::linear_decay(steps),
     };

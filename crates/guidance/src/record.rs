@@ -15,8 +15,8 @@ mod tests;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) use folder::GUIDE;
-pub(crate) use folder::replace;
 pub use folder::{Existing, RunFolder, write_atomic};
+pub(crate) use folder::{plain_name, replace};
 pub use summary::{ArmSummary, Difference};
 
 /// Names of the four arms of the standard experiment, in the order in which they are shown.
@@ -132,6 +132,9 @@ pub struct Experiment {
     /// What data it was given, [`Dataset::describe`](crate::Dataset::describe).
     #[serde(default)]
     pub data: String,
+    /// What classes or tokens are called, [`Dataset::class_names`](crate::Dataset::class_names).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
     /// The configuration as it was resolved, defaults filled in (TOML).
     pub config_toml: String,
     /// One record per arm and seed.

@@ -5,6 +5,7 @@
 //! choice changes the time and not the result, rounding of fused multiply-adds aside.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -129,14 +130,16 @@ impl Tuning {
             .map(Self)
     }
 
-    /// The table in a file; none where there is no file.
+    /// The table in a file; none where there is no file that may be read.
     ///
     /// # Errors
-    /// [`Error::Tuning`] for a file that cannot be read or is damaged.
+    /// [`Error::Tuning`] for a file that is damaged or cannot be read for other reasons.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                Ok(Self::default())
+            }
             Err(error) => Err(Error::Tuning { path: path.to_path_buf(), line: 0, problem: error.to_string() }),
         }
     }

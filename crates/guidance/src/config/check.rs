@@ -5,10 +5,10 @@ use std::path::Path;
 use trellis_tensor::ops;
 
 use super::explain::suggestion;
-use super::{Config, CropName, DataConfig, DataSet, MetricName, NetworkConfig};
+use super::{Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule};
 use crate::error::{Error, Result};
-use crate::network::{RnnCell, Stack};
-use crate::record::ARMS;
+use crate::network::{RnnCell, Stack, Transformer};
+use crate::record::{ARMS, plain_name};
 use crate::trainer::Batches;
 
 /// Most units, channels or layers: far above what is useful, far below what overflows.
@@ -17,6 +17,7 @@ const MOST_LAYERS: usize = 1000;
 /// Each stage of a residual network halves the image.
 const MOST_STAGES: usize = 6;
 const MOST_IMAGES: usize = 10_000_000;
+const MOST_TOKENS: usize = 1_000_000;
 
 impl Config {
     /// Refuses what cannot be run; `path` names the file in the error. Reading a file does this.
@@ -24,7 +25,8 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] with the first key whose value cannot be run.
     pub fn check(&self, path: &Path) -> Result<()> {
-        let checked = arms(self).and_then(|()| sizes(self)).and_then(|()| numbers(self)).and_then(|()| steps(self));
+        let checks = [arms, idle, sizes, numbers, steps];
+        let checked = checks.iter().try_for_each(|check| check(self));
         checked.map_err(|(key, problem, hint)| Error::config(path, key, problem, hint))
     }
 }
@@ -37,6 +39,10 @@ fn bad<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<St
 }
 
 fn arms(config: &Config) -> Result<(), Bad> {
+    if !plain_name(&config.name) {
+        let problem = format!("{:?} cannot be the name of a folder", config.name);
+        return bad("name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first");
+    }
     let named = config.arms.iter().map(|arm| ("arms".to_string(), arm));
     let tables = config.arm.keys().map(|arm| (format!("arm.{arm}"), arm));
     if let Some((key, arm)) = named.chain(tables).find(|(_, arm)| !ARMS.contains(&arm.as_str())) {
@@ -73,7 +79,6 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         ("data.train", data.train, data.train, MOST_IMAGES),
         ("data.validation", 1, data.validation, MOST_IMAGES),
         ("data.test", data.test, data.test, MOST_IMAGES),
-        ("data.classes", data.classes, data.classes, 256),
         ("training.shift", 1, training.shift, 15),
     ] {
         let what = if key == "training.batch" { " (data.train)" } else { "" };
@@ -88,12 +93,24 @@ fn sizes(config: &Config) -> Result<(), Bad> {
             );
         }
         size("data.context", data.context, data.context, 1 << 16, "")?;
-        if config.drawn().map_err(in_section)?.is_some() && data.stream == Some(true) {
-            return bad("data.stream", "such sequences are drawn on the GPU", "remove the key");
-        }
+        config.drawn().map_err(in_section)?;
     }
     network("target", &config.target)?;
     network("guide", &config.guide.network)?;
+    let tokens = matches!(data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text);
+    for (section, network) in [("target", &config.target), ("guide", &config.guide.network)] {
+        if matches!(network, NetworkConfig::Rnn(_) | NetworkConfig::Transformer(_)) != tokens {
+            let (takes, hint) = match tokens {
+                true => ("takes images, and data.set gives tokens", "`rnn` or `transformer`"),
+                false => ("takes tokens, and data.set gives images", "`fcn`, `cnn`, `resnet` or `vit`"),
+            };
+            return bad(format!("{section}.network"), takes, hint);
+        }
+        if let (DataSet::Text, NetworkConfig::Transformer(Transformer { causal: false, .. })) = (data.set, network) {
+            let problem = "a network that sees the tokens to come cannot be told by how well it predicts them";
+            return bad(format!("{section}.causal"), problem, "set it to true");
+        }
+    }
     if let Some(classes) = config.guide.classes {
         size("guide.classes", classes, classes, MOST_UNITS, "")?;
     }
@@ -123,25 +140,83 @@ fn sizes(config: &Config) -> Result<(), Bad> {
             return bad(key, problem, "make it larger");
         }
     }
-    if data.set == DataSet::Glyphs && data.classes != 10 {
-        return bad("data.classes", "glyphs have 10", "remove the key");
+    if let Some(classes) = data.classes {
+        let most = match data.set {
+            DataSet::Idx => 256,
+            DataSet::Folder => usize::from(u16::MAX),
+            _ => MOST_TOKENS,
+        };
+        size("data.classes", classes, classes, most, "")?;
     }
     if data.set == DataSet::Folder {
         let stored = data.resize.unwrap_or(data.size);
         size("data.resize", data.resize.unwrap_or(1), stored, 1024, "")?;
         return size("data.size", data.size, data.size, stored, " (data.resize)");
     }
-    if data.resize.is_some() {
-        return bad("data.resize", "only the images of a folder are resized", "remove the key");
+    if data.set == DataSet::Glyphs && !matches!(data.size, 16 | 28) {
+        return bad("data.size", format!("glyphs are not {} pixels wide", data.size), "16 or 28");
     }
-    match (data.set, data.size) {
-        (DataSet::Glyphs, 16 | 28) => Ok(()),
-        (DataSet::Glyphs, size) => bad("data.size", format!("glyphs are not {size} pixels wide"), "16 or 28"),
-        (_, size) if size != DataConfig::default().size => {
-            bad("data.size", "only glyphs and the images of a folder have one", "remove the key")
+    Ok(())
+}
+
+/// Keys that are there though nothing asks for them.
+fn idle(config: &Config) -> Result<(), Bad> {
+    use DataSet::{Cifar, CopyPaste, Folder, Glyphs, Idx, Parity, Text};
+    let Config { data, guidance, training, .. } = config;
+    let default = Config::default();
+    for (key, given, sets) in [
+        ("data.size", data.size != default.data.size, &[Glyphs, Folder][..]),
+        ("data.resize", data.resize.is_some(), &[Folder]),
+        ("data.classes", data.classes.is_some(), &[Idx, Cifar, Folder, Text]),
+        ("data.skip_broken", data.skip_broken, &[Folder]),
+        ("data.stream", data.stream == Some(true), &[Glyphs, Idx, Cifar, Folder, Text]),
+        ("data.lengths", data.lengths.is_some(), &[CopyPaste, Parity]),
+        ("data.symbols", data.symbols != default.data.symbols, &[CopyPaste]),
+        ("data.context", data.context != default.data.context, &[Text]),
+        ("data.level", data.level != default.data.level, &[Text]),
+        ("data.tokenizer", data.tokenizer.is_some(), &[Text]),
+    ] {
+        if given && !sets.contains(&data.set) {
+            return bad(key, "says nothing of this `data.set`", "remove the key");
         }
-        _ => Ok(()),
     }
+    let rbf = matches!(guidance.metric, MetricName::RbfCka | MetricName::RbfCkaDebiased);
+    let (ours, usual) = (training, &default.training);
+    for (key, given, asked, by) in [
+        ("data.level", data.level != default.data.level, data.tokenizer.is_none(), "no tokenizer"),
+        ("guidance.bandwidth", guidance.bandwidth != default.guidance.bandwidth, rbf, "metric = \"rbf_cka\""),
+        (
+            "guidance.lambda",
+            guidance.lambda != default.guidance.lambda,
+            guidance.metric == MetricName::Ridge,
+            "metric = \"ridge\"",
+        ),
+        (
+            "training.momentum",
+            ours.momentum != usual.momentum,
+            ours.optimizer == OptimizerName::Sgd,
+            "optimizer = \"sgd\"",
+        ),
+        ("training.warmup", ours.warmup > 0, ours.schedule == RateSchedule::Cosine, "schedule = \"cosine\""),
+        ("training.decay", ours.decay != usual.decay, ours.schedule == RateSchedule::Steps, "schedule = \"steps\""),
+        (
+            "training.decay_every",
+            ours.decay_every != usual.decay_every,
+            ours.schedule == RateSchedule::Steps,
+            "schedule = \"steps\"",
+        ),
+        (
+            "training.crop_scale",
+            ours.crop_scale != usual.crop_scale,
+            ours.crop == CropName::Resized,
+            "crop = \"resized\"",
+        ),
+    ] {
+        if given && !asked {
+            return bad(key, format!("means something with {by} only"), "remove one, or set the other");
+        }
+    }
+    Ok(())
 }
 
 /// An error of the data's own, under the key of the file.
@@ -277,9 +352,9 @@ fn numbers(config: &Config) -> Result<(), Bad> {
 /// Arms that would not be what their names say.
 fn steps(config: &Config) -> Result<(), Bad> {
     let has = |arm: &str| config.arms.iter().any(|a| a == arm);
-    let (steps, first) = (config.training.steps, config.guidance.first_steps);
+    let (steps, first) = (config.training.steps, config.first_steps());
     if has("trained_first") && !(1..steps).contains(&first) {
-        let problem = format!("the guide of `trained_first` would stay for {first} of {steps} steps");
+        let problem = format!("the guide of the arm `trained_first` would stay for {first} of {steps} steps");
         return bad("guidance.first_steps", problem, "give a number above 0 and below training.steps");
     }
     if (has("trained") || has("trained_first")) && config.guide.steps == 0 && config.guide.weights.is_none() {

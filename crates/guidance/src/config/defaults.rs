@@ -35,7 +35,7 @@ impl Default for DataConfig {
             train: 2000,
             validation: 500,
             test: 1000,
-            classes: 10,
+            classes: None,
             resize: None,
             skip_broken: false,
             stream: None,
@@ -57,7 +57,7 @@ impl Default for GuidanceConfig {
             lambda: 0.1,
             weight: 1.0,
             taps: TapAt::BeforeNorm,
-            first_steps: 150,
+            first_steps: None,
             decay_steps: 0,
             pairs: Vec::new(),
         }

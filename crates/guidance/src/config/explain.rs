@@ -6,10 +6,9 @@ use crate::error::Error;
 
 /// serde's message, with the line and, for an unknown key, the nearest known one.
 pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error {
-    let line = error.span().map_or(String::new(), |span| {
-        let at = span.start.min(text.len());
-        format!("line {}: ", 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count())
-    });
+    let lines = error.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
+    let line = lines.map_or(String::new(), |number| format!("line {number}: "));
+    let key = lines.map_or(String::new(), |number| key(text, number));
     let message = error.message();
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
@@ -18,10 +17,31 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
             let apart: &[&str] = if known.contains(&"training") { &["target", "guide"] } else { &[] };
             let known = &[known, apart].concat();
             let what = if message.starts_with("unknown field") { "unknown key" } else { "unknown value" };
-            Error::config(path, *unknown, format!("{line}{what}"), suggestion(unknown, known))
+            let key = if key.ends_with(unknown) { key.as_str() } else { unknown };
+            Error::config(path, key, format!("{line}{what}"), suggestion(unknown, known))
         }
-        _ => Error::config(path, "", format!("{line}{message}"), "see examples/configs/ for files that work"),
+        _ => {
+            let mut words = message.to_string();
+            for (rust, plain) in [
+                ("usize", "a whole number"),
+                ("u64", "a whole number"),
+                ("u32", "a whole number"),
+                ("f32", "a number"),
+                ("sequence", "list"),
+            ] {
+                words = words.replace(rust, plain);
+            }
+            Error::config(path, key, format!("{line}{words}"), "see examples/configs/ for files that work")
+        }
     }
+}
+
+/// The key that line `number` gives a value, with its table; empty if it gives none.
+fn key(text: &str, number: usize) -> String {
+    let lines: Vec<&str> = text.lines().take(number).map(str::trim).collect();
+    let Some((name, _)) = lines.last().and_then(|line| line.split_once('=')) else { return String::new() };
+    let table = lines.iter().rev().find_map(|line| line.strip_prefix('[')?.split_once(']'));
+    table.map_or(name.trim().to_string(), |(table, _)| format!("{}.{}", table.trim(), name.trim()))
 }
 
 /// "did you mean …?", or all that there is.

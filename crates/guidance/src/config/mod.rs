@@ -73,8 +73,10 @@ pub struct DataConfig {
     pub validation: usize,
     /// Test images, sequences or blocks.
     pub test: usize,
-    /// Number of classes of an IDX set.
-    pub classes: usize,
+    /// Number of classes, or of different tokens; of an IDX set 10 without the key, others know it themselves. Without data,
+    /// memory is counted by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
     /// Whether files of a `folder` that are no images are left out, and not an error.
     pub skip_broken: bool,
     /// Whether images and text stay on the CPU, and threads read each batch ahead of its step; without the key, where they do not
@@ -141,8 +143,9 @@ pub struct GuidanceConfig {
     pub weight: f32,
     /// Where layers are tapped.
     pub taps: TapAt,
-    /// Guided steps of the arm `trained_first`.
-    pub first_steps: u32,
+    /// Guided steps of the arm `trained_first`; half of all without the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_steps: Option<u32>,
     /// The weight of `untrained` and `trained` falls linearly to 0 at this step; 0 for a constant weight.
     pub decay_steps: u32,
     /// Pairs of guide layer and target layer; empty for the paper's even rule.
@@ -307,7 +310,8 @@ impl Config {
     /// # Errors
     /// [`Error::Config`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let config = Self::sections(text).map_err(|error| explain(text, path, &error))?;
+        let mut config = Self::sections(text).map_err(|error| explain(text, path, &error))?;
+        config.guidance.first_steps = Some(config.first_steps());
         config.check(path)?;
         Ok(config)
     }

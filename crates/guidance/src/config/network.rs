@@ -77,7 +77,12 @@ impl NetworkConfig {
         let span = section.span();
         let DeValue::Table(mut keys) = section.into_inner() else { return Err(no_table()) };
         let named = keys.remove("network").map(|kind| Kind::deserialize(ValueDeserializer::from(kind))).transpose()?;
-        Self::of_kind(named.unwrap_or(kind), Deserializer::from(Spanned::new(span, keys)))
+        let strides = keys.contains_key("strides");
+        let mut network = Self::of_kind(named.unwrap_or(kind), Deserializer::from(Spanned::new(span, keys)))?;
+        if let (Self::Cnn(cnn), false) = (&mut network, strides) {
+            cnn.strides = Cnn::new(&cnn.channels).strides;
+        }
+        Ok(network)
     }
 
     /// Sets the share of activations that are dropped; `false` for a network that drops none.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::text::{Pieces, Text, Tokenizer};
-use crate::data::{DrawnSequences, Source, Subset, cifar, folder, glyphs::glyphs, idx};
+use crate::data::{Blank, DrawnSequences, Source, Subset, cifar, folder, glyphs::glyphs, idx};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::feed::Crop;
@@ -20,34 +20,85 @@ use crate::network::{Architecture, Guide, Network, Output, Precision};
 use crate::trainer::{Guidance, Training};
 
 impl Config {
-    /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text.
+    /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text. Where `gpu` only
+    /// counts memory and there is no place, it is one of the size that `[data]` tells, `classes` included.
     ///
     /// # Errors
     /// When files are missing or damaged, or hold too few examples, or memory does not allow it.
     pub fn dataset(&self, gpu: &Gpu, path: &Path, place: Option<&Path>) -> Result<Dataset> {
-        let DataConfig { set, train, validation, test, context, stream, .. } = self.data;
-        let counts = [train, validation, test];
-        if let Some(drawn) = self.drawn()? {
-            return Dataset::drawn(gpu, drawn, counts);
+        let set = self.data.set;
+        if let (Some(place), DataSet::Glyphs | DataSet::CopyPaste | DataSet::Parity) = (place, set) {
+            let problem = format!("such a set is drawn, not read from {}", place.display());
+            return Err(Error::config(path, "data.set", problem, "leave out --data, or set it to what lies there"));
         }
-        if set == DataSet::Text {
-            let file = place
-                .ok_or_else(|| Error::config(path, "data.set", "a text lies in a file", "give it with --data FILE"))?;
-            let tokenizer = match (&self.data.tokenizer, self.data.level) {
-                (Some(path), _) => Tokenizer::Pieces(Pieces::read(path)?),
-                (None, TextLevel::Bytes) => Tokenizer::Bytes,
-                (None, TextLevel::Characters) => Tokenizer::Characters,
-            };
-            // Four bytes for a token, and as many for the one that follows.
-            let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(8)));
-            if streamed {
-                let folder = user_cache().unwrap_or_else(std::env::temp_dir);
-                let text = Text::on_disk(file, tokenizer, &folder)?;
-                return Dataset::stream_text(gpu, &Arc::new(text), context, counts);
+        let data = match self.drawn()? {
+            Some(drawn) => {
+                let DataConfig { train, validation, test, .. } = self.data;
+                Dataset::drawn(gpu, drawn, [train, validation, test])?
             }
-            return Dataset::text(gpu, &Text::read(file, tokenizer)?, context, counts);
+            None if set == DataSet::Text => self.text(gpu, path, place)?,
+            None => self.images(gpu, path, place)?,
+        };
+        let (found, name) = (data.output().classes, data.name());
+        match self.data.classes {
+            Some(classes) if classes != found => {
+                let problem = format!("is {classes}, but {name} has {found}");
+                Err(Error::config(path, "data.classes", problem, "correct or remove it"))
+            }
+            _ => Ok(data),
         }
-        let [train, validation, test] = self.images(path, place)?;
+    }
+
+    fn text(&self, gpu: &Gpu, path: &Path, file: Option<&Path>) -> Result<Dataset> {
+        let DataConfig { train, validation, test, context, stream, classes, .. } = self.data;
+        let counts = [train, validation, test];
+        // Four bytes for a token, and as many for the one that follows.
+        let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(8)));
+        let (characters, tokenizer) = (self.data.level == TextLevel::Characters, &self.data.tokenizer);
+        let text = match (file, tokenizer) {
+            (None, _) if gpu.counts_memory() => {
+                let vocabulary = match (classes, tokenizer) {
+                    (Some(classes), _) => classes,
+                    (None, Some(tokenizer)) => Pieces::read(tokenizer)?.len(),
+                    (None, None) => 256, // bytes, and more than the characters of most alphabets
+                };
+                let blocks = counts.iter().fold(0_usize, |sum, &count| sum.saturating_add(count));
+                Text::blank(blocks.saturating_mul(context).saturating_add(1), vocabulary)
+            }
+            (None, _) => {
+                return Err(Error::config(path, "data.set", "a text lies in a file", "give it with --data FILE"));
+            }
+            (Some(file), _) => {
+                let tokenizer = match tokenizer {
+                    Some(tokenizer) => Tokenizer::Pieces(Pieces::read(tokenizer)?),
+                    None if characters => Tokenizer::Characters,
+                    None => Tokenizer::Bytes,
+                };
+                match streamed {
+                    true => Text::on_disk(file, tokenizer, &user_cache().unwrap_or_else(std::env::temp_dir))?,
+                    false => Text::read(file, tokenizer)?,
+                }
+            }
+        };
+        match streamed {
+            true => Dataset::stream_text(gpu, &Arc::new(text), context, counts),
+            false => Dataset::text(gpu, &text, context, counts),
+        }
+    }
+
+    fn images(&self, gpu: &Gpu, path: &Path, place: Option<&Path>) -> Result<Dataset> {
+        let DataConfig { train, validation, test, stream, .. } = self.data;
+        let counts = [train, validation, test];
+        let [train, validation, test] = self.splits(gpu, path, place).map_err(|error| match error {
+            Error::Split { name, available, .. } => {
+                let [train, validation, test] = counts;
+                let problem = format!(
+                    "{train} for training, {validation} for validation and {test} to test are more than the {available} of {name}"
+                );
+                Error::config(path, "data.train", problem, "set `train`, `validation` and `test` to fewer")
+            }
+            other => other,
+        })?;
         let bytes = train.shape().iter().fold(1_usize, |product, &size| product.saturating_mul(size));
         let (validation, skip) = (Some(validation).filter(|v| v.count() > 0), self.data.skip_broken);
         let data = match stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, bytes)) {
@@ -72,19 +123,33 @@ impl Config {
 
     /// The images of the three splits; `folder` is where a set lies that is not drawn. A set with its own test images has
     /// those as test split.
-    fn images(&self, path: &Path, folder: Option<&Path>) -> Result<[Arc<dyn Source>; 3]> {
+    fn splits(&self, gpu: &Gpu, path: &Path, folder: Option<&Path>) -> Result<[Arc<dyn Source>; 3]> {
         let DataConfig { set, size, resize, train, validation, test, classes, seed, .. } = self.data;
+        let stored = resize.unwrap_or(size);
+        let unread = |shape, classes| {
+            let blank = |count| Blank { shape, classes, count };
+            sources((blank(train.saturating_add(validation)), Some(blank(test))))
+        };
+        let absent = folder.is_none() && gpu.counts_memory();
         let folder = || {
             let hint = "give it with --data FOLDER";
             folder.ok_or_else(|| Error::config(path, "data.set", "such a set lies in a folder", hint))
         };
         let (first, second) = match set {
-            DataSet::Idx => sources(idx::open(folder()?, classes)?),
+            DataSet::Idx if absent => unread([1, 28, 28], classes.unwrap_or(10)),
+            DataSet::Cifar if absent => unread([3, 32, 32], classes.unwrap_or(10)),
+            DataSet::Folder if absent => {
+                let classes = classes.ok_or_else(|| {
+                    Error::config(path, "data.classes", "is missing", "say how many there are, or give --data FOLDER")
+                })?;
+                unread([3, stored, stored], classes)
+            }
+            DataSet::Idx => sources(idx::open(folder()?, classes.unwrap_or(10))?),
             DataSet::Cifar => {
                 let (first, second) = cifar::open(folder()?)?;
                 sources((first, Some(second)))
             }
-            DataSet::Folder => sources(folder::open(folder()?, resize.unwrap_or(size))?),
+            DataSet::Folder => sources(folder::open(folder()?, stored)?),
             DataSet::Glyphs | DataSet::CopyPaste | DataSet::Parity | DataSet::Text => {
                 let total = [train, validation, test].iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
                 let total = total.filter(|&n| n <= 10_000_000).ok_or_else(|| {
@@ -142,6 +207,11 @@ impl Config {
             MetricName::RsaPearson => Rsa::Pearson.into(),
             MetricName::Ridge => Ridge::new(self.guidance.lambda).into(),
         }
+    }
+
+    /// Steps that the guide of `trained_first` stays.
+    pub fn first_steps(&self) -> u32 {
+        self.guidance.first_steps.unwrap_or(self.training.steps / 2)
     }
 
     /// The weight α of an arm.

@@ -55,21 +55,30 @@ fn schedules_of_the_learning_rate() {
 #[test]
 fn an_unknown_key_comes_with_line_and_suggestion() {
     let message = error("name = \"a\"\n[target]\ndept = 3\n");
-    assert_eq!(message, "x.toml: `dept`: line 3: unknown key; did you mean `depth`?");
+    assert_eq!(message, "x.toml: `target.dept`: line 3: unknown key; did you mean `depth`?");
     assert!(error("[training]\noptimizer = \"adm\"\n").contains("did you mean `adam`?"));
     assert!(error("[training]\nprecision = \"mixd\"\n").contains("did you mean `mixed`?"));
     assert!(error("arms = [\"alon\"]\n").contains("did you mean `alone`?"));
-    assert!(error("[target]\ndepth = \"six\"\n").contains("line 2"));
+    let wrong = error("[target]\ndepth = \"six\"\n");
+    assert!(
+        wrong.starts_with("x.toml: `target.depth`: line 2: ") && wrong.contains("expected a whole number"),
+        "{wrong}"
+    );
     assert!(error("[target\n").contains("line 1"));
     assert!(error("[targt]\n").contains("did you mean `target`?"));
     assert!(error("[target]\nnetwork = \"cnm\"\n").contains("line 2: unknown value; did you mean `cnn`?"));
     assert!(error("[guide]\nsteps = \"six\"\n").contains("line 2"));
     // Keys of another kind.
-    assert!(error("\n[guide]\nsteps = 3\ndepth = 3\n").contains("`depth`: line 4: unknown key"));
+    assert!(error("\n[guide]\nsteps = 3\ndepth = 3\n").contains("`guide.depth`: line 4: unknown key"));
 }
 
 #[test]
 fn values_that_cannot_be_run_are_refused() {
+    let text =
+        "[data]\nset = \"text\"\n[target]\nnetwork = \"transformer\"\ncausal = true\n[guide]\nnetwork = \"rnn\"\n";
+    assert!(Config::parse(text, Path::new("x.toml")).is_ok());
+    assert!(error(&text.replace("true", "false")).contains("target.causal"));
+    assert!(error(&text.replace("network = \"rnn\"", "network = \"transformer\"")).contains("guide.causal"));
     for (text, key) in [
         ("[target]\ndepth = 0\n", "target.depth"),
         ("[training]\nbatch = 5000\n", "training.batch"),
@@ -97,9 +106,27 @@ fn values_that_cannot_be_run_are_refused() {
         ("[training]\nlabel_smoothing = 2.0\n", "training.label_smoothing"),
         ("[training]\nbatch = 1\n", "training.batch"),
         ("[training]\nbatch = 3\n[guidance]\nmetric = \"cka_debiased\"\n", "training.batch"),
-        ("[training]\nsteps = 100\n", "guidance.first_steps"),
+        ("[guidance]\nfirst_steps = 100\n[training]\nsteps = 100\n", "guidance.first_steps"),
         ("[guide]\nsteps = 0\n", "guide.steps"),
         ("[data]\nclasses = 5\n", "data.classes"),
+        ("name = \".x\"\n", "`name`"),
+        ("[data]\nset = \"text\"\n", "target.network"),
+        ("[target]\nnetwork = \"rnn\"\n", "target.network"),
+        ("[guide]\nnetwork = \"transformer\"\n", "guide.network"),
+        ("[data]\nset = \"folder\"\nclasses = 0\n", "data.classes"),
+        ("[data]\nskip_broken = true\n", "data.skip_broken"),
+        ("[data]\nset = \"idx\"\nlengths = [1, 2]\n", "data.lengths"),
+        (
+            "[data]\nset = \"parity\"\nsymbols = 3\nlengths = [2, 5]\n[target]\nnetwork = \"rnn\"\n[guide]\nnetwork = \"rnn\"\n",
+            "data.symbols",
+        ),
+        ("[training]\ndecay = 0.5\n", "training.decay"),
+        ("[training]\ndecay_every = 7\n", "training.decay_every"),
+        ("[training]\nwarmup = 5\n", "training.warmup"),
+        ("[training]\nmomentum = 0.5\n", "training.momentum"),
+        ("[training]\ncrop_scale = [0.5, 1.0]\n", "training.crop_scale"),
+        ("[guidance]\nlambda = 0.5\n", "guidance.lambda"),
+        ("[guidance]\nbandwidth = 0.5\n", "guidance.bandwidth"),
         ("[data]\nset = \"copy_paste\"\nlengths = [9, 3]\n", "data.lengths"),
         ("[data]\nset = \"copy_paste\"\nsymbols = 1\n", "data.symbols"),
         ("[data]\nset = \"parity\"\n[training]\nflip = true\n", "training.shift"),

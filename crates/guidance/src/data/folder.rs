@@ -3,13 +3,13 @@
 //! Classes are the sorted names of the folders under `train`. An image's centre square is brought to one size, in colour. What
 //! a file says of its size is checked before anything is allocated for it.
 
-use std::io::BufReader;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{ImageReader, Limits};
+use image::{ImageFormat, ImageReader, Limits};
 
 use super::Source;
 use crate::error::{Error, Result};
@@ -23,11 +23,12 @@ type Files = Vec<(PathBuf, u16)>;
 pub struct ImageFiles {
     name: String,
     files: Files,
-    classes: usize,
+    classes: Vec<String>,
     size: usize,
 }
 
-/// Largest sides of a file's image, and most memory that decoding one may take.
+/// Largest file, largest sides of its image, and most memory that decoding one may take.
+const LARGEST_FILE: u64 = 1 << 28;
 const LARGEST_SIDE: u32 = 32_768;
 const LARGEST_ALLOCATION: u64 = 1 << 30;
 
@@ -43,6 +44,9 @@ const MOST_FILES: usize = 20_000_000;
 pub fn open(folder: &Path, size: usize) -> Result<(ImageFiles, Option<ImageFiles>)> {
     let hint = "lay images out as train/<class>/… and val/<class>/…";
     let (train, held_out) = (folder.join("train"), folder.join("val"));
+    if !train.is_dir() {
+        return Err(Error::data(folder, "holds no folder `train`", hint));
+    }
     let classes = names(&train)?;
     if classes.is_empty() || classes.len() > usize::from(u16::MAX) {
         return Err(Error::data(train, format!("holds {} classes", classes.len()), hint));
@@ -51,9 +55,9 @@ pub fn open(folder: &Path, size: usize) -> Result<(ImageFiles, Option<ImageFiles
     let open = |folder: &Path| {
         let files = files(folder, &classes)?;
         if files.is_empty() {
-            return Err(Error::data(folder, "holds no files", hint));
+            return Err(Error::data(folder, "holds no classes", hint));
         }
-        Ok(ImageFiles { name: name.clone(), files, classes: classes.len(), size })
+        Ok(ImageFiles { name: name.clone(), files, classes: classes.clone(), size })
     };
     Ok((open(&train)?, held_out.is_dir().then(|| open(&held_out)).transpose()?))
 }
@@ -68,11 +72,15 @@ impl Source for ImageFiles {
     }
 
     fn classes(&self) -> usize {
-        self.classes
+        self.classes.len()
     }
 
     fn count(&self) -> usize {
         self.files.len()
+    }
+
+    fn class_name(&self, class: usize) -> String {
+        self.classes.get(class).cloned().unwrap_or_else(|| class.to_string())
     }
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
@@ -105,7 +113,14 @@ fn files(folder: &Path, classes: &[String]) -> Result<Files> {
         let Ok(number) = classes.binary_search(&class) else {
             return Err(Error::data(path, "is no class of the training images", "remove it, or add it to train"));
         };
-        found.extend(names(&path)?.into_iter().map(|name| (path.join(name), number as u16)));
+        if !path.is_dir() {
+            return Err(Error::data(path, "lies among the folders of the classes", "remove it"));
+        }
+        let names = names(&path)?;
+        if names.is_empty() {
+            return Err(Error::data(path, "is a class without images", "remove it, or lay images there"));
+        }
+        found.extend(names.into_iter().map(|name| (path.join(name), number as u16)));
         if found.len() > MOST_FILES {
             return Err(Error::data(folder, format!("holds more than {MOST_FILES} files"), "make it smaller"));
         }
@@ -117,8 +132,12 @@ fn files(folder: &Path, classes: &[String]) -> Result<Files> {
 /// bilinear filter as wide as the pixels that become one, which at the edge sees what lies beyond it.
 fn square(path: &Path, size: usize, planes: &mut [u8]) -> Result<()> {
     let hint = "repair or remove it, or set data.skip_broken = true";
-    let (file, _) = regular_file::open(path)?;
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(|e| Error::io(path, e))?;
+    let bytes = regular_file::read(path, LARGEST_FILE)?;
+    let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(|e| Error::io(path, e))?;
+    // Its decoder fills up with grey.
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_ends(&bytes) {
+        return Err(Error::data(path, "is cut short", hint));
+    }
     let mut limits = Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);
@@ -139,6 +158,26 @@ fn square(path: &Path, size: usize, planes: &mut [u8]) -> Result<()> {
         (0..3).for_each(|channel| planes[channel * size * size + at] = pixel[channel]);
     }
     Ok(())
+}
+
+/// Whether a JPEG file has its last marker. Segments say how long they are; in the compressed data between them 0xff is followed
+/// by what is no marker. (ITU-T T.81, annex B.)
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    const END: u8 = 0xd9;
+    let mut at = 2;
+    loop {
+        // What stands alone: escaped data, restarts, padding.
+        let marker = bytes.get(at..).and_then(|rest| {
+            let alone = |next: u8| matches!(next, 0 | 1 | 0xd0..=0xd7 | 0xff);
+            rest.windows(2).position(|pair| pair[0] == 0xff && !alone(pair[1]))
+        });
+        let Some(marker) = marker.map(|found| at + found) else { return false };
+        match bytes[marker + 1..] {
+            [END, ..] => return true,
+            [_, high, low, ..] => at = marker + 2 + usize::from(u16::from_be_bytes([high, low])),
+            _ => return false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -122,6 +122,8 @@ fn files_that_are_no_images_are_named_or_skipped() {
         ("short.png", &whole[..whole.len() / 2]),
         ("header.png", &whole[..20]),
         ("short.jpg", &jpeg[..10]),
+        ("half.jpg", &jpeg[..jpeg.len() / 2]),
+        ("shorter.jpg", &jpeg[..jpeg.len() - 2]),
         ("huge.png", &huge),
         ("notes.txt", b"what the red ones are"),
     ] {
@@ -142,6 +144,13 @@ fn files_that_are_no_images_are_named_or_skipped() {
             let colour = [BLUE, RED][usize::from(images.labels[at])];
             assert!(images.image(at)[9].abs_diff(colour[0]) < 8);
         }
+    }
+    // What a camera adds after the end is no matter, nor a small image within the header.
+    let (end, small_one) = ([&jpeg[..], b"after \xff\xda the end"].concat(), picture(8, 8, RED, ImageFormat::Jpeg));
+    let comment = [&[0xff, 0xfe], &(small_one.len() as u16 + 2).to_be_bytes()[..], &small_one].concat();
+    let within = [&jpeg[..2], &comment, &jpeg[2..]].concat();
+    for (whole, cut) in [(&end, jpeg.len() - 2), (&within, within.len() - 2)] {
+        assert!(jpeg_ends(whole) && !jpeg_ends(&whole[..cut]));
     }
     // Mislabelled, but an image: what it is counts, not what it is called.
     let folder = small("mislabelled");
@@ -180,11 +189,17 @@ fn damaged_files_never_panic() {
 #[test]
 fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
     let missing = Folder::new("missing");
-    assert!(matches!(open(&missing.0, 8), Err(Error::Io { .. })));
+    assert!(refused(&missing).contains("holds no folder `train`"));
     fs::create_dir_all(missing.0.join("train")).unwrap();
     assert!(refused(&missing).contains("holds 0 classes"));
     fs::create_dir_all(missing.0.join("train/red")).unwrap();
-    assert!(refused(&missing).contains("holds no files"));
+    assert!(refused(&missing).contains("red: is a class without images"));
+    fs::write(missing.0.join("train/red/0.png"), b"x").unwrap();
+    fs::write(missing.0.join("train/notes.txt"), b"x").unwrap();
+    assert!(refused(&missing).contains("notes.txt: lies among the folders of the classes"));
+    fs::remove_file(missing.0.join("train/notes.txt")).unwrap();
+    fs::create_dir_all(missing.0.join("val")).unwrap();
+    assert!(refused(&missing).contains("val: holds no classes"));
     let folder = small("strange");
     for size in [0, 100_000, usize::MAX / 2] {
         assert!(read(&folder, size, &[4], 1).unwrap_err().to_string().contains("too many"), "{size}");

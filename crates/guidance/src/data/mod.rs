@@ -5,19 +5,21 @@
 //! image when it is wanted; [`Images`] are a source in memory, a [`Subset`] is a split of one. [`text`] cuts a file into tokens;
 //! [`DrawnSequences`] says what the GPU draws. Going to the GPU is another module's job.
 
-mod brightness;
+mod blank;
 mod bytes;
 pub mod cifar;
 pub mod folder;
 pub mod glyphs;
 pub mod idx;
+mod sample;
 mod sequences;
 mod source;
 pub mod text;
 
 use crate::error::{Error, Result};
-pub(crate) use brightness::Brightness;
+pub(crate) use blank::Blank;
 pub(crate) use bytes::Bytes;
+pub(crate) use sample::Sample;
 pub use sequences::DrawnSequences;
 pub(crate) use source::Skipped;
 pub use source::{Source, Subset};
@@ -102,9 +104,9 @@ impl Images {
     /// The standard deviation is that of the whole population. Both come from integer sums, so they do not depend on
     /// the order of the images. For dividing by it without a case apart, a constant (or empty) set has deviation 1.
     pub fn pixel_mean_std(&self) -> (f32, f32) {
-        let mut brightness = Brightness::default();
-        brightness.add(&self.pixels);
-        brightness.mean_std()
+        let mut sample = Sample::default();
+        sample.add(&self.pixels);
+        sample.mean_std()
     }
 
     /// The images at `indices`, in that order.

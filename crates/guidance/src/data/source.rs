@@ -61,6 +61,11 @@ pub trait Source: Send + Sync {
     /// Number of images.
     fn count(&self) -> usize;
 
+    /// What a class is called in reports.
+    fn class_name(&self, class: usize) -> String {
+        class.to_string()
+    }
+
     /// Writes image `index`, below [`count`](Source::count), and gives its class. `pixels` has the length of the shape, for
     /// brightness from 0 to 255 in the order `[channels, height, width]`.
     ///
@@ -127,6 +132,10 @@ impl Source for Subset {
 
     fn count(&self) -> usize {
         self.indices.len()
+    }
+
+    fn class_name(&self, class: usize) -> String {
+        self.of.class_name(class)
     }
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {

@@ -69,6 +69,8 @@ struct Adapter {
     version: String,
     #[serde(default)]
     data: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    class_names: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,8 +120,8 @@ impl RunFolder {
     fn fill(path: &Path, experiment: &Experiment) -> Result<Self> {
         let lock = lock(path)?;
         write_atomic(&path.join(CONFIG), experiment.config_toml.as_bytes())?;
-        let Experiment { adapter, version, data, .. } = experiment.clone();
-        let adapter = Adapter { adapter, version, data };
+        let Experiment { adapter, version, data, class_names, .. } = experiment.clone();
+        let adapter = Adapter { adapter, version, data, class_names };
         write_json(&path.join(ADAPTER), &adapter)?;
         let file = path.join(METRICS);
         let metrics = OpenOptions::new().append(true).create_new(true).open(&file);
@@ -226,7 +228,7 @@ impl Experiment {
     pub fn read(folder: &Path) -> Result<Self> {
         let config = folder.join(CONFIG);
         let config_toml = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
-        let Adapter { adapter, version, data } = read_json(&folder.join(ADAPTER))?;
+        let Adapter { adapter, version, data, class_names } = read_json(&folder.join(ADAPTER))?;
         let all = read_metrics(&folder.join(METRICS))?;
         let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| run.arm == GUIDE);
         let summary = folder.join(SUMMARY);
@@ -238,7 +240,7 @@ impl Experiment {
         };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, adapter, version, data, config_toml, runs, guides, seconds, failure })
+        Ok(Self { name, adapter, version, data, class_names, config_toml, runs, guides, seconds, failure })
     }
 }
 
@@ -319,9 +321,13 @@ fn bad_json(path: &Path, place: &str, error: &serde_json::Error) -> Error {
 }
 
 /// Letters, digits, `.`, `_` and `-`, not beginning with a dot: one folder below the root on every system.
-fn checked_name<'a>(root: &Path, name: &'a str) -> Result<&'a str> {
+pub(crate) fn plain_name(name: &str) -> bool {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain) {
+    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain)
+}
+
+fn checked_name<'a>(root: &Path, name: &'a str) -> Result<&'a str> {
+    if plain_name(name) {
         return Ok(name);
     }
     let problem = format!("{name:?} cannot be the name of a folder");

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::{EvalRecord, Experiment, RunRecord};
 use crate::stats::{Estimate, mean, paired_difference};
 
-/// The final test evaluations of one arm over its seeds.
+/// The final test evaluations of one arm over its seeds, of runs that came to their end.
 ///
-/// A value is `None` where no run of the arm has a test evaluation; an interval also where only one has.
+/// A value is `None` where no such run of the arm has a test evaluation; an interval also where only one has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArmSummary {
     /// The arm.
     pub name: String,
-    /// Number of seeds it ran with.
+    /// Number of seeds it came to its end with.
     pub seeds: usize,
     /// Mean test top-1, 0 to 1.
     pub top1_mean: Option<f64>,
@@ -69,7 +69,8 @@ impl Difference {
 }
 
 impl Experiment {
-    /// One summary per arm, in the order of [`arms`](Self::arms), from the last `test` evaluation of each run.
+    /// One summary per arm, in the order of [`arms`](Self::arms), from the last `test` evaluation of each run that came to its
+    /// end.
     pub fn summary(&self) -> Vec<ArmSummary> {
         let arms = self.arms();
         let Some(&first) = arms.first() else { return Vec::new() };
@@ -80,7 +81,7 @@ impl Experiment {
             let finished = |run: &&RunRecord| run.steps_per_s > 0.0;
             ArmSummary {
                 name: arm.to_owned(),
-                seeds: self.runs_of(arm).count(),
+                seeds: self.runs_of(arm).filter(|run| run.is_finished()).count(),
                 top1_mean: top1_all.map(|e| e.mean),
                 top1_ci95: top1_all.and_then(|e| e.ci95),
                 test_loss_mean: loss_all.map(|e| e.mean),
@@ -111,9 +112,10 @@ impl Experiment {
         guides.into_iter().chain(self.arms().iter().filter_map(line)).collect()
     }
 
-    /// (seed, value) of the last test evaluation of each run of `arm`.
+    /// (seed, value) of the last test evaluation of each run of `arm` that came to its end.
     fn final_test(&self, arm: &str, value: impl Fn(&EvalRecord) -> f32) -> Vec<(u64, f64)> {
-        self.runs_of(arm).filter_map(|run| Some((run.seed, f64::from(value(run.last_eval("test")?))))).collect()
+        let finished = self.runs_of(arm).filter(|run| run.is_finished());
+        finished.filter_map(|run| Some((run.seed, f64::from(value(run.last_eval("test")?))))).collect()
     }
 }
 

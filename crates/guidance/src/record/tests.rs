@@ -60,6 +60,7 @@ fn experiment() -> Experiment {
         adapter: "llvmpipe".into(),
         version: "0.1.0".into(),
         data: "train 60".into(),
+        class_names: (0..10).map(|class| format!("kind <{class}>")).collect(),
         config_toml: "seeds = 2\n".into(),
         runs: vec![
             run("odd", 0, 0.5, 2.0),

@@ -13,8 +13,9 @@ pub(super) fn figures(experiment: &Experiment) -> String {
     let arms = experiment.arms();
     let figure = |arm: &&str| {
         let counts = counts(experiment, arm)?;
-        let squares = squares(&counts, arm_paint(&arms, arm));
-        Some(format!("<figure><h3>{}</h3>{squares}{}</figure>", escape(arm), most_confused(&counts)))
+        let names = names(experiment, counts.len());
+        let squares = squares(&counts, &names, arm_paint(&arms, arm));
+        Some(format!("<figure><h3>{}</h3>{squares}{}</figure>", escape(arm), most_confused(&counts, &names)))
     };
     arms.iter().filter_map(figure).collect()
 }
@@ -34,12 +35,21 @@ fn counts(experiment: &Experiment, arm: &str) -> Option<Vec<Vec<u64>>> {
     (!sum.is_empty()).then_some(sum)
 }
 
+/// What classes are called, as a page shows it: `3 “cat”`.
+fn names(experiment: &Experiment, classes: usize) -> Vec<String> {
+    let name = |class: usize| match experiment.class_names.get(class) {
+        Some(name) if *name != class.to_string() => format!("{class} “{}”", escape(name)),
+        _ => class.to_string(),
+    };
+    (0..classes).map(name).collect()
+}
+
 fn share(row: &[u64], count: u64) -> f64 {
     count as f64 / row.iter().sum::<u64>().max(1) as f64
 }
 
 /// A square for each pair of label (downwards) and class (to the right), the fuller the larger its share of the row.
-fn squares(counts: &[Vec<u64>], paint: palette::Paint) -> String {
+fn squares(counts: &[Vec<u64>], names: &[String], paint: palette::Paint) -> String {
     let classes = counts.len();
     let side = (400 / classes.max(1)).max(4);
     let edge = 30;
@@ -66,8 +76,10 @@ fn squares(counts: &[Vec<u64>], paint: palette::Paint) -> String {
             let _ = write!(
                 svg,
                 "<rect x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\" fill=\"{}\" fill-opacity=\"{part:.3}\">\
-                 <title>{label} taken for {class}: {count} times, {:.1} %</title></rect>",
+                 <title>{} taken for {}: {count} times, {:.1} %</title></rect>",
                 paint.hex(),
+                names[label],
+                names[class],
                 100.0 * part,
             );
             if classes <= NUMBERED && part >= 0.005 {
@@ -87,16 +99,18 @@ fn squares(counts: &[Vec<u64>], paint: palette::Paint) -> String {
     svg
 }
 
-/// The mistake that takes the largest share of its label.
-fn most_confused(counts: &[Vec<u64>]) -> String {
+/// The mistake that was made most often.
+fn most_confused(counts: &[Vec<u64>], names: &[String]) -> String {
     let wrong = counts.iter().enumerate().flat_map(|(label, row)| {
         let of_row = row.iter().enumerate().filter(move |(class, count)| *class != label && **count > 0);
-        of_row.map(move |(class, &count)| (share(row, count), label, class))
+        of_row.map(move |(class, &count)| (count, share(row, count), label, class))
     });
-    match wrong.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((part, label, class)) => {
+    match wrong.max_by_key(|(count, ..)| *count) {
+        Some((count, part, label, class)) => {
             format!(
-                "<p class=\"quiet\">Most often: {label} taken for {class}, {:.1} % of its labels.</p>",
+                "<p class=\"quiet\">Most often: {} taken for {}, {count} times, {:.1} % of its labels.</p>",
+                names[label],
+                names[class],
                 100.0 * part
             )
         }

@@ -18,7 +18,7 @@ pub(super) fn page(experiment: &Experiment) -> String {
     html.push_str(&header(experiment));
     if let Some(failure) = &experiment.failure {
         let text = format!(
-            "<p>The experiment failed, and only runs that were finished before are shown here: {}</p>",
+            "<p>The experiment failed; runs that were not finished are shown as far as they came. {}</p>",
             escape(failure)
         );
         html.push_str(&section("Not complete", &text));
@@ -67,7 +67,7 @@ fn header(experiment: &Experiment) -> String {
     if unfinished > 0 {
         facts.push((
             "Not finished",
-            format!("{unfinished} of {} runs: their numbers are those of their last evaluation", experiment.runs.len()),
+            format!("{unfinished} of {} runs: they are in the plots, and in no table", experiment.runs.len()),
         ));
     }
     let mut html = format!("<header>\n<h1>{}</h1>\n", escape(&experiment.name));
@@ -95,7 +95,7 @@ fn duration(seconds: f64) -> String {
 fn results(summary: &[ArmSummary]) -> String {
     let first = summary.first().map(|arm| escape(&arm.name)).unwrap_or_default();
     let mut html = format!(
-        "<div class=\"scroll\"><table>\n<thead><tr><th>Arm</th><th>Seeds</th><th>Test top-1</th>\
+        "<div class=\"scroll\"><table>\n<thead><tr><th>Arm</th><th>Seeds</th><th>Test top-1, %</th>\
          <th>minus {first}</th><th>Test loss</th><th>minus {first}</th><th>Steps/s</th></tr></thead>\n<tbody>\n"
     );
     let arms: Vec<&str> = summary.iter().map(|arm| arm.name.as_str()).collect();
@@ -107,10 +107,10 @@ fn results(summary: &[ArmSummary]) -> String {
             swatch(arm_paint(&arms, &arm.name)),
             escape(&arm.name),
             arm.seeds,
-            number(arm.top1()),
-            difference(arm.top1_difference.as_ref(), 1.0),
-            number(arm.test_loss()),
-            difference(arm.test_loss_difference.as_ref(), -1.0),
+            number(arm.top1().map(percent), 1),
+            difference(arm.top1_difference.as_ref().and_then(Difference::estimate).map(percent), 1.0, 1),
+            number(arm.test_loss(), 3),
+            difference(arm.test_loss_difference.as_ref().and_then(Difference::estimate), -1.0, 3),
         );
     }
     html.push_str(
@@ -144,28 +144,33 @@ fn swatch(paint: palette::Paint) -> String {
     )
 }
 
-fn number(estimate: Option<Estimate>) -> String {
+/// A share in per cent.
+fn percent(share: Estimate) -> Estimate {
+    Estimate { mean: 100.0 * share.mean, ci95: share.ci95.map(|half| 100.0 * half), ..share }
+}
+
+fn number(estimate: Option<Estimate>, decimals: usize) -> String {
     match estimate {
         None => "–".into(),
         Some(estimate) if !estimate.mean.is_finite() => "not finite".into(),
-        Some(estimate) => estimate.to_string(),
+        Some(estimate) => format!("{estimate:.decimals$}"),
     }
 }
 
 /// A cell; `good` is the sign of a difference that one hopes for.
-fn difference(difference: Option<&Difference>, good: f64) -> String {
-    let Some(estimate) = difference.and_then(Difference::estimate) else { return "<td>–</td>".into() };
+fn difference(estimate: Option<Estimate>, good: f64, decimals: usize) -> String {
+    let Some(estimate) = estimate else { return "<td>–</td>".into() };
     let class = match estimate.mean * good > 0.0 {
         _ if !estimate.excludes_zero() => "",
         true => " class=\"good\"",
         false => " class=\"bad\"",
     };
-    format!("<td{class}>{}</td>", signed(estimate))
+    format!("<td{class}>{}</td>", signed(estimate, decimals))
 }
 
-/// `+0.021 ± 0.008`, with a minus sign as wide as the plus.
-fn signed(estimate: Estimate) -> String {
-    format!("{estimate:+}").replace('-', "−")
+/// `+2.1 ± 0.8`, with a minus sign as wide as the plus.
+fn signed(estimate: Estimate, decimals: usize) -> String {
+    format!("{estimate:+.decimals$}").replace('-', "−")
 }
 
 /// One sentence on the test top-1 of an arm.
@@ -173,7 +178,7 @@ fn verdict(arm: &ArmSummary) -> Option<String> {
     let difference = arm.top1_difference.as_ref()?;
     let estimate = difference.estimate()?;
     let (name, versus) = (escape(&arm.name), escape(&difference.versus));
-    let value = signed(estimate);
+    let value = format!("{} points", signed(percent(estimate), 1));
     Some(match estimate.ci95 {
         None => {
             format!("<b>{name}</b>: {value} in top-1 against {versus}, from one seed; that says nothing of chance.")
@@ -195,7 +200,7 @@ fn plots(experiment: &Experiment) -> String {
     let mut html = section(
         &top1.title.replace(", ", " over training: "),
         &format!(
-            "<p>How many images the network names rightly, while it trains. A line is the mean over the seeds, its shade \
+            "<p>What share of the labels the network tells rightly, while it trains. A line is the mean over the seeds, its shade \
              reaches from the lowest to the highest seed. Look at where the lines end, and at the shades: where \
              two of them overlap, luck with the seeds may explain the difference; the table above has the test.</p>\n<figure>{}</figure>{}",
             top1.svg(),
@@ -206,7 +211,7 @@ fn plots(experiment: &Experiment) -> String {
     html.push_str(&section(
         "Loss",
         &format!(
-            "<p>Cross-entropy in nats, lower is better. Left, on the images it learns from; right, on images it never \
+            "<p>Cross-entropy in nats, lower is better. Left, on the examples it learns from; right, on others that it never \
              sees. A network that learns by heart falls on the left and rises on the right: look at how far an arm is \
              lower on the left than on the right, and whether guidance closes that gap.</p>\n\
              <div class=\"pair\">{}</div>",
@@ -218,7 +223,7 @@ fn plots(experiment: &Experiment) -> String {
         html.push_str(&section(
             "Alignment of the layers",
             &format!(
-                "<p>The measure, CKA unless the configuration names another, compares how two layers arrange the same images: 1 is the same arrangement, 0 has nothing in \
+                "<p>The measure, CKA unless the configuration names another, compares how two layers arrange the same examples: 1 is the same arrangement, 0 has nothing in \
                  common. One line for each pair of guide layer → target layer, violet for the first layers to yellow for \
                  the last, mean over the seeds. Look at which layers give way to the pull, and, after a dashed mark, at \
                  how much of it they keep without the guide.</p>\n<div class=\"pair\">{}</div>",

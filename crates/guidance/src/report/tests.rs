@@ -77,6 +77,7 @@ fn experiment() -> Experiment {
         adapter: "llvmpipe (LLVM 15.0.6, 256 bits), Vulkan".into(),
         version: "0.1.0".into(),
         data: "train 60".into(),
+        class_names: (0..10).map(|class| format!("kind <{class}>")).collect(),
         config_toml:
             "[target]\nkind = \"fcn\"\ndepth = 48\nwidth = 64\n\n[guide]\nkind = \"cnn\"\nchannels = [16, 32, 64]\n"
                 .into(),
@@ -122,7 +123,7 @@ fn the_page_holds_tables_and_plots_and_nothing_from_elsewhere() {
         .to_vec();
     assert!(order.is_sorted());
     // 30, 31 and 32 of three seeds.
-    assert_eq!(html.matches("4 taken for 9: 93 times").count(), 4);
+    assert_eq!(html.matches("4 “kind &lt;4&gt;” taken for 9 “kind &lt;9&gt;”: 93 times").count(), 4);
     for wanted in ["minus alone", "depth = 48", "guide taken away", "llvmpipe", "better than alone", "conv1 → linear1"]
     {
         assert!(html.contains(wanted), "{wanted}");

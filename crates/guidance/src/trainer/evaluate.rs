@@ -5,7 +5,7 @@ use trellis_tensor::{Clock, Graph, Log, Plan, Tensor, TensorType};
 use super::session::{pairs, rows};
 use super::{Event, Guidance, Trainer, Training};
 use crate::alignment::Pair;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, MOST_CONFUSED};
 use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::network::{Each, InputShape, Mode, Output, TapAt};
@@ -95,9 +95,6 @@ impl<'a> Evaluation<'a> {
 /// Most training examples that an evaluation looks at: enough for what is plotted, and no second epoch.
 const TRAINING: usize = 10_000;
 
-/// Most classes of which it is counted which is taken for which.
-const CONFUSED: usize = 100;
-
 /// Mean loss and top-1 of a network over the labels of one split, its share of sequences without a mistake, and which classes it
 /// takes for which.
 struct Evaluator<'a> {
@@ -138,7 +135,7 @@ impl<'a> Evaluator<'a> {
             false => graph.constant(0.0, []),
         };
         let table = || Tensor::zeros(data.gpu(), "confusion matrix", TensorType::u32([classes, classes]));
-        let confusion = (classes <= CONFUSED).then(table).transpose()?;
+        let confusion = (classes <= MOST_CONFUSED).then(table).transpose()?;
         if let Some(table) = &confusion {
             logits.count_confusion(labels, graph.leaf(table))?;
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -199,7 +200,7 @@ impl WeightsFile {
                 continue;
             }
             let unnamed = || {
-                let problem = format!("`{name}` has no name in {to:?}");
+                let problem = format!("`{name}` has no name among those of {to}");
                 Error::checkpoint(&self.path, problem, "convert it under the names it has")
             };
             let (ours, before) = from.ours(stripped).ok_or_else(unnamed)?;
@@ -213,6 +214,10 @@ impl WeightsFile {
                 (shape, values) = transposed(&shape, &values).ok_or_else(unnamed)?;
             }
             tensors.push((theirs, shape, values));
+        }
+        if let Some(missing) = to.always().find(|name| !taken.contains(*name)) {
+            let problem = format!("has no tensor to be `{missing}`, so it is not of such a network");
+            return Err(Error::checkpoint(&self.path, problem, "convert it under the names it has"));
         }
         tensors.sort_by_cached_key(|(name, ..)| sort_key(name));
         Ok(tensors)
@@ -247,11 +252,14 @@ pub fn write(path: &Path, tensors: &[Named], format: Format, about: String) -> R
     // One entry: the order of several would change from file to file.
     let about = HashMap::from([("trellis".to_string(), about)]);
     replace(path, |temporary| {
+        // The library writes for its user's eyes only; a new file has what the user usually gives.
+        let usual = File::create(temporary)?.metadata()?.permissions();
         let views = tensors.iter().map(|tensor| (&tensor.0, Formatted { tensor, format }));
         safetensors::serialize_to_file(views, Some(about), temporary).map_err(|error| match error {
             SafeTensorError::IoError(error) => error,
             other => io::Error::other(other.to_string()),
-        })
+        })?;
+        fs::set_permissions(temporary, usual)
     })
 }
 

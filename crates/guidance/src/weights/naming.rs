@@ -1,5 +1,7 @@
 //! Names of parameters in other libraries, as tables.
 
+use std::fmt;
+
 use Values::{FirstRows, Same, Transposed};
 
 /// How a library names the parameters of a network that we name otherwise.
@@ -51,6 +53,15 @@ const IGNORED: [&str; 4] = ["num_batches_tracked", "attn.bias", "attn.masked_bia
 const PREFIXES: [&str; 7] =
     ["", "module.", "_orig_mod.", "model.", "transformer.", "module.transformer.", "_orig_mod.transformer."];
 
+impl fmt::Display for Naming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trellis => "Trellis",
+            Self::Gpt2 => "GPT-2",
+        })
+    }
+}
+
 impl Naming {
     const ALL: [Self; 2] = [Self::Trellis, Self::Gpt2];
 
@@ -59,6 +70,11 @@ impl Naming {
             Self::Trellis => &[],
             Self::Gpt2 => &GPT2,
         }
+    }
+
+    /// Names in the file that every network has.
+    pub(super) fn always(self) -> impl Iterator<Item = &'static str> {
+        self.table().iter().map(|row| row.1).filter(|theirs| !theirs.contains("{}"))
     }
 
     /// The name in the file of what we call `name`, and how its values lie there.

@@ -87,6 +87,14 @@ impl Text {
         Self { name, vocabulary, ids }.not_empty()
     }
 
+    /// So many tokens, all the same, of so many different ones.
+    pub(crate) fn blank(count: usize, vocabulary: usize) -> Self {
+        let vocabulary = Vocabulary::Characters(('\0'..).take(vocabulary).collect());
+        let width = Ids::width(&vocabulary);
+        let ids = Ids { bytes: Bytes::Memory(vec![0; count * width]), start: 0, width, count };
+        Self { name: "not read".to_string(), vocabulary, ids }
+    }
+
     fn not_empty(self) -> Result<Self> {
         match self.ids.count {
             0 => Err(Error::data(self.name, "is empty", "give a text")),
@@ -129,6 +137,25 @@ impl Text {
             Some(id) => Err(Error::data(&self.name, format!("has a token {id} that does not exist"), "cut it again")),
             None => Ok(ids),
         }
+    }
+
+    /// Token `id` as a reader sees it.
+    pub(crate) fn token_name(&self, id: usize) -> String {
+        self.decode(&[id as u32]).escape_debug().to_string()
+    }
+
+    /// CRC-32 of the ids; of a text of more than some million tokens, of ten thousand pieces, evenly spaced.
+    pub(crate) fn checksum(&self) -> Result<u32> {
+        const PIECES: usize = 10_000;
+        let (count, piece) = (self.ids.count, self.ids.count.div_ceil(PIECES).min(4096));
+        let pieces = count.div_ceil(piece).min(PIECES);
+        let mut checksum = crc32fast::Hasher::new();
+        for at in 0..pieces {
+            let first = (at as u64 * count as u64 / pieces as u64) as usize;
+            let ids = self.tokens(first, piece.min(count - first))?;
+            ids.iter().for_each(|id| checksum.update(&id.to_le_bytes()));
+        }
+        Ok(checksum.finalize())
     }
 
     /// The text of `tokens`; what is no UTF-8 is shown as �, and so is an id that does not exist.

@@ -199,3 +199,26 @@ fn what_is_no_tokenizer_is_refused_by_name() {
     let error = Text::new("x", b"some text", Tokenizer::Pieces(none)).unwrap_err().to_string();
     assert!(error.contains("fixed.json: cannot cut a text"), "{error}");
 }
+
+/// What a model has no token for would vanish from the text.
+#[test]
+fn a_tokenizer_that_loses_letters_is_refused() {
+    let folder = Folder::new("loses");
+    let tokenizer = |unknown: Option<&str>| {
+        let json = serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "pre_tokenizer": null,
+            "post_processor": null, "decoder": null,
+            "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": true, "lowercase": true},
+            "model": {"type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                "vocab": {"a": 0, "b": 1, "?": 2}, "merges": []},
+        });
+        Tokenizer::Pieces(Pieces::read(&folder.write("tokenizer.json", json.to_string().as_bytes())).unwrap())
+    };
+    // An accent that it leaves out on purpose is another matter, and so is a space.
+    assert_eq!(Text::new("x", "A\u{301} b\n".as_bytes(), tokenizer(None)).unwrap().tokens(0, 2).unwrap(), [0, 1]);
+    let message = Text::new("some words", b"ab abc", tokenizer(None)).unwrap_err().to_string();
+    assert!(message.starts_with("some words: has the character 'c'") && message.contains("unk_token"), "{message}");
+    assert!(folder.on_disk(&folder.write("t", b"abc"), tokenizer(None)).is_err());
+    assert_eq!(Text::new("x", b"abc", tokenizer(Some("?"))).unwrap().tokens(0, 3).unwrap(), [0, 1, 2]);
+}

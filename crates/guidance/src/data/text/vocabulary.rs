@@ -66,6 +66,28 @@ impl Pieces {
         }
     }
 
+    /// One more than its greatest id.
+    pub(crate) fn len(&self) -> usize {
+        self.ids
+    }
+
+    /// Whether it makes nothing of a character that is no space, though it does not leave such out on purpose.
+    fn loses(&self, character: char) -> bool {
+        if character.is_whitespace() || character.is_control() {
+            return false;
+        }
+        let text = character.to_string();
+        use tokenizers::Normalizer as _;
+        let kept = without_panic(|| {
+            let mut normalized = tokenizers::NormalizedString::from(text.as_str());
+            let normalizer = self.tokenizer.get_normalizer();
+            normalizer.is_none_or(|normalizer| normalizer.normalize(&mut normalized).is_err() || !normalized.is_empty())
+        });
+        let tokens = without_panic(|| self.tokenizer.encode_fast(text.as_str(), false));
+        // What fails, fails once more when the text is cut, and is told then.
+        kept.unwrap_or(true) && matches!(tokens, Some(Ok(tokens)) if tokens.is_empty())
+    }
+
     /// Its file as text: what a cut depends on.
     pub(super) fn to_json(&self) -> String {
         self.tokenizer.to_string(false).unwrap_or_default()
@@ -86,18 +108,23 @@ fn without_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
 impl Tokenizer {
     /// The vocabulary of the text that `input` gives; `path` names it in errors.
     pub(super) fn vocabulary(self, input: impl Read, path: &Path) -> Result<Vocabulary> {
-        Ok(match self {
-            Self::Bytes => Vocabulary::Bytes,
-            Self::Characters => {
-                let mut characters = BTreeSet::new();
-                parts(input, path, |part| {
-                    characters.extend(part.chars());
-                    Ok(())
-                })?;
-                Vocabulary::Characters(characters.into_iter().collect())
+        if let Self::Bytes = self {
+            return Ok(Vocabulary::Bytes);
+        }
+        let mut characters = BTreeSet::new();
+        parts(input, path, |part| {
+            characters.extend(part.chars());
+            Ok(())
+        })?;
+        let Self::Pieces(pieces) = self else { return Ok(Vocabulary::Characters(characters.into_iter().collect())) };
+        match characters.into_iter().find(|&c| pieces.loses(c)) {
+            Some(lost) => {
+                let problem = format!("has the character {lost:?}, which {} has no token for", pieces.path.display());
+                let hint = "give a tokenizer.json with an `unk_token`, or one that was made for such texts";
+                Err(Error::data(path, problem, hint))
             }
-            Self::Pieces(pieces) => Vocabulary::Pieces(pieces),
-        })
+            None => Ok(Vocabulary::Pieces(pieces)),
+        }
     }
 }
 
@@ -107,7 +134,7 @@ impl Vocabulary {
         match self {
             Self::Bytes => 256,
             Self::Characters(characters) => characters.len(),
-            Self::Pieces(pieces) => pieces.ids,
+            Self::Pieces(pieces) => pieces.len(),
         }
     }
 

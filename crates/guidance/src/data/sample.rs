@@ -1,36 +1,45 @@
-//! How bright images are: what networks see them normalised by.
+//! Some images of a source: how bright they are, which networks see them normalised by, and a checksum.
 
-use super::{Skipped, Source};
+use super::{Images, Skipped, Source};
 use crate::error::{Error, Result};
 
-/// Sums over pixels, whole numbers: they do not depend on the order of the images.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Brightness {
+/// Sums over pixels, whole numbers: they do not depend on the order of the images. The checksum does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
     sum: u64,
     squares: u64,
     count: u64,
+    checksum: crc32fast::Hasher,
 }
 
-/// Most images of a source that are looked at.
-const SAMPLED: usize = 10_000;
-
-/// Bytes of those that are in memory at once.
+/// Bytes of images that are in memory at once.
 const AT_ONCE: usize = 64 << 20;
 
-impl Brightness {
-    /// Of up to 10,000 images, evenly spaced; those that cannot be read are noted in `skipped`, or, without, an error.
-    pub(crate) fn of(source: &dyn Source, skipped: Option<&Skipped>) -> Result<Self> {
-        let (count, sampled) = (source.count(), source.count().min(SAMPLED));
+impl Sample {
+    /// Up to `most` images, evenly spaced; those that cannot be read are noted in `skipped`, or, without, an error.
+    pub(crate) fn of(source: &dyn Source, most: usize, skipped: Option<&Skipped>) -> Result<Self> {
+        let (count, sampled) = (source.count(), source.count().min(most));
         let indices: Vec<usize> = (0..sampled).map(|i| (i as u64 * count as u64 / sampled as u64) as usize).collect();
         let features = source.shape().iter().fold(1_usize, |product, &size| product.saturating_mul(size));
-        let mut brightness = Self::default();
+        let mut sample = Self::default();
         for indices in indices.chunks((AT_ONCE / features.max(1)).max(1)) {
-            brightness.add(&source.read_some(indices)?.keep(skipped)?.pixels);
+            let Images { pixels, labels, .. } = source.read_some(indices)?.keep(skipped)?;
+            sample.add(&pixels);
+            // In an order that does not depend on how many are read at once.
+            for (label, pixels) in labels.iter().zip(pixels.chunks(features.max(1))) {
+                sample.checksum.update(&label.to_le_bytes());
+                sample.checksum.update(pixels);
+            }
         }
-        if brightness.count == 0 {
+        if sample.count == 0 {
             return Err(Error::data(source.name(), "holds no image that can be read", "give it some"));
         }
-        Ok(brightness)
+        Ok(sample)
+    }
+
+    /// CRC-32 of labels and pixels.
+    pub(crate) fn checksum(&self) -> u32 {
+        self.checksum.clone().finalize()
     }
 
     pub(crate) fn add(&mut self, pixels: &[u8]) {

@@ -1,0 +1,33 @@
+//! Data without contents, as large as what there is to come: for counting memory.
+
+use super::Source;
+use crate::error::Result;
+
+/// Images of one colour.
+pub(crate) struct Blank {
+    pub(crate) shape: [usize; 3],
+    pub(crate) classes: usize,
+    pub(crate) count: usize,
+}
+
+impl Source for Blank {
+    fn name(&self) -> &str {
+        "not read"
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn read(&self, _: usize, _: &mut [u8]) -> Result<u16> {
+        Ok(0)
+    }
+}
