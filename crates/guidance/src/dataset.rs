@@ -10,7 +10,7 @@ use crate::data::text::Text;
 use crate::data::{DrawnSequences, Images, Sample, Skipped, Source};
 use crate::error::{Error, Result};
 use crate::network::{Each, Input, InputShape, Output, TokenShape};
-use crate::split::{Examples, Split, TextBlocks};
+use crate::split::{Examples, Split, TextBlocks, same_size};
 
 /// Examples in up to three splits.
 #[derive(Clone, Debug)]
@@ -53,6 +53,11 @@ const SAMPLED_HELD_OUT: usize = 1_000;
 
 /// Most classes of which it is counted which is taken for which.
 pub(crate) const MOST_CONFUSED: usize = 100;
+
+/// Names of so few classes.
+fn class_names(classes: usize, name: impl Fn(usize) -> String) -> Vec<String> {
+    if classes <= MOST_CONFUSED { (0..classes).map(name).collect() } else { Vec::new() }
+}
 
 impl Dataset {
     /// Uploads splits of images. Normalisation comes from up to 10,000 training images, evenly spaced.
@@ -395,23 +400,4 @@ impl Dataset {
     pub fn train_count(&self) -> usize {
         self.train.count
     }
-}
-
-/// The names of up to [`MOST_CONFUSED`] classes.
-fn class_names(classes: usize, name: impl Fn(usize) -> String) -> Vec<String> {
-    if classes <= MOST_CONFUSED { (0..classes).map(name).collect() } else { Vec::new() }
-}
-
-/// Refuses splits of images that do not go together.
-fn same_size(splits: [Option<&dyn Source>; 3]) -> Result<()> {
-    let mut splits = splits.into_iter().flatten();
-    let shape = splits.clone().next().map(|train| train.shape());
-    splits.try_for_each(|split| {
-        if Some(split.shape()) == shape && split.count() > 0 {
-            return Ok(());
-        }
-        let [_, height, width] = split.shape();
-        let problem = format!("{} images of {height}x{width}", split.count());
-        Err(Error::data(split.name(), problem, "all splits need images of one size, at least one each"))
-    })
 }

@@ -7,6 +7,7 @@ use trellis_tensor::ops::Sequences;
 
 use crate::data::Source;
 use crate::data::text::Text;
+use crate::error::{Error, Result};
 
 /// One split.
 #[derive(Clone, Debug)]
@@ -55,4 +56,18 @@ impl Split {
     pub(crate) fn drawable(&self) -> usize {
         if let Examples::Drawn(_) = self.examples { DRAWN } else { self.count }
     }
+}
+
+/// Refuses splits of images that do not go together.
+pub(crate) fn same_size(splits: [Option<&dyn Source>; 3]) -> Result<()> {
+    let mut splits = splits.into_iter().flatten();
+    let shape = splits.clone().next().map(|train| train.shape());
+    splits.try_for_each(|split| {
+        if Some(split.shape()) == shape && split.count() > 0 {
+            return Ok(());
+        }
+        let [_, height, width] = split.shape();
+        let problem = format!("{} images of {height}x{width}", split.count());
+        Err(Error::data(split.name(), problem, "all splits need images of one size, at least one each"))
+    })
 }

@@ -180,31 +180,18 @@ fn idle(config: &Config) -> Result<(), Bad> {
             return bad(key, "says nothing of this `data.set`", "remove the key");
         }
     }
-    let rbf = matches!(guidance.metric, MetricName::RbfCka | MetricName::RbfCkaDebiased);
     let (ours, usual) = (training, &default.training);
+    let rbf = matches!(guidance.metric, MetricName::RbfCka | MetricName::RbfCkaDebiased);
+    let (ridge, sgd) = (guidance.metric == MetricName::Ridge, ours.optimizer == OptimizerName::Sgd);
+    let (cosine, steps) = (ours.schedule == RateSchedule::Cosine, ours.schedule == RateSchedule::Steps);
     for (key, given, asked, by) in [
         ("data.level", data.level != default.data.level, data.tokenizer.is_none(), "no tokenizer"),
         ("guidance.bandwidth", guidance.bandwidth != default.guidance.bandwidth, rbf, "metric = \"rbf_cka\""),
-        (
-            "guidance.lambda",
-            guidance.lambda != default.guidance.lambda,
-            guidance.metric == MetricName::Ridge,
-            "metric = \"ridge\"",
-        ),
-        (
-            "training.momentum",
-            ours.momentum != usual.momentum,
-            ours.optimizer == OptimizerName::Sgd,
-            "optimizer = \"sgd\"",
-        ),
-        ("training.warmup", ours.warmup > 0, ours.schedule == RateSchedule::Cosine, "schedule = \"cosine\""),
-        ("training.decay", ours.decay != usual.decay, ours.schedule == RateSchedule::Steps, "schedule = \"steps\""),
-        (
-            "training.decay_every",
-            ours.decay_every != usual.decay_every,
-            ours.schedule == RateSchedule::Steps,
-            "schedule = \"steps\"",
-        ),
+        ("guidance.lambda", guidance.lambda != default.guidance.lambda, ridge, "metric = \"ridge\""),
+        ("training.momentum", ours.momentum != usual.momentum, sgd, "optimizer = \"sgd\""),
+        ("training.warmup", ours.warmup > 0, cosine, "schedule = \"cosine\""),
+        ("training.decay", ours.decay != usual.decay, steps, "schedule = \"steps\""),
+        ("training.decay_every", ours.decay_every != usual.decay_every, steps, "schedule = \"steps\""),
         (
             "training.crop_scale",
             ours.crop_scale != usual.crop_scale,
