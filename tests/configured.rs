@@ -287,10 +287,11 @@ fn classes_are_what_there_is() {
     let wrong = folder.dataset(&format!("{keys}classes = 3\n")).expect_err("2 classes").to_string();
     assert!(wrong.contains("`data.classes`: is 3, but") && wrong.contains("has 2"), "{wrong}");
     let more = folder.dataset(&keys.replace("200", "201")).expect_err("of 300").to_string();
-    assert!(
-        more.contains("`data.train`: 201 for training, 0 for validation and 100 to test are more than the 300"),
-        "{more}"
-    );
+    let few = "holds 300, fewer than train = 201, validation = 0, test = 100";
+    assert!(more.contains("`data.train`: ") && more.contains(few), "{more}");
+    folder.write("val/cat/0.png", png);
+    let more = folder.dataset(keys).expect_err("one to test").to_string();
+    assert!(more.contains("`data.test`: ") && more.contains("holds 1, fewer than test = 100;"), "{more}");
 }
 
 /// One draw of weights guides untrained and, after its own steps, trained: with steps of no length the two are the same.

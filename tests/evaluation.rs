@@ -130,7 +130,7 @@ fn a_split_without_a_label_is_an_error() {
     let all = blank.count();
     let breaking = |sound: usize| Arc::new(Breaking { images: blank.clone(), sound: sound.into() });
     let open = |test| Dataset::stream(&gpu(), Arc::new(blank.clone()), None, Some(test), true);
-    assert!(open(breaking(0)).expect_err("nothing to look at").to_string().contains("no image that can be read"));
+    assert!(open(breaking(0)).expect_err("nothing to look at").to_string().contains("none of 20 images can be read"));
     let data = open(breaking(all)).expect("whole so far");
     let target = Network::new(Fcn::new(1, 4), &data, 6).expect("fits");
     let error = Trainer::new(&target, &data, small_training(0)).run().expect_err("nothing to score").to_string();

@@ -75,6 +75,14 @@ fn gpt2_goes_in_and_out() {
         let rows = if name == "wpe.weight" { values.len() } else { theirs.len() };
         assert_eq!((name, &shape[1..], &values[..]), (&wanted, &their_shape[1..], &theirs[..rows]));
     }
+    // A decoder without the last norm is not GPT-2's.
+    let without = folder.0.join("without");
+    let mut tensors = WeightsFile::read(&ours).and_then(|file| file.renamed(Naming::Trellis)).expect("has names");
+    tensors.retain(|(name, ..)| !name.starts_with("norm."));
+    weights::write(&without, &tensors, Format::F32, String::new()).expect("saves");
+    let error = WeightsFile::read(&without).and_then(|file| file.renamed(Naming::Gpt2)).unwrap_err().to_string();
+    assert!(error.contains("no tensor to be `ln_f."), "{error}");
+
     let back = decoder(2);
     weights::load(&back, &theirs).expect("fits");
     assert_near("back again", &logits(&back, &ids(&case)), &case["output"]);

@@ -42,6 +42,7 @@ impl PlanCommand {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let row = |name: &str, bytes: u64| print::line(format_args!("{:>12.2} MiB  {name}", mebibytes(bytes)));
         print::line(format_args!("{}, a guided arm, on {}", config.name, gpu.name()))?;
+        print::line(format_args!("data: {}", memory.data))?;
         for (name, bytes) in &memory.parts {
             row(name, *bytes)?;
         }

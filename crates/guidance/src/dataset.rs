@@ -54,9 +54,11 @@ const SAMPLED_HELD_OUT: usize = 1_000;
 /// Most classes of which it is counted which is taken for which.
 pub(crate) const MOST_CONFUSED: usize = 100;
 
-/// Names of so few classes.
+/// Names of so few classes, where they are more than their numbers.
 fn class_names(classes: usize, name: impl Fn(usize) -> String) -> Vec<String> {
-    if classes <= MOST_CONFUSED { (0..classes).map(name).collect() } else { Vec::new() }
+    let names: Vec<String> = if classes <= MOST_CONFUSED { (0..classes).map(name).collect() } else { Vec::new() };
+    let numbers = names.iter().enumerate().all(|(class, name)| *name == class.to_string());
+    if numbers { Vec::new() } else { names }
 }
 
 impl Dataset {

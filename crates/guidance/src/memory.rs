@@ -13,6 +13,8 @@ use crate::trainer::Trainer;
 /// Bytes on the GPU of the arm with the most of them: a guided one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
+    /// What data it is for.
+    pub data: String,
     /// What holds memory for the whole run, and how much: data, networks, moments, plans of a step.
     pub parts: Vec<(String, u64)>,
     /// The most that is in use at once.
@@ -40,6 +42,9 @@ impl Memory {
         };
         let data = data()?;
         part(&mut parts, "data".to_string());
+        let counts: Vec<String> = data.splits().map(|(name, split)| format!("{name} {}", split.count())).collect();
+        let classes = data.output().classes;
+        let about = format!("{}, {}, {} of {classes} classes", data.name(), counts.join(", "), data.stored());
         let target = Network::new(config.target_of("trained"), &data, 0)?;
         part(&mut parts, format!("target, {}", target.describe()));
         let guide = config.draw_guide(&data, 0)?;
@@ -54,6 +59,6 @@ impl Memory {
         parts.push(("a guided step: gradients, activations, scratch".to_string(), step));
         parts.push(("evaluations, beyond the memory of a step".to_string(), evaluated));
         let (by_name, peak) = gpu.memory_by_name();
-        Ok(Self { parts, peak, by_name, largest: gpu.largest_buffer() })
+        Ok(Self { data: about, parts, peak, by_name, largest: gpu.largest_buffer() })
     }
 }

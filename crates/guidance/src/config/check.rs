@@ -17,7 +17,7 @@ const MOST_LAYERS: usize = 1000;
 /// Each stage of a residual network halves the image.
 const MOST_STAGES: usize = 6;
 const MOST_IMAGES: usize = 10_000_000;
-const MOST_TOKENS: usize = 1_000_000;
+const MOST_TOKENS: usize = 1 << 22;
 
 impl Config {
     /// Refuses what cannot be run; `path` names the file in the error. Reading a file does this.
@@ -141,6 +141,9 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         }
     }
     if let Some(classes) = data.classes {
+        if data.set == DataSet::Glyphs && classes != 10 {
+            return bad("data.classes", "glyphs have 10", "remove the key");
+        }
         let most = match data.set {
             DataSet::Idx => 256,
             DataSet::Folder => usize::from(u16::MAX),
@@ -167,7 +170,6 @@ fn idle(config: &Config) -> Result<(), Bad> {
     for (key, given, sets) in [
         ("data.size", data.size != default.data.size, &[Glyphs, Folder][..]),
         ("data.resize", data.resize.is_some(), &[Folder]),
-        ("data.classes", data.classes.is_some(), &[Idx, Cifar, Folder, Text]),
         ("data.skip_broken", data.skip_broken, &[Folder]),
         ("data.stream", data.stream == Some(true), &[Glyphs, Idx, Cifar, Folder, Text]),
         ("data.lengths", data.lengths.is_some(), &[CopyPaste, Parity]),
@@ -186,7 +188,7 @@ fn idle(config: &Config) -> Result<(), Bad> {
     let (cosine, steps) = (ours.schedule == RateSchedule::Cosine, ours.schedule == RateSchedule::Steps);
     for (key, given, asked, by) in [
         ("data.level", data.level != default.data.level, data.tokenizer.is_none(), "no tokenizer"),
-        ("guidance.bandwidth", guidance.bandwidth != default.guidance.bandwidth, rbf, "metric = \"rbf_cka\""),
+        ("guidance.bandwidth", guidance.bandwidth != default.guidance.bandwidth, rbf, "a metric of `rbf_cka`"),
         ("guidance.lambda", guidance.lambda != default.guidance.lambda, ridge, "metric = \"ridge\""),
         ("training.momentum", ours.momentum != usual.momentum, sgd, "optimizer = \"sgd\""),
         ("training.warmup", ours.warmup > 0, cosine, "schedule = \"cosine\""),

@@ -21,17 +21,17 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
             Error::config(path, key, format!("{line}{what}"), suggestion(unknown, known))
         }
         _ => {
-            let mut words = message.to_string();
-            for (rust, plain) in [
-                ("usize", "a whole number"),
-                ("u64", "a whole number"),
-                ("u32", "a whole number"),
-                ("f32", "a number"),
-                ("sequence", "list"),
-            ] {
-                words = words.replace(rust, plain);
-            }
-            Error::config(path, key, format!("{line}{words}"), "see examples/configs/ for files that work")
+            let (found, wanted) = message.split_once(", expected ").unwrap_or((message, ""));
+            let wanted = match wanted {
+                "usize" | "u64" => "a whole number of 0 or more",
+                "u32" => "a whole number from 0 to 4294967295",
+                "f32" => "a number",
+                "a sequence" => "a list",
+                other => other,
+            };
+            let comma = if wanted.is_empty() { "" } else { ", expected " };
+            let problem = format!("{line}{found}{comma}{wanted}");
+            Error::config(path, key, problem, "see examples/configs/ for files that work")
         }
     }
 }
@@ -40,8 +40,11 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
 fn key(text: &str, number: usize) -> String {
     let lines: Vec<&str> = text.lines().take(number).map(str::trim).collect();
     let Some((name, _)) = lines.last().and_then(|line| line.split_once('=')) else { return String::new() };
-    let table = lines.iter().rev().find_map(|line| line.strip_prefix('[')?.split_once(']'));
-    table.map_or(name.trim().to_string(), |(table, _)| format!("{}.{}", table.trim(), name.trim()))
+    // Not a line of a list.
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
+    let mut tables = lines.iter().rev().filter_map(|line| Some(line.strip_prefix('[')?.split_once(']')?.0));
+    let table = tables.find(|table| table.starts_with(char::is_alphabetic) && table.chars().all(word));
+    table.map_or(name.trim().to_string(), |table| format!("{}.{}", table.trim(), name.trim()))
 }
 
 /// "did you mean …?", or all that there is.

@@ -31,21 +31,24 @@ impl Config {
             let problem = format!("such a set is drawn, not read from {}", place.display());
             return Err(Error::config(path, "data.set", problem, "leave out --data, or set it to what lies there"));
         }
-        let data = match self.drawn()? {
+        match self.drawn()? {
             Some(drawn) => {
                 let DataConfig { train, validation, test, .. } = self.data;
-                Dataset::drawn(gpu, drawn, [train, validation, test])?
+                Dataset::drawn(gpu, drawn, [train, validation, test])
             }
-            None if set == DataSet::Text => self.text(gpu, path, place)?,
-            None => self.images(gpu, path, place)?,
-        };
-        let (found, name) = (data.output().classes, data.name());
+            None if set == DataSet::Text => self.text(gpu, path, place),
+            None => self.images(gpu, path, place),
+        }
+    }
+
+    /// Refuses data of `name` with other `classes` than the file says.
+    fn agrees(&self, path: &Path, name: &str, found: usize) -> Result<()> {
         match self.data.classes {
             Some(classes) if classes != found => {
                 let problem = format!("is {classes}, but {name} has {found}");
                 Err(Error::config(path, "data.classes", problem, "correct or remove it"))
             }
-            _ => Ok(data),
+            _ => Ok(()),
         }
     }
 
@@ -80,6 +83,7 @@ impl Config {
                 }
             }
         };
+        self.agrees(path, text.name(), text.vocabulary())?;
         match streamed {
             true => Dataset::stream_text(gpu, &Arc::new(text), context, counts),
             false => Dataset::text(gpu, &text, context, counts),
@@ -90,15 +94,16 @@ impl Config {
         let DataConfig { train, validation, test, stream, .. } = self.data;
         let counts = [train, validation, test];
         let [train, validation, test] = self.splits(gpu, path, place).map_err(|error| match error {
-            Error::Split { name, available, .. } => {
-                let [train, validation, test] = counts;
-                let problem = format!(
-                    "{train} for training, {validation} for validation and {test} to test are more than the {available} of {name}"
-                );
-                Error::config(path, "data.train", problem, "set `train`, `validation` and `test` to fewer")
+            Error::Split { name, available, wanted } => {
+                // Images that a set has for tests alone are a split by themselves.
+                let names = if wanted.len() == 1 { &["test"][..] } else { &["train", "validation", "test"] };
+                let named = names.iter().zip(&wanted).map(|(name, count)| format!("{name} = {count}"));
+                let problem = format!("{name} holds {available}, fewer than {}", named.collect::<Vec<_>>().join(", "));
+                Error::config(path, format!("data.{}", names[0]), problem, "make them smaller")
             }
             other => other,
         })?;
+        self.agrees(path, train.name(), train.classes())?;
         let bytes = train.shape().iter().fold(1_usize, |product, &size| product.saturating_mul(size));
         let (validation, skip) = (Some(validation).filter(|v| v.count() > 0), self.data.skip_broken);
         let data = match stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, bytes)) {

@@ -147,3 +147,30 @@ fn values_that_cannot_be_run_are_refused() {
         assert!(error(text).contains(key), "{text}: {}", error(text));
     }
 }
+
+#[test]
+fn strides_and_first_steps_follow_what_is_given() {
+    let parse = |text: &str| Config::parse(text, Path::new("x.toml")).unwrap();
+    let strides = |text: &str| match parse(text).guide.network {
+        NetworkConfig::Cnn(cnn) => cnn.strides,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(strides("[guide]\nchannels = [3, 4]\n"), [1, 2]);
+    assert_eq!(strides("[guide]\nchannels = [3, 4]\nstrides = [2, 1]\n"), [2, 1]);
+    assert_eq!(parse("[training]\nsteps = 41\n").guidance.first_steps, Some(20));
+    let kept = parse("[training]\nsteps = 41\n").to_toml();
+    assert_eq!(parse(&kept).to_toml(), kept);
+}
+
+#[test]
+fn a_key_is_named_with_its_table() {
+    let list = "[guidance]\npairs = [\n  [\"conv1\", \"fc1\"],\n]\nweight = \"x\"\n";
+    assert!(error(list).contains("`guidance.weight`: line 5: "), "{}", error(list));
+    assert!(error("seeds = 3\n").starts_with("x.toml: `seeds`: line 1: "), "{}", error("seeds = 3\n"));
+    let negative = error("[training]\nbatch = -1\n");
+    assert!(
+        negative.contains("`training.batch`") && negative.contains("expected a whole number of 0 or more"),
+        "{negative}"
+    );
+    assert!(error("seeds = [\"sequence\"]\n").contains("sequence"));
+}

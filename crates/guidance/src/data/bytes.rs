@@ -15,6 +15,8 @@ pub(crate) enum Bytes {
     Memory(Vec<u8>),
     /// A file, whose place to read moves under the lock: a read is of kilobytes, and short beside what is made of it.
     File { path: PathBuf, file: Mutex<File>, length: u64 },
+    /// So many that are all 0.
+    Zeros(u64),
 }
 
 impl Bytes {
@@ -31,7 +33,7 @@ impl Bytes {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::File { length, .. } => *length,
+            Self::File { length, .. } | Self::Zeros(length) => *length,
         }
     }
 
@@ -47,6 +49,10 @@ impl Bytes {
             Self::Memory(bytes) => {
                 let at = at as usize;
                 into.copy_from_slice(&bytes[at..at + into.len()]);
+                Ok(())
+            }
+            Self::Zeros(_) => {
+                into.fill(0);
                 Ok(())
             }
             Self::File { path, file, .. } => {

@@ -167,11 +167,12 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut at = 2;
     loop {
         // What stands alone: escaped data, restarts, padding.
-        let marker = bytes.get(at..).and_then(|rest| {
-            let alone = |next: u8| matches!(next, 0 | 1 | 0xd0..=0xd7 | 0xff);
-            rest.windows(2).position(|pair| pair[0] == 0xff && !alone(pair[1]))
-        });
-        let Some(marker) = marker.map(|found| at + found) else { return false };
+        let alone = |next: u8| matches!(next, 0 | 1 | 0xd0..=0xd7 | 0xff);
+        let rest = bytes.get(at..).unwrap_or_default();
+        let mut markers = memchr::memchr_iter(0xff, rest).map(|found| at + found);
+        let Some(marker) = markers.find(|&found| bytes.get(found + 1).is_some_and(|&next| !alone(next))) else {
+            return false;
+        };
         match bytes[marker + 1..] {
             [END, ..] => return true,
             [_, high, low, ..] => at = marker + 2 + usize::from(u16::from_be_bytes([high, low])),

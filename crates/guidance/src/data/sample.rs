@@ -32,7 +32,8 @@ impl Sample {
             }
         }
         if sample.count == 0 {
-            return Err(Error::data(source.name(), "holds no image that can be read", "give it some"));
+            let problem = format!("none of {sampled} images can be read");
+            return Err(Error::data(source.name(), problem, "give it some that can"));
         }
         Ok(sample)
     }

@@ -78,10 +78,10 @@ impl Experiment {
         let summarise = |&arm: &&str| {
             let (top1, loss) = (self.final_test(arm, |e| e.top1), self.final_test(arm, |e| e.loss));
             let (top1_all, loss_all) = (Estimate::of(&values(&top1)), Estimate::of(&values(&loss)));
-            let finished = |run: &&RunRecord| run.steps_per_s > 0.0;
+            let finished = |run: &&RunRecord| run.is_finished();
             ArmSummary {
                 name: arm.to_owned(),
-                seeds: self.runs_of(arm).filter(|run| run.is_finished()).count(),
+                seeds: self.runs_of(arm).filter(finished).count(),
                 top1_mean: top1_all.map(|e| e.mean),
                 top1_ci95: top1_all.and_then(|e| e.ci95),
                 test_loss_mean: loss_all.map(|e| e.mean),
@@ -106,7 +106,8 @@ impl Experiment {
             let perplexity = of(EvalRecord::perplexity)?;
             Some(format!("{arm}: whole sequences {:.1} %, perplexity {perplexity:.2}", 100.0 * whole))
         };
-        let evals = self.guides.iter().filter_map(|guide| guide.last_eval("test"));
+        let finished = self.guides.iter().filter(|guide| guide.is_finished());
+        let evals = finished.filter_map(|guide| guide.last_eval("test"));
         let guides = mean(&evals.map(|eval| f64::from(eval.top1)).collect::<Vec<_>>());
         let guides = guides.map(|top1| format!("guide by itself: top-1 {:.1} %", 100.0 * top1));
         guides.into_iter().chain(self.arms().iter().filter_map(line)).collect()

@@ -126,6 +126,17 @@ fn a_run_without_test_evaluations_has_no_numbers() {
 }
 
 #[test]
+fn a_run_that_was_not_finished_counts_in_no_mean() {
+    let mut experiment = experiment();
+    let whole = experiment.summary();
+    experiment.runs.push(RunRecord { seconds: 0.0, steps_per_s: 0.0, ..run("alone", 99, 0.01, 9.0) });
+    let guide = |seconds, top1| RunRecord { seconds, ..run("guide", 1, top1, 1.0) };
+    experiment.guides = vec![guide(2.0, 0.75), guide(0.0, 0.01)];
+    assert_eq!(experiment.summary(), whole);
+    assert_eq!(experiment.further_scores()[0], "guide by itself: top-1 75.0 %");
+}
+
+#[test]
 fn guidance_ends_where_alignment_does() {
     let mut run = run("trained_first", 0, 0.5, 1.0);
     assert_eq!(run.guided_until(), Some(1));

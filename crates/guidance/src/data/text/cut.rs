@@ -26,6 +26,9 @@ struct Header {
     characters: String,
 }
 
+/// Raised when the same text is cut another way.
+const VERSION: u32 = 2;
+
 /// Most bytes of a first line: all characters that there are, escaped.
 const LONGEST: u64 = 16 << 20;
 
@@ -52,6 +55,7 @@ pub(super) fn find_or_make(path: &Path, tokenizer: Tokenizer, folder: &Path) -> 
 fn key(path: &Path, tokenizer: &Tokenizer) -> Result<u64> {
     let metadata = fs::metadata(path).map_err(|e| Error::io(path, e))?;
     let mut hash = DefaultHasher::new();
+    VERSION.hash(&mut hash);
     path.canonicalize().map_err(|e| Error::io(path, e))?.hash(&mut hash);
     (metadata.len(), metadata.modified().ok()).hash(&mut hash);
     match tokenizer {
@@ -84,7 +88,7 @@ fn make(path: &Path, tokenizer: Tokenizer, key: u64, part: &Path) -> Result<()> 
     let vocabulary = tokenizer.vocabulary(open()?, path)?;
     let characters = match &vocabulary {
         Vocabulary::Characters(characters) => characters.iter().collect(),
-        Vocabulary::Bytes | Vocabulary::Pieces(_) => String::new(),
+        Vocabulary::Bytes | Vocabulary::Pieces(_) | Vocabulary::Blank(_) => String::new(),
     };
     let mut header = Header { key, count: usize::MAX, characters };
     // With the greatest count the line is as long as it can be.

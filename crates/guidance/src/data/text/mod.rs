@@ -5,6 +5,7 @@
 
 mod cut;
 mod parts;
+mod unknown;
 mod vocabulary;
 
 use std::fmt;
@@ -89,9 +90,8 @@ impl Text {
 
     /// So many tokens, all the same, of so many different ones.
     pub(crate) fn blank(count: usize, vocabulary: usize) -> Self {
-        let vocabulary = Vocabulary::Characters(('\0'..).take(vocabulary).collect());
-        let width = Ids::width(&vocabulary);
-        let ids = Ids { bytes: Bytes::Memory(vec![0; count * width]), start: 0, width, count };
+        let vocabulary = Vocabulary::Blank(vocabulary);
+        let ids = Ids { bytes: Bytes::Zeros(count as u64), start: 0, width: 1, count };
         Self { name: "not read".to_string(), vocabulary, ids }
     }
 
@@ -141,7 +141,8 @@ impl Text {
 
     /// Token `id` as a reader sees it.
     pub(crate) fn token_name(&self, id: usize) -> String {
-        self.decode(&[id as u32]).escape_debug().to_string()
+        let plain = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+        self.decode(&[id as u32]).chars().map(plain).collect()
     }
 
     /// CRC-32 of the ids; of a text of more than some million tokens, of ten thousand pieces, evenly spaced.

@@ -204,21 +204,82 @@ fn what_is_no_tokenizer_is_refused_by_name() {
 #[test]
 fn a_tokenizer_that_loses_letters_is_refused() {
     let folder = Folder::new("loses");
-    let tokenizer = |unknown: Option<&str>| {
-        let json = serde_json::json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "pre_tokenizer": null,
-            "post_processor": null, "decoder": null,
-            "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": true, "lowercase": true},
-            "model": {"type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-                "vocab": {"a": 0, "b": 1, "?": 2}, "merges": []},
-        });
+    let none = serde_json::Value::Null;
+    let read = |normalizer: &serde_json::Value,
+                pre_tokenizer: &serde_json::Value,
+                more: serde_json::Value,
+                tokens: &[&str]| {
+        let vocabulary: serde_json::Map<_, _> =
+            tokens.iter().zip(0..).map(|(token, id): (_, u32)| (token.to_string(), id.into())).collect();
+        let mut model = serde_json::json!({"type": "BPE", "dropout": null, "unk_token": null,
+            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": false, "vocab": vocabulary, "merges": []});
+        model.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let json = serde_json::json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "post_processor": null, "decoder": null, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
+            "model": model});
         Tokenizer::Pieces(Pieces::read(&folder.write("tokenizer.json", json.to_string().as_bytes())).unwrap())
     };
+    let ids = |text: &str, tokenizer: &Tokenizer| {
+        let text = Text::new("some words", text.as_bytes(), tokenizer.clone())?;
+        text.tokens(0, text.len())
+    };
+    let bert = serde_json::json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+        "strip_accents": true, "lowercase": true});
+    let strict = read(&bert, &none, serde_json::json!({}), &["a", "b", "?"]);
     // An accent that it leaves out on purpose is another matter, and so is a space.
-    assert_eq!(Text::new("x", "A\u{301} b\n".as_bytes(), tokenizer(None)).unwrap().tokens(0, 2).unwrap(), [0, 1]);
-    let message = Text::new("some words", b"ab abc", tokenizer(None)).unwrap_err().to_string();
-    assert!(message.starts_with("some words: has the character 'c'") && message.contains("unk_token"), "{message}");
-    assert!(folder.on_disk(&folder.write("t", b"abc"), tokenizer(None)).is_err());
-    assert_eq!(Text::new("x", b"abc", tokenizer(Some("?"))).unwrap().tokens(0, 3).unwrap(), [0, 1, 2]);
+    assert_eq!(ids("A\u{301} b\n", &strict).unwrap(), [0, 1]);
+    let message = ids("ab abc", &strict).unwrap_err().to_string();
+    assert!(message.starts_with("some words: has 'c' in \"ab abc\"") && message.contains("unk_token"), "{message}");
+    assert!(folder.on_disk(&folder.write("t", b"abc"), strict).is_err());
+    let unknown = read(&bert, &none, serde_json::json!({"unk_token": "?"}), &["a", "b", "?"]);
+    assert_eq!(ids("abc", &unknown).unwrap(), [0, 1, 2]);
+    // A letter may have a token within a word and none at its end.
+    let spaces = serde_json::json!({"type": "WhitespaceSplit"});
+    let ends = read(&none, &spaces, serde_json::json!({"end_of_word_suffix": "."}), &["a", "b."]);
+    assert_eq!(ids("ab aab", &ends).unwrap(), [0, 1, 0, 0, 1]);
+    assert!(ids("ba", &ends).is_err());
+    let begins = read(&none, &spaces, serde_json::json!({"continuing_subword_prefix": "#"}), &["a", "#b"]);
+    assert!(ids("ab", &begins).is_ok() && ids("aa", &begins).is_err());
+    // What stands before a word does not make up for its letters.
+    let meta = serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    let meta = read(&none, &meta, serde_json::json!({}), &["▁", "a"]);
+    assert!(ids("a a", &meta).is_ok() && ids("a b", &meta).is_err());
+    // Bytes: all of them, or some.
+    let level =
+        serde_json::json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+    let alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
+    let alphabet: Vec<&str> = alphabet.iter().map(String::as_str).collect();
+    assert!(ids("ã 中", &read(&none, &level, serde_json::json!({}), &alphabet)).is_ok());
+    assert!(ids("ã", &read(&none, &level, serde_json::json!({}), &["Ġ", "Ã"])).is_err());
+    let fallback: Vec<String> = (0..256).map(|byte| format!("<0x{byte:02X}>")).collect();
+    let fallback: Vec<&str> = fallback.iter().map(String::as_str).collect();
+    assert_eq!(
+        ids("ã", &read(&none, &none, serde_json::json!({"byte_fallback": true}), &fallback)).unwrap(),
+        [0xc3, 0xa3]
+    );
+    // What a pre-tokenizer takes away on purpose.
+    let without = serde_json::json!({"type": "CharDelimiterSplit", "delimiter": "_"});
+    assert_eq!(ids("a_a", &read(&none, &without, serde_json::json!({}), &["a"])).unwrap(), [0, 0]);
+}
+
+#[test]
+fn a_checksum_sees_all_of_a_text() {
+    let (text, checksum) = ("ab".repeat(15_000), |text: &str| {
+        Text::new("x", text.as_bytes(), Tokenizer::Bytes).unwrap().checksum().unwrap()
+    });
+    for at in [0, 1, 9_999, 12_345, 29_999] {
+        let mut other = text.clone().into_bytes();
+        other[at] = b'c';
+        assert_ne!(checksum(&text), checksum(std::str::from_utf8(&other).unwrap()), "{at}");
+    }
+}
+
+#[test]
+fn a_blank_text_takes_no_memory() {
+    let text = Text::blank(1 << 40, 4_000_000);
+    assert_eq!(
+        (text.len(), text.vocabulary(), text.tokens((1 << 40) - 2, 2).unwrap()),
+        (1 << 40, 4_000_000, vec![0; 2])
+    );
 }

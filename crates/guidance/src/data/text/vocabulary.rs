@@ -1,11 +1,11 @@
 //! What the tokens of a text are: bytes, characters, or the pieces of a `tokenizer.json`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::parts::parts;
+use super::unknown::Lossy;
 use crate::error::{Error, Result};
 use crate::regular_file;
 
@@ -35,6 +35,8 @@ pub(super) enum Vocabulary {
     /// Sorted.
     Characters(Vec<char>),
     Pieces(Pieces),
+    /// So many that no text has.
+    Blank(usize),
 }
 
 /// Largest `tokenizer.json` that is read, in bytes, and most ids: more than ten times those that are in use.
@@ -71,23 +73,6 @@ impl Pieces {
         self.ids
     }
 
-    /// Whether it makes nothing of a character that is no space, though it does not leave such out on purpose.
-    fn loses(&self, character: char) -> bool {
-        if character.is_whitespace() || character.is_control() {
-            return false;
-        }
-        let text = character.to_string();
-        use tokenizers::Normalizer as _;
-        let kept = without_panic(|| {
-            let mut normalized = tokenizers::NormalizedString::from(text.as_str());
-            let normalizer = self.tokenizer.get_normalizer();
-            normalizer.is_none_or(|normalizer| normalizer.normalize(&mut normalized).is_err() || !normalized.is_empty())
-        });
-        let tokens = without_panic(|| self.tokenizer.encode_fast(text.as_str(), false));
-        // What fails, fails once more when the text is cut, and is told then.
-        kept.unwrap_or(true) && matches!(tokens, Some(Ok(tokens)) if tokens.is_empty())
-    }
-
     /// Its file as text: what a cut depends on.
     pub(super) fn to_json(&self) -> String {
         self.tokenizer.to_string(false).unwrap_or_default()
@@ -108,23 +93,18 @@ fn without_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
 impl Tokenizer {
     /// The vocabulary of the text that `input` gives; `path` names it in errors.
     pub(super) fn vocabulary(self, input: impl Read, path: &Path) -> Result<Vocabulary> {
-        if let Self::Bytes = self {
-            return Ok(Vocabulary::Bytes);
-        }
-        let mut characters = BTreeSet::new();
-        parts(input, path, |part| {
-            characters.extend(part.chars());
-            Ok(())
-        })?;
-        let Self::Pieces(pieces) = self else { return Ok(Vocabulary::Characters(characters.into_iter().collect())) };
-        match characters.into_iter().find(|&c| pieces.loses(c)) {
-            Some(lost) => {
-                let problem = format!("has the character {lost:?}, which {} has no token for", pieces.path.display());
-                let hint = "give a tokenizer.json with an `unk_token`, or one that was made for such texts";
-                Err(Error::data(path, problem, hint))
+        Ok(match self {
+            Self::Bytes => Vocabulary::Bytes,
+            Self::Characters => {
+                let mut occurs = vec![false; char::MAX as usize + 1];
+                parts(input, path, |part| {
+                    part.chars().for_each(|c| occurs[c as usize] = true);
+                    Ok(())
+                })?;
+                Vocabulary::Characters(('\0'..=char::MAX).filter(|&c| occurs[c as usize]).collect())
             }
-            None => Ok(Vocabulary::Pieces(pieces)),
-        }
+            Self::Pieces(pieces) => Vocabulary::Pieces(pieces),
+        })
     }
 }
 
@@ -135,6 +115,7 @@ impl Vocabulary {
             Self::Bytes => 256,
             Self::Characters(characters) => characters.len(),
             Self::Pieces(pieces) => pieces.len(),
+            Self::Blank(ids) => *ids,
         }
     }
 
@@ -160,12 +141,23 @@ impl Vocabulary {
                 let changed = |_| Error::data(path, "changed while it was read", "try again");
                 each(&part.chars().map(id).collect::<Result<Vec<_>, _>>().map_err(changed)?)
             }),
+            Self::Blank(_) => Ok(()),
             Self::Pieces(pieces) => {
                 // As many parts at once as keep all threads busy.
                 const AT_ONCE: usize = 16;
                 let mut waiting = Vec::with_capacity(AT_ONCE);
+                let lossy = Lossy::of(&pieces.tokenizer);
                 let mut encode = |waiting: &mut Vec<String>| {
                     let texts = std::mem::take(waiting);
+                    for (lossy, text) in lossy.iter().flat_map(|lossy| texts.iter().map(move |text| (lossy, text))) {
+                        // What fails here fails once more below.
+                        if let Some(Ok(Some((piece, lost)))) = without_panic(|| lossy.lost(text)) {
+                            let tokenizer = pieces.path.display();
+                            let problem = format!("has {lost:?} in {piece:?}, which {tokenizer} has no token for");
+                            let hint = "give a tokenizer.json with an `unk_token`, or one that was made for such texts";
+                            return Err(Error::data(path, problem, hint));
+                        }
+                    }
                     let encoded = without_panic(|| pieces.tokenizer.encode_batch_fast(texts, false));
                     let hint = "give the tokenizer.json of a model";
                     let encoded = encoded.ok_or_else(|| Error::data(&pieces.path, "cannot cut a text", hint))?;
@@ -194,6 +186,7 @@ impl Vocabulary {
                 tokens.iter().map(|&id| characters.get(id as usize).copied().unwrap_or(UNKNOWN)).collect()
             }
             Self::Pieces(pieces) => pieces.tokenizer.decode(tokens, false).unwrap_or_else(|_| UNKNOWN.to_string()),
+            Self::Blank(_) => String::new(),
         }
     }
 }

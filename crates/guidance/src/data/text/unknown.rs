@@ -1,0 +1,70 @@
+//! What a BPE model without a token for the unknown leaves out of a text without a word. Other models have one, or fail.
+
+use std::collections::HashMap;
+
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::tokenizer::{NormalizedString, Normalizer, PreTokenizedString, PreTokenizer};
+use tokenizers::{ModelWrapper, OffsetReferential, OffsetType, Tokenizer};
+
+/// A tokenizer that may lose characters.
+pub(super) struct Lossy<'a> {
+    tokenizer: &'a Tokenizer,
+    model: &'a BPE,
+    tokens: HashMap<String, u32>,
+}
+
+impl<'a> Lossy<'a> {
+    /// `None` for one that has a token for whatever comes.
+    pub(super) fn of(tokenizer: &'a Tokenizer) -> Option<Self> {
+        let ModelWrapper::BPE(model) = tokenizer.get_model() else { return None };
+        if model.unk_token.is_some() {
+            return None;
+        }
+        let tokens = model.get_vocab();
+        let parts = serde_json::to_string(&(tokenizer.get_normalizer(), tokenizer.get_pre_tokenizer()));
+        let by_bytes = parts.is_ok_and(|parts| parts.contains("\"ByteLevel\""));
+        let alphabet = || ByteLevel::alphabet().into_iter().all(|byte| tokens.contains_key(&byte.to_string()));
+        let affixes = model.continuing_subword_prefix.is_some() || model.end_of_word_suffix.is_some();
+        let bytes = || (0..=255_u8).all(|byte| tokens.contains_key(&byte_token(byte)));
+        let complete = (by_bytes && !affixes && alphabet()) || (model.byte_fallback && bytes());
+        (!complete).then_some(Self { tokenizer, model, tokens })
+    }
+
+    /// The first piece of `text` with a character that becomes nothing, and the character. Spaces are no loss.
+    pub(super) fn lost(&self, text: &str) -> tokenizers::Result<Option<(String, char)>> {
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = self.tokenizer.get_normalizer() {
+            normalizer.normalize(&mut normalized)?;
+        }
+        let mut pieces = PreTokenizedString::from(normalized);
+        if let Some(pre_tokenizer) = self.tokenizer.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        let pieces = pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+        let lost = pieces.into_iter().find_map(|(piece, ..)| Some((piece.to_string(), self.lost_of(piece)?)));
+        Ok(lost)
+    }
+
+    fn lost_of(&self, piece: &str) -> Option<char> {
+        let known = |at: usize, character: char| {
+            let mut token = character.to_string();
+            if let Some(prefix) = self.model.continuing_subword_prefix.as_ref().filter(|_| at > 0) {
+                token.insert_str(0, prefix);
+            }
+            let last = at + character.len_utf8() == piece.len();
+            if let Some(suffix) = self.model.end_of_word_suffix.as_ref().filter(|_| last) {
+                token.push_str(suffix);
+            }
+            let bytes = || token.bytes().all(|byte| self.tokens.contains_key(&byte_token(byte)));
+            self.tokens.contains_key(&token) || (self.model.byte_fallback && bytes())
+        };
+        let space = |character: char| character.is_whitespace() || character.is_control() || character == '▁';
+        let whole = self.model.ignore_merges && self.tokens.contains_key(piece);
+        piece.char_indices().find(|&(at, c)| !whole && !space(c) && !known(at, c)).map(|(_, c)| c)
+    }
+}
+
+fn byte_token(byte: u8) -> String {
+    format!("<0x{byte:02X}>")
+}
