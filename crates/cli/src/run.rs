@@ -105,7 +105,10 @@ fn train(
             run = format!("{arm}, seed {seed}");
             bar.set_message(run.clone());
         }
-        Progress::Warning(text) => bar.suspend(|| eprintln!("warning: {run}: {}", print::harmless(text))),
+        Progress::Warning(text) => bar.suspend(|| {
+            let of = if run.is_empty() { String::new() } else { format!("{run}: ") };
+            eprintln!("warning: {of}{}", print::harmless(text));
+        }),
         Progress::Done(run) if plain => {
             let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
             // If nobody reads it, the table at the end will tell.

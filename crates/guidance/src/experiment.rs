@@ -64,6 +64,9 @@ pub fn run(
     };
     let mut folder = RunFolder::create(root, &experiment, existing)?;
     let earlier = Experiment::read(folder.path())?;
+    if existing == Existing::Resume && earlier.runs.is_empty() && earlier.guides.is_empty() {
+        progress(Progress::Warning("there is no run to go on with: it begins anew"));
+    }
     if (&earlier.adapter, &earlier.version) != (&experiment.adapter, &experiment.version) {
         let Experiment { adapter, version, .. } = &earlier;
         progress(Progress::Warning(&format!("it began on {adapter} with version {version}: not the same bits")));
