@@ -6,6 +6,7 @@ mod configured; // what a configuration makes of data
 mod crop; // parts of images
 mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
 mod evaluation; // what is counted after so many steps
+mod folder; // folders for the files of a test
 mod golden; // networks against PyTorch, by name
 mod half; // f16: storage, rounding, products
 mod large_weights; // weights that no binding holds

@@ -1,8 +1,7 @@
 //! What a configuration makes of data: splits, streams, crops, tokens. Each key by itself leads to other data.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use trellis_guidance::config::DataSet;
@@ -13,33 +12,12 @@ use trellis_guidance::record::Existing;
 use trellis_guidance::{Config, Crop, Dataset, Feed, Result, experiment};
 use trellis_tensor::{Clock, Gpu, GpuOptions, Graph, Plan};
 
+use crate::folder::Folder;
 use crate::gpu;
 
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trellis-configured-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a temporary folder");
-        Self(path)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
-        fs::write(&path, bytes).expect("writable");
-        path
-    }
-
     fn dataset(&self, text: &str) -> Result<Dataset> {
         config(text).dataset(&gpu(), Path::new("x.toml"), Some(&self.0))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
     }
 }
 
@@ -82,7 +60,7 @@ fn brightness(data: &Dataset) -> Vec<Vec<f32>> {
 
 #[test]
 fn splits_of_an_idx_set_are_apart_and_its_own_test_images_are_the_test_split() {
-    let folder = Folder::new("idx");
+    let folder = Folder::new("configured-idx");
     idx::save(&folder.0, "train-", &numbered(0, 100)).expect("writable");
     let keys = "[data]\nset = \"idx\"\ntrain = 50\nvalidation = 20\ntest = 15\n[training]\nbatch = 8\n";
     for (own, stream) in [(false, false), (true, false), (true, true)] {
@@ -105,7 +83,7 @@ fn splits_of_an_idx_set_are_apart_and_its_own_test_images_are_the_test_split() {
 
 #[test]
 fn folders_are_resized_cropped_and_may_have_broken_files() {
-    let folder = Folder::new("folder");
+    let folder = Folder::new("configured-folder");
     // One pixel, which becomes as many as are wanted.
     let png = include_bytes!("golden/pixel.png");
     for class in ["a", "b"] {
@@ -135,7 +113,7 @@ fn folders_are_resized_cropped_and_may_have_broken_files() {
 
 #[test]
 fn a_text_is_cut_as_the_configuration_says() {
-    let folder = Folder::new("text");
+    let folder = Folder::new("configured-text");
     let text = folder.write("text.txt", "ab ab äb\n".repeat(80).as_bytes());
     let of = |keys: &str| {
         let keys = format!(
@@ -279,7 +257,7 @@ fn classes_are_what_there_is() {
         assert_eq!((data.input(), data.output().classes), (InputShape::Image(shape), 10));
     }
 
-    let folder = Folder::new("classes");
+    let folder = Folder::new("configured-classes");
     let png = include_bytes!("golden/pixel.png");
     (0..300).for_each(|at| drop(folder.write(&format!("train/{}/{at}.png", ["cat", "dog"][at % 2]), png)));
     let keys = "[data]\nset = \"folder\"\nsize = 4\ntrain = 200\nvalidation = 0\ntest = 100\n";
@@ -297,7 +275,7 @@ fn classes_are_what_there_is() {
 /// One draw of weights guides untrained and, after its own steps, trained: with steps of no length the two are the same.
 #[test]
 fn the_two_guides_of_a_seed_are_one_draw() {
-    let folder = Folder::new("guides");
+    let folder = Folder::new("configured-guides");
     let keys = "name = \"x\"\nseeds = [1, 2]\narms = [\"untrained\", \"trained\"]\n[data]\ntrain = 40\nvalidation = 0\ntest = 20\n\
         [target]\ndepth = 2\nwidth = 8\n[guide]\nchannels = [3]\nstrides = [2]\nsteps = 1\nlearning_rate = 1e-12\n\
         batch_norm = false\n[training]\nsteps = 1\nbatch = 8\n";

@@ -8,28 +8,12 @@ use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_guidance::{Fcn, Network, TapAt, Transformer};
 use trellis_tensor::{Graph, Plan, Tensor};
 
+use crate::folder::Folder;
 use crate::golden::{assert_near, numbers};
 use crate::gpu;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
-}
-
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trellis-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a writable temporary folder");
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 fn expected(network: &str) -> Value {

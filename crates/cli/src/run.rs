@@ -179,13 +179,8 @@ fn mixed(experiment: &Experiment) -> Option<String> {
 }
 
 fn print_table(experiment: &Experiment) -> Result<()> {
-    let estimate = |e: Option<Estimate>, digits: usize, scale: f64, sign: bool| match e {
-        Some(Estimate { mean, ci95, .. }) => {
-            let (mean, ci95) = (scale * mean, ci95.map(|c| format!(" ± {:.digits$}", scale * c)).unwrap_or_default());
-            if sign { format!("{mean:+.digits$}{ci95}") } else { format!("{mean:.digits$}{ci95}") }
-        }
-        None => "-".to_string(),
-    };
+    let shown = |e: Option<Estimate>, digits: usize| e.map_or("-".to_string(), |e| format!("{e:.digits$}"));
+    let signed = |e: Option<Estimate>, digits: usize| e.map_or("-".to_string(), |e| format!("{e:+.digits$}"));
     let paired = |d: &Option<Difference>| d.as_ref().and_then(Difference::estimate);
     let versus = format!("vs {}", experiment.arms().first().unwrap_or(&"-"));
     print::line(format_args!(
@@ -197,10 +192,10 @@ fn print_table(experiment: &Experiment) -> Result<()> {
             "{:<14} {:>5} {:>14} {:>16} {:>16} {:>16} {:>9}",
             arm.name,
             arm.seeds,
-            estimate(arm.top1(), 1, 100.0, false),
-            estimate(paired(&arm.top1_difference), 1, 100.0, true),
-            estimate(arm.test_loss(), 3, 1.0, false),
-            estimate(paired(&arm.test_loss_difference), 3, 1.0, true),
+            shown(arm.top1().map(Estimate::percent), 1),
+            signed(paired(&arm.top1_difference).map(Estimate::percent), 1),
+            shown(arm.test_loss(), 3),
+            signed(paired(&arm.test_loss_difference), 3),
             arm.steps_per_s.map_or("-".to_string(), |rate| format!("{rate:.1}")),
         ))?;
     }

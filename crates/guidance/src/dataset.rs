@@ -266,8 +266,13 @@ impl Dataset {
 
     /// What it holds in a few words, by which another set in its place shows.
     pub fn describe(&self) -> String {
+        format!("{}, {}", self.extent(), self.contents)
+    }
+
+    /// How many examples it has, how large, of how many classes.
+    pub(crate) fn extent(&self) -> String {
         let counts: Vec<String> = self.splits().map(|(name, split)| format!("{name} {}", split.count)).collect();
-        format!("{}, {} of {} classes, {}", counts.join(", "), self.stored, self.output.classes, self.contents)
+        format!("{}, {} of {} classes", counts.join(", "), self.stored, self.output.classes)
     }
 
     /// What classes, or tokens, are called, where there are at most 100; empty where they are but numbers.

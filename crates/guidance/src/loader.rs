@@ -84,6 +84,17 @@ mod tests {
         Arc::new(move |step| Ok(Filled { values: Values::Bytes(Vec::new()), labels: vec![of(step)?] }))
     }
 
+    /// Fills with the number of the step, and counts how often.
+    fn counted() -> (Arc<AtomicUsize>, Fill) {
+        let filled = Arc::new(AtomicUsize::new(0));
+        let count = filled.clone();
+        let fill = fill(move |step| {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(step)
+        });
+        (filled, fill)
+    }
+
     #[test]
     fn batches_come_in_order_whichever_thread_is_slower() {
         for threads in [1, 3] {
@@ -100,12 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_filled_ahead_is_bounded_and_ends_with_the_loader() {
-        let filled = Arc::new(AtomicUsize::new(0));
-        let count = filled.clone();
-        let fill = fill(move |step| {
-            count.fetch_add(1, Ordering::SeqCst);
-            Ok(step)
-        });
+        let (filled, fill) = counted();
         let mut loader = Loader::start(0, u32::MAX, 2, &fill);
         loader.take().unwrap().unwrap();
         thread::sleep(Duration::from_millis(100));
@@ -118,12 +124,7 @@ mod tests {
 
     #[test]
     fn nothing_is_filled_past_the_end() {
-        let filled = Arc::new(AtomicUsize::new(0));
-        let count = filled.clone();
-        let fill = fill(move |step| {
-            count.fetch_add(1, Ordering::SeqCst);
-            Ok(step)
-        });
+        let (filled, fill) = counted();
         let mut loader = Loader::start(2, 5, 2, &fill);
         let taken: Vec<u32> = (0..3).map(|_| loader.take().unwrap().unwrap().labels[0]).collect();
         assert_eq!(taken, [2, 3, 4]);

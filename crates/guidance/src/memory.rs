@@ -42,9 +42,7 @@ impl Memory {
         };
         let data = data()?;
         part(&mut parts, "data".to_string());
-        let counts: Vec<String> = data.splits().map(|(name, split)| format!("{name} {}", split.count())).collect();
-        let classes = data.output().classes;
-        let about = format!("{}, {}, {} of {classes} classes", data.name(), counts.join(", "), data.stored());
+        let about = format!("{}, {}", data.name(), data.extent());
         let target = Network::new(config.target_of("trained"), &data, 0)?;
         part(&mut parts, format!("target, {}", target.describe()));
         let guide = config.draw_guide(&data, 0)?;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) use folder::GUIDE;
 pub use folder::{Existing, RunFolder, write_atomic};
-pub(crate) use folder::{plain_name, replace};
+pub(crate) use folder::{checked_name, replace};
 pub use summary::{ArmSummary, Difference};
 
 /// Names of the four arms of the standard experiment, in the order in which they are shown.

@@ -25,7 +25,7 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
 /// As [`open`]; [`Error::Data`] for a larger one.
 pub(crate) fn read(path: &Path, largest: u64) -> Result<Vec<u8>> {
     let (file, length) = open(path)?;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(length.min(largest) as usize + 1);
     // It may grow while it is read.
     file.take(largest + 1).read_to_end(&mut bytes).map_err(|source| Error::io(path, source))?;
     if bytes.len() as u64 > largest {

@@ -6,9 +6,10 @@ use trellis_tensor::ops;
 
 use super::explain::suggestion;
 use super::{Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule};
+use crate::data::text::MOST_IDS;
 use crate::error::{Error, Result};
 use crate::network::{RnnCell, Stack, Transformer};
-use crate::record::{ARMS, plain_name};
+use crate::record::{ARMS, checked_name};
 use crate::trainer::Batches;
 
 /// Most units, channels or layers: far above what is useful, far below what overflows.
@@ -17,7 +18,6 @@ const MOST_LAYERS: usize = 1000;
 /// Each stage of a residual network halves the image.
 const MOST_STAGES: usize = 6;
 const MOST_IMAGES: usize = 10_000_000;
-const MOST_TOKENS: usize = 1 << 22;
 
 impl Config {
     /// Refuses what cannot be run; `path` names the file in the error. Reading a file does this.
@@ -25,6 +25,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] with the first key whose value cannot be run.
     pub fn check(&self, path: &Path) -> Result<()> {
+        checked_name(path, &self.name)?;
         let checks = [arms, idle, sizes, numbers, steps];
         let checked = checks.iter().try_for_each(|check| check(self));
         checked.map_err(|(key, problem, hint)| Error::config(path, key, problem, hint))
@@ -39,10 +40,6 @@ fn bad<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<St
 }
 
 fn arms(config: &Config) -> Result<(), Bad> {
-    if !plain_name(&config.name) {
-        let problem = format!("{:?} cannot be the name of a folder", config.name);
-        return bad("name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first");
-    }
     let named = config.arms.iter().map(|arm| ("arms".to_string(), arm));
     let tables = config.arm.keys().map(|arm| (format!("arm.{arm}"), arm));
     if let Some((key, arm)) = named.chain(tables).find(|(_, arm)| !ARMS.contains(&arm.as_str())) {
@@ -147,7 +144,7 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         let most = match data.set {
             DataSet::Idx => 256,
             DataSet::Folder => usize::from(u16::MAX),
-            _ => MOST_TOKENS,
+            _ => MOST_IDS,
         };
         size("data.classes", classes, classes, most, "")?;
     }

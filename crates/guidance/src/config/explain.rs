@@ -6,9 +6,9 @@ use crate::error::Error;
 
 /// serde's message, with the line and, for an unknown key, the nearest known one.
 pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error {
-    let lines = error.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
-    let line = lines.map_or(String::new(), |number| format!("line {number}: "));
-    let key = lines.map_or(String::new(), |number| key(text, number));
+    let number = error.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
+    let line = number.map_or(String::new(), |number| format!("line {number}: "));
+    let key = number.map_or(String::new(), |number| key(text, number));
     let message = error.message();
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {

@@ -52,35 +52,37 @@ impl Config {
         }
     }
 
+    fn tokenizer(&self) -> Result<Tokenizer> {
+        Ok(match (&self.data.tokenizer, self.data.level) {
+            (Some(path), _) => Tokenizer::Pieces(Pieces::read(path)?),
+            (None, TextLevel::Bytes) => Tokenizer::Bytes,
+            (None, TextLevel::Characters) => Tokenizer::Characters,
+        })
+    }
+
     fn text(&self, gpu: &Gpu, path: &Path, file: Option<&Path>) -> Result<Dataset> {
         let DataConfig { train, validation, test, context, stream, classes, .. } = self.data;
         let counts = [train, validation, test];
         // Four bytes for a token, and as many for the one that follows.
         let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(8)));
-        let (characters, tokenizer) = (self.data.level == TextLevel::Characters, &self.data.tokenizer);
-        let text = match (file, tokenizer) {
-            (None, _) if gpu.counts_memory() => {
-                let vocabulary = match (classes, tokenizer) {
-                    (Some(classes), _) => classes,
-                    (None, Some(tokenizer)) => Pieces::read(tokenizer)?.len(),
-                    (None, None) => 256, // bytes, and more than the characters of most alphabets
+        let text = match file {
+            Some(file) if streamed => {
+                Text::on_disk(file, self.tokenizer()?, &user_cache().unwrap_or_else(std::env::temp_dir))?
+            }
+            Some(file) => Text::read(file, self.tokenizer()?)?,
+            None if gpu.counts_memory() => {
+                let vocabulary = match classes {
+                    Some(classes) => classes,
+                    None => match self.tokenizer()? {
+                        Tokenizer::Pieces(pieces) => pieces.len(),
+                        _ => 256, // bytes, and more than the characters of most alphabets
+                    },
                 };
                 let blocks = counts.iter().fold(0_usize, |sum, &count| sum.saturating_add(count));
                 Text::blank(blocks.saturating_mul(context).saturating_add(1), vocabulary)
             }
-            (None, _) => {
+            None => {
                 return Err(Error::config(path, "data.set", "a text lies in a file", "give it with --data FILE"));
-            }
-            (Some(file), _) => {
-                let tokenizer = match tokenizer {
-                    Some(tokenizer) => Tokenizer::Pieces(Pieces::read(tokenizer)?),
-                    None if characters => Tokenizer::Characters,
-                    None => Tokenizer::Bytes,
-                };
-                match streamed {
-                    true => Text::on_disk(file, tokenizer, &user_cache().unwrap_or_else(std::env::temp_dir))?,
-                    false => Text::read(file, tokenizer)?,
-                }
             }
         };
         self.agrees(path, text.name(), text.vocabulary())?;
@@ -104,7 +106,7 @@ impl Config {
             other => other,
         })?;
         self.agrees(path, train.name(), train.classes())?;
-        let bytes = train.shape().iter().fold(1_usize, |product, &size| product.saturating_mul(size));
+        let bytes = train.image_bytes();
         let (validation, skip) = (Some(validation).filter(|v| v.count() > 0), self.data.skip_broken);
         let data = match stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, bytes)) {
             true => Dataset::stream(gpu, train, validation, Some(test), skip)?,

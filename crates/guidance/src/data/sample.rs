@@ -20,13 +20,13 @@ impl Sample {
     pub(crate) fn of(source: &dyn Source, most: usize, skipped: Option<&Skipped>) -> Result<Self> {
         let (count, sampled) = (source.count(), source.count().min(most));
         let indices: Vec<usize> = (0..sampled).map(|i| (i as u64 * count as u64 / sampled as u64) as usize).collect();
-        let features = source.shape().iter().fold(1_usize, |product, &size| product.saturating_mul(size));
+        let features = source.image_bytes().max(1);
         let mut sample = Self::default();
-        for indices in indices.chunks((AT_ONCE / features.max(1)).max(1)) {
+        for indices in indices.chunks((AT_ONCE / features).max(1)) {
             let Images { pixels, labels, .. } = source.read_some(indices)?.keep(skipped)?;
             sample.add(&pixels);
             // In an order that does not depend on how many are read at once.
-            for (label, pixels) in labels.iter().zip(pixels.chunks(features.max(1))) {
+            for (label, pixels) in labels.iter().zip(pixels.chunks(features)) {
                 sample.checksum.update(&label.to_le_bytes());
                 sample.checksum.update(pixels);
             }

@@ -160,10 +160,14 @@ impl dyn Source + '_ {
         Err(Error::data(self.name(), problem, format!("labels are below {}, the number of classes", self.classes())))
     }
 
+    /// Bytes of one image; the greatest number for one of more.
+    pub(crate) fn image_bytes(&self) -> usize {
+        self.shape().iter().fold(1, |product: usize, &size| product.saturating_mul(size))
+    }
+
     /// Bytes of one image, if `count` of them fit into memory.
     fn features(&self, count: usize) -> Result<usize> {
-        let [channels, height, width] = self.shape();
-        let features = channels.checked_mul(height).and_then(|area| area.checked_mul(width)).unwrap_or(usize::MAX);
+        let ([channels, height, width], features) = (self.shape(), self.image_bytes());
         if features > 0 && features.checked_mul(count).is_some_and(|bytes| bytes <= LARGEST_SET) {
             return Ok(features);
         }

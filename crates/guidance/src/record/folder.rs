@@ -321,17 +321,14 @@ fn bad_json(path: &Path, place: &str, error: &serde_json::Error) -> Error {
 }
 
 /// Letters, digits, `.`, `_` and `-`, not beginning with a dot: one folder below the root on every system.
-pub(crate) fn plain_name(name: &str) -> bool {
+/// `path` is where the name comes from or goes to.
+pub(crate) fn checked_name<'a>(path: &Path, name: &'a str) -> Result<&'a str> {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain)
-}
-
-fn checked_name<'a>(root: &Path, name: &'a str) -> Result<&'a str> {
-    if plain_name(name) {
+    if !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain) {
         return Ok(name);
     }
     let problem = format!("{name:?} cannot be the name of a folder");
-    Err(Error::config(root, "name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first"))
+    Err(Error::config(path, "name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first"))
 }
 
 /// The lock of the folder at `path`; refused while another process has it.

@@ -107,8 +107,8 @@ fn results(summary: &[ArmSummary]) -> String {
             swatch(arm_paint(&arms, &arm.name)),
             escape(&arm.name),
             arm.seeds,
-            number(arm.top1().map(percent), 1),
-            difference(arm.top1_difference.as_ref().and_then(Difference::estimate).map(percent), 1.0, 1),
+            number(arm.top1().map(Estimate::percent), 1),
+            difference(arm.top1_difference.as_ref().and_then(Difference::estimate).map(Estimate::percent), 1.0, 1),
             number(arm.test_loss(), 3),
             difference(arm.test_loss_difference.as_ref().and_then(Difference::estimate), -1.0, 3),
         );
@@ -144,11 +144,6 @@ fn swatch(paint: palette::Paint) -> String {
     )
 }
 
-/// A share in per cent.
-fn percent(share: Estimate) -> Estimate {
-    Estimate { mean: 100.0 * share.mean, ci95: share.ci95.map(|half| 100.0 * half), ..share }
-}
-
 fn number(estimate: Option<Estimate>, decimals: usize) -> String {
     match estimate {
         None => "–".into(),
@@ -178,7 +173,7 @@ fn verdict(arm: &ArmSummary) -> Option<String> {
     let difference = arm.top1_difference.as_ref()?;
     let estimate = difference.estimate()?;
     let (name, versus) = (escape(&arm.name), escape(&difference.versus));
-    let value = format!("{} points", signed(percent(estimate), 1));
+    let value = format!("{} points", signed(estimate.percent(), 1));
     Some(match estimate.ci95 {
         None => {
             format!("<b>{name}</b>: {value} in top-1 against {versus}, from one seed; that says nothing of chance.")

@@ -15,6 +15,7 @@ use std::path::Path;
 use super::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::regular_file;
+pub(crate) use vocabulary::MOST_IDS;
 use vocabulary::Vocabulary;
 pub use vocabulary::{Pieces, Tokenizer};
 

@@ -41,7 +41,7 @@ pub(super) enum Vocabulary {
 
 /// Largest `tokenizer.json` that is read, in bytes, and most ids: more than ten times those that are in use.
 const LARGEST: u64 = 1 << 28;
-const MOST_IDS: usize = 1 << 22;
+pub(crate) const MOST_IDS: usize = 1 << 22;
 
 impl Pieces {
     /// Reads a `tokenizer.json`. Special tokens are known by their text, and none is added.
@@ -149,14 +149,13 @@ impl Vocabulary {
                 let lossy = Lossy::of(&pieces.tokenizer);
                 let mut encode = |waiting: &mut Vec<String>| {
                     let texts = std::mem::take(waiting);
-                    for (lossy, text) in lossy.iter().flat_map(|lossy| texts.iter().map(move |text| (lossy, text))) {
-                        // What fails here fails once more below.
-                        if let Some(Ok(Some((piece, lost)))) = without_panic(|| lossy.lost(text)) {
-                            let tokenizer = pieces.path.display();
-                            let problem = format!("has {lost:?} in {piece:?}, which {tokenizer} has no token for");
-                            let hint = "give a tokenizer.json with an `unk_token`, or one that was made for such texts";
-                            return Err(Error::data(path, problem, hint));
-                        }
+                    // What fails here fails once more below.
+                    let lost = |text: &String| without_panic(|| lossy.as_ref()?.lost(text).ok()?).flatten();
+                    if let Some((piece, lost)) = texts.iter().find_map(lost) {
+                        let tokenizer = pieces.path.display();
+                        let problem = format!("has {lost:?} in {piece:?}, which {tokenizer} has no token for");
+                        let hint = "give a tokenizer.json with an `unk_token`, or one that was made for such texts";
+                        return Err(Error::data(path, problem, hint));
                     }
                     let encoded = without_panic(|| pieces.tokenizer.encode_batch_fast(texts, false));
                     let hint = "give the tokenizer.json of a model";
