@@ -37,6 +37,9 @@ pub enum Init {
     /// Rows (or columns, whichever are shorter in number) of length gain, at right angles to each other
     /// (Saxe et al. 2014, arXiv:1312.6120). All axes but the first count as one.
     Orthogonal(f32),
+    /// Square matrices one above the other, `[blocks · n, n]`, each [`Init::Orthogonal`] by itself: recurrent weights, a matrix
+    /// for each gate.
+    OrthogonalBlocks(f32),
     /// `[…, time, width]`: at position t sine and cosine, in turn, of t / 10000^(2i / width) (Vaswani et al. 2017,
     /// arXiv:1706.03762, section 3.5).
     Sinusoidal,
@@ -59,6 +62,11 @@ impl Init {
             Init::Normal(deviation) => (0..n).map(|_| deviation * rng.normal()).collect(),
             Init::Sinusoidal => (0..n).map(|at| sinusoid(at, shape)).collect(),
             Init::Orthogonal(gain) => orthogonal(shape.first().copied().unwrap_or(1), n, gain, rng),
+            Init::OrthogonalBlocks(gain) => {
+                let side = shape.last_axis().max(1);
+                let block = |_| orthogonal(side, side * side, gain, rng);
+                (0..n.div_ceil(side * side)).flat_map(block).take(n).collect()
+            }
             Init::Constant(value) => vec![value; n],
             other => unreachable!("{other:?} is uniform or normal"),
         }
@@ -147,6 +155,19 @@ mod tests {
             let found = deviation(init, shape);
             assert!((found / expected - 1.0).abs() < 0.02, "{init:?}: {found} for {expected}");
         }
+    }
+
+    #[test]
+    fn each_block_is_orthogonal_by_itself() {
+        let w = Init::OrthogonalBlocks(1.0).values(&[12, 4].into(), &mut Rng::new(1, 0));
+        assert_eq!(w.len(), 48);
+        for block in w.chunks(16) {
+            for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {
+                let dot: f32 = (0..4).map(|k| block[4 * i + k] * block[4 * j + k]).sum();
+                assert!((dot - if i == j { 1.0 } else { 0.0 }).abs() < 1e-5, "{i} {j}: {dot}");
+            }
+        }
+        assert_ne!(w[..16], w[16..32]);
     }
 
     #[test]
