@@ -13,6 +13,7 @@ pub mod dataset;
 pub mod error;
 pub mod experiment;
 mod feed;
+mod label_shares;
 pub mod layer_map;
 pub mod layer_matrix;
 mod loader;

@@ -53,6 +53,7 @@ impl Architecture for Cnn {
         }
         let pooled = x.global_avg_pool()?;
         pass.tap("pool", pooled);
+        pass.head("logits");
         pass.linear("logits", pooled, classes, true, self.init.into())
     }
 }

@@ -72,6 +72,7 @@ impl Architecture for Fcn {
             x = pass.norm_relu(&name, z, self.batch_norm)?;
             x = pass.dropout(x, self.dropout)?;
         }
+        pass.head("logits");
         pass.linear("logits", x, classes, true, self.init.into())
     }
 }

@@ -1,9 +1,13 @@
-//! How weights begin, by name.
+//! Initial values of parameters, by name.
 
 use serde::{Deserialize, Serialize};
 use trellis_tensor::Init;
 
-/// How the weights of a network's layers begin.
+use super::Network;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+
+/// Initial weights of a network's layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InitialWeights {
@@ -14,7 +18,7 @@ pub enum InitialWeights {
     Kaiming,
     /// Xavier normal.
     Xavier,
-    /// Orthogonal with gain √2.
+    /// Orthogonal: with gain √2 in front of ReLU, with gain 1 for the recurrent weights of an RNN.
     Orthogonal,
 }
 
@@ -26,5 +30,40 @@ impl From<InitialWeights> for Init {
             InitialWeights::Xavier => Init::XavierNormal(1.0),
             InitialWeights::Orthogonal => Init::Orthogonal(std::f32::consts::SQRT_2),
         }
+    }
+}
+
+/// Initial bias of a network's head, the layer that gives the logits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadBias {
+    /// PyTorch's default, drawn like the other biases.
+    #[default]
+    Default,
+    /// `ln p`, where p is the share of each class among the training labels ([`Dataset::label_shares`]). With small weights the
+    /// network then begins at the trivial solution, and need not find it.
+    LabelPrior,
+}
+
+impl Network {
+    /// Sets the bias of the head as `bias` says; the default leaves it as it was drawn.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the head has no bias, as with tied weights, or other classes than `data`; what reading labels gives.
+    pub fn set_head_bias(&self, bias: HeadBias, data: &Dataset) -> Result<()> {
+        if bias == HeadBias::Default || data.gpu().counts_memory() {
+            return Ok(());
+        }
+        let refused = |problem: String| Err(Error::config("network", "bias", problem, "remove the key"));
+        let head = self.head().map(|head| format!("{head}.bias"));
+        let Some(tensor) = head.and_then(|name| self.tensor(&name)) else {
+            return refused(format!("the head of {} has none", self.describe()));
+        };
+        let shares = data.label_shares()?;
+        if tensor.ty().elements() != shares.len() {
+            return refused(format!("the head has {} classes, and the data {}", tensor.ty().elements(), shares.len()));
+        }
+        let logarithms: Vec<f32> = shares.iter().map(|share| share.ln() as f32).collect();
+        Ok(tensor.write_f32(&logarithms)?)
     }
 }

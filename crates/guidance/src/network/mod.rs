@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 pub use block::{Activation, NormOrder};
 pub use cnn::Cnn;
 pub use fcn::Fcn;
-pub use initial::InitialWeights;
+pub use initial::{HeadBias, InitialWeights};
 pub use input::{Each, Input, InputShape, Output, TokenShape};
 pub use pass::{Mode, Pass, Precision, Tap, TapAt, Window};
 pub use resnet::{Resnet, Stem};
@@ -63,6 +63,8 @@ pub struct Network {
     buffers: Params,
     input: InputShape,
     output: Output,
+    /// Layer that gives the logits.
+    head: Option<String>,
     /// A batch of nothing, for passes that are recorded for their names.
     blank: Tensor,
 }
@@ -119,7 +121,8 @@ impl Network {
             Params::new(gpu, &specs)
         };
         let (params, buffers) = (place(params)?, place(buffers)?);
-        Ok(Self { architecture: Arc::new(architecture), params, buffers, input, output, blank })
+        let head = pass.declared_head().map(str::to_string);
+        Ok(Self { architecture: Arc::new(architecture), params, buffers, input, output, head, blank })
     }
 
     /// Records a forward pass on a batch of `input`; a `Var` is one of images. The result is the logits and the tapped layers.
@@ -154,6 +157,11 @@ impl Network {
     /// This network as a guide: frozen, in evaluation mode.
     pub fn freeze(self) -> Guide {
         Guide { network: self }
+    }
+
+    /// Layer that gives the logits, if its architecture says so.
+    pub fn head(&self) -> Option<&str> {
+        self.head.as_deref()
     }
 
     /// A few words for tables and messages.

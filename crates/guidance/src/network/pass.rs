@@ -95,6 +95,8 @@ pub struct Pass<'n, 'g> {
     segment: Option<Recompute<'g>>,
     /// Most numbers of one tensor.
     largest: usize,
+    /// Layer that gives the logits.
+    head: Option<String>,
     params: Vec<Declared>,
     buffers: Vec<Declared>,
 }
@@ -115,6 +117,7 @@ impl<'n, 'g> Pass<'n, 'g> {
             blocks: 0,
             segment: None,
             largest,
+            head: None,
             params: Vec::new(),
             buffers: Vec::new(),
         }
@@ -281,6 +284,15 @@ impl<'n, 'g> Pass<'n, 'g> {
         let Mode::Train { clock, seed, .. } = self.mode else { return None };
         self.dropouts += 1;
         Some(AttentionDropout { clock: self.graph.leaf(clock.tensor()), p, seed, stream: self.dropouts })
+    }
+
+    /// Notes the layer that gives the logits; its bias is `name.bias`, if it has one.
+    pub fn head(&mut self, name: &str) {
+        self.head = Some(name.to_string());
+    }
+
+    pub(super) fn declared_head(&self) -> Option<&str> {
+        self.head.as_deref()
     }
 
     /// Notes a layer's activations.

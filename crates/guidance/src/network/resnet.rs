@@ -168,6 +168,7 @@ impl Architecture for Resnet {
         }
         let pooled = x.global_avg_pool()?;
         pass.tap("avgpool", pooled);
+        pass.head("fc");
         pass.linear("fc", pooled, classes, true, Init::Default)
     }
 }

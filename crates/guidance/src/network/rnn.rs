@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{Cell, Init, KeyMask, RecurrentLayer, Var};
 
-use super::{Architecture, Each, Input, Output, Pass};
+use super::{Architecture, Each, InitialWeights, Input, Output, Pass};
 use crate::error::{Error, Result};
 
 /// What a step of a recurrent network computes.
@@ -61,12 +61,14 @@ pub struct Rnn {
     pub stack: Stack,
     /// Share of activations that are dropped while training, after every layer but the last.
     pub dropout: f32,
+    /// Initial recurrent weights: PyTorch's default, or orthogonal with gain 1, a matrix for each gate. Any other is refused.
+    pub init: InitialWeights,
 }
 
 impl Rnn {
     /// Causal, as many features as units, without dropout.
     pub fn new(cell: RnnCell, layers: usize, hidden: usize) -> Self {
-        Self { cell, layers, width: hidden, hidden, stack: Stack::Causal, dropout: 0.0 }
+        Self { cell, layers, width: hidden, hidden, stack: Stack::Causal, dropout: 0.0, init: InitialWeights::Default }
     }
 
     /// The paper's copy-paste and language-model target: four vanilla layers of 512 units, embeddings of 256.
@@ -94,7 +96,8 @@ impl Architecture for Rnn {
             RnnCell::Gru => "gru",
         };
         let stack = if self.stack == Stack::Paper { " paper's stack" } else { "" };
-        format!("{kind} {}x{} embedding {}{stack}", self.layers, self.hidden, self.width)
+        let init = if self.init == InitialWeights::Orthogonal { " orthogonal" } else { "" };
+        format!("{kind} {}x{} embedding {}{stack}{init}", self.layers, self.hidden, self.width)
     }
 
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
@@ -107,6 +110,14 @@ impl Architecture for Rnn {
         let columns = cell.gates() * hidden;
         let steps = tokens.padding.map(|padding| KeyMask::Ids { ids, padding });
         let init = Init::Uniform(1.0 / (hidden as f32).sqrt());
+        let recurrent_init = match self.init {
+            InitialWeights::Default => init,
+            InitialWeights::Orthogonal => Init::OrthogonalBlocks(1.0),
+            InitialWeights::Kaiming | InitialWeights::Xavier => {
+                let problem = "is not for recurrent weights";
+                return Err(Error::config("network", "init", problem, "choose `default` or `orthogonal`"));
+            }
+        };
         let zeros = ids.graph().constant(0.0, [batch, hidden]);
         let table = pass.param("embedding.weight".to_string(), [tokens.vocabulary, self.width], Init::Normal(1.0));
         let mut x = table.gather(ids)?.reshape([batch * time, self.width])?;
@@ -118,7 +129,7 @@ impl Architecture for Rnn {
             let _scope = ids.graph().scope(&name);
             let inputs = x.shape().last_axis();
             let w = pass.param(format!("rnn.weight_ih_l{layer}"), [columns, inputs], init);
-            let recurrent = pass.param(format!("rnn.weight_hh_l{layer}"), [columns, hidden], init);
+            let recurrent = pass.param(format!("rnn.weight_hh_l{layer}"), [columns, hidden], recurrent_init);
             let bias = pass.param(format!("rnn.bias_ih_l{layer}"), [columns], init);
             let recurrent_bias = pass.param(format!("rnn.bias_hh_l{layer}"), [columns], init);
             let z = pass.product(x, w)?.add(bias)?.reshape([batch, time, columns])?;
@@ -134,6 +145,7 @@ impl Architecture for Rnn {
                 x = pass.dropout(x, self.dropout)?;
             }
         }
+        pass.head("logits");
         match output.each {
             Each::Position => {
                 let logits = pass.linear("logits", x, output.classes, true, Init::Default)?;

@@ -179,7 +179,10 @@ impl Architecture for Transformer {
         }
         let logits = match self.tied {
             true if tokens.vocabulary == output.classes => pass.product(x, table)?,
-            _ => pass.linear("logits", x, output.classes, true, Init::Default)?,
+            _ => {
+                pass.head("logits");
+                pass.linear("logits", x, output.classes, true, Init::Default)?
+            }
         };
         match output.each {
             Each::Example => Ok(logits),

@@ -123,6 +123,7 @@ impl Architecture for Vit {
         let normal = block.sequences(pass.layer_norm("norm", x, EPSILON)?)?;
         pass.tap("norm", normal);
         let class = normal.slice(1, 0, 1)?.reshape([batch, width])?;
+        pass.head("head");
         pass.linear_drawn("head", class, classes, Some(DEVIATION))
     }
 }
