@@ -2,6 +2,7 @@
 
 mod alignment; // measures: invariances, known values, hard cases
 mod alignment_loss; // pairs that share dispatches
+mod arms; // arms of one's own, and the guides that they use
 mod configured; // what a configuration makes of data
 mod crop; // parts of images
 mod data; // batches, gathers, pools, augmentation: properties and values computed by hand

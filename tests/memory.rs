@@ -207,7 +207,7 @@ fn counted_memory_is_what_a_run_takes() {
         let data = || config.dataset(&counting, Path::new("x.toml"), None);
         let counted = Memory::count(&counting, &config, data).expect("counts");
         let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
-        let target = Network::new(config.target_of("trained"), &data, 0).expect("fits");
+        let target = Network::new(config.target_of("trained").network.architecture(), &data, 0).expect("fits");
         let guide = Network::new(config.guide.network.architecture(), &data, 0).expect("fits");
         let guidance = config.guidance("trained", guide.freeze());
         let session = Session::new(&target, &data, config.training("trained", 0), Some(&guidance)).expect("fits");

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use trellis_guidance::config::ArmGuide;
 use trellis_guidance::profile::{Group, Profile, compare};
 use trellis_guidance::record::write_atomic;
-use trellis_guidance::{Config, Error, Network, Result};
+use trellis_guidance::{Config, Error, Result, Schedule};
 use trellis_tensor::Gpu;
 
 use crate::print;
@@ -74,12 +75,14 @@ impl ProfileCommand {
     fn measure(&self, gpu: &Gpu, config: &Config, path: &Path) -> Result<Profile> {
         let data = config.dataset(gpu, path, self.data.as_deref())?;
         let seed = config.seeds[0];
-        let (arm, name) = if self.alone { ("alone", "unguided") } else { ("trained", "guided") };
-        let target = Network::new(config.target_of(arm), &data, seed)?;
+        let guided = config.guided_arm().filter(|_| !self.alone);
+        let arm = guided.or_else(|| config.arm_with(ArmGuide::None)).unwrap_or(&config.arms[0]);
+        let name = if guided.is_some() { "guided" } else { "unguided" };
+        let target = config.draw_target(arm, &data, seed)?;
         // Trained or not, a guide costs the same.
-        let guide = config.draw_guide(&data, seed)?.freeze();
-        let guidance = config.guidance(arm, guide);
-        let guidance = Some(&guidance).filter(|_| !self.alone);
+        let guide = guided.map(|_| config.draw_guide(&data, seed)).transpose()?;
+        let guidance = guide.map(|guide| config.guidance(arm, guide.freeze()).schedule(Schedule::always()));
+        let guidance = guidance.as_ref();
         let name = format!("{}, {name} step", config.name);
         Profile::measure(&name, &target, &data, config.training(arm, seed), guidance, usize::from(self.steps))
     }

@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use trellis_tensor::Gpu;
 
-use crate::config::Config;
+use crate::config::{ArmGuide, Config};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::network::{Guide, Network};
 use crate::record::{Existing, Experiment, GUIDE, RunFolder, RunRecord, write_atomic};
 use crate::report::{curve_svg, write_report};
-use crate::schedule::Schedule;
 use crate::trainer::{Event, Trainer};
 use crate::weights::{load, save};
 
@@ -47,12 +46,16 @@ pub fn run(
 ) -> Result<Experiment> {
     let started = Instant::now();
     // What does not fit is told before anything is trained.
-    let (guide, target) = (config.draw_guide(data, 0)?, Network::new(config.target_of("alone"), data, 0)?);
-    config.layer_map().resolve(&guide.layers()?, &target.layers()?)?;
-    if let Some(weights) = &config.guide.weights {
-        load(&guide, weights)?;
+    for arm in &config.arms {
+        let target = config.draw_target(arm, data, 0)?;
+        if config.compared_with(arm) != ArmGuide::None {
+            config.layer_map().resolve(&config.draw_guide(data, 0)?.layers()?, &target.layers()?)?;
+        }
     }
-    drop((guide, target));
+    let trained = config.arm_with(ArmGuide::Trained).is_some();
+    if let Some(weights) = config.guide.weights.as_ref().filter(|_| trained) {
+        load(&config.draw_guide(data, 0)?, weights)?;
+    }
     let mut experiment = Experiment {
         name: config.name.clone(),
         adapter: gpu.name().to_string(),
@@ -75,13 +78,12 @@ pub fn run(
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }
-    // Every arm is measured against the trained guide, so a run that only wants others needs it too.
     let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
-    progress(Progress::Total(steps(config.guide.steps) + steps(config.training.steps) * config.arms.len() as u64));
+    let guide_steps = if trained { config.guide.steps } else { 0 };
+    progress(Progress::Total(steps(guide_steps) + steps(config.training.steps) * config.arms.len() as u64));
     let outcome = config.seeds.iter().try_for_each(|&seed| {
-        progress(Progress::Run(GUIDE, seed));
-        let trained = earlier.guides.iter().any(|run| run.seed == seed && run.is_finished());
-        let guides = Guides::train(config, data, seed, trained, &mut folder, progress)
+        let done = earlier.guides.iter().any(|run| run.seed == seed && run.is_finished());
+        let guides = Guides::make(config, data, seed, done, &mut folder, progress)
             .map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
         for arm in &config.arms {
             progress(Progress::Run(arm, seed));
@@ -107,15 +109,15 @@ pub fn run(
     outcome.map(|()| experiment)
 }
 
-/// The two guides of a seed: one draw of weights, as it is and trained.
+/// Guides of a seed that some arm uses: one draw of weights, as it is and trained.
 struct Guides {
-    untrained: Guide,
-    trained: Guide,
+    untrained: Option<Guide>,
+    trained: Option<Guide>,
 }
 
 impl Guides {
-    /// Trains a guide, or loads it where this is `done`.
-    fn train(
+    /// Draws the guides and trains one, or loads it where that is `done`. Each is saved in the folder.
+    fn make(
         config: &Config,
         data: &Dataset,
         seed: u64,
@@ -123,28 +125,58 @@ impl Guides {
         folder: &mut RunFolder,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Self> {
-        let untrained = config.draw_guide(data, guide_seed(seed))?;
-        let trained = config.draw_guide(data, guide_seed(seed))?;
+        let wanted = |guide: ArmGuide| config.arm_with(guide).is_some();
+        let draw = || config.draw_guide(data, guide_seed(seed));
+        let untrained = wanted(ArmGuide::Untrained).then(draw).transpose()?;
+        if let Some(guide) = &untrained {
+            save(guide, &folder.path().join(format!("{UNTRAINED}-{GUIDE}-{seed}.safetensors")))?;
+        }
+        let trained = wanted(ArmGuide::Trained).then(draw).transpose()?;
+        if let Some(guide) = &trained {
+            progress(Progress::Run(GUIDE, seed));
+            Self::train(guide, config, data, seed, done, folder, progress)?;
+        }
+        Ok(Self { untrained: untrained.map(Network::freeze), trained: trained.map(Network::freeze) })
+    }
+
+    fn train(
+        guide: &Network,
+        config: &Config,
+        data: &Dataset,
+        seed: u64,
+        done: bool,
+        folder: &mut RunFolder,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<()> {
         if let Some(weights) = &config.guide.weights {
-            load(&trained, weights)?;
+            load(guide, weights)?;
         }
         let weights = folder.path().join(format!("{GUIDE}-{seed}.safetensors"));
         if done {
-            load(&trained, &weights)?;
+            load(guide, &weights)?;
             progress(Progress::Steps(u64::from(config.guide.steps), None));
         }
         if done || config.guide.steps == 0 {
-            save(&trained, &weights)?;
-            return Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() });
+            return save(guide, &weights);
         }
-        if trained.output() != data.output() {
+        if guide.output() != data.output() {
             let problem = "are not those of the data, which it is to be trained on";
             return Err(Error::config("configuration", "guide.classes", problem, "remove it, or `steps`"));
         }
-        train(Trainer::new(&trained, data, config.guide_training(seed)), &trained, GUIDE, seed, folder, progress)?;
-        Ok(Self { untrained: untrained.freeze(), trained: trained.freeze() })
+        train(Trainer::new(guide, data, config.guide_training(seed)), guide, GUIDE, seed, folder, progress)
+    }
+
+    fn get(&self, guide: ArmGuide) -> Option<&Guide> {
+        match guide {
+            ArmGuide::None => None,
+            ArmGuide::Untrained => self.untrained.as_ref(),
+            ArmGuide::Trained => self.trained.as_ref(),
+        }
     }
 }
+
+/// First part of the name of an untrained guide's file.
+const UNTRAINED: &str = "untrained";
 
 /// Guide and target of a seed get different weights.
 fn guide_seed(seed: u64) -> u64 {
@@ -160,16 +192,15 @@ fn run_arm(
     folder: &mut RunFolder,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
-    let target = Network::new(config.target_of(arm), data, seed)?;
-    let schedule = match (arm, config.guidance.decay_steps) {
-        ("trained_first", _) => Schedule::first_steps(config.first_steps()),
-        (_, 0) => Schedule::always(),
-        (_, steps) => Schedule::linear_decay(steps),
-    };
-    let guide = if arm == "untrained" { &guides.untrained } else { &guides.trained };
-    let guidance = config.guidance(arm, guide.clone()).schedule(schedule);
-    let trainer = Trainer::new(&target, data, config.training(arm, seed));
-    let trainer = if arm == "alone" { trainer.measured_against(guidance) } else { trainer.guided_by(guidance) };
+    let target = config.draw_target(arm, data, seed)?;
+    let mut trainer = Trainer::new(&target, data, config.training(arm, seed));
+    if let Some(guide) = guides.get(config.compared_with(arm)) {
+        let guidance = config.guidance(arm, guide.clone());
+        trainer = match config.guide_of(arm) {
+            ArmGuide::None => trainer.measured_against(guidance),
+            _ => trainer.guided_by(guidance),
+        };
+    }
     train(trainer, &target, arm, seed, folder, progress)
 }
 

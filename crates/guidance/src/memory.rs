@@ -6,7 +6,6 @@ use trellis_tensor::Gpu;
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::network::Network;
 use crate::schedule::Schedule;
 use crate::trainer::Trainer;
 
@@ -43,18 +42,23 @@ impl Memory {
         let data = data()?;
         part(&mut parts, "data".to_string());
         let about = format!("{}, {}", data.name(), data.extent());
-        let target = Network::new(config.target_of("trained"), &data, 0)?;
+        // Without a guided arm, the unguided one is all there is.
+        let arm = config.guided_arm();
+        let own = arm.unwrap_or(&config.arms[0]);
+        let target = config.draw_target(own, &data, 0)?;
         part(&mut parts, format!("target, {}", target.describe()));
-        let guide = config.draw_guide(&data, 0)?;
-        part(&mut parts, format!("guide, {}", guide.describe()));
-        let guidance = config.guidance("trained", guide.freeze()).schedule(Schedule::always());
-        let trainer = Trainer::new(&target, &data, config.training("trained", 0)).guided_by(guidance);
+        let mut trainer = Trainer::new(&target, &data, config.training(own, 0));
+        if let Some(arm) = arm {
+            let guide = config.draw_guide(&data, 0)?;
+            part(&mut parts, format!("guide, {}", guide.describe()));
+            trainer = trainer.guided_by(config.guidance(arm, guide.freeze()).schedule(Schedule::always()));
+        }
         let (session, evaluation) = trainer.prepare()?;
         let step = session.plan().map_or(0, |plan| plan.memory());
         let evaluated = evaluation.memory();
         let rest = gpu.memory_used() - before - step - evaluated;
         parts.push(("optimiser, metrics, tables of the guide".to_string(), rest));
-        parts.push(("a guided step: gradients, activations, scratch".to_string(), step));
+        parts.push(("a step: gradients, activations, scratch".to_string(), step));
         parts.push(("evaluations, beyond the memory of a step".to_string(), evaluated));
         let (by_name, peak) = gpu.memory_by_name();
         Ok(Self { data: about, parts, peak, by_name, largest: gpu.largest_buffer() })

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use trellis_tensor::ops;
 
-use super::explain::suggestion;
-use super::{Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule};
+use super::{Bad, Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule, arm, bad};
 use crate::data::text::MOST_IDS;
 use crate::error::{Error, Result};
-use crate::network::{RnnCell, Stack, Transformer};
-use crate::record::{ARMS, checked_name};
+use crate::network::{InitialWeights, RnnCell, Stack, Transformer};
+use crate::record::checked_name;
 use crate::trainer::Batches;
 
 /// Most units, channels or layers: far above what is useful, far below what overflows.
@@ -32,19 +31,7 @@ impl Config {
     }
 }
 
-/// Key, what is wrong with it, what to do.
-type Bad = (String, String, String);
-
-fn bad<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<String>) -> Result<T, Bad> {
-    Err((key.into(), problem.into(), hint.into()))
-}
-
 fn arms(config: &Config) -> Result<(), Bad> {
-    let named = config.arms.iter().map(|arm| ("arms".to_string(), arm));
-    let tables = config.arm.keys().map(|arm| (format!("arm.{arm}"), arm));
-    if let Some((key, arm)) = named.chain(tables).find(|(_, arm)| !ARMS.contains(&arm.as_str())) {
-        return bad(key, format!("unknown arm `{arm}`"), suggestion(arm, &ARMS));
-    }
     if config.arms.is_empty() {
         return bad("arms", "is empty", "name at least one arm");
     }
@@ -57,10 +44,7 @@ fn arms(config: &Config) -> Result<(), Bad> {
     if let Some(seed) = repeated(&config.seeds) {
         return bad("seeds", format!("holds {seed} twice"), "equal seeds give equal runs: give each once");
     }
-    if config.arm.get("alone").is_some_and(|alone| alone.weight.is_some()) {
-        return bad("arm.alone.weight", "has no meaning", "this arm has no guide: remove the key");
-    }
-    Ok(())
+    arm::check(config)
 }
 
 fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
@@ -92,10 +76,10 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         size("data.context", data.context, data.context, 1 << 16, "")?;
         config.drawn().map_err(in_section)?;
     }
-    network("target", &config.target)?;
+    network("target", &config.target.network)?;
     network("guide", &config.guide.network)?;
     let tokens = matches!(data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text);
-    for (section, network) in [("target", &config.target), ("guide", &config.guide.network)] {
+    for (section, network) in [("target", &config.target.network), ("guide", &config.guide.network)] {
         if matches!(network, NetworkConfig::Rnn(_) | NetworkConfig::Transformer(_)) != tokens {
             let (takes, hint) = match tokens {
                 true => ("takes images, and data.set gives tokens", "`rnn` or `transformer`"),
@@ -269,6 +253,9 @@ fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
             if rnn.stack == Stack::Paper && rnn.cell != RnnCell::Tanh {
                 return bad(key("stack"), "the paper's is one of tanh cells", "remove the key");
             }
+            if !matches!(rnn.init, InitialWeights::Default | InitialWeights::Orthogonal) {
+                return bad(key("init"), "is not for recurrent weights", "`default` or `orthogonal`");
+            }
             number(key("dropout"), rnn.dropout, SHARE)
         }
         NetworkConfig::Transformer(transformer) => {
@@ -328,28 +315,14 @@ fn numbers(config: &Config) -> Result<(), Bad> {
         ] {
             value.map_or(Ok(()), |value| number(format!("arm.{name}.{key}"), value, range))?;
         }
-        if arm.dropout.is_some_and(|share| !config.target.clone().set_dropout(share)) {
-            return bad(format!("arm.{name}.dropout"), "has no meaning", "this target has no dropout: remove the key");
-        }
     }
     Ok(())
 }
 
-/// Arms that would not be what their names say.
+/// Lengths that do not go together.
 fn steps(config: &Config) -> Result<(), Bad> {
-    let has = |arm: &str| config.arms.iter().any(|a| a == arm);
-    let (steps, first) = (config.training.steps, config.first_steps());
-    if has("trained_first") && !(1..steps).contains(&first) {
-        let problem = format!("the guide of the arm `trained_first` would stay for {first} of {steps} steps");
-        return bad("guidance.first_steps", problem, "give a number above 0 and below training.steps");
-    }
-    if (has("trained") || has("trained_first")) && config.guide.steps == 0 && config.guide.weights.is_none() {
-        return bad(
-            "guide.steps",
-            "0 steps do not train a guide",
-            "give a number above 0, or `weights`, or leave out the trained arms",
-        );
-    }
+    arm::check_guides(config)?;
+    let steps = config.training.steps;
     if config.training.warmup > steps {
         return bad("training.warmup", "is longer than training.steps", "make it shorter");
     }

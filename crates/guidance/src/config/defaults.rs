@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, NetworkConfig, OptimizerName,
-    PrecisionName, RateSchedule, TextLevel, TrainingConfig,
+    Config, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, OptimizerName, PrecisionName,
+    RateSchedule, TargetConfig, TextLevel, TrainingConfig,
 };
 use crate::network::TapAt;
 use crate::record::ARMS;
@@ -17,7 +17,7 @@ impl Default for Config {
             seeds: vec![1, 2, 3],
             arms: ARMS.map(str::to_string).to_vec(),
             data: DataConfig::default(),
-            target: NetworkConfig::default(),
+            target: TargetConfig::default(),
             guide: GuideConfig::default(),
             guidance: GuidanceConfig::default(),
             training: TrainingConfig::default(),

@@ -1,5 +1,6 @@
 //! The TOML file that describes an experiment. Every key has a default; unknown keys are errors, with a suggestion.
 
+mod arm;
 mod check;
 mod defaults;
 mod explain;
@@ -18,8 +19,9 @@ use crate::error::{Error, Result};
 use crate::network::TapAt;
 use crate::regular_file;
 use crate::trainer::Batches;
+pub use arm::{ArmConfig, ArmGuide};
 use explain::explain;
-pub use network::{GuideConfig, NetworkConfig};
+pub use network::{GuideConfig, NetworkConfig, TargetConfig};
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -32,13 +34,14 @@ pub struct Config {
     pub name: String,
     /// Seeds; each arm is trained once with each.
     pub seeds: Vec<u64>,
-    /// Arms, of `alone`, `untrained`, `trained`, `trained_first`.
+    /// Arms in the order in which they are trained: `alone`, `untrained`, `trained`, `trained_first`, and those of `[arm.<name>]`.
+    /// Differences are to the first.
     pub arms: Vec<String>,
     /// The data set and its splits.
     pub data: DataConfig,
     /// `[target]`: the network that is trained, a fully connected one unless `network` says otherwise.
     #[serde(skip_deserializing)]
-    pub target: NetworkConfig,
+    pub target: TargetConfig,
     /// `[guide]`: the network that guides, a convolutional one unless `network` says otherwise.
     #[serde(skip_deserializing)]
     pub guide: GuideConfig,
@@ -46,7 +49,7 @@ pub struct Config {
     pub guidance: GuidanceConfig,
     /// How the target is trained.
     pub training: TrainingConfig,
-    /// What single arms do differently: `[arm.alone] learning_rate = 0.003`.
+    /// Arms of one's own, and what single arms do differently: `[arm.alone] learning_rate = 0.003`.
     pub arm: BTreeMap<String, ArmConfig>,
     /// [`Training::check`](crate::Training::check) of every arm. No key: it changes no result.
     #[serde(skip)]
@@ -143,10 +146,10 @@ pub struct GuidanceConfig {
     pub weight: f32,
     /// Where layers are tapped.
     pub taps: TapAt,
-    /// Guided steps of the arm `trained_first`; half of all without the key.
+    /// Guided steps of the arm `trained_first`, unless it has its own; half of all without the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_steps: Option<u32>,
-    /// The weight of `untrained` and `trained` falls linearly to 0 at this step; 0 for a constant weight.
+    /// Step at which the weight of arms without `first_steps` has fallen linearly to 0; 0 for a constant weight.
     pub decay_steps: u32,
     /// Pairs of guide layer and target layer; empty for the paper's even rule.
     pub pairs: Vec<(String, String)>,
@@ -264,22 +267,11 @@ pub enum RateSchedule {
     Steps,
 }
 
-/// `[arm.<name>]`: what this arm does differently; missing keys are as in the rest of the file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ArmConfig {
-    /// Learning rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub learning_rate: Option<f32>,
-    /// Weight decay.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f32>,
-    /// Dropout of the target.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dropout: Option<f32>,
-    /// α.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<f32>,
+/// Key at fault, what is wrong with it, what to do.
+type Bad = (String, String, String);
+
+fn bad<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<String>) -> Result<T, Bad> {
+    Err((key.into(), problem.into(), hint.into()))
 }
 
 impl Config {
@@ -321,7 +313,7 @@ impl Config {
         let mut file = DeTable::parse(text)?;
         let (target, guide) = (file.get_mut().remove("target"), file.get_mut().remove("guide"));
         let config = Self::deserialize(Deserializer::from(file))?;
-        Ok(Self { target: NetworkConfig::read(target)?, guide: GuideConfig::read(guide)?, ..config })
+        Ok(Self { target: TargetConfig::read(target)?, guide: GuideConfig::read(guide)?, ..config })
     }
 
     /// The file with every default filled in.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use crate::network::{Architecture, Cnn, Fcn, Resnet, Rnn, Transformer, Vit};
+use crate::network::{Architecture, Cnn, Fcn, HeadBias, InitialWeights, Resnet, Rnn, Transformer, Vit};
 
 macro_rules! networks {
     ($($network:ident),+) => {
@@ -42,12 +42,24 @@ macro_rules! networks {
 
 networks!(Fcn, Cnn, Resnet, Vit, Rnn, Transformer);
 
+/// `[target]`: a network, and how its head begins.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TargetConfig {
+    /// The network.
+    #[serde(flatten)]
+    pub network: NetworkConfig,
+    /// Initial bias of its head.
+    pub bias: HeadBias,
+}
+
 /// `[guide]`: a network, and how it is trained before it guides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GuideConfig {
     /// The network.
     #[serde(flatten)]
     pub network: NetworkConfig,
+    /// Initial bias of its head.
+    pub bias: HeadBias,
     /// Steps of its own training, for the arms that use it trained.
     pub steps: u32,
     /// Learning rate of its own training.
@@ -65,11 +77,6 @@ pub struct GuideConfig {
 pub(super) type Section<'i> = Option<Spanned<DeValue<'i>>>;
 
 impl NetworkConfig {
-    /// Reads `[target]`.
-    pub(super) fn read(section: Section<'_>) -> Result<Self, Error> {
-        Self::read_or(section, Kind::Fcn)
-    }
-
     fn read_or(section: Section<'_>, kind: Kind) -> Result<Self, Error> {
         let Some(section) = section else {
             return Self::of_kind(kind, Deserializer::from(Spanned::new(0..0, Default::default())));
@@ -85,6 +92,17 @@ impl NetworkConfig {
         Ok(network)
     }
 
+    /// Sets the initial weights; `false` for a network without that key.
+    pub(super) fn set_init(&mut self, init: InitialWeights) -> bool {
+        match self {
+            Self::Fcn(fcn) => fcn.init = init,
+            Self::Cnn(cnn) => cnn.init = init,
+            Self::Rnn(rnn) => rnn.init = init,
+            Self::Resnet(_) | Self::Vit(_) | Self::Transformer(_) => return false,
+        }
+        true
+    }
+
     /// Sets the share of activations that are dropped; `false` for a network that drops none.
     pub(super) fn set_dropout(&mut self, share: f32) -> bool {
         match self {
@@ -95,6 +113,21 @@ impl NetworkConfig {
             Self::Cnn(_) | Self::Resnet(_) => return false,
         }
         true
+    }
+}
+
+impl TargetConfig {
+    /// Reads `[target]`.
+    pub(super) fn read(section: Section<'_>) -> Result<Self, Error> {
+        let mut target = Self::default();
+        let Some(section) = section else { return Ok(target) };
+        let span = section.span();
+        let DeValue::Table(mut keys) = section.into_inner() else { return Err(no_table()) };
+        if let Some(bias) = keys.remove("bias") {
+            target.bias = HeadBias::deserialize(ValueDeserializer::from(bias))?;
+        }
+        target.network = NetworkConfig::read_or(Some(Spanned::new(span, DeValue::Table(keys))), Kind::Fcn)?;
+        Ok(target)
     }
 }
 
@@ -112,6 +145,9 @@ impl GuideConfig {
         if let Some(classes) = keys.remove("classes") {
             guide.classes = Some(usize::deserialize(ValueDeserializer::from(classes))?);
         }
+        if let Some(bias) = keys.remove("bias") {
+            guide.bias = HeadBias::deserialize(ValueDeserializer::from(bias))?;
+        }
         if let Some(steps) = keys.remove("steps") {
             guide.steps = u32::deserialize(ValueDeserializer::from(steps))?;
         }
@@ -127,15 +163,15 @@ fn no_table() -> Error {
     serde::de::Error::custom("[target] and [guide] are tables")
 }
 
-impl Default for NetworkConfig {
+impl Default for TargetConfig {
     fn default() -> Self {
-        Self::Fcn(Fcn::default())
+        Self { network: NetworkConfig::Fcn(Fcn::default()), bias: HeadBias::Default }
     }
 }
 
 impl Default for GuideConfig {
     fn default() -> Self {
         let network = NetworkConfig::Cnn(Cnn::default());
-        Self { network, steps: 400, learning_rate: 3e-3, weights: None, classes: None }
+        Self { network, bias: HeadBias::Default, steps: 400, learning_rate: 3e-3, weights: None, classes: None }
     }
 }

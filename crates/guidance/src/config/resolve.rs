@@ -7,7 +7,7 @@ use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule, user_cache};
 
 use super::{
     Config, CropName, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule,
-    TextLevel,
+    TargetConfig, TextLevel,
 };
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
 use crate::data::text::{Pieces, Text, Tokenizer};
@@ -16,7 +16,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::feed::Crop;
 use crate::layer_map::LayerMap;
-use crate::network::{Architecture, Guide, Network, Output, Precision};
+use crate::network::{Guide, Network, Output, Precision};
 use crate::trainer::{Guidance, Training};
 
 impl Config {
@@ -175,23 +175,27 @@ impl Config {
         Ok(parts.map(|part| Arc::new(part) as _))
     }
 
-    /// The target of an arm.
-    pub fn target_of(&self, arm: &str) -> Box<dyn Architecture> {
-        let mut target = self.target.clone();
-        if let Some(share) = self.arm.get(arm).and_then(|arm| arm.dropout) {
-            target.set_dropout(share);
-        }
-        target.architecture()
-    }
-
     /// The guide, drawn by `seed`: as it is, or as it begins its own training.
     ///
     /// # Errors
     /// As [`Network::new`].
     pub fn draw_guide(&self, data: &Dataset, seed: u64) -> Result<Network> {
-        let GuideConfig { network, classes, .. } = &self.guide;
+        let GuideConfig { network, classes, bias, .. } = &self.guide;
         let output = Output { classes: classes.unwrap_or(data.output().classes), ..data.output() };
-        Network::with_shape(data.gpu(), network.architecture(), data.input(), output, seed)
+        let guide = Network::with_shape(data.gpu(), network.architecture(), data.input(), output, seed)?;
+        guide.set_head_bias(*bias, data)?;
+        Ok(guide)
+    }
+
+    /// The target of an arm, its initial weights drawn by `seed`.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn draw_target(&self, arm: &str, data: &Dataset, seed: u64) -> Result<Network> {
+        let TargetConfig { network, bias } = self.target_of(arm);
+        let target = Network::new(network.architecture(), data, seed)?;
+        target.set_head_bias(bias, data)?;
+        Ok(target)
     }
 
     /// The layer map.
@@ -216,22 +220,18 @@ impl Config {
         }
     }
 
-    /// Steps that the guide of `trained_first` stays.
+    /// Steps that the guide of `trained_first` stays, unless its table says otherwise.
     pub fn first_steps(&self) -> u32 {
         self.guidance.first_steps.unwrap_or(self.training.steps / 2)
     }
 
-    /// The weight α of an arm.
-    pub fn weight(&self, arm: &str) -> f32 {
-        self.arm.get(arm).and_then(|arm| arm.weight).unwrap_or(self.guidance.weight)
-    }
-
-    /// How `guide` pulls in an arm, at every step: a schedule comes on top.
+    /// How `guide` pulls in an arm.
     pub fn guidance(&self, arm: &str, guide: Guide) -> Guidance {
         Guidance::new(guide)
             .align(self.metric())
             .map_layers(self.layer_map())
             .weight(self.weight(arm))
+            .schedule(self.schedule_of(arm))
             .taps(self.guidance.taps)
     }
 

@@ -3,7 +3,8 @@
 use trellis_tensor::{Curve, LossScale};
 
 use super::*;
-use crate::network::Precision;
+use crate::network::{HeadBias, InitialWeights, Precision};
+use crate::schedule::Schedule;
 
 fn error(text: &str) -> String {
     Config::parse(text, Path::new("x.toml")).unwrap_err().to_string()
@@ -22,14 +23,33 @@ fn the_resolved_file_reads_back_as_itself() {
 fn any_kind_of_network_is_target_or_guide() {
     let text = "[target]\nnetwork = \"cnn\"\nchannels = [4]\nstrides = [2]\n[guide]\nnetwork = \"fcn\"\ndepth = 2\nsteps = 7\n";
     let config = Config::parse(text, Path::new("x.toml")).unwrap();
-    assert_eq!(config.target_of("alone").describe(), "cnn 4 bn");
+    assert_eq!(config.target_of("alone").network.architecture().describe(), "cnn 4 bn");
     assert_eq!(config.guide.network.architecture().describe(), "fcn 2x128 bn");
     assert_eq!(config.guide.steps, 7);
     assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
     let text = "[arm.alone]\ndropout = 0.25\n";
     let config = Config::parse(text, Path::new("x.toml")).unwrap();
-    assert_eq!(config.target_of("alone").describe(), "fcn 6x128 bn dropout 0.25");
-    assert_eq!(config.target_of("trained").describe(), "fcn 6x128 bn");
+    assert_eq!(config.target_of("alone").network.architecture().describe(), "fcn 6x128 bn dropout 0.25");
+    assert_eq!(config.target_of("trained").network.architecture().describe(), "fcn 6x128 bn");
+}
+
+#[test]
+fn arms_are_defined_by_their_tables() {
+    let text = "arms = [\"alone\", \"brief\", \"own\", \"untrained\"]\n[arm.brief]\nguide = \"untrained\"\nfirst_steps = 20\n\
+        [arm.own]\nguide = \"none\"\ninit = \"orthogonal\"\nbias = \"label_prior\"\n[guidance]\ndecay_steps = 9\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    assert_eq!(
+        ["alone", "brief", "own", "untrained"].map(|arm| config.guide_of(arm)),
+        [ArmGuide::None, ArmGuide::Untrained, ArmGuide::None, ArmGuide::Untrained]
+    );
+    assert_eq!(config.schedule_of("brief"), Schedule::first_steps(20));
+    assert_eq!(config.schedule_of("untrained"), Schedule::linear_decay(9));
+    assert_eq!((config.guided_arm(), config.compared_with("own")), (Some("brief"), ArmGuide::Untrained));
+    assert_eq!(config.target_of("own").bias, HeadBias::LabelPrior);
+    assert_eq!(config.target_of("alone"), TargetConfig::default());
+    let NetworkConfig::Fcn(fcn) = config.target_of("own").network else { panic!("the default is an FCN") };
+    assert_eq!(fcn.init, InitialWeights::Orthogonal);
+    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
 }
 
 #[test]
@@ -100,6 +120,26 @@ fn values_that_cannot_be_run_are_refused() {
         ("[guide]\nlearning_rate = -1.0\n", "guide.learning_rate"),
         ("[arm.trained]\nweight = nan\n", "arm.trained.weight"),
         ("[arm.alone]\nweight = 1.0\n", "arm.alone.weight"),
+        ("[arm.alone]\nfirst_steps = 10\n", "arm.alone.first_steps"),
+        ("[arm.alone]\ndecay_steps = 10\n", "arm.alone.decay_steps"),
+        ("[arm.alone]\nguide = \"trained\"\n", "arm.alone.guide"),
+        ("arms = [\"mine\"]\n", "[arm.mine]"),
+        ("arms = [\"mine\"]\n[arm.mine]\n", "arm.mine.guide"),
+        ("arms = [\"mine\"]\n[arm.mine]\nguide = \"traned\"\n", "did you mean `trained`?"),
+        ("[arm.mine]\nguide = \"none\"\n", "`arm.mine`: is not among"),
+        ("arms = [\"alone\"]\n[arm.trained]\nweight = 2.0\n", "`arm.trained`: is not among"),
+        ("arms = [\"guide\"]\n[arm.guide]\nguide = \"none\"\n", "`arm.guide`: cannot be"),
+        ("arms = [\"a/b\"]\n[arm.\"a/b\"]\nguide = \"none\"\n", "`arm.a/b`: cannot be"),
+        ("[arm.trained]\nfirst_steps = 10\ndecay_steps = 20\n", "arm.trained.decay_steps"),
+        ("[arm.trained]\nfirst_steps = 300\n", "arm.trained.first_steps"),
+        ("[arm.trained]\nfirst_steps = 0\n", "arm.trained.first_steps"),
+        ("[target]\nnetwork = \"resnet\"\n[arm.alone]\ninit = \"xavier\"\n", "arm.alone.init"),
+        ("[target]\nbias = \"prior\"\n", "unknown value"),
+        ("arms = [\"alone\", \"untrained\"]\n[guide]\nweights = \"x.safetensors\"\n", "guide.weights"),
+        (
+            "[data]\nset = \"parity\"\n[target]\nnetwork = \"rnn\"\ninit = \"xavier\"\n[guide]\nnetwork = \"rnn\"\n",
+            "target.init",
+        ),
         ("[training]\nclip_norm = -1.0\n", "training.clip_norm"),
         ("[training]\ndecay = -0.1\n", "training.decay"),
         ("[training]\ndecay_every = 0\n", "training.decay_every"),

@@ -1,0 +1,127 @@
+//! Arms of one's own: each key of `[arm.<name>]` has the effect that it names, and guides are made only for arms that use them.
+
+use std::path::Path;
+
+use trellis_guidance::network::{HeadBias, InitialWeights, RnnCell};
+use trellis_guidance::record::{EvalRecord, Existing, Experiment, RunRecord};
+use trellis_guidance::weights::WeightsFile;
+use trellis_guidance::{Config, Dataset, Network, Rnn, experiment};
+
+use crate::folder::Folder;
+use crate::gpu;
+
+const SMALL: &str = "name = \"x\"\nseeds = [1]\n\
+    [data]\nset = \"copy_paste\"\nlengths = [4, 4]\nsymbols = 4\ntrain = 64\nvalidation = 0\ntest = 32\n\
+    [target]\nnetwork = \"rnn\"\nlayers = 2\nwidth = 8\nhidden = 8\n\
+    [guide]\nnetwork = \"transformer\"\nlayers = 2\nwidth = 8\nheads = 2\nhidden = 8\nsteps = 2\n\
+    [guidance]\nfirst_steps = 2\n[training]\nsteps = 4\nbatch = 16\n";
+
+fn train(folder: &Folder, arms: &str, tables: &str) -> Experiment {
+    let text = format!("arms = {arms}\n{SMALL}{tables}");
+    let config = Config::parse(&text, Path::new("x.toml")).expect("a sane file");
+    let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
+    experiment::run(&gpu(), &config, &data, &folder.0, Existing::MoveAside, &mut |_| {}).expect("trains")
+}
+
+fn run<'a>(experiment: &'a Experiment, arm: &'a str) -> &'a RunRecord {
+    experiment.runs_of(arm).next().expect("ran")
+}
+
+fn losses(experiment: &Experiment, arm: &str) -> Vec<f32> {
+    run(experiment, arm).steps.iter().map(|step| step.loss).collect()
+}
+
+#[test]
+fn each_key_has_its_effect() {
+    let folder = Folder::new("arms-keys");
+    let arms = "[\"alone\", \"untrained\", \"brief\", \"fading\", \"strong\", \"orthogonal\", \"prior\", \"slow\"]";
+    let tables = "[arm.brief]\nguide = \"untrained\"\nfirst_steps = 2\n\
+        [arm.fading]\nguide = \"untrained\"\ndecay_steps = 3\n\
+        [arm.strong]\nguide = \"untrained\"\nweight = 5.0\n\
+        [arm.orthogonal]\nguide = \"none\"\ninit = \"orthogonal\"\n\
+        [arm.prior]\nguide = \"none\"\nbias = \"label_prior\"\n\
+        [arm.slow]\nguide = \"none\"\nlearning_rate = 0.0001\n";
+    let done = train(&folder, arms, tables);
+    assert_eq!(done.arms(), ["alone", "untrained", "brief", "fading", "strong", "orthogonal", "prior", "slow"]);
+    let of = |arm: &str| losses(&done, arm);
+    let guided = |arm: &str| run(&done, arm).steps.iter().filter(|step| step.alignment.is_some()).count();
+    assert_eq!(["alone", "untrained", "brief", "fading", "strong", "orthogonal"].map(guided), [0, 4, 2, 3, 4, 0]);
+
+    // One draw of weights and batches: up to where the key acts, arms are the same to the bit.
+    assert_eq!(of("untrained")[0], of("alone")[0]);
+    assert_eq!(of("brief")[..3], of("untrained")[..3]);
+    assert_ne!(of("brief")[3], of("untrained")[3]);
+    assert_ne!(of("fading")[2], of("untrained")[2]);
+    assert_ne!(of("strong")[1], of("untrained")[1]);
+    assert_ne!(of("untrained")[1], of("alone")[1]);
+    assert_eq!(of("slow")[0], of("alone")[0]);
+    assert_ne!(of("slow")[1], of("alone")[1]);
+    assert_ne!(of("orthogonal")[0], of("alone")[0]);
+    assert_ne!(of("prior")[0], of("alone")[0]);
+
+    // Unguided arms are compared with the guide that another arm has.
+    let measured = |eval: &EvalRecord| eval.split == "test" && eval.similarity.len() == 2;
+    assert!(["alone", "orthogonal", "prior"].iter().all(|arm| run(&done, arm).evals.iter().any(measured)));
+
+    // No arm uses a trained guide: none is trained, and the one that was used is kept.
+    assert!(done.guides.is_empty());
+    let path = |name: &str| folder.0.join("x").join(name);
+    assert!(!path("guide-1.safetensors").exists() && path("untrained-guide-1.safetensors").is_file());
+    WeightsFile::read(&path("untrained-guide-1.safetensors")).expect("weights");
+}
+
+#[test]
+fn guides_are_made_for_the_arms_that_use_them() {
+    let folder = Folder::new("arms-guides");
+    let kept = |name: &str| folder.0.join("x").join(name).is_file();
+    let done = train(&folder, "[\"alone\"]", "");
+    assert!(done.guides.is_empty() && !kept("guide-1.safetensors") && !kept("untrained-guide-1.safetensors"));
+    assert!(run(&done, "alone").pairs.is_empty());
+
+    let done = train(&folder, "[\"alone\", \"trained_first\"]", "[arm.trained_first]\nfirst_steps = 1\n");
+    assert_eq!(done.guides.len(), 1);
+    assert!(kept("guide-1.safetensors") && !kept("untrained-guide-1.safetensors"));
+    let guided = run(&done, "trained_first").steps.iter().filter(|step| step.alignment.is_some()).count();
+    assert_eq!(guided, 1, "the arm's own length counts");
+    assert_eq!(run(&done, "alone").pairs, run(&done, "trained_first").pairs);
+}
+
+/// Every gate has an orthogonal matrix of its own; all other weights are drawn as ever.
+#[test]
+fn recurrent_weights_are_orthogonal() {
+    let data = drawn();
+    for (cell, gates) in [(RnnCell::Tanh, 1), (RnnCell::Gru, 3), (RnnCell::Lstm, 4)] {
+        let network = |init| Network::new(Rnn { init, ..Rnn::new(cell, 2, 8) }, &data, 5).expect("fits");
+        let (usual, ours) = (network(InitialWeights::Default), network(InitialWeights::Orthogonal));
+        for (usual, ours) in usual.tensors().zip(ours.tensors()) {
+            let (name, values) = (ours.name(), ours.read_f32().expect("a tensor"));
+            if !name.starts_with("rnn.weight_hh") {
+                assert_eq!(values, usual.read_f32().expect("a tensor"), "{name}");
+                continue;
+            }
+            assert_eq!(values.len(), gates * 64);
+            for gate in values.chunks(64) {
+                let dot = |i: usize, j: usize| (0..8).map(|k| gate[8 * i + k] * gate[8 * j + k]).sum::<f32>();
+                for (i, j) in (0..8).flat_map(|i| (0..8).map(move |j| (i, j))) {
+                    assert!((dot(i, j) - f32::from(i == j)).abs() < 1e-5, "{name}: rows {i} and {j}");
+                }
+            }
+        }
+    }
+    let wrong = Network::new(Rnn { init: InitialWeights::Kaiming, ..Rnn::default() }, &data, 5);
+    assert!(wrong.expect_err("no such weights").to_string().contains("`default` or `orthogonal`"));
+}
+
+#[test]
+fn a_head_without_bias_is_refused() {
+    let data = drawn();
+    let tied = trellis_guidance::Transformer { tied: true, ..Default::default() };
+    let network = Network::new(tied, &data, 1).expect("fits");
+    let error = network.set_head_bias(HeadBias::LabelPrior, &data).expect_err("tied").to_string();
+    assert!(error.contains("`bias`") && error.contains("has none"), "{error}");
+}
+
+fn drawn() -> Dataset {
+    let drawn = trellis_guidance::data::DrawnSequences::copy_paste(4, [4, 4], 0).expect("sane");
+    Dataset::drawn(&gpu(), drawn, [16, 0, 16]).expect("fits")
+}
