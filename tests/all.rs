@@ -16,6 +16,7 @@ mod mixed; // loss scaling and mixed-precision training
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
 mod ops; // every registered op: kernel against f64, gradient against differences
 mod optimizer; // optimisers, step by step against PyTorch
+mod own_op; // ops from outside the crate: what is wrong with them is told
 mod real_size; // by hand: ResNet-18, ResNet-50, ViT-B/16 against PyTorch
 mod recurrent; // recurrent layers and networks against PyTorch, over long times
 mod resnets; // residual networks against PyTorch

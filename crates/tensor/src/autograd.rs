@@ -17,7 +17,8 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Shape`] when `loss` is not a single element, [`Error::NotDifferentiable`] when a path leads through
-    /// an op without a gradient.
+    /// an op without a gradient, [`Error::Gradient`] when a backward rule returns another number of gradients than the op has
+    /// inputs, or one of another shape or type than its input.
     pub fn grad<'g>(&'g self, loss: Var<'g>, wrt: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
         self.grad_from(loss, self.constant(1.0, loss.shape()), wrt)
     }
@@ -56,9 +57,23 @@ impl Graph {
                     op.backward(&x, now(y), dy)?
                 }
             };
-            for (input, gradient) in x.iter().zip(input_gradients) {
-                let Some(gradient) = gradient.filter(|_| needed[input.id()]) else { continue };
-                debug_assert_eq!(gradient.ty(), input.ty(), "gradient of {} for {input:?}", node.op_name());
+            let wrong =
+                |problem: String| Error::Gradient { op: node.op_name(), layer: node.layer.to_string(), problem };
+            if input_gradients.len() != x.len() {
+                let (given, inputs) = (input_gradients.len(), x.len());
+                return Err(wrong(format!("returned {given} gradients for {inputs} inputs")));
+            }
+            for (number, (input, gradient)) in x.iter().zip(input_gradients).enumerate() {
+                let Some(gradient) = gradient else { continue };
+                if gradient.ty() != input.ty() {
+                    let (given, wanted) = (gradient.ty(), input.ty());
+                    return Err(wrong(format!(
+                        "returned {given} as the gradient of input {number}, which is {wanted}"
+                    )));
+                }
+                if !needed[input.id()] {
+                    continue;
+                }
                 let slot = &mut gradients[input.id()];
                 *slot = Some(match *slot {
                     None => gradient,

@@ -87,6 +87,24 @@ pub enum Error {
         /// Its layer.
         layer: String,
     },
+    /// A backward rule did not give what the inputs of its op need.
+    Gradient {
+        /// The op.
+        op: &'static str,
+        /// Its layer.
+        layer: String,
+        /// What was returned, and what was expected.
+        problem: String,
+    },
+    /// The text of a kernel cannot be expanded.
+    Kernel {
+        /// The file, `relu.wgsl`.
+        file: String,
+        /// Its line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
     /// Data of the wrong size was written to or expected from a tensor.
     Size {
         /// The tensor.
@@ -159,6 +177,14 @@ impl fmt::Display for Error {
             Error::NotDifferentiable { op, layer } => {
                 write!(f, "{op} in {layer} has no gradient; take its input out of the loss or stop the gradient there")
             }
+            Error::Gradient { op, layer, problem } => {
+                write!(f, "the backward rule of {op}")?;
+                if !layer.is_empty() {
+                    write!(f, " in {layer}")?;
+                }
+                write!(f, " {problem}; correct `Op::backward` of {op}")
+            }
+            Error::Kernel { file, line, problem } => write!(f, "{file}, line {line}: {problem}"),
             Error::Size { tensor, expected, given } => {
                 write!(f, "{tensor} holds {expected} elements, {given} were given")
             }

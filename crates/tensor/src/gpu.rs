@@ -339,9 +339,9 @@ impl Gpu {
         if let Some(pipeline) = lock(&self.inner.pipelines).get(&key) {
             return Ok(pipeline.clone());
         }
-        let bindings = variant.kernel.bindings();
+        let bindings = variant.kernel.bindings()?;
         let layout = self.bind_group_layout(&bindings);
-        let text = variant.kernel.expand(&variant.flags);
+        let text = variant.kernel.expand(&variant.flags)?;
         let raw = self.scoped(&format!("kernel {key}"), |device| {
             let module = self.shader_module(variant.kernel.name, text);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::error::{Error, Result};
+
 /// One kernel: a WGSL file whose entry point has the file's name. Made by [`kernel!`](crate::kernel).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kernel {
@@ -75,55 +77,24 @@ pub enum Access {
 impl Kernel {
     /// The WGSL that is compiled when `flags` are set.
     ///
-    /// # Panics
-    /// On an unknown import or an unbalanced `#if`: the text is ours, and a test expands every kernel.
-    pub fn expand(&self, flags: &[&str]) -> String {
+    /// # Errors
+    /// [`Error::Kernel`] with file and line for an `#import` of a text that does not exist, or an unbalanced `#if`.
+    pub fn expand(&self, flags: &[&str]) -> Result<String> {
         let flags: BTreeSet<&str> = flags.iter().copied().collect();
         let mut text = String::with_capacity(2 * self.source.len());
-        self.expand_into(self.source, &flags, &mut text);
-        text
-    }
-
-    fn expand_into(&self, source: &str, flags: &BTreeSet<&str>, text: &mut String) {
-        // Inside an #if: whether this branch is kept, and whether one before it was.
-        let mut branch: Option<(bool, bool)> = None;
-        for line in source.lines() {
-            if let Some(flag) = line.strip_prefix("#if ") {
-                assert!(branch.is_none(), "{}: nested #if", self.name);
-                branch = Some((flags.contains(flag.trim()), false));
-            } else if let Some(flag) = line.strip_prefix("#elif ") {
-                let (kept, before) = branch.unwrap_or_else(|| panic!("{}: #elif without #if", self.name));
-                branch = Some((!kept && !before && flags.contains(flag.trim()), kept || before));
-            } else if line.trim_end() == "#else" {
-                let (kept, before) = branch.unwrap_or_else(|| panic!("{}: #else without #if", self.name));
-                branch = Some((!kept && !before, true));
-            } else if line.trim_end() == "#endif" {
-                assert!(branch.take().is_some(), "{}: #endif without #if", self.name);
-            } else if matches!(branch, Some((false, _))) {
-                continue;
-            } else if let Some(name) = line.strip_prefix("#import ") {
-                let name = name.trim();
-                let (_, library) = LIBRARY
-                    .iter()
-                    .find(|(n, _)| *n == name)
-                    .unwrap_or_else(|| panic!("{}: unknown #import {name}", self.name));
-                self.expand_into(library, flags, text);
-            } else {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-        assert!(branch.is_none(), "{}: #if without #endif", self.name);
+        expand_into(&format!("{}.wgsl", self.name), self.source, &flags, &mut text)?;
+        Ok(text)
     }
 
     /// Access modes of the storage bindings 1, 2, … in order.
     ///
-    /// # Panics
-    /// If the bindings are not numbered 1, 2, … in the order of the text (a test checks every kernel).
-    pub fn bindings(&self) -> Vec<Access> {
-        let mut bindings = Vec::new();
-        for line in self.source.lines() {
-            let Some(rest) = line.trim_start().strip_prefix("@group(0) @binding(") else { continue };
+    /// # Errors
+    /// [`Error::Kernel`] with file and line if the bindings are not numbered 1, 2, … in the order of the text, or one is declared
+    /// twice with different access.
+    pub fn bindings(&self) -> Result<Vec<Access>> {
+        let mut bindings: Vec<Access> = Vec::new();
+        for (line, text) in (1..).zip(self.source.lines()) {
+            let Some(rest) = text.trim_start().strip_prefix("@group(0) @binding(") else { continue };
             let Some((number, rest)) = rest.split_once(')') else { continue };
             let access = if rest.contains("var<storage, read_write>") {
                 Access::ReadWrite
@@ -133,15 +104,71 @@ impl Kernel {
                 continue;
             };
             let number: usize = number.parse().unwrap_or(0);
+            let wrong = |problem: String| Err(Error::Kernel { file: format!("{}.wgsl", self.name), line, problem });
             // The two branches of an #if may declare one binding twice, with another type.
-            if number <= bindings.len() {
-                assert_eq!(bindings[number - 1], access, "{}: binding {number} changes its access", self.name);
-            } else {
-                assert_eq!(number, bindings.len() + 1, "{}: bindings out of order", self.name);
-                bindings.push(access);
+            match number.checked_sub(1).and_then(|index| bindings.get(index)) {
+                Some(before) if *before == access => {}
+                Some(_) => return wrong(format!("binding {number} changes its access")),
+                None if number == bindings.len() + 1 => bindings.push(access),
+                None => return wrong(format!("binding {number} follows binding {}", bindings.len())),
             }
         }
-        bindings
+        Ok(bindings)
+    }
+}
+
+/// Branch of an `#if` that is being read.
+struct Branch {
+    /// Line of the `#if`.
+    line: usize,
+    /// Lines of this branch are kept.
+    kept: bool,
+    /// An earlier branch was kept.
+    before: bool,
+}
+
+/// Adds the lines of `source`, the text of `file`, to `text`.
+fn expand_into(file: &str, source: &str, flags: &BTreeSet<&str>, text: &mut String) -> Result<()> {
+    let wrong = |line: usize, problem: String| Err(Error::Kernel { file: file.to_string(), line, problem });
+    let mut branch: Option<Branch> = None;
+    for (number, line) in (1..).zip(source.lines()) {
+        if let Some(flag) = line.strip_prefix("#if ") {
+            if let Some(Branch { line, .. }) = branch {
+                return wrong(number, format!("#if within the #if of line {line}"));
+            }
+            branch = Some(Branch { line: number, kept: flags.contains(flag.trim()), before: false });
+        } else if let Some(flag) = line.strip_prefix("#elif ") {
+            let Some(Branch { line, kept, before }) = branch else {
+                return wrong(number, "#elif without #if".to_string());
+            };
+            let before = kept || before;
+            branch = Some(Branch { line, kept: !before && flags.contains(flag.trim()), before });
+        } else if line.trim_end() == "#else" {
+            let Some(Branch { line, kept, before }) = branch else {
+                return wrong(number, "#else without #if".to_string());
+            };
+            branch = Some(Branch { line, kept: !kept && !before, before: true });
+        } else if line.trim_end() == "#endif" {
+            if branch.take().is_none() {
+                return wrong(number, "#endif without #if".to_string());
+            }
+        } else if matches!(branch, Some(Branch { kept: false, .. })) {
+            continue;
+        } else if let Some(name) = line.strip_prefix("#import ") {
+            let name = name.trim();
+            let Some((_, library)) = LIBRARY.iter().find(|(known, _)| *known == name) else {
+                let known: Vec<&str> = LIBRARY.iter().map(|(known, _)| *known).collect();
+                return wrong(number, format!("#import of `{name}`, which is none of {}", known.join(", ")));
+            };
+            expand_into(&format!("lib/{name}.wgsl"), library, flags, text)?;
+        } else {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    match branch {
+        Some(Branch { line, .. }) => wrong(line, "#if without #endif".to_string()),
+        None => Ok(()),
     }
 }
 
@@ -173,5 +200,47 @@ impl Variant {
             let _ = write!(key, " {name}={value}");
         }
         key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(source: &'static str) -> String {
+        let kernel = Kernel { name: "mine", source };
+        let error = kernel.expand(&["A"]).map(|_| ()).and_then(|()| kernel.bindings().map(|_| ()));
+        error.expect_err("a kernel that is wrong").to_string()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_text_is_told_with_its_line() {
+        for (source, expected) in [
+            ("// mine\n#import philx\n", "mine.wgsl, line 2: #import of `philx`, which is none of activation, "),
+            ("#if A\n\n#if B\n#endif\n#endif\n", "mine.wgsl, line 3: #if within the #if of line 1"),
+            ("\n#elif A\n", "mine.wgsl, line 2: #elif without #if"),
+            ("#else\n", "mine.wgsl, line 1: #else without #if"),
+            ("#endif\n", "mine.wgsl, line 1: #endif without #if"),
+            ("\n#if A\nx\n", "mine.wgsl, line 2: #if without #endif"),
+            ("@group(0) @binding(2) var<storage, read> x: array<f32>;", "line 1: binding 2 follows binding 0"),
+            (
+                "@group(0) @binding(1) var<storage, read> x: array<f32>;\n\
+                 @group(0) @binding(1) var<storage, read_write> x: array<f32>;",
+                "line 2: binding 1 changes its access",
+            ),
+        ] {
+            let message = message(source);
+            assert!(message.contains(expected), "{source}: {message}");
+        }
+    }
+
+    #[test]
+    fn one_branch_is_kept() {
+        let kernel = Kernel { name: "mine", source: "a\n#if A\nb\n#elif B\nc\n#else\nd\n#endif\ne\n" };
+        for (flags, kept) in
+            [(&["A"][..], "a\nb\ne\n"), (&["B"], "a\nc\ne\n"), (&["A", "B"], "a\nb\ne\n"), (&[], "a\nd\ne\n")]
+        {
+            assert_eq!(kernel.expand(flags).expect("whole"), kept);
+        }
     }
 }
