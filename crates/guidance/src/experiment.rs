@@ -178,9 +178,10 @@ impl Guides {
 /// First part of the name of an untrained guide's file.
 const UNTRAINED: &str = "untrained";
 
-/// Guide and target of a seed get different weights.
+/// Seed of a guide's weights: another one for each seed, all 64 bits of it, and never the seed itself, by which the target is
+/// drawn. A rotation by 33 has one cycle of 64 bits, and an odd number of flips on it leaves no number as it was.
 fn guide_seed(seed: u64) -> u64 {
-    seed.wrapping_mul(2).wrapping_add(1) << 32
+    seed.rotate_left(33) ^ (1 << 32)
 }
 
 fn run_arm(
@@ -245,5 +246,22 @@ fn report(event: &Event<'_>, progress: &mut dyn FnMut(Progress<'_>)) {
         Event::Warning(text) => progress(Progress::Warning(text)),
         Event::Resumed(step) => progress(Progress::Steps(u64::from(*step), None)),
         Event::Eval(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::guide_seed;
+
+    #[test]
+    fn every_bit_of_a_seed_reaches_its_guide() {
+        // Seeds below 2^31 have the guides that they always had.
+        assert_eq!([0, 1, 2, 1 << 30].map(guide_seed), [1 << 32, 3 << 32, 5 << 32, (1 << 63) | (1 << 32)]);
+        let seeds: Vec<u64> = (0..64).map(|bit| 1_u64 ^ (1 << bit)).chain([1, u64::MAX]).collect();
+        let mut guides: Vec<u64> = seeds.iter().map(|&seed| guide_seed(seed)).collect();
+        assert!(seeds.iter().zip(&guides).all(|(seed, guide)| seed != guide));
+        guides.sort_unstable();
+        guides.dedup();
+        assert_eq!(guides.len(), seeds.len());
     }
 }
