@@ -27,6 +27,9 @@ fn sum_of(x: T) -> f32 {
 fn greatest_of(x: T) -> f32 {
     return nan_max(nan_max(x.x, x.y), nan_max(x.z, x.w));
 }
+fn greater_of(x: T, y: T) -> T {
+    return T(nan_max(x.x, y.x), nan_max(x.y, y.y), nan_max(x.z, y.z), nan_max(x.w, y.w));
+}
 #else
 alias T = f32;
 fn sum_of(x: T) -> f32 {
@@ -34,6 +37,9 @@ fn sum_of(x: T) -> f32 {
 }
 fn greatest_of(x: T) -> f32 {
     return x;
+}
+fn greater_of(x: T, y: T) -> T {
+    return nan_max(x, y);
 }
 #endif
 @group(0) @binding(1) var<storage, read> k: array<T>;
@@ -52,11 +58,8 @@ fn cka(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec
     var k_max = T();
     var l_max = T();
     for (var i = start + local; i < end; i += 256u) {
-        let p = abs(k[i]);
-        let q = abs(l[i]);
-        // The greater of two, NaN if either is.
-        k_max = select(select(k_max, p, p > k_max), p, !(p == p));
-        l_max = select(select(l_max, q, q > l_max), q, !(q == q));
+        k_max = greater_of(k_max, abs(k[i]));
+        l_max = greater_of(l_max, abs(l[i]));
     }
     var sums: Sums;
     sums.k_max = lane_max(local, 1u, greatest_of(k_max));

@@ -10,6 +10,7 @@
 // source  definition
 
 #import grid
+#import number
 struct Dims { rows: u32, n: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -29,7 +30,7 @@ fn confusion(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
     var whole = label < dims.n;
     for (var i = 0u; i < dims.n; i += 1u) {
         let v = x[start + i];
-        whole = whole && v == v;
+        whole = whole && !is_nan(v);
         best = select(best, i, v > x[start + best]);
     }
     if (whole) {

@@ -12,6 +12,7 @@
 // source  definition
 
 #import grid
+#import number
 
 struct Dims { n: u32, rows: u32, columns: u32, height: u32, width: u32, padding: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -24,7 +25,7 @@ struct Dims { n: u32, rows: u32, columns: u32, height: u32, width: u32, padding:
 override MAX: bool = false;
 
 fn same(a: f32, b: f32) -> bool {
-    return a == b || (!(a == a) && !(b == b));
+    return a == b || (is_nan(a) && is_nan(b));
 }
 
 // Whether no pixel of window (p, q) before `own`, row by row, is `greatest`.

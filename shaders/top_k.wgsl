@@ -35,7 +35,7 @@ fn top_k(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
     for (var i = lane; i < n; i += LANES) {
         let v = x[start + i];
         let one = select(0.0, 1.0, v > best || (v == best && i < label));
-        before += select(f32(dims.n), one, v == v);
+        before += select(one, f32(dims.n), is_nan(v));
     }
     before = lane_sum(local, 1u, before);
     if (lane == 0u && row < dims.rows) {

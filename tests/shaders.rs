@@ -112,3 +112,31 @@ fn kernels_for_matrix_units_are_valid() {
         }
     }
 }
+
+/// A driver that assumes that no NaN occurs takes `x == x` for true, so NaN must be read off the bits (`lib/number.wgsl`).
+#[test]
+fn no_kernel_looks_for_nan_by_comparing() {
+    let compared_with_itself = |line: &str| {
+        let code = line.split("//").next().unwrap_or_default();
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '[' | ']');
+        [" == ", " != "].iter().any(|comparison| {
+            code.match_indices(comparison).any(|(at, _)| {
+                let left = code[..at].rsplit(|c| !word(c)).next().unwrap_or_default();
+                let right = code[at + 4..].split(|c| !word(c)).next().unwrap_or_default();
+                !left.is_empty() && left == right
+            })
+        })
+    };
+    assert!(compared_with_itself("if (!(x == x)) {") && compared_with_itself("a = select(0.0, y[i], y[i] != y[i]);"));
+    assert!(!compared_with_itself("same = a == b; // a == a"));
+    let shaders = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    for folder in [shaders.to_string(), format!("{shaders}/lib")] {
+        for file in std::fs::read_dir(folder).expect("the repository").map(|file| file.expect("readable").path()) {
+            if file.extension().is_some_and(|extension| extension == "wgsl") {
+                let text = std::fs::read_to_string(&file).expect("a kernel");
+                let found = text.lines().find(|line| compared_with_itself(line));
+                assert_eq!(found, None, "{}", file.display());
+            }
+        }
+    }
+}

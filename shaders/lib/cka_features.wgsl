@@ -1,3 +1,4 @@
+#import number
 // What one workgroup knows of A = XᵀX, B = YᵀY and T = YᵀX: their greatest magnitudes, and the sums of squares of A' = A /
 // max|A|, B' and T'. Scaled first, the squares of activations from 1e-15 to 1e15 stay in range.
 struct Sums { a_max: f32, b_max: f32, t_max: f32, aa: f32, bb: f32, tt: f32 }
@@ -10,7 +11,7 @@ fn scale_of(greatest: f32) -> f32 {
 // CKA and what its gradient needs, from the sums over everything.
 fn finish_cka(sums: Sums) -> array<f32, 8> {
     // NaN must show, also beside a zero matrix: `nan_max` has kept it.
-    let whole = sums.a_max >= 0.0 && sums.b_max >= 0.0 && sums.t_max >= 0.0;
+    let whole = !is_nan(sums.a_max) && !is_nan(sums.b_max) && !is_nan(sums.t_max);
     if (whole && (sums.a_max <= 1e-37 || sums.b_max <= 1e-37)) {
         return array<f32, 8>(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0);
     }

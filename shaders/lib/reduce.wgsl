@@ -3,6 +3,7 @@
 // The order is fixed, so the result has the same bits every time: a tree in workgroup memory, two barriers and log2(LANES)
 // more; SHUFFLE, for neighbours (spacing = 1): a butterfly within each subgroup of SHUFFLE_SIZE, whose sums meet in
 // workgroup memory, two barriers or, where a subgroup holds all lanes, none.
+#import number
 override LANES: u32 = 1u;
 var<workgroup> shared_lanes: array<f32, 256>;
 
@@ -14,10 +15,6 @@ fn lane_sum(local: u32, spacing: u32, value: f32) -> f32 {
 }
 fn lane_max(local: u32, spacing: u32, value: f32) -> f32 {
     return over_lanes(local, spacing, value, true);
-}
-// The greater of two numbers, NaN if either is.
-fn nan_max(x: f32, y: f32) -> f32 {
-    return select(select(y, x, x > y), x, !(x == x));
 }
 fn joined(x: f32, y: f32, greater: bool) -> f32 {
     if (greater) {

@@ -1,6 +1,6 @@
 //! Kernels: WGSL text from `shaders/`, a tiny preprocessor, and the pipelines made from it.
 //!
-//! A kernel file is plain WGSL but for two line-based directives: `#import name` pastes `shaders/lib/name.wgsl`, and
+//! A kernel file is plain WGSL but for two line-based directives: `#import name` pastes `shaders/lib/name.wgsl`, the first time, and
 //! `#if FLAG` / `#elif FLAG` / `#else` / `#endif` choose lines by a set of flags (for types, which WGSL's `override` cannot vary).
 //! Everything else that is specialised is an `override` constant. Binding 0 is the uniform `dims`, the rest are storage
 //! buffers; their access modes are read off the text, so the file is the only place that states them.
@@ -51,6 +51,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "index",
     "loss_scale",
     "matmul_sides",
+    "number",
     "philox",
     "product",
     "product_cooperative",
@@ -82,7 +83,7 @@ impl Kernel {
     pub fn expand(&self, flags: &[&str]) -> Result<String> {
         let flags: BTreeSet<&str> = flags.iter().copied().collect();
         let mut text = String::with_capacity(2 * self.source.len());
-        expand_into(&format!("{}.wgsl", self.name), self.source, &flags, &mut text)?;
+        expand_into(&format!("{}.wgsl", self.name), self.source, &flags, &mut BTreeSet::new(), &mut text)?;
         Ok(text)
     }
 
@@ -127,8 +128,14 @@ struct Branch {
     before: bool,
 }
 
-/// Adds the lines of `source`, the text of `file`, to `text`.
-fn expand_into(file: &str, source: &str, flags: &BTreeSet<&str>, text: &mut String) -> Result<()> {
+/// Adds the lines of `source`, the text of `file`, to `text`; what is among the `imported` is there already.
+fn expand_into(
+    file: &str,
+    source: &str,
+    flags: &BTreeSet<&str>,
+    imported: &mut BTreeSet<&'static str>,
+    text: &mut String,
+) -> Result<()> {
     let wrong = |line: usize, problem: String| Err(Error::Kernel { file: file.to_string(), line, problem });
     let mut branch: Option<Branch> = None;
     for (number, line) in (1..).zip(source.lines()) {
@@ -156,11 +163,13 @@ fn expand_into(file: &str, source: &str, flags: &BTreeSet<&str>, text: &mut Stri
             continue;
         } else if let Some(name) = line.strip_prefix("#import ") {
             let name = name.trim();
-            let Some((_, library)) = LIBRARY.iter().find(|(known, _)| *known == name) else {
+            let Some((name, library)) = LIBRARY.iter().find(|(known, _)| *known == name) else {
                 let known: Vec<&str> = LIBRARY.iter().map(|(known, _)| *known).collect();
                 return wrong(number, format!("#import of `{name}`, which is none of {}", known.join(", ")));
             };
-            expand_into(&format!("lib/{name}.wgsl"), library, flags, text)?;
+            if imported.insert(name) {
+                expand_into(&format!("lib/{name}.wgsl"), library, flags, imported, text)?;
+            }
         } else {
             text.push_str(line);
             text.push('\n');
