@@ -232,10 +232,38 @@ fn small_batches_and_single_features_have_defined_values() {
                         assert!(compared.value.abs() <= 1.0 + 1e-5, "{metric}, n {n}, p {p}: {}", compared.value);
                         assert!(compared.gradient.iter().all(|g| g.is_finite()), "{metric}, n {n}, p {p}");
                     }
-                    Err(error) => assert!(n < 4 && error.to_string().contains("needs at least"), "{metric}: {error}"),
+                    Err(error) => {
+                        let Of(metric) = metric else { panic!("{metric} takes any batch: {error}") };
+                        let message = error.to_string();
+                        assert!(n < metric.least_examples() && message.contains("compares at least"), "{message}");
+                    }
                 }
             }
         }
+    }
+}
+
+/// With one example less every pair of layers gets the same value, whatever they hold; with so many it depends on them.
+#[test]
+fn the_least_number_of_examples_is_the_first_that_tells_layers_apart() {
+    for (metric, _) in metrics() {
+        let n = metric.least_examples();
+        let mut values: Vec<f32> = (0..6)
+            .map(|pair| compare(metric, &samples(n * 5, 2 * pair), &samples(n * 5, 2 * pair + 1), n).value)
+            .collect();
+        values.sort_by(f32::total_cmp);
+        assert!(values[5] - values[0] > 0.02, "{metric} of {n} examples: {values:?}");
+        let graph = Graph::new();
+        let few = graph.constant(1.0, [n - 1, 5]);
+        for refused in [metric.compare(few, few).map(|_| ()), metric.gram(few).map(|_| ())] {
+            let message = refused.expect_err("too few").to_string();
+            assert!(message.contains(&format!("compares at least {n}")), "{message}");
+        }
+    }
+    // The kind of the fault: two examples are always alike, by the fused form that has no such check.
+    for pair in 0..4 {
+        let value = compare(ByFeatures, &samples(10, 2 * pair), &samples(10, 2 * pair + 1), 2).value;
+        assert!((value - 1.0).abs() < 1e-4, "{value}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::{CkaForm, CkaSizes, Layout, Var};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 pub use loss::{Alignment, Guiding, Pair};
 
 /// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0
@@ -153,12 +153,32 @@ impl From<Ridge> for Metric {
 const TINY: f32 = 1e-37;
 
 impl Metric {
+    /// Fewest examples between which the measure tells anything. Of two examples any centered Gram matrix is a multiple of the
+    /// same one: biased CKA is then always 1, and ridge regression a constant of λ. RSA correlates the pairs of examples and has a
+    /// single pair of two. The debiased estimator divides by `n (n − 3)`.
+    pub fn least_examples(self) -> usize {
+        match self {
+            Self::Cka(Cka { debiased: true, .. }) => 4,
+            Self::Cka(_) | Self::Rsa(_) | Self::Ridge(_) => 3,
+        }
+    }
+
+    fn check_examples(self, x: Var<'_>) -> Result<()> {
+        let (given, least) = (x.shape().first().copied().unwrap_or(0), self.least_examples());
+        if given >= least {
+            return Ok(());
+        }
+        let problem = format!("{given} examples are too few: {self} compares at least {least}");
+        Err(Error::config("alignment", "batch", problem, "make the batch, or the split that is evaluated, larger"))
+    }
+
     /// The centred Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it; with
     /// [`Tokens::Each`] `[time, n, n]` of `[n, time, features]`.
     ///
     /// # Errors
     /// When the batch is too small or too large for the measure, or the layer has no time steps.
     pub fn gram<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
+        self.check_examples(x)?;
         match self {
             Self::Cka(cka) if cka.each_token() => self.finish(x.centered_token_grams()?),
             Self::Ridge(_) => {
@@ -173,6 +193,7 @@ impl Metric {
 
     /// [`Metric::gram`] of several layers at once, `[layers, n, n]`; of few enough features.
     pub(crate) fn grams<'g>(self, layers: &[Var<'g>]) -> Result<Var<'g>> {
+        layers.iter().try_for_each(|&layer| self.check_examples(layer))?;
         let features = layers.iter().map(|&layer| self.features(layer)).collect::<Result<Vec<_>>>()?;
         self.finish(Var::layer_grams(&features)?)
     }
@@ -228,6 +249,7 @@ impl Metric {
 
     /// [`Metric::compare`] for a loss, or for a report.
     fn compare_layers<'g>(self, x: Var<'g>, y: Var<'g>, gradient: bool) -> Result<Similarity<'g>> {
+        self.check_examples(x)?;
         if self == Cka::linear().into() {
             let (x, y) = (x.flatten()?, y.flatten()?);
             let sizes = CkaSizes { n: x.shape()[0], p: x.shape()[1], q: y.shape()[1], gradient };

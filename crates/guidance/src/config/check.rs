@@ -110,14 +110,10 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     if !(low > 0.0 && low <= high && high <= 1.0) {
         return bad("training.crop_scale", format!("{low} to {high} are no shares"), "two numbers above 0, up to 1");
     }
-    let least = match config.guidance.metric {
-        MetricName::Cka | MetricName::RbfCka | MetricName::Ridge => 2,
-        MetricName::RsaCosine | MetricName::RsaPearson => 3,
-        MetricName::CkaDebiased | MetricName::RbfCkaDebiased => 4,
-    };
+    let least = config.metric().least_examples();
     for (key, count) in [("training.batch", training.batch), ("data.test", data.test)] {
         if count < least {
-            let problem = format!("{count} is too few: this metric compares at least {least} examples");
+            let problem = format!("{count} is too few: this measure compares at least {least} examples");
             return bad(key, problem, "make it larger");
         }
     }
