@@ -129,28 +129,77 @@ fn normal<'g>(gpu: &Gpu, graph: &'g Graph, shape: [usize; 2], stream: u64) -> Va
     graph.leaf(&Tensor::from_f16(gpu, "x", shape, &values).expect("fits"))
 }
 
-/// Products of two f16 numbers are exact in f32 and added in the same order: widened operands give the same bits. Sizes: by
-/// fours and not; an inner axis in parts; rows that are copied first.
-#[test]
-fn products_of_halves_are_those_of_the_same_numbers_in_f32() {
-    let sizes = [[5, 7, 9], [64, 32, 64], [65, 36, 12], [3, 4, 40_000], [128, 2048, 512]];
-    for [m, n, k] in sizes {
+/// Sizes of products: by fours and not; whole blocks of matrix units; an inner axis in parts; rows that are copied first.
+const PRODUCTS: [[usize; 3]; 5] = [[5, 7, 9], [64, 32, 64], [65, 36, 12], [3, 4, 40_000], [128, 2048, 512]];
+
+/// Products of f16 `lhs` and `rhs`, with both, either or no side widened to f32, and the first rounded to f16.
+fn products(lhs: &Tensor, rhs: &Tensor, layout: Layout) -> [Vec<f32>; 5] {
+    let graph = Graph::new();
+    let [lhs, rhs] = [lhs, rhs].map(|x| graph.leaf(x).cast(DType::F16).expect("f32"));
+    let [wide_lhs, wide_rhs] = [lhs, rhs].map(|x| x.cast(DType::F32).expect("f16"));
+    let pairs = [(lhs, rhs), (wide_lhs, rhs), (lhs, wide_rhs), (wide_lhs, wide_rhs)];
+    let [a, b, c, d] = pairs.map(|(lhs, rhs)| lhs.matmul(rhs, layout).expect("fits"));
+    let half = lhs.matmul(rhs, layout).and_then(|product| product.cast(DType::F16)).expect("f32");
+    let plan = Plan::new(&gpu(), &graph, &[a, b, c, d, half]).expect("fits");
+    plan.run(1).expect("works");
+    [a, b, c, d, half].map(|product| plan.read(product).expect("kept"))
+}
+
+/// Each product of two f16 numbers in f64, and the sum of the magnitudes of its terms.
+fn exact(lhs: &[f32], rhs: &[f32], layout: Layout, [m, n, k]: [usize; 3]) -> Vec<(f64, f64)> {
+    let lhs = |i: usize, l: usize| if layout == Layout::TN { lhs[l * m + i] } else { lhs[i * k + l] };
+    let rhs = |l: usize, j: usize| if layout == Layout::NT { rhs[j * k + l] } else { rhs[l * n + j] };
+    let term = |i: usize, j: usize, l: usize| f64::from(lhs(i, l)) * f64::from(rhs(l, j));
+    let sums = |i: usize, j: usize| (0..k).fold((0.0, 0.0), |(s, t), l| (s + term(i, j, l), t + term(i, j, l).abs()));
+    (0..m * n).map(|at| sums(at / n, at % n)).collect()
+}
+
+/// Runs `check` with the exact sums and the products of every size and layout, of values that `draw` gives.
+fn each_product(draw: fn(&mut Rng) -> f32, check: impl Fn(&[(f64, f64)], &[Vec<f32>; 5], &str, usize)) {
+    for [m, n, k] in PRODUCTS {
         for layout in [Layout::NN, Layout::NT, Layout::TN] {
-            let graph = Graph::new();
-            let lhs = normal(&gpu(), &graph, if layout == Layout::TN { [k, m] } else { [m, k] }, 1);
-            let rhs = normal(&gpu(), &graph, if layout == Layout::NT { [n, k] } else { [k, n] }, 2);
-            let [wide_lhs, wide_rhs] = [lhs, rhs].map(|x| x.cast(DType::F32).expect("f16"));
-            let pairs = [(lhs, rhs), (wide_lhs, rhs), (lhs, wide_rhs), (wide_lhs, wide_rhs)];
-            let products = pairs.map(|(lhs, rhs)| lhs.matmul(rhs, layout).expect("fits"));
-            let half = lhs.matmul(rhs, layout).and_then(|product| product.cast(DType::F16)).expect("f32");
-            let plan = Plan::new(&gpu(), &graph, &[&products[..], &[half]].concat()).expect("fits");
-            plan.run(1).expect("works");
-            let [both, left, right, wide] = products.map(|product| plan.read(product).expect("kept"));
-            assert!(both == wide && left == wide && right == wide, "{layout:?} {m} {n} {k}");
-            let rounded: Vec<f32> = wide.iter().map(|&v| f16::from_f32(v).to_f32()).collect();
-            assert!(plan.read(half).expect("kept") == rounded, "{layout:?} {m} {n} {k} as f16");
+            let values = |count: usize, stream| {
+                let mut rng = Rng::new(16, stream);
+                (0..count).map(|_| f16::from_f32(draw(&mut rng)).to_f32()).collect::<Vec<f32>>()
+            };
+            let (lhs, rhs) = (values(m * k, 1), values(k * n, 2));
+            let sums = exact(&lhs, &rhs, layout, [m, n, k]);
+            let tensor = |name, shape, values: &[f32]| Tensor::from_f32(&gpu(), name, shape, values).expect("fits");
+            let lhs = tensor("lhs", if layout == Layout::TN { [k, m] } else { [m, k] }, &lhs);
+            let rhs = tensor("rhs", if layout == Layout::NT { [n, k] } else { [k, n] }, &rhs);
+            check(&sums, &products(&lhs, &rhs, layout), &format!("{layout:?} {m} {n} {k}"), k);
         }
     }
+}
+
+/// Whole numbers up to 15: every partial sum is exact in f32, so any order of adding gives the bits of f64.
+#[test]
+fn products_of_halves_are_exact_where_their_sums_are() {
+    let whole = |rng: &mut Rng| rng.below(31) as f32 - 15.0;
+    each_product(whole, |sums, products, name, _| {
+        for (number, product) in products[..4].iter().enumerate() {
+            assert!(product.iter().zip(sums).all(|(&v, (sum, _))| f64::from(v) == *sum), "{name}, product {number}");
+        }
+        let rounded = |(value, (sum, _)): (&f32, &(f64, f64))| *value == f16::from_f64(*sum).to_f32();
+        assert!(products[4].iter().zip(sums).all(rounded), "{name} as f16");
+    });
+}
+
+/// Any order of adding k products in f32 is off by less than `k u Σ |aᵢ bᵢ|`, u = 2⁻²⁴ (Higham, *Accuracy and Stability of
+/// Numerical Algorithms*, section 3.1): matrix units add in an order of their own.
+#[test]
+fn products_of_halves_are_within_the_bound_of_any_order() {
+    each_product(Rng::normal, |sums, products, name, k| {
+        let bound = |size: f64| 1.01 * k as f64 * 0.5_f64.powi(24) * size;
+        for (number, product) in products[..4].iter().enumerate() {
+            let near = |(&v, (sum, size)): (&f32, &(f64, f64))| (f64::from(v) - sum).abs() <= bound(*size);
+            assert!(product.iter().zip(sums).all(near), "{name}, product {number}");
+        }
+        let near = |(&v, (sum, size)): (&f32, &(f64, f64))| {
+            (f64::from(v) - sum).abs() <= bound(*size) + sum.abs() * 0.5_f64.powi(11) + 1e-7
+        };
+        assert!(products[4].iter().zip(sums).all(near), "{name} as f16");
+    });
 }
 
 #[test]
