@@ -5,17 +5,24 @@ use std::fmt::Write;
 use super::{arm_paint, escape, palette};
 use crate::record::Experiment;
 
-/// Most classes whose squares have room for a number.
-const NUMBERED: usize = 14;
+/// Most classes whose squares have room for a number, and whose names have room along the sides.
+const ROOMY: usize = 14;
+
+/// Widest name along a side, and how wide a letter is taken to be, in units of the picture.
+const WIDEST: usize = 92;
+const LETTER: usize = 7;
+/// Letters beyond the Latin ones may be as wide as they are high.
+const WIDE_LETTER: usize = 12;
 
 /// A figure for each arm whose last evaluation has counts, summed over its seeds.
 pub(super) fn figures(experiment: &Experiment) -> String {
     let arms = experiment.arms();
     let figure = |arm: &&str| {
         let counts = counts(experiment, arm)?;
-        let names = names(experiment, counts.len());
-        let squares = squares(&counts, &names, arm_paint(&arms, arm));
-        Some(format!("<figure><h3>{}</h3>{squares}{}</figure>", escape(arm), most_confused(&counts, &names)))
+        let classes = Classes::of(experiment, counts.len());
+        let squares = squares(&counts, &classes, arm_paint(&arms, arm));
+        let (arm, words) = (escape(arm), most_confused(&counts, &classes));
+        Some(format!("<figure><h3>{arm}</h3>{squares}{words}{}</figure>", classes.legend()))
     };
     arms.iter().filter_map(figure).collect()
 }
@@ -35,13 +42,60 @@ fn counts(experiment: &Experiment, arm: &str) -> Option<Vec<Vec<u64>>> {
     (!sum.is_empty()).then_some(sum)
 }
 
-/// What classes are called, as a page shows it: `3 “cat”`.
-fn names(experiment: &Experiment, classes: usize) -> Vec<String> {
-    let name = |class: usize| match experiment.class_names.get(class) {
-        Some(name) if *name != class.to_string() => format!("{class} “{}”", escape(name)),
-        _ => class.to_string(),
+/// Classes as the picture shows them.
+struct Classes {
+    /// Their names as a sentence has them, escaped: `“cat”`, `17 “cat”` where the sides have numbers, or a number.
+    names: Vec<String>,
+    /// What stands along the sides, not escaped.
+    labels: Vec<String>,
+    /// Whether they have names but the sides have no room for them.
+    numbered: bool,
+}
+
+impl Classes {
+    fn of(experiment: &Experiment, classes: usize) -> Self {
+        let name = |class: usize| experiment.class_names.get(class).filter(|name| **name != class.to_string());
+        let numbered = classes > ROOMY && (0..classes).any(|class| name(class).is_some());
+        let full = |class: usize| match name(class) {
+            Some(name) if numbered => format!("{class} “{}”", escape(name)),
+            Some(name) => format!("“{}”", escape(name)),
+            None => class.to_string(),
+        };
+        let label = |class: usize| match name(class) {
+            Some(name) if !numbered => shortened(name),
+            _ => class.to_string(),
+        };
+        Self { names: (0..classes).map(full).collect(), labels: (0..classes).map(label).collect(), numbered }
+    }
+
+    /// The longest label, in units of the picture.
+    fn width(&self) -> usize {
+        self.labels.iter().map(|label| width(label)).max().unwrap_or(0)
+    }
+
+    fn legend(&self) -> &'static str {
+        match self.numbered {
+            true => "<p class=\"quiet\">So many classes have numbers along the sides; each square tells its names.</p>",
+            false => "",
+        }
+    }
+}
+
+fn width(label: &str) -> usize {
+    label.chars().map(|letter| if letter.is_ascii() { LETTER } else { WIDE_LETTER }).sum()
+}
+
+/// A name of up to [`WIDEST`]: of longer ones the beginning, and the last letters, which tell numbered ones apart.
+fn shortened(name: &str) -> String {
+    if width(name) <= WIDEST {
+        return name.to_string();
+    }
+    let letters: Vec<char> = name.chars().collect();
+    let cut = |first: usize| -> String {
+        let last = letters.len() - first.div_ceil(2);
+        letters[..first].iter().chain(['…'].iter()).chain(&letters[last..]).collect()
     };
-    (0..classes).map(name).collect()
+    (1..letters.len() / 2).rev().map(cut).find(|name| width(name) <= WIDEST).unwrap_or_else(|| "…".to_string())
 }
 
 fn share(row: &[u64], count: u64) -> f64 {
@@ -49,30 +103,39 @@ fn share(row: &[u64], count: u64) -> f64 {
 }
 
 /// A square for each pair of label (downwards) and class (to the right), the fuller the larger its share of the row.
-fn squares(counts: &[Vec<u64>], names: &[String], paint: palette::Paint) -> String {
-    let classes = counts.len();
-    let side = (400 / classes.max(1)).max(4);
-    let edge = 30;
-    let width = edge + side * classes;
+fn squares(counts: &[Vec<u64>], classes: &Classes, paint: palette::Paint) -> String {
+    let (number, names) = (counts.len(), &classes.names);
+    let side = (400 / number.max(1)).max(4);
+    let longest = classes.width();
+    // Names that are wider than a column are turned upwards, by 45 degrees.
+    let turned = classes.labels.iter().enumerate().any(|(at, label)| *label != at.to_string()) && longest + 8 > side;
+    let slanted = longest * 5 / 7 + 12;
+    let (left, top) = (longest.max(24) + 8, if turned { slanted + 10 } else { 30 });
+    let right = if turned { slanted.saturating_sub(side / 2) } else { 2 };
+    let (across, down) = (left + side * number + right, top + side * number + 2);
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {width} {width}\" role=\"img\" aria-label=\"Confusion matrix\" class=\"squares\" \
+        "<svg viewBox=\"0 0 {across} {down}\" role=\"img\" aria-label=\"Confusion matrix\" class=\"squares\" \
          xmlns=\"http://www.w3.org/2000/svg\">\n"
     );
     let quiet = palette::QUIET.hex();
-    let ticks = classes.div_ceil(NUMBERED);
+    let ticks = number.div_ceil(ROOMY);
     for (label, row) in counts.iter().enumerate() {
-        let y = edge + side * label;
+        let y = top + side * label;
         if label % ticks == 0 {
-            // The same numbers along both sides.
-            for (x, y) in [(edge - 6, y + side / 2 + 4), (edge + side * label + side / 2 + 4, edge - 8)] {
+            // The same along both sides.
+            let (middle, above) = (left + side * label + side / 2, top - 8);
+            let turn = format!(" transform=\"rotate(-45 {middle} {above})\" text-anchor=\"start\"");
+            let along = if turned { turn.as_str() } else { " text-anchor=\"middle\"" };
+            for (x, y, place) in [(left - 6, y + side / 2 + 4, " text-anchor=\"end\""), (middle, above, along)] {
+                let (name, text) = (&names[label], escape(&classes.labels[label]));
                 let _ = writeln!(
                     svg,
-                    "<text x=\"{x}\" y=\"{y}\" font-size=\"12\" text-anchor=\"end\" fill=\"{quiet}\">{label}</text>"
+                    "<text x=\"{x}\" y=\"{y}\" font-size=\"12\"{place} fill=\"{quiet}\"><title>{name}</title>{text}</text>"
                 );
             }
         }
         for (class, &count) in row.iter().enumerate() {
-            let (x, part) = (edge + side * class, share(row, count));
+            let (x, part) = (left + side * class, share(row, count));
             let _ = write!(
                 svg,
                 "<rect x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\" fill=\"{}\" fill-opacity=\"{part:.3}\">\
@@ -82,7 +145,7 @@ fn squares(counts: &[Vec<u64>], names: &[String], paint: palette::Paint) -> Stri
                 names[class],
                 100.0 * part,
             );
-            if classes <= NUMBERED && part >= 0.005 {
+            if number <= ROOMY && part >= 0.005 {
                 let text = if part > 0.6 { palette::GROUND.hex() } else { palette::TEXT.hex() };
                 let _ = write!(
                     svg,
@@ -100,7 +163,7 @@ fn squares(counts: &[Vec<u64>], names: &[String], paint: palette::Paint) -> Stri
 }
 
 /// The mistake that was made most often.
-fn most_confused(counts: &[Vec<u64>], names: &[String]) -> String {
+fn most_confused(counts: &[Vec<u64>], Classes { names, .. }: &Classes) -> String {
     let wrong = counts.iter().enumerate().flat_map(|(label, row)| {
         let of_row = row.iter().enumerate().filter(move |(class, count)| *class != label && **count > 0);
         of_row.map(move |(class, &count)| (count, share(row, count), label, class))
