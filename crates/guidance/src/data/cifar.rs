@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::bytes::Bytes;
 use super::{Images, Source};
 use crate::error::{Error, Result};
+use crate::regular_file;
 
 /// Pixels of an image: 3 channels of 32 × 32.
 const PIXELS: usize = 3 * 32 * 32;
@@ -22,8 +23,133 @@ pub struct CifarImages {
     files: Vec<Records>,
     /// Bytes before the pixels, of which the last is the label.
     labels: usize,
-    classes: usize,
+    classes: Vec<String>,
     count: usize,
+}
+
+/// Classes of CIFAR-10, in the order of their labels.
+const NAMES_10: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// Fine classes of CIFAR-100, in the order of their labels.
+const NAMES_100: [&str; 100] = [
+    "apple",
+    "aquarium_fish",
+    "baby",
+    "bear",
+    "beaver",
+    "bed",
+    "bee",
+    "beetle",
+    "bicycle",
+    "bottle",
+    "bowl",
+    "boy",
+    "bridge",
+    "bus",
+    "butterfly",
+    "camel",
+    "can",
+    "castle",
+    "caterpillar",
+    "cattle",
+    "chair",
+    "chimpanzee",
+    "clock",
+    "cloud",
+    "cockroach",
+    "couch",
+    "crab",
+    "crocodile",
+    "cup",
+    "dinosaur",
+    "dolphin",
+    "elephant",
+    "flatfish",
+    "forest",
+    "fox",
+    "girl",
+    "hamster",
+    "house",
+    "kangaroo",
+    "keyboard",
+    "lamp",
+    "lawn_mower",
+    "leopard",
+    "lion",
+    "lizard",
+    "lobster",
+    "man",
+    "maple_tree",
+    "motorcycle",
+    "mountain",
+    "mouse",
+    "mushroom",
+    "oak_tree",
+    "orange",
+    "orchid",
+    "otter",
+    "palm_tree",
+    "pear",
+    "pickup_truck",
+    "pine_tree",
+    "plain",
+    "plate",
+    "poppy",
+    "porcupine",
+    "possum",
+    "rabbit",
+    "raccoon",
+    "ray",
+    "road",
+    "rocket",
+    "rose",
+    "sea",
+    "seal",
+    "shark",
+    "shrew",
+    "skunk",
+    "skyscraper",
+    "snail",
+    "snake",
+    "spider",
+    "squirrel",
+    "streetcar",
+    "sunflower",
+    "sweet_pepper",
+    "table",
+    "tank",
+    "telephone",
+    "television",
+    "tiger",
+    "tractor",
+    "train",
+    "trout",
+    "tulip",
+    "turtle",
+    "wardrobe",
+    "whale",
+    "willow_tree",
+    "wolf",
+    "woman",
+    "worm",
+];
+
+/// Largest file of names, in bytes.
+const LARGEST_NAMES: u64 = 1 << 16;
+
+/// Names of the classes, a line each, from `file` in `folder`; without the file those that the set is known by.
+fn names(folder: &Path, file: &str, known: &[&str]) -> Result<Vec<String>> {
+    let path = folder.join(file);
+    if !path.exists() {
+        return Ok(known.iter().map(|name| name.to_string()).collect());
+    }
+    let text = String::from_utf8_lossy(&regular_file::read(&path, LARGEST_NAMES)?).into_owned();
+    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect();
+    if names.len() != known.len() {
+        let problem = format!("names {} classes, not {}", names.len(), known.len());
+        return Err(Error::data(path, problem, "give each a line, or remove the file"));
+    }
+    Ok(names)
 }
 
 /// A file, and the number of its first image.
@@ -44,9 +170,9 @@ pub fn open(folder: &Path) -> Result<(CifarImages, CifarImages)> {
     let batches = (1..=5).map(|number| format!("data_batch_{number}.bin"));
     let batches: Vec<String> = batches.filter(|name| folder.join(name).exists()).collect();
     let (train, test, labels, classes): (&[String], _, _, _) = if !batches.is_empty() {
-        (&batches, "test_batch.bin", 1, 10)
+        (&batches, "test_batch.bin", 1, names(folder, "batches.meta.txt", &NAMES_10)?)
     } else if folder.join("train.bin").exists() {
-        (&["train.bin".to_string()], "test.bin", 2, 100)
+        (&["train.bin".to_string()], "test.bin", 2, names(folder, "fine_label_names.txt", &NAMES_100)?)
     } else {
         let hint =
             "unpack the binary version there: data_batch_1.bin … of CIFAR-10, train.bin and test.bin of CIFAR-100";
@@ -65,7 +191,8 @@ pub fn open(folder: &Path) -> Result<(CifarImages, CifarImages)> {
             files.push(Records { path, bytes, first: count });
             count += (length / record) as usize;
         }
-        Ok(CifarImages { name: format!("cifar{classes}"), files, labels, classes, count })
+        let name = format!("cifar{}", classes.len());
+        Ok(CifarImages { name, files, labels, classes: classes.clone(), count })
     };
     Ok((open(train)?, open(&[test.to_string()])?))
 }
@@ -89,7 +216,11 @@ impl Source for CifarImages {
     }
 
     fn classes(&self) -> usize {
-        self.classes
+        self.classes.len()
+    }
+
+    fn class_name(&self, class: usize) -> String {
+        self.classes.get(class).cloned().unwrap_or_else(|| class.to_string())
     }
 
     fn count(&self) -> usize {
@@ -103,8 +234,8 @@ impl Source for CifarImages {
         bytes.read((number * record.len()) as u64, &mut record)?;
         let (labels, image) = record.split_at(self.labels);
         let label = u16::from(labels[self.labels - 1]);
-        if usize::from(label) >= self.classes {
-            let problem = format!("image {number} has label {label}, but there are {} classes", self.classes);
+        if usize::from(label) >= self.classes.len() {
+            let problem = format!("image {number} has label {label}, but there are {} classes", self.classes.len());
             return Err(Error::data(path, problem, AGAIN));
         }
         pixels.copy_from_slice(image);
@@ -164,6 +295,21 @@ mod tests {
         folder.write("test.bin", &records(&[&[1, 50]]));
         let (train, test) = load(&folder.0).unwrap();
         assert_eq!((train.labels, test.labels, test.classes), (vec![99, 1], vec![50], 100));
+        let (train, _) = open(&folder.0).unwrap();
+        assert_eq!([0, 50, 99].map(|class| train.class_name(class)), ["apple", "mouse", "worm"]);
+    }
+
+    #[test]
+    fn classes_are_called_as_the_folder_says() {
+        let folder = Folder::new("names");
+        folder.write("data_batch_1.bin", &records(&[&[7]]));
+        folder.write("test_batch.bin", &records(&[&[0]]));
+        let name = |class: usize| open(&folder.0).map(|(train, _)| train.class_name(class));
+        assert_eq!([name(0).unwrap(), name(9).unwrap()], ["airplane", "truck"]);
+        folder.write("batches.meta.txt", b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n");
+        assert_eq!([name(0).unwrap(), name(9).unwrap()], ["a", "j"]);
+        folder.write("batches.meta.txt", b"a\nb\n");
+        assert!(name(0).unwrap_err().to_string().contains("batches.meta.txt: names 2 classes, not 10"));
     }
 
     #[test]
