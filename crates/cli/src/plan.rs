@@ -33,7 +33,7 @@ impl PlanCommand {
     pub(crate) fn run(&self, options: GpuOptions, json: bool) -> Result<()> {
         let config = Config::read(&self.config)?;
         let gpu = Gpu::with(&GpuOptions { count_memory: true, ..options })?;
-        let data = || config.dataset(&gpu, &self.config, self.data.as_deref());
+        let data = || config.dataset(&gpu, &self.config, self.data.as_deref()).inspect(print::warn_of_data);
         let memory = Memory::count(&gpu, &config, data)?;
         if json {
             let line = serde_json::to_string(&memory).map_err(|e| Error::io("standard output", e.into()))?;

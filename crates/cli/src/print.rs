@@ -3,11 +3,18 @@
 use std::fmt::Display;
 use std::io::Write;
 
-use trellis_guidance::{Error, Result};
+use trellis_guidance::{Dataset, Error, Result};
 
 /// Prints a line.
 pub(crate) fn line(text: impl Display) -> Result<()> {
     writeln!(std::io::stdout().lock(), "{}", harmless(text)).map_err(|error| Error::io("standard output", error))
+}
+
+/// Tells what was found where data lie and is not used.
+pub(crate) fn warn_of_data(data: &Dataset) {
+    for warning in data.warnings() {
+        eprintln!("warning: {}", harmless(warning));
+    }
 }
 
 /// Text without characters that a terminal obeys: names come from files.

@@ -74,6 +74,8 @@ impl ProfileCommand {
 
     fn measure(&self, gpu: &Gpu, config: &Config, path: &Path) -> Result<Profile> {
         let data = config.dataset(gpu, path, self.data.as_deref())?;
+        print::warn_of_data(&data);
+        let config = &config.resolved_for(path, &data)?;
         let seed = config.seeds[0];
         let guided = config.guided_arm().filter(|_| !self.alone);
         let arm = guided.or_else(|| config.arm_with(ArmGuide::None)).unwrap_or(&config.arms[0]);

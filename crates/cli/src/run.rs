@@ -16,6 +16,9 @@ use crate::print;
 /// The experiment of `trellis demo`.
 const DEMO: &str = include_str!("../../../examples/configs/demo.toml");
 
+/// Most classes that are told by name.
+const NAMED: usize = 12;
+
 #[derive(Args)]
 #[command(after_help = "\
 Trains a fully connected network on 2,000 drawn glyphs alone, guided by an untrained CNN, by a trained CNN, and by the
@@ -35,13 +38,14 @@ pub(crate) struct Demo {
 Examples:
   trellis train examples/configs/glyphs.toml
   trellis train examples/configs/mnist.toml --data ~/mnist --out /tmp/runs
+  trellis train pets.toml --data ~/pets   # cat/*.jpg, dog/*.jpg …; pets.toml: [data] set = \"folder\"
   trellis train my.toml --seeds 11,12,13,14,15
   trellis train my.toml --resume      # goes on where a killed run was")]
 pub(crate) struct Train {
     /// The experiment: see examples/configs/
     config: PathBuf,
     /// Folder with IDX files (MNIST, Fashion-MNIST; .gz or not), CIFAR in binary form, or JPEG and PNG in
-    /// train/CLASS/ and val/CLASS/; or a file of text
+    /// CLASS/, or in train/CLASS/, val/CLASS/ and test/CLASS/; or a file of text
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Folder for run folders
@@ -87,9 +91,13 @@ fn train(
     json: bool,
 ) -> Result<()> {
     let data = config.dataset(gpu, path, data)?;
+    print::warn_of_data(&data);
     warn_of_skipped(&data);
+    let in_epochs = config.training.epochs;
+    let config = &config.resolved_for(path, &data)?;
     if !json {
         print::line(format_args!("{} on {}", config.name, gpu.name()))?;
+        print::line(format_args!("data: {}", about(config, &data, in_epochs)))?;
     }
     // Hidden where stderr is no terminal.
     let bar = ProgressBar::new(0).with_style(
@@ -138,6 +146,19 @@ fn train(
         print::line(text)?;
     }
     print::line(format_args!("report: {}", out.join(&config.name).join("report.html").display()))
+}
+
+/// Splits, classes and length of what is trained, in a line.
+fn about(config: &Config, data: &Dataset, epochs: Option<u32>) -> String {
+    let mut about = format!("{}, {}", data.name(), data.extent());
+    let names = data.class_names();
+    if (1..=NAMED).contains(&names.len()) {
+        about.push_str(&format!(" ({})", names.join(", ")));
+    }
+    if let (Some(epochs), Some(batch)) = (epochs, config.training.batch) {
+        about.push_str(&format!("; epochs {epochs}, steps {}, batch {batch}", config.training.steps));
+    }
+    about
 }
 
 /// Tells of files that are left out; of a streamed set, of those found so far.

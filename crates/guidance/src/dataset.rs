@@ -33,6 +33,10 @@ pub struct Dataset {
     contents: String,
     /// What classes are called, of up to 100; empty where they are but numbers.
     class_names: Vec<String>,
+    /// Sentences for the user about what was found where the data lie.
+    warnings: Vec<String>,
+    /// Examples that the splits were asked to have; fewer are there where broken ones were left out.
+    asked: [usize; 3],
 }
 
 /// A batch in a graph.
@@ -61,12 +65,27 @@ fn class_names(classes: usize, name: impl Fn(usize) -> String) -> Vec<String> {
     if numbers { Vec::new() } else { names }
 }
 
+fn counts(splits: &[Option<Split>; 3]) -> [usize; 3] {
+    std::array::from_fn(|split| splits[split].as_ref().map_or(0, Split::count))
+}
+
 impl Dataset {
     /// Uploads splits of images. Normalisation comes from up to 10,000 training images, evenly spaced.
     ///
     /// # Errors
     /// [`Error::Data`] if the splits differ in image size or one is empty; when memory does not allow it.
     pub fn new(gpu: &Gpu, train: &Images, validation: Option<&Images>, test: Option<&Images>) -> Result<Self> {
+        Self::resident(gpu, train, validation, test, train)
+    }
+
+    /// Uploads splits of images whose classes are called as those of `named`.
+    fn resident(
+        gpu: &Gpu,
+        train: &Images,
+        validation: Option<&Images>,
+        test: Option<&Images>,
+        named: &dyn Source,
+    ) -> Result<Self> {
         let upload = |split: &Images, kind: &str| {
             let shape = [split.count(), split.channels, split.height, split.width];
             let labels: Vec<u32> = split.labels.iter().map(|&label| u32::from(label)).collect();
@@ -81,7 +100,7 @@ impl Dataset {
             validation.map(|split| upload(split, "validation")).transpose()?,
             test.map(|split| upload(split, "test")).transpose()?,
         ];
-        Self::of_images(gpu, sources, None, splits)
+        Self::of_images(gpu, sources, None, splits, named)
     }
 
     /// Reads splits of images and uploads them. With `skip_broken` an image that cannot be read is left out, and
@@ -98,9 +117,10 @@ impl Dataset {
     ) -> Result<Self> {
         let skipped = Skipped::default();
         let read = |source: &dyn Source| source.read_all()?.keep(skip_broken.then_some(&skipped));
+        let asked = [train.count(), validation.map_or(0, Source::count), test.map_or(0, Source::count)];
         let (validation, test) = (validation.map(read).transpose()?, test.map(read).transpose()?);
-        let data = Self::new(gpu, &read(train)?, validation.as_ref(), test.as_ref())?;
-        Ok(Self { skipped, class_names: class_names(train.classes(), |class| train.class_name(class)), ..data })
+        let data = Self::resident(gpu, &read(train)?, validation.as_ref(), test.as_ref(), train)?;
+        Ok(Self { skipped, asked, ..data })
     }
 
     /// Splits of images that are read while they are needed, by threads, ahead of the GPU: for more than fits into memory.
@@ -121,7 +141,7 @@ impl Dataset {
         let skipped = Skipped::default();
         let split = |source: Arc<dyn Source>| Split { count: source.count(), examples: Examples::Source(source) };
         let splits = [Some(train.clone()), validation.clone(), test.clone()].map(|source| source.map(split));
-        let data = Self::of_images(gpu, sources, skip_broken.then_some(&skipped), splits)?;
+        let data = Self::of_images(gpu, sources, skip_broken.then_some(&skipped), splits, &*train)?;
         Ok(Self { skipped, skip_broken, ..data })
     }
 
@@ -135,12 +155,15 @@ impl Dataset {
     }
 
     /// Splits of images, those of `sources`; where one cannot be read, `skipped` notes it, or, without, it is an error.
+    /// Classes are called as those of `named`.
     fn of_images(
         gpu: &Gpu,
         sources: [Option<&dyn Source>; 3],
         skipped: Option<&Skipped>,
         splits: [Option<Split>; 3],
+        named: &dyn Source,
     ) -> Result<Self> {
+        let asked = counts(&splits);
         let ([Some(train), validation, test], [Some(source), held_out @ ..]) = (splits, sources) else {
             return Err(Error::config("data", "train", "is 0", "give a number above 0"));
         };
@@ -164,7 +187,9 @@ impl Dataset {
             test,
             skipped: Skipped::default(),
             skip_broken: false,
-            class_names: class_names(source.classes(), |class| source.class_name(class)),
+            class_names: class_names(named.classes(), |class| named.class_name(class)),
+            warnings: Vec::new(),
+            asked,
             contents: format!("brightness {mean} ± {deviation}, checksums {}", checksums.join(" ")),
         })
     }
@@ -243,6 +268,7 @@ impl Dataset {
     }
 
     fn of_tokens(gpu: &Gpu, name: &str, shape: TokenShape, output: Output, splits: [Option<Split>; 3]) -> Result<Self> {
+        let asked = counts(&splits);
         let [Some(train), validation, test] = splits else {
             return Err(Error::config("data", "train", "is 0", "give a number above 0"));
         };
@@ -261,6 +287,8 @@ impl Dataset {
             skip_broken: false,
             contents: "drawn".to_string(),
             class_names: Vec::new(),
+            warnings: Vec::new(),
+            asked,
         })
     }
 
@@ -269,8 +297,8 @@ impl Dataset {
         format!("{}, {}", self.extent(), self.contents)
     }
 
-    /// How many examples it has, how large, of how many classes.
-    pub(crate) fn extent(&self) -> String {
+    /// Number of examples of each split, their size, and the number of classes, in a few words.
+    pub fn extent(&self) -> String {
         let counts: Vec<String> = self.splits().map(|(name, split)| format!("{name} {}", split.count)).collect();
         format!("{}, {} of {} classes", counts.join(", "), self.stored, self.output.classes)
     }
@@ -283,6 +311,20 @@ impl Dataset {
     /// What was wrong with examples that have been left out so far because they could not be read.
     pub fn skipped(&self) -> Vec<String> {
         self.skipped.list()
+    }
+
+    /// Sentences for the user about what was found where the data lie: folders that are not used, say.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
+
+    /// Examples that training, validation and test split were asked to have, those included that could not be read.
+    pub(crate) fn asked(&self) -> [usize; 3] {
+        self.asked
     }
 
     /// Where to note an example that cannot be read, if it may be left out.

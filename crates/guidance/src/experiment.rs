@@ -45,6 +45,7 @@ pub fn run(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Experiment> {
     let started = Instant::now();
+    let config = &config.resolved_for(Path::new("configuration"), data)?;
     // What does not fit is told before anything is trained.
     for arm in &config.arms {
         let target = config.draw_target(arm, data, 0)?;
@@ -61,7 +62,7 @@ pub fn run(
         adapter: gpu.name().to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         config_toml: config.to_toml(),
-        data: data.describe(),
+        data: [&[data.describe()], data.warnings()].concat().join("; "),
         class_names: data.class_names().to_vec(),
         ..Experiment::default()
     };
@@ -74,7 +75,8 @@ pub fn run(
         let Experiment { adapter, version, .. } = &earlier;
         progress(Progress::Warning(&format!("it began on {adapter} with version {version}: not the same bits")));
     }
-    if earlier.data != experiment.data {
+    // What is not used may have changed.
+    if !earlier.data.starts_with(&data.describe()) {
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }

@@ -1,5 +1,7 @@
 //! How much memory an experiment takes, found out without taking it.
 
+use std::path::Path;
+
 use serde::Serialize;
 use trellis_tensor::Gpu;
 
@@ -40,6 +42,7 @@ impl Memory {
             before = now;
         };
         let data = data()?;
+        let config = &config.resolved_for(Path::new("configuration"), &data)?;
         part(&mut parts, "data".to_string());
         let about = format!("{}, {}", data.name(), data.extent());
         // Without a guided arm, the unguided one is all there is.

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use trellis_tensor::ops;
 
-use super::{Bad, Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule, arm, bad};
+use super::{
+    Amount, Bad, Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule, arm, bad, lengths,
+    refused,
+};
 use crate::data::text::MOST_IDS;
 use crate::error::{Error, Result};
 use crate::network::{InitialWeights, RnnCell, Stack, Transformer};
@@ -25,9 +28,9 @@ impl Config {
     /// [`Error::Config`] with the first key whose value cannot be run.
     pub fn check(&self, path: &Path) -> Result<()> {
         checked_name(path, &self.name)?;
-        let checks = [arms, idle, sizes, numbers, steps];
+        let checks = [arms, idle, amounts, lengths::check, sizes, numbers, steps];
         let checked = checks.iter().try_for_each(|check| check(self));
-        checked.map_err(|(key, problem, hint)| Error::config(path, key, problem, hint))
+        checked.map_err(|bad| refused(path, bad))
     }
 }
 
@@ -51,19 +54,53 @@ fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
     values.iter().enumerate().find(|(at, value)| values[..*at].contains(value)).map(|(_, value)| value)
 }
 
+/// Splits that no data could have. What a set that is read from files holds is known later.
+fn amounts(config: &Config) -> Result<(), Bad> {
+    let least = config.metric().least_examples();
+    let fewest = [("data.train", 1), ("data.validation", 0), ("data.test", 1)];
+    for ((key, fewest), amount) in fewest.into_iter().zip(config.data.amounts()) {
+        match amount {
+            Some(Amount::Count(count)) => {
+                size(key, count.max(1 - fewest), count, MOST_IMAGES, "")?;
+                if key == "data.test" && count < least {
+                    let problem = format!("{count} is too few: this measure compares at least {least} examples");
+                    return bad(key, problem, "make it larger");
+                }
+            }
+            Some(share) if config.data.set.is_drawn() => {
+                let problem = format!("{share} is a share, and of what is drawn there is no whole");
+                return bad(key, problem, "give a number of examples");
+            }
+            Some(Amount::Share(share)) if !(0.0..=1.0).contains(&share) => {
+                let hint = "give a share from 0.0 to 1.0, or a whole number of examples, without a point";
+                return bad(key, format!("{share:?} is no share"), hint);
+            }
+            Some(Amount::Share(0.0)) => size(key, 1 - fewest, 0, MOST_IMAGES, "")?,
+            Some(Amount::Share(_)) | None => {}
+        }
+    }
+    let (train, batch) = (config.data.train.and_then(Amount::count), config.training.batch);
+    if let (true, Some(train), Some(batch)) = (config.data.set.is_drawn(), train, batch) {
+        size("training.batch", batch, batch, train, " (data.train)")?;
+    }
+    match batch {
+        Some(0) => bad("training.batch", "is 0 or empty", "give a number above 0"),
+        Some(batch) if batch < least => {
+            let problem = format!("{batch} is too few: this measure compares at least {least} examples");
+            bad("training.batch", problem, "make it larger")
+        }
+        _ => Ok(()),
+    }
+}
+
 fn sizes(config: &Config) -> Result<(), Bad> {
     let Config { data, training, .. } = config;
     for (key, low, high, most) in [
         ("training.steps", training.steps as usize, training.steps as usize, usize::MAX),
-        ("training.batch", training.batch, training.batch, data.train),
         ("training.decay_every", training.decay_every as usize, training.decay_every as usize, usize::MAX),
-        ("data.train", data.train, data.train, MOST_IMAGES),
-        ("data.validation", 1, data.validation, MOST_IMAGES),
-        ("data.test", data.test, data.test, MOST_IMAGES),
         ("training.shift", 1, training.shift, 15),
     ] {
-        let what = if key == "training.batch" { " (data.train)" } else { "" };
-        size(key, low, high, most, what)?;
+        size(key, low, high, most, "")?;
     }
     if matches!(data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text) {
         if config.training("", 0).augments() {
@@ -109,13 +146,6 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     let [low, high] = training.crop_scale;
     if !(low > 0.0 && low <= high && high <= 1.0) {
         return bad("training.crop_scale", format!("{low} to {high} are no shares"), "two numbers above 0, up to 1");
-    }
-    let least = config.metric().least_examples();
-    for (key, count) in [("training.batch", training.batch), ("data.test", data.test)] {
-        if count < least {
-            let problem = format!("{count} is too few: this measure compares at least {least} examples");
-            return bad(key, problem, "make it larger");
-        }
     }
     if let Some(classes) = data.classes {
         if data.set == DataSet::Glyphs && classes != 10 {
@@ -317,10 +347,15 @@ fn numbers(config: &Config) -> Result<(), Bad> {
 
 /// Lengths that do not go together.
 fn steps(config: &Config) -> Result<(), Bad> {
+    // Checked once the data tell how many there are.
+    if config.is_in_epochs() {
+        return Ok(());
+    }
     arm::check_guides(config)?;
     let steps = config.training.steps;
     if config.training.warmup > steps {
-        return bad("training.warmup", "is longer than training.steps", "make it shorter");
+        let problem = format!("{} is longer than the training, {steps} steps", config.training.warmup);
+        return bad("training.warmup", problem, "make it shorter");
     }
     Ok(())
 }

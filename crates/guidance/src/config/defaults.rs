@@ -32,9 +32,9 @@ impl Default for DataConfig {
         Self {
             set: DataSet::Glyphs,
             size: 16,
-            train: 2000,
-            validation: 500,
-            test: 1000,
+            train: None,
+            validation: None,
+            test: None,
             classes: None,
             resize: None,
             skip_broken: false,
@@ -68,7 +68,8 @@ impl Default for TrainingConfig {
     fn default() -> Self {
         Self {
             steps: 300,
-            batch: 128,
+            epochs: None,
+            batch: None,
             batches: Batches::Random,
             precision: PrecisionName::F32,
             recompute: 0,
@@ -87,6 +88,7 @@ impl Default for TrainingConfig {
             crop_scale: [0.08, 1.0],
             flip: false,
             eval_every: 50,
+            eval_every_epochs: None,
         }
     }
 }

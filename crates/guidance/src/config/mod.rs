@@ -1,11 +1,15 @@
 //! The TOML file that describes an experiment. Every key has a default; unknown keys are errors, with a suggestion.
 
+mod amount;
 mod arm;
 mod check;
 mod defaults;
 mod explain;
+mod lengths;
 mod network;
+mod pools;
 mod resolve;
+mod splits;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::network::TapAt;
 use crate::regular_file;
 use crate::trainer::Batches;
+pub use amount::Amount;
 pub use arm::{ArmConfig, ArmGuide};
 use explain::explain;
 pub use network::{GuideConfig, NetworkConfig, TargetConfig};
@@ -69,13 +74,16 @@ pub struct DataConfig {
     /// key they see all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
-    /// Training images; of sequences, those that an evaluation looks at: batches are always of new ones; of text, blocks of
-    /// `context` tokens.
-    pub train: usize,
-    /// Validation images, sequences or blocks.
-    pub validation: usize,
-    /// Test images, sequences or blocks.
-    pub test: usize,
+    /// Training images, a number or a share; of sequences, a number that an evaluation looks at: batches are always of new ones;
+    /// of text, blocks of `context` tokens. Without the key 2,000, of a `folder` what the other splits leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<Amount>,
+    /// Validation images, sequences or blocks. Without the key 500, of a `folder` all that it has to validate with, or a tenth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Amount>,
+    /// Test images, sequences or blocks. Without the key 1,000, of a `folder` all that it has to test with, or a tenth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<Amount>,
     /// Number of classes, or of different tokens; of an IDX set 10 without the key, others know it themselves. Without data,
     /// memory is counted by it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +120,7 @@ pub enum DataSet {
     Idx,
     /// A folder with CIFAR-10 or CIFAR-100 in binary form.
     Cifar,
-    /// A folder of JPEG and PNG files, `train/<class>/…` and `val/<class>/…`.
+    /// A folder of JPEG and PNG files, `<class>/…` or `train/<class>/…` with `val/<class>/…` and `test/<class>/…`.
     Folder,
     /// Drawn digits that are asked for again.
     CopyPaste,
@@ -120,6 +128,13 @@ pub enum DataSet {
     Parity,
     /// A file of text whose next token is asked for.
     Text,
+}
+
+impl DataSet {
+    /// Whether examples are drawn, not read from files.
+    pub(crate) fn is_drawn(self) -> bool {
+        matches!(self, Self::Glyphs | Self::CopyPaste | Self::Parity)
+    }
 }
 
 /// What a token of text is.
@@ -181,8 +196,12 @@ pub enum MetricName {
 pub struct TrainingConfig {
     /// Optimiser steps.
     pub steps: u32,
-    /// Examples a step.
-    pub batch: usize,
+    /// Epochs, in place of `steps`: one is as many steps as there are full batches of training examples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
+    /// Examples a step; without the key 128, or all of fewer training examples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// `random`, or `fixed`: the same sets every epoch, so that the guide runs over each once.
     pub batches: Batches,
     /// `f32`, or `mixed`: linear layers of the target multiply f16.
@@ -219,6 +238,9 @@ pub struct TrainingConfig {
     pub flip: bool,
     /// Steps between evaluations; 0 for one before and one after.
     pub eval_every: u32,
+    /// Epochs between evaluations, in place of `eval_every`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every_epochs: Option<u32>,
 }
 
 /// Parts of images by name: see [`Crop`](crate::Crop).
@@ -274,6 +296,11 @@ fn bad<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<St
     Err((key.into(), problem.into(), hint.into()))
 }
 
+/// The error of a key in the file `path`.
+fn refused(path: &Path, (key, problem, hint): Bad) -> Error {
+    Error::config(path, key, problem, hint)
+}
+
 impl Config {
     /// Reads a file. Files that it names lie beside it.
     ///
@@ -303,7 +330,8 @@ impl Config {
     /// [`Error::Config`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let mut config = Self::sections(text).map_err(|error| explain(text, path, &error))?;
-        config.guidance.first_steps = Some(config.first_steps());
+        lengths::given_twice(text, path)?;
+        config.fill_in();
         config.check(path)?;
         Ok(config)
     }
@@ -318,6 +346,12 @@ impl Config {
 
     /// The file with every default filled in.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("plain tables and numbers")
+        let mut file = toml::to_string(self).expect("plain tables and numbers");
+        if self.is_in_epochs() {
+            let mut table: toml::Table = file.parse().expect("what was written");
+            lengths::drop_steps(&mut table);
+            file = table.to_string();
+        }
+        file
     }
 }

@@ -62,6 +62,9 @@ pub struct GuideConfig {
     pub bias: HeadBias,
     /// Steps of its own training, for the arms that use it trained.
     pub steps: u32,
+    /// Epochs of its own training, in place of `steps`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
     /// Learning rate of its own training.
     pub learning_rate: f32,
     /// A safetensors file of the trained guide's weights; its own training, if there are `steps`, goes on from them. Without
@@ -151,6 +154,9 @@ impl GuideConfig {
         if let Some(steps) = keys.remove("steps") {
             guide.steps = u32::deserialize(ValueDeserializer::from(steps))?;
         }
+        if let Some(epochs) = keys.remove("epochs") {
+            guide.epochs = Some(u32::deserialize(ValueDeserializer::from(epochs))?);
+        }
         if let Some(rate) = keys.remove("learning_rate") {
             guide.learning_rate = f32::deserialize(ValueDeserializer::from(rate))?;
         }
@@ -172,6 +178,14 @@ impl Default for TargetConfig {
 impl Default for GuideConfig {
     fn default() -> Self {
         let network = NetworkConfig::Cnn(Cnn::default());
-        Self { network, bias: HeadBias::Default, steps: 400, learning_rate: 3e-3, weights: None, classes: None }
+        Self {
+            network,
+            bias: HeadBias::Default,
+            steps: 400,
+            epochs: None,
+            learning_rate: 3e-3,
+            weights: None,
+            classes: None,
+        }
     }
 }

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule, user_cache};
 
+use super::pools::{Pools, cut};
 use super::{
     Config, CropName, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule,
-    TargetConfig, TextLevel,
+    TargetConfig, TextLevel, refused,
 };
 use crate::alignment::{Cka, Metric, Ridge, Rsa};
+use crate::data::DrawnSequences;
 use crate::data::text::{Pieces, Text, Tokenizer};
-use crate::data::{Blank, DrawnSequences, Source, Subset, cifar, folder, glyphs::glyphs, idx};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::feed::Crop;
 use crate::layer_map::LayerMap;
 use crate::network::{Guide, Network, Output, Precision};
+use crate::regular_file;
 use crate::trainer::{Guidance, Training};
 
 impl Config {
@@ -32,10 +34,7 @@ impl Config {
             return Err(Error::config(path, "data.set", problem, "leave out --data, or set it to what lies there"));
         }
         match self.drawn()? {
-            Some(drawn) => {
-                let DataConfig { train, validation, test, .. } = self.data;
-                Dataset::drawn(gpu, drawn, [train, validation, test])
-            }
+            Some(drawn) => Dataset::drawn(gpu, drawn, self.data.counts().map_err(|bad| refused(path, bad))?),
             None if set == DataSet::Text => self.text(gpu, path, place),
             None => self.images(gpu, path, place),
         }
@@ -61,10 +60,16 @@ impl Config {
     }
 
     fn text(&self, gpu: &Gpu, path: &Path, file: Option<&Path>) -> Result<Dataset> {
-        let DataConfig { train, validation, test, context, stream, classes, .. } = self.data;
-        let counts = [train, validation, test];
+        let DataConfig { context, stream, classes, .. } = self.data;
+        let unit = format!("blocks of {context} tokens");
+        let request = |name, blocks| self.request(name, &unit, [Some(blocks), None, None], 1);
+        // A token has a byte or more, so a text has no more blocks than this; without a text, as many as are asked for.
+        let most = match file {
+            Some(file) => request("", (regular_file::open(file)?.1 / context.max(1) as u64) as usize).most(),
+            None => self.data.counts().map_err(|bad| refused(path, bad))?,
+        };
         // Four bytes for a token, and as many for the one that follows.
-        let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, context.saturating_mul(8)));
+        let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, most, context.saturating_mul(8)));
         let text = match file {
             Some(file) if streamed => {
                 Text::on_disk(file, self.tokenizer()?, &user_cache().unwrap_or_else(std::env::temp_dir))?
@@ -78,7 +83,7 @@ impl Config {
                         _ => 256, // bytes, and more than the characters of most alphabets
                     },
                 };
-                let blocks = counts.iter().fold(0_usize, |sum, &count| sum.saturating_add(count));
+                let blocks = most.iter().fold(0_usize, |sum, &count| sum.saturating_add(count));
                 Text::blank(blocks.saturating_mul(context).saturating_add(1), vocabulary)
             }
             None => {
@@ -86,6 +91,8 @@ impl Config {
             }
         };
         self.agrees(path, text.name(), text.vocabulary())?;
+        let blocks = text.len().saturating_sub(1) / context.max(1);
+        let counts = request(text.name(), blocks).resolve().map_err(|bad| refused(path, bad))?;
         match streamed {
             true => Dataset::stream_text(gpu, &Arc::new(text), context, counts),
             false => Dataset::text(gpu, &text, context, counts),
@@ -93,25 +100,21 @@ impl Config {
     }
 
     fn images(&self, gpu: &Gpu, path: &Path, place: Option<&Path>) -> Result<Dataset> {
-        let DataConfig { train, validation, test, stream, .. } = self.data;
-        let counts = [train, validation, test];
-        let [train, validation, test] = self.splits(gpu, path, place).map_err(|error| match error {
-            Error::Split { name, available, wanted } => {
-                // Images that a set has for tests alone are a split by themselves.
-                let names = if wanted.len() == 1 { &["test"][..] } else { &["train", "validation", "test"] };
-                let named = names.iter().zip(&wanted).map(|(name, count)| format!("{name} = {count}"));
-                let problem = format!("{name} holds {available}, fewer than {}", named.collect::<Vec<_>>().join(", "));
-                Error::config(path, format!("data.{}", names[0]), problem, "make them smaller")
-            }
-            other => other,
-        })?;
+        let Pools { sources, labels, warnings } = self.pools(gpu, path, place)?;
+        let [Some(train), ..] = &sources else { unreachable!("every set has training images") };
         self.agrees(path, train.name(), train.classes())?;
+        let sizes = sources.each_ref().map(|source| source.as_ref().map(|source| source.count()));
+        let classes = if labels.is_some() { train.classes() } else { 1 };
+        let counts = self.request(train.name(), "images", sizes, classes).resolve();
+        let counts = counts.map_err(|bad| refused(path, bad))?;
+        let [train, validation, test] = cut(&sources, labels.as_deref(), counts, self.data.seed)?;
         let bytes = train.image_bytes();
         let (validation, skip) = (Some(validation).filter(|v| v.count() > 0), self.data.skip_broken);
-        let data = match stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, bytes)) {
+        let data = match self.data.stream.unwrap_or_else(|| !Dataset::fits(gpu, counts, bytes)) {
             true => Dataset::stream(gpu, train, validation, Some(test), skip)?,
             false => Dataset::load(gpu, &*train, validation.as_deref(), Some(&*test), skip)?,
         };
+        let data = data.with_warnings(warnings);
         if self.data.resize.is_some() { data.cropped(self.data.size) } else { Ok(data) }
     }
 
@@ -126,53 +129,6 @@ impl Config {
             DataSet::Parity => Some(DrawnSequences::parity(lengths.unwrap_or([2, 50]), seed)?),
             _ => None,
         })
-    }
-
-    /// The images of the three splits; `folder` is where a set lies that is not drawn. A set with its own test images has
-    /// those as test split.
-    fn splits(&self, gpu: &Gpu, path: &Path, folder: Option<&Path>) -> Result<[Arc<dyn Source>; 3]> {
-        let DataConfig { set, size, resize, train, validation, test, classes, seed, .. } = self.data;
-        let stored = resize.unwrap_or(size);
-        let unread = |shape, classes| {
-            let blank = |count| Blank { shape, classes, count };
-            sources((blank(train.saturating_add(validation)), Some(blank(test))))
-        };
-        let absent = folder.is_none() && gpu.counts_memory();
-        let folder = || {
-            let hint = "give it with --data FOLDER";
-            folder.ok_or_else(|| Error::config(path, "data.set", "such a set lies in a folder", hint))
-        };
-        let (first, second) = match set {
-            DataSet::Idx if absent => unread([1, 28, 28], classes.unwrap_or(10)),
-            DataSet::Cifar if absent => unread([3, 32, 32], classes.unwrap_or(10)),
-            DataSet::Folder if absent => {
-                let classes = classes.ok_or_else(|| {
-                    Error::config(path, "data.classes", "is missing", "say how many there are, or give --data FOLDER")
-                })?;
-                unread([3, stored, stored], classes)
-            }
-            DataSet::Idx => sources(idx::open(folder()?, classes.unwrap_or(10))?),
-            DataSet::Cifar => {
-                let (first, second) = cifar::open(folder()?)?;
-                sources((first, Some(second)))
-            }
-            DataSet::Folder => sources(folder::open(folder()?, stored)?),
-            DataSet::Glyphs | DataSet::CopyPaste | DataSet::Parity | DataSet::Text => {
-                let total = [train, validation, test].iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
-                let total = total.filter(|&n| n <= 10_000_000).ok_or_else(|| {
-                    Error::config(path, "data.train", "more than ten million images", "make the splits smaller")
-                })?;
-                sources((glyphs(total, size, seed), None))
-            }
-        };
-        let parts = match second {
-            Some(second) => {
-                [Subset::split(&first, &[train, validation], seed)?, Subset::split(&second, &[test], seed)?].concat()
-            }
-            None => Subset::split(&first, &[train, validation, test], seed)?,
-        };
-        let parts: [Subset; 3] = parts.try_into().unwrap_or_else(|_| unreachable!("three sizes give three parts"));
-        Ok(parts.map(|part| Arc::new(part) as _))
     }
 
     /// The guide, drawn by `seed`: as it is, or as it begins its own training.
@@ -254,7 +210,7 @@ impl Config {
         let clip_norm = (t.clip_norm > 0.0).then_some(t.clip_norm);
         Training {
             steps: t.steps,
-            batch: t.batch,
+            batch: self.batch(),
             batches: t.batches,
             optimizer: OptimizerConfig { rate, rule, weight_decay, clip_norm },
             recompute: t.recompute,
@@ -276,7 +232,7 @@ impl Config {
     pub fn guide_training(&self, seed: u64) -> Training {
         let steps = self.guide.steps;
         let rate = Curve::Cosine { base: self.guide.learning_rate, floor: 0.0, warmup: 0, total: steps };
-        let batch = self.training.batch;
+        let batch = self.batch();
         let (crop, shift, flip) = (self.crop(), self.training.shift, self.training.flip);
         Training { batch, optimizer: OptimizerConfig::adam(rate), seed, crop, shift, flip, ..Training::new(steps) }
     }
@@ -288,11 +244,4 @@ impl Config {
             CropName::Resized => Crop::Resized(self.training.crop_scale),
         }
     }
-}
-
-/// Images to train with and, where a set has them, images of its own to test with.
-type Sources = (Arc<dyn Source>, Option<Arc<dyn Source>>);
-
-fn sources<S: Source + 'static>((first, second): (S, Option<S>)) -> Sources {
-    (Arc::new(first), second.map(|second| Arc::new(second) as _))
 }

@@ -206,6 +206,71 @@ fn strides_and_first_steps_follow_what_is_given() {
 }
 
 #[test]
+fn splits_are_numbers_or_shares() {
+    let parse = |text: &str| Config::parse(text, Path::new("x.toml")).unwrap();
+    let data = |text: &str| {
+        let config = parse(&format!("[data]\n{text}\n"));
+        assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
+        [config.data.train, config.data.validation, config.data.test]
+    };
+    let count = |count| Some(Amount::Count(count));
+    assert_eq!(data(""), [count(2000), count(500), count(1000)]);
+    assert_eq!(data("set = \"folder\""), [None; 3]);
+    let share = |share| Some(Amount::Share(share));
+    assert_eq!(data("set = \"idx\"\ntrain = 0.8\ntest = 1.0"), [share(0.8), count(500), share(1.0)]);
+    for (text, key, what) in [
+        ("train = 0.8", "data.train", "0.8 is a share, and of what is drawn"),
+        ("set = \"cifar\"\ntrain = 1.5", "data.train", "1.5 is no share"),
+        ("set = \"cifar\"\nvalidation = -0.5", "data.validation", "-0.5 is no share"),
+        ("set = \"folder\"\ntest = 0.0", "data.test", "is 0"),
+        ("set = \"folder\"\ntest = 2", "data.test", "compares at least 3"),
+        ("train = -3", "data.train", "expected a whole number of 0 or more, or a share"),
+        ("train = \"all\"", "data.train", "a share from 0.0 to 1.0"),
+    ] {
+        let message = error(&format!("[data]\n{text}\n"));
+        assert!(message.contains(&format!("`{key}`")) && message.contains(what), "{message}");
+    }
+    let drawn = "[data]\nset = \"parity\"\ntest = 0.5\n[target]\nnetwork = \"rnn\"\n[guide]\nnetwork = \"rnn\"\n";
+    assert!(error(drawn).contains("`data.test`: 0.5 is a share"), "{}", error(drawn));
+}
+
+#[test]
+fn lengths_are_steps_or_epochs() {
+    let parse = |text: &str| Config::parse(text, Path::new("x.toml")).unwrap();
+    let text = "[training]\nepochs = 3\neval_every_epochs = 1\n[guide]\nepochs = 2\n";
+    let config = parse(text);
+    assert_eq!((config.training.epochs, config.guide.epochs, config.guidance.first_steps), (Some(3), Some(2), None));
+    let again = parse(&config.to_toml());
+    assert_eq!((again.training, again.guide), (config.training, config.guide), "no steps beside epochs");
+    for (key, text) in [
+        ("training.epochs", "[training]\nepochs = 3\nsteps = 9\n"),
+        ("training.eval_every_epochs", "[training]\neval_every = 3\neval_every_epochs = 9\n"),
+        ("guide.epochs", "[guide]\nepochs = 3\nsteps = 9\n"),
+    ] {
+        let message = error(text);
+        assert!(
+            message.contains(&format!("`{key}`: says the same as `"))
+                && message.contains("steps`") | message.contains("eval_every`"),
+            "{message}"
+        );
+    }
+    assert!(error("[training]\nepochs = 0\n").contains("`training.epochs`: is 0"));
+    let drawn = "[data]\nset = \"parity\"\n[target]\nnetwork = \"rnn\"\n[guide]\nnetwork = \"rnn\"\n";
+    for keys in ["[training]\nepochs = 1\n", "[training]\neval_every_epochs = 1\n"] {
+        let message = error(&format!("{drawn}{keys}"));
+        assert!(message.contains("have no epochs"), "{message}");
+    }
+    assert!(error(&format!("{drawn}epochs = 3\n")).contains("`guide.epochs`"));
+}
+
+#[test]
+fn a_batch_is_at_most_all_that_is_drawn() {
+    let batch = |text: &str| Config::parse(text, Path::new("x.toml")).unwrap().training.batch;
+    assert_eq!((batch(""), batch("[data]\ntrain = 40\n")), (Some(128), Some(40)));
+    assert_eq!(batch("[data]\nset = \"idx\"\n"), None, "the data decide");
+}
+
+#[test]
 fn a_key_is_named_with_its_table() {
     let list = "[guidance]\npairs = [\n  [\"conv1\", \"fc1\"],\n]\nweight = \"x\"\n";
     assert!(error(list).contains("`guidance.weight`: line 5: "), "{}", error(list));

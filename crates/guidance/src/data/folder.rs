@@ -1,11 +1,14 @@
-//! A folder of JPEG and PNG files, as ImageNet has it: `train/<class>/…` and `val/<class>/…`.
+//! A folder of JPEG and PNG files: `<class>/…`, or `train/<class>/…` with `val/<class>/…` and `test/<class>/…` beside it.
 //!
-//! Classes are the sorted names of the folders under `train`. An image's centre square is brought to one size, in colour. What
+//! Classes are the sorted names of their folders. An image's centre square is brought to one size, in colour. What
 //! a file says of its size is checked before anything is allocated for it.
 
+mod layout;
+
+use std::fmt;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
+use std::sync::Arc;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -14,6 +17,7 @@ use image::{ImageFormat, ImageReader, Limits};
 use super::Source;
 use crate::error::{Error, Result};
 use crate::regular_file;
+use layout::Layout;
 
 /// Files, each with its class.
 type Files = Vec<(PathBuf, u16)>;
@@ -23,8 +27,21 @@ type Files = Vec<(PathBuf, u16)>;
 pub struct ImageFiles {
     name: String,
     files: Files,
-    classes: Vec<String>,
+    classes: Arc<[String]>,
     size: usize,
+}
+
+/// Images of a folder.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// Images under `train`, or of the whole folder where classes lie in it directly.
+    pub train: ImageFiles,
+    /// Images under `val`, `valid` or `validation`, if there is one.
+    pub validation: Option<ImageFiles>,
+    /// Images under `test`, if it is there.
+    pub test: Option<ImageFiles>,
+    /// Sentences that name what in the folder is not used.
+    pub warnings: Vec<String>,
 }
 
 /// Largest file, largest sides of its image, and most memory that decoding one may take.
@@ -32,34 +49,25 @@ const LARGEST_FILE: u64 = 1 << 28;
 const LARGEST_SIDE: u32 = 32_768;
 const LARGEST_ALLOCATION: u64 = 1 << 30;
 
-/// Most files that are listed: ten times ImageNet.
-const MOST_FILES: usize = 20_000_000;
-
-/// Lists `folder`: the images under `train`, and those under `val` if it is there, to be read at `size` × `size` pixels.
-/// Nothing is decoded yet.
+/// Lists the images of `folder`, to be read at `size` × `size` pixels. Nothing is decoded yet.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Data`] where there are no classes, no images, or classes under `val` that are not under
-/// `train`.
-pub fn open(folder: &Path, size: usize) -> Result<(ImageFiles, Option<ImageFiles>)> {
-    let hint = "lay images out as train/<class>/… and val/<class>/…";
-    let (train, held_out) = (folder.join("train"), folder.join("val"));
-    if !train.is_dir() {
-        return Err(Error::data(folder, "holds no folder `train`", hint));
+/// [`Error::Io`]; [`Error::Data`] where there are fewer than two classes, a class without images of its own, a held-out class
+/// that is not among the training images, or two folders for one split.
+pub fn open(folder: &Path, size: usize) -> Result<Folder> {
+    let Layout { classes, train, validation, test, warnings } = layout::of(folder)?;
+    let whole = folder.canonicalize().map_err(|e| Error::io(folder, e))?;
+    let name = whole.file_name().map_or("images".to_string(), |name| name.to_string_lossy().into_owned());
+    let classes: Arc<[String]> = classes.into();
+    let files = |files: Files| ImageFiles { name: name.clone(), files, classes: classes.clone(), size };
+    Ok(Folder { train: files(train), validation: validation.map(files), test: test.map(files), warnings })
+}
+
+impl ImageFiles {
+    /// Class of each image. Shape (count).
+    pub fn labels(&self) -> Vec<u16> {
+        self.files.iter().map(|(_, class)| *class).collect()
     }
-    let classes = names(&train)?;
-    if classes.is_empty() || classes.len() > usize::from(u16::MAX) {
-        return Err(Error::data(train, format!("holds {} classes", classes.len()), hint));
-    }
-    let name = folder.file_name().map_or("images".to_string(), |name| name.to_string_lossy().into_owned());
-    let open = |folder: &Path| {
-        let files = files(folder, &classes)?;
-        if files.is_empty() {
-            return Err(Error::data(folder, "holds no classes", hint));
-        }
-        Ok(ImageFiles { name: name.clone(), files, classes: classes.clone(), size })
-    };
-    Ok((open(&train)?, held_out.is_dir().then(|| open(&held_out)).transpose()?))
 }
 
 impl Source for ImageFiles {
@@ -88,44 +96,6 @@ impl Source for ImageFiles {
         square(path, self.size, pixels)?;
         Ok(*class)
     }
-}
-
-/// Names of what lies in a folder, sorted; hidden ones left out.
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let name = entry.map_err(|e| Error::io(folder, e))?.file_name();
-        let Some(name) = name.to_str() else {
-            return Err(Error::data(folder.join(&name), "has a name that is no UTF-8", "rename it"));
-        };
-        if !name.starts_with('.') {
-            names.push(name.to_string());
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn files(folder: &Path, classes: &[String]) -> Result<Files> {
-    let mut found = Vec::new();
-    for class in names(folder)? {
-        let path = folder.join(&class);
-        let Ok(number) = classes.binary_search(&class) else {
-            return Err(Error::data(path, "is no class of the training images", "remove it, or add it to train"));
-        };
-        if !path.is_dir() {
-            return Err(Error::data(path, "lies among the folders of the classes", "remove it"));
-        }
-        let names = names(&path)?;
-        if names.is_empty() {
-            return Err(Error::data(path, "is a class without images", "remove it, or lay images there"));
-        }
-        found.extend(names.into_iter().map(|name| (path.join(name), number as u16)));
-        if found.len() > MOST_FILES {
-            return Err(Error::data(folder, format!("holds more than {MOST_FILES} files"), "make it smaller"));
-        }
-    }
-    Ok(found)
 }
 
 /// The centre square of an image as planes of red, green and blue, `[3, size, size]`, as Pillow's `resize` with a `box` makes it: a

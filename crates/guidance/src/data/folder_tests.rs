@@ -1,6 +1,7 @@
 //! Folders of images: what is read, and what is refused.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::fs;
 use std::io::Cursor;
 
 use image::{ImageFormat, Rgb, RgbImage};
@@ -12,9 +13,9 @@ use super::super::{Images, Skipped, Subset};
 use super::*;
 
 /// A folder that goes when the test ends.
-struct Folder(PathBuf);
+struct Place(PathBuf);
 
-impl Folder {
+impl Place {
     fn new(name: &str) -> Self {
         Self(std::env::temp_dir().join(format!("trellis-images-{name}-{}", std::process::id())))
     }
@@ -26,7 +27,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for Place {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
     }
@@ -49,8 +50,8 @@ const RED: [u8; 3] = [200, 10, 30];
 const BLUE: [u8; 3] = [20, 40, 220];
 
 /// Three reds, three blues and two of each held out, of odd sizes; a hidden file that nobody meant.
-fn small(name: &str) -> Folder {
-    let folder = Folder::new(name);
+fn small(name: &str) -> Place {
+    let folder = Place::new(name);
     for i in 0..3 {
         folder.write(&format!("train/red/{i}.png"), &picture(20 + i, 30, RED, ImageFormat::Png));
         folder.write(&format!("train/blue/{i}.jpg"), &picture(40, 17 + i, BLUE, ImageFormat::Jpeg));
@@ -65,16 +66,12 @@ fn small(name: &str) -> Folder {
 }
 
 /// Reads parts of all images under `train`, and all under `val`.
-fn read(folder: &Folder, size: usize, sizes: &[usize], seed: u64) -> Result<(Vec<Images>, Option<Images>)> {
-    let (train, held_out) = open(&folder.0, size)?;
+fn read(folder: &Place, size: usize, sizes: &[usize], seed: u64) -> Result<(Vec<Images>, Option<Images>)> {
+    let Folder { train, validation: held_out, .. } = open(&folder.0, size)?;
     let train: Arc<dyn Source> = Arc::new(train);
     let parts = Subset::split(&train, sizes, seed)?;
     let parts = parts.iter().map(|part| Images::read(part)).collect::<Result<_>>()?;
     Ok((parts, held_out.map(|images| Images::read(&images)).transpose()?))
-}
-
-fn refused(folder: &Folder) -> String {
-    open(&folder.0, 8).unwrap_err().to_string()
 }
 
 #[test]
@@ -102,10 +99,10 @@ fn classes_are_sorted_folders_and_images_their_centre_squares() {
     assert_eq!(read(&folder, 8, &[4, 2], 1).unwrap().0, parts);
     assert_ne!(read(&folder, 8, &[4, 2], 2).unwrap().0, parts);
     // All at once, split in memory: the same.
-    let all = Images::read(&open(&folder.0, 8).unwrap().0).unwrap();
+    let all = Images::read(&open(&folder.0, 8).unwrap().train).unwrap();
     assert_eq!(all.split(&[4, 2], 1).unwrap(), parts);
     fs::remove_dir_all(folder.0.join("val")).unwrap();
-    assert!(open(&folder.0, 8).unwrap().1.is_none());
+    assert!(open(&folder.0, 8).unwrap().validation.is_none());
     assert!(matches!(read(&folder, 8, &[4, 2, 1], 1), Err(Error::Split { available: 6, .. })));
 }
 
@@ -129,7 +126,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
     ] {
         let folder = small(name);
         folder.write(&format!("train/red/{name}"), bytes);
-        let (train, _) = open(&folder.0, 8).unwrap();
+        let Folder { train, .. } = open(&folder.0, 8).unwrap();
         let message = Images::read(&train).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains("skip_broken"), "{name}: {message}");
         let skipped = Skipped::default();
@@ -188,18 +185,6 @@ fn damaged_files_never_panic() {
 
 #[test]
 fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
-    let missing = Folder::new("missing");
-    assert!(refused(&missing).contains("holds no folder `train`"));
-    fs::create_dir_all(missing.0.join("train")).unwrap();
-    assert!(refused(&missing).contains("holds 0 classes"));
-    fs::create_dir_all(missing.0.join("train/red")).unwrap();
-    assert!(refused(&missing).contains("red: is a class without images"));
-    fs::write(missing.0.join("train/red/0.png"), b"x").unwrap();
-    fs::write(missing.0.join("train/notes.txt"), b"x").unwrap();
-    assert!(refused(&missing).contains("notes.txt: lies among the folders of the classes"));
-    fs::remove_file(missing.0.join("train/notes.txt")).unwrap();
-    fs::create_dir_all(missing.0.join("val")).unwrap();
-    assert!(refused(&missing).contains("val: holds no classes"));
     let folder = small("strange");
     for size in [0, 100_000, usize::MAX / 2] {
         assert!(read(&folder, size, &[4], 1).unwrap_err().to_string().contains("too many"), "{size}");
@@ -207,6 +192,32 @@ fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
     for sizes in [[usize::MAX, 2], [usize::MAX / 4, 0], [0, 7]] {
         assert!(matches!(read(&folder, 8, &sizes, 1), Err(Error::Split { .. })), "{sizes:?}");
     }
-    folder.write("val/green/0.png", b"x");
-    assert!(refused(&folder).contains("green: is no class"));
+}
+
+/// One of each class in the first part, whatever the seed; and the same parts as ever where chance has seen to it.
+#[test]
+fn each_class_is_trained_on() {
+    let folder = Place::new("rare");
+    (0..9).for_each(|at| folder.write(&format!("often/{at}.png"), &picture(4, 4, RED, ImageFormat::Png)));
+    folder.write("rare/0.png", &picture(4, 4, BLUE, ImageFormat::Png));
+    folder.write("seldom/0.png", &picture(4, 4, BLUE, ImageFormat::Png));
+    let train = open(&folder.0, 4).unwrap().train;
+    let labels = train.labels();
+    let source: Arc<dyn Source> = Arc::new(train);
+    let of = |part: &Subset| Images::read(part).unwrap().labels;
+    let (mut mended, sizes) = (0, [6, 3, 2]);
+    for seed in 0..20 {
+        let plain = Subset::split(&source, &sizes, seed).unwrap();
+        let parts = Subset::split_with_each_class(&source, &labels, &sizes, seed).unwrap();
+        let holds_all = |part: &Subset| (0..3).all(|class| of(part).contains(&class));
+        assert!(holds_all(&parts[0]), "seed {seed}");
+        let mut all: Vec<u16> = parts.iter().flat_map(of).collect();
+        all.sort_unstable();
+        assert_eq!(all, labels, "seed {seed}");
+        mended += usize::from(!holds_all(&plain[0]));
+        assert!(!holds_all(&plain[0]) || of(&plain[0]) == of(&parts[0]), "seed {seed}");
+    }
+    assert!((1..20).contains(&mended), "{mended}");
+    let message = Subset::split_with_each_class(&source, &labels, &[2, 1], 0).err().unwrap().to_string();
+    assert!(message.contains("2 training images are fewer than its classes"), "{message}");
 }

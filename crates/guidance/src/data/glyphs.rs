@@ -19,7 +19,8 @@
 //! Drawing uses only operations that IEEE 754 rounds exactly (+ − × ÷ √), no sine and no logarithm of the platform's
 //! library, so the bits are the same everywhere.
 
-use super::Images;
+use super::{Images, Source};
+use crate::error::Result;
 use trellis_tensor::rng::Rng;
 
 /// Number of symbols.
@@ -73,6 +74,36 @@ pub fn glyphs(count: usize, size: usize, seed: u64) -> Images {
     let labels = (0..count).map(|index| (index % CLASSES) as u16).collect();
     let name = format!("glyphs{size}");
     Images { channels: 1, height: size, width: size, pixels, labels, classes: CLASSES, name }
+}
+
+/// Images that [`glyphs`] draws, with the [`NAMES`] of their classes.
+#[derive(Clone, Debug)]
+pub struct Glyphs(pub Images);
+
+impl Source for Glyphs {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.0.shape()
+    }
+
+    fn classes(&self) -> usize {
+        CLASSES
+    }
+
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    fn class_name(&self, class: usize) -> String {
+        NAMES.get(class).map_or(class.to_string(), |name| name.to_string())
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        self.0.read(index, pixels)
+    }
 }
 
 /// Appends one image of `class`.

@@ -111,9 +111,46 @@ impl Subset {
     /// # Errors
     /// [`Error::Split`] if the sizes add up to more than there are.
     pub fn split(source: &Arc<dyn Source>, sizes: &[usize], seed: u64) -> Result<Vec<Self>> {
-        let mut order = permutation(source.name(), source.count(), sizes, seed)?.into_iter();
+        let order = permutation(source.name(), source.count(), sizes, seed)?;
+        Ok(Self::cut(source, order, sizes))
+    }
+
+    /// [`Subset::split`], but the first part has an image of each class that `labels`, of all images in their order, holds.
+    /// Where chance leaves a class out, its first image takes the place of one whose class the part has twice.
+    ///
+    /// # Errors
+    /// As [`Subset::split`]; [`Error::Data`] if the first part is smaller than the number of classes.
+    pub fn split_with_each_class(
+        source: &Arc<dyn Source>,
+        labels: &[u16],
+        sizes: &[usize],
+        seed: u64,
+    ) -> Result<Vec<Self>> {
+        let mut order = permutation(source.name(), source.count(), sizes, seed)?;
+        let first = sizes.first().copied().unwrap_or(0);
+        let mut held = vec![0_usize; 1 + usize::from(labels.iter().copied().max().unwrap_or(0))];
+        let class = |index: usize| usize::from(labels[index]);
+        order[..first].iter().for_each(|&index| held[class(index)] += 1);
+        for at in first..order.len() {
+            let missing = class(order[at]);
+            if held[missing] > 0 {
+                continue;
+            }
+            let Some(twice) = (0..first).rev().find(|&at| held[class(order[at])] > 1) else {
+                let problem = format!("{first} training images are fewer than its classes");
+                return Err(Error::data(source.name(), problem, "make `train` larger"));
+            };
+            held[class(order[twice])] -= 1;
+            held[missing] += 1;
+            order.swap(at, twice);
+        }
+        Ok(Self::cut(source, order, sizes))
+    }
+
+    fn cut(source: &Arc<dyn Source>, order: Vec<usize>, sizes: &[usize]) -> Vec<Self> {
+        let mut order = order.into_iter();
         let part = |&size: &usize| Self { of: source.clone(), indices: order.by_ref().take(size).collect() };
-        Ok(sizes.iter().map(part).collect())
+        sizes.iter().map(part).collect()
     }
 }
 

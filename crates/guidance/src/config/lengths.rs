@@ -1,0 +1,126 @@
+//! Lengths in epochs, and what a configuration becomes once its data are known.
+
+use std::path::Path;
+
+use super::splits::default_batch;
+use super::{Amount, Bad, Config, DataSet, bad};
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+
+impl Config {
+    /// This configuration with what the data decide filled in: numbers of examples for shares, the batch, steps for epochs. What
+    /// it says already stays, so that it may be resolved again. An epoch is as many steps as there are full batches of training
+    /// examples. `path` names the file in errors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where batch, steps or splits do not go together.
+    pub fn resolved_for(&self, path: &Path, data: &Dataset) -> Result<Self> {
+        let mut config = self.clone();
+        let [train, validation, test] = data.asked();
+        for (amount, count) in
+            [(&mut config.data.train, train), (&mut config.data.validation, validation), (&mut config.data.test, test)]
+        {
+            if amount.and_then(Amount::count).is_none() {
+                *amount = Some(Amount::Count(count));
+            }
+        }
+        // Of what is there: broken examples may have been left out.
+        let train = data.train_count();
+        let batch = *config.training.batch.get_or_insert(default_batch(train));
+        if batch > data.train().drawable() {
+            let problem = format!("{batch} is more than the {train} training examples of {}", data.name());
+            let hint = format!("for example batch = {}", default_batch(train));
+            return Err(Error::config(path, "training.batch", problem, hint));
+        }
+        let epoch = train / batch.max(1);
+        let steps = |key: &str, epochs: Option<u32>, steps: u32| match epochs {
+            Some(epochs) => u32::try_from(u64::from(epochs) * epoch as u64).map_err(|_| {
+                Error::config(path, key, format!("{epochs} epochs are more steps than are counted"), "give fewer")
+            }),
+            None => Ok(steps),
+        };
+        let (training, guide) = (&mut config.training, &mut config.guide);
+        training.steps = steps("training.epochs", training.epochs.take(), training.steps)?;
+        training.eval_every =
+            steps("training.eval_every_epochs", training.eval_every_epochs.take(), training.eval_every)?;
+        guide.steps = steps("guide.epochs", guide.epochs.take(), guide.steps)?;
+        config.guidance.first_steps = Some(config.first_steps());
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// Fills in what needs no data.
+    pub(super) fn fill_in(&mut self) {
+        let [train, validation, test] = self.data.amounts();
+        (self.data.train, self.data.validation, self.data.test) = (train, validation, test);
+        if self.data.set.is_drawn() && self.training.batch.is_none() {
+            self.training.batch = train.and_then(Amount::count).map(default_batch);
+        }
+        if self.training.epochs.is_none() {
+            self.guidance.first_steps = Some(self.first_steps());
+        }
+    }
+
+    /// Examples of a batch: 128 as long as neither file nor data say otherwise.
+    pub fn batch(&self) -> usize {
+        self.training.batch.unwrap_or(default_batch(usize::MAX))
+    }
+
+    /// Whether a length is given in epochs and the data are not known yet.
+    pub(super) fn is_in_epochs(&self) -> bool {
+        self.training.epochs.is_some()
+    }
+}
+
+/// Keys in epochs, each with the one in steps whose place it takes.
+const EPOCHS: [(&str, &str, &str); 3] =
+    [("training", "epochs", "steps"), ("training", "eval_every_epochs", "eval_every"), ("guide", "epochs", "steps")];
+
+/// Refuses one length given twice; `text` is the file, which has been read.
+pub(super) fn given_twice(text: &str, path: &Path) -> Result<()> {
+    let Ok(file) = text.parse::<toml::Table>() else { return Ok(()) };
+    let has = |table: &str, key: &str| file.get(table).and_then(|table| table.get(key)).is_some();
+    match EPOCHS.iter().find(|(table, epochs, steps)| has(table, epochs) && has(table, steps)) {
+        Some((table, epochs, steps)) => {
+            let problem = format!("says the same as `{table}.{steps}` in another unit");
+            Err(Error::config(path, format!("{table}.{epochs}"), problem, "remove one of the two"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Removes steps that epochs stand for from a file that is written.
+pub(super) fn drop_steps(file: &mut toml::Table) {
+    for (table, epochs, steps) in EPOCHS {
+        if let Some(table) = file.get_mut(table).and_then(toml::Value::as_table_mut)
+            && table.contains_key(epochs)
+        {
+            table.remove(steps);
+        }
+    }
+}
+
+/// Refuses epochs of none, and of what is drawn anew for every batch.
+pub(super) fn check(config: &Config) -> Result<(), Bad> {
+    let drawn = matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity);
+    let (training, guide) = (&config.training, &config.guide);
+    for (key, epochs, least) in [
+        ("training.epochs", training.epochs, 1),
+        ("training.eval_every_epochs", training.eval_every_epochs, 1),
+        ("guide.epochs", guide.epochs, 0),
+    ] {
+        match epochs {
+            Some(_) if drawn => {
+                let problem = "sequences are drawn anew for every batch, so they have no epochs";
+                return bad(
+                    key,
+                    problem,
+                    format!("give `{}`", if key.contains("eval") { "eval_every" } else { "steps" }),
+                );
+            }
+            Some(epochs) if epochs < least => return bad(key, "is 0 or empty", "give a number above 0"),
+            _ => {}
+        }
+    }
+    Ok(())
+}

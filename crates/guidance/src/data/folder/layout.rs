@@ -1,0 +1,222 @@
+//! Layout of a folder of images: `train/<class>/…` with held-out images beside it, or `<class>/…` by itself.
+//!
+//! Only names are read here, no image. Whatever is passed over is told, and never becomes a class.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Files;
+use crate::error::{Error, Result};
+
+/// Classes and files of a folder.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// Names of the classes, sorted.
+    pub(super) classes: Vec<String>,
+    pub(super) train: Files,
+    pub(super) validation: Option<Files>,
+    pub(super) test: Option<Files>,
+    /// Sentence about what was passed over, if anything was.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Names of the folders of each split, in lower case.
+const SPLITS: [(&str, &[&str]); 3] =
+    [("training", &["train"]), ("validation", &["val", "valid", "validation"]), ("test", &["test"])];
+
+/// Folders that programs leave behind.
+const LEFT_BEHIND: [&str; 5] = ["__MACOSX", "__pycache__", "$RECYCLE.BIN", "System Volume Information", "lost+found"];
+
+/// Endings of names of JPEG and PNG files, in lower case.
+const IMAGES: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
+
+const HINT: &str = "lay images out as <class>/…, or as train/<class>/… with val/<class>/… and test/<class>/… beside it";
+
+/// Most files that are listed: ten times ImageNet.
+const MOST_FILES: usize = 20_000_000;
+
+/// Names passed over that are told.
+const TOLD: usize = 5;
+
+/// Lists `folder`.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Data`] where classes or images are missing, or one split has two names.
+pub(super) fn of(folder: &Path) -> Result<Layout> {
+    let Entries { folders, files } = Entries::of(folder)?;
+    let mut passed = PassedOver { folders: Vec::new(), files };
+    let mut splits: [Vec<String>; 3] = Default::default();
+    let mut others = Vec::new();
+    for name in folders {
+        let lower = name.to_lowercase();
+        match SPLITS.iter().position(|(_, names)| names.contains(&lower.as_str())) {
+            Some(split) => splits[split].push(name),
+            None if LEFT_BEHIND.contains(&name.as_str()) => passed.folders.push(name),
+            None => others.push(name),
+        }
+    }
+    if let Some(((split, _), names)) = SPLITS.iter().zip(&splits).find(|(_, names)| names.len() > 1) {
+        let problem = format!("holds {}, two names for its {split} images", quoted(names));
+        return Err(Error::data(folder, problem, "put them into one folder, or rename the other"));
+    }
+    let [train, validation, test] = splits.map(|names| names.into_iter().next());
+    let mut layout = Layout::default();
+    match (train, validation.as_ref().or(test.as_ref())) {
+        (Some(train), _) => {
+            passed.folders.extend(others);
+            layout.classes = Entries::of(&folder.join(&train))?.folders;
+            layout.classes.retain(|class| !LEFT_BEHIND.contains(&class.as_str()));
+            check_classes(&folder.join(&train), &layout.classes)?;
+            layout.train = of_split(folder, &train, &layout.classes, &mut passed)?;
+        }
+        (None, Some(held_out)) => {
+            let problem = format!("holds `{held_out}`, but no `train`");
+            return Err(Error::data(folder, problem, format!("{HINT}; rename `{held_out}` if it is a class")));
+        }
+        (None, None) => {
+            others.sort_unstable();
+            layout.classes = others;
+            check_classes(folder, &layout.classes)?;
+            for (number, class) in layout.classes.iter().enumerate() {
+                layout.train.extend(of_class(folder, class, number, &mut passed)?);
+            }
+        }
+    }
+    let mut held_out =
+        |name: Option<String>| name.map(|name| of_split(folder, &name, &layout.classes, &mut passed)).transpose();
+    (layout.validation, layout.test) = (held_out(validation)?, held_out(test)?);
+    let all = [Some(&layout.train), layout.validation.as_ref(), layout.test.as_ref()];
+    if all.into_iter().flatten().map(Vec::len).sum::<usize>() > MOST_FILES {
+        return Err(Error::data(folder, format!("holds more than {MOST_FILES} files"), "make it smaller"));
+    }
+    layout.warnings.extend(passed.warning(folder));
+    Ok(layout)
+}
+
+/// Refuses classes that are none, one, or more than labels can tell apart.
+fn check_classes(folder: &Path, classes: &[String]) -> Result<()> {
+    match classes {
+        [] => Err(Error::data(folder, "holds no folders of classes", HINT)),
+        [class] => {
+            let path = folder.join(class);
+            let Entries { folders, files } = Entries::of(&path)?;
+            let nested = !files.iter().any(|file| may_be_image(file)) && !folders.is_empty();
+            let hint = if nested { format!("give --data {}", path.display()) } else { HINT.to_string() };
+            Err(Error::data(folder, format!("holds one class, `{class}`: there is nothing to tell apart"), hint))
+        }
+        _ if classes.len() > usize::from(u16::MAX) => {
+            Err(Error::data(folder, format!("holds {} classes, more than {}", classes.len(), u16::MAX), HINT))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Files of all classes in the folder of a split, each with its class.
+fn of_split(folder: &Path, split: &str, classes: &[String], passed: &mut PassedOver) -> Result<Files> {
+    let path = folder.join(split);
+    let Entries { folders, files } = Entries::of(&path)?;
+    passed.files.extend(files.iter().map(|file| format!("{split}/{file}")));
+    let mut found = Files::new();
+    for name in folders {
+        match classes.binary_search(&name) {
+            Ok(class) => found.extend(of_class(folder, &format!("{split}/{name}"), class, passed)?),
+            Err(_) if LEFT_BEHIND.contains(&name.as_str()) => passed.folders.push(format!("{split}/{name}")),
+            Err(_) => {
+                let hint = "remove it, or add it to train";
+                return Err(Error::data(path.join(name), "is no class of the training images", hint));
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::data(path, "holds no folders of classes", HINT));
+    }
+    Ok(found)
+}
+
+/// Files of one class, in the folder `name` below `folder`.
+fn of_class(folder: &Path, name: &str, class: usize, passed: &mut PassedOver) -> Result<Files> {
+    let path = folder.join(name);
+    let Entries { folders, files } = Entries::of(&path)?;
+    if files.is_empty() && folders.is_empty() {
+        return Err(Error::data(path, "is a class without images", "remove it, or lay images there"));
+    }
+    let images = files.iter().any(|file| may_be_image(file));
+    if !images && !folders.is_empty() {
+        let problem = format!("holds no image itself, only folders: {}", quoted(&folders));
+        let hint =
+            "images lie in the folder of their class: move them up, or give the folder of the classes with --data";
+        return Err(Error::data(path, problem, hint));
+    }
+    if !images {
+        let problem = format!("is a class without JPEG or PNG files; it holds {}", quoted(&files));
+        return Err(Error::data(path, problem, "remove it, or convert its images"));
+    }
+    passed.folders.extend(folders.iter().map(|inner| format!("{name}/{inner}")));
+    Ok(files.into_iter().map(|file| (path.join(file), class as u16)).collect())
+}
+
+/// Whether a file is called as an image may be; some are called without an ending.
+fn may_be_image(name: &str) -> bool {
+    let ending = Path::new(name).extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    ending.is_none_or(|ending| IMAGES.contains(&ending.as_str()))
+}
+
+/// What lies in a folder, sorted by name; hidden things left out.
+struct Entries {
+    folders: Vec<String>,
+    files: Vec<String>,
+}
+
+impl Entries {
+    fn of(folder: &Path) -> Result<Self> {
+        let mut entries = Self { folders: Vec::new(), files: Vec::new() };
+        for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+            let entry = entry.map_err(|e| Error::io(folder, e))?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                return Err(Error::data(folder.join(&name), "has a name that is no UTF-8", "rename it"));
+            };
+            if name.starts_with('.') {
+                continue;
+            }
+            // Of a link what it leads to counts; others need no look at the disk.
+            let path: PathBuf = folder.join(name);
+            let kind = entry.file_type().map_err(|e| Error::io(&path, e))?;
+            let is_folder = if kind.is_symlink() { path.is_dir() } else { kind.is_dir() };
+            if is_folder { &mut entries.folders } else { &mut entries.files }.push(name.to_string());
+        }
+        entries.folders.sort_unstable();
+        entries.files.sort_unstable();
+        Ok(entries)
+    }
+}
+
+/// Names, below the folder that was given, of what is not used.
+struct PassedOver {
+    folders: Vec<String>,
+    files: Vec<String>,
+}
+
+impl PassedOver {
+    fn warning(&self, folder: &Path) -> Option<String> {
+        let kinds = [("folders", &self.folders), ("files", &self.files)];
+        let told = kinds.into_iter().filter(|(_, names)| !names.is_empty());
+        let told: Vec<String> = told.map(|(kind, names)| format!("{kind} {}", quoted(names))).collect();
+        let sentence =
+            || format!("{}: not used, as they are neither splits nor classes: {}", folder.display(), told.join("; "));
+        (!told.is_empty()).then(sentence)
+    }
+}
+
+/// The first names, and how many more there are.
+fn quoted(names: &[String]) -> String {
+    let mut told: Vec<String> = names.iter().take(TOLD).map(|name| format!("`{name}`")).collect();
+    if names.len() > TOLD {
+        told.push(format!("and {} more", names.len() - TOLD));
+    }
+    told.join(", ")
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;
