@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::synonyms;
 use crate::error::Error;
 
 /// serde's message, with the line and, for an unknown key, the nearest known one.
@@ -13,12 +14,22 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
         Some((unknown, known)) if message.starts_with("unknown") => {
-            // The sections that are read by themselves.
-            let apart: &[&str] = if known.contains(&"training") { &["target", "guide"] } else { &[] };
-            let known = &[known, apart].concat();
             let what = if message.starts_with("unknown field") { "unknown key" } else { "unknown value" };
             let key = if key.ends_with(unknown) { key.as_str() } else { unknown };
-            Error::config(path, key, format!("{line}{what}"), suggestion(unknown, known))
+            let table = key.rsplit_once('.').map_or("", |(table, _)| table);
+            // Sections and keys that are read by themselves.
+            let apart: &[&str] = match table {
+                "" if known.contains(&"training") => &["target", "guide"],
+                "target" if what == "unknown key" => &["network", "bias"],
+                "guide" if what == "unknown key" => {
+                    &["network", "bias", "steps", "epochs", "learning_rate", "weights", "classes"]
+                }
+                _ => &[],
+            };
+            let known = &[known, apart].concat();
+            let synonym = Some(unknown).filter(|_| what == "unknown key");
+            let synonym = synonym.and_then(|unknown| synonyms::suggestion(table, unknown, known));
+            Error::config(path, key, format!("{line}{what}"), synonym.unwrap_or_else(|| suggestion(unknown, known)))
         }
         _ => {
             let (found, wanted) = message.split_once(", expected ").unwrap_or((message, ""));

@@ -10,6 +10,7 @@ mod network;
 mod pools;
 mod resolve;
 mod splits;
+mod synonyms;
 #[cfg(test)]
 mod tests;
 

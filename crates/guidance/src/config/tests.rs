@@ -271,6 +271,39 @@ fn a_batch_is_at_most_all_that_is_drawn() {
 }
 
 #[test]
+fn what_other_libraries_call_it_is_understood() {
+    for (text, wanted) in [
+        ("lr = 0.1\n", "did you mean `learning_rate` in the table `[training]`?"),
+        ("[training]\nlr = 0.1\n", "`training.lr`: line 2: unknown key; did you mean `learning_rate`?"),
+        ("[guide]\nlr = 0.1\n", "`guide.lr`: line 2: unknown key; did you mean `learning_rate`?"),
+        ("epochs = 3\n", "did you mean `epochs` in the table `[training]`?"),
+        ("[training]\nnum_epochs = 3\n", "did you mean `epochs`?"),
+        ("[guide]\nmax_epochs = 3\n", "did you mean `epochs`?"),
+        ("[training]\nbatch_size = 3\n", "did you mean `batch`?"),
+        ("[data]\nbatch_size = 3\n", "did you mean `batch` in the table `[training]`?"),
+        ("[training]\nbs = 3\n", "did you mean `batch`?"),
+        ("[training]\nmax_steps = 3\n", "did you mean `steps`?"),
+        ("[training]\niterations = 3\n", "did you mean `steps`?"),
+        ("[training]\noptim = \"adam\"\n", "did you mean `optimizer`?"),
+        ("[training]\nwd = 0.1\n", "did you mean `weight_decay`?"),
+        ("[target]\nmomentum = 0.9\n", "did you mean `momentum` in the table `[training]`?"),
+        ("dataset = \"cifar\"\n", "the table `[data]`"),
+        ("[dataset]\nset = \"cifar\"\n", "the table `[data]`"),
+        ("[data]\ndataset = \"cifar\"\n", "did you mean `set`?"),
+        ("[data]\npath = \"x\"\n", "on the command line: --data PATH"),
+        ("seed = 1\n", "did you mean `seeds`?"),
+        ("[training]\nseed = 1\n", "did you mean `seeds`, at the top of the file"),
+        ("[data]\nval = 0.1\n", "did you mean `validation`?"),
+        ("model = \"fcn\"\n", "the table `[target]`"),
+        ("[target]\nmodel = \"fcn\"\n", "did you mean `network`?"),
+        ("[guide]\narch = \"fcn\"\n", "did you mean `network`?"),
+        ("[arm.alone]\nlr = 0.1\n", "did you mean `learning_rate`?"),
+    ] {
+        assert!(error(text).contains(wanted), "{text}: {}", error(text));
+    }
+}
+
+#[test]
 fn a_key_is_named_with_its_table() {
     let list = "[guidance]\npairs = [\n  [\"conv1\", \"fc1\"],\n]\nweight = \"x\"\n";
     assert!(error(list).contains("`guidance.weight`: line 5: "), "{}", error(list));
