@@ -390,6 +390,7 @@ fn epochs_become_steps_once_the_data_are_known() {
     let text = "name = \"x\"\nseeds = [1]\narms = [\"trained_first\"]\n[target]\ndepth = 2\nwidth = 8\n\
         [guide]\nchannels = [3]\nepochs = 1\n[training]\nepochs = 2\neval_every_epochs = 1\nbatch = 7\n\
         [data]\nset = \"folder\"\nsize = 4\ntrain = 0.75\n";
+    let notes = folder.write("notes.txt", b"x");
     let (config, data) = (config(text), folder.dataset(text).expect("fits"));
     // 30 images are 4 batches of 7.
     let resolved = config.resolved_for(Path::new("x.toml"), &data).expect("fits");
@@ -397,15 +398,21 @@ fn epochs_become_steps_once_the_data_are_known() {
     assert_eq!(resolved.guidance.first_steps, Some(4));
     assert_eq!(resolved.data.train.and_then(|amount| amount.count()), Some(30));
     assert_eq!(resolved.resolved_for(Path::new("x.toml"), &data).expect("again"), resolved);
-    let run = |existing| experiment::run(&gpu(), &config, &data, &folder.0, existing, &mut |_| {}).expect("trains");
-    let first = run(Existing::Refuse);
+    let out = Folder::new("configured-epochs-out");
+    let run = |data: &Dataset, existing| {
+        experiment::run(&gpu(), &config, data, &out.0, existing, &mut |_| {}).expect("trains")
+    };
+    let first = run(&data, Existing::Refuse);
+    assert!(first.data.contains("not used") && first.data.contains("`notes.txt`"), "{}", first.data);
     assert_eq!((first.runs[0].steps.len(), first.guides[0].steps.len()), (8, 4));
     let test: Vec<u64> = first.runs[0].evals.iter().filter(|eval| eval.split == "test").map(|eval| eval.step).collect();
     assert_eq!(test, [0, 4, 8]);
     // What the folder keeps is in steps and numbers, reads back as itself, and goes on with the file in epochs.
     let kept = Config::parse(&first.config_toml, Path::new("kept.toml")).expect("a sane file");
     assert_eq!(kept, resolved);
-    assert_eq!(run(Existing::Resume).runs, first.runs);
+    std::fs::remove_file(notes).expect("there");
+    let tidied = folder.dataset(text).expect("fits");
+    assert_eq!(run(&tidied, Existing::Resume).runs, first.runs);
     let error =
         |text: &str| self::config(text).resolved_for(Path::new("x.toml"), &data).expect_err("does not fit").to_string();
     let more = error(&text.replace("epochs = 2", "epochs = 2\nwarmup = 9\nschedule = \"cosine\""));
