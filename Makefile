@@ -1,8 +1,5 @@
 # Everything here needs Rust and nothing else; a software Vulkan is installed where no driver is found.
 
-# Mesa asks for it; without it, as in containers, it complains at every start.
-export XDG_RUNTIME_DIR ?= /tmp
-
 .PHONY: demo test lint setup bench bench-peers
 
 demo: setup

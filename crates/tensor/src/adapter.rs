@@ -1,6 +1,7 @@
 //! The adapters of a machine: what there is, and which is the fastest kind.
 
 use crate::gpu::Gpu;
+use crate::mesa::name_runtime_folder;
 
 /// One row of `trellis devices`.
 #[derive(Clone, Debug)]
@@ -58,6 +59,7 @@ pub(crate) fn name_contains(name: &str, part: &str) -> bool {
 }
 
 pub(crate) fn adapters() -> Vec<wgpu::Adapter> {
+    name_runtime_folder();
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let descriptor =
         wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle_from_env() };

@@ -100,6 +100,8 @@ pub(crate) struct Pipeline {
 impl Gpu {
     /// Opens the adapter named by `TRELLIS_ADAPTER`, or the fastest kind there is.
     ///
+    /// A process of one thread without `XDG_RUNTIME_DIR` gets that variable, since Mesa would complain that it is missing.
+    ///
     /// # Errors
     /// [`Error::NoAdapter`] or [`Error::Device`].
     pub fn new() -> Result<Self> {

@@ -43,6 +43,7 @@ mod init;
 mod kernel;
 mod log;
 mod matrix_units;
+mod mesa;
 mod op;
 pub mod ops;
 mod optimizer;

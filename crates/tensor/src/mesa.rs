@@ -1,0 +1,51 @@
+//! Mesa's wish for a runtime folder, without which it prints a false alarm.
+
+use std::path::PathBuf;
+
+use crate::gpu_options::user_cache;
+
+/// Variable that names the folder of a user's sockets.
+const VARIABLE: &str = "XDG_RUNTIME_DIR";
+
+/// Names a folder where Mesa may look for a Wayland display, if the environment names none.
+///
+/// Mesa's layer that chooses a device looks for a display each time adapters are listed. Without an absolute
+/// `XDG_RUNTIME_DIR` it prints `error: XDG_RUNTIME_DIR is invalid or not set`, though a device needs no display. Containers
+/// and batch jobs have no such variable. The folder is `trellis` in the user's cache folder, where nobody else can lay a
+/// socket. Nothing is set while other threads run, since they may be reading the environment.
+pub(crate) fn name_runtime_folder() {
+    let absolute = |path: &PathBuf| path.is_absolute();
+    if std::env::var_os(VARIABLE).map(PathBuf::from).filter(absolute).is_none() && is_the_only_thread() {
+        let folder = user_cache().filter(absolute).unwrap_or_else(std::env::temp_dir);
+        set(folder);
+    }
+}
+
+#[allow(unsafe_code, reason = "Mesa has no other switch that keeps the order of adapters")]
+fn set(folder: PathBuf) {
+    // SAFETY: no other thread is there to read or write the environment, see `name_runtime_folder`.
+    unsafe { std::env::set_var(VARIABLE, folder) }
+}
+
+/// Linux lists the threads of a process; where they are not listed, this is taken for one of several.
+fn is_the_only_thread() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_thread_keeps_the_environment_as_it_is() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || ended.recv());
+            assert!(!is_the_only_thread());
+            let before = std::env::var_os(VARIABLE);
+            name_runtime_folder();
+            assert_eq!(std::env::var_os(VARIABLE), before);
+            drop(end);
+        });
+    }
+}
