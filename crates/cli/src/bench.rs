@@ -10,7 +10,7 @@ use trellis_guidance::workload::{Workload, workloads};
 use trellis_guidance::{Error, Result};
 use trellis_tensor::{CkaForm, CkaSizes, Gpu};
 
-use crate::print;
+use crate::{next, print};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -83,7 +83,7 @@ impl Bench {
                 forms.push((sizes, form, t.min));
             }
         }
-        Ok(())
+        if as_json { Ok(()) } else { next::after_bench() }
     }
 
     fn time(&self, gpu: &Gpu, workload: &Workload) -> Result<Timing> {

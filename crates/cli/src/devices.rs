@@ -4,7 +4,7 @@ use serde_json::json;
 use trellis_guidance::{Error, Result};
 use trellis_tensor::Gpu;
 
-use crate::print;
+use crate::{next, print};
 
 pub(crate) fn print(wanted: Option<&str>, as_json: bool) -> Result<()> {
     let mut adapters = Gpu::list();
@@ -20,6 +20,7 @@ pub(crate) fn print(wanted: Option<&str>, as_json: bool) -> Result<()> {
             "adapter", "kind", "backend", "binding MiB", "subgroup"
         ))?;
     }
+    let first = adapters[0].name.clone();
     for a in adapters {
         let (low, high) = a.subgroup;
         if as_json {
@@ -35,5 +36,5 @@ pub(crate) fn print(wanted: Option<&str>, as_json: bool) -> Result<()> {
             print::line(row)?;
         }
     }
-    Ok(())
+    if as_json { Ok(()) } else { next::after_devices(&first) }
 }

@@ -2,10 +2,12 @@
 
 mod bench;
 mod devices;
+mod next;
 mod plan;
 mod print;
 mod profile;
 mod run;
+mod stopped;
 mod tune;
 mod weights;
 

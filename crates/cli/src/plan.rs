@@ -7,7 +7,7 @@ use trellis_guidance::memory::Memory;
 use trellis_guidance::{Config, Error, Result};
 use trellis_tensor::{Gpu, GpuOptions};
 
-use crate::print;
+use crate::{next, print};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -57,6 +57,7 @@ impl PlanCommand {
             "largest piece: {name}, {:.2} MiB; {fits} {:.0} MiB",
             mebibytes(*bytes),
             mebibytes(limit)
-        ))
+        ))?;
+        next::after_plan(&self.config, self.data.as_deref())
     }
 }

@@ -9,7 +9,7 @@ use trellis_guidance::record::write_atomic;
 use trellis_guidance::{Config, Error, Result, Schedule};
 use trellis_tensor::Gpu;
 
-use crate::print;
+use crate::{next, print};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -69,7 +69,10 @@ impl ProfileCommand {
             let line = serde_json::to_string(&profile).map_err(|e| Error::io("standard output", e.into()))?;
             return print::line(line);
         }
-        print_profile(&profile)
+        print_profile(&profile)?;
+        let pages: Vec<&Path> =
+            [&self.html, &self.svg, &self.trace].into_iter().flatten().map(PathBuf::as_path).collect();
+        next::after_profile(path, self.data.as_deref(), &pages)
     }
 
     fn measure(&self, gpu: &Gpu, config: &Config, path: &Path) -> Result<Profile> {

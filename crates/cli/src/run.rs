@@ -11,7 +11,8 @@ use trellis_guidance::stats::Estimate;
 use trellis_guidance::{Config, Dataset, Result};
 use trellis_tensor::Gpu;
 
-use crate::print;
+use crate::stopped::{self, Choice};
+use crate::{next, print};
 
 /// The experiment of `trellis demo`.
 const DEMO: &str = include_str!("../../../examples/configs/demo.toml");
@@ -40,7 +41,8 @@ Examples:
   trellis train examples/configs/mnist.toml --data ~/mnist --out /tmp/runs
   trellis train pets.toml --data ~/pets   # cat/*.jpg, dog/*.jpg …; pets.toml: [data] set = \"folder\"
   trellis train my.toml --seeds 11,12,13,14,15
-  trellis train my.toml --resume      # goes on where a killed run was")]
+  trellis train my.toml --resume                     goes on where a killed run was
+  trellis train my.toml --seeds 1,2,3,4,5 --resume   keeps what is trained, adds seeds")]
 pub(crate) struct Train {
     /// The experiment: see examples/configs/
     config: PathBuf,
@@ -54,7 +56,7 @@ pub(crate) struct Train {
     /// Seeds in place of those in the file
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
     seeds: Option<Vec<u64>>,
-    /// Go on with a run of the same file and seeds that was killed: the same batches, the same bits
+    /// Go on with a run that was killed, or extend one by more seeds, arms or steps: the same batches, the same bits
     #[arg(long)]
     resume: bool,
     /// Check the alignment gradient's invariants before the first guided step and at each evaluation
@@ -65,7 +67,9 @@ pub(crate) struct Train {
 impl Demo {
     pub(crate) fn run(&self, gpu: &Gpu, json: bool) -> Result<()> {
         let path = Path::new("examples/configs/demo.toml");
-        train(gpu, &Config::parse(DEMO, path)?, path, None, &self.out, Existing::MoveAside, json)
+        let config = Config::parse(DEMO, path)?;
+        let trained = train(gpu, &config, path, None, &self.out, None, json)?;
+        if json || !trained { Ok(()) } else { next::after_demo(&config, &self.out) }
     }
 }
 
@@ -76,25 +80,33 @@ impl Train {
         config.seeds = self.seeds.clone().unwrap_or(config.seeds);
         config.check(&self.config)?;
         config.check_gradients = self.check;
-        let existing = if self.resume { Existing::Resume } else { Existing::MoveAside };
-        train(&gpu()?, &config, &self.config, self.data.as_deref(), &self.out, existing, json)
+        let (existing, data) = (self.resume.then_some(Existing::Resume), self.data.as_deref());
+        let trained = train(&gpu()?, &config, &self.config, data, &self.out, existing, json)?;
+        if json || !trained { Ok(()) } else { next::after_train(&config, &self.config, data, &self.out) }
     }
 }
 
+/// Trains and prints the result; `existing` says what becomes of an older folder, without it a person is asked. `false` if
+/// the answer was to quit.
 fn train(
     gpu: &Gpu,
     config: &Config,
     path: &Path,
     data: Option<&Path>,
     out: &Path,
-    existing: Existing,
+    existing: Option<Existing>,
     json: bool,
-) -> Result<()> {
+) -> Result<bool> {
     let data = config.dataset(gpu, path, data)?;
     print::warn_of_data(&data);
     warn_of_skipped(&data);
     let in_epochs = config.training.epochs;
     let config = &config.resolved_for(path, &data)?;
+    let choice = match existing {
+        Some(existing) => Choice { existing: Some(existing), resumable: false },
+        None => stopped::choose(config, out, json)?,
+    };
+    let Some(existing) = choice.existing else { return Ok(false) };
     if !json {
         print::line(format_args!("{} on {}", config.name, gpu.name()))?;
         print::line(format_args!("data: {}", about(config, &data, in_epochs)))?;
@@ -117,6 +129,10 @@ fn train(
             let of = if run.is_empty() { String::new() } else { format!("{run}: ") };
             eprintln!("warning: {of}{}", print::harmless(text));
         }),
+        Progress::MovedAside(to) => bar.suspend(|| {
+            let more = if choice.resumable { "; `trellis train --resume` would have gone on with it" } else { "" };
+            eprintln!("note: the older run of this name is now {}{more}", print::harmless(to.display()));
+        }),
         Progress::Done(run) if plain => {
             let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
             // If nobody reads it, the table at the end will tell.
@@ -136,7 +152,8 @@ fn train(
     }
     let experiment = experiment?;
     if json {
-        return print_json(gpu, &experiment);
+        print_json(gpu, &experiment)?;
+        return Ok(true);
     }
     print_table(&experiment)?;
     if let Some(text) = further_scores(config, &experiment)? {
@@ -145,7 +162,7 @@ fn train(
     if let Some(text) = mixed(&experiment) {
         print::line(text)?;
     }
-    print::line(format_args!("report: {}", out.join(&config.name).join("report.html").display()))
+    Ok(true)
 }
 
 /// Splits, classes and length of what is trained, in a line.

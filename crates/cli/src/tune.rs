@@ -9,7 +9,7 @@ use trellis_guidance::tune::{TimedProduct, products, table, time};
 use trellis_guidance::{Error, Result};
 use trellis_tensor::Gpu;
 
-use crate::print;
+use crate::{next, print};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -58,7 +58,8 @@ impl Tune {
             let (layout, size) = (format!("{:?}", product.layout), format!("{m} {n} {k}"));
             print::line(format_args!("{layout:<6} {size:>16}  {}", times.join("  ")))?;
         }
-        print::line(format_args!("written to {}", path.display()))
+        print::line(format_args!("written to {}", path.display()))?;
+        next::after_tune()
     }
 }
 

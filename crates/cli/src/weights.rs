@@ -7,7 +7,7 @@ use serde_json::json;
 use trellis_guidance::Result;
 use trellis_guidance::weights::{Format, Naming, TensorSummary, WeightsFile, write};
 
-use crate::print;
+use crate::{next, print};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -90,7 +90,8 @@ impl Inspect {
             ))?;
         }
         let bad = if bad > 0 { format!(", {bad} of them not finite") } else { String::new() };
-        print::line(format_args!("{} tensors, {values} values{bad}", tensors.len()))
+        print::line(format_args!("{} tensors, {values} values{bad}", tensors.len()))?;
+        next::after_inspect(&self.file)
     }
 }
 
@@ -114,7 +115,10 @@ impl Convert {
         let path = self.output.display();
         match as_json {
             true => print::line(json!({"file": path.to_string(), "tensors": tensors.len(), "values": values})),
-            false => print::line(format_args!("{path}: {} tensors, {values} values", tensors.len())),
+            false => {
+                print::line(format_args!("{path}: {} tensors, {values} values", tensors.len()))?;
+                next::after_convert(&self.output)
+            }
         }
     }
 }

@@ -239,3 +239,53 @@ fn tune_needs_a_place_for_its_table() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && text.contains("error: ") && text.contains("tables are off"), "{text}");
 }
+
+/// Mesa says so of itself where it misses a variable, and twice.
+#[test]
+fn nothing_is_complained_of_without_a_runtime_folder() {
+    for value in [None, Some(""), Some("relative")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
+        command.args(["devices", "--json"]).env_remove("XDG_RUNTIME_DIR");
+        command.envs(value.map(|value| ("XDG_RUNTIME_DIR", value)));
+        let output = command.output().expect("runs");
+        assert!(output.status.success() && !output.stdout.is_empty());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{value:?}");
+    }
+}
+
+/// A machine reads what `--json` prints, and a person is told what to do next.
+#[test]
+fn the_last_line_says_what_comes_next() {
+    let folder = folder("next");
+    let file = config(&folder, SMALL);
+    let out = folder.join("runs").to_string_lossy().into_owned();
+    let last = |arguments: &[&str]| {
+        let output = trellis(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let lines: Vec<String> = text.lines().map(str::to_string).collect();
+        lines[lines.len().saturating_sub(2)..].to_vec()
+    };
+    let trained = last(&["train", &file, "--out", &out, "--seeds", "1"]);
+    assert!(trained[0].starts_with("report: ") && trained[0].ends_with("small/report.html"), "{trained:?}");
+    let next = format!("next: trellis train {file} --out {out} --seeds 1,2,3 --resume");
+    assert!(trained[1].starts_with(&next), "{trained:?}");
+    let checkpoint = folder.join("runs/small/guide-1.safetensors").to_string_lossy().into_owned();
+    let half = folder.join("half.safetensors").to_string_lossy().into_owned();
+    let page = folder.join("p.html").to_string_lossy().into_owned();
+    for (arguments, wanted) in [
+        (vec!["plan", &file], format!("next: trellis train {file}")),
+        (vec!["profile", &file, "--steps", "1"], "--html profile.html".to_string()),
+        (vec!["profile", &file, "--steps", "1", "--html", &page], format!("next: trellis train {file}")),
+        (vec!["bench", "--filter", "^dispatch_500$", "--seconds", "0"], "next: trellis tune".to_string()),
+        (vec!["devices"], "next: trellis demo --adapter ".to_string()),
+        (vec!["inspect", &checkpoint], format!("next: trellis convert {checkpoint} ")),
+        (vec!["convert", &checkpoint, &half], format!("next: trellis inspect {half}")),
+    ] {
+        let lines = last(&arguments);
+        assert!(lines[1].contains(&wanted), "{arguments:?}: {lines:?}");
+        let json = last(&[&arguments[..], &["--json"]].concat());
+        assert!(!json.iter().any(|line| line.contains("next: ")), "{arguments:?}: {json:?}");
+    }
+    std::fs::remove_dir_all(folder).expect("ours");
+}

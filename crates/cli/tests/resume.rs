@@ -60,12 +60,6 @@ fn a_killed_run_goes_on_with_the_same_bits() {
     let text = fs::read_to_string(&log).expect("written");
     fs::write(&log, text + "{\"arm\":\"alone\",\"seed\":2,\"ki").expect("writable");
 
-    let other = folder.join("other.toml");
-    fs::write(&other, CONFIG.replace("steps = 300", "steps = 301")).expect("writable");
-    let refused = train(&other, &pieces, &["--resume"]).output().expect("runs");
-    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(message.contains("steps = 300") && message.contains("steps = 301"), "{message}");
     // Other data in the place of those that it began with.
     let adapter = pieces.join("killed/adapter.json");
     let began = fs::read_to_string(&adapter).expect("written");
@@ -92,13 +86,172 @@ fn a_killed_run_goes_on_with_the_same_bits() {
     for name in ["guide-1", "guide-2", "alone-1", "alone-2", "trained-1", "trained-2"] {
         let read = |folder: &Path| fs::read(folder.join(format!("killed/{name}.safetensors"))).expect("weights");
         assert!(read(&whole) == read(&pieces), "{name}");
-        assert!(!pieces.join(format!("killed/{name}.state.safetensors")).exists(), "{name}");
+        // An arm can be extended from its state; a guide cannot.
+        assert_eq!(
+            pieces.join(format!("killed/{name}.state.safetensors")).exists(),
+            !name.starts_with("guide"),
+            "{name}"
+        );
     }
     assert!(pieces.join("killed/report.html").is_file());
+    // What a killed process had written beyond its last state is written once.
+    let lines = |folder: &Path| {
+        let text = fs::read_to_string(folder.join("killed/metrics.jsonl")).expect("written");
+        text.lines().filter(|line| !line.contains("\"kind\":\"start\"")).count()
+    };
+    assert_eq!(lines(&pieces), lines(&whole));
     // Nothing is left to do: it tells what it knows.
     let again = train(&config, &pieces, &["--resume", "--json"]).stdout(Stdio::piped()).output().expect("runs");
     let text = String::from_utf8(again.stdout).expect("UTF-8");
     let line: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
     assert_eq!(line["arms"][0]["seeds"], 2, "{text}");
+    fs::remove_dir_all(folder).expect("ours");
+}
+
+const SHORT: &str = "name = \"short\"\nseeds = [1]\narms = [\"alone\", \"trained\"]\n\
+    [data]\ntrain = 64\nvalidation = 16\ntest = 32\n[target]\ndepth = 2\nwidth = 16\n\
+    [guide]\nchannels = [4]\nstrides = [2]\nsteps = 3\n\
+    [training]\nsteps = 10\nbatch = 16\neval_every = 4\noptimizer = \"adamw\"\nweight_decay = 0.1\n";
+
+/// A folder for a test, its configuration and where runs go.
+fn place(name: &str) -> (PathBuf, PathBuf, PathBuf) {
+    let folder = std::env::temp_dir().join(format!("trellis-cli-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a temporary folder");
+    (folder.clone(), folder.join("x.toml"), folder.join("runs"))
+}
+
+/// Standard error of a run that succeeds with a configuration `text`.
+fn trained(text: &str, config: &Path, out: &Path, more: &[&str]) -> String {
+    fs::write(config, text).expect("writable");
+    let output = train(config, out, more).output().expect("runs");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{message}");
+    message
+}
+
+fn refused(text: &str, config: &Path, out: &Path, more: &[&str]) -> String {
+    fs::write(config, text).expect("writable");
+    let output = train(config, out, more).output().expect("runs");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    message
+}
+
+/// Lines of a folder's metrics of one run and kind.
+fn lines_of(folder: &Path, arm: &str, seed: u64, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("written");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("whole lines"));
+    lines.filter(|line| line["arm"] == arm && line["seed"] == seed && line["kind"] == kind).collect()
+}
+
+#[test]
+fn a_run_is_extended_by_steps_seeds_and_arms_with_the_bits_of_a_longer_one() {
+    let (folder, config, out) = place("extended");
+    let longer = SHORT.replace("steps = 10", "steps = 15");
+    let whole = folder.join("whole");
+    trained(&longer, &config, &whole, &[]);
+    let (whole, run) = (whole.join("short"), out.join("short"));
+
+    trained(SHORT, &config, &out, &[]);
+    let began = fs::read_to_string(run.join("config.toml")).expect("written");
+    trained(&longer, &config, &out, &["--resume"]);
+    for arm in ["alone", "trained"] {
+        let name = format!("{arm}-1.safetensors");
+        assert!(fs::read(whole.join(&name)).expect("weights") == fs::read(run.join(&name)).expect("weights"), "{arm}");
+        assert_eq!(lines_of(&whole, arm, 1, "step"), lines_of(&run, arm, 1, "step"));
+        let evals = |folder: &Path, steps: &[u64]| {
+            let mut evals = lines_of(folder, arm, 1, "eval");
+            evals.retain(|eval| steps.iter().any(|step| eval["step"] == *step));
+            evals
+        };
+        let (wanted, found) = (evals(&whole, &[0, 4, 8, 12, 15]), evals(&run, &[0, 4, 8, 12, 15]));
+        assert_eq!((wanted.len(), found), (15, wanted));
+        // What was measured at the old end stays.
+        assert_eq!(evals(&run, &[10]).len(), 3);
+        assert_eq!(lines_of(&run, arm, 1, "end").len(), 1);
+    }
+    assert_eq!(fs::read_to_string(run.join("config-1.toml")).expect("kept"), began);
+    assert!(fs::read_to_string(run.join("config.toml")).expect("written").contains("steps = 15"));
+    assert_eq!(lines_of(&run, "guide", 1, "start").len(), 1, "its guide is there already");
+
+    let ends = lines_of(&run, "alone", 1, "end");
+    let more = longer.replace("\"alone\", \"trained\"", "\"alone\", \"trained\", \"untrained\"");
+    trained(&more, &config, &out, &["--resume", "--seeds", "1,2"]);
+    assert_eq!(lines_of(&run, "alone", 1, "end"), ends, "what is finished stays");
+    for (arm, seed) in [("alone", 2), ("trained", 2), ("untrained", 1), ("untrained", 2)] {
+        assert_eq!(lines_of(&run, arm, seed, "end").len(), 1, "{arm} {seed}");
+        assert_eq!(lines_of(&run, arm, seed, "step").len(), 15, "{arm} {seed}");
+    }
+    assert!(run.join("config-2.toml").is_file());
+    fs::remove_dir_all(folder).expect("ours");
+}
+
+#[test]
+fn what_is_no_extension_is_refused_with_its_reason() {
+    let (folder, config, out) = place("refused");
+    let first = SHORT.replace("\"trained\"", "\"untrained\", \"trained_first\"");
+    trained(&first, &config, &out, &["--seeds", "1,2"]);
+    let run = out.join("short");
+    let before = fs::read(run.join("metrics.jsonl")).expect("written");
+    let resumed = |text: &str, seeds: &str| refused(text, &config, &out, &["--resume", "--seeds", seeds]);
+
+    let message = resumed(&first, "1");
+    assert!(message.contains("`seeds = [1, 2]`, not `seeds = [1]`"), "{message}");
+    let fewer = first.replace("steps = 10", "steps = 9").replace("weight_decay = 0.1", "weight_decay = 0.2");
+    let message = resumed(&fewer, "1,2");
+    for part in
+        ["`training.steps = 10`, not `training.steps = 9`", "`training.weight_decay = 0.1", "more seeds, arms or steps"]
+    {
+        assert!(message.contains(part), "{message}");
+    }
+    // Half of the steps.
+    let longer = first.replace("steps = 10", "steps = 20");
+    let message = resumed(&longer, "1,2");
+    assert!(
+        message.contains("stayed for 5 steps") && message.contains("write `first_steps = 5` in [guidance]"),
+        "{message}"
+    );
+    let longer = longer.replace("[guide]", "[guidance]\nfirst_steps = 5\n[guide]");
+    // The state of an older version, which removed it.
+    fs::remove_file(run.join("untrained-2.state.safetensors")).expect("kept");
+    let message = resumed(&longer, "1,2");
+    assert!(
+        message.contains("untrained-2.state.safetensors") && message.contains("older versions removed it"),
+        "{message}"
+    );
+    // Unguided arms would be compared with another guide.
+    let arms = SHORT.replace("\"trained\"", "\"untrained\"");
+    fs::remove_dir_all(&run).expect("ours");
+    trained(&arms.replace("steps = 10", "steps = 10\nschedule = \"cosine\""), &config, &out, &[]);
+    let cosine = |text: &str| text.replace("steps = 10", "steps = 20\nschedule = \"cosine\"");
+    let message = refused(&cosine(&arms), &config, &out, &["--resume"]);
+    assert!(message.contains("learning rate fall to 0 at step 10"), "{message}");
+    let both = cosine(&SHORT.replace("\"trained\"", "\"untrained\", \"trained\"")).replace("steps = 20", "steps = 10");
+    let message = refused(&both, &config, &out, &["--resume"]);
+    assert!(message.contains("`alone` were compared with the untrained guide"), "{message}");
+    assert!(!run.join("config-1.toml").exists() && !before.is_empty());
+    fs::remove_dir_all(folder).expect("ours");
+}
+
+#[test]
+fn a_stopped_experiment_is_moved_aside_with_a_word() {
+    let (folder, config, out) = place("stopped");
+    let first = trained(SHORT, &config, &out, &[]);
+    assert!(!first.contains("note: "), "{first}");
+    let again = trained(SHORT, &config, &out, &[]);
+    assert!(again.contains("note: the older run of this name is now ") && again.contains("short-1"), "{again}");
+    assert!(!again.contains("--resume"), "it was finished: {again}");
+    // As if it had been killed before its end.
+    let metrics = out.join("short/metrics.jsonl");
+    let text = fs::read_to_string(&metrics).expect("written");
+    let cut = text.rfind("{\"arm\":\"trained\",\"seed\":1,\"kind\":\"end\"").expect("its end");
+    fs::write(&metrics, &text[..cut]).expect("writable");
+    fs::remove_file(out.join("short/summary.json")).expect("written");
+    let message = trained(SHORT, &config, &out, &[]);
+    assert!(message.contains("short-2; `trellis train --resume` would have gone on with it"), "{message}");
+    assert_eq!(fs::read_to_string(out.join("short-2/metrics.jsonl")).expect("moved"), text[..cut]);
+    // Another experiment of the name could not have been resumed.
+    let message = trained(&SHORT.replace("steps = 10", "steps = 5"), &config, &out, &[]);
+    assert!(message.contains("short-3") && !message.contains("--resume"), "{message}");
     fs::remove_dir_all(folder).expect("ours");
 }

@@ -26,6 +26,8 @@ pub enum Progress<'a> {
     Steps(u64, Option<f32>),
     /// Something a person should know.
     Warning(&'a str),
+    /// An older folder of the name was there; it lies here now.
+    MovedAside(&'a Path),
     /// A run of an arm, or of a guide by itself, is finished.
     Done(&'a RunRecord),
 }
@@ -67,6 +69,9 @@ pub fn run(
         ..Experiment::default()
     };
     let mut folder = RunFolder::create(root, &experiment, existing)?;
+    if let Some(moved) = folder.moved() {
+        progress(Progress::MovedAside(moved));
+    }
     let earlier = Experiment::read(folder.path())?;
     if existing == Existing::Resume && earlier.runs.is_empty() && earlier.guides.is_empty() {
         progress(Progress::Warning("there is no run to go on with: it begins anew"));
@@ -80,6 +85,7 @@ pub fn run(
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }
+    folder.extend(&experiment)?;
     let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
     let guide_steps = if trained { config.guide.steps } else { 0 };
     progress(Progress::Total(steps(guide_steps) + steps(config.training.steps) * config.arms.len() as u64));
@@ -89,7 +95,7 @@ pub fn run(
             .map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
         for arm in &config.arms {
             progress(Progress::Run(arm, seed));
-            if earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished()) {
+            if earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(config.training.steps)) {
                 progress(Progress::Steps(u64::from(config.training.steps), None));
                 continue;
             }
@@ -216,19 +222,28 @@ fn train(
     folder: &mut RunFolder,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<()> {
-    let state = folder.path().join(format!("{arm}-{seed}.state.safetensors"));
+    let state = folder.state(arm, seed);
+    if !state.exists() {
+        folder.begin_anew(arm, seed)?;
+    }
     folder.start(arm, seed, &trainer.pairs()?)?;
-    let mut run = trainer.resumable(&state).run_with(&mut |event| {
+    let trainer = trainer.resumable(&state);
+    let mut run = trainer.run_with(&mut |event| {
         report(&event, progress);
+        if let Event::Resumed(step) = event {
+            folder.go_back(arm, seed, step, trainer.evaluates_after(step))?;
+        }
         log(&event, folder, arm, seed)
     })?;
     run.arm = arm.to_string();
-    // What is at its end has its weights, and needs its state no more.
     save(network, &folder.path().join(format!("{arm}-{seed}.safetensors")))?;
     folder.end(arm, seed, run.seconds, run.steps_per_s)?;
-    match std::fs::remove_file(&state) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(&state, error)),
-        _ => {}
+    // An arm can go on to more steps from its state. The learning rate of a guide falls to 0 at its end: there is no further.
+    if arm == GUIDE {
+        match std::fs::remove_file(&state) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(&state, error)),
+            _ => {}
+        }
     }
     progress(Progress::Done(&run));
     Ok(())

@@ -7,7 +7,10 @@
 //! JSON has no NaN: a number that is not finite is written as `null` and read back as NaN, so that a diverged run is
 //! still readable.
 
+mod extension;
 mod folder;
+mod metrics;
+mod stopped;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub(crate) use folder::GUIDE;
 pub use folder::{Existing, RunFolder, write_atomic};
 pub(crate) use folder::{checked_name, replace};
+pub use stopped::{Stopped, stopped};
 pub use summary::{ArmSummary, Difference};
 
 /// Names of the four arms of the standard experiment, in the order in which they are shown.
@@ -111,6 +115,11 @@ impl RunRecord {
     /// Whether it is at its end.
     pub fn is_finished(&self) -> bool {
         self.seconds > 0.0
+    }
+
+    /// Whether it is at its end, after at least `steps` steps.
+    pub fn is_finished_after(&self, steps: u32) -> bool {
+        self.is_finished() && self.evals.iter().any(|eval| eval.step >= u64::from(steps))
     }
 
     /// The step after which the guide was taken away; `None` if there was none or it stayed to the end.

@@ -3,35 +3,33 @@
 //! | file | holds |
 //! |---|---|
 //! | `config.toml` | the resolved configuration |
+//! | `config-1.toml`, … | those that it had before it was extended |
 //! | `adapter.json` | the device, the version of Trellis, and what the data was |
-//! | `metrics.jsonl` | one JSON object a line, appended as the run goes: see [`Line`] |
+//! | `metrics.jsonl` | one JSON object a line, appended as the run goes |
 //! | `summary.json` | one [`ArmSummary`] an arm, once the experiment is finished |
 //! | `.lock` | nothing; it is locked while a process writes to the folder |
 //!
 //! All but `metrics.jsonl` are written to a temporary name in the folder and renamed, so each is there whole or not at
 //! all.
 
-use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArmSummary, EvalRecord, Experiment, RunRecord, StepRecord};
+use super::metrics::{Line, Rewind, What, read_metrics};
+use super::{ArmSummary, EvalRecord, Experiment, RunRecord, StepRecord, extension};
 use crate::error::{Error, Result};
 
-const CONFIG: &str = "config.toml";
+pub(super) const CONFIG: &str = "config.toml";
 const ADAPTER: &str = "adapter.json";
-const METRICS: &str = "metrics.jsonl";
+pub(super) const METRICS: &str = "metrics.jsonl";
 const SUMMARY: &str = "summary.json";
 const LOCK: &str = ".lock";
 
 /// What the training of guides by themselves is called where arms are named.
 pub(crate) const GUIDE: &str = "guide";
-
-/// Longest line of `metrics.jsonl` that is read, in bytes.
-const LONGEST_LINE: u64 = 1 << 20;
 
 /// What to do if the folder of a run is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,27 +38,9 @@ pub enum Existing {
     Refuse,
     /// Rename the old folder to `<name>-1`, or the first such number that is free, and start a new one.
     MoveAside,
-    /// Go on in the old folder, which must be of the same configuration; without one, start a new one.
+    /// Go on in the old folder, whose configuration must be the same or one that this extends: with more seeds, arms or
+    /// steps. Without a folder, start a new one.
     Resume,
-}
-
-/// One line of `metrics.jsonl`: `{"arm":"alone","seed":0,"kind":"step","step":0,"loss":2.3,"learning_rate":0.001}`.
-#[derive(Serialize, Deserialize)]
-struct Line {
-    arm: String,
-    seed: u64,
-    #[serde(flatten)]
-    what: What,
-}
-
-/// What a line tells of its run.
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum What {
-    Start { pairs: Vec<[String; 2]> },
-    Step(StepRecord),
-    Eval(EvalRecord),
-    End { seconds: f64, steps_per_s: f64 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,6 +69,10 @@ struct Summary {
 pub struct RunFolder {
     path: PathBuf,
     metrics: File,
+    /// Whether the folder was there before: only then there are lines of earlier processes.
+    resumed: bool,
+    /// Where an older folder of the name was moved.
+    moved: Option<PathBuf>,
     // Held as long as the folder is: the lock goes with the process, however it ends.
     _lock: File,
 }
@@ -99,22 +83,24 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Config`] if the name is no plain file name, [`Error::Data`] if another process writes to a folder of that
-    /// name, or it is to be resumed and is of another configuration; [`Error::Io`] if the folder exists and `existing` refuses, or if something cannot be written; the new folder
-    /// is then removed again.
+    /// name, or it is to be resumed and this configuration does not extend its own; [`Error::Io`] if the folder exists and
+    /// `existing` refuses, or if something cannot be written; the new folder is then removed again.
     pub fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
         let name = checked_name(root, &experiment.name)?;
         fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
         let path = root.join(name);
+        let mut moved = None;
         match existing {
-            Existing::MoveAside if path.symlink_metadata().is_ok() => move_aside(root, name)?,
+            Existing::MoveAside if path.symlink_metadata().is_ok() => moved = Some(move_aside(root, name)?),
             Existing::Resume if path.join(METRICS).exists() => return Self::resume(&path, experiment),
             _ => {}
         }
         fs::create_dir(&path).map_err(|e| Error::io(&path, e))?;
-        Self::fill(&path, experiment).inspect_err(|_| {
+        let folder = Self::fill(&path, experiment).inspect_err(|_| {
             // Nothing half-written; the folder is ours and a moment old. The first error is the one to tell.
             let _ = fs::remove_dir_all(&path);
-        })
+        })?;
+        Ok(Self { moved, ..folder })
     }
 
     fn fill(path: &Path, experiment: &Experiment) -> Result<Self> {
@@ -124,21 +110,57 @@ impl RunFolder {
         let adapter = Adapter { adapter, version, data, class_names };
         write_json(&path.join(ADAPTER), &adapter)?;
         let file = path.join(METRICS);
-        let metrics = OpenOptions::new().append(true).create_new(true).open(&file);
-        Ok(Self { path: path.to_owned(), metrics: metrics.map_err(|e| Error::io(&file, e))?, _lock: lock })
+        let metrics = OpenOptions::new().append(true).create_new(true).open(&file).map_err(|e| Error::io(&file, e))?;
+        Ok(Self { path: path.to_owned(), metrics, resumed: false, moved: None, _lock: lock })
     }
 
     fn resume(path: &Path, experiment: &Experiment) -> Result<Self> {
         let config = path.join(CONFIG);
         let text = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
-        // Where they differ is the best help.
-        let mut lines = text.lines().zip(experiment.config_toml.lines());
-        if text != experiment.config_toml {
-            let (old, new) = lines.find(|(old, new)| old != new).unwrap_or(("other lines", "these"));
-            let hint = "give the same file and seeds, or do not resume: the old folder is then moved aside";
-            return Err(Error::data(&config, format!("has `{old}`, not `{new}`"), hint));
+        if text == experiment.config_toml {
+            return Self::open(path);
         }
-        Self::open(path)
+        let longer = extension::check(&config, &text, &experiment.config_toml)?;
+        let folder = Self::open(path)?;
+        if longer {
+            folder.check_states()?;
+        }
+        Ok(folder)
+    }
+
+    /// Writes the configuration of `experiment` if it is another one than that of the folder, which then stays as
+    /// `config-1.toml`, or the first such number that is free.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be read or written.
+    pub(crate) fn extend(&self, experiment: &Experiment) -> Result<()> {
+        let config = self.path.join(CONFIG);
+        let text = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
+        if text == experiment.config_toml {
+            return Ok(());
+        }
+        let numbered = |k: u32| self.path.join(format!("config-{k}.toml"));
+        let free = (1u32..).map(numbered).find(|old| old.symlink_metadata().is_err());
+        write_atomic(&free.unwrap_or_else(|| numbered(0)), text.as_bytes())?;
+        write_atomic(&config, experiment.config_toml.as_bytes())
+    }
+
+    /// Refuses finished runs of arms without a state from which they can go on.
+    fn check_states(&self) -> Result<()> {
+        let runs = read_metrics(&self.path.join(METRICS))?;
+        let lost = runs.iter().filter(|run| run.arm != GUIDE && run.is_finished());
+        let Some(run) = lost.into_iter().find(|run| !self.state(&run.arm, run.seed).exists()) else { return Ok(()) };
+        let problem = format!(
+            "is not there, so that {}, seed {} cannot go on to more steps: older versions removed it at the end of a run",
+            run.arm, run.seed
+        );
+        let hint = "train anew, under another `name` or without --resume";
+        Err(Error::data(self.state(&run.arm, run.seed), problem, hint))
+    }
+
+    /// File of the state from which a run goes on.
+    pub(crate) fn state(&self, arm: &str, seed: u64) -> PathBuf {
+        self.path.join(format!("{arm}-{seed}.state.safetensors"))
     }
 
     /// Opens the folder of an earlier, killed experiment to go on writing; a last line that was cut short is removed.
@@ -154,12 +176,40 @@ impl RunFolder {
             metrics.set_len(whole as u64)?;
             Ok(metrics)
         };
-        Ok(Self { path: path.to_owned(), metrics: open().map_err(|e| Error::io(&file, e))?, _lock: lock })
+        let metrics = open().map_err(|e| Error::io(&file, e))?;
+        Ok(Self { path: path.to_owned(), metrics, resumed: true, moved: None, _lock: lock })
     }
 
     /// The folder; checkpoints and the report belong into it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Folder that an older one of the name has become, where there was one and it was moved aside.
+    pub fn moved(&self) -> Option<&Path> {
+        self.moved.as_deref()
+    }
+
+    /// Removes the lines of a run that begins anew, since an earlier process was killed before it kept a state.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the metrics cannot be replaced, [`Error::Data`] if they hold what no run writes.
+    pub(crate) fn begin_anew(&mut self, arm: &str, seed: u64) -> Result<()> {
+        self.rewind(Rewind { arm, seed, to: None, keeps_eval: false })
+    }
+
+    /// Removes the lines of a run that a state of `step` steps does not know of: they will be written again. `evaluates`
+    /// says whether it evaluates at that step once more. Errors as [`RunFolder::begin_anew`].
+    pub(crate) fn go_back(&mut self, arm: &str, seed: u64, step: u32, evaluates: bool) -> Result<()> {
+        self.rewind(Rewind { arm, seed, to: Some(step.into()), keeps_eval: !evaluates })
+    }
+
+    fn rewind(&mut self, rewind: Rewind<'_>) -> Result<()> {
+        let file = self.path.join(METRICS);
+        if self.resumed && rewind.apply(&file)? {
+            self.metrics = OpenOptions::new().append(true).open(&file).map_err(|e| Error::io(&file, e))?;
+        }
+        Ok(())
     }
 
     /// Notes that a run begins (or goes on), with its pairs of guide layer and target layer.
@@ -244,45 +294,6 @@ impl Experiment {
     }
 }
 
-/// Runs in order of their first line; steps by number and evaluations by step and split, the last of each kept.
-fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
-    let mut reader = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
-    let mut runs: Vec<RunRecord> = Vec::new();
-    let mut text = Vec::new();
-    for number in 1.. {
-        text.clear();
-        reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text).map_err(|e| Error::io(path, e))?;
-        if text.last() != Some(&b'\n') && (text.len() as u64) < LONGEST_LINE {
-            break; // The end, or a line that a killed run could not finish.
-        }
-        let line: Line = serde_json::from_slice(&text).map_err(|e| bad_json(path, &format!("line {number}: "), &e))?;
-        let known = runs.iter().position(|run| run.arm == line.arm && run.seed == line.seed);
-        let index = known.unwrap_or_else(|| {
-            runs.push(RunRecord { arm: line.arm, seed: line.seed, ..RunRecord::default() });
-            runs.len() - 1
-        });
-        let run = &mut runs[index];
-        match line.what {
-            What::Start { pairs } => run.pairs = pairs,
-            What::Step(step) => run.steps.push(step),
-            What::Eval(eval) => run.evals.push(eval),
-            What::End { seconds, steps_per_s } => (run.seconds, run.steps_per_s) = (seconds, steps_per_s),
-        }
-    }
-    for run in &mut runs {
-        keep_last(&mut run.steps, |a, b| a.step.cmp(&b.step));
-        keep_last(&mut run.evals, |a, b| a.step.cmp(&b.step).then_with(|| a.split.cmp(&b.split)));
-    }
-    Ok(runs)
-}
-
-/// Sorts, and keeps of equals the one that came last.
-fn keep_last<T>(records: &mut Vec<T>, order: impl Fn(&T, &T) -> Ordering) {
-    records.reverse();
-    records.sort_by(&order); // Stable: of equals, the last one is now the first.
-    records.dedup_by(|a, b| order(a, b).is_eq());
-}
-
 /// Writes a file whole or not at all: to a temporary name in the same folder, which is then renamed to `path`.
 ///
 /// # Errors
@@ -316,7 +327,7 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     serde_json::from_slice(&text).map_err(|e| bad_json(path, "", &e))
 }
 
-fn bad_json(path: &Path, place: &str, error: &serde_json::Error) -> Error {
+pub(super) fn bad_json(path: &Path, place: &str, error: &serde_json::Error) -> Error {
     Error::data(path, format!("{place}not what a run writes: {error}"), "remove or repair it, or run again")
 }
 
@@ -332,7 +343,7 @@ pub(crate) fn checked_name<'a>(path: &Path, name: &'a str) -> Result<&'a str> {
 }
 
 /// The lock of the folder at `path`; refused while another process has it.
-fn lock(path: &Path) -> Result<File> {
+pub(super) fn lock(path: &Path) -> Result<File> {
     let file = path.join(LOCK);
     let lock = File::create(&file).map_err(|e| Error::io(&file, e))?;
     match lock.try_lock() {
@@ -344,11 +355,13 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-fn move_aside(root: &Path, name: &str) -> Result<()> {
+/// Where the folder is now.
+fn move_aside(root: &Path, name: &str) -> Result<PathBuf> {
     if root.join(name).join(METRICS).exists() {
         lock(&root.join(name))?;
     }
     let free = (1u32..).map(|k| root.join(format!("{name}-{k}"))).find(|old| old.symlink_metadata().is_err());
     let old = free.unwrap_or_else(|| root.join(format!("{name}-0")));
-    fs::rename(root.join(name), &old).map_err(|e| Error::io(root.join(name), e))
+    fs::rename(root.join(name), &old).map_err(|e| Error::io(root.join(name), e))?;
+    Ok(old)
 }

@@ -162,6 +162,16 @@ impl Training {
         Ok(Feed::shuffled(data, self.batch, self.seed)?.crop(self.crop))
     }
 
+    /// Steps from one evaluation to the next.
+    fn evaluation_interval(&self) -> u32 {
+        if self.eval_every == 0 { self.steps.max(1) } else { self.eval_every }
+    }
+
+    /// Whether there is an evaluation after so many steps.
+    fn evaluates_after(&self, step: u32) -> bool {
+        step.is_multiple_of(self.evaluation_interval()) || step == self.steps
+    }
+
     /// Whether an image is not the same each time it is seen.
     pub(crate) fn augments(&self) -> bool {
         self.shift > 0 || self.flip || self.crop != Crop::Center
@@ -210,9 +220,15 @@ impl<'a> Trainer<'a> {
 
     /// Keeps the state of the run in the file `state`, at evaluations and every minute, and goes on from it if the file is
     /// there: with the same bits, on the same adapter, as if the run had not ended. The run's record then begins there. Cost: at
-    /// most a twentieth of the time, less often where the file is large.
+    /// most a twentieth of the time, less often where the file is large. At the end it stays, so that a longer run of the
+    /// same training can go on from it.
     pub fn resumable(self, state: impl Into<PathBuf>) -> Self {
         Self { state: Some(state.into()), ..self }
+    }
+
+    /// Whether there is an evaluation after so many steps.
+    pub(crate) fn evaluates_after(&self, step: u32) -> bool {
+        self.training.evaluates_after(step)
     }
 
     /// Guide layer and target layer of each pair that is aligned or measured.
@@ -259,11 +275,11 @@ impl<'a> Trainer<'a> {
             observe(Event::Resumed(session.step()))?;
         }
         let mut record = RunRecord { seed: self.training.seed, pairs: self.pairs()?, ..RunRecord::default() };
-        let Training { steps, eval_every, check, .. } = self.training;
-        let every = if eval_every == 0 { steps.max(1) } else { eval_every };
+        let Training { steps, check, .. } = self.training;
+        let every = self.training.evaluation_interval();
         loop {
             // A run may go on between two evaluations.
-            if session.step().is_multiple_of(every) || session.step() == steps {
+            if self.training.evaluates_after(session.step()) {
                 if check {
                     session.check_invariants()?;
                 }
@@ -271,6 +287,7 @@ impl<'a> Trainer<'a> {
             }
             spent.total = before + started.elapsed();
             if session.step() >= steps {
+                keeper.finish(&session, spent)?;
                 break;
             }
             keeper.keep(&session, spent)?;

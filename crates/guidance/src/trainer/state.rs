@@ -46,6 +46,11 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
+    /// Keeps the state at the end of the run, from which a longer one can go on.
+    pub(super) fn finish(&self, session: &Session<'_>, spent: Spent) -> Result<()> {
+        self.path.map_or(Ok(()), |path| session.save(path, spent))
+    }
+
     /// How long steps may be taken until the state is kept again, if no evaluation comes before.
     pub(super) fn patience(&self) -> Duration {
         if self.path.is_some() { Duration::from_secs(60).max(20 * self.cost) } else { Duration::MAX }

@@ -1,0 +1,108 @@
+//! Configurations that extend one that a folder already has: with more seeds, more arms or more steps.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::{ArmGuide, Config, RateSchedule};
+use crate::error::{Error, Result};
+use crate::schedule::Schedule;
+
+/// Refuses a configuration `new` that a folder with the configuration `old`, read from `path`, cannot go on with. Returns
+/// whether it trains for more steps.
+///
+/// More seeds and more arms leave the old runs as they are. More steps let them go on from their last state, which is right
+/// only where no step would have been another one in a run of the new length from the start.
+///
+/// # Errors
+/// [`Error::Data`] with every line that differs and may not, or with the reason why more steps are not the same training.
+pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
+    let refuse = |problem: String, hint: &str| Err(Error::data(path, problem, hint));
+    let parsed = |text: &str| Config::parse(text, path);
+    let differs = || {
+        let hint = "give the same file and seeds, or more seeds, arms or steps; or do not resume: the old folder is then \
+                    moved aside";
+        refuse(format!("is of another experiment: {}", differences(old, new)), hint)
+    };
+    // What an older version wrote may not be read.
+    let (Ok(before), Ok(after)) = (parsed(old), parsed(new)) else { return differs() };
+    let (from, to) = (before.training.steps, after.training.steps);
+    let fewer = before.seeds.iter().any(|seed| !after.seeds.contains(seed))
+        || before.arms.iter().any(|arm| !after.arms.contains(arm))
+        || to < from;
+    if fewer || raised(&before, &after) != after {
+        return differs();
+    }
+    let anew = "train anew, under another `name` or without --resume";
+    for arm in &before.arms {
+        let guides = [&before, &after].map(|config| config.compared_with(arm));
+        if guides[0] != guides[1] {
+            let [was, is] = guides.map(word);
+            let problem = format!("the layers of `{arm}` were compared with {was}, and with the new arms it is {is}");
+            return refuse(problem, anew);
+        }
+        let schedules = [&before, &after].map(|config| config.schedule_of(arm));
+        if schedules[0] != schedules[1] {
+            let Schedule::FirstSteps(first) = schedules[0] else { return differs() };
+            let problem = format!(
+                "the guide of `{arm}` stayed for {first} steps, half of {from}, and would now stay for half of {to}"
+            );
+            return refuse(problem, &format!("write `first_steps = {first}` in [guidance]"));
+        }
+    }
+    if to > from && after.training.schedule == RateSchedule::Cosine {
+        let problem = format!(
+            "schedule = \"cosine\" lets the learning rate fall to 0 at step {from}: a run of {to} steps has other rates \
+             from its first step on"
+        );
+        return refuse(problem, anew);
+    }
+    Ok(to > from)
+}
+
+/// The configuration `before` with what `after` may have more of.
+fn raised(before: &Config, after: &Config) -> Config {
+    let mut raised = before.clone();
+    raised.seeds.clone_from(&after.seeds);
+    raised.arms.clone_from(&after.arms);
+    let added = after.arm.iter().filter(|(name, _)| !before.arms.contains(name));
+    raised.arm.extend(added.map(|(name, arm)| (name.clone(), arm.clone())));
+    raised.training.steps = after.training.steps;
+    // Half of the steps without the key; the schedules of the arms are compared by themselves.
+    raised.guidance.first_steps = after.guidance.first_steps;
+    raised
+}
+
+fn word(guide: ArmGuide) -> &'static str {
+    match guide {
+        ArmGuide::None => "nothing",
+        ArmGuide::Untrained => "the untrained guide",
+        ArmGuide::Trained => "the trained guide",
+    }
+}
+
+/// All lines that differ, each with its section, as the old file and the new one have them.
+fn differences(old: &str, new: &str) -> String {
+    let (old, new) = (lines(old), lines(new));
+    let keys: BTreeMap<_, ()> = old.keys().chain(new.keys()).map(|key| (key.clone(), ())).collect();
+    let shown = |key: &str, value: Option<&String>| {
+        value.map_or_else(|| format!("no `{key}`"), |value| format!("`{key} = {value}`"))
+    };
+    let differing = keys.into_keys().filter(|key| old.get(key) != new.get(key));
+    let differing = differing.map(|key| format!("{}, not {}", shown(&key, old.get(&key)), shown(&key, new.get(&key))));
+    let all: Vec<String> = differing.collect();
+    if all.is_empty() { "the order of its lines".to_string() } else { format!("it has {}", all.join("; ")) }
+}
+
+/// Values by their key, with its section in front; as [`Config::to_toml`] writes them, one a line.
+fn lines(text: &str) -> BTreeMap<String, String> {
+    let mut section = String::new();
+    let mut found = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = format!("{name}.");
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            found.insert(format!("{section}{key}"), value.to_string());
+        }
+    }
+    found
+}
