@@ -2,6 +2,7 @@
 
 mod bench;
 mod devices;
+mod init;
 mod next;
 mod plan;
 mod print;
@@ -26,7 +27,9 @@ use trellis_tensor::{Gpu, GpuOptions};
     after_help = "\
 Examples:
   trellis demo                                   see guidance work, in two minutes
-  trellis train examples/configs/glyphs.toml     run an experiment
+  trellis init --data ~/photos                   write a configuration, for your own images or text
+  trellis train experiment.toml --data ~/photos  run it
+  trellis train examples/configs/glyphs.toml     run one of ours
   trellis train examples/configs/mnist.toml --data ~/mnist
   trellis devices                                list the adapters
   trellis bench --filter matmul --json           time the kernels
@@ -50,6 +53,8 @@ struct Cli {
 enum Command {
     /// See guidance work: four arms on drawn glyphs, and a report
     Demo(run::Demo),
+    /// Write a configuration to begin with, for your own data or drawn ones
+    Init(init::Init),
     /// Run the experiment that a TOML file describes
     Train(run::Train),
     /// List the GPU adapters of this machine
@@ -87,6 +92,7 @@ impl Cli {
         match &self.command {
             Command::Devices => devices::print(self.adapter.as_deref(), self.json),
             Command::Demo(demo) => demo.run(&self.gpu()?, self.json),
+            Command::Init(init) => init.run(self.json),
             Command::Train(train) => train.run(|| self.gpu(), self.json),
             Command::Profile(profile) => profile.run(|| self.gpu(), self.json),
             Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
