@@ -141,7 +141,8 @@ fn formats_and_statistics() {
         weights::write(&path, &[("w".to_string(), vec![2, 3], values.clone())], format, "me".to_string())
             .expect("saves");
         let file = WeightsFile::read(&path).expect("whole");
-        assert_eq!(file.about(), [("trellis".to_string(), "me".to_string())]);
+        let about = [("format", "pt"), ("trellis", "me")].map(|(key, text)| (key.to_string(), text.to_string()));
+        assert_eq!(file.about(), about);
         let summary = file.summaries().expect("whole").remove(0);
         assert_eq!((summary.dtype.as_str(), &summary.shape[..], summary.not_finite), (dtype, &[2, 3][..], 1));
         let (_, _, read) = file.renamed(Naming::Trellis).expect("has names").remove(0);

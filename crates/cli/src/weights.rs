@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use trellis_guidance::Result;
-use trellis_guidance::weights::{Format, Naming, TensorSummary, WeightsFile, write};
+use trellis_guidance::weights::{About, Format, Naming, TensorSummary, WeightsFile, write};
+use trellis_guidance::{Recipe, Result};
 
 use crate::{next, print};
 
@@ -69,8 +69,16 @@ impl Inspect {
             }
             return Ok(());
         }
-        for (key, value) in about {
+        for (key, value) in about.into_iter().filter(|(key, _)| key != "recipe") {
             print::line(format_args!("{key}: {value}"))?;
+        }
+        // One line of JSON, long where there are many classes.
+        match file.recipe().map(|_| Recipe::read(&self.file)) {
+            Some(Ok(recipe)) => {
+                recipe.describe().iter().try_for_each(|(what, value)| print::line(format_args!("{what}: {value}")))?
+            }
+            Some(Err(error)) => print::line(format_args!("recipe: {error}"))?,
+            None => {}
         }
         let longest = tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0).max(6);
         print::line(format_args!(
@@ -108,9 +116,9 @@ impl Convert {
         };
         let file = WeightsFile::read(&self.input)?;
         let tensors = file.renamed(names)?;
-        let about = file.about().into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
-        let about = about.unwrap_or_else(|| format!("{}, converted", env!("CARGO_PKG_VERSION")));
-        write(&self.output, &tensors, format, about)?;
+        let text = file.about().into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
+        let text = text.unwrap_or_else(|| format!("{}, converted", env!("CARGO_PKG_VERSION")));
+        write(&self.output, &tensors, format, About { text, recipe: file.recipe() })?;
         let values: usize = tensors.iter().map(|(_, _, values)| values.len()).sum();
         let path = self.output.display();
         match as_json {

@@ -86,6 +86,12 @@ fn a_killed_run_goes_on_with_the_same_bits() {
     for name in ["guide-1", "guide-2", "alone-1", "alone-2", "trained-1", "trained-2"] {
         let read = |folder: &Path| fs::read(folder.join(format!("killed/{name}.safetensors"))).expect("weights");
         assert!(read(&whole) == read(&pieces), "{name}");
+        if !name.starts_with("guide") {
+            // The best by validation, whenever it was.
+            let read =
+                |folder: &Path| fs::read(folder.join(format!("killed/{name}.best.safetensors"))).expect("weights");
+            assert!(read(&whole) == read(&pieces), "the best of {name}");
+        }
         // An arm can be extended from its state; a guide cannot.
         assert_eq!(
             pieces.join(format!("killed/{name}.state.safetensors")).exists(),

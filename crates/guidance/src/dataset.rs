@@ -6,8 +6,8 @@ use std::sync::Arc;
 use trellis_tensor::ops::SequenceTask;
 use trellis_tensor::{Gpu, Graph, Tensor, Var};
 
-use crate::data::text::Text;
-use crate::data::{DrawnSequences, Images, Sample, Skipped, Source};
+use crate::data::text::{Text, TokenKind};
+use crate::data::{DrawnSequences, Images, Normalization, Sample, Skipped, Source};
 use crate::error::{Error, Result};
 use crate::network::{Each, Input, InputShape, Output, TokenShape};
 use crate::split::{Examples, Split, TextBlocks, same_size};
@@ -21,9 +21,8 @@ pub struct Dataset {
     stored: InputShape,
     input: InputShape,
     output: Output,
-    /// Of stored brightness: what makes the training pixels have mean 0 and variance 1.
-    scale: f32,
-    shift: f32,
+    /// What makes the training pixels have mean 0 and variance 1; `None` where there are no images.
+    normalization: Option<Normalization>,
     train: Split,
     validation: Option<Split>,
     test: Option<Split>,
@@ -37,6 +36,10 @@ pub struct Dataset {
     warnings: Vec<String>,
     /// Examples that the splits were asked to have; fewer are there where broken ones were left out.
     asked: [usize; 3],
+    /// Names of all classes of images, of however many; empty where they are but numbers.
+    all_class_names: Arc<[String]>,
+    /// What tokens of text stand for.
+    tokens: Option<TokenKind>,
 }
 
 /// A batch in a graph.
@@ -58,9 +61,9 @@ const SAMPLED_HELD_OUT: usize = 1_000;
 /// Most classes of which it is counted which is taken for which.
 pub(crate) const MOST_CONFUSED: usize = 100;
 
-/// Names of so few classes, where they are more than their numbers.
-fn class_names(classes: usize, name: impl Fn(usize) -> String) -> Vec<String> {
-    let names: Vec<String> = if classes <= MOST_CONFUSED { (0..classes).map(name).collect() } else { Vec::new() };
+/// Names of up to `most` classes, where they are more than their numbers.
+fn class_names(classes: usize, most: usize, name: impl Fn(usize) -> String) -> Vec<String> {
+    let names: Vec<String> = if classes <= most { (0..classes).map(name).collect() } else { Vec::new() };
     let numbers = names.iter().enumerate().all(|(class, name)| *name == class.to_string());
     if numbers { Vec::new() } else { names }
 }
@@ -172,26 +175,41 @@ impl Dataset {
         for source in held_out.into_iter().flatten() {
             checksums.push(format!("{:08x}", Sample::of(source, SAMPLED_HELD_OUT, skipped)?.checksum()));
         }
-        let (mean, deviation) = sample.mean_std();
+        let normalization = sample.normalization();
+        let Normalization { mean, deviation } = normalization;
         let image = source.shape().into();
-        Ok(Self {
+        let data = Self {
             gpu: gpu.clone(),
             name: source.name().to_string(),
             stored: image,
             input: image,
             output: source.classes().into(),
-            scale: 1.0 / (255.0 * deviation),
-            shift: -mean / deviation,
+            normalization: Some(normalization),
             train,
             validation,
             test,
             skipped: Skipped::default(),
             skip_broken: false,
-            class_names: class_names(named.classes(), |class| named.class_name(class)),
+            class_names: Vec::new(),
             warnings: Vec::new(),
             asked,
+            all_class_names: Arc::default(),
+            tokens: None,
             contents: format!("brightness {mean} ± {deviation}, checksums {}", checksums.join(" ")),
-        })
+        };
+        Ok(data.named(named))
+    }
+
+    /// This set with the names of the classes of `source`.
+    fn named(self, source: &dyn Source) -> Self {
+        let names = |most| class_names(source.classes(), most, |class| source.class_name(class));
+        Self { class_names: names(MOST_CONFUSED), all_class_names: names(usize::MAX).into(), ..self }
+    }
+
+    /// The same images seen in other units than those of its own training images: in those of a network that was trained on
+    /// others. Sets without images stay as they are.
+    pub fn normalized(self, normalization: Normalization) -> Self {
+        Self { normalization: self.normalization.map(|_| normalization), ..self }
     }
 
     /// Sequences that are drawn on the GPU. Training batches are always of new examples; `counts` says how many of the
@@ -263,8 +281,8 @@ impl Dataset {
         let output = Output { classes: text.vocabulary(), each: Each::Position };
         let data = Self::of_tokens(gpu, text.name(), shape, output, splits)?;
         let contents = format!("{} tokens, checksum {:08x}", text.len(), text.checksum()?);
-        let class_names = class_names(text.vocabulary(), |id| text.token_name(id));
-        Ok(Self { contents, class_names, ..data })
+        let class_names = class_names(text.vocabulary(), MOST_CONFUSED, |id| text.token_name(id));
+        Ok(Self { contents, class_names, tokens: text.token_kind(), ..data })
     }
 
     fn of_tokens(gpu: &Gpu, name: &str, shape: TokenShape, output: Output, splits: [Option<Split>; 3]) -> Result<Self> {
@@ -278,8 +296,7 @@ impl Dataset {
             stored: shape.into(),
             input: shape.into(),
             output,
-            scale: 1.0,
-            shift: 0.0,
+            normalization: None,
             train,
             validation,
             test,
@@ -289,6 +306,8 @@ impl Dataset {
             class_names: Vec::new(),
             warnings: Vec::new(),
             asked,
+            all_class_names: Arc::default(),
+            tokens: None,
         })
     }
 
@@ -396,16 +415,31 @@ impl Dataset {
         index: Var<'g>,
     ) -> Result<[Var<'g>; 2]> {
         let (values, labels) = (graph.leaf(values), graph.leaf(labels).gather_labels(index)?);
-        let values = match self.stored {
-            InputShape::Image(_) => values.gather_images(index, self.scale, self.shift)?,
-            InputShape::Tokens(_) => values.gather_labels(index)?,
+        let values = match self.normalization {
+            Some(units) => values.gather_images(index, units.scale(), units.shift())?,
+            None => values.gather_labels(index)?,
         };
         Ok([values, labels])
     }
 
     /// The normalised value of a black pixel, what a shifted image is filled with; 0 where there are no images.
     pub fn black(&self) -> f32 {
-        self.shift
+        self.normalization.map_or(0.0, Normalization::shift)
+    }
+
+    /// Units in which networks see brightness; `None` where there are no images.
+    pub fn normalization(&self) -> Option<Normalization> {
+        self.normalization
+    }
+
+    /// Names of all classes of images, of however many there are; empty where they are but numbers.
+    pub fn all_class_names(&self) -> &[String] {
+        &self.all_class_names
+    }
+
+    /// What tokens of text stand for; `None` where there is no text.
+    pub fn token_kind(&self) -> Option<&TokenKind> {
+        self.tokens.as_ref()
     }
 
     /// The training split.

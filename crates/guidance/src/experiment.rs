@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use trellis_tensor::Gpu;
 
+use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::network::{Guide, Network};
-use crate::record::{Existing, Experiment, GUIDE, RunFolder, RunRecord, write_atomic};
-use crate::report::{curve_svg, write_report};
+use crate::recipe::{Origin, Recipe};
+use crate::record::{Existing, Experiment, GUIDE, PREDICT, RunFolder, RunRecord, write_atomic};
+use crate::report::{curve_svg, predict_py, write_report};
 use crate::trainer::{Event, Trainer};
-use crate::weights::{load, save};
+use crate::weights::load;
 
 /// What is going on, for a progress display.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +114,10 @@ pub fn run(
     experiment.failure = outcome.as_ref().err().map(Error::to_string);
     // A run that failed leaves what came before it, report included.
     folder.finish(&experiment)?;
+    experiment.predict_py = predict_py(folder.path(), &experiment);
+    if let Some(program) = &experiment.predict_py {
+        write_atomic(&folder.path().join(PREDICT), program.as_bytes())?;
+    }
     write_report(&experiment, &folder.path().join("report.html"))?;
     write_atomic(&folder.path().join("top1.svg"), curve_svg(&experiment).as_bytes())?;
     outcome.map(|()| experiment)
@@ -137,7 +143,9 @@ impl Guides {
         let draw = || config.draw_guide(data, guide_seed(seed));
         let untrained = wanted(ArmGuide::Untrained).then(draw).transpose()?;
         if let Some(guide) = &untrained {
-            save(guide, &folder.path().join(format!("{UNTRAINED}-{GUIDE}-{seed}.safetensors")))?;
+            let recipe =
+                Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, UNTRAINED, seed));
+            Checkpoints::new(guide, folder.path(), recipe).finish(0)?;
         }
         let trained = wanted(ArmGuide::Trained).then(draw).transpose()?;
         if let Some(guide) = &trained {
@@ -159,19 +167,22 @@ impl Guides {
         if let Some(weights) = &config.guide.weights {
             load(guide, weights)?;
         }
-        let weights = folder.path().join(format!("{GUIDE}-{seed}.safetensors"));
         if done {
-            load(guide, &weights)?;
+            load(guide, &folder.path().join(file_name(GUIDE, seed)))?;
             progress(Progress::Steps(u64::from(config.guide.steps), None));
+            return Ok(());
         }
-        if done || config.guide.steps == 0 {
-            return save(guide, &weights);
+        let recipe = Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, GUIDE, seed));
+        let checkpoints = Checkpoints::new(guide, folder.path(), recipe);
+        if config.guide.steps == 0 {
+            return checkpoints.finish(0).map(drop);
         }
         if guide.output() != data.output() {
             let problem = "are not those of the data, which it is to be trained on";
             return Err(Error::config("configuration", "guide.classes", problem, "remove it, or `steps`"));
         }
-        train(Trainer::new(guide, data, config.guide_training(seed)), guide, GUIDE, seed, folder, progress)
+        let trainer = Trainer::new(guide, data, config.guide_training(seed));
+        train(trainer, config.guide.steps, checkpoints, GUIDE, seed, folder, progress)
     }
 
     fn get(&self, guide: ArmGuide) -> Option<&Guide> {
@@ -183,8 +194,13 @@ impl Guides {
     }
 }
 
-/// First part of the name of an untrained guide's file.
-const UNTRAINED: &str = "untrained";
+/// Arm in the name of an untrained guide's file.
+const UNTRAINED: &str = "untrained-guide";
+
+/// Where the weights of an arm come from before it begins.
+fn origin(config: &Config, arm: &str, seed: u64) -> Origin {
+    Origin { experiment: config.name.clone(), arm: arm.to_string(), seed, step: 0, validation: None }
+}
 
 /// Seed of a guide's weights: another one for each seed, all 64 bits of it, and never the seed itself, by which the target is
 /// drawn. A rotation by 33 has one cycle of 64 bits, and an odd number of flips on it leaves no number as it was.
@@ -210,13 +226,16 @@ fn run_arm(
             _ => trainer.guided_by(guidance),
         };
     }
-    train(trainer, &target, arm, seed, folder, progress)
+    let recipe = Recipe::new(config, config.target_of(arm).network, &target, data, origin(config, arm, seed));
+    let checkpoints = Checkpoints::new(&target, folder.path(), recipe).with_best();
+    train(trainer, config.training.steps, checkpoints, arm, seed, folder, progress)
 }
 
-/// Runs `trainer`, from where it was if an earlier process began, and leaves the weights of its `network` in the folder.
+/// Runs `trainer` for `steps` steps, from where it was if an earlier process began, and leaves the `checkpoints` of its network.
 fn train(
     trainer: Trainer<'_>,
-    network: &Network,
+    steps: u32,
+    mut checkpoints: Checkpoints<'_>,
     arm: &str,
     seed: u64,
     folder: &mut RunFolder,
@@ -230,14 +249,15 @@ fn train(
     let trainer = trainer.resumable(&state);
     let mut run = trainer.run_with(&mut |event| {
         report(&event, progress);
+        checkpoints.follow(&event)?;
         if let Event::Resumed(step) = event {
             folder.go_back(arm, seed, step, trainer.evaluates_after(step))?;
         }
         log(&event, folder, arm, seed)
     })?;
     run.arm = arm.to_string();
-    save(network, &folder.path().join(format!("{arm}-{seed}.safetensors")))?;
-    folder.end(arm, seed, run.seconds, run.steps_per_s)?;
+    run.best_step = checkpoints.finish(u64::from(steps))?;
+    folder.end(arm, seed, run.seconds, run.steps_per_s, run.best_step)?;
     // An arm can go on to more steps from its state. The learning rate of a guide falls to 0 at its end: there is no further.
     if arm == GUIDE {
         match std::fs::remove_file(&state) {

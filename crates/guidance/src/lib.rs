@@ -6,7 +6,7 @@
 //! Read in this order: [`network`], [`alignment`], [`layer_map`], [`schedule`], [`trainer`], then [`experiment`].
 
 pub mod alignment;
-
+mod checkpoints;
 pub mod config;
 pub mod data;
 pub mod dataset;
@@ -20,6 +20,7 @@ mod loader;
 pub mod memory;
 pub mod network;
 pub mod profile;
+pub mod recipe;
 pub mod record;
 mod regular_file;
 pub mod report;
@@ -40,6 +41,7 @@ pub use layer_map::LayerMap;
 pub use layer_matrix::LayerMatrix;
 pub use network::{Cnn, Fcn, Guide, Network, Precision, Resnet, Rnn, TapAt, Transformer, Vit};
 pub use profile::Profile;
+pub use recipe::Recipe;
 pub use schedule::Schedule;
 pub use split::Split;
 pub use trainer::{Batches, Event, Guidance, Session, Trainer, Training};

@@ -17,8 +17,8 @@ mod tests;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub(crate) use folder::GUIDE;
 pub use folder::{Existing, RunFolder, write_atomic};
+pub(crate) use folder::{GUIDE, PREDICT};
 pub(crate) use folder::{checked_name, replace};
 pub use stopped::{Stopped, stopped};
 pub use summary::{ArmSummary, Difference};
@@ -97,6 +97,9 @@ pub struct RunRecord {
     pub seconds: f64,
     /// Optimiser steps per second, without evaluations; 0 while the run is not finished.
     pub steps_per_s: f64,
+    /// Optimizer steps before the evaluation whose weights are kept as the best by validation: the highest top-1, of equal ones
+    /// the lowest loss, of those the first. `None` without a validation split, or while the run is not finished.
+    pub best_step: Option<u64>,
 }
 
 impl EvalRecord {
@@ -155,6 +158,9 @@ pub struct Experiment {
     pub seconds: f64,
     /// Why it stopped before its end, if it did.
     pub failure: Option<String>,
+    /// `predict.py`: a program that predicts with its networks in PyTorch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predict_py: Option<String>,
 }
 
 impl Experiment {
@@ -177,7 +183,7 @@ impl Experiment {
 }
 
 /// A number, or NaN for `null`.
-fn number<'de, D: Deserializer<'de>>(json: D) -> Result<f32, D::Error> {
+pub(crate) fn number<'de, D: Deserializer<'de>>(json: D) -> Result<f32, D::Error> {
     Ok(Option::deserialize(json)?.unwrap_or(f32::NAN))
 }
 

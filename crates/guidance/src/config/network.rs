@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use crate::network::{Architecture, Cnn, Fcn, HeadBias, InitialWeights, Resnet, Rnn, Transformer, Vit};
+use crate::network::{Architecture, Cnn, Fcn, HeadBias, InitialWeights, Resnet, Rnn, Stack, Transformer, Vit};
 
 macro_rules! networks {
     ($($network:ident),+) => {
         /// A network: `network` names its kind, the other keys are those of the kind.
-        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "network", rename_all = "snake_case")]
         pub enum NetworkConfig {
             $(#[doc = concat!("[`", stringify!($network), "`]")] $network($network)),+
@@ -104,6 +104,15 @@ impl NetworkConfig {
             Self::Resnet(_) | Self::Vit(_) | Self::Transformer(_) => return false,
         }
         true
+    }
+
+    /// Whether an output depends on no later token.
+    pub(crate) fn is_causal(&self) -> bool {
+        match self {
+            Self::Rnn(rnn) => rnn.stack == Stack::Causal,
+            Self::Transformer(transformer) => transformer.causal && !transformer.cross,
+            Self::Fcn(_) | Self::Cnn(_) | Self::Resnet(_) | Self::Vit(_) => false,
+        }
     }
 
     /// Sets the share of activations that are dropped; `false` for a network that drops none.

@@ -5,18 +5,12 @@
 
 mod layout;
 
-use std::fmt;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{ImageFormat, ImageReader, Limits};
-
 use super::Source;
+use super::picture::color_square;
 use crate::error::{Error, Result};
-use crate::regular_file;
 use layout::Layout;
 
 /// Files, each with its class.
@@ -43,11 +37,6 @@ pub struct Folder {
     /// Sentences that name what in the folder is not used.
     pub warnings: Vec<String>,
 }
-
-/// Largest file, largest sides of its image, and most memory that decoding one may take.
-const LARGEST_FILE: u64 = 1 << 28;
-const LARGEST_SIDE: u32 = 32_768;
-const LARGEST_ALLOCATION: u64 = 1 << 30;
 
 /// Lists the images of `folder`, to be read at `size` × `size` pixels. Nothing is decoded yet.
 ///
@@ -93,63 +82,13 @@ impl Source for ImageFiles {
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
         let (path, class) = &self.files[index];
-        square(path, self.size, pixels)?;
+        color_square(path, self.size, pixels, BROKEN)?;
         Ok(*class)
     }
 }
 
-/// The centre square of an image as planes of red, green and blue, `[3, size, size]`, as Pillow's `resize` with a `box` makes it: a
-/// bilinear filter as wide as the pixels that become one, which at the edge sees what lies beyond it.
-fn square(path: &Path, size: usize, planes: &mut [u8]) -> Result<()> {
-    let hint = "repair or remove it, or set data.skip_broken = true";
-    let bytes = regular_file::read(path, LARGEST_FILE)?;
-    let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(|e| Error::io(path, e))?;
-    // Its decoder fills up with grey.
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_ends(&bytes) {
-        return Err(Error::data(path, "is cut short", hint));
-    }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LARGEST_SIDE);
-    limits.max_image_height = Some(LARGEST_SIDE);
-    limits.max_alloc = Some(LARGEST_ALLOCATION);
-    reader.limits(limits);
-    let no_image = |error: &dyn fmt::Display| Error::data(path, format!("is no image ({error})"), hint);
-    let image = reader.decode().map_err(|error| no_image(&error))?.into_rgb8();
-    let (width, height) = image.dimensions();
-    let side = width.min(height);
-    let middle = |length: u32| f64::from((length - side) / 2);
-    let options = ResizeOptions::new()
-        .crop(middle(width), middle(height), side.into(), side.into())
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let whole = ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).map_err(|error| no_image(&error))?;
-    let mut small = Image::new(size as u32, size as u32, PixelType::U8x3);
-    Resizer::new().resize(&whole, &mut small, &options).map_err(|error| no_image(&error))?;
-    for (at, pixel) in small.buffer().chunks_exact(3).enumerate() {
-        (0..3).for_each(|channel| planes[channel * size * size + at] = pixel[channel]);
-    }
-    Ok(())
-}
-
-/// Whether a JPEG file has its last marker. Segments say how long they are; in the compressed data between them 0xff is followed
-/// by what is no marker. (ITU-T T.81, annex B.)
-fn jpeg_ends(bytes: &[u8]) -> bool {
-    const END: u8 = 0xd9;
-    let mut at = 2;
-    loop {
-        // What stands alone: escaped data, restarts, padding.
-        let alone = |next: u8| matches!(next, 0 | 1 | 0xd0..=0xd7 | 0xff);
-        let rest = bytes.get(at..).unwrap_or_default();
-        let mut markers = memchr::memchr_iter(0xff, rest).map(|found| at + found);
-        let Some(marker) = markers.find(|&found| bytes.get(found + 1).is_some_and(|&next| !alone(next))) else {
-            return false;
-        };
-        match bytes[marker + 1..] {
-            [END, ..] => return true,
-            [_, high, low, ..] => at = marker + 2 + usize::from(u16::from_be_bytes([high, low])),
-            _ => return false,
-        }
-    }
-}
+/// What to do about an image that cannot be read.
+const BROKEN: &str = "repair or remove it, or set data.skip_broken = true";
 
 #[cfg(test)]
 #[path = "folder_tests.rs"]

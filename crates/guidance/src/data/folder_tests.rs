@@ -9,6 +9,7 @@ use trellis_tensor::rng::Rng;
 
 use std::sync::Arc;
 
+use super::super::picture::jpeg_ends;
 use super::super::{Images, Skipped, Subset};
 use super::*;
 
@@ -175,7 +176,7 @@ fn damaged_files_never_panic() {
         folder.write("train/red/damaged.img", &bytes);
         let path = folder.0.join("train/red/damaged.img");
         let mut planes = vec![0; 3 * 8 * 8];
-        if let Err(error) = square(&path, 8, &mut planes) {
+        if let Err(error) = color_square(&path, 8, &mut planes, BROKEN) {
             refused += 1;
             assert!(error.to_string().contains("damaged.img"), "case {case}: {error}");
         }

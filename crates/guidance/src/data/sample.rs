@@ -1,6 +1,6 @@
 //! Some images of a source: how bright they are, which networks see them normalised by, and a checksum.
 
-use super::{Images, Skipped, Source};
+use super::{Images, Normalization, Skipped, Source};
 use crate::error::{Error, Result};
 
 /// Sums over pixels, whole numbers: they do not depend on the order of the images. The checksum does.
@@ -61,5 +61,11 @@ impl Sample {
         let variance = self.squares as f64 / self.count as f64 - mean * mean;
         let std = if variance > 0.0 { variance.sqrt() / 255.0 } else { 1.0 };
         ((mean / 255.0) as f32, std as f32)
+    }
+
+    /// [`Sample::mean_std`] as networks take it.
+    pub(crate) fn normalization(&self) -> Normalization {
+        let (mean, deviation) = self.mean_std();
+        Normalization { mean, deviation }
     }
 }

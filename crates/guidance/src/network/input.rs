@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use trellis_tensor::{DType, Gpu, Tensor, TensorType, Var};
 
 use crate::error::{Error, Result};
@@ -36,7 +37,7 @@ pub enum Input<'g> {
 }
 
 /// What a network says of an example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Classes: of labels, or a vocabulary.
     pub classes: usize,
@@ -45,7 +46,8 @@ pub struct Output {
 }
 
 /// What has a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Each {
     /// Each example: logits `[batch, classes]`.
     Example,

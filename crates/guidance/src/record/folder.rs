@@ -6,6 +6,7 @@
 //! | `config-1.toml`, … | those that it had before it was extended |
 //! | `adapter.json` | the device, the version of Trellis, and what the data was |
 //! | `metrics.jsonl` | one JSON object a line, appended as the run goes |
+//! | `predict.py` | a program for PyTorch that predicts with the networks of the folder |
 //! | `summary.json` | one [`ArmSummary`] an arm, once the experiment is finished |
 //! | `.lock` | nothing; it is locked while a process writes to the folder |
 //!
@@ -27,6 +28,8 @@ const ADAPTER: &str = "adapter.json";
 pub(super) const METRICS: &str = "metrics.jsonl";
 const SUMMARY: &str = "summary.json";
 const LOCK: &str = ".lock";
+/// Program that predicts with the networks of a folder, in PyTorch.
+pub(crate) const PREDICT: &str = "predict.py";
 
 /// What the training of guides by themselves is called where arms are named.
 pub(crate) const GUIDE: &str = "guide";
@@ -236,12 +239,13 @@ impl RunFolder {
         self.append(arm, seed, [What::Eval(eval.clone())])
     }
 
-    /// Notes that a run is finished, with its time in seconds and its optimiser steps per second.
+    /// Notes that a run is finished, with its time in seconds, its optimizer steps per second, and the step of its best weights by
+    /// validation.
     ///
     /// # Errors
     /// [`Error::Io`] if the line cannot be written.
-    pub fn end(&mut self, arm: &str, seed: u64, seconds: f64, steps_per_s: f64) -> Result<()> {
-        self.append(arm, seed, [What::End { seconds, steps_per_s }])
+    pub fn end(&mut self, arm: &str, seed: u64, seconds: f64, steps_per_s: f64, best_step: Option<u64>) -> Result<()> {
+        self.append(arm, seed, [What::End { seconds, steps_per_s, best_step }])
     }
 
     /// Writes `summary.json`.
@@ -290,7 +294,9 @@ impl Experiment {
         };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, adapter, version, data, class_names, config_toml, runs, guides, seconds, failure })
+        // Missing from folders of older versions, and of runs that are not finished.
+        let predict_py = fs::read_to_string(folder.join(PREDICT)).ok();
+        Ok(Self { name, adapter, version, data, class_names, config_toml, runs, guides, seconds, failure, predict_py })
     }
 }
 

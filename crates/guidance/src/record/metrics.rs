@@ -30,7 +30,12 @@ pub(super) enum What {
     Start { pairs: Vec<[String; 2]> },
     Step(StepRecord),
     Eval(EvalRecord),
-    End { seconds: f64, steps_per_s: f64 },
+    End {
+        seconds: f64,
+        steps_per_s: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        best_step: Option<u64>,
+    },
 }
 
 /// Runs in order of their first line; steps by number and evaluations by step and split, the last of each kept.
@@ -55,7 +60,9 @@ pub(super) fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
             What::Start { pairs } => run.pairs = pairs,
             What::Step(step) => run.steps.push(step),
             What::Eval(eval) => run.evals.push(eval),
-            What::End { seconds, steps_per_s } => (run.seconds, run.steps_per_s) = (seconds, steps_per_s),
+            What::End { seconds, steps_per_s, best_step } => {
+                (run.seconds, run.steps_per_s, run.best_step) = (seconds, steps_per_s, best_step);
+            }
         }
     }
     for run in &mut runs {

@@ -51,6 +51,7 @@ fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
         evals: vec![eval(0, 0.1), eval(3, top1)],
         seconds: 2.0,
         steps_per_s: 100.0,
+        best_step: Some(2),
     }
 }
 
@@ -72,6 +73,7 @@ fn experiment() -> Experiment {
         guides: Vec::new(),
         seconds: 12.5,
         failure: None,
+        predict_py: None,
     }
 }
 
@@ -82,7 +84,7 @@ fn write(folder: &mut RunFolder, experiment: &Experiment) {
         for eval in &run.evals {
             folder.eval(&run.arm, run.seed, eval).expect("eval");
         }
-        folder.end(&run.arm, run.seed, run.seconds, run.steps_per_s).expect("end");
+        folder.end(&run.arm, run.seed, run.seconds, run.steps_per_s, run.best_step).expect("end");
     }
 }
 

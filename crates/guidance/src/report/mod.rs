@@ -10,6 +10,7 @@ mod confusion;
 mod curves;
 mod page;
 mod palette;
+mod take_home;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::error::Result;
 use crate::record::{ARMS, Experiment, write_atomic};
 use chart::{Chart, Line};
 use curves::Curve;
+pub use take_home::predict_py;
 
 /// Writes the report of `experiment` to `path`, whole or not at all.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{arm_paint, confusion, escape, loss_charts, palette, similarity_charts, top1_chart};
+use super::{arm_paint, confusion, escape, loss_charts, palette, similarity_charts, take_home, top1_chart};
 use crate::record::{ArmSummary, Difference, Experiment};
 use crate::stats::Estimate;
 
@@ -31,6 +31,7 @@ pub(super) fn page(experiment: &Experiment) -> String {
         html.push_str(&further_scores(experiment));
         html.push_str(&plots(experiment));
     }
+    html.push_str(&take_home::section(experiment));
     let _ = write!(
         html,
         "<section><details><summary>Configuration, defaults filled in</summary><pre>{}</pre></details></section>\n\

@@ -57,6 +57,7 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
         evals: (0..=600).step_by(50).flat_map(|s| [eval(s, "train"), eval(s, "test")]).collect(),
         seconds: 11.0 + seed as f64,
         steps_per_s: if guided_for > 0 { 45.0 } else { 61.5 },
+        best_step: None,
     }
 }
 
@@ -87,6 +88,7 @@ fn experiment() -> Experiment {
         guides: Vec::new(),
         seconds: 163.2,
         failure: None,
+        predict_py: Some("if 1 < 2:\n    print(\"&\")\n".into()),
     }
 }
 
@@ -127,8 +129,15 @@ fn the_page_holds_tables_and_plots_and_nothing_from_elsewhere() {
     // 30, 31 and 32 of three seeds.
     assert_eq!(html.matches("Most often: “kind &lt;4&gt;” taken for “kind &lt;9&gt;”, 93 times").count(), 4);
     assert_eq!(html.matches("“kind &lt;4&gt;” taken for “kind &lt;9&gt;”: 93 times").count(), 4);
-    for wanted in ["minus alone", "depth = 48", "guide taken away", "llvmpipe", "better than alone", "conv1 → linear1"]
-    {
+    for wanted in [
+        "minus alone",
+        "depth = 48",
+        "guide taken away",
+        "llvmpipe",
+        "better than alone",
+        "conv1 → linear1",
+        "if 1 &lt; 2:",
+    ] {
         assert!(html.contains(wanted), "{wanted}");
     }
     assert!(html.len() < 400_000, "{} bytes", html.len());

@@ -3,12 +3,12 @@
 use trellis_tensor::{Clock, Graph, Log, Plan, Tensor, TensorType};
 
 use super::session::{pairs, rows};
-use super::{Event, Guidance, Trainer, Training};
+use super::{Event, Guidance, Trainer};
 use crate::alignment::Pair;
 use crate::dataset::{Dataset, MOST_CONFUSED};
 use crate::error::{Error, Result};
 use crate::feed::Feed;
-use crate::network::{Each, InputShape, Mode, Output, TapAt};
+use crate::network::{Each, InputShape, Mode, Network, Output, TapAt};
 use crate::record::EvalRecord;
 use crate::split::Split;
 
@@ -19,14 +19,14 @@ const BATCH: usize = 500;
 const NUMBERS: usize = 1 << 20;
 
 /// How many of `most` examples an evaluation step may have, so that it needs not much more memory than a training step.
-fn examples_of_step(most: usize, data: &Dataset, training: &Training) -> usize {
+fn examples_of_step(most: usize, data: &Dataset, batch: usize) -> usize {
     let Output { classes, each } = data.output();
     let (numbers, logits) = match (data.input(), each) {
         (InputShape::Image(image), _) => (image.iter().product(), classes),
         (InputShape::Tokens(tokens), Each::Example) => (tokens.time, classes),
         (InputShape::Tokens(tokens), Each::Position) => (tokens.time, tokens.time * classes),
     };
-    most.min(training.batch.max(NUMBERS / numbers.max(logits).max(1))).max(1)
+    most.min(batch.max(NUMBERS / numbers.max(logits).max(1))).max(1)
 }
 
 /// Evaluations of a target on all splits, and what is measured against its guide.
@@ -46,7 +46,9 @@ impl<'a> Evaluation<'a> {
         let mut evaluators: Vec<Evaluator<'a>> = Vec::new();
         for (name, split) in trainer.data.splits() {
             let beside = evaluators.last().map(|evaluator| &evaluator.plan).or(steps);
-            evaluators.push(Evaluator::new(trainer, name, split, beside)?);
+            let split = split.first(if name == "train" { TRAINING } else { usize::MAX });
+            let what = (trainer.target, trainer.data, name, &split);
+            evaluators.push(Evaluator::new(what, trainer.training.batch, MOST_CONFUSED, beside)?);
         }
         let beside = evaluators.last().map(|evaluator| &evaluator.plan).or(steps);
         let probe = trainer.probe.as_ref().map(|guidance| Probe::new(trainer, guidance, beside)).transpose()?;
@@ -92,8 +94,29 @@ impl<'a> Evaluation<'a> {
     }
 }
 
+/// Most classes of which [`evaluate`] counts which is taken for which: a table of 16 MiB.
+const MOST_COUNTED: usize = 2048;
+
+/// Evaluates `network` on `split` of `data`, called `name`. `batch` is the number of examples of a training step: with that of a
+/// run, the sums have the same order and the result the same bits as the run's own evaluations. The confusion matrix is there up
+/// to 2,048 classes.
+///
+/// # Errors
+/// [`Error::Data`] if no example has a label; when the network does not take such data, or memory does not allow it.
+pub fn evaluate(
+    network: &Network,
+    data: &Dataset,
+    name: &'static str,
+    split: &Split,
+    batch: usize,
+) -> Result<EvalRecord> {
+    let mut evaluator = Evaluator::new((network, data, name, split), batch, MOST_COUNTED, None)?;
+    let eval = evaluator.evaluate(0)?;
+    Ok(EvalRecord { confusion: evaluator.confusion()?, ..eval })
+}
+
 /// Most training examples that an evaluation looks at: enough for what is plotted, and no second epoch.
-const TRAINING: usize = 10_000;
+pub(crate) const TRAINING: usize = 10_000;
 
 /// Mean loss and top-1 of a network over the labels of one split, its share of sequences without a mistake, and which classes it
 /// takes for which.
@@ -112,14 +135,18 @@ struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    fn new(trainer: &Trainer<'a>, name: &'static str, split: &Split, beside: Option<&Plan>) -> Result<Self> {
-        let Trainer { target: network, data, training, .. } = *trainer;
+    /// Classes are counted one by one if there are at most `most_confused`.
+    fn new(
+        (network, data, name, split): (&Network, &'a Dataset, &'static str, &Split),
+        batch: usize,
+        most_confused: usize,
+        beside: Option<&Plan>,
+    ) -> Result<Self> {
         let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 5)?);
-        let split = split.first(if name == "train" { TRAINING } else { usize::MAX });
         let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
-        let batch = examples_of_step(BATCH * 16 / positions.max(16), data, &training).min(split.count());
+        let batch = examples_of_step(BATCH * 16 / positions.max(16), data, batch).min(split.count());
         let graph = Graph::new();
-        let feed = Feed::sequential(data, &split, batch)?;
+        let feed = Feed::sequential(data, split, batch)?;
         let examples = feed.batch(&graph, &clock)?;
         let logits = network.forward(&graph, examples.input, Mode::Eval, TapAt::default())?.logits;
         let (logits, labels) = rows(logits, examples.labels)?;
@@ -135,7 +162,7 @@ impl<'a> Evaluator<'a> {
             false => graph.constant(0.0, []),
         };
         let table = || Tensor::zeros(data.gpu(), "confusion matrix", TensorType::u32([classes, classes]));
-        let confusion = (classes <= MOST_CONFUSED).then(table).transpose()?;
+        let confusion = (classes <= most_confused).then(table).transpose()?;
         if let Some(table) = &confusion {
             logits.count_confusion(labels, graph.leaf(table))?;
         }
@@ -205,7 +232,7 @@ impl<'a> Probe<'a> {
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
         let clock = Clock::new(data.gpu())?;
-        let batch = examples_of_step(Self::BATCH, data, &training).min(split.count());
+        let batch = examples_of_step(Self::BATCH, data, training.batch).min(split.count());
         let feed = Feed::sequential(data, &split.first(batch), batch)?;
         let input = feed.batch(&graph, &clock)?.input;
         let ours = target.forward(&graph, input, Mode::Eval, guidance.taps)?.taps;

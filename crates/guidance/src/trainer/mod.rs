@@ -24,7 +24,8 @@ use crate::layer_map::LayerMap;
 use crate::network::{Guide, Network, Precision, TapAt};
 use crate::record::{EvalRecord, RunRecord, StepRecord};
 use crate::schedule::Schedule;
-pub use evaluate::Evaluation;
+pub(crate) use evaluate::TRAINING;
+pub use evaluate::{Evaluation, evaluate};
 pub use session::Session;
 use state::Keeper;
 

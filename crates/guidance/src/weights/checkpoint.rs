@@ -7,16 +7,29 @@ use std::path::Path;
 use safetensors::tensor::TensorInfo;
 use trellis_tensor::Tensor;
 
-use super::file::{Format, Named, WeightsFile, transposed, write};
+use super::file::{About, Format, Named, WeightsFile, transposed, write};
 use super::naming::{Naming, Values, is_ignored};
 use crate::error::{Error, Result};
 use crate::network::Network;
+use crate::recipe::Recipe;
 
 /// Writes the parameters of `network`, whole or not at all. Names are those of the layers: `fc1.weight`.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written, or a lost device.
 pub fn save(network: &Network, path: &Path) -> Result<()> {
+    save_about(network, path, None)
+}
+
+/// [`save`] with all that is needed to use the parameters elsewhere, as runs write them: see [`Recipe`].
+///
+/// # Errors
+/// As [`save`].
+pub fn save_with_recipe(network: &Network, path: &Path, recipe: &Recipe) -> Result<()> {
+    save_about(network, path, Some(recipe.to_json()))
+}
+
+fn save_about(network: &Network, path: &Path, recipe: Option<String>) -> Result<()> {
     let mut tensors: Vec<Named> = Vec::new();
     for tensor in network.tensors() {
         let (name, rows) = whole(tensor.name());
@@ -30,7 +43,8 @@ pub fn save(network: &Network, path: &Path) -> Result<()> {
             _ => tensors.push((name.to_string(), tensor.shape().to_vec(), values)),
         }
     }
-    write(path, &tensors, Format::F32, format!("{}, {}", env!("CARGO_PKG_VERSION"), network.describe()))
+    let text = format!("{}, {}", env!("CARGO_PKG_VERSION"), network.describe());
+    write(path, &tensors, Format::F32, About { text, recipe })
 }
 
 /// Reads the parameters of `network` from a safetensors file: one that [`save`] wrote, or one of a library whose names are

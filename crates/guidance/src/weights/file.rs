@@ -1,15 +1,14 @@
 //! A safetensors file: its tensors as they lie there, and as numbers.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use safetensors::tensor::{Metadata, TensorInfo, View};
-use safetensors::{Dtype, SafeTensorError};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::naming::{Naming, Values, is_ignored};
 use crate::data::Bytes;
@@ -153,6 +152,11 @@ impl WeightsFile {
         about
     }
 
+    /// JSON of its [`Recipe`](crate::Recipe), if it has one.
+    pub fn recipe(&self) -> Option<String> {
+        self.about().into_iter().find(|(key, _)| key == RECIPE).map(|(_, text)| text)
+    }
+
     /// Every tensor, in order of the names, numbers in names counted as numbers.
     ///
     /// # Errors
@@ -238,61 +242,93 @@ pub(super) fn transposed(shape: &[usize], values: &[f32]) -> Option<(Vec<usize>,
     Some((vec![columns, rows], turned))
 }
 
-/// Writes `tensors` as a safetensors file, whole or not at all; `about` is kept under the key `trellis`.
+/// Text that a file says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Version and network in a few words, or whatever else a reader should know; key `trellis`.
+    pub text: String,
+    /// JSON of a [`Recipe`](crate::Recipe), if the file has one; key `recipe`.
+    pub recipe: Option<String>,
+}
+
+impl From<String> for About {
+    fn from(text: String) -> Self {
+        Self { text, recipe: None }
+    }
+}
+
+/// Writes `tensors` as a safetensors file, whole or not at all: the same tensors and text give the same bytes. It says of
+/// itself `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
-pub fn write(path: &Path, tensors: &[Named], format: Format, about: String) -> Result<()> {
+pub fn write(path: &Path, tensors: &[Named], format: Format, about: impl Into<About>) -> Result<()> {
     let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
     if let Some((name, ..)) = tensors.iter().find(|(.., values)| format == Format::F16 && values.iter().any(too_large))
     {
         let problem = format!("`{name}` has numbers beyond 65,504, the greatest of f16");
         return Err(Error::checkpoint(path, problem, "write bf16 or f32"));
     }
-    // One entry: the order of several would change from file to file.
-    let about = HashMap::from([("trellis".to_string(), about)]);
+    let mut sorted: Vec<&Named> = tensors.iter().collect();
+    sorted.sort_by_key(|(name, ..)| name);
+    let header = header(&sorted, format, about.into());
     replace(path, |temporary| {
-        // The library writes for its user's eyes only; a new file has what the user usually gives.
-        let usual = File::create(temporary)?.metadata()?.permissions();
-        let views = tensors.iter().map(|tensor| (&tensor.0, Formatted { tensor, format }));
-        safetensors::serialize_to_file(views, Some(about), temporary).map_err(|error| match error {
-            SafeTensorError::IoError(error) => error,
-            other => io::Error::other(other.to_string()),
-        })?;
-        fs::set_permissions(temporary, usual)
+        let mut file = BufWriter::new(File::create(temporary)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for (.., values) in sorted {
+            file.write_all(&format.bytes(values))?;
+        }
+        file.into_inner()?;
+        Ok(())
     })
 }
 
-/// A tensor whose bytes are made when they are written.
-struct Formatted<'a> {
-    tensor: &'a Named,
-    format: Format,
+/// JSON that tells where each tensor lies, spaces up to a multiple of 8 bytes. By hand, because the library keeps a file's text
+/// in a map whose order changes from process to process.
+fn header(tensors: &[&Named], format: Format, About { text, recipe }: About) -> Vec<u8> {
+    let texts = [("format", Some("pt".to_string())), (RECIPE, recipe), ("trellis", Some(text))];
+    let texts: BTreeMap<&str, String> = texts.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();
+    let mut entries = vec![format!("\"__metadata__\":{}", serde_json::json!(texts))];
+    let mut end = 0;
+    for (name, shape, values) in tensors {
+        let start = end;
+        end += values.len() * format.size();
+        let dtype = format.name();
+        entries.push(format!(
+            "{}:{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}",
+            serde_json::json!(name)
+        ));
+    }
+    let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    header
 }
 
-impl View for Formatted<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.format {
-            Format::F32 => Dtype::F32,
-            Format::F16 => Dtype::F16,
-            Format::Bf16 => Dtype::BF16,
+/// Key of the recipe among what a file says of itself.
+const RECIPE: &str = "recipe";
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
         }
     }
 
-    fn shape(&self) -> &[usize] {
-        &self.tensor.1
+    /// Bytes of a number.
+    fn size(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
     }
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.tensor.2.iter();
-        Cow::Owned(match self.format {
-            Format::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
-            Format::F16 => values.flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
-            Format::Bf16 => values.flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
-        })
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.2.len() * self.dtype().bitsize() / 8
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        let values = values.iter();
+        match self {
+            Self::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F16 => values.flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            Self::Bf16 => values.flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+        }
     }
 }
 

@@ -8,6 +8,6 @@ mod checkpoint;
 mod file;
 mod naming;
 
-pub use checkpoint::{load, save};
-pub use file::{Format, Named, TensorSummary, WeightsFile, write};
+pub use checkpoint::{load, save, save_with_recipe};
+pub use file::{About, Format, Named, TensorSummary, WeightsFile, write};
 pub use naming::Naming;

@@ -61,6 +61,7 @@ fn key(path: &Path, tokenizer: &Tokenizer) -> Result<u64> {
     match tokenizer {
         Tokenizer::Bytes => "bytes".hash(&mut hash),
         Tokenizer::Characters => "characters".hash(&mut hash),
+        Tokenizer::Known(characters) => characters.hash(&mut hash),
         Tokenizer::Pieces(pieces) => pieces.to_json().hash(&mut hash),
     }
     Ok(hash.finish())
@@ -72,7 +73,7 @@ fn find(file: &Path, key: u64, tokenizer: &Tokenizer) -> Option<(Vocabulary, Ids
     BufReader::new(File::open(file).ok()?.take(LONGEST)).read_until(b'\n', &mut line).ok()?;
     let header: Header = serde_json::from_slice(&line).ok()?;
     let vocabulary = match tokenizer {
-        Tokenizer::Characters => Vocabulary::Characters(header.characters.chars().collect()),
+        Tokenizer::Characters | Tokenizer::Known(_) => Vocabulary::Characters(header.characters.chars().collect()),
         Tokenizer::Pieces(pieces) => Vocabulary::Pieces(pieces.clone()),
         Tokenizer::Bytes => Vocabulary::Bytes,
     };

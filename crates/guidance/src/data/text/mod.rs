@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::regular_file;
 pub(crate) use vocabulary::MOST_IDS;
 use vocabulary::Vocabulary;
-pub use vocabulary::{Pieces, Tokenizer};
+pub use vocabulary::{Pieces, TokenKind, Tokenizer};
 
 /// A text as token ids.
 pub struct Text {
@@ -144,6 +144,11 @@ impl Text {
     pub(crate) fn token_name(&self, id: usize) -> String {
         let plain = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
         self.decode(&[id as u32]).chars().map(plain).collect()
+    }
+
+    /// What ids stand for; `None` for a text that is none.
+    pub fn token_kind(&self) -> Option<TokenKind> {
+        self.vocabulary.kind()
     }
 
     /// CRC-32 of the ids; of a text of more than some million tokens, of ten thousand pieces, evenly spaced.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::parts::parts;
 use super::unknown::Lossy;
 use crate::error::{Error, Result};
@@ -16,8 +18,30 @@ pub enum Tokenizer {
     Bytes,
     /// By characters: the vocabulary is those that occur, in the order of their code points.
     Characters,
+    /// By characters of a vocabulary that is known already, sorted; a text with another is refused.
+    Known(Vec<char>),
     /// By what a file of Hugging Face's says, a `tokenizer.json`: BPE, word pieces, unigrams.
     Pieces(Pieces),
+}
+
+/// What token ids stand for, whole: what a checkpoint keeps of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "level", rename_all = "snake_case")]
+pub enum TokenKind {
+    /// Bytes.
+    Bytes,
+    /// Characters.
+    Characters {
+        /// All of them, in order of their ids.
+        characters: String,
+    },
+    /// Pieces of a `tokenizer.json`.
+    Tokenizer {
+        /// Where it lay when the network was trained.
+        path: PathBuf,
+        /// CRC-32 of the file, eight hexadecimal digits.
+        crc32: String,
+    },
 }
 
 /// A tokenizer from a file.
@@ -26,6 +50,8 @@ pub struct Pieces {
     path: PathBuf,
     tokenizer: Box<tokenizers::Tokenizer>,
     ids: usize,
+    /// CRC-32 of the file.
+    checksum: u32,
 }
 
 /// The tokens of a text.
@@ -54,6 +80,7 @@ impl Pieces {
         // The library panics over what is no JSON.
         serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
             .map_err(|error| bad(format!("is no JSON ({error})")))?;
+        let checksum = crc32fast::hash(&bytes);
         let read = without_panic(|| tokenizers::Tokenizer::from_bytes(bytes));
         let read = read.ok_or_else(|| bad("is no tokenizer".to_string()))?;
         let mut tokenizer = read.map_err(|error| bad(format!("is no tokenizer ({error})")))?;
@@ -62,7 +89,9 @@ impl Pieces {
         tokenizer.with_padding(None);
         let greatest = tokenizer.get_vocab(true).into_values().max();
         match greatest.map(|id| id as usize + 1) {
-            Some(ids) if ids <= MOST_IDS => Ok(Self { path: path.to_owned(), tokenizer: Box::new(tokenizer), ids }),
+            Some(ids) if ids <= MOST_IDS => {
+                Ok(Self { path: path.to_owned(), tokenizer: Box::new(tokenizer), ids, checksum })
+            }
             Some(ids) => Err(bad(format!("has ids up to {ids}"))),
             None => Err(bad("has no tokens".to_string())),
         }
@@ -103,12 +132,47 @@ impl Tokenizer {
                 })?;
                 Vocabulary::Characters(('\0'..=char::MAX).filter(|&c| occurs[c as usize]).collect())
             }
+            Self::Known(characters) => Vocabulary::Characters(characters),
             Self::Pieces(pieces) => Vocabulary::Pieces(pieces),
         })
     }
 }
 
+impl TokenKind {
+    /// How text is cut into such tokens; the `tokenizer.json` lies where it lay, or in `folder`.
+    ///
+    /// # Errors
+    /// What [`Pieces::read`] gives; [`Error::Data`] if the file is another than that of the training.
+    pub fn tokenizer(&self, folder: &Path) -> Result<Tokenizer> {
+        let (path, crc32) = match self {
+            Self::Bytes => return Ok(Tokenizer::Bytes),
+            Self::Characters { characters } => return Ok(Tokenizer::Known(characters.chars().collect())),
+            Self::Tokenizer { path, crc32 } => (path, crc32),
+        };
+        let beside = folder.join(path.file_name().unwrap_or_default());
+        let pieces = Pieces::read(if beside.is_file() { &beside } else { path })?;
+        let found = format!("{:08x}", pieces.checksum);
+        if found != *crc32 {
+            let problem = format!("is not the file of the training (its CRC-32 is {found}, not {crc32})");
+            return Err(Error::data(&pieces.path, problem, "lay the file of the training beside the checkpoint"));
+        }
+        Ok(Tokenizer::Pieces(pieces))
+    }
+}
+
 impl Vocabulary {
+    /// What ids stand for.
+    pub(super) fn kind(&self) -> Option<TokenKind> {
+        Some(match self {
+            Self::Bytes => TokenKind::Bytes,
+            Self::Characters(characters) => TokenKind::Characters { characters: characters.iter().collect() },
+            Self::Pieces(Pieces { path, checksum, .. }) => {
+                TokenKind::Tokenizer { path: path.clone(), crc32: format!("{checksum:08x}") }
+            }
+            Self::Blank(_) => return None,
+        })
+    }
+
     /// One more than the greatest id.
     pub(super) fn len(&self) -> usize {
         match self {
@@ -137,9 +201,13 @@ impl Vocabulary {
                 }
             }
             Self::Characters(characters) => parts(input, path, |part| {
-                let id = |c: char| characters.binary_search(&c).map(|id| id as u32);
-                let changed = |_| Error::data(path, "changed while it was read", "try again");
-                each(&part.chars().map(id).collect::<Result<Vec<_>, _>>().map_err(changed)?)
+                let unknown = |c: char| {
+                    let problem =
+                        format!("has {c:?}, which is none of the {} characters of its vocabulary", characters.len());
+                    Error::data(path, problem, "leave it out (or, if the file was written to meanwhile, try again)")
+                };
+                let id = |c: char| characters.binary_search(&c).map(|id| id as u32).map_err(|_| unknown(c));
+                each(&part.chars().map(id).collect::<Result<Vec<_>, _>>()?)
             }),
             Self::Blank(_) => Ok(()),
             Self::Pieces(pieces) => {

@@ -1,0 +1,25 @@
+def probabilities(given, checkpoint=CHECKPOINT):
+    """Probability of each class, or of each token that may be next."""
+    ids = encode(given)
+    if not ids:
+        sys.exit("give at least one token")
+    if CAUSAL_NETWORK:
+        ids = ids[-TIME:]
+    elif PADDING is None and len(ids) < TIME:
+        sys.exit(f"this network looks at all of {TIME} tokens: give as many, not {len(ids)}")
+    elif len(ids) > TIME:
+        sys.exit(f"this network takes up to {TIME} tokens, not {len(ids)}")
+    network = Network()
+    network.load_state_dict(load_file(checkpoint))
+    network.eval()
+    with torch.no_grad():
+        logits = network(torch.tensor([ids]))[0]
+        return (logits[-1] if EACH_POSITION else logits).softmax(-1).tolist()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(f"usage: python3 predict.py {GIVEN} [CHECKPOINT]")
+    found = probabilities(*sys.argv[1:])
+    best = sorted(range(len(found)), key=lambda number: -found[number])[:5]
+    print(f"{sys.argv[1]!r}: " + ", ".join(f"{name(number)} {100 * found[number]:.1f} %" for number in best))
