@@ -2,9 +2,11 @@
 
 mod bench;
 mod devices;
+mod eval;
 mod init;
 mod next;
 mod plan;
+mod predict;
 mod print;
 mod profile;
 mod run;
@@ -31,6 +33,8 @@ Examples:
   trellis train experiment.toml --data ~/photos  run it
   trellis train examples/configs/glyphs.toml     run one of ours
   trellis train examples/configs/mnist.toml --data ~/mnist
+  trellis eval runs/glyphs/trained-1.safetensors see how good a network is, class by class
+  trellis predict runs/flowers/trained-1.best.safetensors photo.jpg
   trellis devices                                list the adapters
   trellis bench --filter matmul --json           time the kernels
   trellis profile examples/configs/demo.toml     see where the time of a step goes
@@ -57,6 +61,10 @@ enum Command {
     Init(init::Init),
     /// Run the experiment that a TOML file describes
     Train(run::Train),
+    /// See how good a trained network is on a split, or on other data
+    Eval(eval::Eval),
+    /// Predict the classes of images, or the next token of a text
+    Predict(predict::Predict),
     /// List the GPU adapters of this machine
     #[command(after_help = "Examples:\n  trellis devices\n  trellis devices --json")]
     Devices,
@@ -94,6 +102,8 @@ impl Cli {
             Command::Demo(demo) => demo.run(&self.gpu()?, self.json),
             Command::Init(init) => init.run(self.json),
             Command::Train(train) => train.run(|| self.gpu(), self.json),
+            Command::Eval(eval) => eval.run(|| self.gpu(), self.json),
+            Command::Predict(predict) => predict.run(|| self.gpu(), self.json),
             Command::Profile(profile) => profile.run(|| self.gpu(), self.json),
             Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
             Command::Plan(plan) => plan.run(self.options()?, self.json),

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use serde::Serialize;
 use trellis_guidance::{Dataset, Error, Result};
 
 /// Prints a line.
@@ -15,6 +16,11 @@ pub(crate) fn warn_of_data(data: &Dataset) {
     for warning in data.warnings() {
         eprintln!("warning: {}", harmless(warning));
     }
+}
+
+/// Prints a line of JSON. Numbers of single precision have no more digits than they need.
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    line(serde_json::to_string(value).map_err(|error| Error::io("standard output", error.into()))?)
 }
 
 /// Text without characters that a terminal obeys: names come from files.
