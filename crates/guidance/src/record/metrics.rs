@@ -27,7 +27,9 @@ pub(super) struct Line {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum What {
-    Start { pairs: Vec<[String; 2]> },
+    Start {
+        pairs: Vec<[String; 2]>,
+    },
     Step(StepRecord),
     Eval(EvalRecord),
     End {

@@ -113,9 +113,11 @@ fn squares(counts: &[Vec<u64>], classes: &Classes, paint: palette::Paint) -> Str
     let (left, top) = (longest.max(24) + 8, if turned { slanted + 10 } else { 30 });
     let right = if turned { slanted.saturating_sub(side / 2) } else { 2 };
     let (across, down) = (left + side * number + right, top + side * number + 2);
+    // The page's style keeps the text readable; numbers alone have room to be larger.
+    let class = if longest <= 24 { "squares numbers" } else { "squares" };
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {across} {down}\" role=\"img\" aria-label=\"Confusion matrix\" class=\"squares\" \
-         xmlns=\"http://www.w3.org/2000/svg\">\n"
+        "<svg viewBox=\"0 0 {across} {down}\" role=\"img\" aria-label=\"Confusion matrix\" class=\"{class}\" \
+         style=\"--across: {across}\" xmlns=\"http://www.w3.org/2000/svg\">\n"
     );
     let quiet = palette::QUIET.hex();
     let ticks = number.div_ceil(ROOMY);

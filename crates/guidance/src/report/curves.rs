@@ -44,12 +44,12 @@ pub(super) fn curve(values: impl IntoIterator<Item = (u64, f32)>) -> Curve {
         low: values.iter().copied().fold(f64::INFINITY, f64::min),
         high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
     });
-    Curve { points: thin(points.collect()), left_out }
+    Curve { points: thin(points.collect(), MOST_POINTS), left_out }
 }
 
-/// Groups of neighbours become one point each: mean of the means, mean of the lows and of the highs.
-fn thin(points: Vec<Point>) -> Vec<Point> {
-    let group = points.len().div_ceil(MOST_POINTS);
+/// At most `most` points: groups of neighbors become one each, mean of the means, of the lows and of the highs.
+pub(super) fn thin(points: Vec<Point>, most: usize) -> Vec<Point> {
+    let group = points.len().div_ceil(most.max(1));
     if group < 2 {
         return points;
     }

@@ -3,13 +3,16 @@
 //! The page is one file: no script, no font, no picture from elsewhere; plots are SVG inside it. It follows the
 //! reader's light or dark mode. Whatever comes from files (names, configuration) is escaped.
 //!
-//! Read next: `page.rs` for its words, `curves.rs` for what is averaged, `chart.rs` for how a plot is drawn.
+//! Read next: `page.rs` for its words, `facts.rs` for those on what was run, `curves.rs` for what is averaged, `chart.rs` and
+//! `marks.rs` for how a plot is drawn.
 
 mod chart;
 mod confusion;
 mod curves;
+mod facts;
+mod marks;
 mod page;
-mod palette;
+pub(crate) mod palette;
 mod take_home;
 #[cfg(test)]
 mod tests;
@@ -38,31 +41,30 @@ pub fn report_html(experiment: &Experiment) -> String {
 }
 
 /// The plot of test top-1 over optimiser steps as an SVG file of its own, 860 × 400 CSS pixels, which follows light
-/// and dark mode by itself: the picture for a README.
+/// and dark mode by itself: the picture for a README. It is higher where names have no room beside the curves and stand
+/// below.
 ///
 /// Without an evaluation it is a picture that says so.
 pub fn curve_svg(experiment: &Experiment) -> String {
-    let mut chart = top1_chart(experiment);
-    chart.titled = true;
-    chart.size = (860, 400);
     let style = format!("xmlns=\"http://www.w3.org/2000/svg\">\n<style>\n{}</style>", palette::rules());
-    chart.svg().replacen("xmlns=\"http://www.w3.org/2000/svg\">", &style, 1)
+    let level = facts::config(experiment).and_then(|config| facts::level(&config, experiment));
+    top1_chart(experiment, level).picture().replacen("xmlns=\"http://www.w3.org/2000/svg\">", &style, 1)
 }
 
-/// Top-1 of every arm over steps, with its range over the seeds.
-fn top1_chart(experiment: &Experiment) -> Chart {
+/// Top-1 of every arm over steps, with its range over the seeds, and a level that it should leave.
+fn top1_chart(experiment: &Experiment, level: Option<(f64, String)>) -> Chart {
     let split = curves::shown_split(experiment).unwrap_or("test");
     let seeds = experiment.arms().iter().map(|arm| experiment.runs_of(arm).count()).max().unwrap_or(0);
     let over = if seeds == 1 { "one seed".into() } else { format!("mean and range of {seeds} seeds") };
     Chart {
-        title: format!("{} top-1, {over}", capitalised(split)),
-        titled: false,
-        size: (1000, 400),
+        title: format!("{} top-1, {over}", capitalized(split)),
         values: None,
         last_step: 0.0,
         limits: 0.0..1.0,
+        per_cent: true,
         lines: arm_lines(experiment, |arm| curves::evals(experiment, arm, split, |e| e.top1)),
         marks: Vec::new(),
+        level,
     }
 }
 
@@ -79,15 +81,15 @@ fn loss_charts(experiment: &Experiment) -> [Chart; 2] {
     let range = highs.reduce(f64::max).map(|high| 0.0..1.05 * high.max(1e-6));
     let chart = |title: String, lines| Chart {
         title,
-        titled: false,
-        size: (500, 330),
         values: range.clone(),
         last_step: 0.0,
         limits: 0.0..f64::INFINITY,
+        per_cent: false,
         lines,
         marks: Vec::new(),
+        level: None,
     };
-    [chart("Training loss".into(), train), chart(format!("{} loss", capitalised(held_out)), test)]
+    [chart("Training loss".into(), train), chart(format!("{} loss", capitalized(held_out)), test)]
 }
 
 /// One chart for each arm whose alignment was measured, with a line per pair of layers and a mark where the guide left.
@@ -112,19 +114,19 @@ fn similarity_charts(experiment: &Experiment) -> Vec<Chart> {
         let left = experiment.runs_of(arm).filter_map(|run| run.guided_until()).max();
         Chart {
             title: arm.to_owned(),
-            titled: false,
-            size: (500, 330),
             values: Some(lowest..1.0),
             last_step: last.unwrap_or(0) as f64,
             limits: lowest..1.0,
+            per_cent: false,
             lines: (0..count).map(line).collect(),
             marks: left.map(|step| (step as f64, "guide taken away".to_owned())).into_iter().collect(),
+            level: None,
         }
     };
     experiment.arms().into_iter().filter(measured).map(chart).collect()
 }
 
-/// A line per arm, in the fixed order and colours; arms without a point have none.
+/// A line per arm, in the fixed order and colors; arms without a point have none.
 fn arm_lines(experiment: &Experiment, curve: impl Fn(&str) -> Curve) -> Vec<Line> {
     let arms = experiment.arms();
     let line = |&arm: &&str| Line {
@@ -136,7 +138,7 @@ fn arm_lines(experiment: &Experiment, curve: impl Fn(&str) -> Curve) -> Vec<Line
     arms.iter().map(line).filter(|line| !line.points.is_empty()).collect()
 }
 
-/// The known arms keep their colour whichever others ran; unknown ones take the colours that are left.
+/// The known arms keep their color whichever others ran; unknown ones take the colors that are left.
 fn arm_paint(arms: &[&str], arm: &str) -> palette::Paint {
     if let Some(known) = ARMS.iter().position(|name| *name == arm) {
         return palette::arm(known);
@@ -147,7 +149,7 @@ fn arm_paint(arms: &[&str], arm: &str) -> palette::Paint {
     palette::arm(left[rank % left.len()])
 }
 
-fn capitalised(word: &str) -> String {
+fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{arm_paint, confusion, escape, loss_charts, palette, similarity_charts, take_home, top1_chart};
+use super::chart::Chart;
+use super::marks::swatch;
+use super::{arm_paint, confusion, escape, facts, loss_charts, palette, similarity_charts, take_home, top1_chart};
+use crate::config::Config;
 use crate::record::{ArmSummary, Difference, Experiment};
 use crate::stats::Estimate;
 
@@ -15,7 +18,8 @@ pub(super) fn page(experiment: &Experiment) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title} · Trellis</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
     );
-    html.push_str(&header(experiment));
+    let config = facts::config(experiment);
+    html.push_str(&header(experiment, config.as_ref()));
     if let Some(failure) = &experiment.failure {
         let text = format!(
             "<p>The experiment failed; runs that were not finished are shown as far as they came. {}</p>",
@@ -29,7 +33,7 @@ pub(super) fn page(experiment: &Experiment) -> String {
         let summary = experiment.summary();
         html.push_str(&results(&summary));
         html.push_str(&further_scores(experiment));
-        html.push_str(&plots(experiment));
+        html.push_str(&plots(experiment, config.as_ref()));
     }
     html.push_str(&take_home::section(experiment));
     let _ = write!(
@@ -48,7 +52,7 @@ fn section(title: &str, body: &str) -> String {
 }
 
 /// What was run, on what, for how long.
-fn header(experiment: &Experiment) -> String {
+fn header(experiment: &Experiment, config: Option<&Config>) -> String {
     let mut seeds: Vec<u64> = experiment.runs.iter().map(|run| run.seed).collect();
     seeds.sort_unstable();
     seeds.dedup();
@@ -57,27 +61,34 @@ fn header(experiment: &Experiment) -> String {
         .iter()
         .flat_map(|run| run.steps.iter().map(|s| s.step + 1).chain(run.evals.iter().map(|e| e.step)));
     let unfinished = experiment.runs.iter().filter(|run| run.seconds <= 0.0).count();
-    let mut facts = vec![
-        ("Arms", experiment.arms().join(", ")),
-        ("Seeds", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
-        ("Steps a run", steps.max().unwrap_or(0).to_string()),
-        ("Device", experiment.adapter.clone()),
-        ("Time", duration(experiment.seconds)),
-        ("Trellis", experiment.version.clone()),
-    ];
+    let steps = steps.max().unwrap_or(0);
+    let mut facts: Vec<(&str, Vec<String>)> = match config {
+        Some(config) => facts::facts(config, experiment),
+        None => vec![("Arms", vec![experiment.arms().join(", ")])],
+    };
+    let one = |name, value| (name, vec![value]);
+    facts.push(one("Seeds", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")));
+    // A run that came to its end has taken as many as the configuration says.
+    if config.is_none_or(|config| u64::from(config.training.steps) != steps) {
+        facts.push(one("Steps taken", steps.to_string()));
+    }
+    facts.push(one("Device", experiment.adapter.clone()));
+    facts.push(one("Time", duration(experiment.seconds)));
+    facts.push(one("Trellis", experiment.version.clone()));
     if unfinished > 0 {
-        facts.push((
-            "Not finished",
-            format!("{unfinished} of {} runs: they are in the plots, and in no table", experiment.runs.len()),
-        ));
+        let all = experiment.runs.len();
+        facts.push(one("Not finished", format!("{unfinished} of {all} runs: they are in the plots, and in no table")));
     }
     let mut html = format!("<header>\n<h1>{}</h1>\n", escape(&experiment.name));
     html.push_str(
         "<p class=\"quiet\">A target network trained alone, and the same network with its layers pulled towards those \
          of a guide.</p>\n<dl>\n",
     );
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = writeln!(html, "<dt>{name}</dt><dd>{}</dd>", escape(value));
+    for (name, values) in facts {
+        let told: String = values.iter().filter(|v| !v.is_empty()).map(|v| format!("<dd>{}</dd>", escape(v))).collect();
+        if !told.is_empty() {
+            let _ = writeln!(html, "<dt>{name}</dt>{told}");
+        }
     }
     html.push_str("</dl>\n</header>\n");
     html
@@ -117,7 +128,7 @@ fn results(summary: &[ArmSummary]) -> String {
     html.push_str(
         "</tbody></table></div>\n<p class=\"quiet\">Final test results: mean over the seeds ± half-width of its 95 % confidence \
          interval (Student’s t). Differences are paired: the same seeds on both sides. Where the interval leaves 0 out, \
-         a difference is coloured as better or worse.</p>\n",
+         a difference is colored as better or worse.</p>\n",
     );
     let words: Vec<String> = summary.iter().filter_map(verdict).map(|words| format!("<li>{words}</li>")).collect();
     if !words.is_empty() {
@@ -135,14 +146,6 @@ fn further_scores(experiment: &Experiment) -> String {
     } else {
         section("Further scores", &format!("<ul>\n{}\n</ul>", lines.join("\n")))
     }
-}
-
-/// A dot in the colour of the arm's curves.
-fn swatch(paint: palette::Paint) -> String {
-    let colour = paint.hex();
-    format!(
-        "<svg width=\"11\" height=\"11\" aria-hidden=\"true\"><circle cx=\"5.5\" cy=\"5.5\" r=\"5.5\" fill=\"{colour}\"/></svg>"
-    )
 }
 
 fn number(estimate: Option<Estimate>, decimals: usize) -> String {
@@ -191,27 +194,26 @@ fn verdict(arm: &ArmSummary) -> Option<String> {
 }
 
 /// The plots, each under a few words on what to look at.
-fn plots(experiment: &Experiment) -> String {
-    let top1 = top1_chart(experiment);
+fn plots(experiment: &Experiment, config: Option<&Config>) -> String {
+    let top1 = top1_chart(experiment, config.and_then(|config| facts::level(config, experiment)));
     let mut html = section(
         &top1.title.replace(", ", " over training: "),
         &format!(
             "<p>What share of the labels the network tells rightly, while it trains. A line is the mean over the seeds, its shade \
              reaches from the lowest to the highest seed. Look at where the lines end, and at the shades: where \
-             two of them overlap, luck with the seeds may explain the difference; the table above has the test.</p>\n<figure>{}</figure>{}",
-            top1.svg(),
+             two of them overlap, luck with the seeds may explain the difference; the table above has the test.</p>\n{}{}",
+            top1.large_figure(),
             left_out(experiment),
         ),
     );
-    let figure = |chart: &super::Chart| format!("<figure><h3>{}</h3>{}</figure>", escape(&chart.title), chart.svg());
     html.push_str(&section(
         "Loss",
         &format!(
-            "<p>Cross-entropy in nats, lower is better. Left, on the examples it learns from; right, on others that it never \
-             sees. A network that learns by heart falls on the left and rises on the right: look at how far an arm is \
-             lower on the left than on the right, and whether guidance closes that gap.</p>\n\
+            "<p>Cross-entropy in nats, lower is better: on the examples that a network learns from, and on others that it \
+             never sees. One that learns by heart falls in training and rises in the test: look at how far an arm is \
+             lower in the first, and whether guidance closes that gap.</p>\n\
              <div class=\"pair\">{}</div>",
-            loss_charts(experiment).iter().map(figure).collect::<String>(),
+            loss_charts(experiment).iter().map(Chart::figure).collect::<String>(),
         ),
     ));
     let similarity = similarity_charts(experiment);
@@ -223,7 +225,7 @@ fn plots(experiment: &Experiment) -> String {
                  common. One line for each pair of guide layer → target layer, violet for the first layers to yellow for \
                  the last, mean over the seeds. Look at which layers give way to the pull, and, after a dashed mark, at \
                  how much of it they keep without the guide.</p>\n<div class=\"pair\">{}</div>",
-                similarity.iter().map(figure).collect::<String>(),
+                similarity.iter().map(Chart::figure).collect::<String>(),
             ),
         ));
     }

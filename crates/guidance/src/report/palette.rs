@@ -1,16 +1,16 @@
-//! Colours, for light and for dark pages.
+//! Colors, for light and for dark pages.
 //!
-//! An SVG carries the light colours as attributes; [`rules`] makes the style rules that swap each for its dark partner
-//! where the reader's system is dark. Arms have colours of Okabe and Ito's colour-blind-safe set, darkened or lightened
-//! for contrast; layers have the viridis scale, which stays ordered in grey.
+//! An SVG carries the light colors as attributes; [`rules`] makes the style rules that swap each for its dark partner
+//! where the reader's system is dark. Arms have colors of Okabe and Ito's color-blind-safe set, darkened or lightened
+//! for contrast; layers have the viridis scale, which stays ordered in gray.
 
 use std::fmt::Write;
 
 use plotters::style::RGBColor;
 
-/// A colour as it is on a light and on a dark page.
+/// A color as it is on a light and on a dark page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Paint {
+pub(crate) struct Paint {
     light: u32,
     dark: u32,
 }
@@ -20,15 +20,15 @@ const fn paint(light: u32, dark: u32) -> Paint {
 }
 
 /// Page and plot background.
-pub(super) const GROUND: Paint = paint(0xFF_FF_FF, 0x16_1B_22);
+pub(crate) const GROUND: Paint = paint(0xFF_FF_FF, 0x16_1B_22);
 /// Text.
 pub(super) const TEXT: Paint = paint(0x1F_23_28, 0xE6_ED_F3);
 /// Axes, tick labels and marks.
-pub(super) const QUIET: Paint = paint(0x5B_64_6E, 0x9D_A7_B3);
+pub(crate) const QUIET: Paint = paint(0x5B_64_6E, 0x9D_A7_B3);
 /// Grid lines.
 pub(super) const GRID: Paint = paint(0xE3_E6_EA, 0x2D_33_3B);
 
-/// Number of different colours for arms.
+/// Number of different colors for arms.
 pub(super) const ARM_COUNT: usize = 8;
 
 /// `alone`, `untrained`, `trained`, `trained_first`, then any others.
@@ -56,34 +56,45 @@ const LAYERS: [Paint; 9] = [
     paint(0x93_A8_0F, 0xFD_E7_25),
 ];
 
-/// Colour of the arm at `index`; they repeat after [`ARM_COUNT`].
-pub(super) fn arm(index: usize) -> Paint {
+/// Color of the arm at `index`; they repeat after [`ARM_COUNT`].
+pub(crate) fn arm(index: usize) -> Paint {
     ARMS[index % ARMS.len()]
 }
 
-/// Colour of layer pair `index` of `count`.
+/// Color of layer pair `index` of `count`.
 pub(super) fn layer(index: usize, count: usize) -> Paint {
     let last = count.saturating_sub(1).max(1);
     LAYERS[(index.min(last) * (LAYERS.len() - 1) + last / 2) / last]
 }
 
 impl Paint {
-    /// The light colour, which the rules of [`rules`] may swap.
+    /// The light color, which the rules of [`rules`] may swap.
     pub(super) fn rgb(self) -> RGBColor {
         let [_, red, green, blue] = self.light.to_be_bytes();
         RGBColor(red, green, blue)
     }
 
-    /// `#RRGGBB` of the light colour, as it stands in an SVG.
-    pub(super) fn hex(self) -> String {
+    /// `#RRGGBB` of the light color, as it stands in an SVG.
+    pub(crate) fn hex(self) -> String {
         format!("#{:06X}", self.light)
+    }
+
+    /// `#RRGGBB` of the dark color.
+    pub(crate) fn dark_hex(self) -> String {
+        format!("#{:06X}", self.dark)
     }
 }
 
-/// CSS that gives every plot its font and, on dark systems, its dark colours.
-pub(super) fn rules() -> String {
+/// CSS that gives every plot its font and, on dark systems, its dark colors.
+pub(crate) fn rules() -> String {
     let mut css = String::from("svg text{font-family:system-ui,-apple-system,\"Segoe UI\",Roboto,sans-serif}\n");
+    // Text of a chart keeps clear of the curves that it stands on.
+    let halo = |color: String| {
+        format!("svg.plot text{{paint-order:stroke;stroke:{color};stroke-width:12px;stroke-linejoin:round}}\n")
+    };
+    css.push_str(&halo(GROUND.hex()));
     css.push_str("@media (prefers-color-scheme:dark){\n");
+    css.push_str(&halo(GROUND.dark_hex()));
     let single = [GROUND, TEXT, QUIET, GRID];
     for paint in single.iter().chain(&ARMS).chain(&LAYERS) {
         let (light, dark) = (paint.hex(), paint.dark);
@@ -99,14 +110,14 @@ pub(super) fn rules() -> String {
 mod tests {
     use super::*;
 
-    /// Contrast of two colours as WCAG 2 defines it, 1 to 21.
+    /// Contrast of two colors as WCAG 2 defines it, 1 to 21.
     fn contrast(a: u32, b: u32) -> f64 {
-        let light = |colour: u32| {
+        let light = |color: u32| {
             let linear = |c: u8| {
                 let c = f64::from(c) / 255.0;
                 if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
             };
-            let [_, r, g, b] = colour.to_be_bytes();
+            let [_, r, g, b] = color.to_be_bytes();
             0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05
         };
         let (a, b) = (light(a), light(b));
@@ -126,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_light_colour_has_two_dark_ones() {
+    fn no_light_color_has_two_dark_ones() {
         let mut all: Vec<u32> =
             ARMS.iter().chain(&LAYERS).chain(&[GROUND, TEXT, QUIET, GRID]).map(|p| p.light).collect();
         let count = all.len();

@@ -116,8 +116,12 @@ fn check_nesting(html: &str) {
 fn the_page_holds_tables_and_plots_and_nothing_from_elsewhere() {
     let html = report_html(&experiment());
     check_nesting(&html);
-    // 4 swatches, top-1, 2 losses, CKA of 3 guided arms, 4 confusion matrices.
-    assert_eq!((html.matches("<svg").count(), html.matches("role=\"img\"").count()), (14, 10));
+    // Top-1 at three sizes, 2 losses and CKA of 3 guided arms at two, 4 confusion matrices.
+    let drawings = 3 + 2 * (2 + 3) + 4;
+    // A swatch for each line of the table, and of the lists below narrow drawings: 3 of 4 arms, 3 of 6 pairs.
+    let swatches = 4 + 3 * 4 + 3 * 6;
+    assert_eq!(html.matches("role=\"img\"").count(), drawings);
+    assert_eq!(html.matches("<svg").count(), drawings + swatches);
     for absent in ["<script", "<link", "<img", "src=", "href=", "url(", "@import", "NaN", "inf"] {
         assert!(!html.contains(absent), "{absent}");
     }
@@ -210,9 +214,10 @@ fn one_to_eight_arms_of_any_name() {
         if let Some(folder) = std::env::var_os("TRELLIS_REPORT_DIR") {
             write_report(&experiment, &Path::new(&folder).join("arms.html")).expect("a folder that can be written");
         }
-        let colours: std::collections::HashSet<_> =
-            html.match_indices("r=\"5.5\" fill=\"").map(|(at, found)| &html[at + found.len()..][..7]).collect();
-        assert_eq!(colours.len() as u64, count, "each arm has a colour of its own");
+        let (table, _) = html.split_once("</table>").expect("a table");
+        let colors: std::collections::HashSet<_> =
+            table.match_indices("r=\"5.5\" fill=\"").map(|(at, found)| &table[at + found.len()..][..7]).collect();
+        assert_eq!(colors.len() as u64, count, "each arm has a color of its own");
     }
 }
 
@@ -314,4 +319,90 @@ fn the_picture_stands_alone() {
     let svg = curve_svg(&experiment());
     check_nesting(&svg);
     assert!(svg.starts_with("<svg ") && svg.contains("prefers-color-scheme:dark") && svg.contains("width=\"860\""));
+}
+
+const OWN_ARMS: &str = "arms = [\"alone\", \"trained_first\", \"orthogonal\"]\n[data]\nset = \"copy_paste\"\nlengths = [8, 8]\n\
+    symbols = 8\n[target]\nnetwork = \"rnn\"\n[guide]\nnetwork = \"transformer\"\nsteps = 30\nlearning_rate = 0.01\n[training]\n\
+    steps = 240\noptimizer = \"adamw\"\nlearning_rate = 0.003\n[arm.trained_first]\nfirst_steps = 100\nweight = 2\n[arm.orthogonal]\n\
+    guide = \"none\"\ninit = \"orthogonal\"\nbias = \"label_prior\"\n";
+
+#[test]
+fn the_header_says_what_was_run() {
+    let runs = ["alone", "trained_first", "orthogonal"].map(|arm| run(arm, 0, 0, 0.0)).to_vec();
+    let data = "train 64, test 64, sequences of 18 tokens out of 11 of 11 classes, drawn".into();
+    let own = Experiment { config_toml: OWN_ARMS.into(), runs, data, ..experiment() };
+    let html = report_html(&own);
+    check_nesting(&html);
+    for fact in [
+        "<dt>Data</dt><dd>copy-paste, 8 symbols of 8; train 64, test 64, sequences of 18 tokens out of 11 of 11 classes</dd>",
+        "<dt>Target</dt><dd>rnn 2x64 embedding 64</dd>",
+        ", trained 30 steps at 0.01</dd>",
+        "<dt>Measure</dt><dd>CKA, weight 1</dd>",
+        "<dt>Training</dt><dd>adamw, rate 0.003, batch 128, 240 steps</dd>",
+        "<dt>Arms</dt><dd>alone: no guide</dd><dd>trained_first: trained guide, the first 100 of 240 steps, weight 2</dd>\
+         <dd>orthogonal: no guide, recurrent weights orthogonal, head bias from the label shares</dd>",
+        "<dt>Steps taken</dt><dd>600</dd>",
+    ] {
+        assert!(html.contains(fact), "{fact}");
+    }
+    let data = "train 60, test 20, images [1, 16, 16] of 10 classes, brightness 0.5".into();
+    let images = Experiment { config_toml: "[target]\ndepth = 6\n".into(), data, ..experiment() };
+    let html = report_html(&images);
+    assert!(html.contains("<dd>glyphs; train 60, test 20, images of 1 × 16 × 16, 10 classes</dd>"));
+    assert!(
+        html.contains("<dd>fcn 6x128 bn</dd>") && html.contains("<dd>untrained: untrained guide at every step</dd>")
+    );
+    // What cannot be read, or was never kept, is left out.
+    for config_toml in ["[target]\nkind = \"fcn\"\n", ""] {
+        let html = report_html(&Experiment { config_toml: config_toml.into(), ..experiment() });
+        assert!(
+            !html.contains("<dt>Data</dt>")
+                && html.contains("<dt>Arms</dt><dd>alone, untrained, trained, trained_first</dd>")
+        );
+    }
+}
+
+#[test]
+fn a_dotted_line_shows_what_a_network_gets_that_has_learned_nothing() {
+    let dotted = |toml: &str| {
+        let experiment = Experiment { config_toml: toml.into(), ..experiment() };
+        (curve_svg(&experiment), report_html(&experiment))
+    };
+    // The line, and its label in the picture and in each of the page's three sizes.
+    let (svg, html) = dotted(OWN_ARMS);
+    assert_eq!((svg.matches(">trivial solution 25.0 %<").count(), svg.matches("stroke-dasharray").count()), (1, 1));
+    assert_eq!(html.matches(">trivial solution 25.0 %<").count(), 3);
+    // It stands at its value: the height of the tick of 25 % would be between those of 20 % and 30 %.
+    let height = |from: &str, attribute: &str| -> f64 {
+        let (_, rest) = svg.split_once(from).expect("drawn");
+        let (_, value) = rest.split_once(attribute).expect("placed");
+        value.split('"').next().and_then(|number| number.parse().ok()).expect("a number")
+    };
+    let line = height("<line x1=", "y1=\"");
+    let tick = |text: &str| {
+        let at = svg.find(&format!("{text}\n</text>")).expect("a tick");
+        let (_, y) = svg[..at].rsplit_once(" y=\"").expect("placed");
+        y.split('"').next().and_then(|number| number.parse::<f64>().ok()).expect("a number")
+    };
+    assert!(tick("40 %") < line && line < tick("20 %"), "{line} between {} and {}", tick("40 %"), tick("20 %"));
+    let (svg, _) = dotted("[target]\ndepth = 6\n");
+    assert!(svg.contains(">chance 10.0 %<"));
+    let (svg, html) = dotted("");
+    assert!(!svg.contains("chance") && !html.contains("chance 10"));
+    let (svg, _) = dotted("[data]\nset = \"text\"\n[target]\nnetwork = \"rnn\"\n[guide]\nnetwork = \"rnn\"\n");
+    assert!(!svg.contains("stroke-dasharray"), "a language model has no chance of its own");
+}
+
+#[test]
+fn names_are_whole_however_long() {
+    let long = "an arm with a name that is rather long and goes on for more than a hundred letters, so that no row of a picture \
+        holds all of it";
+    let experiment = Experiment { runs: vec![run(long, 0, 0, 0.0), run("alone", 0, 0, 0.0)], ..experiment() };
+    let svg = curve_svg(&experiment);
+    check_nesting(&svg);
+    let texts: String = svg.lines().filter(|line| line.starts_with("<text") && line.contains("</text>")).collect();
+    let words: String = texts.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text).collect();
+    assert!(words.contains(long) && words.contains("alone"), "{words}");
+    assert!(svg.contains("height=\"460\""), "three rows below");
+    assert!(report_html(&experiment).contains(&format!("</svg>{long}</li>")));
 }
