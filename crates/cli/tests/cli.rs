@@ -160,9 +160,21 @@ fn a_profile_is_a_table_a_page_a_trace_and_can_be_compared() {
     for phase in ["target_forward", "guide_forward", "alignment", "backward", "optimizer"] {
         assert!(launches.iter().any(|l| l["phase"] == phase && l["ms"].as_f64() > Some(0.0)), "{phase}");
     }
+    let layers: Vec<&str> = launches.iter().filter_map(|launch| launch["layer"].as_str()).collect();
+    assert!(
+        layers.len() == launches.len() && layers.iter().all(|layer| !layer.is_empty() && !layer.ends_with('/')),
+        "{layers:?}"
+    );
+    assert!(layers.contains(&"loss") && layers.contains(&"backward/loss"));
     assert!(profile["ceilings"]["fma_flop_per_s"].as_f64() > Some(1e8));
     assert!(profile["memory_peak"].as_u64() > Some(1000));
-    assert!(std::fs::read_to_string(at("p.html")).expect("written").contains("Roofline"));
+    let page = std::fs::read_to_string(at("p.html")).expect("written");
+    let kernel = launches[0]["kernel"].as_str().expect("a name");
+    assert!(
+        page.contains("Roofline")
+            && page.contains("<h2>Kernels</h2>")
+            && page.contains(&format!("<tr><td>{kernel}</td>"))
+    );
     let trace = std::fs::read_to_string(at("t.json")).expect("written");
     assert!(serde_json::from_str::<serde_json::Value>(&trace).expect("JSON")["traceEvents"].is_array());
     std::fs::write(at("a.json"), &output.stdout).expect("writable");

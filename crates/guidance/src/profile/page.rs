@@ -2,27 +2,46 @@
 
 use std::fmt::Write;
 
-use super::roofline::{self, roofline};
-use super::{Group, Launch, Phase, Profile};
+use super::{Group, Launch, Phase, Profile, roofline};
 use crate::report::escape;
+use crate::report::palette::{self, Paint};
 
 const STYLE: &str = "
-.bar { display: flex; height: 34px; } .bar span { min-width: 0; }
-.key { display: inline-block; width: 0.8em; height: 0.8em; margin: 0 0.35em 0 1em; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; }
+.bar { display: flex; height: 40px; margin: .6rem 0; }
+.bar span { min-width: 0; overflow: hidden; text-align: center; font: 600 12px/40px system-ui, sans-serif; color: var(--ground); }
+.key { display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; margin: 0 0 .8rem; padding: 0; list-style: none; }
+.dot { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 50%; vertical-align: -.05em; }
 ";
 
-/// Colours of the phases, those of Okabe and Ito, readable on light and dark.
-pub(super) fn colour(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Data => "#999999",
-        Phase::TargetForward => "#56b4e9",
-        Phase::GuideForward => "#009e73",
-        Phase::Alignment => "#d55e00",
-        Phase::Backward => "#0072b2",
-        Phase::Optimizer => "#cc79a7",
-        Phase::Other => "#e69f00",
-    }
+/// Dispatches of the list of the longest.
+const LONGEST: usize = 10;
+/// Least share of the step whose part of the timeline has room for a number.
+const NUMBERED: f64 = 0.06;
+
+/// Color of a phase: one of those of the report's arms, which stand out on light and dark pages.
+pub(super) fn paint(phase: Phase) -> Paint {
+    palette::arm(match phase {
+        Phase::Data => 0,
+        Phase::TargetForward => 2,
+        Phase::GuideForward => 3,
+        Phase::Alignment => 1,
+        Phase::Backward => 6,
+        Phase::Optimizer => 4,
+        Phase::Other => 5,
+    })
+}
+
+/// Class of what has the color of a phase as its background.
+fn class(phase: Phase) -> String {
+    format!("phase-{}", phase.name().replace(' ', "-"))
+}
+
+/// Rules that give the classes of the phases their colors.
+fn phase_rules() -> String {
+    let rule = |phase: Phase, color: String| format!(".{} {{ background: {color}; }}\n", class(phase));
+    let light = Phase::ALL.map(|phase| rule(phase, paint(phase).hex())).concat();
+    let dark = Phase::ALL.map(|phase| rule(phase, paint(phase).dark_hex())).concat();
+    format!("{light}@media (prefers-color-scheme: dark) {{\n{dark}}}\n")
 }
 
 pub(super) fn page(profile: &Profile) -> String {
@@ -30,9 +49,11 @@ pub(super) fn page(profile: &Profile) -> String {
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title} · profile · Trellis</title>\n<style>\n{}{}{STYLE}</style>\n</head>\n<body>\n<main>\n",
+         <title>{title} · profile · Trellis</title>\n<style>\n{}{}{}{STYLE}{}</style>\n</head>\n<body>\n<main>\n",
         include_str!("../report/page.css"),
+        palette::rules(),
         roofline::STYLE,
+        phase_rules(),
     );
     let ceilings = profile.ceilings;
     let _ = write!(
@@ -56,21 +77,21 @@ pub(super) fn page(profile: &Profile) -> String {
     );
     let _ = write!(
         html,
-        "<section>\n<h2>Where the time goes</h2>\n<p>From left to right as the step runs; widths are times. Point at a \
-         part for its name.</p>\n{}\n<p>{}</p>\n{}</section>\n",
+        "<section>\n<h2>Where the time goes</h2>\n<p>From left to right as the step runs; widths are times. The numbers are \
+         those of the longest dispatches, below.</p>\n{}\n{}\n{}{}</section>\n",
         timeline(profile),
-        Phase::ALL
-            .map(|p| format!("<span class=\"key\" style=\"background:{}\"></span>{}", colour(p), p.name()))
-            .concat(),
+        key(profile),
         table("phase", &profile.by_phase(), profile.gpu_ms()),
+        longest(profile),
     );
     let _ = write!(
         html,
         "<section>\n<h2>Roofline</h2>\n<p>Each circle is a dispatch; its area is its time. Right: more operations for \
          each byte it must move. Up: faster. The line is what this adapter can do, measured: under its slope memory is \
          the limit, under its flat part arithmetic. A circle above the slope had its bytes in cache. What lies far \
-         below the line and is large is worth work.</p>\n{}\n</section>\n",
-        roofline(profile)
+         below the line and is large is worth work.</p>\n{}\n{}</section>\n",
+        roofline::figure(profile),
+        key(profile),
     );
     if let Some(loading) = profile.loading {
         let _ = write!(
@@ -84,17 +105,19 @@ pub(super) fn page(profile: &Profile) -> String {
         );
     }
     let ops = profile.by_time(|launch| launch.op.clone());
+    let kernels = profile.by_time(|launch| launch.kernel.clone());
     let layers = profile.by_time(|launch| launch.layer.clone());
-    for (title, head, groups) in [("Ops", "op", &ops), ("Layers", "layer", &layers)] {
+    for (title, head, groups) in [("Ops", "op", &ops), ("Kernels", "kernel", &kernels), ("Layers", "layer", &layers)] {
         let rows = table(head, groups, profile.gpu_ms());
         let _ = write!(html, "<section>\n<h2>{title}</h2>\n{rows}</section>\n");
     }
-    let _ = write!(html, "<section>\n<h2>Memory</h2>\n<table>\n<tr><th>what</th><th>MiB</th></tr>\n");
+    let _ =
+        write!(html, "<section>\n<h2>Memory</h2>\n<div class=\"scroll\"><table>\n<tr><th>what</th><th>MiB</th></tr>\n");
     for (name, bytes) in &profile.memory {
         let mebibytes = *bytes as f64 / f64::from(1 << 20);
-        let _ = writeln!(html, "<tr><td>{}</td><td class=\"n\">{mebibytes:.2}</td></tr>", escape(name));
+        let _ = writeln!(html, "<tr><td>{}</td><td>{mebibytes:.2}</td></tr>", escape(name));
     }
-    html.push_str("</table>\n</section>\n</main>\n</body>\n</html>\n");
+    html.push_str("</table></div>\n</section>\n</main>\n</body>\n</html>\n");
     html
 }
 
@@ -102,25 +125,66 @@ pub(super) fn describe(launch: &Launch) -> String {
     format!("{} in {}: {:.4} ms", launch.op, launch.layer, launch.ms)
 }
 
+/// Names of the phases that occur, each after a dot in its color.
+fn key(profile: &Profile) -> String {
+    let occurs = |phase: &Phase| profile.launches.iter().any(|launch| launch.phase == *phase);
+    let name = |phase: Phase| format!("<li>{}{}</li>", dot(phase), phase.name());
+    format!("<ul class=\"key\">{}</ul>", Phase::ALL.into_iter().filter(occurs).map(name).collect::<String>())
+}
+
+fn dot(phase: Phase) -> String {
+    format!("<span class=\"dot {}\"></span>", class(phase))
+}
+
+/// Indices of the dispatches, the longest first.
+fn by_length(profile: &Profile) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..profile.launches.len()).collect();
+    order.sort_by(|&a, &b| profile.launches[b].ms.total_cmp(&profile.launches[a].ms));
+    order.truncate(LONGEST);
+    order
+}
+
 fn timeline(profile: &Profile) -> String {
-    let total = profile.gpu_ms().max(1e-12);
-    let part = |launch: &Launch| {
-        let (share, title) = (100.0 * launch.ms / total, escape(describe(launch)));
-        format!("<span style=\"width:{share:.3}%;background:{}\" title=\"{title}\"></span>", colour(launch.phase))
+    let (total, longest) = (profile.gpu_ms().max(1e-12), by_length(profile));
+    let part = |(index, launch): (usize, &Launch)| {
+        let (share, title) = (launch.ms / total, escape(describe(launch)));
+        let rank = longest.iter().position(|&long| long == index).filter(|_| share >= NUMBERED);
+        let rank = rank.map_or(String::new(), |rank| (rank + 1).to_string());
+        let class = class(launch.phase);
+        format!("<span class=\"{class}\" style=\"width:{:.3}%\" title=\"{title}\">{rank}</span>", 100.0 * share)
     };
-    format!("<div class=\"bar\">{}</div>", profile.launches.iter().map(part).collect::<String>())
+    format!("<div class=\"bar\">{}</div>", profile.launches.iter().enumerate().map(part).collect::<String>())
+}
+
+/// The longest dispatches, for readers who cannot point at the timeline.
+fn longest(profile: &Profile) -> String {
+    let (total, order) = (profile.gpu_ms().max(1e-12), by_length(profile));
+    let item = |&index: &usize| {
+        let launch = &profile.launches[index];
+        format!(
+            "<li>{}<b>{}</b> in {}: {:.3} ms, {:.1} % <span class=\"quiet\">{}</span></li>\n",
+            dot(launch.phase),
+            escape(&launch.op),
+            escape(&launch.layer),
+            launch.ms,
+            100.0 * launch.ms / total,
+            escape(&launch.kernel),
+        )
+    };
+    let items: String = order.iter().map(item).collect();
+    format!("<h3>The longest dispatches</h3>\n<ol>\n{items}</ol>\n")
 }
 
 fn table(head: &str, groups: &[Group], total: f64) -> String {
     let mut html = format!(
-        "<table>\n<tr><th>{head}</th><th>dispatches</th><th>ms</th><th>share %</th><th>GFLOP/s</th><th>GB/s</th>\
+        "<div class=\"scroll\"><table>\n<tr><th>{head}</th><th>dispatches</th><th>ms</th><th>share %</th><th>GFLOP/s</th><th>GB/s</th>\
          <th>× floor</th></tr>\n"
     );
     for group in groups {
         let _ = writeln!(
             html,
-            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:.3}</td><td class=\"n\">{:.1}</td>\
-             <td class=\"n\">{:.1}</td><td class=\"n\">{:.1}</td><td class=\"n\">{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.1}</td>\
+             <td>{:.1}</td><td>{:.1}</td><td>{}</td></tr>",
             escape(&group.name),
             group.launches,
             group.ms,
@@ -130,7 +194,7 @@ fn table(head: &str, groups: &[Group], total: f64) -> String {
             group.times_floor().map_or("-".to_string(), |ratio| format!("{ratio:.1}")),
         );
     }
-    html.push_str("</table>\n");
+    html.push_str("</table></div>\n");
     html
 }
 
@@ -142,7 +206,7 @@ mod tests {
     fn the_page_is_whole_escaped_and_self_contained() {
         let page = profile().page();
         assert!(page.contains("&lt;demo&gt;") && !page.contains("<demo>"));
-        assert_eq!(page.matches("<circle").count(), 2, "only matmuls have operations here");
+        assert_eq!(page.matches("<circle").count(), 6, "in three sizes; only matmuls have operations here");
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("<script"));
         assert!(!page.contains("NaN") && !page.contains("inf\""), "every coordinate is a number");
         assert!(page.contains("<h2>Data</h2>") && page.contains("waits 0.250 ms"));

@@ -216,8 +216,11 @@ pub(super) fn record<'g>(
         let _scope = graph.scope("target");
         target.forward(graph, batch.input, mode, taps)?
     };
-    let (logits, labels) = rows(forward.logits, batch.labels)?;
-    let task = logits.cross_entropy(labels, training.label_smoothing)?;
+    let task = {
+        let _scope = graph.scope("loss");
+        let (logits, labels) = rows(forward.logits, batch.labels)?;
+        logits.cross_entropy(labels, training.label_smoothing)?
+    };
     let mut step = Step { loss: task, metrics: vec![task], pairs: Vec::new(), forward };
     let Some(guidance) = guidance else { return Ok(step) };
 
