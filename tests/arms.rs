@@ -1,14 +1,17 @@
 //! Arms of one's own: each key of `[arm.<name>]` has the effect that it names, and guides are made only for arms that use them.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use trellis_guidance::experiment::Progress;
 use trellis_guidance::network::{HeadBias, InitialWeights, RnnCell};
 use trellis_guidance::record::{EvalRecord, Existing, Experiment, RunRecord};
 use trellis_guidance::weights::WeightsFile;
 use trellis_guidance::{Config, Dataset, Network, Rnn, experiment};
+use trellis_tensor::{Gpu, GpuOptions};
 
 use crate::folder::Folder;
-use crate::gpu;
+use crate::{gpu, open};
 
 const SMALL: &str = "name = \"x\"\nseeds = [1]\n\
     [data]\nset = \"copy_paste\"\nlengths = [4, 4]\nsymbols = 4\ntrain = 64\nvalidation = 0\ntest = 32\n\
@@ -20,7 +23,7 @@ fn train(folder: &Folder, arms: &str, tables: &str) -> Experiment {
     let text = format!("arms = {arms}\n{SMALL}{tables}");
     let config = Config::parse(&text, Path::new("x.toml")).expect("a sane file");
     let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
-    experiment::run(&gpu(), &config, &data, &folder.0, Existing::MoveAside, &mut |_| {}).expect("trains")
+    experiment::run(&config, &data, &folder.0, Existing::MoveAside, &mut |_| {}).expect("trains")
 }
 
 fn run<'a>(experiment: &'a Experiment, arm: &'a str) -> &'a RunRecord {
@@ -124,4 +127,48 @@ fn a_head_without_bias_is_refused() {
 fn drawn() -> Dataset {
     let drawn = trellis_guidance::data::DrawnSequences::copy_paste(4, [4, 4], 0).expect("sane");
     Dataset::drawn(&gpu(), drawn, [16, 0, 16]).expect("fits")
+}
+
+/// Two workers share the seeds out: every seed has the bits that it has with one.
+#[test]
+fn seeds_on_several_devices_have_the_same_bits() {
+    let folders = [Folder::new("arms-one-job"), Folder::new("arms-two-jobs")];
+    let text = format!("arms = [\"alone\", \"trained\"]\n{SMALL}").replace("seeds = [1]", "seeds = [3, 1, 2]");
+    let config = Config::parse(&text, Path::new("x.toml")).expect("a sane file");
+    let copy = |gpu: &Gpu| config.dataset(gpu, Path::new("x.toml"), None).expect("fits");
+    let copies = [copy(&gpu()), copy(&open(GpuOptions { devices: 2, ..GpuOptions::default() }))];
+    let total = AtomicU64::new(0);
+    let done = [&copies[..1], &copies].map(|copies| {
+        let folder = &folders[copies.len() - 1].0;
+        experiment::run_on(&config, copies, folder, Existing::Refuse, &mut |progress| {
+            if let Progress::Steps(_, _, steps, _) = progress {
+                total.fetch_add(steps, Ordering::Relaxed);
+            }
+        })
+        .expect("trains")
+    });
+    assert_eq!(total.into_inner(), 2 * 3 * (2 + 4 + 4), "guide and two arms of three seeds, twice");
+    let seeds = |experiment: &Experiment| {
+        let mut seeds: Vec<u64> = experiment.runs_of("trained").map(|run| run.seed).collect();
+        seeds.sort_unstable();
+        seeds
+    };
+    assert_eq!(done.each_ref().map(seeds), [[1, 2, 3], [1, 2, 3]]);
+    for name in ["guide", "alone", "trained"].iter().flat_map(|arm| [1, 2, 3].map(|seed| format!("{arm}-{seed}"))) {
+        let read = |folder: &Folder| std::fs::read(folder.0.join(format!("x/{name}.safetensors"))).expect("weights");
+        assert!(read(&folders[0]) == read(&folders[1]), "{name}");
+    }
+    for (seed, arm) in [1, 2, 3].into_iter().flat_map(|seed| [(seed, "alone"), (seed, "trained")]) {
+        let [one, two] = done.each_ref().map(|all| {
+            let run = all.runs_of(arm).find(|run| run.seed == seed).expect("ran");
+            (run.steps.clone(), run.evals.clone())
+        });
+        assert_eq!(one, two, "{arm}, seed {seed}");
+    }
+    let other = Config::parse(&text.replace("test = 32", "test = 48"), Path::new("x.toml")).expect("a sane file");
+    let copies = [copies[0].clone(), other.dataset(&gpu(), Path::new("x.toml"), None).expect("fits")];
+    let error = experiment::run_on(&config, &copies, &folders[0].0, Existing::Refuse, &mut |_| {}).expect_err("differ");
+    assert!(error.to_string().contains("the same data each"), "{error}");
+    let none = experiment::run_on(&config, &[], &folders[0].0, Existing::Refuse, &mut |_| {}).expect_err("no copy");
+    assert!(none.to_string().contains("at least one copy"), "{none}");
 }

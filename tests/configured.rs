@@ -373,7 +373,7 @@ fn what_is_proposed_runs() {
     let as_shares = as_shares.replace("128", &proposed("batch"));
     for text in [&copied, &as_shares] {
         let (config, data) = (config(text), folder.dataset(text).expect("fits"));
-        let run = experiment::run(&gpu(), &config, &data, &out.0, Existing::MoveAside, &mut |_| {}).expect("trains");
+        let run = experiment::run(&config, &data, &out.0, Existing::MoveAside, &mut |_| {}).expect("trains");
         assert_eq!(run.runs[0].steps.len(), 1, "16 of 24");
     }
     let batch = folder.dataset(&copied.replace("batch = 16", "batch = 25")).expect_err("24 images").to_string();
@@ -399,9 +399,7 @@ fn epochs_become_steps_once_the_data_are_known() {
     assert_eq!(resolved.data.train.and_then(|amount| amount.count()), Some(30));
     assert_eq!(resolved.resolved_for(Path::new("x.toml"), &data).expect("again"), resolved);
     let out = Folder::new("configured-epochs-out");
-    let run = |data: &Dataset, existing| {
-        experiment::run(&gpu(), &config, data, &out.0, existing, &mut |_| {}).expect("trains")
-    };
+    let run = |data: &Dataset, existing| experiment::run(&config, data, &out.0, existing, &mut |_| {}).expect("trains");
     let first = run(&data, Existing::Refuse);
     assert!(first.data.contains("not used") && first.data.contains("`notes.txt`"), "{}", first.data);
     assert_eq!((first.runs[0].steps.len(), first.guides[0].steps.len()), (8, 4));
@@ -462,7 +460,7 @@ fn the_two_guides_of_a_seed_are_one_draw() {
         batch_norm = false\n[training]\nsteps = 1\nbatch = 8\n";
     let config = config(keys);
     let data = config.dataset(&gpu(), Path::new("x"), None).expect("fits");
-    let run = experiment::run(&gpu(), &config, &data, &folder.0, Existing::Refuse, &mut |_| {}).expect("trains");
+    let run = experiment::run(&config, &data, &folder.0, Existing::Refuse, &mut |_| {}).expect("trains");
     let similarity = |arm: &str, seed: u64| {
         let run = run.runs_of(arm).find(|run| run.seed == seed).expect("ran");
         run.steps[0].similarity.clone()

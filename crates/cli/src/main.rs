@@ -55,7 +55,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// See guidance work: four arms on drawn glyphs, and a report
+    /// See guidance work: a recurrent network that is stuck, what frees it, and a report
     Demo(run::Demo),
     /// Write a configuration to begin with, for your own data or drawn ones
     Init(init::Init),
@@ -99,9 +99,9 @@ impl Cli {
     fn run(self) -> Result<()> {
         match &self.command {
             Command::Devices => devices::print(self.adapter.as_deref(), self.json),
-            Command::Demo(demo) => demo.run(&self.gpu()?, self.json),
+            Command::Demo(demo) => demo.run(|devices| self.gpus(devices), self.json),
             Command::Init(init) => init.run(self.json),
-            Command::Train(train) => train.run(|| self.gpu(), self.json),
+            Command::Train(train) => train.run(|devices| self.gpus(devices), self.json),
             Command::Eval(eval) => eval.run(|| self.gpu(), self.json),
             Command::Predict(predict) => predict.run(|| self.gpu(), self.json),
             Command::Profile(profile) => profile.run(|| self.gpu(), self.json),
@@ -115,6 +115,12 @@ impl Cli {
 
     fn gpu(&self) -> Result<Gpu> {
         Ok(Gpu::with(&self.options()?)?)
+    }
+
+    /// The same adapter, opened several times.
+    fn gpus(&self, devices: usize) -> Result<Vec<Gpu>> {
+        let options = GpuOptions { devices, ..self.options()? };
+        (0..devices).map(|_| Ok(Gpu::with(&options)?)).collect()
     }
 
     fn options(&self) -> Result<GpuOptions> {

@@ -14,7 +14,7 @@ use crate::{next, print};
 Prints every tensor's type, shape and statistics; what is not finite is counted.
 
 Examples:
-  trellis inspect runs/demo/guide-1.safetensors
+  trellis inspect runs/demo/untrained_200-1.safetensors
   trellis inspect resnet18.safetensors --json")]
 pub(crate) struct Inspect {
     /// A safetensors file

@@ -1,10 +1,12 @@
 //! Running an experiment: every arm with every seed, into a run folder.
 
 use std::io::ErrorKind;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
-
-use trellis_tensor::Gpu;
 
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
@@ -24,8 +26,8 @@ pub enum Progress<'a> {
     Total(u64),
     /// A run begins: its arm (or `guide`) and seed.
     Run(&'a str, u64),
-    /// Steps have been taken, with the last loss.
-    Steps(u64, Option<f32>),
+    /// Steps have been taken, with the last loss, in the run of this arm and seed.
+    Steps(&'a str, u64, u64, Option<f32>),
     /// Something a person should know.
     Warning(&'a str),
     /// An older folder of the name was there; it lies here now.
@@ -41,14 +43,34 @@ pub enum Progress<'a> {
 /// # Errors
 /// When something cannot be written, does not fit, or diverges; what was measured before stays in the folder.
 pub fn run(
-    gpu: &Gpu,
     config: &Config,
     data: &Dataset,
     root: &Path,
     existing: Existing,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Experiment> {
+    run_on(config, std::slice::from_ref(data), root, existing, progress)
+}
+
+/// Like [`run`], with a worker for each of `copies`, which are the same data set on devices of their own. The workers share the
+/// seeds out among them, and each seed has the same bits as with a single worker. On a software adapter this pays where a step is too
+/// small to keep all cores busy.
+///
+/// # Errors
+/// As [`run`]; [`Error::Config`] if there is no copy, or one is of other data.
+pub fn run_on(
+    config: &Config,
+    copies: &[Dataset],
+    root: &Path,
+    existing: Existing,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Experiment> {
     let started = Instant::now();
+    let described = copies.first().map(Dataset::describe);
+    let Some(data) = copies.first().filter(|_| copies.iter().all(|copy| Some(copy.describe()) == described)) else {
+        let problem = "workers need at least one copy of the data, and the same data each";
+        return Err(Error::config("experiment", "data", problem, "give each worker a copy"));
+    };
     let config = &config.resolved_for(Path::new("configuration"), data)?;
     // What does not fit is told before anything is trained.
     for arm in &config.arms {
@@ -63,14 +85,14 @@ pub fn run(
     }
     let mut experiment = Experiment {
         name: config.name.clone(),
-        adapter: gpu.name().to_string(),
+        adapter: data.gpu().name().to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         config_toml: config.to_toml(),
         data: [&[data.describe()], data.warnings()].concat().join("; "),
         class_names: data.class_names().to_vec(),
         ..Experiment::default()
     };
-    let mut folder = RunFolder::create(root, &experiment, existing)?;
+    let folder = RunFolder::create(root, &experiment, existing)?;
     if let Some(moved) = folder.moved() {
         progress(Progress::MovedAside(moved));
     }
@@ -91,21 +113,10 @@ pub fn run(
     let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
     let guide_steps = if trained { config.guide.steps } else { 0 };
     progress(Progress::Total(steps(guide_steps) + steps(config.training.steps) * config.arms.len() as u64));
-    let outcome = config.seeds.iter().try_for_each(|&seed| {
-        let done = earlier.guides.iter().any(|run| run.seed == seed && run.is_finished());
-        let guides = Guides::make(config, data, seed, done, &mut folder, progress)
-            .map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
-        for arm in &config.arms {
-            progress(Progress::Run(arm, seed));
-            if earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(config.training.steps)) {
-                progress(Progress::Steps(u64::from(config.training.steps), None));
-                continue;
-            }
-            run_arm(config, data, &guides, arm, seed, &mut folder, progress)
-                .map_err(|error| error.in_run(format!("arm {arm}, seed {seed}")))?;
-        }
-        Ok(())
-    });
+    let path = folder.path().to_path_buf();
+    let journal = Journal { path: &path, folder: Mutex::new(folder), progress: Mutex::new(progress) };
+    let outcome = share_out(config, copies, &earlier, &journal);
+    let folder = journal.folder.into_inner().unwrap_or_else(PoisonError::into_inner);
     // As it is logged: with what an earlier process did.
     let Experiment { runs, guides, .. } = Experiment::read(folder.path())?;
     (experiment.runs, experiment.guides) = (runs, guides);
@@ -123,6 +134,66 @@ pub fn run(
     outcome.map(|()| experiment)
 }
 
+/// Record of an experiment that its workers share.
+struct Journal<'a> {
+    path: &'a Path,
+    folder: Mutex<RunFolder>,
+    progress: Mutex<&'a mut (dyn FnMut(Progress<'_>) + Send)>,
+}
+
+impl Journal<'_> {
+    fn folder(&self) -> MutexGuard<'_, RunFolder> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, progress: Progress<'_>) {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)(progress);
+    }
+}
+
+/// Trains every seed, each worker the next one that none has begun. After an error no seed is begun; the first one is returned, in
+/// order of the seeds.
+fn share_out(config: &Config, copies: &[Dataset], earlier: &Experiment, journal: &Journal<'_>) -> Result<()> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = |data: &Dataset| {
+        let mut outcomes = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&seed) = config.seeds.get(number) else { break };
+            let outcome = run_seed(config, data, seed, earlier, journal);
+            failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+            outcomes.push((number, outcome));
+        }
+        outcomes
+    };
+    let mut outcomes = match copies {
+        [data] => work(data),
+        _ => thread::scope(|scope| {
+            let workers: Vec<_> = copies.iter().map(|data| scope.spawn(|| work(data))).collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        }),
+    };
+    outcomes.sort_by_key(|(number, _)| *number);
+    outcomes.into_iter().try_for_each(|(_, outcome)| outcome)
+}
+
+/// Trains the guides and arms of a seed.
+fn run_seed(config: &Config, data: &Dataset, seed: u64, earlier: &Experiment, journal: &Journal<'_>) -> Result<()> {
+    let done = earlier.guides.iter().any(|run| run.seed == seed && run.is_finished());
+    let guides =
+        Guides::make(config, data, seed, done, journal).map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
+    for arm in &config.arms {
+        journal.tell(Progress::Run(arm, seed));
+        if earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(config.training.steps)) {
+            journal.tell(Progress::Steps(arm, seed, u64::from(config.training.steps), None));
+            continue;
+        }
+        run_arm(config, data, &guides, arm, seed, journal)
+            .map_err(|error| error.in_run(format!("arm {arm}, seed {seed}")))?;
+    }
+    Ok(())
+}
+
 /// Guides of a seed that some arm uses: one draw of weights, as it is and trained.
 struct Guides {
     untrained: Option<Guide>,
@@ -131,26 +202,19 @@ struct Guides {
 
 impl Guides {
     /// Draws the guides and trains one, or loads it where that is `done`. Each is saved in the folder.
-    fn make(
-        config: &Config,
-        data: &Dataset,
-        seed: u64,
-        done: bool,
-        folder: &mut RunFolder,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Self> {
+    fn make(config: &Config, data: &Dataset, seed: u64, done: bool, journal: &Journal<'_>) -> Result<Self> {
         let wanted = |guide: ArmGuide| config.arm_with(guide).is_some();
         let draw = || config.draw_guide(data, guide_seed(seed));
         let untrained = wanted(ArmGuide::Untrained).then(draw).transpose()?;
         if let Some(guide) = &untrained {
             let recipe =
                 Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, UNTRAINED, seed));
-            Checkpoints::new(guide, folder.path(), recipe).finish(0)?;
+            Checkpoints::new(guide, journal.path, recipe).finish(0)?;
         }
         let trained = wanted(ArmGuide::Trained).then(draw).transpose()?;
         if let Some(guide) = &trained {
-            progress(Progress::Run(GUIDE, seed));
-            Self::train(guide, config, data, seed, done, folder, progress)?;
+            journal.tell(Progress::Run(GUIDE, seed));
+            Self::train(guide, config, data, seed, done, journal)?;
         }
         Ok(Self { untrained: untrained.map(Network::freeze), trained: trained.map(Network::freeze) })
     }
@@ -161,19 +225,18 @@ impl Guides {
         data: &Dataset,
         seed: u64,
         done: bool,
-        folder: &mut RunFolder,
-        progress: &mut dyn FnMut(Progress<'_>),
+        journal: &Journal<'_>,
     ) -> Result<()> {
         if let Some(weights) = &config.guide.weights {
             load(guide, weights)?;
         }
         if done {
-            load(guide, &folder.path().join(file_name(GUIDE, seed)))?;
-            progress(Progress::Steps(u64::from(config.guide.steps), None));
+            load(guide, &journal.path.join(file_name(GUIDE, seed)))?;
+            journal.tell(Progress::Steps(GUIDE, seed, u64::from(config.guide.steps), None));
             return Ok(());
         }
         let recipe = Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, GUIDE, seed));
-        let checkpoints = Checkpoints::new(guide, folder.path(), recipe);
+        let checkpoints = Checkpoints::new(guide, journal.path, recipe);
         if config.guide.steps == 0 {
             return checkpoints.finish(0).map(drop);
         }
@@ -182,7 +245,7 @@ impl Guides {
             return Err(Error::config("configuration", "guide.classes", problem, "remove it, or `steps`"));
         }
         let trainer = Trainer::new(guide, data, config.guide_training(seed));
-        train(trainer, config.guide.steps, checkpoints, GUIDE, seed, folder, progress)
+        train(trainer, config.guide.steps, checkpoints, GUIDE, seed, journal)
     }
 
     fn get(&self, guide: ArmGuide) -> Option<&Guide> {
@@ -214,8 +277,7 @@ fn run_arm(
     guides: &Guides,
     arm: &str,
     seed: u64,
-    folder: &mut RunFolder,
-    progress: &mut dyn FnMut(Progress<'_>),
+    journal: &Journal<'_>,
 ) -> Result<()> {
     let target = config.draw_target(arm, data, seed)?;
     let mut trainer = Trainer::new(&target, data, config.training(arm, seed));
@@ -227,8 +289,8 @@ fn run_arm(
         };
     }
     let recipe = Recipe::new(config, config.target_of(arm).network, &target, data, origin(config, arm, seed));
-    let checkpoints = Checkpoints::new(&target, folder.path(), recipe).with_best();
-    train(trainer, config.training.steps, checkpoints, arm, seed, folder, progress)
+    let checkpoints = Checkpoints::new(&target, journal.path, recipe).with_best();
+    train(trainer, config.training.steps, checkpoints, arm, seed, journal)
 }
 
 /// Runs `trainer` for `steps` steps, from where it was if an earlier process began, and leaves the `checkpoints` of its network.
@@ -238,26 +300,25 @@ fn train(
     mut checkpoints: Checkpoints<'_>,
     arm: &str,
     seed: u64,
-    folder: &mut RunFolder,
-    progress: &mut dyn FnMut(Progress<'_>),
+    journal: &Journal<'_>,
 ) -> Result<()> {
-    let state = folder.state(arm, seed);
+    let state = journal.folder().state(arm, seed);
     if !state.exists() {
-        folder.begin_anew(arm, seed)?;
+        journal.folder().begin_anew(arm, seed)?;
     }
-    folder.start(arm, seed, &trainer.pairs()?)?;
+    journal.folder().start(arm, seed, &trainer.pairs()?)?;
     let trainer = trainer.resumable(&state);
     let mut run = trainer.run_with(&mut |event| {
-        report(&event, progress);
+        report(&event, journal, arm, seed);
         checkpoints.follow(&event)?;
         if let Event::Resumed(step) = event {
-            folder.go_back(arm, seed, step, trainer.evaluates_after(step))?;
+            journal.folder().go_back(arm, seed, step, trainer.evaluates_after(step))?;
         }
-        log(&event, folder, arm, seed)
+        log(&event, &mut journal.folder(), arm, seed)
     })?;
     run.arm = arm.to_string();
     run.best_step = checkpoints.finish(u64::from(steps))?;
-    folder.end(arm, seed, run.seconds, run.steps_per_s, run.best_step)?;
+    journal.folder().end(arm, seed, run.seconds, run.steps_per_s, run.best_step)?;
     // An arm can go on to more steps from its state. The learning rate of a guide falls to 0 at its end: there is no further.
     if arm == GUIDE {
         match std::fs::remove_file(&state) {
@@ -265,7 +326,7 @@ fn train(
             _ => {}
         }
     }
-    progress(Progress::Done(&run));
+    journal.tell(Progress::Done(&run));
     Ok(())
 }
 
@@ -277,11 +338,13 @@ fn log(event: &Event<'_>, folder: &mut RunFolder, arm: &str, seed: u64) -> Resul
     }
 }
 
-fn report(event: &Event<'_>, progress: &mut dyn FnMut(Progress<'_>)) {
+fn report(event: &Event<'_>, journal: &Journal<'_>, arm: &str, seed: u64) {
     match event {
-        Event::Steps(steps) => progress(Progress::Steps(steps.len() as u64, steps.last().map(|step| step.loss))),
-        Event::Warning(text) => progress(Progress::Warning(text)),
-        Event::Resumed(step) => progress(Progress::Steps(u64::from(*step), None)),
+        Event::Steps(steps) => {
+            journal.tell(Progress::Steps(arm, seed, steps.len() as u64, steps.last().map(|step| step.loss)));
+        }
+        Event::Warning(text) => journal.tell(Progress::Warning(&format!("{arm}, seed {seed}: {text}"))),
+        Event::Resumed(step) => journal.tell(Progress::Steps(arm, seed, u64::from(*step), None)),
         Event::Eval(_) => {}
     }
 }

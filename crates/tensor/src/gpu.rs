@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::gpu_options::GpuOptions;
 use crate::kernel::{Access, Variant};
 use crate::matrix_units::{MATRIX_UNITS, experimental, has_matrix_units};
+use crate::mesa::one_thread_a_device;
 use crate::product::Tuning;
 use crate::subgroups::neighbours_share;
 
@@ -113,6 +114,9 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] or [`Error::Device`].
     pub fn with(options: &GpuOptions) -> Result<Self> {
+        if options.devices > 1 {
+            one_thread_a_device();
+        }
         let adapters = adapters();
         let found: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
         let no_adapter = || Error::NoAdapter { wanted: options.adapter.clone(), found: found.clone() };

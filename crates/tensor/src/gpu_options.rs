@@ -22,6 +22,9 @@ pub struct GpuOptions {
     /// Count memory in place of taking it: tensors and plans have sizes, nothing runs, everything reads as 0. No limit of the
     /// adapter or the budget applies. [`Gpu::memory_by_name`](crate::Gpu::memory_by_name) has the result.
     pub count_memory: bool,
+    /// Devices that this process opens and keeps busy at once. Above 1 Mesa's software adapter runs each on one thread, unless
+    /// `LP_NUM_THREADS` says otherwise.
+    pub devices: usize,
     /// Folder of the tables that `trellis tune` writes, one for each adapter. `None`: the static choice of kernels.
     pub tuning: Option<PathBuf>,
 }
@@ -47,6 +50,7 @@ impl Default for GpuOptions {
             gpu_kernels: false,
             subgroups: true,
             count_memory: false,
+            devices: 1,
             tuning: None,
         }
     }

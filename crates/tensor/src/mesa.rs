@@ -1,11 +1,23 @@
-//! Mesa's wish for a runtime folder, without which it prints a false alarm.
+//! What Mesa reads from the environment: a runtime folder, without which it prints a false alarm, and its number of threads.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use crate::gpu_options::user_cache;
 
 /// Variable that names the folder of a user's sockets.
 const VARIABLE: &str = "XDG_RUNTIME_DIR";
+
+/// Threads of a device of Mesa's software Vulkan, beside the one that submits.
+const THREADS: &str = "LP_NUM_THREADS";
+
+/// Lets each device of Mesa's software Vulkan run on the thread that submits to it, if the environment does not say otherwise.
+/// Small dispatches then cost less, and several devices share the cores out among them. Nothing is set while other threads run.
+pub(crate) fn one_thread_a_device() {
+    if std::env::var_os(THREADS).is_none() && is_the_only_thread() {
+        set(THREADS, "0");
+    }
+}
 
 /// Names a folder where Mesa may look for a Wayland display, if the environment names none.
 ///
@@ -17,14 +29,14 @@ pub(crate) fn name_runtime_folder() {
     let absolute = |path: &PathBuf| path.is_absolute();
     if std::env::var_os(VARIABLE).map(PathBuf::from).filter(absolute).is_none() && is_the_only_thread() {
         let folder = user_cache().filter(absolute).unwrap_or_else(std::env::temp_dir);
-        set(folder);
+        set(VARIABLE, folder);
     }
 }
 
-#[allow(unsafe_code, reason = "Mesa has no other switch that keeps the order of adapters")]
-fn set(folder: PathBuf) {
-    // SAFETY: no other thread is there to read or write the environment, see `name_runtime_folder`.
-    unsafe { std::env::set_var(VARIABLE, folder) }
+#[allow(unsafe_code, reason = "Mesa has no other switches that keep the order of adapters, or set its threads")]
+fn set(variable: &str, value: impl AsRef<OsStr>) {
+    // SAFETY: no other thread is there to read or write the environment; each caller has looked.
+    unsafe { std::env::set_var(variable, value) }
 }
 
 /// Linux lists the threads of a process; where they are not listed, this is taken for one of several.
