@@ -14,7 +14,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::network::{Guide, Network};
 use crate::recipe::{Origin, Recipe};
-use crate::record::{Existing, Experiment, GUIDE, PREDICT, RunFolder, RunRecord, write_atomic};
+use crate::record::{Existing, Experiment, GUIDE, PREDICT, RunFolder, RunRecord, UNTRAINED_GUIDE, write_atomic};
 use crate::report::{curve_svg, predict_py, write_report};
 use crate::trainer::{Event, Trainer};
 use crate::weights::load;
@@ -120,8 +120,7 @@ pub fn run_on(
     // As it is logged: with what an earlier process did.
     let Experiment { runs, guides, .. } = Experiment::read(folder.path())?;
     (experiment.runs, experiment.guides) = (runs, guides);
-    let earlier: f64 = earlier.runs.iter().chain(&earlier.guides).map(|run| run.seconds).sum();
-    experiment.seconds = earlier + started.elapsed().as_secs_f64();
+    experiment.seconds = earlier.seconds + started.elapsed().as_secs_f64();
     experiment.failure = outcome.as_ref().err().map(Error::to_string);
     // A run that failed leaves what came before it, report included.
     folder.finish(&experiment)?;
@@ -208,7 +207,7 @@ impl Guides {
         let untrained = wanted(ArmGuide::Untrained).then(draw).transpose()?;
         if let Some(guide) = &untrained {
             let recipe =
-                Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, UNTRAINED, seed));
+                Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, UNTRAINED_GUIDE, seed));
             Checkpoints::new(guide, journal.path, recipe).finish(0)?;
         }
         let trained = wanted(ArmGuide::Trained).then(draw).transpose()?;
@@ -238,6 +237,7 @@ impl Guides {
         let recipe = Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, GUIDE, seed));
         let checkpoints = Checkpoints::new(guide, journal.path, recipe);
         if config.guide.steps == 0 {
+            same_weights(guide, config, data, seed, &journal.path.join(file_name(GUIDE, seed)))?;
             return checkpoints.finish(0).map(drop);
         }
         if guide.output() != data.output() {
@@ -257,8 +257,23 @@ impl Guides {
     }
 }
 
-/// Arm in the name of an untrained guide's file.
-const UNTRAINED: &str = "untrained-guide";
+/// Refuses a guide with other weights than those in `kept`, the file that an earlier process of the run wrote, if it is there: the
+/// file that the configuration names has changed since.
+fn same_weights(guide: &Network, config: &Config, data: &Dataset, seed: u64, kept: &Path) -> Result<()> {
+    if !kept.exists() {
+        return Ok(());
+    }
+    let before = config.draw_guide(data, guide_seed(seed))?;
+    load(&before, kept)?;
+    for (before, now) in before.tensors().zip(guide.tensors()) {
+        if before.read_f32()? != now.read_f32()? {
+            let problem =
+                format!("began with other weights of the guide: `{}` is not that of guide.weights", now.name());
+            return Err(Error::checkpoint(kept, problem, "give the file that it began with, or do not resume"));
+        }
+    }
+    Ok(())
+}
 
 /// Where the weights of an arm come from before it begins.
 fn origin(config: &Config, arm: &str, seed: u64) -> Origin {

@@ -18,7 +18,7 @@ mod tests;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use folder::{Existing, RunFolder, write_atomic};
-pub(crate) use folder::{GUIDE, PREDICT};
+pub(crate) use folder::{GUIDE, PREDICT, UNTRAINED_GUIDE};
 pub(crate) use folder::{checked_name, replace};
 pub use stopped::{Stopped, stopped};
 pub use summary::{ArmSummary, Difference};
@@ -174,6 +174,14 @@ impl Experiment {
             }
         }
         arms
+    }
+
+    /// Whether a run is at its end, after as many steps as the longest one that is. While an experiment is extended to more
+    /// steps, the runs that have not gone on yet are shorter and cannot be compared with those that have.
+    pub fn is_complete(&self, run: &RunRecord) -> bool {
+        let steps = |run: &RunRecord| run.evals.iter().map(|eval| eval.step).max();
+        let longest = self.runs.iter().filter(|run| run.is_finished()).filter_map(steps).max();
+        run.is_finished() && steps(run) >= longest
     }
 
     /// The runs of `arm`, in order.

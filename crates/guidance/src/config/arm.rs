@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Bad, Config, TargetConfig, bad, explain::suggestion};
 use crate::network::{HeadBias, InitialWeights};
-use crate::record::{ARMS, GUIDE, checked_name};
+use crate::record::{ARMS, GUIDE, UNTRAINED_GUIDE, checked_name};
 use crate::schedule::Schedule;
 
 /// `[arm.<name>]`: the guide of an arm, and what the arm does differently; missing keys are as in the rest of the file.
@@ -135,9 +135,13 @@ pub(super) fn check(config: &Config) -> Result<(), Bad> {
             let hint = format!("add it to `arms`, or remove the table; {}", suggestion(name, &arms));
             return bad(format!("arm.{name}"), "is not among `arms`", hint);
         }
-        if name == GUIDE || checked_name(name.as_ref(), name).is_err() {
+        if [GUIDE, UNTRAINED_GUIDE].contains(&name.as_str()) || checked_name(name.as_ref(), name).is_err() {
             let problem = "cannot be the name of an arm, since files are named after it";
-            return bad(format!("arm.{name}"), problem, "use letters, digits, `.`, `_` and `-`, and not `guide`");
+            return bad(
+                format!("arm.{name}"),
+                problem,
+                "use letters, digits, `.`, `_` and `-`, and not the name of a guide",
+            );
         }
         match (usual_guide(name), arm.guide) {
             (None, None) => return bad(key("guide"), "is missing", "`none`, `untrained` or `trained`"),

@@ -129,6 +129,7 @@ fn values_that_cannot_be_run_are_refused() {
         ("[arm.mine]\nguide = \"none\"\n", "`arm.mine`: is not among"),
         ("arms = [\"alone\"]\n[arm.trained]\nweight = 2.0\n", "`arm.trained`: is not among"),
         ("arms = [\"guide\"]\n[arm.guide]\nguide = \"none\"\n", "`arm.guide`: cannot be"),
+        ("arms = [\"untrained-guide\"]\n[arm.untrained-guide]\nguide = \"none\"\n", "`arm.untrained-guide`: cannot be"),
         ("arms = [\"a/b\"]\n[arm.\"a/b\"]\nguide = \"none\"\n", "`arm.a/b`: cannot be"),
         ("[arm.trained]\nfirst_steps = 10\ndecay_steps = 20\n", "arm.trained.decay_steps"),
         ("[arm.trained]\nfirst_steps = 300\n", "arm.trained.first_steps"),

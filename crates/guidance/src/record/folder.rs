@@ -34,6 +34,9 @@ pub(crate) const PREDICT: &str = "predict.py";
 /// What the training of guides by themselves is called where arms are named.
 pub(crate) const GUIDE: &str = "guide";
 
+/// Name of an untrained guide's file, in place of an arm.
+pub(crate) const UNTRAINED_GUIDE: &str = "untrained-guide";
+
 /// What to do if the folder of a run is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
@@ -145,6 +148,11 @@ impl RunFolder {
         let numbered = |k: u32| self.path.join(format!("config-{k}.toml"));
         let free = (1u32..).map(numbered).find(|old| old.symlink_metadata().is_err());
         write_atomic(&free.unwrap_or_else(|| numbered(0)), text.as_bytes())?;
+        // It is of the experiment as it was.
+        match fs::remove_file(self.path.join(SUMMARY)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(self.path.join(SUMMARY), error)),
+            _ => {}
+        }
         write_atomic(&config, experiment.config_toml.as_bytes())
     }
 

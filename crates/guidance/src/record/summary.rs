@@ -78,7 +78,7 @@ impl Experiment {
         let summarise = |&arm: &&str| {
             let (top1, loss) = (self.final_test(arm, |e| e.top1), self.final_test(arm, |e| e.loss));
             let (top1_all, loss_all) = (Estimate::of(&values(&top1)), Estimate::of(&values(&loss)));
-            let finished = |run: &&RunRecord| run.is_finished();
+            let finished = |run: &&RunRecord| self.is_complete(run);
             ArmSummary {
                 name: arm.to_owned(),
                 seeds: self.runs_of(arm).filter(finished).count(),
@@ -115,7 +115,7 @@ impl Experiment {
 
     /// (seed, value) of the last test evaluation of each run of `arm` that came to its end.
     fn final_test(&self, arm: &str, value: impl Fn(&EvalRecord) -> f32) -> Vec<(u64, f64)> {
-        let finished = self.runs_of(arm).filter(|run| run.is_finished());
+        let finished = self.runs_of(arm).filter(|run| self.is_complete(run));
         finished.filter_map(|run| Some((run.seed, f64::from(value(run.last_eval("test")?))))).collect()
     }
 }

@@ -60,7 +60,7 @@ fn header(experiment: &Experiment, config: Option<&Config>) -> String {
         .runs
         .iter()
         .flat_map(|run| run.steps.iter().map(|s| s.step + 1).chain(run.evals.iter().map(|e| e.step)));
-    let unfinished = experiment.runs.iter().filter(|run| run.seconds <= 0.0).count();
+    let unfinished = experiment.runs.iter().filter(|run| !experiment.is_complete(run)).count();
     let steps = steps.max().unwrap_or(0);
     let mut facts: Vec<(&str, Vec<String>)> = match config {
         Some(config) => facts::facts(config, experiment),
