@@ -92,7 +92,7 @@ impl Recipe {
                 let mut notes = data.warnings().to_vec();
                 if !same(&data) {
                     notes.push(format!(
-                        "these are not the data of the run: {}; it had {}",
+                        "these are not the data of the run, and a split of them may hold images that it trained on: {}; it had {}",
                         data.describe(),
                         self.data.contents
                     ));
@@ -184,6 +184,22 @@ impl Recipe {
             let said = |output: Output| format!("{} classes for each {:?}", output.classes, output.each);
             return differs("labels", said(data.output()), said(self.output));
         }
+        if let RecipeInput::Images { .. } = self.input
+            && data.all_class_names() != self.class_names
+        {
+            let shown = |names: &[String]| match names {
+                [] => "numbers".to_string(),
+                _ if names.len() <= 20 => names.join(", "),
+                _ => format!("{} names", names.len()),
+            };
+            let (theirs, ours) = (shown(data.all_class_names()), shown(&self.class_names));
+            let hint = "leave out --split: classes are then found by their names";
+            return Err(Error::checkpoint(
+                checkpoint,
+                format!("has classes {ours}, and {} {theirs}", data.name()),
+                hint,
+            ));
+        }
         let tokens = if let RecipeInput::Tokens { tokens, .. } = &self.input { tokens.as_ref() } else { None };
         if tokens != data.token_kind() {
             let problem = format!("has other tokens than {}", data.name());
@@ -252,10 +268,10 @@ impl Known {
     fn new(checkpoint: &Path, source: Arc<dyn Source>, names: &[String], classes: usize) -> Result<Self> {
         let number = |class: usize| {
             let name = source.class_name(class);
-            let found = if names.is_empty() {
-                Some(class).filter(|class| *class < classes)
-            } else {
-                names.iter().position(|known| *known == name)
+            // Without names classes are called by their numbers.
+            let found = match names {
+                [] => (0..classes).find(|number| number.to_string() == name),
+                _ => names.iter().position(|known| *known == name),
             };
             found.map(|number| number as u16).ok_or_else(|| {
                 let shown = if names.len() > 20 { "" } else { &names.join(", ") };
