@@ -6,9 +6,8 @@
 //         stats (8) f32 from cka_features.wgsl; dc () f32: the gradient of the CKA value
 // out     out (n, p) f32: its columns sum to 0
 // launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         else:     ceil(p/64) x ceil(n/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
-//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
-// memory  SUBGROUP: none; else 8 KiB
+//         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) workgroups, see lib/product_block.wgsl
+// memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·n·p·(p + q) flop
 // numeric f32 sums in order of the other layer's features, then of the own; all factors are applied while loading, so
 //         nothing leaves f32's range
@@ -82,9 +81,11 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 }
 #endif
 fn store(row: u32, col: u32, sums: vec4f) {
-    for (var j = 0u; j < min(4u, dims.p - col); j += 1u) {
-        out[row * dims.p + col + j] = 2.0 * dc[0] * sums[j];
+#unroll j 4
+    if (col + $ju < dims.p) {
+        out[row * dims.p + col + $ju] = 2.0 * dc[0] * sums[$j];
     }
+#end
 }
 
 @compute @workgroup_size(WIDTH, HEIGHT)

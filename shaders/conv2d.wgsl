@@ -5,20 +5,29 @@
 // out     y (batch, m, rows, columns) f32
 // launch  the product W (m x k) · P (k x n) where k counts (c, ky, kx), n counts (b, i, j) and P are the patches, read
 //         out of x in place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         else:     ceil(n/64) x ceil(m/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
-//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
-// memory  SUBGROUP: none; else 8 KiB
+//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) workgroups, see lib/product_block.wgsl
+// memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; x is read kh·kw/stride² times, mostly from cache
 // numeric f32 sums in order of k
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)
 
 struct Dims {
     m: u32, n: u32, k: u32, k_start: u32, k_end: u32, channels: u32, out_channels: u32, height: u32, width: u32,
-    kh: u32, kw: u32, rows: u32, columns: u32, padding: u32
+    rows: u32, columns: u32, padding: u32
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
+#if LHS_K4
+@group(0) @binding(2) var<storage, read> w: array<vec4f>; // k is a multiple of 4
+fn lhs4_at(row: u32, k: u32) -> vec4f {
+    return w[(row * dims.k + k) / 4u];
+}
+#else
 @group(0) @binding(2) var<storage, read> w: array<f32>;
+fn lhs_at(row: u32, k: u32) -> f32 {
+    return w[row * dims.k + k];
+}
+#endif
 #import epilogue
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<T>; // OUT4: an image has a multiple of 4 pixels
@@ -37,9 +46,6 @@ fn columns(cols: vec4u) {
     from_window = windows(cols);
     seek_out(cols);
 }
-fn lhs_at(row: u32, k: u32) -> f32 {
-    return w[row * dims.k + k];
-}
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let row = from_window.row + i32(tap.y);
     let column = from_window.column + i32(tap.x);
@@ -50,6 +56,11 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 }
 
 @compute @workgroup_size(WIDTH, HEIGHT)
-fn conv2d(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+fn conv2d(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+          @builtin(local_invocation_id) local: vec3u) {
+#if BLOCK
+    product(near(group.xy, groups.xy), local.xy, dims.m, dims.n, dims.k_start, dims.k_end);
+#else
     product(group.xy, local.xy, dims.m, dims.n, dims.k_start, dims.k_end);
+#endif
 }

@@ -6,16 +6,15 @@
 // out     dx (batch, m, height, width) f32
 // launch  the product Wᵀ (m x k) · Q (k x n) where k counts (o, ky, kx), n counts (b, i, j) and Q is read out of dy in
 //         place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         else:     ceil(n/64) x ceil(m/64) workgroups of 16 x 16, see lib/product_tiled.wgsl
-//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
-// memory  SUBGROUP: none; else 8 KiB
+//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) workgroups, see lib/product_block.wgsl
+// memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop, of which 1 in stride² is not a product with zero
 // numeric f32 sums in order of k
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)
 
 struct Dims {
     m: u32, n: u32, k: u32, k_start: u32, k_end: u32, channels: u32, out_channels: u32, height: u32, width: u32,
-    kh: u32, kw: u32, rows: u32, columns: u32, padding: u32
+    rows: u32, columns: u32, padding: u32
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
@@ -43,7 +42,7 @@ fn columns(cols: vec4u) {
     seek_out(cols);
 }
 fn lhs_at(row: u32, k: u32) -> f32 {
-    return w[((tap.z * dims.m + row) * dims.kh + tap.y) * dims.kw + tap.x];
+    return w[((tap.z * dims.m + row) * KH + tap.y) * KW + tap.x];
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     let row = row_in - i32(tap.y);

@@ -5,16 +5,15 @@
 // launch  the product dY (m x k) · Pᵀ (k x n) where k counts window positions (b, i, j), n counts (c, ky, kx) and P are
 //         the patches, read out of x in place; the third grid dimension is the part
 //         SUBGROUP: ceil(n/32) x ceil(m/64) x parts workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         else:     ceil(n/64) x ceil(m/64) x parts workgroups of 16 x 16, see lib/product_tiled.wgsl
-//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
-// memory  SUBGROUP: none; else 8 KiB
+//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x parts workgroups, see lib/product_block.wgsl
+// memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; the output is small and k is long, so parts of k are what keeps an adapter busy (split-k)
 // numeric f32 sums in order of k within a part, parts in order
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)
 
 struct Dims {
     m: u32, n: u32, k: u32, part: u32, channels: u32, out_channels: u32, height: u32, width: u32,
-    kh: u32, kw: u32, rows: u32, columns: u32, padding: u32
+    rows: u32, columns: u32, padding: u32
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -42,9 +41,9 @@ fn advance() {
     }
 }
 fn columns(cols: vec4u) {
-    channel = cols / (dims.kh * dims.kw) * (dims.height * dims.width);
-    tap_row = vec4i(cols / dims.kw % dims.kh) - i32(dims.padding);
-    tap_column = vec4i(cols % dims.kw) - i32(dims.padding);
+    channel = cols / (KH * KW) * (dims.height * dims.width);
+    tap_row = vec4i(cols / KW % KH) - i32(dims.padding);
+    tap_column = vec4i(cols % KW) - i32(dims.padding);
 }
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
@@ -62,11 +61,11 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
     return select(vec4f(), vec4f(x[safe.x], x[safe.y], x[safe.z], x[safe.w]), exists);
 }
 fn store(row: u32, col: u32, sums: vec4f) {
-    for (var j = 0u; j < 4u; j += 1u) {
-        if (col + j < dims.n) {
-            out[(part_at * dims.m + row) * dims.n + col + j] = sums[j];
-        }
+#unroll j 4
+    if (col + $ju < dims.n) {
+        out[(part_at * dims.m + row) * dims.n + col + $ju] = sums[$j];
     }
+#end
 }
 
 @compute @workgroup_size(WIDTH, HEIGHT)

@@ -5,10 +5,10 @@
 //         they lie; PACKED: entries are layers (n, p of their own), where `places` says. Most often with column means
 //         taken off (center.wgsl)
 // out     out (parts, entries, n, n) f32, n being the rows: symmetric; K of centred activations has rows that sum to 0.
-//         The inner axis may be cut into parts, each with a matrix of its own, see gram_parts.wgsl
+//         The inner axis may be cut into parts, each with a matrix of its own, see product_parts.wgsl
 // launch  for each part of each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted
 //         row by row: blocks of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/product_subgroup.wgsl), of 64 for
-//         16 x 16 (see lib/product_tiled.wgsl). Blocks below the diagonal are stored on both sides of it
+//         a member of the family (BLOCK, see lib/product_block.wgsl). Blocks below the diagonal are stored on both sides of it
 // memory  SUBGROUP: none; else 8 KiB
 // cost    n²·(length of k) flop (half of a product), x read about n/64 times
 // numeric f32 sums in order of k, also of f16. For centred kernels X is centred before the product: centring K afterwards (H K H,
@@ -103,13 +103,14 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 // Blocks wholly below the diagonal are stored on both sides; those on it compute both of their own.
 fn store(row: u32, col: u32, sums: vec4f) {
     let mirrored = row - row % BLOCK.x >= col - col % BLOCK.y + BLOCK.y;
-    for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
-        let at = matrix + row * dims.n + col + j;
-        out[at] = sums[j];
+#unroll j 4
+    if (col + $ju < dims.n) {
+        out[matrix + row * dims.n + col + $ju] = sums[$j];
         if (mirrored) {
-            out[matrix + (col + j) * dims.n + row] = sums[j];
+            out[matrix + (col + $ju) * dims.n + row] = sums[$j];
         }
     }
+#end
 }
 
 // Row r of blocks has r + 1 times as many as row 0.

@@ -8,9 +8,8 @@
 //         `places` says; out likewise
 // out     out (n, entries, p) f32, or f16 (OUT_HALF)
 // launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         else:     ceil(p/64) x ceil(n/64) x entries workgroups of 16 x 16, see lib/product_tiled.wgsl
-//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
-// memory  SUBGROUP: none; else 8 KiB
+//         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) x entries workgroups, see lib/product_block.wgsl
+// memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·n²·p flop; x read about n/16 or n/64 times
 // numeric f32 sums in order of k; with ROUND rounded to f16 before they are stored as f32. Where M·1 = 0,
 //         uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
@@ -123,13 +122,15 @@ fn store(row: u32, col: u32, sums: vec4f) {
 }
 #else
 fn store(row: u32, col: u32, sums: vec4f) {
-    for (var j = 0u; j < min(4u, dims.p - col); j += 1u) {
-        var result = factor() * sums[j];
+#unroll j 4
+    if (col + $ju < dims.p) {
+        var result = factor() * sums[$j];
         if (ROUND == 1u) {
             result = unpack_one(pack_half(vec2f(result, 0.0)), 0u);
         }
-        out[first + row * row_step + col + j] = result;
+        out[first + row * row_step + col + $ju] = result;
     }
+#end
 }
 #endif
 

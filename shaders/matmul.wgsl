@@ -4,10 +4,9 @@
 //         bias (n), residual and saved (batch, m, n): see lib/epilogue.wgsl
 // out     out (batch, m, n) f32, or f16 (OUT_HALF)
 // launch  SUBGROUP: ceil(n/32) x ceil(m/64) x batch workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         else:     ceil(n/64) x ceil(m/64) x batch workgroups of 16 x 16, see lib/product_tiled.wgsl
-//         WIDE:     blocks of 128 x 128, see lib/product_wide.wgsl
+//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x batch workgroups, see lib/product_block.wgsl
 //         COOPERATIVE: blocks of 64 x 32, workgroups of 32, see lib/product_cooperative.wgsl
-// memory  SUBGROUP: none; else 8 KiB
+// memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; lhs is read n/32 or n/64 times, rhs m/16 or m/64 times
 // numeric f32 sums in order of k, also of f16; with ROUND they are rounded to f16 before anything else happens to them
 // source  Goto and van de Geijn 2008; Volkov and Demmel 2008
@@ -16,7 +15,10 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 #endif
-struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, rhs_row: u32, k_start: u32, k_end: u32 }
+struct Dims {
+    m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, rhs_row: u32, k_start: u32, k_end: u32,
+    batches: u32, part: u32 // a part of k for a workgroup of its own
+}
 @group(0) @binding(0) var<uniform> dims: Dims;
 #import half
 // By fours, LHS4: LHS_K4 (NN and NT, k a multiple of 4) or LHS_R4 (TN, m and k).
@@ -64,6 +66,7 @@ override LAYOUT: u32 = 0u;   // 0 NN, 1 NT, 2 TN
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
 override ROUND: u32 = 0u;    // 1: the product is rounded to f16
 var<private> batch: u32;
+var<private> matrix: u32; // of out: [part][batch]
 #import matmul_sides
 
 fn skip(row: u32, rows: u32, col: u32) -> bool {
@@ -72,7 +75,7 @@ fn skip(row: u32, rows: u32, col: u32) -> bool {
 
 #if OUT4
 fn store(row: u32, col: u32, sums: vec4f) {
-    let at = ((batch * dims.m + row) * dims.n + col) / 4u;
+    let at = ((matrix * dims.m + row) * dims.n + col) / 4u;
     var total = sums;
     if (CONTINUE == 1u) {
         total += before(at);
@@ -84,22 +87,31 @@ fn store(row: u32, col: u32, sums: vec4f) {
 }
 #else
 fn store(row: u32, col: u32, sums: vec4f) {
-    for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
-        let at = (batch * dims.m + row) * dims.n + col + j;
-        var total = sums[j];
+#unroll j 4
+    if (col + $ju < dims.n) {
+        let at = (matrix * dims.m + row) * dims.n + col + $ju;
+        var total = sums[$j];
         if (CONTINUE == 1u) {
             total += before(at);
         }
         if (ROUND == 1u) {
             total = unpack_one(pack_half(vec2f(total, 0.0)), 0u);
         }
-        put(at, finish(total, col + j, at));
+        put(at, finish(total, col + $ju, at));
     }
+#end
 }
 #endif
 
 @compute @workgroup_size(WIDTH, HEIGHT)
-fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    batch = group.z;
-    product(group.xy, local.xy, dims.m, dims.n, dims.k_start, dims.k_end);
+fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+          @builtin(local_invocation_id) local: vec3u) {
+    batch = group.z % dims.batches;
+    matrix = group.z;
+    let k = dims.k_start + group.z / dims.batches * dims.part;
+#if BLOCK
+    product(near(group.xy, groups.xy), local.xy, dims.m, dims.n, k, min(k + dims.part, dims.k_end));
+#else
+    product(group.xy, local.xy, dims.m, dims.n, k, min(k + dims.part, dims.k_end));
+#endif
 }

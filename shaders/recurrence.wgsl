@@ -9,7 +9,7 @@
 // out     h (batch, time, hidden); then of an LSTM i, f, g, o (batch, time, 4, hidden) and c (batch, time, hidden), of a GRU r,
 //         u, n, a_n (batch, time, 4, hidden)
 // launch  a workgroup for every OWNED sequences; it loops over the time steps first to last - 1
-// memory  that of the product's loop: lib/product_tall.wgsl, lib/product_tiled.wgsl
+// memory  that of the product's loop: lib/product_tall.wgsl, lib/product_block.wgsl
 // cost    2 · batch · hidden · gates · hidden flop a step; w is read once a step and workgroup, from cache
 // numeric f32 sums in order of k
 // source  Hochreiter and Schmidhuber 1997 and Gers et al. 2000 (LSTM), Cho et al. 2014, arXiv:1406.1078 (GRU, in PyTorch's

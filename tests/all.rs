@@ -30,7 +30,7 @@ mod weights; // files of PyTorch, of ours, of neither
 mod wiring; // settings reach the kernels; long sums
 
 use std::sync::OnceLock;
-use trellis_tensor::{Gpu, GpuOptions};
+use trellis_tensor::{Block, Gpu, GpuOptions};
 
 /// The shared device. Shaders keep their bounds checks here.
 fn gpu() -> Gpu {
@@ -44,20 +44,22 @@ fn gpu_with_gpu_kernels() -> Gpu {
     GPU.get_or_init(|| open(GpuOptions { gpu_kernels: true, subgroups: false, ..GpuOptions::default() })).clone()
 }
 
-/// The same, with subgroup operations and a tuning table by which every product runs on the loop for large ones.
-fn gpu_with_wide_loops() -> Gpu {
-    static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| {
-        let folder = std::env::temp_dir().join(format!("trellis-test-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a writable temporary folder");
-        let options = GpuOptions { gpu_kernels: true, tuning: Some(folder.clone()), ..GpuOptions::default() };
-        let path = open(options.clone()).tuning_path().expect("a folder was given").to_path_buf();
-        std::fs::write(path, "NN 1 1 1 wide\nNT 1 1 1 wide\nTN 1 1 1 wide\n").expect("writable");
-        let gpu = open(options);
-        std::fs::remove_dir_all(folder).expect("ours");
-        gpu
-    })
-    .clone()
+/// A device on which every product runs on member `number` of the family of blocks.
+fn gpu_with_block(number: usize) -> Gpu {
+    static GPUS: [OnceLock<Gpu>; Block::FAMILY.len()] = [const { OnceLock::new() }; Block::FAMILY.len()];
+    GPUS[number]
+        .get_or_init(|| {
+            let folder = std::env::temp_dir().join(format!("trellis-test-{}-{number}", std::process::id()));
+            std::fs::create_dir_all(&folder).expect("a writable temporary folder");
+            let options = GpuOptions { gpu_kernels: true, tuning: Some(folder.clone()), ..GpuOptions::default() };
+            let path = open(options.clone()).tuning_path().expect("a folder was given").to_path_buf();
+            let block = Block::FAMILY[number];
+            std::fs::write(path, format!("NN 1 1 1 {block}\nNT 1 1 1 {block}\nTN 1 1 1 {block}\n")).expect("writable");
+            let gpu = open(options);
+            std::fs::remove_dir_all(folder).expect("ours");
+            gpu
+        })
+        .clone()
 }
 
 fn open(options: GpuOptions) -> Gpu {

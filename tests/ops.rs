@@ -1,9 +1,11 @@
 //! Takes every op of the registry through the same two checks on random shapes.
 
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{DType, Gpu, Graph, Layout, Plan, ProductLoop, Reference, Sample, Tensor, TensorType, Var, ops};
+use trellis_tensor::{
+    Block, DType, Gpu, Graph, Layout, Plan, ProductLoop, Reference, Sample, Tensor, TensorType, Var, ops,
+};
 
-use crate::{gpu, gpu_with_gpu_kernels, gpu_with_wide_loops};
+use crate::{gpu, gpu_with_block, gpu_with_gpu_kernels};
 
 /// Random cases per op.
 const CASES: u64 = 24;
@@ -18,8 +20,10 @@ const GRADIENT_CASES: u64 = 20;
 fn every_kernel_agrees_with_its_f64_reference() {
     for_each_op(|name, sample| {
         for case in 0..CASES {
+            let block = (case as usize) % Block::FAMILY.len();
+            let name_of_block = Block::FAMILY[block].to_string();
             for (gpu, kernels) in
-                [(gpu(), "own"), (gpu_with_gpu_kernels(), "GPU's"), (gpu_with_wide_loops(), "large products'")]
+                [(gpu(), "own"), (gpu_with_gpu_kernels(), "GPU's"), (gpu_with_block(block), name_of_block.as_str())]
             {
                 let sample = sample(&mut Rng::new(case, 1));
                 let (error, allowed) = (forward_error(&gpu, &sample), if sample.halved { HALF } else { 1e-5 });

@@ -35,7 +35,7 @@ fn kernels_have_headers_and_their_own_names() {
         let bindings = kernel.bindings().expect("numbered in order");
         assert!(!bindings.is_empty(), "{name}");
         assert!(bindings.len() <= 8, "{name}: more storage buffers than WebGPU's default limit");
-        kernel.expand(&[]).expect("imports that exist");
+        kernel.expand(&[], &[]).expect("imports that exist");
     }
 }
 
@@ -92,9 +92,9 @@ fn kernels_for_matrix_units_are_valid() {
         Gram { of: GramOf::Examples }.lower(&caps, &[&f16([128, 48])], &TensorType::f32([128, 128])).dispatches,
     );
     assert_eq!(launches.len(), 7);
-    for Variant { kernel, flags, constants } in launches.into_iter().map(|launch| launch.variant) {
+    for Variant { kernel, flags, constants, sizes } in launches.into_iter().map(|launch| launch.variant) {
         assert!(flags.contains(&"COOPERATIVE"), "{} {flags:?}", kernel.name);
-        let source = kernel.expand(&flags).expect("imports that exist");
+        let source = kernel.expand(&flags, &sizes).expect("imports that exist");
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
         let all = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
         let info = naga::valid::Validator::new(all.0, all.1).validate(&module);

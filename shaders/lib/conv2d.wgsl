@@ -1,6 +1,8 @@
 // Sizes of a convolution, after m, n, k of the product that it is; the twin of `Geometry` in
-// crates/tensor/src/ops/conv2d.rs. The stride is a constant, so that divisions by it are shifts.
+// crates/tensor/src/ops/conv2d.rs. Stride and window are constants, so that divisions by them are shifts or products.
 override STRIDE: u32 = 1u;
+override KH: u32 = 1u;
+override KW: u32 = 1u;
 
 // Where four window positions (image, row, column of y) begin in x: element (image, channel 0, 0, 0), and the window's
 // first row and column, negative in the padding.

@@ -6,13 +6,13 @@ var<private> out_at: vec4u;  // where row 0 of the four columns goes
 var<private> tap: vec3u;     // kx, ky, channel of the current k
 
 fn seek(k: u32) {
-    tap = vec3u(k % dims.kw, k / dims.kw % dims.kh, k / (dims.kw * dims.kh));
+    tap = vec3u(k % KW, k / KW % KH, k / (KW * KH));
 }
 fn advance() {
     tap.x += 1u;
-    if (tap.x == dims.kw) {
+    if (tap.x == KW) {
         tap = vec3u(0u, tap.y + 1u, tap.z);
-        if (tap.y == dims.kh) {
+        if (tap.y == KH) {
             tap = vec3u(0u, 0u, tap.z + 1u);
         }
     }
@@ -34,13 +34,19 @@ fn store(row: u32, col: u32, sums: vec4f) {
 }
 #else
 fn store(row: u32, col: u32, sums: vec4f) {
-    for (var j = 0u; j < min(4u, dims.n - col); j += 1u) {
-        let at = out_at[j] + row * pixels();
-        var total = sums[j];
-        if (CONTINUE == 1u) {
-            total += out[at];
-        }
-        out[at] = finish(total, row, at);
+#unroll j 4
+    store_one_column(row, col + $ju * STEP, out_at[$j], sums[$j]);
+#end
+}
+fn store_one_column(row: u32, col: u32, out_at: u32, sum: f32) {
+    if (col >= dims.n) {
+        return;
     }
+    let at = out_at + row * pixels();
+    var total = sum;
+    if (CONTINUE == 1u) {
+        total += out[at];
+    }
+    out[at] = finish(total, row, at);
 }
 #endif

@@ -6,8 +6,6 @@
 #import product_tall
 #elif SUBGROUP
 #import product_subgroup
-#elif WIDE
-#import product_wide
 #else
-#import product_tiled
+#import product_block
 #endif

@@ -2,7 +2,7 @@
 // that are whole blocks: m a multiple of 64, n of 32, k of 16. The importing kernel declares
 //   lhs_tile(row, k) -> coop_mat16x16<f16, A>   rows row to row + 15, k to k + 15
 //   rhs_tile(k, col) -> coop_mat16x16<f16, B>   k to k + 15, columns col to col + 15
-//   store(row, col, sums) as for product_tiled.wgsl; skip() is not asked, tiles must be loaded by all invocations
+//   store(row, col, sums) as for product_block.wgsl; skip() is not asked, tiles must be loaded by all invocations
 //
 // A workgroup is one subgroup and owns 64 rows by 32 columns, eight sums in registers: 6 loads for 8 products. Sums go through
 // workgroup memory, 1 KiB, so that what follows the product is that of the other loops. Numbers of the f16 operands are

@@ -1,6 +1,8 @@
 // Blocks of 16 rows by 32 columns in the registers of a subgroup of 8, four columns an invocation: what product_subgroup.wgsl
 // and product_tall.wgsl add to them. An invocation hears the rows that it has not loaded from its neighbours.
 
+const STEP: u32 = 1u; // from one column of a vector to the next
+
 // Row i of the block is lhs of neighbour i times the own four columns.
 fn add_products(sums: ptr<function, array<vec4f, 16>>, p: f32, q: f32, b: vec4f) {
     (*sums)[0] += subgroupBroadcast(p, 0u) * b;

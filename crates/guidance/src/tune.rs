@@ -52,8 +52,8 @@ pub fn products(gpu: &Gpu) -> Vec<(Layout, [usize; 3])> {
 /// # Errors
 /// When memory does not allow it, or the device is lost.
 pub fn time(gpu: &Gpu, layout: Layout, size: [usize; 3]) -> Result<TimedProduct> {
-    let loops = ProductLoop::TUNED.into_iter().filter(|product_loop| product_loop.runs_on(gpu.caps()));
-    let mut times = loops
+    let mut times = ProductLoop::tuned(gpu.caps())
+        .into_iter()
         .map(|product_loop| Ok((product_loop, least(gpu, layout, size, product_loop)?)))
         .collect::<Result<Vec<_>>>()?;
     times.sort_by(|(_, a), (_, b)| a.total_cmp(b));

@@ -100,7 +100,7 @@ pub enum Error {
     Kernel {
         /// The file, `relu.wgsl`.
         file: String,
-        /// Its line, counted from 1.
+        /// Its line, counted from 1; 0 where the text after its imports is meant.
         line: usize,
         /// What is wrong.
         problem: String,
@@ -184,6 +184,7 @@ impl fmt::Display for Error {
                 }
                 write!(f, " {problem}; correct `Op::backward` of {op}")
             }
+            Error::Kernel { file, line: 0, problem } => write!(f, "{file}: {problem}"),
             Error::Kernel { file, line, problem } => write!(f, "{file}, line {line}: {problem}"),
             Error::Size { tensor, expected, given } => {
                 write!(f, "{tensor} holds {expected} elements, {given} were given")

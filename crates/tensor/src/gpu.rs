@@ -46,7 +46,7 @@ enum Failure {
 }
 
 /// What an adapter can do, as far as kernels are chosen by it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// The adapter runs on the CPU (lavapipe, SwiftShader, WARP).
     pub software: bool,
@@ -59,12 +59,35 @@ pub struct Caps {
     pub timestamps: bool,
     /// Matrix units that multiply 16 × 16 of f16 and add in f32, for subgroups of 32.
     pub cooperative: bool,
+    /// Most invocations of a workgroup.
+    pub invocations: u32,
+    /// Most bytes of workgroup memory.
+    pub workgroup_memory: u32,
     /// Largest storage binding in bytes.
     pub max_binding: u64,
     /// Largest buffer in bytes.
     pub max_buffer: u64,
     /// What `trellis tune` found here.
     pub tuning: Arc<Tuning>,
+}
+
+/// The least that WebGPU allows an adapter to offer.
+impl Default for Caps {
+    fn default() -> Self {
+        let limits = wgpu::Limits::default();
+        Self {
+            software: false,
+            subgroup: 0,
+            shuffle: 0,
+            timestamps: false,
+            cooperative: false,
+            invocations: limits.max_compute_invocations_per_workgroup,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            tuning: Arc::default(),
+        }
+    }
 }
 
 /// Counts since the device was opened. What a step must not do, a test reads here.
@@ -181,6 +204,8 @@ impl Gpu {
             shuffle,
             cooperative,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
+            invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             tuning: Arc::new(tuning),
@@ -347,7 +372,7 @@ impl Gpu {
         }
         let bindings = variant.kernel.bindings()?;
         let layout = self.bind_group_layout(&bindings);
-        let text = variant.kernel.expand(&variant.flags)?;
+        let text = variant.kernel.expand(&variant.flags, &variant.sizes)?;
         let raw = self.scoped(&format!("kernel {key}"), |device| {
             let module = self.shader_module(variant.kernel.name, text);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {

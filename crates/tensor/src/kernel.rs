@@ -1,11 +1,15 @@
 //! Kernels: WGSL text from `shaders/`, a tiny preprocessor, and the pipelines made from it.
 //!
-//! A kernel file is plain WGSL but for two line-based directives: `#import name` pastes `shaders/lib/name.wgsl`, the first time, and
-//! `#if FLAG` / `#elif FLAG` / `#else` / `#endif` choose lines by a set of flags (for types, which WGSL's `override` cannot vary).
-//! Everything else that is specialised is an `override` constant. Binding 0 is the uniform `dims`, the rest are storage
-//! buffers; their access modes are read off the text, so the file is the only place that states them.
+//! A kernel file is plain WGSL but for three line-based directives. `#import name` pastes `shaders/lib/name.wgsl`, the first
+//! time. `#if FLAG` / `#elif FLAG` / `#else` / `#endif` choose lines by a set of flags, for types, which WGSL's `override`
+//! cannot vary. `#unroll i COUNT` / `#end` repeats lines with `$i` replaced by 0, 1, … COUNT − 1: a loop that no compiler may
+//! leave rolled, since an array that is indexed in a rolled loop lives in memory and not in registers.
+//! A [size](Variant::sizes) is a `const` of the text, for array lengths and unrolled loops. Everything else that is specialized is
+//! an `override` constant. Binding 0 is the uniform `dims`, the rest are storage buffers; their access modes are read off the
+//! text, so the file is the only place that states them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use crate::error::{Error, Result};
 
@@ -54,11 +58,10 @@ const LIBRARY: &[(&str, &str)] = library![
     "number",
     "philox",
     "product",
+    "product_block",
     "product_cooperative",
     "product_subgroup",
     "product_tall",
-    "product_tiled",
-    "product_wide",
     "recurrence",
     "reduce",
     "register_block",
@@ -76,15 +79,30 @@ pub enum Access {
 }
 
 impl Kernel {
-    /// The WGSL that is compiled when `flags` are set.
+    /// The WGSL that is compiled when `flags` are set and `sizes` are the constants of the text.
     ///
     /// # Errors
-    /// [`Error::Kernel`] with file and line for an `#import` of a text that does not exist, or an unbalanced `#if`.
-    pub fn expand(&self, flags: &[&str]) -> Result<String> {
+    /// [`Error::Kernel`] with file and line for an `#import` of a text that does not exist, an unbalanced `#if`, or an
+    /// `#unroll` whose count is neither a number nor one of the `sizes`.
+    pub fn expand(&self, flags: &[&str], sizes: &[(&'static str, u32)]) -> Result<String> {
         let flags: BTreeSet<&str> = flags.iter().copied().collect();
+        let file = format!("{}.wgsl", self.name);
         let mut text = String::with_capacity(2 * self.source.len());
-        expand_into(&format!("{}.wgsl", self.name), self.source, &flags, &mut BTreeSet::new(), &mut text)?;
-        Ok(text)
+        expand_into(&file, self.source, &flags, &mut BTreeSet::new(), &mut text)?;
+        let mut out = String::with_capacity(2 * text.len());
+        let mut lines = text.lines().peekable();
+        // Extensions are enabled before anything is declared.
+        while let Some(line) =
+            lines.next_if(|line| line.is_empty() || line.starts_with("//") || line.starts_with("enable "))
+        {
+            let _ = writeln!(out, "{line}");
+        }
+        for (name, value) in sizes {
+            let _ = writeln!(out, "const {name}: u32 = {value}u;");
+        }
+        let lines: Vec<&str> = lines.collect();
+        unroll(&lines, sizes, &mut out).map_err(|problem| Error::Kernel { file, line: 0, problem })?;
+        Ok(out)
     }
 
     /// Access modes of the storage bindings 1, 2, … in order.
@@ -181,7 +199,43 @@ fn expand_into(
     }
 }
 
-/// A kernel with its flags and override constants fixed: what a pipeline is made of.
+/// Adds `lines` to `out`, with those between `#unroll` and its `#end` repeated.
+fn unroll(lines: &[&str], sizes: &[(&'static str, u32)], out: &mut String) -> Result<(), String> {
+    let mut at = 0;
+    while at < lines.len() {
+        let line = lines[at].trim_start();
+        at += 1;
+        let Some(head) = line.strip_prefix("#unroll ") else {
+            if line == "#end" {
+                return Err("#end without #unroll".to_string());
+            }
+            out.push_str(lines[at - 1]);
+            out.push('\n');
+            continue;
+        };
+        let (name, count) =
+            head.trim().split_once(' ').ok_or(format!("`{line}` is not of the form `#unroll i COUNT`"))?;
+        let count = count.trim();
+        let size = sizes.iter().find(|(size, _)| *size == count).map(|(_, value)| *value);
+        let count = size.or_else(|| count.parse().ok()).ok_or(format!("`{line}`: {count} is no number and no size"))?;
+        let mut depth = 1;
+        let inside = lines[at..].iter().position(|line| {
+            let line = line.trim_start();
+            depth += i32::from(line.starts_with("#unroll ")) - i32::from(line == "#end");
+            depth == 0
+        });
+        let inside = inside.ok_or(format!("`{line}` without #end"))?;
+        for i in 0..count {
+            let turn: Vec<String> =
+                lines[at..at + inside].iter().map(|line| line.replace(&format!("${name}"), &format!("{i}"))).collect();
+            unroll(&turn.iter().map(String::as_str).collect::<Vec<_>>(), sizes, out)?;
+        }
+        at += inside + 1;
+    }
+    Ok(())
+}
+
+/// A kernel with its flags and constants fixed: what a pipeline is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
     /// The kernel.
@@ -190,23 +244,27 @@ pub struct Variant {
     pub flags: Vec<&'static str>,
     /// Values of `override` constants.
     pub constants: Vec<(&'static str, f64)>,
+    /// Values of constants of the text: lengths of arrays, counts of unrolled loops.
+    pub sizes: Vec<(&'static str, u32)>,
 }
 
 impl Variant {
     /// The kernel with no flags and every override at its default.
     pub fn plain(kernel: Kernel) -> Self {
-        Self { kernel, flags: Vec::new(), constants: Vec::new() }
+        Self { kernel, flags: Vec::new(), constants: Vec::new(), sizes: Vec::new() }
     }
 
     /// Cache key: equal for equal variants.
     pub(crate) fn key(&self) -> String {
-        use std::fmt::Write;
         let mut key = self.kernel.name.to_string();
         for flag in &self.flags {
             let _ = write!(key, " {flag}");
         }
         for (name, value) in &self.constants {
             let _ = write!(key, " {name}={value}");
+        }
+        for (name, value) in &self.sizes {
+            let _ = write!(key, " {name}:{value}");
         }
         key
     }
@@ -218,7 +276,7 @@ mod tests {
 
     fn message(source: &'static str) -> String {
         let kernel = Kernel { name: "mine", source };
-        let error = kernel.expand(&["A"]).map(|_| ()).and_then(|()| kernel.bindings().map(|_| ()));
+        let error = kernel.expand(&["A"], &[]).map(|_| ()).and_then(|()| kernel.bindings().map(|_| ()));
         error.expect_err("a kernel that is wrong").to_string()
     }
 
@@ -244,12 +302,29 @@ mod tests {
     }
 
     #[test]
+    fn unrolled_lines_are_repeated() {
+        let source = "// mine\nenable f16;\n#unroll i ROWS\n#unroll j 2\na$i = $j;\n#end\nb$i;\n#end\nc\n";
+        let text = Kernel { name: "mine", source }.expand(&[], &[("ROWS", 2)]).expect("whole");
+        let rows = "a0 = 0;\na0 = 1;\nb0;\na1 = 0;\na1 = 1;\nb1;\n";
+        assert_eq!(text, format!("// mine\nenable f16;\nconst ROWS: u32 = 2u;\n{rows}c\n"));
+        for (source, expected) in [
+            ("x\n#unroll i N\n#end\n", "N is no number and no size"),
+            ("#unroll i 2\n#unroll j 2\n#end\n", "`#unroll i 2` without #end"),
+            ("#end\n", "#end without #unroll"),
+            ("#unroll 2\n#end\n", "is not of the form"),
+        ] {
+            let message = message(source);
+            assert!(message.contains(expected), "{source}: {message}");
+        }
+    }
+
+    #[test]
     fn one_branch_is_kept() {
         let kernel = Kernel { name: "mine", source: "a\n#if A\nb\n#elif B\nc\n#else\nd\n#endif\ne\n" };
         for (flags, kept) in
             [(&["A"][..], "a\nb\ne\n"), (&["B"], "a\nc\ne\n"), (&["A", "B"], "a\nb\ne\n"), (&[], "a\nd\ne\n")]
         {
-            assert_eq!(kernel.expand(flags).expect("whole"), kept);
+            assert_eq!(kernel.expand(flags, &[]).expect("whole"), kept);
         }
     }
 }

@@ -157,6 +157,12 @@ impl Dispatch {
         self
     }
 
+    /// Sets a constant of the kernel's text: the length of an array, the count of an unrolled loop.
+    pub fn size(mut self, name: &'static str, value: usize) -> Self {
+        self.variant.sizes.push((name, value as u32));
+        self
+    }
+
     /// Sets an `#if` flag of the kernel when `on`.
     pub fn flag(mut self, name: &'static str, on: bool) -> Self {
         if on {

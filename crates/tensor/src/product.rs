@@ -1,8 +1,10 @@
 //! The loops that matrix products, Gram matrices and convolutions run on, and which one for what.
 //!
 //! A kernel says how an element is loaded and stored (`shaders/lib/product.wgsl`); the loop around that is chosen here, by
-//! the adapter and the sizes, or from a table that `trellis tune` has measured. Every loop adds up in order of k, so the
-//! choice changes the time and not the result, rounding of fused multiply-adds aside.
+//! the adapter and the sizes, or from a table that `trellis tune` has measured. Every loop adds up in a fixed order, so a run has
+//! the same bits each time. Loops with slices of k add in another order than those without: a new table may change last digits.
+
+mod block;
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -12,44 +14,60 @@ use std::str::FromStr;
 use crate::Kernel;
 use crate::error::{Error, Result};
 use crate::gpu::Caps;
+use crate::kernel;
 use crate::op::Dispatch;
 use crate::ops::Layout;
+pub use block::Block;
 
 /// How a product is cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProductLoop {
     /// One invocation per element, `shaders/matmul_naive.wgsl`: the lesson, and the baseline of the benchmarks.
     Naive,
-    /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs. Elsewhere it is [`ProductLoop::Tiled`].
+    /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs.
     Registers,
-    /// 32 × 32 outputs for each subgroup of 8: for CPUs and more than 16 rows. Elsewhere it is [`ProductLoop::Tiled`].
+    /// 32 × 32 outputs for each subgroup of 8: for CPUs and more than 16 rows.
     Tall,
-    /// 64 × 64 outputs for each workgroup, through workgroup memory.
-    Tiled,
-    /// 128 × 128 outputs for each workgroup, through workgroup memory.
-    Wide,
+    /// A block of outputs for each workgroup, through workgroup memory: for GPUs.
+    Block(Block),
     /// 64 × 32 outputs for each subgroup of 32, on matrix units: two sides of f16 that are whole blocks, nothing else.
     Cooperative,
 }
 
 impl ProductLoop {
-    /// Those that are worth measuring against each other.
-    pub const TUNED: [Self; 4] = [Self::Registers, Self::Tall, Self::Tiled, Self::Wide];
+    /// Those that are worth measuring against each other on an adapter. Of the blocks a CPU gets two: none is for it.
+    pub fn tuned(caps: &Caps) -> Vec<Self> {
+        let blocks = if caps.software { &[Block::SMALL, Block::LARGE][..] } else { Block::FAMILY };
+        let loops = [Self::Registers, Self::Tall].into_iter().chain(blocks.iter().copied().map(Self::Block));
+        loops.filter(|product_loop| product_loop.runs_on(caps)).collect()
+    }
 
     /// Rows and columns of one workgroup.
     pub(crate) fn block(self) -> [usize; 2] {
         match self {
             Self::Naive => [16, 16],
             Self::Registers | Self::Tall => [64, 32],
-            Self::Tiled => [64, 64],
-            Self::Wide => [128, 128],
+            Self::Block(block) => [block.rows, block.columns].map(usize::from),
             Self::Cooperative => [64, 32],
         }
     }
 
-    /// Whether sums lie in the registers of a subgroup: then operands are best loaded by fours.
+    /// The loop for the triangle of a symmetric product.
+    pub(crate) fn for_triangle(self) -> Self {
+        match self {
+            Self::Block(block) => Self::Block(block.for_triangle()),
+            other => other,
+        }
+    }
+
+    /// Whether sums lie in the registers of a subgroup of 8.
     pub(crate) fn in_registers(self) -> bool {
         matches!(self, Self::Registers | Self::Tall)
+    }
+
+    /// Whether operands are best loaded by fours along k.
+    pub(crate) fn by_fours(self) -> bool {
+        self.in_registers() || matches!(self, Self::Block(_))
     }
 
     /// Whether the adapter can run it.
@@ -57,7 +75,8 @@ impl ProductLoop {
         match self {
             Self::Registers | Self::Tall => caps.subgroup == 8,
             Self::Cooperative => caps.cooperative,
-            Self::Naive | Self::Tiled | Self::Wide => true,
+            Self::Block(block) => block.runs_on(caps),
+            Self::Naive => true,
         }
     }
 
@@ -69,32 +88,39 @@ impl ProductLoop {
 
     /// The flags that choose it in `shaders/lib/product.wgsl`.
     pub(crate) fn flags(self, dispatch: Dispatch) -> Dispatch {
-        dispatch
-            .flag("SUBGROUP", self == Self::Registers)
-            .flag("TALL", self == Self::Tall)
-            .flag("WIDE", self == Self::Wide)
-            .flag("COOPERATIVE", self == Self::Cooperative)
+        match self {
+            Self::Naive => dispatch,
+            Self::Registers => dispatch.flag("SUBGROUP", true),
+            Self::Tall => dispatch.flag("TALL", true),
+            Self::Block(block) => block.sizes(dispatch),
+            Self::Cooperative => dispatch.flag("COOPERATIVE", true),
+        }
     }
 }
 
 impl fmt::Display for ProductLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Naive => "naive",
-            Self::Registers => "registers",
-            Self::Tall => "tall",
-            Self::Tiled => "tiled",
-            Self::Wide => "wide",
-            Self::Cooperative => "cooperative",
-        })
+        match self {
+            Self::Naive => f.write_str("naive"),
+            Self::Registers => f.write_str("registers"),
+            Self::Tall => f.write_str("tall"),
+            Self::Block(block) => block.fmt(f),
+            Self::Cooperative => f.write_str("cooperative"),
+        }
     }
 }
 
 impl FromStr for ProductLoop {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::TUNED.into_iter().find(|tuned| tuned.to_string() == text);
-        found.ok_or_else(|| format!("{text} is none of the loops registers, tall, tiled, wide"))
+        match text {
+            "registers" => Ok(Self::Registers),
+            "tall" => Ok(Self::Tall),
+            // As tables named them before there was a family.
+            "tiled" => Ok(Self::Block(Block::SMALL)),
+            "wide" => Ok(Self::Block(Block::LARGE)),
+            _ => text.parse().map(Self::Block).map_err(|blocks: String| format!("{blocks}, registers, tall")),
+        }
     }
 }
 
@@ -114,7 +140,7 @@ pub struct TunedProduct {
 pub struct Tuning(pub Vec<TunedProduct>);
 
 impl Tuning {
-    /// Reads a table: lines `layout m n k loop`, for example `NN 512 512 128 tiled`; `#` begins a comment.
+    /// Reads a table: lines `layout m n k loop`, for example `NN 512 512 128 64x64x16/4x4`; `#` begins a comment.
     ///
     /// # Errors
     /// [`Error::Tuning`] with the line that is not of this form.
@@ -158,7 +184,7 @@ impl Tuning {
 
 fn tuned(line: &str) -> Result<TunedProduct, String> {
     let [layout, m, n, k, fastest] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-        return Err(format!("{line:?} is not of the form `NN 512 512 128 tiled`"));
+        return Err(format!("{line:?} is not of the form `NN 512 512 128 64x64x16/4x4`"));
     };
     let layouts = [Layout::NN, Layout::NT, Layout::TN];
     let layout = layouts.into_iter().find(|own| format!("{own:?}") == layout).ok_or("the layout is NN, NT or TN")?;
@@ -180,13 +206,10 @@ impl Caps {
     /// registers where subgroups have 8 invocations (a CPU's vector), as many rows as there are, the wide loop where it has 256 workgroups to give.
     pub(crate) fn product_loop(&self, layout: Layout, size: [usize; 3]) -> ProductLoop {
         let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
-        let [rows, columns] = ProductLoop::Wide.block();
-        let wide = size[0].div_ceil(rows) * size[1].div_ceil(columns) >= 256;
-        tuned.unwrap_or(match (self.subgroup, wide) {
-            (8, _) if size[0] > 16 => ProductLoop::Tall,
-            (8, _) => ProductLoop::Registers,
-            (_, true) => ProductLoop::Wide,
-            (_, false) => ProductLoop::Tiled,
+        tuned.unwrap_or(match self.subgroup {
+            8 if size[0] > 16 => ProductLoop::Tall,
+            8 => ProductLoop::Registers,
+            _ => ProductLoop::Block(Block::for_size(self, size)),
         })
     }
 }
@@ -196,6 +219,17 @@ pub(crate) fn cooperative(caps: &Caps, halves: bool, [m, n, k]: [usize; 3]) -> b
     let [rows, columns] = ProductLoop::Cooperative.block();
     let whole = m.is_multiple_of(rows) && n.is_multiple_of(columns) && k.is_multiple_of(16);
     halves && whole && ProductLoop::Cooperative.runs_on(caps)
+}
+
+/// The second pass of a product whose inner axis was cut into parts: adds them up in order, and does what follows the product.
+/// `size` counts rows, of all batch entries, and columns. Bound are the parts, bias, residual, saved and the output.
+pub(crate) fn sum_parts(parts: usize, [rows, columns]: [usize; 2]) -> Dispatch {
+    let fours = columns.is_multiple_of(4);
+    let unit = if fours { 4 } else { 1 };
+    Dispatch::linear(kernel!("product_parts"), rows * columns / unit)
+        .flag("OUT4", fours)
+        .dims(&[rows * columns / unit, columns / unit, parts])
+        .flops(rows * columns * (parts - 1))
 }
 
 /// The inner axis in parts, each for one dispatch: llvmpipe silently leaves a loop after 65,535 turns.
@@ -213,16 +247,17 @@ mod tests {
         let text = "# measured\nNN 64 64 64 tiled\n\nNN 2048 2048 512 wide\nTN 64 64 64 registers\n";
         let tuning = Tuning::parse(text, Path::new("t")).expect("a sane table");
         assert_eq!(Tuning::parse(&tuning.to_string(), Path::new("t")), Ok(tuning.clone()));
-        assert_eq!(tuning.fastest(Layout::NN, [128, 64, 100]), Some(ProductLoop::Tiled));
-        assert_eq!(tuning.fastest(Layout::NN, [1024, 1024, 1024]), Some(ProductLoop::Wide));
+        assert_eq!(tuning.fastest(Layout::NN, [128, 64, 100]), Some(ProductLoop::Block(Block::SMALL)));
+        assert_eq!(tuning.fastest(Layout::NN, [1024, 1024, 1024]), Some(ProductLoop::Block(Block::LARGE)));
         assert_eq!(tuning.fastest(Layout::NT, [64, 64, 64]), None);
         let caps = |subgroup| Caps { subgroup, tuning: tuning.clone().into(), ..Caps::default() };
         assert_eq!(caps(8).product_loop(Layout::TN, [64; 3]), ProductLoop::Registers);
         assert_eq!(caps(8).product_loop(Layout::NT, [16, 64, 64]), ProductLoop::Registers, "static");
         assert_eq!(caps(8).product_loop(Layout::NT, [17, 64, 64]), ProductLoop::Tall, "static");
-        assert_eq!(caps(32).product_loop(Layout::TN, [64; 3]), ProductLoop::Tiled, "no subgroups of 8");
-        assert_eq!(caps(32).product_loop(Layout::NT, [2048; 3]), ProductLoop::Wide, "static");
-        assert_eq!(caps(32).product_loop(Layout::NT, [1024; 3]), ProductLoop::Tiled, "static");
+        let [small, large] = [Block::SMALL, Block::LARGE].map(ProductLoop::Block);
+        assert_eq!(caps(32).product_loop(Layout::TN, [64; 3]), small, "no subgroups of 8");
+        assert_eq!(caps(32).product_loop(Layout::NT, [2048; 3]), large, "what fits WebGPU's limits");
+        assert_eq!(caps(32).product_loop(Layout::NT, [1024; 3]), small, "what fits WebGPU's limits");
     }
 
     #[test]
@@ -231,7 +266,7 @@ mod tests {
             ("NN 64 64 tiled", "is not of the form"),
             ("NX 64 64 64 tiled", "the layout is"),
             ("NN 64 64 -1 tiled", "-1: invalid digit"),
-            ("NN 64 64 64 naive", "is none of the loops"),
+            ("NN 64 64 64 naive", "is none of the blocks"),
         ] {
             let text = format!("NN 64 64 64 tiled\n{line}\n");
             let error = Tuning::parse(&text, Path::new("table.txt")).expect_err(line).to_string();

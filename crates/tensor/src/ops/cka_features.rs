@@ -171,7 +171,7 @@ impl Op for CkaFeaturesGrad {
         let fours = p.is_multiple_of(4) && q.is_multiple_of(4);
         chosen
             .dispatch(kernel!("cka_features_grad"), [n, p], 1)
-            .flag("LHS_K4", chosen.in_registers() && fours)
+            .flag("LHS_K4", chosen.by_fours() && fours)
             .flag("R4", p.is_multiple_of(4) && !self.right)
             .constant("RIGHT", u32::from(self.right))
             .dims(&[n, p, q])

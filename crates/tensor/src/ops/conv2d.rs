@@ -84,10 +84,11 @@ impl Geometry {
         dispatch
             .dims(&channels)
             .dims(&image)
-            .dims(&window)
             .dims(&output)
             .dims(&[padding])
             .constant("STRIDE", stride as u32)
+            .constant("KH", window[0] as u32)
+            .constant("KW", window[1] as u32)
     }
 
     /// Calls `visit` with the indices into x, w and y of every product that the convolution sums.
@@ -158,13 +159,16 @@ impl Op for Conv2d {
         let (x, w) = (&inputs[0].shape, &inputs[1].shape);
         let g = Geometry::new(x, w, self.stride, self.padding).expect("checked while recording");
         let [m, n, k] = [w[0], g.batch * g.output_pixels(), w[1..].iter().product()];
+        let chosen = caps.product_loop(Layout::NN, [m, n, k]);
+        let spread = !chosen.in_registers();
         let part = |(start, end): (usize, usize)| {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
-            let dispatch = caps
-                .product_loop(Layout::NN, [m, n, k])
+            let dispatch = chosen
                 .dispatch(kernel!("conv2d"), [m, n], 1)
-                .flag("OUT4", g.output_pixels().is_multiple_of(4))
+                .flag("SPREAD", spread)
+                .flag("LHS_K4", spread && k.is_multiple_of(4))
+                .flag("OUT4", !spread && g.output_pixels().is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[m, n, k, start, end])
                 .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])

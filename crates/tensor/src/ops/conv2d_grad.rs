@@ -100,13 +100,15 @@ impl Op for Conv2dInputGrad {
         let g = self.geometry(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let pixels = g.image[0] * g.image[1];
         let [m, n, k] = [g.channels[0], g.batch * pixels, g.channels[1] * g.window[0] * g.window[1]];
+        let chosen = caps.product_loop(Layout::TN, [m, n, k]);
+        let spread = !chosen.in_registers();
         let part = |(start, end): (usize, usize)| {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
-            let dispatch = caps
-                .product_loop(Layout::TN, [m, n, k])
+            let dispatch = chosen
                 .dispatch(kernel!("conv2d_input_grad"), [m, n], 1)
-                .flag("OUT4", pixels.is_multiple_of(4))
+                .flag("SPREAD", spread)
+                .flag("OUT4", !spread && pixels.is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[m, n, k, start, end])
                 .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
@@ -181,6 +183,7 @@ impl Op for Conv2dWeightGrad {
         let product = caps
             .product_loop(Layout::NT, [m, n, k])
             .dispatch(kernel!("conv2d_weight_grad"), [m, n], parts)
+            .flag("RHS_K", true)
             .dims(&[m, n, k, k.div_ceil(parts)])
             .args([Arg::Input(0), Arg::Input(1), target])
             .flops(g.flops());

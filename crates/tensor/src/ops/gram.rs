@@ -7,7 +7,7 @@ use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::gram_grad::{GramGrad, symmetric};
 use crate::ops::matmul::Layout;
-use crate::product::{ProductLoop, cooperative};
+use crate::product::{ProductLoop, cooperative, sum_parts};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -68,15 +68,17 @@ impl Op for Gram {
         let half = inputs[0].dtype == DType::F16;
         let chosen = match self.of == Examples && cooperative(caps, half, [rows, rows, length]) {
             true => ProductLoop::Cooperative,
-            false => caps.product_loop(layout, [rows, rows, length]),
+            false => caps.product_loop(layout, [rows, rows, length]).for_triangle(),
         };
-        let fours = chosen.in_registers() && length.is_multiple_of(4) && p.is_multiple_of(4);
+        let fours = chosen.by_fours() && length.is_multiple_of(4) && p.is_multiple_of(4);
         products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
             dispatch
                 .flag("X4", fours && !half)
                 .flag("HALF4", fours && half)
                 .flag("HALF", half && !fours)
                 .flag("K4", fours && self.of == Examples)
+                .flag("LHS_K4", fours && self.of == Examples)
+                .flag("RHS_K", self.of == Examples)
                 .flag("LHS_R4", fours && self.of == Features)
                 .dims(&[p, row, inner])
                 .flops(time * rows * (rows + 1) * length)
@@ -163,10 +165,7 @@ pub(super) fn products(
         return dispatch.bind(1).into();
     }
     let size = entries * n * n;
-    let sum = Dispatch::linear(kernel!("gram_parts"), size)
-        .dims(&[size, parts])
-        .args([Arg::Scratch(0), Arg::Output])
-        .flops(size * (parts - 1));
+    let sum = sum_parts(parts, [1, size]).args([Arg::Scratch(0), Arg::Unused, Arg::Unused, Arg::Unused, Arg::Output]);
     let dispatches = vec![dispatch.args([Arg::Input(0), Arg::Scratch(0)]), sum];
     Lowered { dispatches, scratch: vec![4 * parts * size] }
 }

@@ -92,13 +92,15 @@ impl Op for LayerGrams {
 
     fn lower(&self, caps: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let (n, entries, length) = (self.n, self.widths.len(), self.widest());
-        let chosen = caps.product_loop(Layout::NT, [n, n, length]);
-        let fours = chosen.in_registers();
+        let chosen = caps.product_loop(Layout::NT, [n, n, length]).for_triangle();
+        let fours = chosen.by_fours();
         products(caps, chosen, Products { n, entries, length }, |dispatch| {
             dispatch
                 .flag("PACKED", true)
                 .flag("X4", fours)
                 .flag("K4", fours)
+                .flag("LHS_K4", fours)
+                .flag("RHS_K", true)
                 .dims(&[0, 0, 1, 0])
                 .dims(&self.places())
                 .flops(n * (n + 1) * self.features())
@@ -149,7 +151,7 @@ impl Op for LayerGramsGrad {
         let dispatch: Dispatch = chosen
             .dispatch(kernel!("gram_grad"), [*n, widest], widths.len())
             .flag("PACKED", true)
-            .flag("LHS_K4", chosen.in_registers() && n.is_multiple_of(4))
+            .flag("LHS_K4", chosen.by_fours() && n.is_multiple_of(4))
             .flag("VEC4", true)
             .dims(&[*n, 0, 0, 0])
             .dims(&self.of.places())

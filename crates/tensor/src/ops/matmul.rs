@@ -12,8 +12,8 @@ use crate::ops::binary::{Binary, BinaryFunction};
 use crate::ops::cast::{Stored, cast_dispatch};
 use crate::ops::concat::copy_runs;
 use crate::ops::unary::{Unary, UnaryFunction, UnaryGrad};
-use crate::product::ProductLoop::{self, Cooperative, Naive, Registers, Tiled, Wide};
-use crate::product::{cooperative, k_ranges};
+use crate::product::ProductLoop::{self, Cooperative, Naive, Registers};
+use crate::product::{Block, cooperative, k_ranges, sum_parts};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -258,24 +258,35 @@ impl Op for MatMul {
         }
         // The sums of several parts are f32: they become f16 at the end.
         let later = self.stored.half && k_ranges(caps, s.k).count() > 1;
-        let out = if later { Arg::Scratch(scratch.len()) } else { Arg::Output };
-        if later {
-            scratch.push(4 * output.elements());
+        let fours_out = s.n.is_multiple_of(4);
+        // Few blocks and a long inner axis: parts of it are summed side by side.
+        let parts = match chosen {
+            ProductLoop::Block(block) if k_ranges(caps, s.k).count() == 1 => {
+                block.parts(s.batch * s.m.div_ceil(chosen.block()[0]) * s.n.div_ceil(chosen.block()[1]), s.k)
+            }
+            _ => 1,
+        };
+        let length = s.k.div_ceil(parts).next_multiple_of(4);
+        let parts = if parts > 1 { s.k.div_ceil(length) } else { 1 };
+        let out = if later || parts > 1 { Arg::Scratch(scratch.len()) } else { Arg::Output };
+        if later || parts > 1 {
+            scratch.push(4 * parts * output.elements());
         }
         let part = |(start, end): (usize, usize)| {
-            let fours = registers && s.k.is_multiple_of(4);
-            let rows4 = fours && self.layout == Layout::TN && s.m.is_multiple_of(4);
+            let fours = chosen.by_fours() && s.k.is_multiple_of(4);
+            let rows4 = (fours || !registers) && self.layout == Layout::TN && s.m.is_multiple_of(4);
             let rhs4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
-            let lhs4 = fours && (rows4 || self.layout != Layout::TN);
+            let lhs4 = rows4 || (fours && self.layout != Layout::TN);
             let rhs_fours = rhs4 || (fours && self.layout == Layout::NT);
             // What follows the product waits for the last part.
             let (epilogue, rounded) =
-                if end == s.k { (self.epilogue, self.stored.rounded) } else { Default::default() };
+                if end == s.k && parts == 1 { (self.epilogue, self.stored.rounded) } else { Default::default() };
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = chosen
-                .dispatch(kernel!("matmul"), [s.m, s.n], s.batch)
+                .dispatch(kernel!("matmul"), [s.m, s.n], parts * s.batch)
                 .flag("K4", fours && self.layout == Layout::NT)
-                .flag("LHS_K4", fours && self.layout == Layout::NN)
+                .flag("RHS_K", self.layout == Layout::NT)
+                .flag("LHS_K4", fours && self.layout != Layout::TN)
                 .flag("LHS_R4", rows4)
                 .flag("LHS4", lhs4)
                 .flag("LHS_HALF4", lhs_half && lhs4)
@@ -283,15 +294,21 @@ impl Op for MatMul {
                 .flag("RHS4", rhs4)
                 .flag("RHS_HALF4", rhs_half && rhs_fours)
                 .flag("RHS_HALF", rhs_half && !rhs_fours)
-                .flag("OUT4", s.n.is_multiple_of(4))
+                .flag("OUT4", fours_out)
                 .constant("LAYOUT", self.layout as u32)
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch, s.rhs_row, start, end])
+                .dims(&[s.batch, if parts > 1 { length } else { end - start }])
                 .args([Arg::Input(0), rhs, bias, residual, saved, out])
                 .flops(2 * s.batch * s.m * s.n * (end - start));
-            Stored { rounded, half: self.stored.half && !later }.on(epilogue.constants(dispatch))
+            Stored { rounded, half: self.stored.half && !later && parts == 1 }.on(epilogue.constants(dispatch))
         };
         dispatches.extend(k_ranges(caps, s.k).map(part));
+        if parts > 1 {
+            let [bias, residual, saved] = self.epilogue.args(2);
+            let sum = sum_parts(parts, [s.batch * s.m, s.n]).args([out, bias, residual, saved, Arg::Output]);
+            dispatches.push(self.stored.on(self.epilogue.constants(sum)));
+        }
         if later {
             dispatches.push(cast_dispatch(output.elements(), true).args([out, Arg::Output]));
         }
@@ -353,7 +370,8 @@ impl Op for MatMul {
             let sample = record.normal_of(rng, sides[0], lhs).normal_of(rng, sides[1], rhs);
             return if casts > 1 { sample.halved() } else { sample };
         }
-        let product_loop = [None, Some(Naive), Some(Registers), Some(Tiled), Some(Wide)][rng.below(5)];
+        let block = Block::FAMILY[rng.below(Block::FAMILY.len())];
+        let product_loop = [None, Some(Naive), Some(Registers), Some(ProductLoop::Block(block))][rng.below(4)];
         let op = MatMul { layout, epilogue, stored: Stored::default(), product_loop };
         let mut sample = Sample::forward_only(op).normal_of(rng, sides[0], lhs).normal_of(rng, sides[1], rhs);
         if epilogue.bias {

@@ -11,7 +11,7 @@ use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::matmul::Layout;
 use crate::ops::recurrence_grad::RecurrenceGrad;
 use crate::ops::view::Pad;
-use crate::product::ProductLoop;
+use crate::product::{Block, ProductLoop};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -129,7 +129,7 @@ impl Recurrence {
         let (chosen, rows) = match caps.product_loop(Layout::NT, [s.batch, n, k]).in_registers() {
             true if s.batch > 32 => (ProductLoop::Tall, 32),
             true => (ProductLoop::Registers, 16),
-            false => (ProductLoop::Tiled, 64),
+            false => (ProductLoop::Block(Block::SMALL), 64),
         };
         let [_, columns] = chosen.block();
         // A block's loop over k, and what stores each of its rows, absent ones too: a function that returns early is a loop of
