@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use regex_lite::Regex;
 use serde_json::json;
-use trellis_guidance::workload::{Workload, workloads};
+use trellis_guidance::workload::{Prepared, Workload, large_workloads, workloads};
 use trellis_guidance::{Error, Result};
 use trellis_tensor::{CkaForm, CkaSizes, Gpu};
 
@@ -14,16 +14,22 @@ use crate::{next, print};
 
 #[derive(Args)]
 #[command(after_help = "\
-Each repetition is submitted and waited for. `_generic` computes the same CKA through matmul, sums and autograd. After the
+`median`, `min` and `p90` are of repetitions that are each submitted and waited for; `piped` is the time of one among many
+that are submitted together. Every workload is warmed up until its time settles, as GPUs raise their clocks only under load;
+`unsettled` is said where it does not within 2 seconds. `_generic` computes the same CKA through matmul, sums and autograd. After the
 two `cka_form_` of one size: which of them the cost model takes, and what was measured.
 
 Examples:
   trellis bench
-  trellis bench --filter '^cka' --json")]
+  trellis bench --filter '^cka' --json
+  trellis bench --size large        # a hardware GPU with 16 GB or more")]
 pub(crate) struct Bench {
     /// Only workloads whose name this regular expression matches
     #[arg(long, value_name = "RE", default_value = "")]
     filter: String,
+    /// Which set of workloads
+    #[arg(long, value_enum, default_value_t = Size::Small)]
+    size: Size,
     /// Time for each workload
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
@@ -34,7 +40,18 @@ fn seconds(text: &str) -> Result<f64, String> {
     seconds.ok_or_else(|| "give a number of seconds from 0 to 600".to_string())
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Size {
+    /// Those that a CPU can run too
+    Small,
+    /// Those for a hardware GPU
+    Large,
+}
+
 struct Timing {
+    /// Of one repetition among many that are submitted together.
+    piped: f64,
+    settled: bool,
     median: f64,
     min: f64,
     p90: f64,
@@ -48,30 +65,39 @@ impl Bench {
         let filter = Regex::new(&self.filter).map_err(|error| {
             Error::config(Path::new("--filter"), "", error.to_string(), "give a regular expression")
         })?;
-        let chosen: Vec<Workload> = workloads().into_iter().filter(|w| filter.is_match(w.name)).collect();
+        let all = if self.size == Size::Large { large_workloads() } else { workloads() };
+        let chosen: Vec<Workload> = all.iter().copied().filter(|w| filter.is_match(w.name)).collect();
         if chosen.is_empty() {
-            let names: Vec<&str> = workloads().iter().map(|w| w.name).collect();
+            let names: Vec<&str> = all.iter().map(|w| w.name).collect();
             let hint = format!("there are {}", names.join(", "));
             return Err(Error::config(Path::new("--filter"), "", "matches no workload", hint));
         }
         if !as_json {
             print::line(gpu.name())?;
             print::line(format_args!(
-                "{:<38} {:>10} {:>10} {:>10} {:>6} {:>9} {:>10}",
-                "workload", "median ms", "min ms", "p90 ms", "reps", "GFLOP/s", "dispatches"
+                "{:<38} {:>10} {:>10} {:>10} {:>10} {:>6} {:>9} {:>10}",
+                "workload", "piped ms", "median ms", "min ms", "p90 ms", "reps", "GFLOP/s", "dispatches"
             ))?;
         }
         let mut forms: Vec<(CkaSizes, CkaForm, f64)> = Vec::new();
         for workload in chosen {
             let t = self.time(gpu, &workload)?;
             if as_json {
-                let line = json!({"name": workload.name, "median_ms": t.median, "min_ms": t.min, "p90_ms": t.p90,
+                let line = json!({"name": workload.name, "piped_ms": t.piped, "settled": t.settled, "median_ms": t.median, "min_ms": t.min, "p90_ms": t.p90,
                     "reps": t.reps, "gflops": t.gflops, "dispatches": t.dispatches, "adapter": gpu.name()});
                 print::line(line)?;
             } else {
                 print::line(format_args!(
-                    "{:<38} {:>10.3} {:>10.3} {:>10.3} {:>6} {:>9.1} {:>10}",
-                    workload.name, t.median, t.min, t.p90, t.reps, t.gflops, t.dispatches
+                    "{:<38} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>6} {:>9.1} {:>10}{}",
+                    workload.name,
+                    t.piped,
+                    t.median,
+                    t.min,
+                    t.p90,
+                    t.reps,
+                    t.gflops,
+                    t.dispatches,
+                    if t.settled { "" } else { "  unsettled" }
                 ))?;
             }
             if let Some((sizes, form)) = workload.cka_form() {
@@ -92,9 +118,10 @@ impl Bench {
         prepared.plan.run(2)?;
         gpu.wait()?;
         let budget = Duration::from_secs_f64(self.seconds);
+        let (piped, settled) = piped(gpu, &prepared, budget / 2)?;
         let started = Instant::now();
         let mut times = Vec::new();
-        while times.len() < 5 || (started.elapsed() < budget && times.len() < 1000) {
+        while times.len() < 5 || (started.elapsed() < budget / 2 && times.len() < 1000) {
             let began = Instant::now();
             prepared.plan.run(1)?;
             gpu.wait()?;
@@ -102,10 +129,45 @@ impl Bench {
         }
         times.sort_by(f64::total_cmp);
         let (reps, median) = (times.len(), times[times.len() / 2]);
-        let gflops = prepared.flops as f64 / median / 1e6;
+        let gflops = prepared.flops as f64 / piped / 1e6;
         let p90 = times[(9 * reps / 10).min(reps - 1)];
-        Ok(Timing { median, min: times[0], p90, reps, gflops, dispatches: prepared.plan.launches().len() })
+        Ok(Timing {
+            piped,
+            settled,
+            median,
+            min: times[0],
+            p90,
+            reps,
+            gflops,
+            dispatches: prepared.plan.launches().len(),
+        })
     }
+}
+
+/// Milliseconds of one repetition among many that are submitted together: the median of several rounds, once two rounds
+/// differ by less than 3 %. Whether they ever did.
+fn piped(gpu: &Gpu, prepared: &Prepared, budget: Duration) -> Result<(f64, bool)> {
+    let round = |reps: usize| -> Result<f64> {
+        let began = Instant::now();
+        prepared.plan.run(reps)?;
+        gpu.wait()?;
+        Ok(1e3 * began.elapsed().as_secs_f64() / reps as f64)
+    };
+    // 30 ms a round, so that submitting and waiting do not count.
+    let reps = (30.0 / round(3)?.max(1e-3)).clamp(1.0, 2000.0) as usize;
+    let (started, mut last, mut settled) = (Instant::now(), round(reps)?, false);
+    while !settled && started.elapsed() < (4 * budget).min(Duration::from_secs(2)) {
+        let now = round(reps)?;
+        settled = (now / last - 1.0).abs() < 0.03;
+        last = now;
+    }
+    let mut times = vec![last];
+    let measuring = Instant::now();
+    while times.len() < 3 || (measuring.elapsed() < budget && times.len() < 15) {
+        times.push(round(reps)?);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok((times[times.len() / 2], settled))
 }
 
 /// What the cost model says of a size, beside what was measured: the least time by features over that by examples.

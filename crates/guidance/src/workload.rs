@@ -1,5 +1,7 @@
 //! What `trellis bench` and `cargo bench` time: fixed shapes, so that numbers compare across engines and years.
 
+mod large;
+
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     AttentionMask, Cell, CkaForm, CkaSizes, Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer,
@@ -43,6 +45,8 @@ enum Kind {
     Recurrence { per_step: bool },
     /// This many tiny dispatches.
     Dispatch(usize),
+    /// One for a hardware GPU.
+    Large(large::Large),
 }
 
 /// What pulls the MLP.
@@ -64,7 +68,12 @@ pub struct Prepared {
     pub flops: u64,
 }
 
-/// Every workload.
+/// Every workload for a hardware GPU.
+pub fn large_workloads() -> Vec<Workload> {
+    large::workloads()
+}
+
+/// Every workload that a CPU can run too.
 pub fn workloads() -> Vec<Workload> {
     let matmul = |name, size, naive| Workload { name, kind: Kind::MatMul { size, naive } };
     let small = |name, backward, generic| Workload { name, kind: Kind::CkaPair { n: 256, p: 512, backward, generic } };
@@ -186,6 +195,7 @@ impl Workload {
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[value, gradient])?, flops: flops as u64 })
             }
             Kind::Mlp { guide, precision } => mlp(gpu, guide, precision),
+            Kind::Large(large) => large.prepare(gpu),
             Kind::Rnn => rnn(gpu),
             Kind::Recurrence { per_step } => recurrence(gpu, per_step),
             Kind::CkaMatrix { layers, n, p } => {
