@@ -38,19 +38,28 @@ fn lhs_at(row: u32, k: u32) -> f32 {
 #import product
 
 var<private> from_window: Windows;
+var<private> corner: vec4u; // element (0, 0) of the windows, in x; wraps around where it lies in the padding
+var<private> mask: vec4u;
 
 fn pixels() -> u32 {
     return dims.rows * dims.columns;
 }
 fn columns(cols: vec4u) {
     from_window = windows(cols);
+    corner = from_window.image + vec4u(from_window.row * i32(dims.width) + from_window.column);
+    if (KH * KW <= MASKED_TAPS) {
+        mask = inside_mask(from_window.row, from_window.column, dims.height, dims.width, 1);
+    }
     seek_out(cols);
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    let row = from_window.row + i32(tap.y);
-    let column = from_window.column + i32(tap.x);
-    let exists = inside(row, column, dims.height, dims.width);
-    let at = from_window.image + tap.z * (dims.height * dims.width) + vec4u(row * i32(dims.width) + column);
+    var exists: vec4<bool>;
+    if (KH * KW <= MASKED_TAPS) {
+        exists = masked(mask, tap);
+    } else {
+        exists = inside(from_window.row + i32(tap.y), from_window.column + i32(tap.x), dims.height, dims.width);
+    }
+    let at = corner + ((tap.z * dims.height + tap.y) * dims.width + tap.x);
     let safe = select(vec4u(0u), at, exists);
     return select(vec4f(), vec4f(x[safe.x], x[safe.y], x[safe.z], x[safe.w]), exists);
 }
@@ -58,7 +67,7 @@ fn rhs_at(k: u32, cols: vec4u) -> vec4f {
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn conv2d(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_id) local: vec3u) {
-#if BLOCK
+#if NEAR
     product(near(group.xy, groups.xy), local.xy, dims.m, dims.n, dims.k_start, dims.k_end);
 #else
     product(group.xy, local.xy, dims.m, dims.n, dims.k_start, dims.k_end);

@@ -31,6 +31,8 @@ struct Dims {
 var<private> image: vec4u;   // element (b, 0, 0, 0) of dy
 var<private> row_in: vec4i;  // i + padding
 var<private> column_in: vec4i;
+var<private> corner: vec4u;  // element (row_in, column_in) of the image, in dy
+var<private> mask: vec4u;
 
 fn pixels() -> u32 {
     return dims.height * dims.width;
@@ -39,12 +41,22 @@ fn columns(cols: vec4u) {
     image = cols / pixels() * (dims.out_channels * dims.rows * dims.columns);
     row_in = vec4i(cols % pixels() / dims.width + dims.padding);
     column_in = vec4i(cols % dims.width + dims.padding);
+    corner = image + vec4u(row_in * i32(dims.columns) + column_in);
+    if (STRIDE == 1u && KH * KW <= MASKED_TAPS) {
+        mask = inside_mask(row_in, column_in, dims.rows, dims.columns, -1);
+    }
     seek_out(cols);
 }
 fn lhs_at(row: u32, k: u32) -> f32 {
     return w[((tap.z * dims.m + row) * KH + tap.y) * KW + tap.x];
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+    if (STRIDE == 1u && KH * KW <= MASKED_TAPS) {
+        let at = corner + (tap.z * (dims.rows * dims.columns) - tap.y * dims.columns - tap.x);
+        let exists = masked(mask, tap);
+        let safe = select(vec4u(0u), at, exists);
+        return select(vec4f(), vec4f(dy[safe.x], dy[safe.y], dy[safe.z], dy[safe.w]), exists);
+    }
     let row = row_in - i32(tap.y);
     let column = column_in - i32(tap.x);
     let p = row / i32(STRIDE);

@@ -27,9 +27,7 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 #import half
 // By fours, X4. K4: rows contiguous in k; LHS_R4: k contiguous in rows; either way sizes are multiples of 4.
-#if COOPERATIVE
-@group(0) @binding(1) var<storage, read> x: array<f16>;
-#elif HALF4
+#if HALF4
 @group(0) @binding(1) var<storage, read> x: array<vec2u>;
 fn x_four(i: u32) -> vec4f { return unpack_four(x[i]); }
 #elif HALF
@@ -58,16 +56,7 @@ fn columns(cols: vec4u) {
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return row + rows <= col;
 }
-#if COOPERATIVE
-fn lhs_tile(row: u32, k: u32) -> coop_mat16x16<f16, A> {
-    let at = first + row * row_step + k;
-    return coopLoadT<coop_mat16x16<f16, A>>(&x[at], row_step); // T: a row is contiguous
-}
-fn rhs_tile(k: u32, col: u32) -> coop_mat16x16<f16, B> {
-    let at = first + col * row_step + k;
-    return coopLoad<coop_mat16x16<f16, B>>(&x[at], row_step);
-}
-#elif K4
+#if K4
 fn seek(k: u32) {}
 fn advance() {}
 fn lhs4_at(row: u32, k: u32) -> vec4f {

@@ -11,8 +11,7 @@
 //         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) x entries workgroups, see lib/product_block.wgsl
 // memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·n²·p flop; x read about n/16 or n/64 times
-// numeric f32 sums in order of k; with ROUND rounded to f16 before they are stored as f32. Where M·1 = 0,
-//         uncentred X would do as well; with centred X no digits are lost when |mean| ≫ σ
+// numeric f32 sums in order of k; with ROUND rounded to f16. With centered X no digits are lost when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
 
 // row = entries·p, share = 1 / entries; places of two layers each, first element and p

@@ -5,7 +5,7 @@
 // out     out (batch, m, n) f32, or f16 (OUT_HALF)
 // launch  SUBGROUP: ceil(n/32) x ceil(m/64) x batch workgroups of 8 x 4, see lib/product_subgroup.wgsl
 //         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x batch workgroups, see lib/product_block.wgsl
-//         COOPERATIVE: blocks of 64 x 32, workgroups of 32, see lib/product_cooperative.wgsl
+//         COOPERATIVE: the same, see lib/product_cooperative.wgsl
 // memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; lhs is read n/32 or n/64 times, rhs m/16 or m/64 times
 // numeric f32 sums in order of k, also of f16; with ROUND they are rounded to f16 before anything else happens to them
@@ -22,9 +22,7 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 #import half
 // By fours, LHS4: LHS_K4 (NN and NT, k a multiple of 4) or LHS_R4 (TN, m and k).
-#if COOPERATIVE
-@group(0) @binding(1) var<storage, read> lhs: array<f16>;
-#elif LHS_HALF4
+#if LHS_HALF4
 @group(0) @binding(1) var<storage, read> lhs: array<vec2u>;
 #elif LHS_HALF
 @group(0) @binding(1) var<storage, read> lhs: array<u32>;
@@ -34,9 +32,7 @@ struct Dims {
 @group(0) @binding(1) var<storage, read> lhs: array<f32>;
 #endif
 // By fours: K4 (NT, with LHS_K4), or RHS4 (NN and TN, n a multiple of 4).
-#if COOPERATIVE
-@group(0) @binding(2) var<storage, read> rhs: array<f16>;
-#elif RHS_HALF4
+#if RHS_HALF4
 @group(0) @binding(2) var<storage, read> rhs: array<vec2u>;
 #elif RHS_HALF
 @group(0) @binding(2) var<storage, read> rhs: array<u32>;
@@ -109,7 +105,7 @@ fn matmul(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     batch = group.z % dims.batches;
     matrix = group.z;
     let k = dims.k_start + group.z / dims.batches * dims.part;
-#if BLOCK
+#if NEAR
     product(near(group.xy, groups.xy), local.xy, dims.m, dims.n, k, min(k + dims.part, dims.k_end));
 #else
     product(group.xy, local.xy, dims.m, dims.n, k, min(k + dims.part, dims.k_end));

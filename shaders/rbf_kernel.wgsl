@@ -10,6 +10,7 @@
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3
 
 #import grid
+#import number
 
 struct Dims { n: u32, entries: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -29,5 +30,7 @@ fn rbf_kernel(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     let row = (at - first) / dims.n;
     let column = at % dims.n;
     let squared = g[first + row * dims.n + row] + g[first + column * dims.n + column] - 2.0 * g[at];
-    out[at] = exp(-select(squared, 0.0, squared < 0.0) / (2.0 * variance[entry]));
+    // By its sign bit: a driver makes `max` of a comparison, and `max` may lose NaN.
+    let negative = bitcast<u32>(squared) >> 31u == 1u && !is_nan(squared);
+    out[at] = exp(-select(squared, 0.0, negative) / (2.0 * variance[entry]));
 }

@@ -16,6 +16,23 @@ fn windows(position: vec4u) -> Windows {
                    vec4i(pixel % dims.columns * STRIDE) - i32(dims.padding));
 }
 
+// A window of up to 32 taps: bit ky·KW + kx of a column is set where that tap lies in the image. With it an element costs a
+// shift where comparisons of rows and columns cost ten operations, which is what bounds convolutions on a GPU.
+const MASKED_TAPS: u32 = 32u;
+fn inside_mask(row: vec4i, column: vec4i, height: u32, width: u32, step: i32) -> vec4u {
+    var mask = vec4u();
+    for (var ky = 0u; ky < KH; ky += 1u) {
+        for (var kx = 0u; kx < KW; kx += 1u) {
+            let exists = inside(row + step * i32(ky), column + step * i32(kx), height, width);
+            mask |= select(vec4u(), vec4u(1u << (ky * KW + kx)), exists);
+        }
+    }
+    return mask;
+}
+fn masked(mask: vec4u, tap: vec3u) -> vec4<bool> {
+    return (mask >> vec4u(tap.y * KW + tap.x) & vec4u(1u)) == vec4u(1u);
+}
+
 // Whether (row, column) lies in an image of height x width.
 fn inside(row: vec4i, column: vec4i, height: u32, width: u32) -> vec4<bool> {
     // Negative numbers are large as unsigned ones.

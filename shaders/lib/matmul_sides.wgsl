@@ -1,6 +1,5 @@
 // How matmul.wgsl reads its sides, which it declares in the types that the flags name.
-#if COOPERATIVE
-#elif LHS_HALF4
+#if LHS_HALF4
 fn lhs_four(i: u32) -> vec4f { return unpack_four(lhs[i]); }
 #elif LHS_HALF
 fn lhs_one(i: u32) -> f32 { return unpack_one(lhs[i / 2u], i); }
@@ -9,8 +8,7 @@ fn lhs_four(i: u32) -> vec4f { return lhs[i]; }
 #else
 fn lhs_one(i: u32) -> f32 { return lhs[i]; }
 #endif
-#if COOPERATIVE
-#elif RHS_HALF4
+#if RHS_HALF4
 fn rhs_four(i: u32) -> vec4f { return unpack_four(rhs[i]); }
 #elif RHS_HALF
 fn rhs_one(i: u32) -> f32 { return unpack_one(rhs[i / 2u], i); }
@@ -28,24 +26,7 @@ fn columns(cols: vec4u) {
     first_col = cols.x;
 }
 
-#if COOPERATIVE
-fn lhs_tile(row: u32, k: u32) -> coop_mat16x16<f16, A> {
-    var at = batch * dims.lhs_batch + row * dims.k + k;
-    if (LAYOUT == 2u) {
-        at = batch * dims.lhs_batch + k * dims.m + row;
-        return coopLoad<coop_mat16x16<f16, A>>(&lhs[at], dims.m);
-    }
-    return coopLoadT<coop_mat16x16<f16, A>>(&lhs[at], dims.k); // T: a row is contiguous
-}
-fn rhs_tile(k: u32, col: u32) -> coop_mat16x16<f16, B> {
-    var at = batch * dims.rhs_batch + k * dims.n + col;
-    if (LAYOUT == 1u) {
-        at = batch * dims.rhs_batch + col * dims.k + k;
-        return coopLoad<coop_mat16x16<f16, B>>(&rhs[at], dims.k);
-    }
-    return coopLoadT<coop_mat16x16<f16, B>>(&rhs[at], dims.n);
-}
-#elif LHS4
+#if LHS4
 fn lhs4_at(row: u32, k: u32) -> vec4f {
     return lhs_four(batch * (dims.lhs_batch / 4u) + row * (dims.k / 4u) + k / 4u);
 }
@@ -61,8 +42,7 @@ fn lhs_at(row: u32, k: u32) -> f32 {
 }
 #endif
 
-#if COOPERATIVE
-#elif K4
+#if K4
 fn seek(k: u32) {}
 fn advance() {}
 fn rhs4_at(col: u32, k: u32) -> vec4f {

@@ -1,14 +1,5 @@
-// out = lhs · rhs through workgroup memory, for GPUs: a family of kernels. The importing kernel declares how elements are
-// loaded and stored, so matmul, Gram and convolution are all this loop:
-//   seek(k)                          go to k, before lhs_at and rhs_at
-//   lhs4_at(row, k) -> vec4f         LHS_K4: k to k + 3 of a row, where a row of lhs is contiguous
-//   rows4_at(row, k) -> vec4f        LHS_R4: rows row to row + 3, where a column of lhs is contiguous
-//   lhs_at(row, k) -> f32            in place of both
-//   columns(cols)                    rhs_at or store will be asked for these four columns
-//   rhs4_at(col, k) -> vec4f         K4: k to k + 3 of a column
-//   rhs_at(k, cols) -> vec4f         in place of it; RHS_K: neighbors in k are neighbors in memory
-//   store(row, col, sums)            row < m, col < n: columns col, col + STEP, … of a row, of which some may be n or more
-//   skip(row, rows, col) -> bool     whether the block at (row, col) is not wanted
+// out = lhs · rhs through workgroup memory, for GPUs: a family of kernels. The importing kernel declares how elements are loaded
+// and stored, see product_loads.wgsl, so matmul, Gram and convolution are all this loop.
 //
 // A workgroup owns ROWS x COLUMNS of out. It takes DEPTH values of k a turn through workgroup memory, as two tiles
 // [DEPTH][ROWS] and [DEPTH][COLUMNS] of vec4f along rows and columns. An invocation owns OWN_ROWS x OWN_COLUMNS sums in
@@ -19,15 +10,13 @@
 // SLICES > 1: as many groups of invocations share the k of a turn, TURN each, for products with few outputs; at the end slice 0 adds
 // the sums of the others to its own, in order.
 //
-// STEP is 1, or COLUMNS / 4 with SPREAD: a vector of rhs then holds columns that lie a quarter of the block apart, so that
-// neighboring invocations read and write neighboring columns one by one. Convolutions do that: images have any number of
-// pixels.
-//
 // memory  16·DEPTH·(ROWS/4 + COLUMNS/4 + 2·PADDING) bytes, and 4·(SLICES - 1)·ROWS·COLUMNS with SLICES > 1
 // numeric f32 sums in order of k within a slice, slices in order
 // source  Volkov and Demmel 2008, "Benchmarking GPUs to tune dense linear algebra"; NVIDIA CUTLASS, "Efficient GEMM in CUDA"
+#import product_loads
 const WIDTH: u32 = SLICES * SLICE;  // invocations of a workgroup
 const HEIGHT: u32 = 1u;
+const K_LANES: u32 = 2u;            // neighbors that load along k
 const BLOCK = vec2u(ROWS, COLUMNS); // rows and columns that skip() decides on
 // With PADDING, neighbors in k write to different banks of workgroup memory.
 const LHS_ROW: u32 = ROWS / 4u + PADDING;
@@ -37,95 +26,6 @@ var<workgroup> rhs_tile: array<vec4f, DEPTH * RHS_ROW>;
 #if SLICED
 var<workgroup> slices: array<vec4f, (SLICES - 1u) * SLICE * SUMS>;
 #endif
-#if SPREAD
-const STEP: u32 = COLUMNS / 4u;
-fn first_column(vector: u32) -> u32 {
-    return vector;
-}
-#else
-const STEP: u32 = 1u;
-fn first_column(vector: u32) -> u32 {
-    return 4u * vector;
-}
-#endif
-
-fn four_columns(first: u32, n: u32) -> vec4u {
-    return min(first + STEP * vec4u(0u, 1u, 2u, 3u), vec4u(n - 1u));
-}
-
-// Which vector of a tile load `index` is: (vector along rows or columns, k), or (row or column, vector of four k) with K4.
-fn lhs_place(index: u32) -> vec2u {
-#if LHS_K4
-    // Two neighbors along k, then rows.
-    return vec2u(index / 2u % ROWS, index % 2u + 2u * (index / (2u * ROWS)));
-#elif LHS_R4
-    return vec2u(index % (ROWS / 4u), index / (ROWS / 4u));
-#else
-    return vec2u(index / DEPTH, index % DEPTH);
-#endif
-}
-fn rhs_place(index: u32) -> vec2u {
-#if K4
-    return vec2u(index / 2u % COLUMNS, index % 2u + 2u * (index / (2u * COLUMNS)));
-#elif RHS_K
-    return vec2u(index / DEPTH, index % DEPTH);
-#else
-    return vec2u(index % (COLUMNS / 4u), index / (COLUMNS / 4u));
-#endif
-}
-
-#if RHS_K
-fn at_columns(cols: vec4u) {
-    columns(cols);
-}
-#else
-fn at_columns(cols: vec4u) {} // the same for all loads of an invocation
-#endif
-
-// From memory to registers: what lies beyond k_end is 0, what lies beyond m or n is of the last row or column and never stored.
-fn load_lhs(index: u32, first_row: u32, m: u32, k0: u32, k_end: u32) -> vec4f {
-    let place = lhs_place(index);
-#if LHS_K4
-    let k = k0 + 4u * place.y;
-    if (k >= k_end) {
-        return vec4f();
-    }
-    return lhs4_at(min(first_row + place.x, m - 1u), k);
-#elif LHS_R4
-    let k = k0 + place.y;
-    if (k >= k_end) {
-        return vec4f();
-    }
-    return rows4_at(min(first_row + 4u * place.x, m - 4u), k);
-#else
-    let k = k0 + place.y;
-    if (k >= k_end) {
-        return vec4f();
-    }
-    seek(k);
-    let rows = min(first_row + 4u * place.x + vec4u(0u, 1u, 2u, 3u), vec4u(m - 1u));
-    return vec4f(lhs_at(rows.x, k), lhs_at(rows.y, k), lhs_at(rows.z, k), lhs_at(rows.w, k));
-#endif
-}
-fn load_rhs(index: u32, first_col: u32, n: u32, k0: u32, k_end: u32) -> vec4f {
-    let place = rhs_place(index);
-#if K4
-    let k = k0 + 4u * place.y;
-    if (k >= k_end) {
-        return vec4f();
-    }
-    return rhs4_at(min(first_col + place.x, n - 1u), k);
-#else
-    let k = k0 + place.y;
-    if (k >= k_end) {
-        return vec4f();
-    }
-    let cols = four_columns(first_col + first_column(place.x), n);
-    at_columns(cols);
-    seek(k);
-    return rhs_at(k, cols);
-#endif
-}
 
 // From registers to workgroup memory.
 fn put_lhs(index: u32, value: vec4f) {
@@ -155,16 +55,6 @@ fn put_rhs(index: u32, value: vec4f) {
 #endif
 }
 
-// Workgroups that run at the same time take blocks of 8 rows of blocks, column by column, so that what they read is in the
-// second level of cache.
-fn near(group: vec2u, groups: vec2u) -> vec2u {
-    let number = group.y * groups.x + group.x;
-    let first = number / (8u * groups.x) * 8u;
-    let rows = min(groups.y - first, 8u);
-    let rest = number % (8u * groups.x);
-    return vec2u(rest / rows, first + rest % rows);
-}
-
 fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32) {
     let first_row = group.y * ROWS;
     let first_col = group.x * COLUMNS;
@@ -186,18 +76,20 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     var rhs_next: array<vec4f, RHS_LOADS>;
 
     columns(four_columns(first_col + first_column(rhs_place(index).x), n));
+    if (k_start < k_end) {
 #unroll i LHS_LOADS
-    lhs_next[$i] = load_lhs(index + $iu * WIDTH, first_row, m, k_start, k_end);
+        lhs_next[$i] = load_lhs(index + $iu * WIDTH, first_row, m, k_start, k_end);
 #end
 #unroll i RHS_LOADS
-    rhs_next[$i] = load_rhs(index + $iu * WIDTH, first_col, n, k_start, k_end);
+        rhs_next[$i] = load_rhs(index + $iu * WIDTH, first_col, n, k_start, k_end);
 #end
+    }
     for (var k0 = k_start; k0 < k_end; k0 += DEPTH) {
 #unroll i LHS_LOADS
-        put_lhs(index + $iu * WIDTH, lhs_next[$i]);
+        put_lhs(index + $iu * WIDTH, lhs_kept(index + $iu * WIDTH, lhs_next[$i], k0, k_end));
 #end
 #unroll i RHS_LOADS
-        put_rhs(index + $iu * WIDTH, rhs_next[$i]);
+        put_rhs(index + $iu * WIDTH, rhs_kept(index + $iu * WIDTH, rhs_next[$i], k0, k_end));
 #end
         workgroupBarrier();
 #unroll i LHS_LOADS

@@ -11,7 +11,7 @@ use crate::buffer::Pool;
 use crate::error::{Error, Result};
 use crate::gpu_options::GpuOptions;
 use crate::kernel::{Access, Variant};
-use crate::matrix_units::{MATRIX_UNITS, experimental, has_matrix_units};
+use crate::matrix_units::{MATRIX_UNITS, experimental, has_matrix_units, multiplies_right};
 use crate::mesa::one_thread_a_device;
 use crate::product::Tuning;
 use crate::subgroups::neighbours_share;
@@ -151,33 +151,31 @@ impl Gpu {
             })
             .min_by_key(|adapter| rank(adapter.get_info().device_type))
             .ok_or_else(no_adapter)?;
-        Self::open(&adapter, options)
+        // What is experimental must not keep an adapter from being used at all: some drivers cannot compile its kernels and
+        // lose the device, so they are tried out on a device of their own.
+        let units = has_matrix_units(&adapter)
+            && !options.count_memory
+            && Self::open(&adapter, options, true).and_then(|trial| multiplies_right(&trial)).unwrap_or(false);
+        Self::open(&adapter, options, units)
     }
 
-    fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Self> {
+    fn open(adapter: &wgpu::Adapter, options: &GpuOptions, cooperative: bool) -> Result<Self> {
         let info = adapter.get_info();
         let wanted =
             wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES | wgpu::Features::SUBGROUP;
         let features = adapter.features() & wanted;
         let limits = adapter.limits();
-        let request = |units: bool| {
-            let experimental_features = if units { experimental() } else { wgpu::ExperimentalFeatures::disabled() };
-            pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-                label: Some("trellis"),
-                required_features: if units { features | MATRIX_UNITS } else { features },
-                required_limits: limits.clone(),
-                memory_hints: wgpu::MemoryHints::Performance,
-                experimental_features,
-                ..Default::default()
-            }))
-        };
-        // What is experimental must not keep an adapter from being used at all.
-        let with_units = has_matrix_units(adapter).then(|| request(true).ok()).flatten();
-        let cooperative = with_units.is_some();
-        let (device, queue) = match with_units {
-            Some(opened) => opened,
-            None => request(false).map_err(|e| Error::Device { adapter: info.name.clone(), message: e.to_string() })?,
-        };
+        let experimental_features = if cooperative { experimental() } else { wgpu::ExperimentalFeatures::disabled() };
+        let opened = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("trellis"),
+            required_features: if cooperative { features | MATRIX_UNITS } else { features },
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            experimental_features,
+            ..Default::default()
+        }));
+        let (device, queue) =
+            opened.map_err(|e| Error::Device { adapter: info.name.clone(), message: e.to_string() })?;
 
         let failure = Arc::new(Mutex::new(None));
         let slot = failure.clone();

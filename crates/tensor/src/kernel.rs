@@ -60,6 +60,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "product",
     "product_block",
     "product_cooperative",
+    "product_loads",
     "product_subgroup",
     "product_tall",
     "recurrence",

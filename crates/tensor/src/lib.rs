@@ -75,7 +75,7 @@ pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
 pub use optimizer::{Optimizer, OptimizerConfig, Rule};
 pub use params::{ParamSpec, Params};
 pub use plan::{LaunchInfo, Plan, STEPS_PER_SUBMIT};
-pub use product::{Block, ProductLoop, TunedProduct, Tuning};
+pub use product::{Block, ProductLoop, TunedProduct, Tuning, Units};
 pub use profile::{LaunchTime, StepTime};
 pub use recompute::Recompute;
 pub use reference::Reference;

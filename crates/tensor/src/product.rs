@@ -5,6 +5,7 @@
 //! the same bits each time. Loops with slices of k add in another order than those without: a new table may change last digits.
 
 mod block;
+mod units;
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -18,6 +19,7 @@ use crate::kernel;
 use crate::op::Dispatch;
 use crate::ops::Layout;
 pub use block::Block;
+pub use units::Units;
 
 /// How a product is cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,8 +32,8 @@ pub enum ProductLoop {
     Tall,
     /// A block of outputs for each workgroup, through workgroup memory: for GPUs.
     Block(Block),
-    /// 64 × 32 outputs for each subgroup of 32, on matrix units: two sides of f16 that are whole blocks, nothing else.
-    Cooperative,
+    /// A block of outputs for each workgroup, on matrix units: for two sides of f16.
+    Cooperative(Units),
 }
 
 impl ProductLoop {
@@ -48,7 +50,7 @@ impl ProductLoop {
             Self::Naive => [16, 16],
             Self::Registers | Self::Tall => [64, 32],
             Self::Block(block) => [block.rows, block.columns].map(usize::from),
-            Self::Cooperative => [64, 32],
+            Self::Cooperative(units) => [units.rows, units.columns].map(usize::from),
         }
     }
 
@@ -65,16 +67,30 @@ impl ProductLoop {
         matches!(self, Self::Registers | Self::Tall)
     }
 
+    /// Whether it goes through workgroup memory, by `shaders/lib/product_loads.wgsl`.
+    pub(crate) fn for_gpus(self) -> bool {
+        matches!(self, Self::Block(_) | Self::Cooperative(_))
+    }
+
+    /// Parts of the inner axis for workgroups of their own, where `groups` alone would leave a large GPU idle.
+    pub(crate) fn parts(self, groups: usize, k: usize) -> usize {
+        match self {
+            Self::Block(block) => block.parts(groups, k),
+            Self::Cooperative(_) => Block::LARGE.parts(groups, k),
+            Self::Naive | Self::Registers | Self::Tall => 1,
+        }
+    }
+
     /// Whether operands are best loaded by fours along k.
     pub(crate) fn by_fours(self) -> bool {
-        self.in_registers() || matches!(self, Self::Block(_))
+        self.in_registers() || self.for_gpus()
     }
 
     /// Whether the adapter can run it.
     pub fn runs_on(self, caps: &Caps) -> bool {
         match self {
             Self::Registers | Self::Tall => caps.subgroup == 8,
-            Self::Cooperative => caps.cooperative,
+            Self::Cooperative(units) => units.runs_on(caps),
             Self::Block(block) => block.runs_on(caps),
             Self::Naive => true,
         }
@@ -93,7 +109,7 @@ impl ProductLoop {
             Self::Registers => dispatch.flag("SUBGROUP", true),
             Self::Tall => dispatch.flag("TALL", true),
             Self::Block(block) => block.sizes(dispatch),
-            Self::Cooperative => dispatch.flag("COOPERATIVE", true),
+            Self::Cooperative(units) => units.sizes(dispatch),
         }
     }
 }
@@ -105,7 +121,7 @@ impl fmt::Display for ProductLoop {
             Self::Registers => f.write_str("registers"),
             Self::Tall => f.write_str("tall"),
             Self::Block(block) => block.fmt(f),
-            Self::Cooperative => f.write_str("cooperative"),
+            Self::Cooperative(units) => units.fmt(f),
         }
     }
 }
@@ -214,11 +230,10 @@ impl Caps {
     }
 }
 
-/// Whether a product of two sides of f16 runs on matrix units: only whole blocks do.
-pub(crate) fn cooperative(caps: &Caps, halves: bool, [m, n, k]: [usize; 3]) -> bool {
-    let [rows, columns] = ProductLoop::Cooperative.block();
-    let whole = m.is_multiple_of(rows) && n.is_multiple_of(columns) && k.is_multiple_of(16);
-    halves && whole && ProductLoop::Cooperative.runs_on(caps)
+/// The loop on matrix units for a product of `[m, n]` outputs, where both sides are f16 and the adapter has such units.
+pub(crate) fn on_units(caps: &Caps, halves: bool, outputs: [usize; 2]) -> Option<ProductLoop> {
+    let units = Units::for_size(outputs);
+    (halves && units.runs_on(caps)).then_some(ProductLoop::Cooperative(units))
 }
 
 /// The second pass of a product whose inner axis was cut into parts: adds them up in order, and does what follows the product.

@@ -7,7 +7,7 @@ use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::gram_grad::{GramGrad, symmetric};
 use crate::ops::matmul::Layout;
-use crate::product::{ProductLoop, cooperative, sum_parts};
+use crate::product::{ProductLoop, on_units, sum_parts};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -66,10 +66,8 @@ impl Op for Gram {
             Features => (Layout::TN, p, n, 1, p),
         };
         let half = inputs[0].dtype == DType::F16;
-        let chosen = match self.of == Examples && cooperative(caps, half, [rows, rows, length]) {
-            true => ProductLoop::Cooperative,
-            false => caps.product_loop(layout, [rows, rows, length]).for_triangle(),
-        };
+        let chosen = on_units(caps, half, [rows, rows])
+            .unwrap_or_else(|| caps.product_loop(layout, [rows, rows, length]).for_triangle());
         let fours = chosen.by_fours() && length.is_multiple_of(4) && p.is_multiple_of(4);
         products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
             dispatch

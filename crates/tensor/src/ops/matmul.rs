@@ -13,7 +13,7 @@ use crate::ops::cast::{Stored, cast_dispatch};
 use crate::ops::concat::copy_runs;
 use crate::ops::unary::{Unary, UnaryFunction, UnaryGrad};
 use crate::product::ProductLoop::{self, Cooperative, Naive, Registers};
-use crate::product::{Block, cooperative, k_ranges, sum_parts};
+use crate::product::{Block, k_ranges, on_units, sum_parts};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -225,13 +225,11 @@ impl Op for MatMul {
         let mut s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [lhs_half, rhs_half] = [0, 1].map(|side| inputs[side].dtype == DType::F16);
         let forced = self.product_loop.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
-        // Some sizes do not fit the matrix units, so nobody can ask for them.
-        let forced = forced.filter(|forced| forced.runs_on(caps) && *forced != Cooperative);
-        let chosen = match forced {
-            Some(forced) => forced,
-            None if cooperative(caps, lhs_half && rhs_half, [s.m, s.n, s.k]) => Cooperative,
-            None => caps.product_loop(self.layout, [s.batch * s.m, s.n, s.k]),
-        };
+        // Matrix units would round sides of f32, so nobody can ask for them.
+        let forced = forced.filter(|forced| forced.runs_on(caps) && !matches!(forced, Cooperative(_)));
+        let chosen = forced
+            .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n]))
+            .unwrap_or_else(|| caps.product_loop(self.layout, [s.batch * s.m, s.n, s.k]));
         let registers = chosen.in_registers();
         if chosen == ProductLoop::Naive {
             let [bias, residual, saved] = self.epilogue.args(2);
@@ -260,12 +258,9 @@ impl Op for MatMul {
         let later = self.stored.half && k_ranges(caps, s.k).count() > 1;
         let fours_out = s.n.is_multiple_of(4);
         // Few blocks and a long inner axis: parts of it are summed side by side.
-        let parts = match chosen {
-            ProductLoop::Block(block) if k_ranges(caps, s.k).count() == 1 => {
-                block.parts(s.batch * s.m.div_ceil(chosen.block()[0]) * s.n.div_ceil(chosen.block()[1]), s.k)
-            }
-            _ => 1,
-        };
+        let [rows, columns] = chosen.block();
+        let groups = s.batch * s.m.div_ceil(rows) * s.n.div_ceil(columns);
+        let parts = if k_ranges(caps, s.k).count() == 1 { chosen.parts(groups, s.k) } else { 1 };
         let length = s.k.div_ceil(parts).next_multiple_of(4);
         let parts = if parts > 1 { s.k.div_ceil(length) } else { 1 };
         let out = if later || parts > 1 { Arg::Scratch(scratch.len()) } else { Arg::Output };
@@ -284,6 +279,7 @@ impl Op for MatMul {
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = chosen
                 .dispatch(kernel!("matmul"), [s.m, s.n], parts * s.batch)
+                .flag("NEAR", chosen.for_gpus())
                 .flag("K4", fours && self.layout == Layout::NT)
                 .flag("RHS_K", self.layout == Layout::NT)
                 .flag("LHS_K4", fours && self.layout != Layout::TN)

@@ -1,0 +1,115 @@
+// How the products of GPUs read their sides, four numbers at a time. The importing kernel declares how elements are loaded and
+// stored:
+//   seek(k)                          go to k, before lhs_at and rhs_at
+//   lhs4_at(row, k) -> vec4f         LHS_K4: k to k + 3 of a row, where a row of lhs is contiguous
+//   rows4_at(row, k) -> vec4f        LHS_R4: rows row to row + 3, where a column of lhs is contiguous
+//   lhs_at(row, k) -> f32            in place of both
+//   columns(cols)                    rhs_at or store will be asked for these four columns
+//   rhs4_at(col, k) -> vec4f         K4: k to k + 3 of a column
+//   rhs_at(k, cols) -> vec4f         in place of it; RHS_K: neighbors in k are neighbors in memory
+//   store(row, col, sums)            row < m, col < n: columns col, col + STEP, … of a row, of which some may be n or more
+//   skip(row, rows, col) -> bool     whether the block at (row, col) is not wanted
+//
+// STEP is 1, or COLUMNS / 4 with SPREAD: a vector of rhs then holds columns that lie a quarter of the block apart, so that
+// neighboring invocations read and write neighboring columns one by one. Convolutions do that: images have any number of
+// pixels.
+#if SPREAD
+const STEP: u32 = COLUMNS / 4u;
+fn first_column(vector: u32) -> u32 {
+    return vector;
+}
+#else
+const STEP: u32 = 1u;
+fn first_column(vector: u32) -> u32 {
+    return 4u * vector;
+}
+#endif
+
+fn four_columns(first: u32, n: u32) -> vec4u {
+    return min(first + STEP * vec4u(0u, 1u, 2u, 3u), vec4u(n - 1u));
+}
+
+// Values of k from one vector of a tile to the next.
+#if LHS_K4
+const LHS_STEP: u32 = 4u;
+#else
+const LHS_STEP: u32 = 1u;
+#endif
+#if K4
+const RHS_STEP: u32 = 4u;
+#else
+const RHS_STEP: u32 = 1u;
+#endif
+
+// Which vector of a tile load `index` is: (vector along rows or columns, k), or (row or column, vector of four k) with K4.
+fn lhs_place(index: u32) -> vec2u {
+#if LHS_K4
+    // K_LANES neighbors along k, then rows.
+    return vec2u(index / K_LANES % ROWS, index % K_LANES + K_LANES * (index / (K_LANES * ROWS)));
+#elif LHS_R4
+    return vec2u(index % (ROWS / 4u), index / (ROWS / 4u));
+#else
+    return vec2u(index / DEPTH, index % DEPTH);
+#endif
+}
+fn rhs_place(index: u32) -> vec2u {
+#if K4
+    return vec2u(index / K_LANES % COLUMNS, index % K_LANES + K_LANES * (index / (K_LANES * COLUMNS)));
+#elif RHS_K
+    return vec2u(index / DEPTH, index % DEPTH);
+#else
+    return vec2u(index % (COLUMNS / 4u), index / (COLUMNS / 4u));
+#endif
+}
+
+#if RHS_K
+fn at_columns(cols: vec4u) {
+    columns(cols);
+}
+#else
+fn at_columns(cols: vec4u) {} // the same for all loads of an invocation
+#endif
+
+// From memory to registers. What lies beyond k_end is read from before it, and beyond m or n from the last row or column: no
+// load waits for a branch. Of these numbers `lhs_kept` and `rhs_kept` make zeros, or they are never stored.
+fn load_lhs(index: u32, first_row: u32, m: u32, k0: u32, k_end: u32) -> vec4f {
+    let place = lhs_place(index);
+#if LHS_K4
+    return lhs4_at(min(first_row + place.x, m - 1u), min(k0 + 4u * place.y, k_end - 4u));
+#elif LHS_R4
+    return rows4_at(min(first_row + 4u * place.x, m - 4u), min(k0 + place.y, k_end - 1u));
+#else
+    let k = min(k0 + place.y, k_end - 1u);
+    seek(k);
+    let rows = min(first_row + 4u * place.x + vec4u(0u, 1u, 2u, 3u), vec4u(m - 1u));
+    return vec4f(lhs_at(rows.x, k), lhs_at(rows.y, k), lhs_at(rows.z, k), lhs_at(rows.w, k));
+#endif
+}
+fn load_rhs(index: u32, first_col: u32, n: u32, k0: u32, k_end: u32) -> vec4f {
+    let place = rhs_place(index);
+#if K4
+    return rhs4_at(min(first_col + place.x, n - 1u), min(k0 + 4u * place.y, k_end - 4u));
+#else
+    let cols = four_columns(first_col + first_column(place.x), n);
+    at_columns(cols);
+    let k = min(k0 + place.y, k_end - 1u);
+    seek(k);
+    return rhs_at(k, cols);
+#endif
+}
+fn lhs_kept(index: u32, value: vec4f, k0: u32, k_end: u32) -> vec4f {
+    return select(vec4f(), value, k0 + LHS_STEP * lhs_place(index).y < k_end);
+}
+fn rhs_kept(index: u32, value: vec4f, k0: u32, k_end: u32) -> vec4f {
+    return select(vec4f(), value, k0 + RHS_STEP * rhs_place(index).y < k_end);
+}
+
+// Workgroups that run at the same time take blocks of 8 rows of blocks, column by column, so that what they read is in the
+// second level of cache.
+fn near(group: vec2u, groups: vec2u) -> vec2u {
+    let number = group.y * groups.x + group.x;
+    let first = number / (8u * groups.x) * 8u;
+    let rows = min(groups.y - first, 8u);
+    let rest = number % (8u * groups.x);
+    return vec2u(rest / rows, first + rest % rows);
+}
