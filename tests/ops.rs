@@ -2,7 +2,8 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Block, DType, Gpu, Graph, Layout, Plan, ProductLoop, Reference, Sample, Tensor, TensorType, Var, ops,
+    AttentionForm, AttentionTile, Block, DType, Gpu, Graph, Layout, Plan, ProductLoop, Reference, Sample, Tensor,
+    TensorType, Var, ops,
 };
 
 use crate::{gpu, gpu_with_block, gpu_with_gpu_kernels};
@@ -202,6 +203,69 @@ fn products_of_long_rows_agree_with_the_naive_kernel() {
         plan.run(1).expect("the device works");
         let [own, naive] = products.map(|x| read(&plan, x));
         assert!(relative_error(&own, &naive) <= 1e-5, "{layout:?}");
+    }
+}
+
+/// What the random cases meet by chance only: every form on every tile, with each mask and dropout, where several tiles have an edge,
+/// without subgroup operations and with those of 8 lanes.
+#[test]
+fn attention_has_the_same_numbers_in_every_form() {
+    let tiles = [4, 8, 16].map(|lanes| AttentionTile { lanes, groups: lanes });
+    let forms = tiles
+        .into_iter()
+        .chain([AttentionTile::TALL])
+        .flat_map(|tile| [AttentionForm::Tiled(tile), AttentionForm::Split(tile, 2), AttentionForm::Stored(tile)]);
+    for (case, form) in (0..).zip(forms) {
+        let mut rng = Rng::new(case, 9);
+        let (AttentionForm::Tiled(tile) | AttentionForm::Split(tile, _) | AttentionForm::Stored(tile)) = form else {
+            unreachable!("all have tiles")
+        };
+        let masks = [ops::Keys::All, ops::Keys::Lengths, ops::Keys::Ids { padding: 1 }];
+        // Of 32 KiB, which lavapipe has, 64 x 64 leave heads of 32 at most.
+        let head = [4, 20, 30][case as usize % 3];
+        let (batch, heads, queries) = (2, 2, tile.own() + 5);
+        let causal = case % 2 == 0;
+        let packed = case % 3 == 2;
+        let keys = if packed { queries } else { tile.met() + 11 };
+        let dropout = (case % 4 < 2).then_some(ops::PairDropout { dropped: 20_000, seed: 3 << 33, stream: 5 });
+        let op =
+            ops::Attention { heads, causal, packed, keys: masks[case as usize / 2 % 3], dropout, form: Some(form) };
+        let mut sample = Sample::new(move |x| {
+            let y = x[0].graph().push(op, x)?;
+            y.slice(0, 0, batch * heads * queries * head)
+        });
+        let width = heads * head;
+        sample = match packed {
+            true => sample.normal(&mut rng, [batch, queries, 3 * width]),
+            false => [queries, keys, keys]
+                .into_iter()
+                .fold(sample, |sample, time| sample.normal(&mut rng, [batch, time, width])),
+        };
+        sample = match op.keys {
+            ops::Keys::All => sample,
+            ops::Keys::Lengths => sample.input(TensorType::u32([batch]), vec![tile.met() as f64 + 1.0, 9.0]),
+            ops::Keys::Ids { .. } => sample.index(&mut rng, [batch, keys], 3),
+        };
+        if dropout.is_some() {
+            sample = sample.input(TensorType::u32([4]), vec![7.0, 0.0, 0.0, 0.0]);
+        }
+        // The output of `Stored` is that of `Tiled`.
+        let both = [(gpu(), "own"), (gpu_with_gpu_kernels(), "no subgroup operations")];
+        let stored = form == AttentionForm::Stored(tile);
+        for (gpu, kernels) in both.into_iter().take(if stored { 1 } else { 2 }) {
+            assert!(form.runs_on(gpu.caps(), head, false), "{form:?}, head size {head}");
+            let error = forward_error(&gpu, &sample);
+            assert!(error <= 1e-5, "{form:?}, case {case}, {kernels}: relative error {error:.2e}");
+        }
+        // The gradient of 64 x 64 takes more workgroup memory but where pairs are stored.
+        let runs = form.runs_on(gpu().caps(), head, true);
+        assert_eq!(runs, tile != AttentionTile::LARGE || form == AttentionForm::Stored(tile), "{form:?}");
+        if !runs {
+            continue;
+        }
+        let (difference, device) = gradient_errors(&sample);
+        assert!(difference <= 1e-5, "{form:?}, case {case}: rule against differences {difference:.2e}");
+        assert!(device <= 1e-4, "{form:?}, case {case}: GPU gradient against f64 {device:.2e}");
     }
 }
 

@@ -43,6 +43,11 @@ macro_rules! library {
 const LIBRARY: &[(&str, &str)] = library![
     "activation",
     "attention",
+    "attention_above",
+    "attention_known",
+    "attention_sink",
+    "attention_sizes",
+    "attention_tiles",
     "channel",
     "cka",
     "cka_features",

@@ -29,6 +29,7 @@
 //! ```
 
 mod adapter;
+mod attention_form;
 mod attention_mask;
 mod autograd;
 mod buffer;
@@ -60,6 +61,7 @@ mod subgroups;
 mod tensor;
 
 pub use adapter::AdapterSummary;
+pub use attention_form::{AttentionForm, AttentionTile};
 pub use attention_mask::{AttentionDropout, AttentionMask, KeyMask};
 pub use cka_form::{CkaCost, CkaForm, CkaSizes};
 pub use curve::{Clock, Curve};

@@ -2,7 +2,8 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Clock, Curve, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig, Plan, Shape, Tensor, Var,
+    AttentionForm, AttentionMask, AttentionTile, Clock, Curve, Gpu, Graph, Layout, Log, LossScale, Optimizer,
+    OptimizerConfig, Plan, Shape, Tensor, Var,
 };
 
 use super::{Kind, Prepared, Workload};
@@ -19,6 +20,8 @@ pub(super) enum Large {
     Cka { n: usize, p: usize },
     /// Convolution of 64 images, or with both gradients: channels in and out, pixels a side, window, stride.
     Conv { channels: [usize; 2], side: usize, window: usize, stride: usize, backward: bool },
+    /// Attention of `[batch, heads, time]` to itself, with heads of 64, in one form or the usual one; with the gradient.
+    Attention { sizes: [usize; 3], causal: bool, backward: bool, form: Option<AttentionForm> },
     /// One step of a network with Adam on images of 224 × 224, batch 64.
     Step { network: Known, mixed: bool },
     /// One step of the paper's Deep FCN, batch 256, guided by a ResNet-18 over 8 pairs; or alone.
@@ -42,7 +45,7 @@ pub(super) fn workloads() -> Vec<Workload> {
         large(name, Large::Conv { channels, side, window, stride, backward })
     };
     let step = |name, network, mixed| large(name, Large::Step { network, mixed });
-    vec![
+    let mut all = vec![
         product("matmul_f32_128x512x512", Layout::NN, [128, 512, 512], false),
         product("matmul_f32_128x512x512_nt", Layout::NT, [128, 512, 512], false),
         product("matmul_f32_512x512x128_tn", Layout::TN, [512, 512, 128], false),
@@ -75,6 +78,52 @@ pub(super) fn workloads() -> Vec<Workload> {
         step("vit_b16_mixed_step_b64", Known::VitB16, true),
         large("deep_fcn_step_b256", Large::DeepFcn { guided: false }),
         large("deep_fcn_guided_step_b256", Large::DeepFcn { guided: true }),
+    ];
+    all.extend(attention_workloads());
+    all
+}
+
+/// Attention at the sizes of common networks, in the usual form and in those that it was chosen from.
+fn attention_workloads() -> Vec<Workload> {
+    const SMALL: [usize; 3] = [4, 8, 256];
+    const VIT: [usize; 3] = [64, 12, 197];
+    const LONG: [usize; 3] = [8, 16, 1024];
+    let row = |name, sizes, causal, backward, form| Workload {
+        name,
+        kind: Kind::Large(Large::Attention { sizes, causal, backward, form }),
+    };
+    let usual = |name, sizes, causal, backward| row(name, sizes, causal, backward, None);
+    let forward = |name, sizes, form| row(name, sizes, false, false, Some(form));
+    let gradient = |name, sizes, form| row(name, sizes, false, true, Some(form));
+    let (tall, large, small) = (AttentionTile::TALL, AttentionTile::LARGE, AttentionTile::SMALL);
+    vec![
+        usual("attention_fwd_4x8x256x64", SMALL, false, false),
+        usual("attention_fwdbwd_4x8x256x64", SMALL, false, true),
+        usual("attention_fwd_64x12x197x64", VIT, false, false),
+        usual("attention_fwdbwd_64x12x197x64", VIT, false, true),
+        usual("attention_fwd_8x16x1024x64", LONG, false, false),
+        usual("attention_fwdbwd_8x16x1024x64", LONG, false, true),
+        usual("attention_fwd_8x16x1024x64_causal", LONG, true, false),
+        usual("attention_fwdbwd_8x16x1024x64_causal", LONG, true, true),
+        forward("attention_fwd_4x8x256x64_rows", SMALL, AttentionForm::Rows),
+        forward("attention_fwd_4x8x256x64_tiled_64x32", SMALL, AttentionForm::Tiled(tall)),
+        forward("attention_fwd_4x8x256x64_tiled_64x64", SMALL, AttentionForm::Tiled(large)),
+        forward("attention_fwd_4x8x256x64_tiled_32x32", SMALL, AttentionForm::Tiled(small)),
+        forward("attention_fwd_4x8x256x64_split2_32x32", SMALL, AttentionForm::Split(small, 2)),
+        forward("attention_fwd_4x8x256x64_split4_64x32", SMALL, AttentionForm::Split(tall, 4)),
+        forward("attention_fwd_4x8x256x64_split4_64x64", SMALL, AttentionForm::Split(large, 4)),
+        gradient("attention_fwdbwd_4x8x256x64_rows", SMALL, AttentionForm::Rows),
+        gradient("attention_fwdbwd_4x8x256x64_tiled_32x32", SMALL, AttentionForm::Tiled(small)),
+        gradient("attention_fwdbwd_4x8x256x64_stored_64x32", SMALL, AttentionForm::Stored(tall)),
+        gradient("attention_fwdbwd_4x8x256x64_stored_64x64", SMALL, AttentionForm::Stored(large)),
+        forward("attention_fwd_64x12x197x64_tiled_64x32", VIT, AttentionForm::Tiled(tall)),
+        forward("attention_fwd_64x12x197x64_tiled_32x32", VIT, AttentionForm::Tiled(small)),
+        gradient("attention_fwdbwd_64x12x197x64_tiled_64x32", VIT, AttentionForm::Tiled(tall)),
+        gradient("attention_fwdbwd_64x12x197x64_stored_32x32", VIT, AttentionForm::Stored(small)),
+        forward("attention_fwd_8x16x1024x64_tiled_64x64", LONG, AttentionForm::Tiled(large)),
+        forward("attention_fwd_8x16x1024x64_tiled_32x32", LONG, AttentionForm::Tiled(small)),
+        gradient("attention_fwdbwd_8x16x1024x64_tiled_64x32", LONG, AttentionForm::Tiled(tall)),
+        gradient("attention_fwdbwd_8x16x1024x64_stored_64x32", LONG, AttentionForm::Stored(tall)),
     ]
 }
 
@@ -107,6 +156,18 @@ impl Large {
                 let passes = if backward { 3 } else { 1 };
                 let flops = passes * 2 * y.ty().elements() * from * window * window;
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &keep)?, flops: flops as u64 })
+            }
+            Self::Attention { sizes: [batch, heads, time], causal, backward, form } => {
+                let qkv = graph.leaf(&random(gpu, [batch, time, 3 * heads * 64], 1)?);
+                let mask = AttentionMask { causal, ..AttentionMask::default() };
+                let y = qkv.self_attention_in(heads, mask, form)?;
+                let mut keep = vec![y];
+                if backward {
+                    keep.extend(graph.grad(y.mul(y)?.sum_all()?, &[qkv])?);
+                }
+                let products = if backward { 6 } else { 2 };
+                let pairs = batch * heads * time * time / if causal { 2 } else { 1 };
+                Ok(Prepared { plan: Plan::new(gpu, &graph, &keep)?, flops: (products * 2 * 64 * pairs) as u64 })
             }
             Self::Step { network, mixed } => {
                 let precision = if mixed { Precision::Mixed(LossScale::default()) } else { Precision::F32 };

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use crate::attention_form::{AttentionForm, AttentionTile, TiledKernel};
 use crate::attention_mask::{AttentionMask, KeyMask, Keys, PairDropout};
 use crate::error::{Error, Result};
 use crate::gpu::Caps;
@@ -29,14 +30,17 @@ pub struct Attention {
     pub keys: Keys,
     /// Which probabilities are dropped.
     pub dropout: Option<PairDropout>,
+    /// How it is computed, and its gradient; `None` leaves that to the adapter and the sizes. What an adapter cannot run is
+    /// computed as if it were `None`.
+    pub form: Option<AttentionForm>,
 }
 
 /// Largest head size of attention: a row of it has to fit the registers of an invocation.
 pub const MAX_HEAD: usize = 128;
 
-/// Sizes of one attention.
+/// AttentionSizes of one attention.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
+pub(crate) struct AttentionSizes {
     pub(crate) batch: usize,
     pub(crate) heads: usize,
     pub(crate) queries: usize,
@@ -48,7 +52,7 @@ pub(crate) struct Sizes {
     pub(crate) starts: [usize; 3],
 }
 
-impl Sizes {
+impl AttentionSizes {
     /// Elements of the output.
     pub(crate) fn outputs(&self) -> usize {
         self.batch * self.queries * self.heads * self.head
@@ -58,6 +62,11 @@ impl Sizes {
     pub(crate) fn pairs(&self, causal: bool) -> usize {
         let pairs = self.batch * self.heads * self.queries * self.keys;
         if causal { pairs / 2 + 1 } else { pairs }
+    }
+
+    /// Elements that kernels read at once.
+    pub(crate) fn unit(&self) -> usize {
+        if self.head.is_multiple_of(4) { 4 } else { 1 }
     }
 
     pub(crate) fn scale(&self) -> f64 {
@@ -88,7 +97,7 @@ impl Attention {
     }
 
     /// The sizes, or which rule the inputs (q, k, v, the keys that take part, and the clock) break.
-    pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes, String> {
+    pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<AttentionSizes, String> {
         let sources = inputs.get(..self.sources()).ok_or("takes q, k and v")?;
         let heads = self.heads;
         let shapes = sources.iter().map(|source| match (source.dtype, &source.shape[..]) {
@@ -124,11 +133,11 @@ impl Attention {
             return Err(format!("lengths are u32[{batch}], ids u32[{batch}, {keys}], not {mask:?}"));
         }
         let starts = if self.packed { [0, width, 2 * width] } else { [0; 3] };
-        Ok(Sizes { batch, heads, queries, keys, head: width / heads, rows: [columns; 3], starts })
+        Ok(AttentionSizes { batch, heads, queries, keys, head: width / heads, rows: [columns; 3], starts })
     }
 
     /// [`Attention::sizes`] of types that the shape rule has let through.
-    pub(crate) fn checked_sizes(&self, inputs: &[&TensorType]) -> Sizes {
+    pub(crate) fn checked_sizes(&self, inputs: &[&TensorType]) -> AttentionSizes {
         self.sizes(inputs).expect("checked while recording")
     }
 
@@ -140,20 +149,56 @@ impl Attention {
         (sources, [mask, clock])
     }
 
-    /// A launch of an attention kernel over `rows` rows: its sizes, in the kernel's units, and flags. `grads` are the rows
-    /// and starts of dq, dk and dv.
+    /// A launch of an attention kernel over `rows` rows. `grads` are the rows and starts of dq, dk and dv.
     pub(crate) fn launch(
         &self,
         caps: &Caps,
         kernel: crate::Kernel,
-        s: &Sizes,
+        s: &AttentionSizes,
         rows: usize,
         grads: ([usize; 3], [usize; 3]),
     ) -> Dispatch {
-        let vec4 = s.head.is_multiple_of(4);
-        let unit = if vec4 { 4 } else { 1 };
-        let units = s.head / unit;
+        let units = s.head / s.unit();
         let flag = ["UNITS_8", "UNITS_16", "UNITS_32"].into_iter().zip([8, 16, 32]).find(|&(_, most)| units <= most);
+        // Each of up to four draws for eight rows takes ten rounds.
+        let draws = if self.dropout.is_some() { 48 } else { 0 };
+        let dispatch = Dispatch::linear(kernel, s.batch * s.heads * rows.next_multiple_of(8))
+            .flag("SUBGROUP8", caps.subgroup == 8 && caps.shuffle == 8)
+            .turns(s.queries.max(s.keys).div_ceil(8) * (2 * units + 3 + draws) + units);
+        let dispatch = flag.into_iter().fold(dispatch, |dispatch, (flag, _)| dispatch.flag(flag, true));
+        self.dims(dispatch, s, grads, [1, s.keys])
+    }
+
+    /// A launch of a tiled kernel in so many workgroups, where so many share the keys of a query.
+    pub(crate) fn launch_tiled(
+        &self,
+        caps: &Caps,
+        (kernel, kind): (crate::Kernel, TiledKernel),
+        tile: AttentionTile,
+        s: &AttentionSizes,
+        (groups, parts): (usize, usize),
+        grads: ([usize; 3], [usize; 3]),
+    ) -> Dispatch {
+        let dispatch = tile.specialize(caps, kind, s.head, Dispatch::per_group(kernel, groups));
+        // Per turn: rows loaded, units of scores, lanes to add up over, and draws.
+        let turn = 2 * s.head.div_ceil(4).next_multiple_of(8) * tile.met().max(tile.own()) / tile.invocations()
+            + s.head.div_ceil(4)
+            + 3 * tile.lanes
+            + if self.dropout.is_some() { 22 } else { 0 };
+        let dispatch = dispatch.turns((s.queries.max(s.keys).div_ceil(tile.met()) + 2) * turn);
+        self.dims(dispatch, s, grads, [parts, s.keys.div_ceil(parts).next_multiple_of(tile.met())])
+    }
+
+    /// AttentionSizes in the kernel's units, masks and dropout: `shaders/lib/attention_sizes.wgsl`.
+    fn dims(
+        &self,
+        dispatch: Dispatch,
+        s: &AttentionSizes,
+        grads: ([usize; 3], [usize; 3]),
+        [parts, part_keys]: [usize; 2],
+    ) -> Dispatch {
+        let unit = s.unit();
+        let units = s.head / unit;
         let [(gq, _), (gk, gk_start), (gv, gv_start)] = [0, 1, 2].map(|part| (grads.0[part], grads.1[part]));
         let (kind, padding) = match self.keys {
             Keys::All => (0, 0),
@@ -162,16 +207,9 @@ impl Attention {
         };
         let drawn = self.dropout.unwrap_or(PairDropout { dropped: 0, seed: 0, stream: 0 });
         let [low, high] = drawn.key().map(|word| word as usize);
-        // Each of up to four draws for eight rows takes ten rounds.
-        let draws = if self.dropout.is_some() { 48 } else { 0 };
-        let mut dispatch = Dispatch::linear(kernel, s.batch * s.heads * rows.next_multiple_of(8))
-            .flag("VEC4", vec4)
-            .flag("DROPOUT", self.dropout.is_some())
-            .flag("SUBGROUP8", caps.subgroup == 8 && caps.shuffle == 8);
-        if let Some((flag, _)) = flag {
-            dispatch = dispatch.flag(flag, true);
-        }
         dispatch
+            .flag("VEC4", unit == 4)
+            .flag("DROPOUT", self.dropout.is_some())
             .constant("HEAD", units as u32)
             .dims(&[s.batch, s.heads, s.queries, s.keys])
             .dims(&[
@@ -186,11 +224,45 @@ impl Attention {
             .dims(&[s.heads * units, gq / unit, gk / unit, gv / unit, gk_start / unit, gv_start / unit])
             .dims(&[usize::from(self.causal), kind, low, high, drawn.stream as usize, drawn.dropped as usize])
             .floats(&[drawn.kept() as f32])
-            .turns(s.queries.max(s.keys).div_ceil(8) * (2 * units + 3 + draws) + units)
+            .dims(&[parts, part_keys])
+    }
+
+    /// The output with an invocation for each row.
+    fn lower_rows(&self, caps: &Caps, s: &AttentionSizes) -> Lowered {
+        let ([q, k, v], [mask, clock]) = self.args(self.sources());
+        self.launch(caps, kernel!("attention"), s, s.queries, Default::default())
+            .args([q, k, v, mask, clock, Arg::Output])
+            .flops((4 * s.head + 5) * s.pairs(self.causal))
+            .into()
+    }
+
+    /// The output through tiles, keys in so many parts.
+    fn lower_tiled(&self, caps: &Caps, tile: AttentionTile, s: &AttentionSizes, parts: usize) -> Lowered {
+        let ([q, k, v], [mask, clock]) = self.args(self.sources());
+        let queries = s.batch * s.heads * s.queries;
+        let groups = s.batch * s.heads * s.queries.div_ceil(tile.own()) * parts;
+        let kernel = (kernel!("attention_tiled"), TiledKernel::Forward);
+        let split = parts > 1;
+        // What is bound for writing cannot be left unbound: without parts there are no sums, and a few bytes stand for them.
+        let (known, sums) = if split { (Arg::Scratch(0), Arg::Scratch(1)) } else { (Arg::Output, Arg::Scratch(0)) };
+        let tiles = self
+            .launch_tiled(caps, kernel, tile, s, (groups, parts), Default::default())
+            .flag("SPLIT", split)
+            .args([q, k, v, mask, clock, known, sums])
+            .flops((4 * s.head + 5) * s.pairs(self.causal));
+        if !split {
+            return Lowered { dispatches: vec![tiles], scratch: vec![16] };
+        }
+        let join = Dispatch::linear(kernel!("attention_join"), s.outputs() / s.unit())
+            .flag("VEC4", s.unit() == 4)
+            .dims(&[s.batch, s.heads, s.queries, s.head / s.unit(), parts])
+            .args([known, sums, Arg::Output])
+            .flops(2 * parts * s.outputs());
+        Lowered { dispatches: vec![tiles, join], scratch: vec![8 * parts * queries, 4 * parts * s.outputs()] }
     }
 
     /// In f64, the keys that query `row` of example `batch` sees; `mask` as the op has it.
-    pub(crate) fn seen(&self, s: &Sizes, mask: Option<&Vec<f64>>, batch: usize, row: usize) -> Vec<usize> {
+    pub(crate) fn seen(&self, s: &AttentionSizes, mask: Option<&Vec<f64>>, batch: usize, row: usize) -> Vec<usize> {
         let takes_part = |key: usize| match (self.keys, mask) {
             (Keys::Lengths, Some(lengths)) => (key as f64) < lengths[batch],
             (Keys::Ids { padding }, Some(ids)) => ids[batch * s.keys + key] != f64::from(padding),
@@ -201,14 +273,14 @@ impl Attention {
 
     /// In f64, what dropout multiplies the probability of a key by, for query `row` of head number `head`; the clock is the
     /// last of `inputs`.
-    pub(crate) fn factors(&self, s: &Sizes, inputs: &[Vec<f64>], head: usize, row: usize) -> impl Fn(usize) -> f64 {
+    pub(crate) fn factors(&self, s: &AttentionSizes, inputs: &[Vec<f64>], head: usize, row: usize) -> impl Fn(usize) -> f64 {
         let (dropout, queries) = (self.dropout, s.queries);
         let step = if dropout.is_some() { inputs[inputs.len() - 1][0] as u32 } else { 0 };
         move |key| dropout.map_or(1.0, |dropout| dropout.factor(step, queries, head, row, key))
     }
 
     /// Random inputs for it: sizes, then q, k and v, or all in one, and the mask.
-    pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, Sizes) -> Sample) -> Sample {
+    pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, AttentionSizes) -> Sample) -> Sample {
         let keys = [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)];
         let mut op = Self {
             heads: 1 + rng.below(3),
@@ -216,7 +288,17 @@ impl Attention {
             packed: rng.below(2) == 0,
             keys,
             dropout: None,
+            form: None,
         };
+        // Any form, on tiles that are small beside the sizes; what does not fit is as if it were not asked for.
+        let tile = [AttentionTile { lanes: 4, groups: 4 }, AttentionTile::SMALL, AttentionTile::TALL][rng.below(3)];
+        op.form = [
+            None,
+            Some(AttentionForm::Rows),
+            Some(AttentionForm::Tiled(tile)),
+            Some(AttentionForm::Split(tile, 1 + rng.below(4))),
+            Some(AttentionForm::Stored(tile)),
+        ][rng.below(5)];
         if rng.below(2) == 0 {
             let dropped = 1 + rng.below(60_000) as u16;
             op.dropout = Some(PairDropout { dropped, seed: u64::from(rng.next_u32()) << 20, stream: rng.next_u32() });
@@ -244,6 +326,10 @@ impl Attention {
             Keys::Lengths => sample = sample.index(rng, [batch], time + 2), // 0, and more than there are
             Keys::Ids { .. } => sample = sample.index(rng, mask, 4),
         }
+        // The gradients of q and k are 0 but for rounding where no query sees two keys.
+        let mask = sample.inputs.get(op.sources()).map(|input| &input.values);
+        let of_two = |row: usize| op.seen(&sizes, mask, row / queries, row % queries).len() > 1;
+        sample.differentiable &= (0..batch * queries).any(of_two);
         match clock {
             Some(clock) => sample.input(clock, vec![f64::from(rng.next_u32()), 0.0, 0.0, 0.0]),
             None => sample,
@@ -292,11 +378,17 @@ impl Op for Attention {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let sizes = self.checked_sizes(inputs);
-        let ([q, k, v], [mask, clock]) = self.args(self.sources());
-        self.launch(caps, kernel!("attention"), &sizes, sizes.queries, Default::default())
-            .args([q, k, v, mask, clock, Arg::Output])
-            .flops((4 * sizes.head + 5) * sizes.pairs(self.causal))
-            .into()
+        let (tile, parts) = match self.form.filter(|form| form.runs_on(caps, sizes.head, false)) {
+            None => match caps.attention_form(&sizes) {
+                AttentionForm::Tiled(tile) => (tile, 1),
+                AttentionForm::Split(tile, parts) => (tile, parts),
+                _ => return self.lower_rows(caps, &sizes),
+            },
+            Some(AttentionForm::Rows) => return self.lower_rows(caps, &sizes),
+            Some(AttentionForm::Tiled(tile) | AttentionForm::Stored(tile)) => (tile, 1),
+            Some(AttentionForm::Split(tile, parts)) => (tile, parts),
+        };
+        self.lower_tiled(caps, tile, &sizes, parts)
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
@@ -338,34 +430,51 @@ impl<'g> Var<'g> {
     /// Multi-head attention `softmax(q kᵀ / √d) v`; `self` is q. Shapes: q `[batch, queries, heads · d]`, k and v
     /// `[batch, keys, heads · d]`, f32, to the shape of q; d is at most 128. A query that sees no key gets 0.
     ///
-    /// No matrix of queries and keys is stored, neither here nor for the gradient.
+    /// No matrix of queries and keys is stored, but on hardware for the gradient, where two of them are small ([`AttentionForm`]).
     ///
     /// *Source:* Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
     ///
     /// # Errors
     /// [`Error::Shape`] when the types are not these, or the mask's are not those of [`KeyMask`] and [`AttentionDropout`](crate::AttentionDropout).
     pub fn attention(self, k: Var<'g>, v: Var<'g>, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
-        attend(&[self, k, v], self.shape().to_vec(), heads, mask)
+        attend(&[self, k, v], self.shape().to_vec(), heads, mask, None)
     }
 
     /// [`Var::attention`] of a tensor to itself: q, k and v are columns of it, `[batch, time, 3 · heads · d]` to
     /// `[batch, time, heads · d]`. Nothing is copied. Errors as there.
     pub fn self_attention(self, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
+        self.self_attention_in(heads, mask, None)
+    }
+
+    /// [`Var::self_attention`] in a form of one's choice, to measure it: `None` is the usual choice, and so is a form that the
+    /// adapter cannot run. Errors as there.
+    pub fn self_attention_in(
+        self,
+        heads: usize,
+        mask: AttentionMask<'g>,
+        form: Option<AttentionForm>,
+    ) -> Result<Var<'g>> {
         let mut shape = self.shape().to_vec();
         if let Some(columns) = shape.last_mut() {
             *columns /= 3;
         }
-        attend(&[self], shape, heads, mask)
+        attend(&[self], shape, heads, mask, form)
     }
 }
 
-fn attend<'g>(sources: &[Var<'g>], shape: Vec<usize>, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
+fn attend<'g>(
+    sources: &[Var<'g>],
+    shape: Vec<usize>,
+    heads: usize,
+    mask: AttentionMask<'g>,
+    form: Option<AttentionForm>,
+) -> Result<Var<'g>> {
     let (keys, ids) = KeyMask::parts(mask.keys);
     let graph = sources[0].graph();
     let pairs = mask.dropout.map_or(Ok(None), |dropout| dropout.pairs());
     let dropout = pairs.map_err(|problem| Error::Shape { op: "attention", layer: graph.layer(), problem })?;
     let clock = mask.dropout.filter(|_| dropout.is_some()).map(|dropout| dropout.clock);
-    let op = Attention { heads, causal: mask.causal, packed: sources.len() == 1, keys, dropout };
+    let op = Attention { heads, causal: mask.causal, packed: sources.len() == 1, keys, dropout, form };
     let inputs: Vec<Var<'g>> = sources.iter().copied().chain(ids).chain(clock).collect();
     let y = graph.push(op, &inputs)?;
     y.slice(0, 0, shape.iter().product())?.reshape(shape)

@@ -1,11 +1,12 @@
 //! Gradients of multi-head attention: probabilities are computed again, row by row.
 
+use crate::attention_form::{AttentionForm, TiledKernel, pair_bytes};
 use crate::error::Result;
 use crate::gpu::{ALIGNMENT, Caps};
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
-use crate::ops::attention::{Attention, Sizes};
+use crate::ops::attention::{Attention, AttentionSizes};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -27,7 +28,7 @@ impl AttentionGrad {
     }
 
     /// Elements from one row of dq, dk, dv to the next, and where each starts.
-    pub(crate) fn rows_and_starts(&self, s: &Sizes) -> ([usize; 3], [usize; 3]) {
+    pub(crate) fn rows_and_starts(&self, s: &AttentionSizes) -> ([usize; 3], [usize; 3]) {
         if self.of.packed {
             return (s.rows, s.starts);
         }
@@ -72,22 +73,58 @@ impl Op for AttentionGrad {
         let (y, dout, rows) = (Arg::Input(first), Arg::Input(first + 1), Arg::Scratch(0));
         let (queries, grads, pairs) =
             (s.batch * s.heads * s.queries, self.rows_and_starts(&s), s.pairs(self.of.causal));
-        let sums = Dispatch::linear(kernel!("attention_rows"), queries)
+        let lanes = if caps.software { 1 } else { 16 };
+        let sums = Dispatch::per_group(kernel!("attention_rows"), (lanes * queries).div_ceil(256))
+            .lanes(caps, lanes)
             .dims(&[s.batch, s.heads, s.queries, s.head])
             .args([y, dout, rows])
             .flops(2 * s.outputs());
-        let args = [q, k, v, dout, rows, mask, clock, Arg::Output];
-        let of_queries = self
-            .of
-            .launch(caps, kernel!("attention_query_grad"), &s, s.queries, grads)
-            .args(args)
-            .flops((6 * s.head + 6) * pairs);
-        let of_keys = self
-            .of
-            .launch(caps, kernel!("attention_key_grad"), &s, s.keys, grads)
-            .args(args)
-            .flops((8 * s.head + 6) * pairs);
-        Lowered { dispatches: vec![sums, of_queries, of_keys], scratch: vec![8 * queries] }
+        let args = |out: Arg| [q, k, v, dout, rows, mask, clock, out];
+        let (query_flops, key_flops) = ((6 * s.head + 6) * pairs, (8 * s.head + 6) * pairs);
+        let form = self.of.form.filter(|form| form.runs_on(caps, s.head, true)).unwrap_or(caps.attention_grad_form(&s));
+        let heads = s.batch * s.heads;
+        let mut scratch = vec![8 * queries];
+        let [first, second] = match form {
+            AttentionForm::Rows => {
+                let of_queries = self.of.launch(caps, kernel!("attention_query_grad"), &s, s.queries, grads);
+                let of_keys = self.of.launch(caps, kernel!("attention_key_grad"), &s, s.keys, grads);
+                [
+                    of_queries.args(args(Arg::Output)).flops(query_flops),
+                    of_keys.args(args(Arg::Output)).flops(key_flops),
+                ]
+            }
+            AttentionForm::Tiled(tile) | AttentionForm::Split(tile, _) => {
+                let launch = |kernel, rows: usize| {
+                    self.of.launch_tiled(caps, kernel, tile, &s, (heads * rows.div_ceil(tile.own()), 1), grads)
+                };
+                let of_queries = launch((kernel!("attention_query_grad_tiled"), TiledKernel::QueryGrad), s.queries);
+                let of_keys = launch((kernel!("attention_key_grad_tiled"), TiledKernel::KeyGrad), s.keys);
+                [
+                    of_queries.args(args(Arg::Output)).flops(query_flops),
+                    of_keys.args(args(Arg::Output)).flops(key_flops),
+                ]
+            }
+            AttentionForm::Stored(tile) => {
+                scratch.push(pair_bytes(&s));
+                let [own_queries, own_keys] = [s.queries, s.keys].map(|rows| heads * rows.div_ceil(tile.own()));
+                let launch = |of: Attention, kernel, groups: usize| {
+                    of.launch_tiled(caps, kernel, tile, &s, (groups, 1), grads)
+                };
+                let tiles = own_queries * s.keys.div_ceil(tile.met());
+                let of_pairs = launch(self.of, (kernel!("attention_pairs"), TiledKernel::Pairs), tiles);
+                // What is summed has been dropped already.
+                let of_sums = launch(
+                    Attention { dropout: None, ..self.of },
+                    (kernel!("attention_pair_sums"), TiledKernel::PairSums),
+                    own_queries + 2 * own_keys,
+                );
+                [
+                    of_pairs.args(args(Arg::Scratch(1))).flops((4 * s.head + 6) * pairs),
+                    of_sums.args([q, k, v, dout, Arg::Scratch(1), mask, Arg::Output]).flops(6 * s.head * pairs),
+                ]
+            }
+        };
+        Lowered { dispatches: vec![sums, first, second], scratch }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {

@@ -62,6 +62,7 @@ ops! {
 }
 
 pub use crate::attention_mask::{Keys, PairDropout};
+pub(crate) use attention::AttentionSizes;
 pub use attention::MAX_HEAD;
 pub use batch_norm::Statistics;
 pub use binary::BinaryFunction;

@@ -1,0 +1,281 @@
+//! Forms of attention and of its gradient, and which one for what.
+//!
+//! Software adapters, and adapters with little workgroup memory, have one form: an invocation for each row
+//! (`shaders/attention.wgsl`). On hardware that form is slow, and the others go through tiles in workgroup memory
+//! (`shaders/lib/attention_tiles.wgsl`). They differ in how much work a workgroup has, and so in how many there are.
+
+use crate::gpu::Caps;
+use crate::op::Dispatch;
+use crate::ops::AttentionSizes;
+
+/// How attention is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttentionForm {
+    /// An invocation for each row, nothing in workgroup memory.
+    Rows,
+    /// A workgroup for a block of queries, which meets all their keys; the gradient likewise, once by queries and once by keys.
+    Tiled(AttentionTile),
+    /// [`AttentionForm::Tiled`] with each query's keys in so many parts, for a workgroup each, and a dispatch that joins them. The
+    /// gradient is that of `Tiled`.
+    Split(AttentionTile, usize),
+    /// The gradient through probabilities and their gradients in memory, computed once. The output is that of `Tiled`.
+    Stored(AttentionTile),
+}
+
+/// A workgroup of tiled attention: groups of neighbours, each invocation with 4 × 4 scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttentionTile {
+    /// Neighbours that share four rows of the side that the workgroup owns; each meets four rows of the other.
+    pub lanes: usize,
+    /// Groups of so many lanes.
+    pub groups: usize,
+}
+
+/// A kernel on tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TiledKernel {
+    /// The output.
+    Forward,
+    /// The gradient of queries.
+    QueryGrad,
+    /// The gradients of keys and values.
+    KeyGrad,
+    /// Probabilities and their gradients.
+    Pairs,
+    /// Sums over those.
+    PairSums,
+}
+
+impl AttentionTile {
+    /// 64 × 32. Multiply-adds wait for workgroup memory, which gives a processor 128 bytes a cycle: scores have 8 for each 16
+    /// bytes of an invocation, sums over heads of 64 have 11, so 57 % of the peak remain.
+    pub const TALL: Self = Self { lanes: 8, groups: 16 };
+    /// 32 × 32, with half the workgroup memory and the least waste at the edges: 197 tokens are 224, not 256.
+    pub const SMALL: Self = Self { lanes: 8, groups: 8 };
+    /// 64 × 64, which reads keys and values as seldom as `TALL`, and takes more memory. Sums have 8 multiply-adds too, so 50 % of
+    /// the peak remain; it is here to be measured.
+    pub const LARGE: Self = Self { lanes: 16, groups: 16 };
+    /// Those that kernels are chosen from, in order of preference.
+    const CHOSEN: [Self; 2] = [Self::TALL, Self::SMALL];
+
+    /// Rows that a workgroup owns.
+    pub fn own(self) -> usize {
+        4 * self.groups
+    }
+
+    /// Rows that it meets at a time.
+    pub fn met(self) -> usize {
+        4 * self.lanes
+    }
+
+    /// Invocations of a workgroup.
+    pub fn invocations(self) -> usize {
+        self.lanes * self.groups
+    }
+
+    /// Vectors in workgroup memory of a tile of own rows, of the first tile of met rows, and of weights; heads of `head` elements.
+    fn vectors(self, kernel: TiledKernel, head: usize, cached: bool) -> [usize; 3] {
+        let (met, weights) = (self.met() * Self::stride(head), self.own() * self.lanes);
+        let own = if cached { 1 } else { self.own() * Self::stride(head) };
+        match kernel {
+            // Probabilities take the place of keys.
+            TiledKernel::Forward => [own, met.max(weights), 1],
+            TiledKernel::Pairs => [own, met, 1],
+            TiledKernel::QueryGrad | TiledKernel::KeyGrad => [own, met, weights],
+            TiledKernel::PairSums => [1, met, weights],
+        }
+    }
+
+    /// Bytes of workgroup memory.
+    fn memory(self, kernel: TiledKernel, head: usize, cached: bool) -> usize {
+        let ([own, first, weights], met) = (self.vectors(kernel, head, cached), self.met() * Self::stride(head));
+        let vectors = match kernel {
+            TiledKernel::Forward => own + first + met,
+            TiledKernel::QueryGrad => 2 * own + first + met + weights,
+            TiledKernel::KeyGrad => 2 * own + first + met + 2 * weights,
+            TiledKernel::Pairs => own + first,
+            TiledKernel::PairSums => first + weights,
+        };
+        16 * vectors
+    }
+
+    /// Vectors of four from one row in workgroup memory to the next.
+    fn stride(head: usize) -> usize {
+        head.div_ceil(4).next_multiple_of(8)
+    }
+
+    /// Units of each row of a sum that an invocation has.
+    fn sums(self, head: usize) -> usize {
+        Self::stride(head).div_ceil(self.lanes)
+    }
+
+    /// Whether own rows are read from cache, as workgroup memory does not hold them; `None` where it does not hold the others
+    /// either, a workgroup is too large, or its lanes are too few for the head.
+    fn cached(self, caps: &Caps, kernel: TiledKernel, head: usize) -> Option<bool> {
+        let fits = |cached: &bool| self.memory(kernel, head, *cached) <= caps.workgroup_memory as usize;
+        let both = [false, true];
+        let ways = if matches!(kernel, TiledKernel::Pairs | TiledKernel::PairSums) { &both[..1] } else { &both };
+        let runs = self.invocations() <= caps.invocations as usize && self.sums(head) <= MAX_SUMS;
+        ways.iter().copied().find(fits).filter(|_| runs)
+    }
+
+    /// Whether the adapter can run all `kernels` on it.
+    fn runs(self, caps: &Caps, kernels: &[TiledKernel], head: usize) -> bool {
+        kernels.iter().all(|&kernel| self.cached(caps, kernel, head).is_some())
+    }
+
+    /// Sets what `shaders/lib/attention_tiles.wgsl` wants to know.
+    pub(crate) fn specialize(self, caps: &Caps, kernel: TiledKernel, head: usize, dispatch: Dispatch) -> Dispatch {
+        let cached = self.cached(caps, kernel, head).unwrap_or(true);
+        let [own, met, weights] = self.vectors(kernel, head, cached).map(|vectors| vectors as u32);
+        let stride = Self::stride(head);
+        dispatch
+            .flag("OWN_CACHED", cached)
+            .flag("SHUFFLE", caps.shuffle as usize >= self.lanes)
+            .constant("LANES", self.lanes as u32)
+            .constant("GROUPS", self.groups as u32)
+            .constant("STRIDE", stride as u32)
+            .constant("INNER", head.div_ceil(4) as u32)
+            .constant("SUMS", self.sums(head) as u32)
+            .constant("OWN_SIZE", own)
+            .constant("MET_SIZE", met)
+            .constant("WEIGHTS_SIZE", weights)
+    }
+
+    /// Pairs that are computed for `queries` and `keys`, edges of tiles included.
+    fn computed(self, queries: usize, keys: usize) -> usize {
+        queries.next_multiple_of(self.own()) * keys.next_multiple_of(self.met())
+    }
+}
+
+/// Most units of a row that `Sums` of `shaders/lib/attention_tiles.wgsl` has.
+const MAX_SUMS: usize = 4;
+
+/// Workgroups that keep a large GPU busy: some four for each of an H100's 132 multiprocessors.
+const ENOUGH: usize = 512;
+
+/// Most bytes of pairs that [`AttentionForm::Stored`] takes: what stays in the second-level cache of a large GPU (50 MB on an
+/// H100) beside all else, and is nothing beside its memory.
+const STORED: usize = 32 << 20;
+
+const FORWARD: &[TiledKernel] = &[TiledKernel::Forward];
+const GRADIENT: &[TiledKernel] = &[TiledKernel::QueryGrad, TiledKernel::KeyGrad];
+const STORED_GRADIENT: &[TiledKernel] = &[TiledKernel::Pairs, TiledKernel::PairSums];
+
+impl AttentionForm {
+    /// Whether the adapter can run it for heads of `head` elements: the output, or with `gradient` that.
+    pub fn runs_on(self, caps: &Caps, head: usize, gradient: bool) -> bool {
+        match (self, gradient) {
+            (Self::Rows, _) => true,
+            (Self::Tiled(tile) | Self::Stored(tile), false) => tile.runs(caps, FORWARD, head),
+            (Self::Split(tile, parts), false) => parts > 0 && tile.runs(caps, FORWARD, head),
+            (Self::Tiled(tile) | Self::Split(tile, _), true) => tile.runs(caps, GRADIENT, head),
+            (Self::Stored(tile), true) => tile.runs(caps, STORED_GRADIENT, head),
+        }
+    }
+}
+
+impl Caps {
+    /// The form of an attention's output.
+    ///
+    /// On an H100 the form with a row for each invocation takes 0.324 ms for 4 × 8 heads of 256 × 256 × 64, unfused ops 0.084, a
+    /// tiled prototype 0.101 in 128 workgroups, of which a multiprocessor has one. With the keys in parts there are enough;
+    /// a part's sums are no more bytes than its scores would be, written and read once where unfused ops write and read
+    /// twice, in three dispatches. 64 × 12 heads of 197 have 5,376 workgroups and 8 × 16 heads of 1024 2,048 as they are.
+    pub(crate) fn attention_form(&self, s: &AttentionSizes) -> AttentionForm {
+        let Some(tile) = self.attention_tile(s, FORWARD) else { return AttentionForm::Rows };
+        let workgroups = s.batch * s.heads * s.queries.div_ceil(tile.own());
+        // As many turns for each part as for the others.
+        let turns = s.keys.div_ceil(tile.met());
+        let parts = turns.div_ceil(turns.div_ceil((ENOUGH / workgroups).clamp(1, turns)));
+        if parts > 1 { AttentionForm::Split(tile, parts) } else { AttentionForm::Tiled(tile) }
+    }
+
+    /// The form of an attention's gradient.
+    ///
+    /// Tiles take 14 · head size flop a pair, as both kernels compute scores; pairs in memory 10, but 20 bytes a pair, which cost
+    /// little as long as they stay in cache. On an H100 unfused ops take 0.15 ms for the gradient of 4 × 8 heads of 256 × 256 ×
+    /// 64 (16 MiB of pairs) where the tiled prototype takes 0.70. 64 × 12 heads of 197 would have 227 MiB of pairs.
+    pub(crate) fn attention_grad_form(&self, s: &AttentionSizes) -> AttentionForm {
+        let stored = pair_bytes(s) <= STORED;
+        let small = stored.then(|| self.attention_tile(s, STORED_GRADIENT)).flatten();
+        let large = || self.attention_tile(s, GRADIENT).map(AttentionForm::Tiled);
+        small.map(AttentionForm::Stored).or_else(large).unwrap_or(AttentionForm::Rows)
+    }
+
+    /// The first tile that computes no more than a tenth above the fewest pairs, of those that run; of those with their own rows
+    /// in workgroup memory, if there are any, as cache is slower. None on software adapters.
+    fn attention_tile(&self, s: &AttentionSizes, kernels: &[TiledKernel]) -> Option<AttentionTile> {
+        if self.software {
+            return None;
+        }
+        let running = || AttentionTile::CHOSEN.into_iter().filter(|tile| tile.runs(self, kernels, s.head));
+        let in_memory =
+            |tile: &AttentionTile| kernels.iter().all(|&kernel| tile.cached(self, kernel, s.head) == Some(false));
+        let any = running().any(|tile| in_memory(&tile));
+        let tiles: Vec<AttentionTile> = running().filter(|tile| !any || in_memory(tile)).collect();
+        let computed = |tile: &AttentionTile| tile.computed(s.queries, s.keys);
+        let least = tiles.iter().map(computed).min()?;
+        tiles.into_iter().find(|tile| 10 * computed(tile) <= 11 * least)
+    }
+}
+
+/// Bytes of probabilities and their gradients.
+pub(crate) fn pair_bytes(s: &AttentionSizes) -> usize {
+    2 * 16 * s.batch * s.heads * s.queries * s.keys.div_ceil(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes([batch, heads, queries, keys, head]: [usize; 5]) -> AttentionSizes {
+        let row = heads * head;
+        AttentionSizes { batch, heads, queries, keys, head, rows: [row; 3], starts: [0; 3] }
+    }
+
+    /// Of output and gradient, on an adapter with so many KiB of workgroup memory and invocations of a workgroup.
+    fn forms(kib: u32, invocations: u32, of: [usize; 5]) -> [AttentionForm; 2] {
+        let caps = Caps { workgroup_memory: kib << 10, invocations, ..Caps::default() };
+        [caps.attention_form(&sizes(of)), caps.attention_grad_form(&sizes(of))]
+    }
+
+    #[test]
+    fn sizes_and_workgroup_memory_choose_the_form() {
+        use AttentionForm::{Rows, Split, Stored, Tiled};
+        let (small, tall) = (AttentionTile::SMALL, AttentionTile::TALL);
+        // NVIDIA, 48 KiB: few workgroups, the edges of 197, many keys, large heads.
+        assert_eq!(forms(48, 1024, [4, 8, 256, 256, 64]), [Split(tall, 4), Stored(tall)]);
+        assert_eq!(forms(48, 1024, [64, 12, 197, 197, 64]), [Tiled(small), Tiled(small)]);
+        assert_eq!(forms(48, 1024, [8, 16, 1024, 1024, 64]), [Tiled(tall), Tiled(small)]);
+        assert_eq!(forms(48, 1024, [64, 8, 512, 512, 128]), [Tiled(small), Tiled(small)]);
+        // As many keys for each part as for the others: nine turns in five parts of two.
+        assert_eq!(forms(48, 1024, [1, 8, 512, 288, 64])[0], Split(tall, 5));
+        assert_eq!(forms(48, 1024, [1, 1, 1, 1, 8]), [Tiled(small), Stored(small)]);
+        // 32 KiB, and WebGPU's defaults: smaller tiles, then none.
+        assert_eq!(forms(32, 1024, [8, 16, 1024, 1024, 64]), [Tiled(tall), Tiled(small)]);
+        assert_eq!(forms(16, 256, [64, 12, 197, 197, 32]), [Tiled(small), Rows]);
+        assert_eq!(forms(16, 256, [1, 2, 40, 40, 32]), [Split(small, 2), Stored(tall)]);
+        assert_eq!(forms(16, 256, [64, 12, 197, 197, 128]), [Rows, Rows]);
+        assert_eq!(forms(48, 32, [64, 12, 197, 197, 64]), [Rows, Rows]);
+        let software = Caps { software: true, workgroup_memory: 48 << 10, invocations: 1024, ..Caps::default() };
+        assert_eq!(software.attention_form(&sizes([4, 8, 256, 256, 64])), Rows);
+        assert_eq!(software.attention_grad_form(&sizes([4, 8, 256, 256, 64])), Rows);
+    }
+
+    #[test]
+    fn tiles_know_their_workgroup_memory() {
+        let kib = |tile: AttentionTile, kernel, head| {
+            [false, true].map(|cached| tile.memory(kernel, head, cached) as f64 / 1024.0)
+        };
+        assert_eq!(kib(AttentionTile::LARGE, TiledKernel::Forward, 64)[0], 48.0);
+        assert_eq!(kib(AttentionTile::TALL, TiledKernel::Forward, 64)[0], 32.0);
+        assert_eq!(kib(AttentionTile::SMALL, TiledKernel::Forward, 64)[0], 24.0);
+        assert_eq!(kib(AttentionTile::SMALL, TiledKernel::QueryGrad, 64)[0], 36.0);
+        assert_eq!(kib(AttentionTile::SMALL, TiledKernel::KeyGrad, 64)[0], 40.0);
+        assert_eq!(kib(AttentionTile::LARGE, TiledKernel::Pairs, 64)[0], 32.0);
+        assert_eq!(kib(AttentionTile::LARGE, TiledKernel::PairSums, 64)[0], 32.0);
+        // A vector stands for each of the own tiles.
+        assert_eq!(kib(AttentionTile::TALL, TiledKernel::KeyGrad, 64)[1], 32.0 + 2.0 / 64.0);
+    }
+}
