@@ -1,5 +1,6 @@
 //! `trellis bench`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use regex_lite::Regex;
 use serde_json::json;
 use trellis_guidance::workload::{Prepared, Workload, large_workloads, workloads};
 use trellis_guidance::{Error, Result};
-use trellis_tensor::{CkaForm, CkaSizes, Gpu};
+use trellis_tensor::{CkaForm, CkaSizes, Gpu, LaunchInfo, LaunchTime};
 
 use crate::{next, print};
 
@@ -22,6 +23,7 @@ two `cka_form_` of one size: which of them the cost model takes, and what was me
 Examples:
   trellis bench
   trellis bench --filter '^cka' --json
+  trellis bench --filter mlp_guided --kernels
   trellis bench --size large        # a hardware GPU with 16 GB or more")]
 pub(crate) struct Bench {
     /// Only workloads whose name this regular expression matches
@@ -30,6 +32,9 @@ pub(crate) struct Bench {
     /// Which set of workloads
     #[arg(long, value_enum, default_value_t = Size::Small)]
     size: Size,
+    /// After each workload, the time of its kernels by timestamps (each costs a GPU up to 8 µs)
+    #[arg(long)]
+    kernels: bool,
     /// Time for each workload
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
@@ -100,6 +105,9 @@ impl Bench {
                     if t.settled { "" } else { "  unsettled" }
                 ))?;
             }
+            if self.kernels {
+                print_kernels(gpu, &workload, as_json)?;
+            }
             if let Some((sizes, form)) = workload.cka_form() {
                 if let Some((.., other)) = forms.iter().find(|(of, ..)| *of == sizes) {
                     let (features, examples) =
@@ -142,6 +150,40 @@ impl Bench {
             dispatches: prepared.plan.launches().len(),
         })
     }
+}
+
+/// The kernels of a workload, the one that takes most time first, and the largest launch of each.
+fn print_kernels(gpu: &Gpu, workload: &Workload, as_json: bool) -> Result<()> {
+    const STEPS: usize = 10;
+    let plan = workload.prepare(gpu)?.plan;
+    plan.run(20)?;
+    let mut by_kernel: BTreeMap<(&str, &str), Vec<LaunchTime>> = BTreeMap::new();
+    for launch in plan.profile(STEPS)?.launches {
+        by_kernel.entry((launch.info.op, launch.info.kernel)).or_default().push(launch);
+    }
+    let total = |launches: &[LaunchTime]| launches.iter().map(|launch| launch.nanoseconds).sum::<f64>();
+    let mut kernels: Vec<_> = by_kernel.into_iter().collect();
+    kernels.sort_by(|(_, a), (_, b)| total(b).total_cmp(&total(a)));
+    for ((op, kernel), launches) in kernels {
+        let nanoseconds = total(&launches);
+        let rate = |of: fn(&LaunchTime) -> u64| launches.iter().map(of).sum::<u64>() as f64 / nanoseconds.max(1.0);
+        let (gflops, gbytes) = (rate(|launch| launch.info.flops), rate(|launch| launch.info.bytes));
+        let Some(longest) = launches.iter().max_by(|a, b| a.nanoseconds.total_cmp(&b.nanoseconds)) else { continue };
+        let LaunchInfo { layer, variant, groups: [x, y, z], .. } = &longest.info;
+        if as_json {
+            print::line(json!({"name": workload.name, "op": op, "kernel": kernel, "launches": launches.len(),
+                "us": nanoseconds / 1e3, "gflops": gflops, "gbytes": gbytes, "longest_us": longest.nanoseconds / 1e3,
+                "longest_layer": layer, "longest_groups": [x, y, z], "longest_variant": variant}))?;
+        } else {
+            print::line(format_args!(
+                "  {:>10.1} us {:>4} x {op} {kernel}: {gflops:.0} GFLOP/s, {gbytes:.0} GB/s; longest {:.1} us, {x}x{y}x{z}, {layer}",
+                nanoseconds / 1e3,
+                launches.len(),
+                longest.nanoseconds / 1e3,
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// Milliseconds of one repetition among many that are submitted together: the median of several rounds, once two rounds
