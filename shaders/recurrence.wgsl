@@ -8,7 +8,8 @@
 //         mask u32: see lib/recurrence.wgsl
 // out     h (batch, time, hidden); then of an LSTM i, f, g, o (batch, time, 4, hidden) and c (batch, time, hidden), of a GRU r,
 //         u, n, a_n (batch, time, 4, hidden)
-// launch  a workgroup for every OWNED sequences; it loops over the time steps first to last - 1
+// launch  a workgroup for every OWNED sequences; it loops over the time steps first to last - 1. PRODUCT and UNITS: of
+//         one step, a workgroup for every OWNED sequences and COLUMNS columns, or for every OWNED sequences and LANES of their units
 // memory  that of the product's loop: lib/product_tall.wgsl, lib/product_block.wgsl
 // cost    2 · batch · hidden · gates · hidden flop a step; w is read once a step and workgroup, from cache
 // numeric f32 sums in order of k
@@ -114,6 +115,16 @@ fn recurrence(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
               @builtin(local_invocation_index) index: u32) {
     let all = gates() * dims.hidden;
     let units = min(OWNED, dims.batch - group.x * OWNED) * width();
+#if PRODUCT
+    now = dims.first;
+    block(group.y, group.x, local.xy, all, dims.hidden);
+#elif UNITS
+    now = dims.first;
+    let i = group.y * LANES.x * LANES.y + index;
+    if (i < units) {
+        update(group.x * OWNED + i / width(), i % width());
+    }
+#else
     for (var t = dims.first; t < dims.last; t += 1u) {
         now = t;
         for (var number = 0u; number * COLUMNS < all; number += 1u) {
@@ -127,4 +138,5 @@ fn recurrence(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
             storageBarrier();
         }
     }
+#endif
 }

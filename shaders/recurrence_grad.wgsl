@@ -120,6 +120,16 @@ fn backward(row: u32, unit: u32) {
 fn recurrence_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
                    @builtin(local_invocation_index) index: u32) {
     let units = min(OWNED, dims.batch - group.x * OWNED) * width();
+#if UNITS
+    now = dims.first;
+    let i = group.y * LANES.x * LANES.y + index;
+    if (i < units) {
+        backward(group.x * OWNED + i / width(), i % width());
+    }
+#elif PRODUCT
+    now = dims.first;
+    block(group.y, group.x, local.xy, dims.hidden, gates() * dims.hidden);
+#else
     for (var t = dims.last; t > dims.first; t -= 1u) {
         now = t - 1u;
         for (var i = index; i < units; i += LANES.x * LANES.y) {
@@ -131,4 +141,5 @@ fn recurrence_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
         }
         storageBarrier();
     }
+#endif
 }

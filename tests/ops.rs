@@ -83,7 +83,7 @@ fn leaves(gpu: &Gpu, sample: &Sample, reference: &mut Reference) -> Vec<Tensor> 
 }
 
 /// Greatest difference of a kernel's results from the reference's, relative to the greatest result.
-fn forward_error(gpu: &Gpu, sample: &Sample) -> f64 {
+pub(crate) fn forward_error(gpu: &Gpu, sample: &Sample) -> f64 {
     let mut reference = Reference::new();
     let tensors = leaves(gpu, sample, &mut reference);
     let graph = Graph::new();
@@ -115,7 +115,7 @@ fn read(plan: &Plan, var: Var<'_>) -> Vec<f64> {
 
 /// For the loss Σ r·op(x) with random r: the f64 gradient rule against central differences in f64, and the gradient
 /// computed on the GPU against the f64 one.
-fn gradient_errors(sample: &Sample) -> (f64, f64) {
+pub(crate) fn gradient_errors(sample: &Sample) -> (f64, f64) {
     let mut reference = Reference::new();
     let tensors = leaves(&gpu(), sample, &mut reference);
     let graph = Graph::new();

@@ -4,11 +4,13 @@ use trellis_guidance::network::{Each, Mode, Output, Precision, RnnCell, Stack, T
 use trellis_guidance::{Network, Rnn, TapAt};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Cell, Clock, Curve, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrentLayer, Tensor, Var,
+    Cell, Clock, Curve, DType, Gpu, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer,
+    Sample, SampleInput, Tensor, Var,
 };
 
 use crate::golden::{case, compare_network, numbers};
-use crate::gpu;
+use crate::ops::{forward_error, gradient_errors};
+use crate::{gpu, gpu_with_gpu_kernels};
 
 #[test]
 fn recurrent_networks_agree_with_pytorch() {
@@ -200,6 +202,96 @@ fn one_label_is_read_off_the_last_state() {
                 let got = logits[2 * example + class];
                 assert!((got - wanted).abs() < 1e-5, "{stack:?}: {got} for {wanted}");
             }
+        }
+    }
+}
+
+/// A recurrence in one of its forms, without padding or with some.
+fn in_form(form: RecurrenceForm, cell: Cell, hidden: usize, padded: bool) -> Sample {
+    let mut rng = Rng::new(9, hidden as u64);
+    let ([batch, time], columns, bound) = ([3, 4], cell.gates() * hidden, 1.0 / (hidden as f32).sqrt());
+    let mut sample = Sample::new(move |x| {
+        let c0 = (cell == Cell::Lstm).then(|| x[4]);
+        let steps = padded.then(|| KeyMask::Lengths(x[x.len() - 1]));
+        x[0].recurrent_as(RecurrentLayer { cell, w: x[1], bias: x[2], h0: x[3], c0 }, steps, Some(form))
+    })
+    .normal(&mut rng, [batch, time, columns])
+    .uniform(&mut rng, [columns, hidden], -bound, bound)
+    .uniform(&mut rng, [columns], -bound, bound)
+    .uniform(&mut rng, [batch, hidden], -1.0, 1.0);
+    if cell == Cell::Lstm {
+        sample = sample.uniform(&mut rng, [batch, hidden], -1.0, 1.0);
+    }
+    if padded { sample.index(&mut rng, [batch], time + 1) } else { sample }
+}
+
+/// The plan of a sample's output and gradients, and what it gives in two runs.
+fn twice(gpu: &Gpu, sample: &Sample) -> (Vec<String>, [Vec<Vec<f32>>; 2]) {
+    let graph = Graph::new();
+    let leaf = |input: &SampleInput| {
+        let shape = input.ty.shape.clone();
+        let tensor = match input.ty.dtype {
+            DType::U32 => {
+                Tensor::from_u32(gpu, "x", shape, &input.values.iter().map(|&v| v as u32).collect::<Vec<_>>())
+            }
+            _ => Tensor::from_f32(gpu, "x", shape, &input.values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
+        };
+        graph.leaf(&tensor.expect("small"))
+    };
+    let inputs: Vec<Var<'_>> = sample.inputs.iter().map(leaf).collect();
+    let y = (sample.record)(&inputs).expect("legal");
+    let loss = y.mul(y).and_then(Var::sum_all).expect("legal");
+    let mut keep = graph.grad(loss, &inputs[..4]).expect("differentiable");
+    keep.push(y);
+    let plan = Plan::new(gpu, &graph, &keep).expect("small");
+    let run = || {
+        plan.run(1).expect("works");
+        keep.iter().map(|&var| plan.read(var).expect("kept")).collect()
+    };
+    let names = plan.launches().filter(|launch| launch.kernel.starts_with("recurrence"));
+    (names.map(|launch| format!("{} {}", launch.kernel, launch.variant)).collect(), [run(), run()])
+}
+
+/// Forms, forced: states and gradients against f64, the kernel that ran, and the same bits twice. With 72 units, workgroups of 64
+/// to 1024 invocations have teams of 4 to 32 lanes, each with 1 to 18 blocks, of which 0 to 8 are held.
+#[test]
+fn every_form_of_a_recurrence_agrees_with_f64() {
+    use Cell::{Gru, Lstm, Tanh};
+    let registers = |invocations, held| RecurrenceForm::Registers { invocations, held };
+    let cases = [
+        (registers(64, 0), [(Tanh, 72), (Gru, 21)]),
+        (registers(64, 8), [(Lstm, 72), (Tanh, 21)]),
+        (registers(256, 2), [(Gru, 72), (Lstm, 21)]),
+        (registers(256, 8), [(Tanh, 72), (Lstm, 72)]),
+        (registers(512, 4), [(Lstm, 72), (Gru, 72)]),
+        (registers(1024, 1), [(Gru, 72), (Tanh, 72)]),
+        (RecurrenceForm::Steps, [(Lstm, 20), (Gru, 21)]),
+        (RecurrenceForm::Steps, [(Tanh, 20), (Tanh, 1)]),
+        (RecurrenceForm::Sequences, [(Tanh, 20), (Gru, 2)]),
+    ];
+    assert!(RecurrenceForm::members().iter().all(|member| cases.iter().any(|(form, _)| form == member)));
+    for (number, (form, layers)) in cases.into_iter().enumerate() {
+        let kernel = match form {
+            RecurrenceForm::Registers { .. } => "recurrence_registers",
+            _ => "recurrence",
+        };
+        // Without shuffles sums are the same whatever is held.
+        let in_registers = kernel == "recurrence_registers";
+        let devices = [Some(gpu()), (!in_registers || (1..3).contains(&number)).then(gpu_with_gpu_kernels)];
+        for (cell, hidden) in layers {
+            let sample = in_form(form, cell, hidden, number % 2 == 0);
+            let name = format!("{form:?} {cell:?} {hidden}");
+            for gpu in devices.iter().flatten() {
+                let error = forward_error(gpu, &sample);
+                assert!(error <= 1e-5, "{name}: states {error:.2e}");
+                let (launches, [first, second]) = twice(gpu, &sample);
+                assert_eq!(first, second, "{name}");
+                let ran = |name: String| launches.iter().any(|launch| launch.split(' ').next() == Some(&name));
+                assert!(ran(kernel.to_string()) && ran(format!("{kernel}_grad")), "{name}: {launches:?}");
+                assert_eq!(launches.len() > 2, form == RecurrenceForm::Steps, "{name}: {launches:?}");
+            }
+            let (rule, device) = gradient_errors(&sample);
+            assert!(rule <= 1e-5 && device <= 1e-4, "{name}: gradient {rule:.2e}, {device:.2e}");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Every kernel file: a header that teaches, an entry point of its own name, bindings the engine can read.
 
+use std::collections::BTreeSet;
 use std::fs;
 
-use trellis_tensor::ops::{Gram, GramOf, MatMul, Stored};
-use trellis_tensor::{Caps, Kernel, Layout, Op, TensorType, Variant};
+use trellis_tensor::ops::{Gram, GramOf, Keys, MatMul, Recurrence, RecurrenceGrad, Stored};
+use trellis_tensor::{Caps, Cell, Kernel, Layout, Op, RecurrenceForm, TensorType, Variant};
 use wgpu::naga;
 use wgpu::naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 
@@ -83,24 +84,63 @@ fn kernels_for_matrix_units_are_valid() {
         Gram { of: GramOf::Examples }.lower(&caps, &[&f16([128, 48])], &TensorType::f32([128, 128])).dispatches,
     );
     assert_eq!(launches.len(), 7);
-    for Variant { kernel, flags, constants, sizes } in launches.into_iter().map(|launch| launch.variant) {
-        assert!(flags.contains(&"COOPERATIVE"), "{} {flags:?}", kernel.name);
-        let source = kernel.expand(&flags, &sizes).expect("imports that exist");
-        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
-        let all = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
-        let info = naga::valid::Validator::new(all.0, all.1).validate(&module);
-        let info = info.unwrap_or_else(|e| panic!("{} {flags:?}: {e:?}", kernel.name));
-        let constants = constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
-        let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
-            .expect("the kernel's constants");
-        // Bounds checks as wgpu adds them, and none.
-        for buffer in [BoundsCheckPolicy::Unchecked, BoundsCheckPolicy::Restrict, BoundsCheckPolicy::ReadZeroSkipWrite]
-        {
-            let bounds_check_policies = BoundsCheckPolicies { index: buffer, buffer, ..Default::default() };
-            let options = naga::back::spv::Options { bounds_check_policies, ..Default::default() };
-            let words = naga::back::spv::write_vec(&module, &info, &options, None).expect("SPIR-V");
-            assert!(words.len() > 1000, "{}", kernel.name);
+    for variant in launches.into_iter().map(|launch| launch.variant) {
+        assert!(variant.flags.contains(&"COOPERATIVE"), "{} {:?}", variant.kernel.name, variant.flags);
+        compile(variant);
+    }
+}
+
+/// Recurrences with shuffles over more lanes than subgroups have here.
+#[test]
+fn recurrences_for_subgroups_of_32_are_valid() {
+    let caps = Caps { subgroup: 32, shuffle: 32, invocations: 1024, workgroup_memory: 48 << 10, ..Caps::default() };
+    let mut lanes = BTreeSet::new();
+    for cell in [Cell::Tanh, Cell::Lstm, Cell::Gru] {
+        for (hidden, invocations) in [(128, 512), (128, 1024), (30, 256)] {
+            let form = Some(RecurrenceForm::Registers { invocations, held: 4 });
+            let op = Recurrence { cell, steps: Keys::Ids { padding: 0 }, form };
+            let f32 = |shape: &[usize]| TensorType::f32(shape.to_vec());
+            let (columns, state) = (cell.gates() * hidden, f32(&[3, hidden]));
+            let mut inputs = vec![f32(&[3, 5, columns]), f32(&[columns, hidden]), f32(&[columns]), state.clone()];
+            inputs.extend((cell == Cell::Lstm).then(|| state.clone()));
+            inputs.push(TensorType::u32([3, 5]));
+            let mut launches = lowered(&op, &caps, &inputs);
+            let y = op.infer(&inputs.iter().collect::<Vec<_>>()).expect("fits");
+            let of_gradient = [vec![inputs[1].clone(), y, f32(&[3, 5, hidden])], inputs[3..].to_vec()].concat();
+            launches.extend(lowered(&RecurrenceGrad { of: op }, &caps, &of_gradient));
+            assert_eq!(launches.len(), 2);
+            for variant in launches {
+                assert!(variant.flags.contains(&"SHUFFLE"), "{variant:?}");
+                lanes.extend(variant.sizes.iter().filter(|(name, _)| *name == "LANES").map(|(_, n)| *n));
+                compile(variant);
+            }
         }
+    }
+    assert_eq!(lanes.into_iter().collect::<Vec<_>>(), [4, 8, 16, 32]);
+}
+
+fn lowered(op: &impl Op, caps: &Caps, inputs: &[TensorType]) -> Vec<Variant> {
+    let inputs: Vec<&TensorType> = inputs.iter().collect();
+    let out = op.infer(&inputs).expect("fits");
+    op.lower(caps, &inputs, &out).dispatches.into_iter().map(|launch| launch.variant).collect()
+}
+
+/// Reads and checks a kernel's text and writes it as SPIR-V.
+fn compile(Variant { kernel, flags, constants, sizes }: Variant) {
+    let source = kernel.expand(&flags, &sizes).expect("imports that exist");
+    let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
+    let all = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());
+    let info = naga::valid::Validator::new(all.0, all.1).validate(&module);
+    let info = info.unwrap_or_else(|e| panic!("{} {flags:?}: {e:?}", kernel.name));
+    let constants = constants.iter().map(|(name, value)| (name.to_string(), *value)).collect();
+    let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants)
+        .expect("the kernel's constants");
+    // Bounds checks as wgpu adds them, and none.
+    for buffer in [BoundsCheckPolicy::Unchecked, BoundsCheckPolicy::Restrict, BoundsCheckPolicy::ReadZeroSkipWrite] {
+        let bounds_check_policies = BoundsCheckPolicies { index: buffer, buffer, ..Default::default() };
+        let options = naga::back::spv::Options { bounds_check_policies, ..Default::default() };
+        let words = naga::back::spv::write_vec(&module, &info, &options, None).expect("SPIR-V");
+        assert!(words.len() > 1000, "{}", kernel.name);
     }
 }
 

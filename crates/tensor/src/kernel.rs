@@ -69,6 +69,8 @@ const LIBRARY: &[(&str, &str)] = library![
     "product_subgroup",
     "product_tall",
     "recurrence",
+    "recurrence_cell",
+    "recurrence_registers",
     "reduce",
     "register_block",
     "update",

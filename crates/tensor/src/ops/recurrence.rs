@@ -1,4 +1,4 @@
-//! A recurrent layer: its states over all time steps, in one dispatch.
+//! A recurrent layer: its states over all time steps, in one dispatch where it is not too large.
 
 use std::any::Any;
 
@@ -6,12 +6,11 @@ use crate::attention_mask::{KeyMask, Keys};
 use crate::error::{Error, Result};
 use crate::gpu::{ALIGNMENT, Caps};
 use crate::graph::Var;
-use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::op::{Arg, Lowered, Op, Sample, awkward_size};
 use crate::ops::matmul::Layout;
 use crate::ops::recurrence_grad::RecurrenceGrad;
 use crate::ops::view::Pad;
-use crate::product::{Block, ProductLoop};
+use crate::recurrence_form::{Direction, RecurrenceForm, Sizes, launches};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -25,6 +24,8 @@ pub struct Recurrence {
     pub cell: Cell,
     /// Which steps are real.
     pub steps: Keys,
+    /// How it runs; `None`, or what an adapter cannot run: chosen by adapter and sizes.
+    pub form: Option<RecurrenceForm>,
 }
 
 /// What a step of a recurrent layer computes, with `a = W h[t−1] + b`. Gates have PyTorch's order.
@@ -47,15 +48,6 @@ impl Cell {
             Self::Gru => 3,
         }
     }
-}
-
-/// Sizes of a recurrence.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
-    pub(crate) batch: usize,
-    pub(crate) time: usize,
-    pub(crate) hidden: usize,
-    pub(crate) gates: usize,
 }
 
 impl Sizes {
@@ -120,47 +112,6 @@ impl Recurrence {
         [Arg::Input(first), c0, if self.steps == Keys::All { Arg::Unused } else { Arg::Input(mask) }]
     }
 
-    /// Launches of a kernel that goes through all steps, `n` columns of the product and `k` its inner axis. On a CPU a loop
-    /// ends too soon, so there may be several, in order of time.
-    pub(crate) fn launches(&self, caps: &Caps, kernel: crate::Kernel, s: &Sizes, [n, k]: [usize; 2]) -> Vec<Dispatch> {
-        let vec4 = caps.subgroup == 8 && s.hidden.is_multiple_of(4);
-        let unit = if vec4 { 4 } else { 1 };
-        // More rows in registers are faster, but each of two threads wants some.
-        let (chosen, rows) = match caps.product_loop(Layout::NT, [s.batch, n, k]).in_registers() {
-            true if s.batch > 32 => (ProductLoop::Tall, 32),
-            true => (ProductLoop::Registers, 16),
-            false => (ProductLoop::Block(Block::SMALL), 64),
-        };
-        let [_, columns] = chosen.block();
-        // A block's loop over k, and what stores each of its rows, absent ones too: a function that returns early is a loop of
-        // one turn to a CPU, and odd columns are one of four.
-        let block = k / unit + 3 + rows * if vec4 { 1 } else { 5 };
-        let turns = n.div_ceil(columns) * block + rows * s.hidden / unit / 8 + 3;
-        let steps = if caps.software { (MOST_TURNS / turns).max(1) } else { s.time };
-        let (kind, padding) = match self.steps {
-            Keys::All => (0u32, 0),
-            Keys::Lengths => (1, 0),
-            Keys::Ids { padding } => (2, padding as usize),
-        };
-        let [_, recurrent, dh, dc] = s.grad_starts(self.cell);
-        let launch = |first: usize| {
-            let last = s.time.min(first + steps);
-            chosen
-                .flags(Dispatch::grid(kernel, [s.batch.div_ceil(rows), 1, 1]))
-                .flag("REGISTERS", chosen.in_registers())
-                .flag("VEC4", vec4)
-                .flag("K4", vec4 && kernel.name == "recurrence")
-                .flag("LHS_K4", vec4)
-                .constant("CELL", self.cell as u32)
-                .constant("MASK", kind)
-                .dims(&[s.batch, s.time, s.hidden, first, last, padding])
-                .dims(&[s.states() / unit, s.cells() / unit, recurrent / unit, dh / unit, dc / unit])
-                .turns((last - first) * turns)
-                .flops(2 * s.batch * (last - first) * s.hidden * (s.gates * s.hidden + 10))
-        };
-        (0..s.time).step_by(steps).map(launch).collect()
-    }
-
     /// In f64: whether step `t` of a sequence is real.
     pub(crate) fn is_real(&self, s: &Sizes, mask: Option<&Vec<f64>>, row: usize, t: usize) -> bool {
         match (self.steps, mask) {
@@ -173,7 +124,8 @@ impl Recurrence {
     /// Random inputs for it, with weights that do not make it chaotic.
     pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, Sizes) -> Sample) -> Sample {
         let cell = [Cell::Tanh, Cell::Lstm, Cell::Gru][rng.below(3)];
-        let op = Self { cell, steps: [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)] };
+        let steps = [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)];
+        let op = Self { cell, steps, form: None };
         let (batch, time, hidden) = (awkward_size(rng, 70), 1 + rng.below(5), awkward_size(rng, 40));
         let s = Sizes { batch, time, hidden, gates: cell.gates() };
         let (columns, bound) = (s.gates * hidden, 1.0 / (hidden as f32).sqrt());
@@ -192,9 +144,6 @@ impl Recurrence {
         }
     }
 }
-
-/// Loop turns that one dispatch takes on a CPU, of 65,535.
-const MOST_TURNS: usize = 60_000;
 
 pub(crate) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
@@ -261,7 +210,7 @@ impl Op for Recurrence {
         let s = self.checked_sizes(inputs);
         let [h0, c0, mask] = self.args(3, self.sources());
         let args = [Arg::Input(0), Arg::Input(1), Arg::Input(2), h0, c0, mask, Arg::Output];
-        let launches = self.launches(caps, kernel!("recurrence"), &s, [s.gates * s.hidden, s.hidden]);
+        let launches = launches(self, caps, &s, Direction::Forward);
         Lowered { dispatches: launches.into_iter().map(|launch| launch.args(args)).collect(), scratch: Vec::new() }
     }
 
@@ -340,13 +289,28 @@ impl<'g> Var<'g> {
     /// `[batch, time, gates · hidden]`. `steps` are those that are real, all without it: the others, best at the end, keep the
     /// state, so that the last state is that of the last real step.
     ///
-    /// Cost: 2 · batch · time · gates · hidden² flop, one dispatch; so does the gradient, and one product for that of W.
+    /// Cost: 2 · batch · time · gates · hidden² flop, one dispatch, or one or two a step where weights are many
+    /// ([`RecurrenceForm`]); so does the gradient, and one product for that of W.
     ///
     /// # Errors
     /// [`Error::Shape`] when the types are not these.
     pub fn recurrent(self, layer: RecurrentLayer<'g>, steps: Option<KeyMask<'g>>) -> Result<Var<'g>> {
+        self.recurrent_as(layer, steps, None)
+    }
+
+    /// [`Var::recurrent`], with its gradient, in a form that the adapter and the sizes need not call for: for tests and
+    /// benchmarks. Where the adapter cannot run it, the chosen one.
+    ///
+    /// # Errors
+    /// As [`Var::recurrent`].
+    pub fn recurrent_as(
+        self,
+        layer: RecurrentLayer<'g>,
+        steps: Option<KeyMask<'g>>,
+        form: Option<RecurrenceForm>,
+    ) -> Result<Var<'g>> {
         let (steps, mask) = KeyMask::parts(steps);
-        let op = Recurrence { cell: layer.cell, steps };
+        let op = Recurrence { cell: layer.cell, steps, form };
         if (op.cell == Cell::Lstm) != layer.c0.is_some() {
             let problem = "an LSTM has a first cell, and no other recurrence has one".to_string();
             return Err(Error::Shape { op: op.name(), layer: self.graph().layer(), problem });

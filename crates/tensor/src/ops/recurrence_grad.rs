@@ -1,12 +1,12 @@
-//! Gradients of a recurrent layer: backward through time, in one dispatch.
+//! Gradients of a recurrent layer: backward through time.
 
 use crate::attention_mask::Keys;
 use crate::error::Result;
 use crate::gpu::Caps;
 use crate::graph::Var;
-use crate::kernel;
 use crate::op::{Arg, Lowered, Op, Sample};
-use crate::ops::recurrence::{Cell, Recurrence, Sizes};
+use crate::ops::recurrence::{Cell, Recurrence};
+use crate::recurrence_form::{Direction, Sizes, launches};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -63,9 +63,8 @@ impl Op for RecurrenceGrad {
         let s = self.sizes(inputs).expect("checked while recording");
         let [h0, c0, mask] = self.of.args(3, self.mask());
         let args = [Arg::Input(0), Arg::Input(1), Arg::Input(2), h0, c0, mask, Arg::Output];
-        let launches = self.of.launches(caps, kernel!("recurrence_grad"), &s, [s.hidden, s.gates * s.hidden]);
-        // Back through time.
-        let dispatches = launches.into_iter().rev().map(|launch| launch.args(args)).collect();
+        let launches = launches(&self.of, caps, &s, Direction::Backward);
+        let dispatches = launches.into_iter().map(|launch| launch.args(args)).collect();
         Lowered { dispatches, scratch: Vec::new() }
     }
 
