@@ -1,16 +1,17 @@
 //! What `trellis bench` and `cargo bench` time: fixed shapes, so that numbers compare across engines and years.
 
 mod large;
+mod recurrent;
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     AttentionMask, Cell, CkaForm, CkaSizes, Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer,
-    OptimizerConfig, Plan, ProductLoop, RecurrentLayer, Tensor, Var, ops,
+    OptimizerConfig, Plan, ProductLoop, RecurrenceForm, Tensor, Var, ops,
 };
 
 use crate::alignment::{Cka, Guiding, Metric, Pair};
 use crate::error::Result;
-use crate::network::{Cnn, Each, Fcn, Mode, Network, Output, Precision, Rnn, RnnCell, TapAt, TokenShape};
+use crate::network::{Cnn, Fcn, Mode, Network, Precision, TapAt};
 
 /// A workload before it is compiled.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +41,10 @@ enum Kind {
     Attention { causal: bool, backward: bool, generic: bool },
     /// One step of a causal recurrent network of 4 × 128 tanh units over 40 tokens of 13 with Adam, batch 64.
     Rnn,
-    /// Forward through four layers of 128 tanh units, 40 steps of 64 sequences: the recurrence of a layer in one dispatch, or two
-    /// products for each step of it.
-    Recurrence { per_step: bool },
+    /// Forward through layers of a recurrent network, 40 steps of 64 sequences; with the gradient of all weights.
+    Recurrence { cell: Cell, layers: usize, hidden: usize, backward: bool, form: Option<RecurrenceForm> },
+    /// Forward through four layers of 128 tanh units, 40 steps of 64 sequences, by two products for each step of a layer.
+    RecurrencePerStep,
     /// This many tiny dispatches.
     Dispatch(usize),
     /// One for a hardware GPU.
@@ -70,7 +72,7 @@ pub struct Prepared {
 
 /// Every workload for a hardware GPU.
 pub fn large_workloads() -> Vec<Workload> {
-    large::workloads()
+    [large::workloads(), recurrent::large_workloads()].concat()
 }
 
 /// Every workload that a CPU can run too.
@@ -120,8 +122,11 @@ pub fn workloads() -> Vec<Workload> {
         attention("attention_fwdbwd_t256_d64_causal", true, true, false),
         attention("attention_fwdbwd_t256_d64_generic", false, true, true),
         Workload { name: "rnn_step_4x128_t40_b64", kind: Kind::Rnn },
-        Workload { name: "rnn_fwd_4x128_t40_b64", kind: Kind::Recurrence { per_step: false } },
-        Workload { name: "rnn_fwd_4x128_t40_b64_per_step", kind: Kind::Recurrence { per_step: true } },
+        recurrent::workload("rnn_fwd_4x128_t40_b64", Cell::Tanh, [4, 128], false, None),
+        Workload { name: "rnn_fwd_4x128_t40_b64_per_step", kind: Kind::RecurrencePerStep },
+        recurrent::workload("rnn_fwdbwd_4x128_t40_b64", Cell::Tanh, [4, 128], true, None),
+        recurrent::workload("lstm_fwdbwd_4x128_t40_b64", Cell::Lstm, [4, 128], true, None),
+        recurrent::workload("gru_fwdbwd_4x128_t40_b64", Cell::Gru, [4, 128], true, None),
         Workload { name: "dispatch_500", kind: Kind::Dispatch(500) },
     ]
 }
@@ -196,8 +201,11 @@ impl Workload {
             }
             Kind::Mlp { guide, precision } => mlp(gpu, guide, precision),
             Kind::Large(large) => large.prepare(gpu),
-            Kind::Rnn => rnn(gpu),
-            Kind::Recurrence { per_step } => recurrence(gpu, per_step),
+            Kind::Rnn => recurrent::training_step(gpu),
+            Kind::Recurrence { cell, layers, hidden, backward, form } => {
+                recurrent::layers(gpu, cell, [layers, hidden], backward, form)
+            }
+            Kind::RecurrencePerStep => recurrent::per_step(gpu),
             Kind::CkaMatrix { layers, n, p } => {
                 let graph = Graph::new();
                 let leaf = |stream| Ok(graph.leaf(&normal(gpu, [n, p], stream)?));
@@ -237,8 +245,12 @@ impl Workload {
 }
 
 fn normal(gpu: &Gpu, shape: impl Into<trellis_tensor::Shape>, stream: u64) -> Result<Tensor> {
+    scaled(gpu, shape, stream, 1.0)
+}
+
+fn scaled(gpu: &Gpu, shape: impl Into<trellis_tensor::Shape>, stream: u64, deviation: f32) -> Result<Tensor> {
     let (shape, mut rng) = (shape.into(), Rng::new(0, stream));
-    let values: Vec<f32> = (0..shape.elements()).map(|_| rng.normal()).collect();
+    let values: Vec<f32> = (0..shape.elements()).map(|_| deviation * rng.normal()).collect();
     Ok(Tensor::from_f32(gpu, "data", shape, &values)?)
 }
 
@@ -330,57 +342,4 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
     let weights = (784 * 512 + 7 * 512 * 512 + 512 * 10) as u64;
     let flops = 6 * BATCH as u64 * weights - 2 * (BATCH * 784 * 512) as u64;
     Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })
-}
-
-fn rnn(gpu: &Gpu) -> Result<Prepared> {
-    let [batch, time, layers, hidden, vocabulary] = [64, 40, 4, 128, 13];
-    let shape = TokenShape { time, vocabulary, padding: None };
-    let output = Output { classes: vocabulary, each: Each::Position };
-    let target = Network::with_shape(gpu, Rnn::new(RnnCell::Tanh, layers, hidden), shape, output, 1)?;
-    let tokens: Vec<u32> = (0..(batch * time) as u32).map(|i| i % vocabulary as u32).collect();
-    let tokens = Tensor::from_u32(gpu, "tokens", [batch, time], &tokens)?;
-    let clock = Clock::new(gpu)?;
-    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-3)))?;
-    let graph = Graph::new();
-    let ids = graph.leaf(&tokens);
-    let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
-    let logits = target.forward(&graph, target.input().of(ids), mode, TapAt::default())?.logits;
-    let loss = logits.reshape([batch * time, vocabulary])?.cross_entropy(ids.reshape([batch * time])?, 0.0)?;
-    let metrics = [vec![loss], optimizer.update(&graph, loss, &clock)?].concat();
-    Log::new(gpu, metrics.len())?.record(&graph, &clock, &metrics)?;
-    let rows = (batch * time) as u64;
-    let flops = 6 * rows * (2 * layers * hidden * hidden + hidden * vocabulary) as u64;
-    Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })
-}
-
-fn recurrence(gpu: &Gpu, per_step: bool) -> Result<Prepared> {
-    let [batch, time, layers, hidden] = [64, 40, 4, 128];
-    let graph = Graph::new();
-    let weight = |stream| Ok::<_, crate::Error>(graph.leaf(&normal(gpu, [hidden, hidden], stream)?));
-    let (h0, bias) = (graph.constant(0.0, [batch, hidden]), graph.constant(0.0, [hidden]));
-    let weights = (0..layers as u64).map(|layer| Ok((weight(2 * layer)?, weight(2 * layer + 1)?)));
-    let weights = weights.collect::<Result<Vec<_>>>()?;
-    let outputs = if per_step {
-        // Each step's input as a matrix, which is how a user would keep it here.
-        let steps = |step: usize| Ok(graph.leaf(&normal(gpu, [batch, hidden], 100 + step as u64)?));
-        let mut steps = (0..time).map(steps).collect::<Result<Vec<_>>>()?;
-        for (w, recurrent) in weights {
-            let mut h = h0;
-            for step in &mut steps {
-                h = h.matmul(recurrent, Layout::NT)?.add(step.matmul(w, Layout::NT)?)?.tanh()?;
-                *step = h;
-            }
-        }
-        steps
-    } else {
-        let mut x = graph.leaf(&normal(gpu, [batch, time, hidden], 100)?);
-        for (w, recurrent) in weights {
-            let z = x.reshape([batch * time, hidden])?.matmul(w, Layout::NT)?.reshape([batch, time, hidden])?;
-            let layer = RecurrentLayer { cell: Cell::Tanh, w: recurrent, bias, h0, c0: None };
-            x = z.recurrent(layer, None)?;
-        }
-        vec![x]
-    };
-    let flops = (4 * layers * batch * time * hidden * hidden) as u64;
-    Ok(Prepared { plan: Plan::new(gpu, &graph, &outputs)?, flops })
 }
