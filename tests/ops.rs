@@ -92,7 +92,7 @@ pub(crate) fn forward_error(gpu: &Gpu, sample: &Sample) -> f64 {
     let plan = Plan::new(gpu, &graph, &[output]).expect("a small plan fits");
     plan.run(1).expect("the device works");
     reference.run(&graph);
-    let mut worst = relative_error(&read(&plan, output), reference.value(output));
+    let mut worst = relative_error_above(sample.least, &read(&plan, output), reference.value(output));
     for tensor in &tensors {
         // Inputs may be updated in place.
         let now: Vec<f64> = match tensor.ty().dtype {
@@ -176,8 +176,13 @@ fn widen(values: &[f32]) -> Vec<f64> {
 
 /// max |a − b| / max(|b|, 1e-3); infinite if one is NaN where the other is not.
 fn relative_error(a: &[f64], b: &[f64]) -> f64 {
+    relative_error_above(1e-3, a, b)
+}
+
+/// Greatest difference, relative to the greatest finite number of `b`, or to `least` where all are smaller.
+fn relative_error_above(least: f64, a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
-    let scale = b.iter().filter(|v| v.is_finite()).fold(1e-3, |m: f64, v| m.max(v.abs()));
+    let scale = b.iter().filter(|v| v.is_finite()).fold(least, |m: f64, v| m.max(v.abs()));
     a.iter().zip(b).fold(0.0, |worst: f64, (a, b)| {
         let same = a == b || (a.is_nan() && b.is_nan());
         let error = if same { 0.0 } else { (a - b).abs() / scale };

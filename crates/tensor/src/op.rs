@@ -220,6 +220,8 @@ pub struct Sample {
     pub differentiable: bool,
     /// Whether values are rounded to f16 on the way: no more than its digits are compared then.
     pub halved: bool,
+    /// Results are compared relative to their greatest, or to this number where all are smaller.
+    pub least: f64,
 }
 
 /// Records an op on leaves of the sample's types.
@@ -237,13 +239,13 @@ pub struct SampleInput {
 impl Sample {
     /// A case that records with `record`.
     pub fn new(record: impl for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>> + 'static) -> Self {
-        Self { inputs: Vec::new(), record: Box::new(record), differentiable: true, halved: false }
+        Self { inputs: Vec::new(), record: Box::new(record), differentiable: true, halved: false, least: 1e-3 }
     }
 
     /// A case that pushes `op` itself; for ops that have no gradient of their own, such as gradient kernels.
     pub fn forward_only<O: Registered + Clone>(op: O) -> Self {
         let record: Record = Box::new(move |inputs| inputs[0].graph().push(op.clone(), inputs));
-        Self { inputs: Vec::new(), record, differentiable: false, halved: false }
+        Self { inputs: Vec::new(), record, differentiable: false, halved: false, least: 1e-3 }
     }
 
     /// Adds an f32 input of standard normal values.
@@ -254,6 +256,11 @@ impl Sample {
     /// Notes that values are rounded to f16 on the way.
     pub fn halved(self) -> Self {
         Self { halved: true, ..self }
+    }
+
+    /// Notes that results are differences of numbers of this size, and have no more digits than these.
+    pub fn differences_of(self, least: f64) -> Self {
+        Self { least, ..self }
     }
 
     /// Adds an input of standard normal values, f32 or rounded to f16.

@@ -181,6 +181,8 @@ impl Op for CkaValue {
             let grams = (sample_gram(measure, x[0], variance(p))?, sample_gram(measure, x[1], variance(q))?);
             Ok(Var::cka(grams.0, grams.1)?.value)
         })
+        // The debiased estimator may be near 0.
+        .differences_of(1.0)
         .values(shape(p), || f64::from(rng.normal()) + offset)
         .normal(rng, shape(q))
     }
