@@ -1,12 +1,12 @@
-// center.wgsl: Xc = X − 1 meanᵀ: every column (feature) of a batch made to sum to 0.
+// center.wgsl: Xc = X − 1 meanᵀ: every column (feature) of a batch made to sum to 0. Of one layer (ONE), or of up to seven.
 //
-// in      x (n, p) f32: activations of one layer, one row per example
-// out     out (n, p) f32
+// in      x0..x6 (n, p) f32: activations of a layer each, one row per example; with ONE x0 alone
+// out     out f32: the centred layers, each where its start is
 // launch  workgroups of SIZE: SIZE / LANES neighbouring columns (VEC4: fours of columns, when p is a multiple of 4), LANES
 //         invocations share a column and stride over its rows. 256 and 8; on software adapters 32 and 1, so that all
-//         threads have work
+//         threads have work. A row of workgroups for each layer, as many as the widest needs
 // memory  256 sums: 1 KiB, VEC4 4 KiB
-// cost    3 flop and 12 bytes per element: bound by memory
+// cost    3 flop and 12 bytes per element: bound by memory; of small layers by the launch, hence several at once
 // numeric differences from the first row are summed, so a large common offset costs no digits; fixed order of sums
 // source  definition
 
@@ -16,10 +16,16 @@ alias T = vec4f;
 alias T = f32;
 #endif
 
-struct Dims { n: u32, p: u32 } // p in units of T
+struct Dims { n: u32, layers: array<vec4u, 4> } // two layers each: p and start in units of T, then those of the next
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> x: array<T>;
-@group(0) @binding(2) var<storage, read_write> out: array<T>;
+@group(0) @binding(1) var<storage, read> x0: array<T>;
+@group(0) @binding(2) var<storage, read> x1: array<T>;
+@group(0) @binding(3) var<storage, read> x2: array<T>;
+@group(0) @binding(4) var<storage, read> x3: array<T>;
+@group(0) @binding(5) var<storage, read> x4: array<T>;
+@group(0) @binding(6) var<storage, read> x5: array<T>;
+@group(0) @binding(7) var<storage, read> x6: array<T>;
+@group(0) @binding(8) var<storage, read_write> out: array<T>;
 #import grid
 
 override SIZE: u32 = 256u;
@@ -33,17 +39,42 @@ fn centered(value: T, mean: T) -> T {
     return select(difference, T(0.0), abs(difference) <= T(4e-7) * abs(mean));
 }
 
+fn load(layer: u32, i: u32) -> T {
+#if ONE
+    return x0[i];
+#else
+    switch layer {
+        case 0u: { return x0[i]; }
+        case 1u: { return x1[i]; }
+        case 2u: { return x2[i]; }
+        case 3u: { return x3[i]; }
+        case 4u: { return x4[i]; }
+        case 5u: { return x5[i]; }
+        default: { return x6[i]; }
+    }
+#endif
+}
+
 @compute @workgroup_size(SIZE)
 fn center(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
           @builtin(local_invocation_index) local: u32) {
     let width = SIZE / LANES;
+#if ONE
+    let layer = 0u;
     let column = linear_group(group, groups) * width + local % width;
-    let at = min(column, dims.p - 1u); // idle invocations redo the last column: barriers need everyone
+#else
+    let layer = group.y;
+    let column = group.x * width + local % width;
+#endif
+    let two = dims.layers[layer / 2u];
+    let p = select(two.x, two.z, layer % 2u == 1u);
+    let start = select(two.y, two.w, layer % 2u == 1u);
+    let at = min(column, p - 1u); // idle invocations redo the last column: barriers need everyone
     let lane = local / width;
-    let first = x[at];
+    let first = load(layer, at);
     var sum = T(0.0);
     for (var row = lane; row < dims.n; row += LANES) {
-        sum += x[row * dims.p + at] - first;
+        sum += load(layer, row * p + at) - first;
     }
     if (LANES > 1u) {
         sums[local] = sum;
@@ -54,9 +85,9 @@ fn center(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
         }
     }
     let mean = first + sum / T(f32(dims.n));
-    if (column < dims.p) {
+    if (column < p) {
         for (var row = lane; row < dims.n; row += LANES) {
-            out[row * dims.p + at] = centered(x[row * dims.p + at], mean);
+            out[start + row * p + at] = centered(load(layer, row * p + at), mean);
         }
     }
 }

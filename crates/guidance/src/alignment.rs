@@ -194,8 +194,13 @@ impl Metric {
     /// [`Metric::gram`] of several layers at once, `[layers, n, n]`; of few enough features.
     pub(crate) fn grams<'g>(self, layers: &[Var<'g>]) -> Result<Var<'g>> {
         layers.iter().try_for_each(|&layer| self.check_examples(layer))?;
-        let features = layers.iter().map(|&layer| self.features(layer)).collect::<Result<Vec<_>>>()?;
-        self.finish(Var::layer_grams(&features)?)
+        self.finish(match self {
+            Self::Rsa(_) => {
+                let features = layers.iter().map(|&layer| self.features(layer)).collect::<Result<Vec<_>>>()?;
+                Var::layer_grams(&features)?
+            }
+            Self::Cka(_) | Self::Ridge(_) => Var::centered_layer_grams(layers)?,
+        })
     }
 
     /// What the Gram matrix is made of.

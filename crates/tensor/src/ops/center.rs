@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::gram_grad::columns_sum_to_zero;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -30,6 +30,49 @@ pub(crate) fn activations_of(types: &[DType], x: &TensorType) -> Result<[usize; 
     }
 }
 
+/// Layers that one dispatch centres: WebGPU grants eight storage bindings at least.
+pub(crate) const CENTERED_TOGETHER: usize = 7;
+
+/// Invocations of a workgroup, and how many of them share a column.
+fn workgroup(caps: &Caps) -> (usize, usize) {
+    if caps.software { (32, 1) } else { (256, 8) }
+}
+
+/// Centres input number `input`, `[n, p]`, into the output from element `start` on.
+pub(crate) fn center_one(caps: &Caps, [n, p]: [usize; 2], input: usize, start: usize) -> Dispatch {
+    let vec4 = p.is_multiple_of(4) && start.is_multiple_of(4);
+    let unit = if vec4 { 4 } else { 1 };
+    let (size, lanes) = workgroup(caps);
+    let groups = Dispatch::per_group(kernel!("center"), (p / unit).div_ceil(size / lanes)).flag("ONE", true);
+    sized(groups.flag("VEC4", vec4), caps, n, &[[p / unit, start / unit]])
+        .args(sources(&[input]))
+        .flops(3 * n * p)
+}
+
+/// Centres up to seven inputs `[n, p]`, given as input number, p and start, p and start being multiples of 4.
+pub(crate) fn center_several(caps: &Caps, n: usize, layers: &[[usize; 3]]) -> Dispatch {
+    let (size, lanes) = workgroup(caps);
+    let fours: Vec<[usize; 2]> = layers.iter().map(|[_, p, start]| [p / 4, start / 4]).collect();
+    let widest = fours.iter().map(|[p, _]| *p).max().unwrap_or(0);
+    let groups = Dispatch::grid(kernel!("center"), [widest.div_ceil(size / lanes), layers.len(), 1]);
+    let inputs: Vec<usize> = layers.iter().map(|[input, ..]| *input).collect();
+    sized(groups.flag("VEC4", true), caps, n, &fours)
+        .args(sources(&inputs))
+        .flops(3 * n * layers.iter().map(|[_, p, _]| p).sum::<usize>())
+}
+
+fn sized(dispatch: Dispatch, caps: &Caps, n: usize, layers: &[[usize; 2]]) -> Dispatch {
+    let (size, lanes) = workgroup(caps);
+    let unused = vec![0; 2 * (CENTERED_TOGETHER + 1 - layers.len())];
+    let dispatch = dispatch.constant("SIZE", size as u32).constant("LANES", lanes as u32);
+    dispatch.dims(&[n, 0, 0, 0]).dims(layers.as_flattened()).dims(&unused)
+}
+
+fn sources(inputs: &[usize]) -> impl Iterator<Item = Arg> {
+    let source = |i: usize| inputs.get(i).map_or(Arg::Unused, |&input| Arg::Input(input));
+    (0..CENTERED_TOGETHER).map(source).chain([Arg::Output])
+}
+
 impl Op for Center {
     fn name(&self) -> &'static str {
         "center"
@@ -46,17 +89,7 @@ impl Op for Center {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
-        let vec4 = p.is_multiple_of(4);
-        let columns = if vec4 { p / 4 } else { p };
-        let (size, lanes) = if caps.software { (32, 1) } else { (256, 8) };
-        Dispatch::per_group(kernel!("center"), columns.div_ceil(size / lanes))
-            .flag("VEC4", vec4)
-            .constant("SIZE", size as u32)
-            .constant("LANES", lanes as u32)
-            .dims(&[n, columns])
-            .bind(1)
-            .flops(3 * n * p)
-            .into()
+        center_one(caps, [n, p], 0, 0).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {

@@ -5,6 +5,7 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::center_layers::CenterLayers;
 use crate::ops::concat::Pack;
 use crate::ops::gram::{Products, products};
 use crate::ops::gram_grad::symmetric;
@@ -121,8 +122,7 @@ impl Op for LayerGrams {
         let widths: Vec<usize> = (0..1 + rng.below(4)).map(|_| 4 * awkward_size(rng, 60)).collect();
         let centered = rng.below(2) == 0;
         let sample = Sample::new(move |x| {
-            let layers = x.iter().map(|x| if centered { x.center() } else { Ok(*x) }).collect::<Result<Vec<_>>>()?;
-            Var::layer_grams(&layers)
+            if centered { Var::centered_layer_grams(x) } else { Var::layer_grams(x) }
         });
         widths.into_iter().fold(sample, |sample, width| sample.normal(rng, [n, width]))
     }
@@ -192,12 +192,39 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for no layers, more than [`LayerGrams::LAYERS`], or layers of another shape.
     pub fn layer_grams(layers: &[Var<'g>]) -> Result<Var<'g>> {
+        let op = LayerGrams::of(layers)?;
+        let packed = layers[0].graph().push(op.layout(), layers)?;
+        packed.graph().push(op, &[packed])
+    }
+
+    /// [`Var::layer_grams`] of layers `[n, …]` that are centred first: small ones seven in one dispatch.
+    ///
+    /// # Errors
+    /// As [`Var::layer_grams`].
+    pub fn centered_layer_grams(layers: &[Var<'g>]) -> Result<Var<'g>> {
+        if layers.iter().any(|layer| layer.ty().elements() > CENTERED_TOGETHER) {
+            return Var::layer_grams(&layers.iter().map(|layer| layer.center()).collect::<Result<Vec<_>>>()?);
+        }
+        let layers = layers.iter().map(|layer| layer.flatten()).collect::<Result<Vec<_>>>()?;
+        let op = LayerGrams::of(&layers)?;
+        let centered = layers[0].graph().push(CenterLayers, &layers)?;
+        centered.graph().push(op, &[centered])
+    }
+}
+
+/// Elements of a layer, 1 MiB of them, that is centred together with others. Of larger ones the launch costs little, and each is
+/// better centred and forgotten as soon as it is there.
+const CENTERED_TOGETHER: usize = 1 << 18;
+
+impl LayerGrams {
+    /// Of layers `[n, p]`.
+    fn of(layers: &[Var<'_>]) -> Result<Self> {
         let shape = |problem: String| {
             let layer = layers.first().map(|first| first.graph().layer()).unwrap_or_default();
             crate::error::Error::Shape { op: "layer_grams", layer, problem }
         };
         let first = layers.first().ok_or_else(|| shape("there are no layers".to_string()))?;
-        let same = |layer: &Var<'g>| matches!(layer.shape()[..], [n, _] if n == first.shape()[0]);
+        let same = |layer: &Var<'_>| matches!(layer.shape()[..], [n, _] if n == first.shape()[0]);
         if let Some(other) = layers.iter().find(|layer| !same(layer)) {
             return Err(shape(format!(
                 "takes layers [n, features] of the same examples, not {} and {}",
@@ -205,8 +232,6 @@ impl<'g> Var<'g> {
                 other.ty()
             )));
         }
-        let op = LayerGrams { n: first.shape()[0], widths: layers.iter().map(|layer| layer.shape()[1]).collect() };
-        let packed = first.graph().push(op.layout(), layers)?;
-        first.graph().push(op, &[packed])
+        Ok(LayerGrams { n: first.shape()[0], widths: layers.iter().map(|layer| layer.shape()[1]).collect() })
     }
 }

@@ -24,6 +24,7 @@ ops! {
     conv2d::{Conv2d},
     conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
     center::{Center},
+    center_layers::{CenterLayers},
     gram::{Gram},
     gram_grad::{GramGrad, CkaGramGrad},
     layer_grams::{LayerGrams, LayerGramsGrad},
