@@ -62,6 +62,17 @@ impl Params {
         Ok(params)
     }
 
+    /// Places tensors on the GPU, each in a buffer of its own: for what each layer updates by itself, as dispatches that write one
+    /// buffer wait for each other.
+    ///
+    /// # Errors
+    /// As [`Params::new`].
+    pub fn apart(gpu: &Gpu, specs: &[ParamSpec]) -> Result<Self> {
+        let mut params = Self { tensors: Vec::new(), arenas: Vec::new() };
+        specs.chunks(1).try_for_each(|spec| params.add_arena(gpu, spec))?;
+        Ok(params)
+    }
+
     /// Numbers that fit into one buffer of parameters: of what the adapter binds, a size class to spare. Where memory is only
     /// counted, of what most hardware binds.
     pub fn largest(gpu: &Gpu) -> usize {

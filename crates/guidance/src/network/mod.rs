@@ -116,11 +116,8 @@ impl Network {
             },
         };
         let (params, buffers) = pass.declared();
-        let place = |declared: &[pass::Declared]| {
-            let specs: Vec<ParamSpec> = declared.iter().enumerate().map(draw).collect();
-            Params::new(gpu, &specs)
-        };
-        let (params, buffers) = (place(params)?, place(buffers)?);
+        let specs = |declared: &[pass::Declared]| declared.iter().enumerate().map(draw).collect::<Vec<_>>();
+        let (params, buffers) = (Params::new(gpu, &specs(params))?, Params::apart(gpu, &specs(buffers))?);
         let head = pass.declared_head().map(str::to_string);
         Ok(Self { architecture: Arc::new(architecture), params, buffers, input, output, head, blank })
     }
