@@ -13,7 +13,8 @@ use trellis_tensor::{
 
 use crate::gpu;
 
-const BATCH: usize = 64;
+// Values of more than 2 MiB: smaller ones do not share buffers.
+const BATCH: usize = 11_264;
 const WIDTH: usize = 48;
 const LAYERS: usize = 12;
 
@@ -100,7 +101,7 @@ fn segments_change_memory_and_no_bit() {
 #[test]
 fn layers_are_forgotten_once_they_are_compared() {
     const N: usize = 8;
-    const P: usize = 4096;
+    const P: usize = 72 << 10; // more than 2 MiB: smaller values do not share buffers
     let values = |stream: u64, count: usize| {
         let mut rng = Rng::new(4, stream);
         (0..count).map(|_| rng.normal()).collect::<Vec<f32>>()

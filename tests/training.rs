@@ -47,7 +47,7 @@ fn replaying_allocates_compiles_and_reads_nothing() {
     assert_eq!(after.readbacks - before.readbacks, 0);
     assert_eq!(after.buffers_created - before.buffers_created, 0);
     assert_eq!(after.pipelines_created - before.pipelines_created, 0);
-    assert_eq!(after.submits - before.submits, 100u64.div_ceil(trellis_tensor::STEPS_PER_SUBMIT as u64));
+    assert_eq!(after.submits - before.submits, plan.submissions(100).count() as u64);
     assert_eq!(after.dispatches - before.dispatches, 100 * plan.launches().len() as u64);
 }
 
@@ -67,21 +67,16 @@ fn one_seed_gives_the_same_bits_twice() {
 }
 
 #[test]
-fn recomputing_changes_memory_and_no_bit() {
+fn recomputing_changes_no_bit() {
     let data = data(&gpu());
     let train = |recompute| {
         let guidance = networks(&data).1;
         let target = Network::new(Fcn { dropout: 0.1, ..Fcn::new(9, 16) }, &data, 6).expect("fits");
         let training = Training { recompute, check: false, ..small_training(5) };
-        let session = Session::new(&target, &data, training, Some(&guidance)).expect("fits");
-        let memory = session.plan().expect("steps").memory();
-        drop(session);
         Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains");
-        (bits(&target), memory)
+        bits(&target)
     };
-    let ((kept, all), (again, less)) = (train(0), train(3));
-    assert!(kept == again, "other weights");
-    assert!(less < all, "{less} bytes for {all}");
+    assert!(train(0) == train(3), "other weights");
 }
 
 /// Dropout, attention and norms within blocks that are computed again.

@@ -63,6 +63,7 @@ struct Timing {
     reps: usize,
     gflops: f64,
     dispatches: usize,
+    barriers: usize,
 }
 
 impl Bench {
@@ -80,8 +81,8 @@ impl Bench {
         if !as_json {
             print::line(gpu.name())?;
             print::line(format_args!(
-                "{:<38} {:>10} {:>10} {:>10} {:>10} {:>6} {:>9} {:>10}",
-                "workload", "piped ms", "median ms", "min ms", "p90 ms", "reps", "GFLOP/s", "dispatches"
+                "{:<38} {:>10} {:>10} {:>10} {:>10} {:>6} {:>9} {:>10} {:>8}",
+                "workload", "piped ms", "median ms", "min ms", "p90 ms", "reps", "GFLOP/s", "dispatches", "barriers"
             ))?;
         }
         let mut forms: Vec<(CkaSizes, CkaForm, f64)> = Vec::new();
@@ -89,11 +90,12 @@ impl Bench {
             let t = self.time(gpu, &workload)?;
             if as_json {
                 let line = json!({"name": workload.name, "piped_ms": t.piped, "settled": t.settled, "median_ms": t.median, "min_ms": t.min, "p90_ms": t.p90,
-                    "reps": t.reps, "gflops": t.gflops, "dispatches": t.dispatches, "adapter": gpu.name()});
+                    "reps": t.reps, "gflops": t.gflops, "dispatches": t.dispatches, "barriers": t.barriers,
+                    "adapter": gpu.name()});
                 print::line(line)?;
             } else {
                 print::line(format_args!(
-                    "{:<38} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>6} {:>9.1} {:>10}{}",
+                    "{:<38} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>6} {:>9.1} {:>10} {:>8}{}",
                     workload.name,
                     t.piped,
                     t.median,
@@ -102,6 +104,7 @@ impl Bench {
                     t.reps,
                     t.gflops,
                     t.dispatches,
+                    t.barriers,
                     if t.settled { "" } else { "  unsettled" }
                 ))?;
             }
@@ -148,6 +151,7 @@ impl Bench {
             reps,
             gflops,
             dispatches: prepared.plan.launches().len(),
+            barriers: prepared.plan.barriers(),
         })
     }
 }

@@ -108,10 +108,12 @@ fn print_profile(profile: &Profile) -> Result<()> {
         ceilings.copy_bytes_per_s / 1e9
     ))?;
     print::line(format_args!(
-        "step: {:.3} ms of wall clock; {:.3} ms on the device in {} dispatches; CPU {:.3} ms to encode, {:.3} ms to submit",
+        "step: {:.3} ms of wall clock; {:.3} ms on the device in {} dispatches, {} of them behind a barrier; CPU {:.3} ms to \
+         encode, {:.3} ms to submit",
         profile.step_ms,
         profile.gpu_ms(),
         profile.launches.len(),
+        profile.barriers(),
         profile.encode_ms,
         profile.submit_ms
     ))?;
@@ -140,14 +142,15 @@ fn print_profile(profile: &Profile) -> Result<()> {
 fn print_groups(head: &str, groups: &[Group], total: f64) -> Result<()> {
     print::line("")?;
     print::line(format_args!(
-        "{head:<36} {:>10} {:>9} {:>7} {:>9} {:>8} {:>8}",
-        "dispatches", "ms", "share", "GFLOP/s", "GB/s", "x floor"
+        "{head:<36} {:>10} {:>8} {:>9} {:>7} {:>9} {:>8} {:>8}",
+        "dispatches", "barriers", "ms", "share", "GFLOP/s", "GB/s", "x floor"
     ))?;
     for group in groups {
         print::line(format_args!(
-            "{:<36} {:>10} {:>9.3} {:>6.1}% {:>9.2} {:>8.2} {:>8}",
+            "{:<36} {:>10} {:>8} {:>9.3} {:>6.1}% {:>9.2} {:>8.2} {:>8}",
             group.name,
             group.launches,
+            group.barriers,
             group.ms,
             100.0 * group.ms / total.max(1e-12),
             group.gflop_per_s(),

@@ -130,7 +130,7 @@ impl Fused {
     }
 
     /// Nodes that can be written straight into a pack's buffer, as (pack, offset in bytes): ops whose only reader is
-    /// that pack. A dispatch that writes one part of a buffer must not read another, hence "only".
+    /// that pack, but for small ones. A dispatch that writes one part of a buffer must not read another, hence "only".
     pub(crate) fn packed(&self, kept: &[bool]) -> Vec<Option<(usize, usize)>> {
         let mut readers = vec![0usize; self.nodes.len()];
         for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {
@@ -148,8 +148,15 @@ impl Fused {
             for (&input, &offset) in node.inputs.iter().zip(&pack.offsets) {
                 let storage = self.storage(input);
                 let is_op = matches!(&self.nodes[storage].kind, Kind::Op(op) if op.updates().is_empty());
-                let whole = self.nodes[storage].ty.elements() == self.nodes[input].ty.elements();
-                if is_op && whole && readers[storage] == 1 && !keeps_storage.contains(&storage) {
+                let elements = self.nodes[input].ty.elements();
+                let whole = self.nodes[storage].ty.elements() == elements;
+                let sizes = node.inputs.iter().map(|&input| self.nodes[input].ty.elements());
+                if is_op
+                    && whole
+                    && !Pack::is_copied(elements, sizes)
+                    && readers[storage] == 1
+                    && !keeps_storage.contains(&storage)
+                {
                     packed[storage] = Some((id, 4 * offset));
                 }
             }

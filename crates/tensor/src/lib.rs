@@ -77,7 +77,7 @@ pub use op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput
 pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
 pub use optimizer::{Optimizer, OptimizerConfig, Rule};
 pub use params::{ParamSpec, Params};
-pub use plan::{LaunchInfo, Plan, STEPS_PER_SUBMIT};
+pub use plan::{LaunchInfo, Plan};
 pub use product::{Block, ProductLoop, TunedProduct, Tuning, Units};
 pub use profile::{LaunchTime, StepTime};
 pub use recompute::Recompute;

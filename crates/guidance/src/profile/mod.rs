@@ -17,7 +17,7 @@ mod trace;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use trellis_tensor::{LaunchTime, Plan};
+use trellis_tensor::{LaunchInfo, LaunchTime, Plan};
 
 use crate::dataset::Dataset;
 use crate::error::Result;
@@ -78,6 +78,9 @@ pub struct Launch {
     pub flops: u64,
     /// Bytes that must be read or written at least once.
     pub bytes: u64,
+    /// A barrier stands in front of it: it waits until every dispatch before it has ended.
+    #[serde(default)]
+    pub barrier: bool,
 }
 
 /// Parts of a training step.
@@ -147,6 +150,8 @@ pub struct Group {
     pub name: String,
     /// How many they are.
     pub launches: usize,
+    /// How many of them wait behind a barrier.
+    pub barriers: usize,
     /// Milliseconds, all together.
     pub ms: f64,
     /// The least they could take.
@@ -224,17 +229,23 @@ impl Profile {
         self.launches.iter().map(|launch| launch.ms).sum()
     }
 
+    /// Dispatches of a step that wait behind a barrier.
+    pub fn barriers(&self) -> usize {
+        self.launches.iter().filter(|launch| launch.barrier).count()
+    }
+
     /// The dispatches grouped by `key`, in order of their first.
     pub fn grouped(&self, key: impl Fn(&Launch) -> String) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         for launch in &self.launches {
             let name = key(launch);
             let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
-                groups.push(Group { name, launches: 0, ms: 0.0, floor_ms: 0.0, flops: 0, bytes: 0 });
+                groups.push(Group { name, launches: 0, barriers: 0, ms: 0.0, floor_ms: 0.0, flops: 0, bytes: 0 });
                 groups.len() - 1
             });
             let group = &mut groups[at];
             group.launches += 1;
+            group.barriers += usize::from(launch.barrier);
             group.ms += launch.ms;
             group.floor_ms += self.ceilings.floor_ms(launch.flops, launch.bytes);
             group.flops += launch.flops;
@@ -278,8 +289,8 @@ impl From<LaunchTime> for Launch {
         let LaunchTime { info, nanoseconds } = time;
         let phase = Phase::of(&info.layer);
         let (op, kernel) = (info.op.to_string(), format!("{} {}", info.kernel, info.variant).trim_end().to_string());
-        let (groups, flops, bytes) = (info.groups, info.flops, info.bytes);
-        Self { op, kernel, layer: info.layer, phase, groups, ms: nanoseconds / 1e6, flops, bytes }
+        let LaunchInfo { layer, groups, flops, bytes, barrier, .. } = info;
+        Self { op, kernel, layer, phase, groups, ms: nanoseconds / 1e6, flops, bytes, barrier }
     }
 }
 
@@ -307,6 +318,7 @@ mod tests {
             ms,
             flops,
             bytes,
+            barrier: op == "matmul",
         };
         Profile {
             name: "<demo>".into(),
@@ -353,6 +365,7 @@ mod tests {
         let profile = profile();
         let matmul = &profile.grouped(|launch| launch.op.clone())[1];
         assert_eq!((matmul.name.as_str(), matmul.launches, matmul.ms, matmul.flops), ("matmul", 2, 3.0, 150_000_000));
+        assert_eq!((matmul.barriers, profile.barriers()), (2, 2));
         assert!((matmul.floor_ms - 1.5).abs() < 1e-9, "{}", matmul.floor_ms);
         let phases = profile.by_phase();
         assert_eq!(

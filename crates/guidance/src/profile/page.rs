@@ -60,14 +60,15 @@ pub(super) fn page(profile: &Profile) -> String {
         html,
         "<header>\n<h1>{title}</h1>\n<p class=\"quiet\">One training step, dispatch by dispatch.</p>\n<dl>\n\
          <dt>Device</dt><dd>{}</dd>\n\
-         <dt>Step</dt><dd>{:.3} ms of wall clock; {:.3} ms on the device in {} dispatches; CPU: {:.3} ms to encode, \
-         {:.3} ms to submit</dd>\n\
+         <dt>Step</dt><dd>{:.3} ms of wall clock; {:.3} ms on the device in {} dispatches, {} of them behind a \
+         barrier; CPU: {:.3} ms to encode, {:.3} ms to submit</dd>\n\
          <dt>Ceilings, measured</dt><dd>{:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying</dd>\n\
          <dt>Memory</dt><dd>{:.1} MiB at most</dd>\n<dt>Trellis</dt><dd>{}</dd>\n</dl>\n</header>\n",
         escape(&profile.adapter),
         profile.step_ms,
         profile.gpu_ms(),
         profile.launches.len(),
+        profile.barriers(),
         profile.encode_ms,
         profile.submit_ms,
         ceilings.fma_flop_per_s / 1e9,
@@ -177,16 +178,17 @@ fn longest(profile: &Profile) -> String {
 
 fn table(head: &str, groups: &[Group], total: f64) -> String {
     let mut html = format!(
-        "<div class=\"scroll\"><table>\n<tr><th>{head}</th><th>dispatches</th><th>ms</th><th>share %</th><th>GFLOP/s</th><th>GB/s</th>\
-         <th>× floor</th></tr>\n"
+        "<div class=\"scroll\"><table>\n<tr><th>{head}</th><th>dispatches</th><th>barriers</th><th>ms</th><th>share %</th><th>GFLOP/s</th>\
+         <th>GB/s</th><th>× floor</th></tr>\n"
     );
     for group in groups {
         let _ = writeln!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.1}</td>\
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.1}</td>\
              <td>{:.1}</td><td>{:.1}</td><td>{}</td></tr>",
             escape(&group.name),
             group.launches,
+            group.barriers,
             group.ms,
             100.0 * group.ms / total.max(1e-12),
             group.gflop_per_s(),
@@ -210,6 +212,7 @@ mod tests {
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("<script"));
         assert!(!page.contains("NaN") && !page.contains("inf\""), "every coordinate is a number");
         assert!(page.contains("<h2>Data</h2>") && page.contains("waits 0.250 ms"));
+        assert!(page.contains("5 dispatches, 2 of them behind a barrier"));
         assert!(page.contains("alignment") && page.contains("Roofline") && page.ends_with("</html>\n"));
     }
 

@@ -28,9 +28,48 @@ pub struct Pack {
     pub size: usize,
 }
 
-/// A copy of input `number` as runs of `run` elements, one every `pitch`, the first at `start`.
-fn copy_part(number: usize, elements: usize, run: usize, pitch: usize, start: usize) -> Dispatch {
-    copy_runs(elements, run, pitch, start).args([Arg::Input(number), Arg::Output])
+/// A copy of an input into the output, as runs of `run` elements, one every `pitch`, the first at `start`.
+#[derive(Clone, Copy)]
+struct Part {
+    input: usize,
+    elements: usize,
+    run: usize,
+    pitch: usize,
+    start: usize,
+}
+
+impl Part {
+    /// Most parts that one dispatch copies: WebGPU grants eight storage bindings at least.
+    const TOGETHER: usize = 7;
+
+    /// Elements of a part that is copied together with others.
+    const SMALL: usize = 1 << 18;
+
+    /// Copies of parts: of small ones several in one dispatch, as dispatches that write one buffer wait for each other.
+    fn copies(parts: impl IntoIterator<Item = Self>) -> Vec<Dispatch> {
+        let (small, large): (Vec<Self>, Vec<Self>) =
+            parts.into_iter().partition(|part| part.elements <= Self::SMALL);
+        let together = |parts: &[Self]| if let [only] = parts { only.alone() } else { Self::several(parts) };
+        small.chunks(Self::TOGETHER).map(together).chain(large.iter().map(|part| part.alone())).collect()
+    }
+
+    fn alone(&self) -> Dispatch {
+        copy_runs(self.elements, self.run, self.pitch, self.start).args([Arg::Input(self.input), Arg::Output])
+    }
+
+    fn several(parts: &[Self]) -> Dispatch {
+        let sizes = |part: &Self| [part.start, part.elements, part.run.max(1), part.pitch];
+        let vec4 = parts.iter().flat_map(sizes).all(|size| size.is_multiple_of(4));
+        let unit = if vec4 { 4 } else { 1 };
+        let dims: Vec<usize> = parts.iter().flat_map(sizes).map(|size| size / unit).collect();
+        let longest = parts.iter().map(|part| part.elements / unit).max().unwrap_or(0);
+        let sources = (0..Self::TOGETHER).map(|i| parts.get(i).map_or(Arg::Unused, |part| Arg::Input(part.input)));
+        Dispatch::grid(kernel!("pack"), [longest.div_ceil(256).max(1), parts.len(), 1])
+            .flag("VEC4", vec4)
+            .dims(&dims)
+            .dims(&vec![0; 4 * (Self::TOGETHER - parts.len())])
+            .args(sources.chain([Arg::Output]))
+    }
 }
 
 /// A copy of `elements` as runs of `run` elements, one every `pitch`, the first at `start`.
@@ -81,16 +120,12 @@ impl Op for Concat {
         let inner: usize = output.shape[self.axis + 1..].iter().product();
         let pitch = output.shape[self.axis] * inner;
         let mut start = 0;
-        let dispatches = inputs
-            .iter()
-            .enumerate()
-            .map(|(number, x)| {
-                let run = x.shape[self.axis] * inner;
-                start += run;
-                copy_part(number, x.elements(), run, pitch, start - run)
-            })
-            .collect();
-        Lowered { dispatches, scratch: Vec::new() }
+        let part = |(input, x): (usize, &&TensorType)| {
+            let run = x.shape[self.axis] * inner;
+            start += run;
+            Part { input, elements: x.elements(), run, pitch, start: start - run }
+        };
+        Lowered { dispatches: Part::copies(inputs.iter().enumerate().map(part)), scratch: Vec::new() }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
@@ -142,6 +177,25 @@ impl Pack {
             .collect();
         Self { offsets, size }
     }
+
+    /// Elements of a part that is not written in place where there are several such.
+    const SMALL: usize = 1 << 14;
+
+    /// Whether a part of so many elements, of a pack of parts of these sizes, is better copied than written in place. All parts
+    /// lie in one buffer, so each dispatch that writes one in place waits for those before it. For a weight's gradient that costs
+    /// nothing: its barrier serves what runs beside it. Biases and the like would wait for it; copies of seven wait once.
+    pub(crate) fn is_copied(elements: usize, sizes: impl Iterator<Item = usize>) -> bool {
+        elements <= Self::SMALL && sizes.filter(|&size| size <= Self::SMALL).nth(2).is_some()
+    }
+
+    /// Copies of some parts, by their numbers, among inputs of these types.
+    pub(crate) fn copies(&self, parts: impl IntoIterator<Item = usize>, inputs: &[&TensorType]) -> Vec<Dispatch> {
+        let part = |input: usize| {
+            let elements = inputs[input].elements();
+            Part { input, elements, run: elements, pitch: elements, start: self.offsets[input] }
+        };
+        Part::copies(parts.into_iter().map(part))
+    }
 }
 
 impl Op for Pack {
@@ -163,14 +217,9 @@ impl Op for Pack {
             .collect()
     }
 
-    // One dispatch per input: the plan leaves out those whose input was written in place.
+    // Of a plan only those whose input was not written in place: `Pack::copies`.
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        let copy = |(number, (x, &offset)): (usize, (&&TensorType, &usize))| {
-            let elements = x.elements();
-            copy_part(number, elements, elements, elements, offset)
-        };
-        let dispatches = inputs.iter().zip(&self.offsets).enumerate().map(copy).collect();
-        Lowered { dispatches, scratch: Vec::new() }
+        Lowered { dispatches: self.copies(0..inputs.len(), inputs), scratch: Vec::new() }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], output: &TensorType) -> Vec<f64> {
@@ -182,9 +231,9 @@ impl Op for Pack {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let sizes: Vec<usize> = (0..1 + rng.below(4)).map(|_| 1 + rng.below(150)).collect();
+        let sizes: Vec<usize> = (0..1 + rng.below(10)).map(|_| 1 + rng.below(300)).collect();
         let pack = Pack::layout(sizes.iter().copied());
-        // Scaled inputs are written in place, bare leaves are copied: both ways are taken.
+        // Of up to two, scaled ones are written in place and bare leaves are copied; more are copied together.
         let sample = Sample::new(move |x| {
             let parts: Vec<Var<'_>> = x
                 .iter()

@@ -1,17 +1,21 @@
 //! Makes a plan: places values in buffers, lowers ops to dispatches, compiles and binds them.
 
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::barriers::Use;
+use super::order::Turn;
 use super::sharing::{Need, share};
 use super::{Launch, LaunchInfo, Place, Plan};
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::fuse::Fused;
-use crate::gpu::{ALIGNMENT, Gpu};
+use crate::gpu::{ALIGNMENT, Gpu, Pipeline};
 use crate::graph::Kind;
 use crate::kernel::Access;
 use crate::op::{Arg, Dispatch, Lowered, MAX_GROUPS, MAX_TURNS, Op};
+use crate::ops::Pack;
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
 
@@ -21,6 +25,71 @@ struct Pending {
     bindings: Vec<(Place, usize)>,
     op: &'static str,
     layer: Arc<str>,
+}
+
+impl Pending {
+    fn bind(&self, gpu: &Gpu, pipeline: &Pipeline, uniforms: &Buffer, slot: usize) -> Result<wgpu::BindGroup> {
+        let Self { dispatch, bindings, op, layer } = self;
+        let kernel = dispatch.variant.kernel.name;
+        debug_assert_eq!(pipeline.bindings.len(), bindings.len(), "{kernel}: bindings of {op}");
+        self.check_size(gpu)?;
+        check_aliasing(kernel, &pipeline.bindings, bindings);
+        let bind = |binding, buffer, offset: usize, bytes: usize| wgpu::BindGroupEntry {
+            binding,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: offset as u64,
+                size: std::num::NonZeroU64::new(bytes.max(16).next_multiple_of(4) as u64),
+            }),
+        };
+        let entries: Vec<_> = std::iter::once(bind(0, uniforms.raw(), slot, ALIGNMENT))
+            .chain(
+                bindings
+                    .iter()
+                    .zip(1..)
+                    .map(|((place, bytes), number)| bind(number, place.buffer.raw(), place.offset, *bytes)),
+            )
+            .collect();
+        gpu.scoped(&format!("{op} in {layer}"), |device| {
+            device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(kernel),
+                layout: &pipeline.layout,
+                entries: &entries,
+            })
+        })
+    }
+
+    fn check_size(&self, gpu: &Gpu) -> Result<()> {
+        let Self { dispatch, op, layer, .. } = self;
+        let error = |message: String| Err(Error::Gpu { label: format!("{op} in {layer}"), message });
+        if dispatch.groups.iter().any(|&n| n as usize > MAX_GROUPS) {
+            return error(format!(
+                "{:?} workgroups; {MAX_GROUPS} a dimension are allowed: use a smaller batch",
+                dispatch.groups
+            ));
+        }
+        if gpu.caps().software && dispatch.turns > MAX_TURNS {
+            return error(format!(
+                "{} loop turns; a software adapter leaves a loop after {MAX_TURNS}: use smaller sizes, or a GPU",
+                dispatch.turns
+            ));
+        }
+        Ok(())
+    }
+
+    fn info(&self, barrier: bool) -> LaunchInfo {
+        let Dispatch { variant, groups, flops, .. } = &self.dispatch;
+        LaunchInfo {
+            op: self.op,
+            kernel: variant.kernel.name,
+            variant: variant.flags.join(" "),
+            layer: self.layer.to_string(),
+            groups: *groups,
+            flops: *flops,
+            bytes: self.bindings.iter().map(|(_, bytes)| *bytes as u64).sum(),
+            barrier,
+        }
+    }
 }
 
 pub(super) struct Builder<'a> {
@@ -60,7 +129,14 @@ impl<'a> Builder<'a> {
         })
     }
 
-    pub(super) fn build(mut self) -> Result<Plan> {
+    /// The plan, its dispatches in the order that `order` gives them by what they use.
+    pub(super) fn build(mut self, order: impl Fn(&[Vec<Use>]) -> Vec<Turn>) -> Result<Plan> {
+        self.place_and_lower()?;
+        self.finish(order)
+    }
+
+    /// Gives every value its place, and ops their dispatches in the order of the recording.
+    fn place_and_lower(&mut self) -> Result<()> {
         let fused = self.fused;
         let packed = fused.packed(self.kept);
         let order = fused.order(self.kept);
@@ -90,11 +166,11 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        self.finish()
+        Ok(())
     }
 
     fn is_pack(&self, id: usize) -> bool {
-        matches!(&self.fused.nodes[id].kind, Kind::Op(op) if op.name() == "pack")
+        matches!(&self.fused.nodes[id].kind, Kind::Op(op) if (op.as_ref() as &dyn Any).is::<Pack>())
     }
 
     /// Where the output of op `id` goes.
@@ -206,11 +282,16 @@ impl<'a> Builder<'a> {
         let Some(lowered) = self.lowered(id, op) else { return };
         let types: Vec<&TensorType> = node.inputs.iter().map(|&input| &fused.nodes[input].ty).collect();
         let scratch: Vec<Arc<Buffer>> = lowered.scratch.iter().map(|_| self.next_buffer()).collect();
-        for (number, dispatch) in lowered.dispatches.into_iter().enumerate() {
-            // A pack has one dispatch per input: a copy, unless the input was written in place.
-            if op.name() == "pack" && packed[fused.storage(node.inputs[number])].is_some_and(|(pack, _)| pack == id) {
-                continue;
+        let any: &dyn Any = op;
+        let dispatches = match any.downcast_ref::<Pack>() {
+            Some(pack) => {
+                let in_place =
+                    |&number: &usize| packed[fused.storage(node.inputs[number])].is_some_and(|(of, _)| of == id);
+                pack.copies((0..types.len()).filter(|number| !in_place(number)), &types)
             }
+            None => lowered.dispatches,
+        };
+        for dispatch in dispatches {
             let bindings = dispatch
                 .args
                 .iter()
@@ -230,71 +311,22 @@ impl<'a> Builder<'a> {
         self.places[id].clone().expect("inputs precede their readers")
     }
 
-    fn finish(mut self) -> Result<Plan> {
+    fn finish(mut self, order: impl Fn(&[Vec<Use>]) -> Vec<Turn>) -> Result<Plan> {
         let (uniforms, slots) = self.uniforms()?;
         let gpu = self.gpu;
         if gpu.counts_memory() {
             self.pending.clear();
         }
+        let pipelines: Vec<Arc<Pipeline>> =
+            self.pending.iter().map(|pending| gpu.pipeline(&pending.dispatch.variant)).collect::<Result<_>>()?;
+        let (uses, buffers) = self.uses(&pipelines);
         let mut launches = Vec::with_capacity(self.pending.len());
-        for (pending, slot) in std::mem::take(&mut self.pending).into_iter().zip(slots) {
-            let Pending { dispatch, bindings, op, layer } = pending;
-            let pipeline = gpu.pipeline(&dispatch.variant)?;
-            let variant = &dispatch.variant;
-            let kernel = variant.kernel.name;
-            debug_assert_eq!(pipeline.bindings.len(), bindings.len(), "{kernel}: bindings of {op}");
-            if dispatch.groups.iter().any(|&n| n as usize > MAX_GROUPS) {
-                let label = format!("{op} in {layer}");
-                let message = format!(
-                    "{:?} workgroups; {MAX_GROUPS} a dimension are allowed: use a smaller batch",
-                    dispatch.groups
-                );
-                return Err(Error::Gpu { label, message });
-            }
-            if gpu.caps().software && dispatch.turns > MAX_TURNS {
-                let label = format!("{op} in {layer}");
-                let message = format!(
-                    "{} loop turns; a software adapter leaves a loop after {MAX_TURNS}: use smaller sizes, or a GPU",
-                    dispatch.turns
-                );
-                return Err(Error::Gpu { label, message });
-            }
-            check_aliasing(kernel, &pipeline.bindings, &bindings);
-            let bind = |binding, buffer, offset: usize, bytes: usize| wgpu::BindGroupEntry {
-                binding,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer,
-                    offset: offset as u64,
-                    size: std::num::NonZeroU64::new(bytes.max(16).next_multiple_of(4) as u64),
-                }),
-            };
-            let entries: Vec<_> = std::iter::once(bind(0, uniforms.raw(), slot, ALIGNMENT))
-                .chain(
-                    bindings
-                        .iter()
-                        .zip(1..)
-                        .map(|((place, bytes), number)| bind(number, place.buffer.raw(), place.offset, *bytes)),
-                )
-                .collect();
-            let bind_group = gpu.scoped(&format!("{op} in {layer}"), |device| {
-                device.create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: Some(kernel),
-                    layout: &pipeline.layout,
-                    entries: &entries,
-                })
-            })?;
-            let bytes = bindings.iter().map(|(_, bytes)| *bytes as u64).sum();
-            let (groups, flops) = (dispatch.groups, dispatch.flops);
-            let info = LaunchInfo {
-                op,
-                kernel,
-                variant: variant.flags.join(" "),
-                layer: layer.to_string(),
-                groups,
-                flops,
-                bytes,
-            };
-            launches.push(Launch { pipeline, bind_group, groups, info });
+        for turn in order(&uses) {
+            let (pending, pipeline) = (&self.pending[turn.dispatch], &pipelines[turn.dispatch]);
+            let bind_group = pending.bind(gpu, pipeline, &uniforms, slots[turn.dispatch])?;
+            let moved = turn.moved.iter().map(|&buffer| buffers[buffer].raw().clone()).collect();
+            let (groups, info) = (pending.dispatch.groups, pending.info(turn.barrier));
+            launches.push(Launch { moved, pipeline: pipeline.clone(), bind_group, groups, info });
         }
         let kept = (0..self.kept.len())
             .filter(|&id| self.kept[id])
@@ -305,6 +337,31 @@ impl<'a> Builder<'a> {
         self.owned.append(&mut self.leaves);
         let lendable = self.lendable;
         Ok(Plan { gpu: gpu.clone(), launches, kept, memory, lendable, _buffers: self.owned })
+    }
+
+    /// What each dispatch uses, and the buffers by their numbers.
+    fn uses(&self, pipelines: &[Arc<Pipeline>]) -> (Vec<Vec<Use>>, Vec<Arc<Buffer>>) {
+        let mut numbers: HashMap<*const Buffer, usize> = HashMap::new();
+        let mut buffers = Vec::new();
+        let mut number = |place: &Place| {
+            *numbers.entry(Arc::as_ptr(&place.buffer)).or_insert_with(|| {
+                buffers.push(place.buffer.clone());
+                buffers.len() - 1
+            })
+        };
+        // Dispatches that write it would wait for each other.
+        let sound = |place: &Place, access| access == Access::Read || !Arc::ptr_eq(&place.buffer, &self.unused.buffer);
+        let mut uses = Vec::with_capacity(self.pending.len());
+        for (pending, pipeline) in self.pending.iter().zip(pipelines) {
+            let bound = pending.bindings.iter().zip(&pipeline.bindings);
+            debug_assert!(
+                bound.clone().all(|((place, _), &access)| sound(place, access)),
+                "{}: unused, but written",
+                pending.op
+            );
+            uses.push(bound.map(|((place, _), &access)| Use { buffer: number(place), access }).collect());
+        }
+        (uses, buffers)
     }
 
     /// One buffer with the `dims` of every dispatch, and each one's offset; equal ones are stored once.
