@@ -235,7 +235,7 @@ impl<'a> Builder<'a> {
 
     /// A buffer for each, several of them the same.
     fn buffers(&mut self, needs: &[Need]) -> Result<VecDeque<Arc<Buffer>>> {
-        let (buffer_of, largest) = share(needs);
+        let (buffer_of, largest) = share(needs, self.gpu.caps().software);
         let mut keeps = vec![false; largest.len()];
         for (&buffer, need) in buffer_of.iter().zip(needs) {
             keeps[buffer] |= *need.lives.end() == usize::MAX;

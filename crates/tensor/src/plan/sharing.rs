@@ -42,9 +42,10 @@ fn apart(needs: &[Need]) -> Vec<bool> {
 ///
 /// Greedy by size (Pisarchyk and Lee 2020, arXiv:2001.03288): the largest value first, each into the smallest buffer whose
 /// values all live at other times, else into one of its own. So a large buffer is never kept busy by what came before it.
-/// Small values share with none, see [`APART`].
-pub(super) fn share(needs: &[Need]) -> (Vec<usize>, Vec<usize>) {
-    share_but(&apart(needs), needs)
+/// On a GPU small values share with none, see [`APART`]. To a CPU a barrier is nothing, and a small working set is in its caches.
+pub(super) fn share(needs: &[Need], software: bool) -> (Vec<usize>, Vec<usize>) {
+    let alone = if software { vec![false; needs.len()] } else { apart(needs) };
+    share_but(&alone, needs)
 }
 
 fn share_but(alone: &[bool], needs: &[Need]) -> (Vec<usize>, Vec<usize>) {
@@ -93,7 +94,7 @@ mod tests {
         let (buffers, sizes) = share_but(&[false; 6], &needs);
         assert_eq!(sizes, [1, 0], "as large as 5000 and 100");
         assert_eq!(buffers, [1, 0, 0, 1, 0, 1]);
-        assert_eq!(share(&[]), (vec![], vec![]));
+        assert_eq!(share(&[], false), (vec![], vec![]));
         let (_, touching) = share_but(&[false; 2], &[need(8, 0..=1), need(8, 1..=2)]);
         assert_eq!(touching.len(), 2, "an op reads one while it writes the other");
     }
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn small_values_share_with_none_and_take_no_more_than_a_given_memory() {
         let needs: Vec<Need> = (0..200).map(|i| need(if i % 2 == 0 { 1 << 20 } else { 8 << 20 }, i..=i)).collect();
-        let (buffers, sizes) = share(&needs);
+        let (buffers, sizes) = share(&needs, false);
         // 64 of 1 MiB by themselves; the rest in one buffer.
         assert_eq!(sizes.len(), 65);
         assert_eq!(buffers.iter().filter(|&&buffer| buffer == 0).count(), 136);
