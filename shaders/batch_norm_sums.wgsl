@@ -4,7 +4,7 @@
 //         dy       (batch, channels, inner) f32
 //         mean     (channels) f32, or the moments (2, channels) of the batch, means first
 //         variance (channels) f32 with RUNNING, else unused: then it follows the mean
-// out     out      (2, channels) f32  dgamma, then dbeta
+// out     out      (2, channels) f32  dgamma, then dbeta; with PARTS (parts, 2, channels), which product_parts.wgsl adds up
 // launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1
 //         on software adapters.
 // memory  1 KiB: one partial result per invocation
@@ -31,14 +31,16 @@ fn batch_norm_sums(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
                    @builtin(local_invocation_index) local: u32) {
     let spacing = lane_spacing();
     let lane = lane_of(local, spacing);
-    let channel = channel_of(linear_group(group, groups) * (256u / LANES), local);
+    let number = linear_group(group, groups);
+    let channel = channel_of(number / PARTS * (256u / LANES), local);
     let at = min(channel, dims.channels - 1u);
-    let n = select(0u, dims.n, channel < dims.channels);
+    let part = part_of(number, dims.n);
+    let n = select(0u, part.y, channel < dims.channels);
     let center = mean[at];
-    var w = walk(at, lane, dims.channels, dims.inner);
+    var w = walk(at, part.x + lane, dims.channels, dims.inner);
     var dgamma = 0.0;
     var dbeta = 0.0;
-    for (var m = lane; m < n; m += LANES) {
+    for (var m = part.x + lane; m < n; m += LANES) {
         dgamma += dy[w.at] * (x[w.at] - center);
         dbeta += dy[w.at];
         advance(&w);
@@ -52,7 +54,8 @@ fn batch_norm_sums(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
         } else {
             spread = mean[dims.channels + channel];
         }
-        out[channel] = dgamma / sqrt(spread + dims.eps);
-        out[dims.channels + channel] = dbeta;
+        let to = 2u * dims.channels * (number % PARTS) + channel;
+        out[to] = dgamma / sqrt(spread + dims.eps);
+        out[to + dims.channels] = dbeta;
     }
 }

@@ -3,8 +3,8 @@
 // in      x0..x6 (n, p) f32: activations of a layer each, one row per example; with ONE x0 alone
 // out     out f32: the centred layers, each where its start is
 // launch  workgroups of SIZE: SIZE / LANES neighbouring columns (VEC4: fours of columns, when p is a multiple of 4), LANES
-//         invocations share a column and stride over its rows. 256 and 8; on software adapters 32 and 1, so that all
-//         threads have work. A row of workgroups for each layer, as many as the widest needs
+//         invocations share a column and stride over its rows. 256 and 8 to 32; on software adapters 32 and 1, so that
+//         all threads have work. A row of workgroups for each layer, as many as the widest needs
 // memory  256 sums: 1 KiB, VEC4 4 KiB
 // cost    3 flop and 12 bytes per element: bound by memory; of small layers by the launch, hence several at once
 // numeric differences from the first row are summed, so a large common offset costs no digits; fixed order of sums

@@ -23,13 +23,28 @@ struct Dims {
 #import product
 
 var<private> position: vec3u; // column, row, image of the current k
-var<private> channel: vec4u;  // element (0, c, 0, 0) of x
-var<private> tap_row: vec4i;  // ky - padding
-var<private> tap_column: vec4i;
+var<private> channel: vec4u;  // element (0, c, ky, kx) of x
+var<private> tap: vec4u;      // ky
+var<private> tap_x: vec4u;    // kx
+var<private> corner: vec2i;   // row and column of x that tap (0, 0) of the current k meets
+var<private> corner_at: u32;  // and that element of channel 0; wraps around where it lies in the padding
+var<private> taps: vec2u;     // bit ky and bit kx are set where these taps lie in the image
 var<private> part_at: u32;
 
 fn seek(k: u32) {
     position = vec3u(k % dims.columns, k / dims.columns % dims.rows, k / (dims.columns * dims.rows));
+    find_corner();
+}
+fn find_corner() {
+    corner = vec2i(vec2u(position.y, position.x) * STRIDE) - i32(dims.padding);
+    corner_at = position.z * (dims.channels * dims.height * dims.width) + u32(corner.x * i32(dims.width) + corner.y);
+    taps = vec2u(taps_inside(corner.x, dims.height, KH), taps_inside(corner.y, dims.width, KW));
+}
+// Bits of the taps first, first + 1, … that lie in 0 to size - 1.
+fn taps_inside(first: i32, size: u32, count: u32) -> u32 {
+    let from_tap = u32(clamp(-first, 0, i32(count)));
+    let to_tap = u32(clamp(i32(size) - first, 0, i32(count)));
+    return ((1u << to_tap) - 1u) & ~((1u << from_tap) - 1u);
 }
 fn advance() {
     position.x += 1u;
@@ -39,11 +54,12 @@ fn advance() {
             position = vec3u(0u, 0u, position.z + 1u);
         }
     }
+    find_corner();
 }
 fn columns(cols: vec4u) {
-    channel = cols / (KH * KW) * (dims.height * dims.width);
-    tap_row = vec4i(cols / KW % KH) - i32(dims.padding);
-    tap_column = vec4i(cols % KW) - i32(dims.padding);
+    tap = cols / KW % KH;
+    tap_x = cols % KW;
+    channel = cols / (KH * KW) * (dims.height * dims.width) + tap * dims.width + tap_x;
 }
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
@@ -52,11 +68,13 @@ fn lhs_at(row: u32, k: u32) -> f32 {
     return dy[((position.z * dims.m + row) * dims.rows + position.y) * dims.columns + position.x];
 }
 fn rhs_at(k: u32, cols: vec4u) -> vec4f {
-    let row = tap_row + i32(position.y * STRIDE);
-    let column = tap_column + i32(position.x * STRIDE);
-    let exists = inside(row, column, dims.height, dims.width);
-    let image = position.z * (dims.channels * dims.height * dims.width);
-    let at = image + channel + vec4u(row * i32(dims.width) + column);
+    var exists: vec4<bool>;
+    if (KH < 32u && KW < 32u) {
+        exists = ((vec4u(taps.x) >> tap) & (vec4u(taps.y) >> tap_x) & vec4u(1u)) == vec4u(1u);
+    } else {
+        exists = inside(corner.x + vec4i(tap), corner.y + vec4i(tap_x), dims.height, dims.width);
+    }
+    let at = corner_at + channel;
     let safe = select(vec4u(0u), at, exists);
     return select(vec4f(), vec4f(x[safe.x], x[safe.y], x[safe.z], x[safe.w]), exists);
 }

@@ -129,7 +129,7 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #endif
     matrix = group.z * dims.n * dims.n;
     // Parts are multiples of what loops take at a time.
-    let chunk = (length + 16u * dims.parts - 1u) / (16u * dims.parts) * 16u;
+    let chunk = (length + 64u * dims.parts - 1u) / (64u * dims.parts) * 64u;
     let k_start = min(part * chunk, length);
     let block = block_of(linear_group(group, groups));
     if (ROWS * block.y < dims.n) {

@@ -1,7 +1,7 @@
 // moments.wgsl: mean and biased variance of every channel of x (batch, channels, inner).
 //
 // in      x   (batch, channels, inner) f32
-// out     out (2, channels) f32  means, then variances
+// out     out (2, channels) f32  means, then variances; with PARTS (parts, 2, channels), see moments_combine.wgsl
 // launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1
 //         on software adapters.
 // memory  1 KiB: one partial result per invocation
@@ -24,32 +24,36 @@ fn moments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
            @builtin(local_invocation_index) local: u32) {
     let spacing = lane_spacing();
     let lane = lane_of(local, spacing);
-    let channel = channel_of(linear_group(group, groups) * (256u / LANES), local);
+    let number = linear_group(group, groups);
+    let channel = channel_of(number / PARTS * (256u / LANES), local);
     let at = min(channel, dims.channels - 1u);
-    let n = select(0u, dims.n, channel < dims.channels);
+    let part = part_of(number, dims.n);
+    let n = select(0u, part.y, channel < dims.channels);
+    let count = f32(part.y - part.x);
     let first = x[at * dims.inner];
-    let start = walk(at, lane, dims.channels, dims.inner);
+    let start = walk(at, part.x + lane, dims.channels, dims.inner);
 
     var w = start;
     var sum = 0.0;
-    for (var m = lane; m < n; m += LANES) {
+    for (var m = part.x + lane; m < n; m += LANES) {
         sum += x[w.at] - first;
         advance(&w);
     }
-    let guess = first + lane_sum(local, spacing, sum) / f32(dims.n);
+    let guess = first + lane_sum(local, spacing, sum) / count;
     w = start;
     sum = 0.0;
     var squares = 0.0;
-    for (var m = lane; m < n; m += LANES) {
+    for (var m = part.x + lane; m < n; m += LANES) {
         let difference = x[w.at] - guess;
         sum += difference;
         squares += difference * difference;
         advance(&w);
     }
-    let correction = lane_sum(local, spacing, sum) / f32(dims.n);
-    squares = lane_sum(local, spacing, squares) / f32(dims.n);
+    let correction = lane_sum(local, spacing, sum) / count;
+    squares = lane_sum(local, spacing, squares) / count;
     if (channel < dims.channels && lane == 0u) {
-        out[channel] = guess + correction;
-        out[dims.channels + channel] = squares - correction * correction;
+        let to = 2u * dims.channels * (number % PARTS) + channel;
+        out[to] = guess + correction;
+        out[to + dims.channels] = squares - correction * correction;
     }
 }

@@ -1,6 +1,12 @@
 // Walks the elements of one channel of x (batch, channels, inner), LANES invocations at once; import reduce before it.
 // Which channel and which lane an invocation has depends on where neighbours in memory lie. With inner > 1: the lanes
 // of a channel are neighbours. With inner = 1 (ACROSS): neighbours take neighbouring channels.
+// Where there are few channels, PARTS workgroups share each: a part is a range of its n elements.
+override PARTS: u32 = 1u;
+fn part_of(group: u32, n: u32) -> vec2u {
+    let length = (n + PARTS - 1u) / PARTS;
+    return min(vec2u(group % PARTS, group % PARTS + 1u) * length, vec2u(n));
+}
 override ACROSS: u32 = 0u;
 
 fn lane_spacing() -> u32 {
@@ -18,10 +24,10 @@ struct Walk {
     step_i: u32,
     wrap: u32,
 }
-fn walk(channel: u32, lane: u32, channels: u32, inner: u32) -> Walk {
-    let i = lane % inner;
+fn walk(channel: u32, first: u32, channels: u32, inner: u32) -> Walk {
+    let i = first % inner;
     let step_i = LANES % inner;
-    return Walk(((lane / inner) * channels + channel) * inner + i, i, inner,
+    return Walk(((first / inner) * channels + channel) * inner + i, i, inner,
                 (LANES / inner) * channels * inner + step_i, step_i, (channels - 1u) * inner);
 }
 fn advance(w: ptr<function, Walk>) {

@@ -93,10 +93,10 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
 #end
         workgroupBarrier();
 #unroll i LHS_LOADS
-        lhs_next[$i] = load_lhs(index + $iu * WIDTH, first_row, m, k0 + DEPTH, k_end);
+        lhs_next[$i] = load_lhs(index + $iu * WIDTH, first_row, m, next_turn(k0, k_end), k_end);
 #end
 #unroll i RHS_LOADS
-        rhs_next[$i] = load_rhs(index + $iu * WIDTH, first_col, n, k0 + DEPTH, k_end);
+        rhs_next[$i] = load_rhs(index + $iu * WIDTH, first_col, n, next_turn(k0, k_end), k_end);
 #end
         // Unrolled by hand: left to a driver (NVIDIA 580), the loop runs at 33 TFLOP/s in place of 45 on an H100.
 #unroll d TURN

@@ -72,14 +72,36 @@ fn at_columns(cols: vec4u) {} // the same for all loads of an invocation
 
 // From memory to registers. What lies beyond k_end is read from before it, and beyond m or n from the last row or column: no
 // load waits for a branch. Of these numbers `lhs_kept` and `rhs_kept` make zeros, or they are never stored.
+#if WHOLE
+// Parts of k are whole turns: nothing lies beyond.
+fn last_k(k: u32, k_end: u32, step: u32) -> u32 {
+    return k;
+}
+fn next_turn(k0: u32, k_end: u32) -> u32 {
+    return min(k0 + DEPTH, k_end - DEPTH);
+}
+fn kept(value: vec4f, k: u32, k_end: u32) -> vec4f {
+    return value;
+}
+#else
+fn last_k(k: u32, k_end: u32, step: u32) -> u32 {
+    return min(k, k_end - step);
+}
+fn next_turn(k0: u32, k_end: u32) -> u32 {
+    return k0 + DEPTH;
+}
+fn kept(value: vec4f, k: u32, k_end: u32) -> vec4f {
+    return select(vec4f(), value, k < k_end);
+}
+#endif
 fn load_lhs(index: u32, first_row: u32, m: u32, k0: u32, k_end: u32) -> vec4f {
     let place = lhs_place(index);
 #if LHS_K4
-    return lhs4_at(min(first_row + place.x, m - 1u), min(k0 + 4u * place.y, k_end - 4u));
+    return lhs4_at(min(first_row + place.x, m - 1u), last_k(k0 + 4u * place.y, k_end, 4u));
 #elif LHS_R4
-    return rows4_at(min(first_row + 4u * place.x, m - 4u), min(k0 + place.y, k_end - 1u));
+    return rows4_at(min(first_row + 4u * place.x, m - 4u), last_k(k0 + place.y, k_end, 1u));
 #else
-    let k = min(k0 + place.y, k_end - 1u);
+    let k = last_k(k0 + place.y, k_end, 1u);
     seek(k);
     let rows = min(first_row + 4u * place.x + vec4u(0u, 1u, 2u, 3u), vec4u(m - 1u));
     return vec4f(lhs_at(rows.x, k), lhs_at(rows.y, k), lhs_at(rows.z, k), lhs_at(rows.w, k));
@@ -88,20 +110,20 @@ fn load_lhs(index: u32, first_row: u32, m: u32, k0: u32, k_end: u32) -> vec4f {
 fn load_rhs(index: u32, first_col: u32, n: u32, k0: u32, k_end: u32) -> vec4f {
     let place = rhs_place(index);
 #if K4
-    return rhs4_at(min(first_col + place.x, n - 1u), min(k0 + 4u * place.y, k_end - 4u));
+    return rhs4_at(min(first_col + place.x, n - 1u), last_k(k0 + 4u * place.y, k_end, 4u));
 #else
     let cols = four_columns(first_col + first_column(place.x), n);
     at_columns(cols);
-    let k = min(k0 + place.y, k_end - 1u);
+    let k = last_k(k0 + place.y, k_end, 1u);
     seek(k);
     return rhs_at(k, cols);
 #endif
 }
 fn lhs_kept(index: u32, value: vec4f, k0: u32, k_end: u32) -> vec4f {
-    return select(vec4f(), value, k0 + LHS_STEP * lhs_place(index).y < k_end);
+    return kept(value, k0 + LHS_STEP * lhs_place(index).y, k_end);
 }
 fn rhs_kept(index: u32, value: vec4f, k0: u32, k_end: u32) -> vec4f {
-    return select(vec4f(), value, k0 + RHS_STEP * rhs_place(index).y < k_end);
+    return kept(value, k0 + RHS_STEP * rhs_place(index).y, k_end);
 }
 
 // Workgroups that run at the same time take blocks of 8 rows of blocks, column by column, so that what they read is in the

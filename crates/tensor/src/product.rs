@@ -72,6 +72,16 @@ impl ProductLoop {
         matches!(self, Self::Block(_) | Self::Cooperative(_))
     }
 
+    /// Whether an inner axis of this length, or part of it, is whole turns: loads then need not look for its end.
+    pub(crate) fn whole_turns(self, length: usize) -> bool {
+        let depth = match self {
+            Self::Block(block) => block.depth,
+            Self::Cooperative(units) => units.depth,
+            Self::Naive | Self::Registers | Self::Tall => return false,
+        };
+        length > 0 && length.is_multiple_of(depth.into())
+    }
+
     /// Parts of the inner axis for workgroups of their own, where `groups` alone would leave a large GPU idle.
     pub(crate) fn parts(self, groups: usize, k: usize) -> usize {
         match self {

@@ -6,7 +6,8 @@ use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Arg, Lowered, Op, Sample};
 use crate::ops::batch_norm::{Statistics, elementwise, sample_shape, sizes};
-use crate::ops::moments::{channel, channel_launch};
+use crate::ops::moments::{channel, channel_launch, channel_parts};
+use crate::product::sum_parts;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -51,12 +52,20 @@ impl Op for BatchNormSums {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [mean, variance] = self.statistics.args(2);
-        channel_launch(kernel!("batch_norm_sums"), caps, sizes(inputs[0]).expect("checked while recording"))
+        let sizes = sizes(inputs[0]).expect("checked while recording");
+        let (channels, parts) = (sizes[1], channel_parts(caps, sizes));
+        let out = if parts > 1 { Arg::Scratch(0) } else { Arg::Output };
+        let launch = channel_launch(kernel!("batch_norm_sums"), caps, sizes, parts)
             .constant("RUNNING", self.statistics.running())
             .floats(&[self.eps])
-            .args([Arg::Input(0), Arg::Input(1), mean, variance, Arg::Output])
-            .flops(4 * inputs[0].elements())
-            .into()
+            .args([Arg::Input(0), Arg::Input(1), mean, variance, out])
+            .flops(4 * inputs[0].elements());
+        if parts == 1 {
+            return launch.into();
+        }
+        let unused = Arg::Unused;
+        let sum = sum_parts(parts, [1, 2 * channels]).args([out, unused, unused, unused, Arg::Output]);
+        Lowered { dispatches: vec![launch, sum], scratch: vec![4 * parts * 2 * channels] }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
@@ -74,7 +83,8 @@ impl Op for BatchNormSums {
 
     fn sample(rng: &mut Rng) -> Sample {
         let statistics = [Statistics::Batch, Statistics::Running][rng.below(2)];
-        let shape = sample_shape(rng);
+        // Large enough for several workgroups a channel, now and then.
+        let shape = if rng.below(4) == 0 { vec![5, 3, 40, 45] } else { sample_shape(rng) };
         let op = BatchNormSums { eps: 1e-3, statistics };
         let mut sample = Sample::forward_only(op).normal(rng, shape.clone()).normal(rng, shape.clone());
         for ty in statistics.types(shape[1]) {

@@ -168,6 +168,7 @@ impl Op for Conv2d {
                 .dispatch(kernel!("conv2d"), [m, n], 1)
                 .flag("SPREAD", spread)
                 .flag("NEAR", spread)
+                .flag("WHOLE", chosen.whole_turns(end - start))
                 .flag("LHS_K4", spread && k.is_multiple_of(4))
                 .flag("OUT4", !spread && g.output_pixels().is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))

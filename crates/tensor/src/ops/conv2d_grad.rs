@@ -108,6 +108,7 @@ impl Op for Conv2dInputGrad {
             let dispatch = chosen
                 .dispatch(kernel!("conv2d_input_grad"), [m, n], 1)
                 .flag("SPREAD", spread)
+                .flag("WHOLE", chosen.whole_turns(end - start))
                 .flag("OUT4", !spread && pixels.is_multiple_of(4))
                 .constant("CONTINUE", u32::from(start > 0))
                 .dims(&[m, n, k, start, end])

@@ -210,6 +210,7 @@ fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
     let (half, fours) = (x.dtype == DType::F16, p.is_multiple_of(4));
     chosen
         .dispatch(kernel!("gram_grad"), [n, p], time)
+        .flag("WHOLE", chosen.whole_turns(n))
         .flag("LHS_K4", chosen.by_fours() && n.is_multiple_of(4))
         .flag("VEC4", fours)
         .flag("X_HALF4", half && fours)

@@ -261,7 +261,8 @@ impl Op for MatMul {
         let [rows, columns] = chosen.block();
         let groups = s.batch * s.m.div_ceil(rows) * s.n.div_ceil(columns);
         let parts = if k_ranges(caps, s.k).count() == 1 { chosen.parts(groups, s.k) } else { 1 };
-        let length = s.k.div_ceil(parts).next_multiple_of(4);
+        // Whole turns of any member.
+        let length = s.k.div_ceil(parts).next_multiple_of(64);
         let parts = if parts > 1 { s.k.div_ceil(length) } else { 1 };
         let out = if later || parts > 1 { Arg::Scratch(scratch.len()) } else { Arg::Output };
         if later || parts > 1 {
@@ -280,6 +281,7 @@ impl Op for MatMul {
             let dispatch = chosen
                 .dispatch(kernel!("matmul"), [s.m, s.n], parts * s.batch)
                 .flag("NEAR", chosen.for_gpus())
+                .flag("WHOLE", chosen.whole_turns(end - start) && (parts == 1 || chosen.whole_turns(length)))
                 .flag("K4", fours && self.layout == Layout::NT)
                 .flag("RHS_K", self.layout == Layout::NT)
                 .flag("LHS_K4", fours && self.layout != Layout::TN)

@@ -27,7 +27,8 @@ pub struct RunningStatistics {
 
 /// A launch over the channels of `[batch, channels, inner]` with the walk of `shaders/lib/channel.wgsl`; `dims` 0 to 2
 /// are channels, inner and elements of a channel.
-pub(crate) fn channel_launch(kernel: crate::Kernel, caps: &Caps, [batch, channels, inner]: [usize; 3]) -> Dispatch {
+pub(crate) fn channel_launch(kernel: crate::Kernel, caps: &Caps, sizes: [usize; 3], parts: usize) -> Dispatch {
+    let [batch, channels, inner] = sizes;
     let n = batch * inner;
     let lanes = match inner {
         _ if caps.software => software_lanes(n),
@@ -35,10 +36,16 @@ pub(crate) fn channel_launch(kernel: crate::Kernel, caps: &Caps, [batch, channel
         1 => 16,
         _ => 256.min(n.next_power_of_two()),
     };
-    Dispatch::per_group(kernel, channels.div_ceil(256 / lanes))
+    Dispatch::per_group(kernel, parts * channels.div_ceil(256 / lanes))
         .lanes(caps, lanes)
+        .constant("PARTS", parts as u32)
         .constant("ACROSS", u32::from(inner == 1))
         .dims(&[channels, inner, n])
+}
+
+/// Workgroups that share a channel: a GPU wants some 500 in all, each with 4,096 elements at least.
+pub(crate) fn channel_parts(caps: &Caps, [batch, channels, inner]: [usize; 3]) -> usize {
+    if caps.software || inner == 1 { 1 } else { (528 / channels.max(1)).min(batch * inner / 4096).max(1) }
 }
 
 /// The values of channel `c` of `[batch, channels, inner]`.
@@ -75,7 +82,18 @@ impl Op for Moments {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let sizes = Self::sizes(inputs[0]).expect("checked while recording");
-        channel_launch(kernel!("moments"), caps, sizes).bind(1).flops(6 * inputs[0].elements()).into()
+        let [batch, channels, inner] = sizes;
+        let parts = channel_parts(caps, sizes);
+        let launch = channel_launch(kernel!("moments"), caps, sizes, parts).flops(6 * inputs[0].elements());
+        if parts == 1 {
+            return launch.bind(1).into();
+        }
+        let combine = Dispatch::linear(kernel!("moments_combine"), channels)
+            .dims(&[channels, parts, batch * inner])
+            .args([Arg::Scratch(0), Arg::Output])
+            .flops(6 * parts * channels);
+        let dispatches = vec![launch.args([Arg::Input(0), Arg::Scratch(0)]), combine];
+        Lowered { dispatches, scratch: vec![4 * parts * 2 * channels] }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -91,6 +109,8 @@ impl Op for Moments {
     fn sample(rng: &mut Rng) -> Sample {
         let inner = if rng.below(2) == 0 { 1 } else { awkward_size(rng, 70) };
         let shape = [awkward_size(rng, 40), awkward_size(rng, 20), inner];
+        // Large enough for several workgroups a channel.
+        let shape = if rng.below(4) == 0 { [9, 3, 1000 + rng.below(500)] } else { shape };
         Sample::forward_only(Moments).normal(rng, shape)
     }
 }

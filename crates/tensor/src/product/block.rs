@@ -28,7 +28,7 @@ const LARGE_WORK: usize = 800_000_000;
 const ENOUGH_GROUPS: usize = 264;
 
 /// Blocks of 128 from which on no multiprocessor is idle for long.
-const BUSY: usize = 200;
+const BUSY: usize = 190;
 
 impl Block {
     /// A member without slices.
