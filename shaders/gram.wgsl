@@ -27,7 +27,10 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 #import half
 // By fours, X4. K4: rows contiguous in k; LHS_R4: k contiguous in rows; either way sizes are multiples of 4.
-#if HALF4
+#if NATIVE
+@group(0) @binding(1) var<storage, read> x: array<vec4<f16>>;
+fn x_four(i: u32) -> Four { return x[i]; }
+#elif HALF4
 @group(0) @binding(1) var<storage, read> x: array<vec2u>;
 fn x_four(i: u32) -> vec4f { return unpack_four(x[i]); }
 #elif HALF
@@ -59,10 +62,10 @@ fn skip(row: u32, rows: u32, col: u32) -> bool {
 #if K4
 fn seek(k: u32) {}
 fn advance() {}
-fn lhs4_at(row: u32, k: u32) -> vec4f {
+fn lhs4_at(row: u32, k: u32) -> Four {
     return x_four(first / 4u + row * (row_step / 4u) + k / 4u);
 }
-fn rhs4_at(col: u32, k: u32) -> vec4f {
+fn rhs4_at(col: u32, k: u32) -> Four {
     return x_four(first / 4u + col * (row_step / 4u) + k / 4u);
 }
 #elif LHS_R4
@@ -72,10 +75,10 @@ fn seek(k: u32) {
 fn advance() {
     x_now += dims.inner / 4u;
 }
-fn rows4_at(row: u32, k: u32) -> vec4f {
+fn rows4_at(row: u32, k: u32) -> Four {
     return x_four((k * dims.inner + row) / 4u);
 }
-fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+fn rhs_at(k: u32, cols: vec4u) -> Four {
     return x_four(x_now);
 }
 #else

@@ -22,7 +22,9 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 #import half
 // By fours, LHS4: LHS_K4 (NN and NT, k a multiple of 4) or LHS_R4 (TN, m and k).
-#if LHS_HALF4
+#if NATIVE
+@group(0) @binding(1) var<storage, read> lhs: array<vec4<f16>>;
+#elif LHS_HALF4
 @group(0) @binding(1) var<storage, read> lhs: array<vec2u>;
 #elif LHS_HALF
 @group(0) @binding(1) var<storage, read> lhs: array<u32>;
@@ -32,7 +34,9 @@ struct Dims {
 @group(0) @binding(1) var<storage, read> lhs: array<f32>;
 #endif
 // By fours: K4 (NT, with LHS_K4), or RHS4 (NN and TN, n a multiple of 4).
-#if RHS_HALF4
+#if NATIVE
+@group(0) @binding(2) var<storage, read> rhs: array<vec4<f16>>;
+#elif RHS_HALF4
 @group(0) @binding(2) var<storage, read> rhs: array<vec2u>;
 #elif RHS_HALF
 @group(0) @binding(2) var<storage, read> rhs: array<u32>;

@@ -1,5 +1,7 @@
 // How matmul.wgsl reads its sides, which it declares in the types that the flags name.
-#if LHS_HALF4
+#if NATIVE
+fn lhs_four(i: u32) -> Four { return lhs[i]; }
+#elif LHS_HALF4
 fn lhs_four(i: u32) -> vec4f { return unpack_four(lhs[i]); }
 #elif LHS_HALF
 fn lhs_one(i: u32) -> f32 { return unpack_one(lhs[i / 2u], i); }
@@ -8,7 +10,9 @@ fn lhs_four(i: u32) -> vec4f { return lhs[i]; }
 #else
 fn lhs_one(i: u32) -> f32 { return lhs[i]; }
 #endif
-#if RHS_HALF4
+#if NATIVE
+fn rhs_four(i: u32) -> Four { return rhs[i]; }
+#elif RHS_HALF4
 fn rhs_four(i: u32) -> vec4f { return unpack_four(rhs[i]); }
 #elif RHS_HALF
 fn rhs_one(i: u32) -> f32 { return unpack_one(rhs[i / 2u], i); }
@@ -27,10 +31,10 @@ fn columns(cols: vec4u) {
 }
 
 #if LHS4
-fn lhs4_at(row: u32, k: u32) -> vec4f {
+fn lhs4_at(row: u32, k: u32) -> Four {
     return lhs_four(batch * (dims.lhs_batch / 4u) + row * (dims.k / 4u) + k / 4u);
 }
-fn rows4_at(row: u32, k: u32) -> vec4f {
+fn rows4_at(row: u32, k: u32) -> Four {
     return lhs_four((batch * dims.lhs_batch + k * dims.m + row) / 4u);
 }
 #else
@@ -45,7 +49,7 @@ fn lhs_at(row: u32, k: u32) -> f32 {
 #if K4
 fn seek(k: u32) {}
 fn advance() {}
-fn rhs4_at(col: u32, k: u32) -> vec4f {
+fn rhs4_at(col: u32, k: u32) -> Four {
     return rhs_four(batch * (dims.rhs_batch / 4u) + col * (dims.k / 4u) + k / 4u);
 }
 #elif RHS4
@@ -56,7 +60,7 @@ fn seek(k: u32) {
 fn advance() {
     rhs_now += dims.rhs_row / 4u;
 }
-fn rhs_at(k: u32, cols: vec4u) -> vec4f {
+fn rhs_at(k: u32, cols: vec4u) -> Four {
     return rhs_four(rhs_now);
 }
 #else

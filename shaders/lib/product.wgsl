@@ -9,3 +9,10 @@
 #else
 #import product_block
 #endif
+
+// Four numbers of a side, on their way. NATIVE: of two sides of f16 to matrix units, which want them as they are.
+#if NATIVE
+alias Four = vec4<f16>;
+#else
+alias Four = vec4f;
+#endif

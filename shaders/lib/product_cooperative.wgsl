@@ -24,7 +24,7 @@ alias Sum = coop_mat16x16<f32, C>;
 #if LHS_K4
 const LHS_ROW: u32 = DEPTH / 4u + 2u;
 var<workgroup> lhs_tile: array<vec4<f16>, ROWS * LHS_ROW>;
-fn put_lhs(index: u32, value: vec4f) {
+fn put_lhs(index: u32, value: Four) {
     let place = lhs_place(index);
     lhs_tile[place.x * LHS_ROW + place.y] = vec4<f16>(value);
 }
@@ -35,7 +35,7 @@ fn lhs_fragment(row: u32, k: u32) -> Lhs {
 #else
 const LHS_ROW: u32 = ROWS / 4u + 2u;
 var<workgroup> lhs_tile: array<vec4<f16>, DEPTH * LHS_ROW>;
-fn put_lhs(index: u32, value: vec4f) {
+fn put_lhs(index: u32, value: Four) {
     let place = lhs_place(index);
     lhs_tile[place.y * LHS_ROW + place.x] = vec4<f16>(value);
 }
@@ -47,7 +47,7 @@ fn lhs_fragment(row: u32, k: u32) -> Lhs {
 #if K4
 const RHS_ROW: u32 = DEPTH / 4u + 2u;
 var<workgroup> rhs_tile: array<vec4<f16>, COLUMNS * RHS_ROW>;
-fn put_rhs(index: u32, value: vec4f) {
+fn put_rhs(index: u32, value: Four) {
     let place = rhs_place(index);
     rhs_tile[place.x * RHS_ROW + place.y] = vec4<f16>(value);
 }
@@ -58,7 +58,7 @@ fn rhs_fragment(k: u32, col: u32) -> Rhs {
 #else
 const RHS_ROW: u32 = COLUMNS / 4u + 2u;
 var<workgroup> rhs_tile: array<vec4<f16>, DEPTH * RHS_ROW>;
-fn put_rhs(index: u32, value: vec4f) {
+fn put_rhs(index: u32, value: Four) {
     let place = rhs_place(index);
     rhs_tile[place.y * RHS_ROW + place.x] = vec4<f16>(value);
 }
@@ -81,8 +81,8 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     var s$i_$j = Sum();
 #end
 #end
-    var lhs_next: array<vec4f, LHS_LOADS>;
-    var rhs_next: array<vec4f, RHS_LOADS>;
+    var lhs_next: array<Four, LHS_LOADS>;
+    var rhs_next: array<Four, RHS_LOADS>;
     columns(four_columns(first_col + first_column(rhs_place(index).x), n));
     if (k_start < k_end) {
 #unroll i LHS_LOADS

@@ -1,12 +1,12 @@
 // How the products of GPUs read their sides, four numbers at a time. The importing kernel declares how elements are loaded and
 // stored:
 //   seek(k)                          go to k, before lhs_at and rhs_at
-//   lhs4_at(row, k) -> vec4f         LHS_K4: k to k + 3 of a row, where a row of lhs is contiguous
-//   rows4_at(row, k) -> vec4f        LHS_R4: rows row to row + 3, where a column of lhs is contiguous
+//   lhs4_at(row, k) -> Four          LHS_K4: k to k + 3 of a row, where a row of lhs is contiguous
+//   rows4_at(row, k) -> Four         LHS_R4: rows row to row + 3, where a column of lhs is contiguous
 //   lhs_at(row, k) -> f32            in place of both
 //   columns(cols)                    rhs_at or store will be asked for these four columns
-//   rhs4_at(col, k) -> vec4f         K4: k to k + 3 of a column
-//   rhs_at(k, cols) -> vec4f         in place of it; RHS_K: neighbors in k are neighbors in memory
+//   rhs4_at(col, k) -> Four          K4: k to k + 3 of a column
+//   rhs_at(k, cols) -> Four          in place of it; RHS_K: neighbors in k are neighbors in memory
 //   store(row, col, sums)            row < m, col < n: columns col, col + STEP, … of a row, of which some may be n or more
 //   skip(row, rows, col) -> bool     whether the block at (row, col) is not wanted
 //
@@ -80,7 +80,7 @@ fn last_k(k: u32, k_end: u32, step: u32) -> u32 {
 fn next_turn(k0: u32, k_end: u32) -> u32 {
     return min(k0 + DEPTH, k_end - DEPTH);
 }
-fn kept(value: vec4f, k: u32, k_end: u32) -> vec4f {
+fn kept(value: Four, k: u32, k_end: u32) -> Four {
     return value;
 }
 #else
@@ -90,11 +90,11 @@ fn last_k(k: u32, k_end: u32, step: u32) -> u32 {
 fn next_turn(k0: u32, k_end: u32) -> u32 {
     return k0 + DEPTH;
 }
-fn kept(value: vec4f, k: u32, k_end: u32) -> vec4f {
-    return select(vec4f(), value, k < k_end);
+fn kept(value: Four, k: u32, k_end: u32) -> Four {
+    return select(Four(), value, k < k_end);
 }
 #endif
-fn load_lhs(index: u32, first_row: u32, m: u32, k0: u32, k_end: u32) -> vec4f {
+fn load_lhs(index: u32, first_row: u32, m: u32, k0: u32, k_end: u32) -> Four {
     let place = lhs_place(index);
 #if LHS_K4
     return lhs4_at(min(first_row + place.x, m - 1u), last_k(k0 + 4u * place.y, k_end, 4u));
@@ -107,7 +107,7 @@ fn load_lhs(index: u32, first_row: u32, m: u32, k0: u32, k_end: u32) -> vec4f {
     return vec4f(lhs_at(rows.x, k), lhs_at(rows.y, k), lhs_at(rows.z, k), lhs_at(rows.w, k));
 #endif
 }
-fn load_rhs(index: u32, first_col: u32, n: u32, k0: u32, k_end: u32) -> vec4f {
+fn load_rhs(index: u32, first_col: u32, n: u32, k0: u32, k_end: u32) -> Four {
     let place = rhs_place(index);
 #if K4
     return rhs4_at(min(first_col + place.x, n - 1u), last_k(k0 + 4u * place.y, k_end, 4u));
@@ -119,10 +119,10 @@ fn load_rhs(index: u32, first_col: u32, n: u32, k0: u32, k_end: u32) -> vec4f {
     return rhs_at(k, cols);
 #endif
 }
-fn lhs_kept(index: u32, value: vec4f, k0: u32, k_end: u32) -> vec4f {
+fn lhs_kept(index: u32, value: Four, k0: u32, k_end: u32) -> Four {
     return kept(value, k0 + LHS_STEP * lhs_place(index).y, k_end);
 }
-fn rhs_kept(index: u32, value: vec4f, k0: u32, k_end: u32) -> vec4f {
+fn rhs_kept(index: u32, value: Four, k0: u32, k_end: u32) -> Four {
     return kept(value, k0 + RHS_STEP * rhs_place(index).y, k_end);
 }
 

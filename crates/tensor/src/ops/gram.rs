@@ -72,6 +72,7 @@ impl Op for Gram {
         products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
             dispatch
                 .flag("X4", fours && !half)
+                .flag("NATIVE", fours && matches!(chosen, ProductLoop::Cooperative(_)))
                 .flag("HALF4", fours && half)
                 .flag("HALF", half && !fours)
                 .flag("K4", fours && self.of == Examples)

@@ -274,6 +274,7 @@ impl Op for MatMul {
             let rhs4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
             let lhs4 = rows4 || (fours && self.layout != Layout::TN);
             let rhs_fours = rhs4 || (fours && self.layout == Layout::NT);
+            let native = matches!(chosen, Cooperative(_)) && lhs4 && rhs_fours;
             // What follows the product waits for the last part.
             let (epilogue, rounded) =
                 if end == s.k && parts == 1 { (self.epilogue, self.stored.rounded) } else { Default::default() };
@@ -287,6 +288,7 @@ impl Op for MatMul {
                 .flag("LHS_K4", fours && self.layout != Layout::TN)
                 .flag("LHS_R4", rows4)
                 .flag("LHS4", lhs4)
+                .flag("NATIVE", native)
                 .flag("LHS_HALF4", lhs_half && lhs4)
                 .flag("LHS_HALF", lhs_half && !lhs4)
                 .flag("RHS4", rhs4)
