@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -69,21 +69,30 @@ impl Op for Reduce {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let [n, inner] = [inputs[0].shape[1], inputs[0].shape[2]];
-        let lanes = lanes(caps, n, inner);
         let (function, scale) = match self.reduction {
             Sum => (0u32, 1.0),
             Mean => (0, 1.0 / n as f32),
             Max => (1, 1.0),
             SumOfSquares => (2, 1.0),
         };
-        Dispatch::per_group(kernel!("reduce"), output.elements().div_ceil(256 / lanes))
-            .constant("FUNCTION", function)
-            .lanes(caps, lanes)
-            .dims(&[output.elements(), n, inner])
-            .floats(&[scale])
-            .bind(1)
-            .flops(inputs[0].elements())
-            .into()
+        let launch = |function: u32, outputs: usize, n: usize, scale: f32| {
+            let lanes = lanes(caps, n, inner);
+            Dispatch::per_group(kernel!("reduce"), outputs.div_ceil(256 / lanes))
+                .constant("FUNCTION", function)
+                .lanes(caps, lanes)
+                .dims(&[outputs, n, inner])
+                .floats(&[scale])
+                .flops(outputs * n)
+        };
+        let parts = parts(caps, output.elements(), n, inner);
+        if parts == 1 {
+            return launch(function, output.elements(), n, scale).bind(1).into();
+        }
+        // Of squares what is left to add up are sums.
+        let outputs = parts * output.elements();
+        let first = launch(function, outputs, n / parts, 1.0).args([Arg::Input(0), Arg::Scratch(0)]);
+        let last = launch(function % 2, output.elements(), parts, scale).args([Arg::Scratch(0), Arg::Output]);
+        Lowered { dispatches: vec![first, last], scratch: vec![4 * outputs] }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
@@ -106,6 +115,8 @@ impl Op for Reduce {
         let reduction = [Sum, Mean, Max, SumOfSquares][rng.below(4)];
         let inner = if rng.below(2) == 0 { 1 } else { awkward_size(rng, 40) };
         let shape = [awkward_size(rng, 10), awkward_size(rng, 300), inner];
+        // Long enough for several workgroups an output, now and then.
+        let shape = if rng.below(4) == 0 { [2, [16_384, 1290][usize::from(inner > 1)], inner] } else { shape };
         Sample::new(move |x| x[0].graph().push(Reduce { reduction }, x)).normal(rng, shape)
     }
 }
@@ -119,6 +130,15 @@ pub(crate) fn lanes(caps: &Caps, n: usize, inner: usize) -> usize {
         (false, 1) => 256.min(n.next_power_of_two()),
         (false, _) => 8,
     }
+}
+
+/// Parts of n, a divisor of it, that are reduced by workgroups of their own and then with each other: few outputs alone would keep
+/// few of a GPU's multiprocessors busy.
+fn parts(caps: &Caps, outputs: usize, n: usize, inner: usize) -> usize {
+    let groups = outputs.div_ceil(256 / lanes(caps, n, inner)).max(1);
+    let shortest = if inner == 1 { 8192 } else { 128 };
+    let most = (1056 / groups).min(n / shortest);
+    if caps.software { 1 } else { (2..=most).rev().find(|parts| n.is_multiple_of(*parts)).unwrap_or(1) }
 }
 
 /// Invocations that share `n` elements on a software adapter: one for each 4096, so that sums stay accurate and loops
