@@ -3,7 +3,8 @@
     python3 benches/peers/table.py trellis.jsonl [peer.jsonl …]
 
 Rows are the workloads that a peer has too, or all of the first file where there is no peer. A file that does not exist is a
-peer that was left out.
+peer that was left out. On a GPU times are those of a repetition among many that are submitted together (`piped`), and a
+peer's CUDA graph (`graph`) stands beside them; on a CPU they are the least and the median of single repetitions.
 """
 
 import json
@@ -27,22 +28,29 @@ def main():
     peers = [peer for peer in peers if peer]
     adapters = [next(iter(file.values()))["adapter"] for file in peers]
     heads = [adapter.split()[0] for adapter in adapters]
+    # What is submitted together matters where a device runs beside the CPU.
+    gpu = any("CPU" not in adapter for adapter in adapters)
+    kinds = [("piped_ms", "piped"), ("graph_ms", "graph")] if gpu else [("min_ms", "min"), ("median_ms", "median")]
+    digits = 4 if gpu else 2
     print(f"Trellis, {next(iter(trellis.values()))['adapter']}")
     for adapter in adapters:
         print(adapter)
     print("\nMilliseconds" + ("; × is a peer's time over Trellis': above 1, Trellis is faster" if peers else "") + "\n")
     rows = [name for name in trellis if not peers or any(name in peer for peer in peers)]
     width = max(map(len, rows), default=0)
-    print(f"{'':<{width}}{'Trellis':>20}" + "".join(f"  |{head:>36}" for head in heads))
-    columns = "".join(f"  |{'min':>10}{'median':>10}{'× min':>8}{'× med':>8}" for _ in peers)
-    print(f"{'workload':<{width}}{'min':>10}{'median':>10}{columns}")
+    print(f"{'':<{width}}{'Trellis':>20}" + "".join(f"  |{head:>40}" for head in heads))
+    own_kinds = [("piped_ms", "piped"), ("min_ms", "single")] if gpu else kinds
+    names = "".join(f"{name:>10}" for _, name in own_kinds)
+    columns = "".join("  |" + "".join(f"{name:>11}" for _, name in kinds) + "".join(f"{'× ' + name:>9}" for _, name in kinds) for _ in peers)
+    print(f"{'workload':<{width}}{names}{columns}")
     for name in rows:
         own = trellis[name]
-        line = f"{name:<{width}}{own['min_ms']:>10.2f}{own['median_ms']:>10.2f}"
+        line = f"{name:<{width}}" + "".join(number(own.get(key), 10, digits) for key, _ in own_kinds)
         for peer in peers:
-            times = [peer[name][key] if name in peer else None for key in ("min_ms", "median_ms")]
-            ratios = [time and time / own[key] for time, key in zip(times, ("min_ms", "median_ms"))]
-            line += "  |" + "".join(number(time, 10, 2) for time in times) + "".join(number(r, 8, 2) for r in ratios)
+            times = [peer.get(name, {}).get(key) for key, _ in kinds]
+            ours = [own["piped_ms"]] * 2 if gpu else [own[key] for key, _ in kinds]
+            ratios = [time and time / our for time, our in zip(times, ours)]
+            line += "  |" + "".join(number(time, 11, digits) for time in times) + "".join(number(r, 9, 2) for r in ratios)
         print(line)
 
 

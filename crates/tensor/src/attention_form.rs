@@ -52,11 +52,24 @@ impl AttentionTile {
     pub const TALL: Self = Self { lanes: 8, groups: 16 };
     /// 32 × 32, with half the workgroup memory and the least waste at the edges: 197 tokens are 224, not 256.
     pub const SMALL: Self = Self { lanes: 8, groups: 8 };
-    /// 64 × 64, which reads keys and values as seldom as `TALL`, and takes more memory. Sums have 8 multiply-adds too, so 50 % of
-    /// the peak remain; it is here to be measured.
+    /// 64 × 64, which reads keys and values as seldom as `TALL`, and takes more memory: the fastest output on an H200.
     pub const LARGE: Self = Self { lanes: 16, groups: 16 };
-    /// Those that kernels are chosen from, in order of preference.
-    const CHOSEN: [Self; 2] = [Self::TALL, Self::SMALL];
+    /// Those that kernels are chosen from.
+    const CHOSEN: [Self; 3] = [Self::LARGE, Self::TALL, Self::SMALL];
+
+    /// Pairs that it computes in the time of 100 of the fastest tile. Measured on an H200: the output of 4 × 8 heads of
+    /// 256 × 256 × 64 takes 25, 31 and 32 µs; the gradient of 64 × 12 heads of 197 2.1 and 3.0 ms by the last two, and that of the
+    /// first shape with pairs in memory 97 and 107 µs by `TALL` and `LARGE`.
+    fn speed(self, kernels: &[TiledKernel]) -> usize {
+        match (kernels, self) {
+            ([TiledKernel::Forward], Self::LARGE) => 100,
+            ([TiledKernel::Forward], Self::TALL) => 82,
+            ([TiledKernel::Forward], _) => 79,
+            (_, Self::TALL) => 100,
+            (_, Self::LARGE) => 90,
+            (_, _) => 62,
+        }
+    }
 
     /// Rows that a workgroup owns.
     pub fn own(self) -> usize {
@@ -151,8 +164,9 @@ impl AttentionTile {
 /// Most units of a row that `Sums` of `shaders/lib/attention_tiles.wgsl` has.
 const MAX_SUMS: usize = 4;
 
-/// Workgroups that keep a large GPU busy: some four for each of an H100's 132 multiprocessors.
-const ENOUGH: usize = 512;
+/// Workgroups that keep a large GPU busy: 4 × 8 heads of 256 × 256 × 64 take 25 µs on an H200 in 128 workgroups, 35 and more with
+/// their keys in parts.
+const ENOUGH: usize = 128;
 
 /// Most bytes of pairs that [`AttentionForm::Stored`] takes: what stays in the second-level cache of a large GPU (50 MB on an
 /// H100) beside all else, and is nothing beside its memory.
@@ -178,10 +192,9 @@ impl AttentionForm {
 impl Caps {
     /// The form of an attention's output.
     ///
-    /// On an H100 the form with a row for each invocation takes 0.324 ms for 4 × 8 heads of 256 × 256 × 64, unfused ops 0.084, a
-    /// tiled prototype 0.101 in 128 workgroups, of which a multiprocessor has one. With the keys in parts there are enough;
-    /// a part's sums are no more bytes than its scores would be, written and read once where unfused ops write and read
-    /// twice, in three dispatches. 64 × 12 heads of 197 have 5,376 workgroups and 8 × 16 heads of 1024 2,048 as they are.
+    /// On an H200 the form with a row for each invocation takes 0.328 ms for 4 × 8 heads of 256 × 256 × 64, unfused ops 0.069,
+    /// tiles 0.025. Where there are few workgroups the keys are cut into parts; a part's sums are no more bytes than its
+    /// scores would be, written and read once where unfused ops write and read twice, in three dispatches.
     pub(crate) fn attention_form(&self, s: &AttentionSizes) -> AttentionForm {
         let Some(tile) = self.attention_tile(s, FORWARD) else { return AttentionForm::Rows };
         let workgroups = s.batch * s.heads * s.queries.div_ceil(tile.own());
@@ -194,8 +207,8 @@ impl Caps {
     /// The form of an attention's gradient.
     ///
     /// Tiles take 14 · head size flop a pair, as both kernels compute scores; pairs in memory 10, but 20 bytes a pair, which cost
-    /// little as long as they stay in cache. On an H100 unfused ops take 0.15 ms for the gradient of 4 × 8 heads of 256 × 256 ×
-    /// 64 (16 MiB of pairs) where the tiled prototype takes 0.70. 64 × 12 heads of 197 would have 227 MiB of pairs.
+    /// little as long as they stay in cache: with the output 0.122 ms for 4 × 8 heads of 256 × 256 × 64 on an H200 (16 MiB of
+    /// pairs) where tiles take 0.193. 64 × 12 heads of 197 have 227 MiB of pairs, 2.73 ms where tiles take 2.69.
     pub(crate) fn attention_grad_form(&self, s: &AttentionSizes) -> AttentionForm {
         let stored = pair_bytes(s) <= STORED;
         let small = stored.then(|| self.attention_tile(s, STORED_GRADIENT)).flatten();
@@ -203,20 +216,11 @@ impl Caps {
         small.map(AttentionForm::Stored).or_else(large).unwrap_or(AttentionForm::Rows)
     }
 
-    /// The first tile that computes no more than a tenth above the fewest pairs, of those that run; of those with their own rows
-    /// in workgroup memory, if there are any, as cache is slower. None on software adapters.
+    /// The tile that takes the least time for its pairs, edges included, of those that run. None on software adapters.
     fn attention_tile(&self, s: &AttentionSizes, kernels: &[TiledKernel]) -> Option<AttentionTile> {
-        if self.software {
-            return None;
-        }
-        let running = || AttentionTile::CHOSEN.into_iter().filter(|tile| tile.runs(self, kernels, s.head));
-        let in_memory =
-            |tile: &AttentionTile| kernels.iter().all(|&kernel| tile.cached(self, kernel, s.head) == Some(false));
-        let any = running().any(|tile| in_memory(&tile));
-        let tiles: Vec<AttentionTile> = running().filter(|tile| !any || in_memory(tile)).collect();
-        let computed = |tile: &AttentionTile| tile.computed(s.queries, s.keys);
-        let least = tiles.iter().map(computed).min()?;
-        tiles.into_iter().find(|tile| 10 * computed(tile) <= 11 * least)
+        let running =
+            AttentionTile::CHOSEN.into_iter().filter(|tile| !self.software && tile.runs(self, kernels, s.head));
+        running.min_by_key(|tile| 1000 * tile.computed(s.queries, s.keys) / tile.speed(kernels))
     }
 }
 
@@ -243,19 +247,19 @@ mod tests {
     #[test]
     fn sizes_and_workgroup_memory_choose_the_form() {
         use AttentionForm::{Rows, Split, Stored, Tiled};
-        let (small, tall) = (AttentionTile::SMALL, AttentionTile::TALL);
+        let (small, tall, large) = (AttentionTile::SMALL, AttentionTile::TALL, AttentionTile::LARGE);
         // NVIDIA, 48 KiB: few workgroups, the edges of 197, many keys, large heads.
-        assert_eq!(forms(48, 1024, [4, 8, 256, 256, 64]), [Split(tall, 4), Stored(tall)]);
-        assert_eq!(forms(48, 1024, [64, 12, 197, 197, 64]), [Tiled(small), Tiled(small)]);
-        assert_eq!(forms(48, 1024, [8, 16, 1024, 1024, 64]), [Tiled(tall), Tiled(small)]);
-        assert_eq!(forms(48, 1024, [64, 8, 512, 512, 128]), [Tiled(small), Tiled(small)]);
+        assert_eq!(forms(48, 1024, [4, 8, 256, 256, 64]), [Tiled(large), Stored(tall)]);
+        assert_eq!(forms(48, 1024, [64, 12, 197, 197, 64]), [Tiled(small), Tiled(tall)]);
+        assert_eq!(forms(48, 1024, [8, 16, 1024, 1024, 64]), [Tiled(large), Tiled(tall)]);
+        assert_eq!(forms(48, 1024, [64, 8, 512, 512, 128]), [Tiled(tall), Tiled(small)]);
         // As many keys for each part as for the others: nine turns in five parts of two.
-        assert_eq!(forms(48, 1024, [1, 8, 512, 288, 64])[0], Split(tall, 5));
+        assert_eq!(forms(48, 1024, [1, 2, 512, 576, 64])[0], Split(large, 5));
         assert_eq!(forms(48, 1024, [1, 1, 1, 1, 8]), [Tiled(small), Stored(small)]);
         // 32 KiB, and WebGPU's defaults: smaller tiles, then none.
         assert_eq!(forms(32, 1024, [8, 16, 1024, 1024, 64]), [Tiled(tall), Tiled(small)]);
         assert_eq!(forms(16, 256, [64, 12, 197, 197, 32]), [Tiled(small), Rows]);
-        assert_eq!(forms(16, 256, [1, 2, 40, 40, 32]), [Split(small, 2), Stored(tall)]);
+        assert_eq!(forms(16, 256, [1, 2, 40, 40, 32]), [Split(tall, 2), Stored(tall)]);
         assert_eq!(forms(16, 256, [64, 12, 197, 197, 128]), [Rows, Rows]);
         assert_eq!(forms(48, 32, [64, 12, 197, 197, 64]), [Rows, Rows]);
         let software = Caps { software: true, workgroup_memory: 48 << 10, invocations: 1024, ..Caps::default() };
