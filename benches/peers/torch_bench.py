@@ -176,6 +176,8 @@ def network(name, mixed=False):
         else:
             optimizer.step()
 
+    # The scaler looks at its gradients on the CPU, which spoils the recording and what follows it.
+    step.not_recorded = mixed
     return step, 0
 
 
@@ -279,6 +281,8 @@ def piped(run, seconds):
 
 def graph(run, seconds):
     """The same for replays of a CUDA graph; None where the workload cannot be recorded."""
+    if getattr(run, "not_recorded", False):
+        return None
     try:
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
@@ -303,6 +307,8 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    # f32 is f32: cuDNN's convolutions would round to TF32 otherwise.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     adapter = torch.cuda.get_device_name() if DEVICE == "cuda" else f"CPU, {options.threads} threads"
     for name, prepare in (LARGE if options.size == "large" else WORKLOADS).items():
         if not re.search(options.filter, name):

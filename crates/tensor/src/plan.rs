@@ -226,7 +226,7 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, Curve, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Tensor};
+    use crate::{Clock, Curve, GpuOptions, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Tensor};
 
     fn normal(stream: u64, count: usize) -> Vec<f32> {
         let mut rng = crate::rng::Rng::new(1, stream);
@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn dispatches_and_barriers_of_small_graphs() {
-        let gpu = Gpu::new().expect("an adapter");
+        // As on a GPU: on a CPU small values share buffers.
+        let gpu = Gpu::with(&GpuOptions { gpu_kernels: true, ..GpuOptions::default() }).expect("an adapter");
         let x = Tensor::from_f32(&gpu, "x", [64], &normal(0, 64)).expect("small");
         let counts = |record: &dyn for<'g> Fn(Var<'g>) -> Result<Vec<Var<'g>>>| {
             let graph = Graph::new();
@@ -251,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_order_by_dependency_gives_the_bits_of_the_recorded_one() {
-        let gpu = Gpu::new().expect("an adapter");
+        let gpu = Gpu::with(&GpuOptions { gpu_kernels: true, ..GpuOptions::default() }).expect("an adapter");
         let tensor = |name: &str, stream, shape: [usize; 2]| {
             Tensor::from_f32(&gpu, name, shape, &normal(stream, shape[0] * shape[1])).expect("small")
         };
