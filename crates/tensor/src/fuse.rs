@@ -130,8 +130,9 @@ impl Fused {
     }
 
     /// Nodes that can be written straight into a pack's buffer, as (pack, offset in bytes): ops whose only reader is
-    /// that pack, but for small ones. A dispatch that writes one part of a buffer must not read another, hence "only".
-    pub(crate) fn packed(&self, kept: &[bool]) -> Vec<Option<(usize, usize)>> {
+    /// that pack, but for small ones on a GPU (to a CPU a barrier is nothing). A dispatch that writes one part of a buffer must
+    /// not read another, hence "only".
+    pub(crate) fn packed(&self, kept: &[bool], software: bool) -> Vec<Option<(usize, usize)>> {
         let mut readers = vec![0usize; self.nodes.len()];
         for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {
             if self.view(id).is_none() {
@@ -153,7 +154,7 @@ impl Fused {
                 let sizes = node.inputs.iter().map(|&input| self.nodes[input].ty.elements());
                 if is_op
                     && whole
-                    && !Pack::is_copied(elements, sizes)
+                    && (software || !Pack::is_copied(elements, sizes))
                     && readers[storage] == 1
                     && !keeps_storage.contains(&storage)
                 {

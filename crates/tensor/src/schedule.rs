@@ -8,9 +8,9 @@ use crate::fuse::{Fused, share_memory};
 use crate::graph::Kind;
 
 impl Fused {
-    /// Live nodes in the order in which they run; `kept` are read after a step.
-    pub(crate) fn order(&self, kept: &[bool]) -> Vec<usize> {
-        Schedule::new(self, kept).run()
+    /// Live nodes in the order in which they run, on a CPU or a GPU; `kept` are read after a step.
+    pub(crate) fn order(&self, kept: &[bool], software: bool) -> Vec<usize> {
+        Schedule::new(self, kept, software).run()
     }
 }
 
@@ -31,13 +31,18 @@ struct Schedule<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    fn new(fused: &'a Fused, kept: &[bool]) -> Self {
+    fn new(fused: &'a Fused, kept: &[bool], software: bool) -> Self {
         let count = fused.nodes.len();
         let mut stays = vec![false; count];
         for id in (0..count).filter(|&id| kept[id]) {
             stays[fused.storage(id)] = true;
         }
-        fused.packed(kept).iter().enumerate().filter(|(_, pack)| pack.is_some()).for_each(|(id, _)| stays[id] = true);
+        fused
+            .packed(kept, software)
+            .iter()
+            .enumerate()
+            .filter(|(_, pack)| pack.is_some())
+            .for_each(|(id, _)| stays[id] = true);
         let mut schedule = Self {
             fused,
             stays,

@@ -138,8 +138,9 @@ impl<'a> Builder<'a> {
     /// Gives every value its place, and ops their dispatches in the order of the recording.
     fn place_and_lower(&mut self) -> Result<()> {
         let fused = self.fused;
-        let packed = fused.packed(self.kept);
-        let order = fused.order(self.kept);
+        let software = self.gpu.caps().software;
+        let packed = fused.packed(self.kept, software);
+        let order = fused.order(self.kept, software);
         let mut keeps = vec![false; fused.nodes.len()];
         (0..keeps.len()).filter(|&id| self.kept[id]).for_each(|id| keeps[fused.storage(id)] = true);
 
