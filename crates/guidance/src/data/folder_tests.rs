@@ -9,7 +9,7 @@ use trellis_tensor::rng::Rng;
 
 use std::sync::Arc;
 
-use super::super::picture::jpeg_ends;
+use super::super::jpeg::jpeg_ends;
 use super::super::{Images, Skipped, Subset};
 use super::*;
 

@@ -11,6 +11,7 @@ pub mod cifar;
 pub mod folder;
 pub mod glyphs;
 pub mod idx;
+mod jpeg;
 mod normalization;
 pub(crate) mod picture;
 mod sample;

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
+use super::jpeg::{jpeg_ends, jpeg_misread};
 use crate::error::{Error, Result};
 use crate::regular_file;
 
@@ -27,12 +29,19 @@ pub(crate) fn decode(path: &Path, hint: &str) -> Result<DynamicImage> {
     if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_ends(&bytes) {
         return Err(Error::data(path, "is cut short", hint));
     }
+    if let Some(problem) = reader.format().filter(|f| *f == ImageFormat::Jpeg).and_then(|_| jpeg_misread(&bytes)) {
+        return Err(Error::data(path, format!("is a JPEG file that {problem}, which the decoder gets wrong"), hint));
+    }
     let mut limits = Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);
     limits.max_alloc = Some(LARGEST_ALLOCATION);
     reader.limits(limits);
-    reader.decode().map_err(|error| no_image(path, hint, &error))
+    // A fault of a decoder costs one file, not what else is being read.
+    match catch_unwind(AssertUnwindSafe(|| reader.decode())) {
+        Ok(decoded) => decoded.map_err(|error| no_image(path, hint, &error)),
+        Err(_) => Err(Error::data(path, "cannot be read: its decoder panicked", hint)),
+    }
 }
 
 fn no_image(path: &Path, hint: &str, error: &dyn fmt::Display) -> Error {
@@ -83,23 +92,21 @@ fn square(pixels: &[u8], (width, height): (u32, u32), kind: PixelType, size: usi
     Ok(small.into_vec())
 }
 
-/// Whether a JPEG file has its last marker. Segments say how long they are; in the compressed data between them 0xff is followed
-/// by what is no marker. (ITU-T T.81, annex B.)
-pub(crate) fn jpeg_ends(bytes: &[u8]) -> bool {
-    const END: u8 = 0xd9;
-    let mut at = 2;
-    loop {
-        // What stands alone: escaped data, restarts, padding.
-        let alone = |next: u8| matches!(next, 0 | 1 | 0xd0..=0xd7 | 0xff);
-        let rest = bytes.get(at..).unwrap_or_default();
-        let mut markers = memchr::memchr_iter(0xff, rest).map(|found| at + found);
-        let Some(marker) = markers.find(|&found| bytes.get(found + 1).is_some_and(|&next| !alone(next))) else {
-            return false;
-        };
-        match bytes[marker + 1..] {
-            [END, ..] => return true,
-            [_, high, low, ..] => at = marker + 2 + usize::from(u16::from_be_bytes([high, low])),
-            _ => return false,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Valid files of which the decoder makes other pictures than libjpeg, or panics; and one that it reads as libjpeg does.
+    #[test]
+    fn what_the_decoder_gets_wrong_is_refused_with_its_name() {
+        let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
+        for name in ["lumasub.jpg", "ni-420.jpg", "ycb_cr-420.jpg", "panic-ni.jpg"] {
+            let message = decode(&golden(name), "hint").expect_err(name).to_string();
+            assert!(message.contains(name) && message.contains("JPEG file that"), "{message}");
         }
+        let image = decode(&golden("ycck-sub1.jpg"), "hint").expect("readable").into_rgb8();
+        let mean = image.as_raw().iter().map(|&v| f64::from(v)).sum::<f64>() / (255.0 * image.as_raw().len() as f64);
+        // Pillow, by libjpeg.
+        assert!((mean - 0.491_690).abs() < 0.002, "{mean}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -187,9 +188,11 @@ impl fmt::Debug for dyn Source {
 }
 
 impl dyn Source + '_ {
-    /// [`Source::read`], with a class that is one.
+    /// [`Source::read`], with a class that is one. A panic is an error of this image alone: others are read on, and keep their
+    /// labels.
     pub(crate) fn read_checked(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
-        let label = self.read(index, pixels)?;
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(index, pixels)));
+        let label = read.unwrap_or_else(|_| Err(self.panicked(index)))?;
         if usize::from(label) < self.classes() {
             return Ok(label);
         }
@@ -226,9 +229,11 @@ impl dyn Source + '_ {
             };
             let parts = indices.chunks(share).zip(pixels.chunks_mut(share * features));
             let threads: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
-            let panicked = |_| vec![Err(self.panicked())];
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
         });
+        if outcomes.len() != indices.len() {
+            return Err(Error::data(self.name(), "reading its examples panicked", "mend `Source::read`"));
+        }
         let (mut labels, mut broken) = (Vec::new(), Vec::new());
         for (at, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
@@ -250,8 +255,8 @@ impl dyn Source + '_ {
         self.read_some(&(0..self.count()).collect::<Vec<_>>())
     }
 
-    fn panicked(&self) -> Error {
-        Error::data(self.name(), "reading an example panicked", "mend `Source::read`")
+    fn panicked(&self, index: usize) -> Error {
+        Error::data(self.name(), format!("reading example {index} panicked"), "mend `Source::read`")
     }
 }
 
@@ -262,5 +267,46 @@ impl Images {
     /// The first of the source's own; [`Error::Data`] if a label is out of range or the images take more than 16 GiB.
     pub fn read(source: &dyn Source) -> Result<Self> {
         source.read_all()?.keep(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pictures that are their number, as is their class; number 5 panics.
+    struct Numbers;
+
+    impl Source for Numbers {
+        fn name(&self) -> &str {
+            "numbers"
+        }
+        fn shape(&self) -> [usize; 3] {
+            [1, 1, 1]
+        }
+        fn classes(&self) -> usize {
+            61
+        }
+        fn count(&self) -> usize {
+            61
+        }
+        fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+            assert_ne!(index, 5);
+            pixels[0] = index as u8;
+            Ok(index as u16)
+        }
+    }
+
+    #[test]
+    fn a_panic_costs_one_example_and_shifts_no_label() {
+        let source: &dyn Source = &Numbers;
+        let skipped = Skipped::default();
+        let images = source.read_all().expect("small").keep(Some(&skipped)).expect("the others");
+        let expected: Vec<u16> = (0..61).filter(|&index| index != 5).collect();
+        assert_eq!(images.labels, expected);
+        assert!(images.labels.iter().enumerate().all(|(at, &label)| u16::from(images.image(at)[0]) == label));
+        assert_eq!(skipped.list().len(), 1);
+        let message = source.read_all().expect("small").keep(None).expect_err("without skip_broken").to_string();
+        assert!(message.contains("numbers") && message.contains("example 5"), "{message}");
     }
 }
