@@ -16,7 +16,7 @@ fn real_size() {
     let folder = std::env::var("TRELLIS_REAL_SIZE").expect("the folder of golden/real_size.py");
     let folder = Path::new(&folder);
     let file = WeightsFile::read(&folder.join("logits.safetensors")).expect("written");
-    let golden = file.renamed(Naming::Trellis).expect("floats");
+    let golden = file.renamed(Naming::Trellis).expect("floats").tensors;
     let named = |name: &str| &golden.iter().find(|(own, ..)| own == name).expect("written").2;
     let images = Tensor::from_f32(&gpu(), "images", [2, 3, 224, 224], named("images")).expect("fits");
     let networks: [(&str, Box<dyn Architecture>); 4] = [

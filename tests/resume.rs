@@ -121,7 +121,7 @@ fn a_run_that_goes_on_keeps_its_time() {
     let trainer = Trainer::new(&target, &data, training).resumable(&state.0);
     assert!(run_until(&trainer, 9).1.is_err());
     let file = WeightsFile::read(&state.0).expect("kept");
-    let mut tensors = file.renamed(Naming::Trellis).expect("names");
+    let mut tensors = file.renamed(Naming::Trellis).expect("names").tensors;
     let seconds = tensors.iter_mut().find(|(name, ..)| name == "seconds").expect("its time");
     seconds.2 = vec![2000.0, 1000.0];
     weights::write(&state.0, &tensors, Format::F32, "later".to_string()).expect("writable");

@@ -51,17 +51,20 @@ fn gpt2_goes_in_and_out() {
     let folder = Folder::new("gpt2");
     let [ours, theirs] = ["ours", "theirs"].map(|name| folder.0.join(name));
     weights::save(&network, &ours).expect("saves");
-    let renamed = WeightsFile::read(&ours).and_then(|file| file.renamed(Naming::Gpt2)).expect("has names");
+    let renamed = WeightsFile::read(&ours).and_then(|file| file.renamed(Naming::Gpt2)).expect("has names").tensors;
     weights::write(&theirs, &renamed, Format::F32, String::new()).expect("saves");
     let original = WeightsFile::read(&file("gpt2.safetensors")).and_then(|file| file.renamed(Naming::Gpt2));
-    for ((name, shape, values), (wanted, their_shape, theirs)) in renamed.iter().zip(original.expect("has names")) {
+    for ((name, shape, values), (wanted, their_shape, theirs)) in
+        renamed.iter().zip(original.expect("has names").tensors)
+    {
         // Positions that the network has no use for are not in it.
         let rows = if name == "wpe.weight" { values.len() } else { theirs.len() };
         assert_eq!((name, &shape[1..], &values[..]), (&wanted, &their_shape[1..], &theirs[..rows]));
     }
     // A decoder without the last norm is not GPT-2's.
     let without = folder.0.join("without");
-    let mut tensors = WeightsFile::read(&ours).and_then(|file| file.renamed(Naming::Trellis)).expect("has names");
+    let mut tensors =
+        WeightsFile::read(&ours).and_then(|file| file.renamed(Naming::Trellis)).expect("has names").tensors;
     tensors.retain(|(name, ..)| !name.starts_with("norm."));
     weights::write(&without, &tensors, Format::F32, String::new()).expect("saves");
     let error = WeightsFile::read(&without).and_then(|file| file.renamed(Naming::Gpt2)).unwrap_err().to_string();
@@ -70,6 +73,40 @@ fn gpt2_goes_in_and_out() {
     let back = decoder(2);
     weights::load(&back, &theirs).expect("fits");
     assert_near("back again", &logits(&back, &ids(&case)), &case["output"]);
+}
+
+/// A conversion drops what is redundant, by name and shape or by its values, and nothing else.
+#[test]
+fn conversions_drop_nothing_that_counts() {
+    let read = |path: &Path| WeightsFile::read(path).expect("safetensors");
+    let renamed = read(&file("attn-linear.safetensors")).renamed(Naming::Trellis).expect("has names");
+    let names: Vec<&str> = renamed.tensors.iter().map(|(name, ..)| name.as_str()).collect();
+    assert_eq!(names, ["decoder.attn.bias", "decoder.attn.weight", "decoder.out.weight"]);
+    assert_eq!(renamed.left_out, []);
+    let error = read(&file("f64-beyond-f32.safetensors")).renamed(Naming::Trellis).unwrap_err().to_string();
+    assert!(error.contains("`a` has numbers beyond 3.4e38"), "{error}");
+
+    // GPT-2's head is left out where it equals the embedding; another head is told, converting and loading.
+    let folder = Folder::new("head");
+    let mut tensors = read(&file("gpt2.safetensors")).renamed(Naming::Gpt2).expect("has names").tensors;
+    let (_, shape, mut values) = tensors.iter().find(|(name, ..)| name == "wte.weight").expect("GPT-2").clone();
+    let path = folder.0.join("head.safetensors");
+    for tied in [true, false] {
+        values[0] += if tied { 0.0 } else { 1.0 };
+        tensors.retain(|(name, ..)| name != "lm_head.weight");
+        tensors.push(("lm_head.weight".to_string(), shape.clone(), values.clone()));
+        weights::write(&path, &tensors, Format::F32, String::new()).expect("saves");
+        let (converted, loaded) = (read(&path).renamed(Naming::Trellis), weights::load(&decoder(1), &path));
+        if tied {
+            let left_out = converted.expect("redundant").left_out;
+            assert_eq!(left_out, [("lm_head.weight".to_string(), "equal to the embedding")]);
+            loaded.expect("redundant");
+        } else {
+            for error in [converted.unwrap_err(), loaded.unwrap_err()] {
+                assert!(error.to_string().contains("`lm_head.weight`"), "{error}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -145,7 +182,7 @@ fn formats_and_statistics() {
         assert_eq!(file.about(), about);
         let summary = file.summaries().expect("whole").remove(0);
         assert_eq!((summary.dtype.as_str(), &summary.shape[..], summary.not_finite), (dtype, &[2, 3][..], 1));
-        let (_, _, read) = file.renamed(Naming::Trellis).expect("has names").remove(0);
+        let (_, _, read) = file.renamed(Naming::Trellis).expect("has names").tensors.remove(0);
         assert_eq!((read[1], read[5]), (-2.5, tenth));
         let [mean, deviation, least, greatest] = summary.statistics.expect("floats");
         let finite: Vec<f64> = read.iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).collect();
@@ -172,6 +209,6 @@ fn names_that_meet_and_numbers_that_half_cannot_hold_are_refused() {
     let wrapped = ["wte.weight", "h.0.ln_1.bias"].map(|name| named(&format!("module.transformer.{name}")));
     weights::write(&path, &wrapped, Format::Bf16, String::new()).expect("writable");
     let renamed = WeightsFile::read(&path).and_then(|file| file.renamed(Naming::Trellis)).expect("known");
-    let names: Vec<&str> = renamed.iter().map(|(name, ..)| name.as_str()).collect();
+    let names: Vec<&str> = renamed.tensors.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["embedding.weight", "layers.0.norm1.bias"]);
 }

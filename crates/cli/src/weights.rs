@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use trellis_guidance::weights::{About, Format, Naming, TensorSummary, WeightsFile, write};
-use trellis_guidance::{Recipe, Result};
+use trellis_guidance::weights::{About, Format, Naming, Renamed, TensorSummary, WeightsFile, write};
+use trellis_guidance::{Error, Recipe, Result};
 
 use crate::{next, print};
 
@@ -114,16 +114,24 @@ impl Convert {
             Dtype::F16 => Format::F16,
             Dtype::Bf16 => Format::Bf16,
         };
+        if self.output.extension().is_none_or(|extension| extension != "safetensors") {
+            let problem = "is not a name of what can be written";
+            return Err(Error::checkpoint(&self.output, problem, "name a .safetensors file, which PyTorch reads too"));
+        }
         let file = WeightsFile::read(&self.input)?;
-        let tensors = file.renamed(names)?;
+        let Renamed { tensors, left_out } = file.renamed(names)?;
         let text = file.about().into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
         let text = text.unwrap_or_else(|| format!("{}, converted", env!("CARGO_PKG_VERSION")));
         write(&self.output, &tensors, format, About { text, recipe: file.recipe() })?;
         let values: usize = tensors.iter().map(|(_, _, values)| values.len()).sum();
         let path = self.output.display();
         match as_json {
-            true => print::line(json!({"file": path.to_string(), "tensors": tensors.len(), "values": values})),
+            true => print::line(json!({"file": path.to_string(), "tensors": tensors.len(), "values": values,
+                "left_out": left_out.iter().map(|(name, _)| name).collect::<Vec<_>>()})),
             false => {
+                for (name, reason) in &left_out {
+                    print::line(format_args!("left out: {name}, {reason}"))?;
+                }
                 print::line(format_args!("{path}: {} tensors, {values} values", tensors.len()))?;
                 next::after_convert(&self.output)
             }

@@ -102,6 +102,12 @@ fn a_guide_comes_from_a_file() {
     let line: serde_json::Value = serde_json::from_str(listed.lines().next().expect("a line")).expect("JSON");
     assert_eq!(line["dtype"], "F16");
     assert!(failure(&["convert", &first, &half, "--names", "gpt2"]).contains("has no name among those of GPT-2"));
+    for name in ["out.onnx", "out.pt", "out"] {
+        let out = folder.join(name).to_string_lossy().into_owned();
+        let message = failure(&["convert", &first, &out]);
+        assert!(message.contains(name) && message.contains(".safetensors"), "{message}");
+        assert!(!folder.join(name).exists());
+    }
     std::fs::remove_dir_all(folder).expect("ours");
 }
 

@@ -8,7 +8,7 @@ use safetensors::tensor::TensorInfo;
 use trellis_tensor::Tensor;
 
 use super::file::{About, Format, Named, WeightsFile, transposed, write};
-use super::naming::{Naming, Values, is_ignored};
+use super::naming::{Naming, Values};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::recipe::Recipe;
@@ -88,11 +88,12 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
         }
         used.push(name);
     }
-    let unexpected: Vec<String> = names
-        .iter()
-        .filter(|name| !used.iter().any(|used| used == *name) && !is_ignored(name))
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let mut unexpected = Vec::new();
+    for name in names.iter().filter(|name| !used.iter().any(|used| used == *name)) {
+        if file.redundant(name, naming, prefix)?.is_none() {
+            unexpected.push(format!("`{name}`"));
+        }
+    }
     let mut problem = String::new();
     for (what, names) in [("lacks ", missing), ("has also ", unexpected), ("", other)] {
         list(&mut problem, what, names);

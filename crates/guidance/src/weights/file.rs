@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
-use super::naming::{Naming, Values, is_ignored};
+use super::naming::{GPT2_HEAD, Naming, Values, no_parameter};
 use crate::data::Bytes;
 use crate::error::{Error, Result};
 use crate::record::replace;
@@ -127,7 +127,18 @@ impl WeightsFile {
         };
         Ok(match info.dtype {
             Dtype::F32 => read()?.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-            Dtype::F64 => read()?.as_chunks::<8>().0.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32).collect(),
+            Dtype::F64 => {
+                let narrow = |&bytes: &[u8; 8]| {
+                    let wide = f64::from_le_bytes(bytes);
+                    Some(wide as f32).filter(|narrow| narrow.is_finite() || !wide.is_finite())
+                };
+                let bytes = read()?;
+                let numbers: Option<Vec<f32>> = bytes.as_chunks::<8>().0.iter().map(narrow).collect();
+                numbers.ok_or_else(|| {
+                    let problem = format!("`{name}` has numbers beyond 3.4e38, the greatest of f32");
+                    Error::checkpoint(&self.path, problem, "scale them before they are saved")
+                })?
+            }
             Dtype::F16 => read()?.as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
             Dtype::BF16 => {
                 read()?.as_chunks::<2>().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
@@ -189,20 +200,32 @@ impl WeightsFile {
         })
     }
 
-    /// Every tensor under the names of `to`, whatever the file's own are: what PyTorch's files hold besides parameters is left
-    /// out.
+    /// Why the file needs no tensor `name`, by the naming and prefix of its others: it is no parameter, or a copy of one.
+    pub(super) fn redundant(&self, name: &str, naming: Naming, prefix: &str) -> Result<Option<&'static str>> {
+        let Some(info) = self.info(name) else { return Ok(None) };
+        let stripped = name.strip_prefix(prefix).unwrap_or(name);
+        let [head, embedding] = GPT2_HEAD;
+        if naming == Naming::Gpt2 && stripped == head {
+            let (own, other) = (self.tensor(name)?, self.tensor(&format!("{prefix}{embedding}"))?);
+            return Ok((own == other).then_some("equal to the embedding"));
+        }
+        Ok(no_parameter(naming, stripped, &info.shape))
+    }
+
+    /// Every tensor under the names of `to`, whatever the file's own are, but for what is redundant.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if a tensor has no name there, or that of another, or holds other things than floats.
-    pub fn renamed(&self, to: Naming) -> Result<Vec<Named>> {
+    pub fn renamed(&self, to: Naming) -> Result<Renamed> {
         let names = self.names();
         let (from, prefix) = Naming::of_file(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let (mut tensors, mut taken) = (Vec::new(), BTreeSet::new());
+        let (mut tensors, mut taken, mut left_out) = (Vec::new(), BTreeSet::new(), Vec::new());
         for name in &names {
-            let stripped = name.strip_prefix(prefix).unwrap_or(name);
-            if is_ignored(stripped) {
+            if let Some(reason) = self.redundant(name, from, prefix)? {
+                left_out.push((name.clone(), reason));
                 continue;
             }
+            let stripped = name.strip_prefix(prefix).unwrap_or(name);
             let unnamed = || {
                 let problem = format!("`{name}` has no name among those of {to}");
                 Error::checkpoint(&self.path, problem, "convert it under the names it has")
@@ -224,8 +247,17 @@ impl WeightsFile {
             return Err(Error::checkpoint(&self.path, problem, "convert it under the names it has"));
         }
         tensors.sort_by_cached_key(|(name, ..)| sort_key(name));
-        Ok(tensors)
+        Ok(Renamed { tensors, left_out })
     }
+}
+
+/// A file's tensors under other names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Renamed {
+    /// Name, shape and values of each.
+    pub tensors: Vec<Named>,
+    /// What the file holds besides, under its own name, and why it is not needed.
+    pub left_out: Vec<(String, &'static str)>,
 }
 
 /// Bytes of a tensor, if they are a number.

@@ -9,5 +9,5 @@ mod file;
 mod naming;
 
 pub use checkpoint::{load, save, save_with_recipe};
-pub use file::{About, Format, Named, TensorSummary, WeightsFile, write};
+pub use file::{About, Format, Named, Renamed, TensorSummary, WeightsFile, write};
 pub use naming::Naming;

@@ -46,9 +46,6 @@ const GPT2: [Row; 16] = [
     ("norm.bias", "ln_f.bias", Same),
 ];
 
-/// What PyTorch files hold besides parameters that we have: counters, masks, and GPT-2's logits, which are its embedding.
-const IGNORED: [&str; 4] = ["num_batches_tracked", "attn.bias", "attn.masked_bias", "lm_head.weight"];
-
 /// What wrappers put before every name.
 const PREFIXES: [&str; 7] =
     ["", "module.", "_orig_mod.", "model.", "transformer.", "module.transformer.", "_orig_mod.transformer."];
@@ -120,9 +117,19 @@ fn best(count: impl Fn(Naming, &str) -> usize) -> (Naming, &'static str) {
     pairs.rev().max_by_key(|(naming, prefix)| count(*naming, prefix)).expect("a table and a prefix")
 }
 
-/// Whether a tensor of a PyTorch file is no parameter.
-pub(super) fn is_ignored(name: &str) -> bool {
-    IGNORED.iter().any(|end| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+/// GPT-2's logits, which are its embedding where a file has both.
+pub(super) const GPT2_HEAD: [&str; 2] = ["lm_head.weight", "wte.weight"];
+
+/// What a tensor of a PyTorch file is that is no parameter, by its name and its shape: the counters of batch norm, and GPT-2's masks.
+pub(super) fn no_parameter(naming: Naming, name: &str, shape: &[usize]) -> Option<&'static str> {
+    let of_layer = |what: &str| renamed(name, &format!("h.{{}}.attn.{what}"), "").is_some();
+    let counts = name.strip_suffix("num_batches_tracked").is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    match shape {
+        [] if counts => Some("a counter of batches"),
+        [] if naming == Naming::Gpt2 && of_layer("masked_bias") => Some("the number that masks"),
+        [1, 1, rows, columns] if naming == Naming::Gpt2 && rows == columns && of_layer("bias") => Some("a causal mask"),
+        _ => None,
+    }
 }
 
 /// `name`, which fits the pattern `from`, in the pattern `to`.
@@ -154,7 +161,15 @@ mod tests {
         assert_eq!(Naming::of_file(&["h.0.ln_1.bias", "wte.weight"]), (Naming::Gpt2, ""));
         assert_eq!(Naming::of_file(&["conv1.weight"]), (Naming::Trellis, ""));
         assert_eq!(Naming::of_file(&["module.conv1.weight", "module.fc.bias"]), (Naming::Trellis, "module."));
-        assert!(is_ignored("layer1.0.bn1.num_batches_tracked") && is_ignored("h.3.attn.bias"));
-        assert!(!is_ignored("h.3.attn.c_attn.bias") && !is_ignored("cross_attn.bias"));
+        let known = |naming, name, shape: &[usize]| no_parameter(naming, name, shape).is_some();
+        assert!(known(Naming::Trellis, "layer1.0.bn1.num_batches_tracked", &[]));
+        assert!(
+            known(Naming::Gpt2, "h.3.attn.bias", &[1, 1, 8, 8]) && known(Naming::Gpt2, "h.3.attn.masked_bias", &[])
+        );
+        // A bias that is called like a mask, and a parameter that is called like a counter.
+        assert!(!known(Naming::Gpt2, "h.3.attn.bias", &[8]) && !known(Naming::Trellis, "decoder.attn.bias", &[3]));
+        assert!(
+            !known(Naming::Trellis, "num_batches_tracked", &[4]) && !known(Naming::Gpt2, "h.3.attn.c_attn.bias", &[8])
+        );
     }
 }
