@@ -37,8 +37,8 @@ pub struct IdxImages {
 
 /// The training set and, where there is one, the test set of the IDX files in `folder`.
 ///
-/// Looks for names that start with `train-` or `t10k-`, contain `images` or `labels`, and end in `idx3-ubyte` or
-/// `idx1-ubyte`, with or without `.gz`. With both pairs there the result is (train, Some(t10k)); with one pair alone
+/// Looks for `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` or `test-`, with a dot or a hyphen before
+/// `idx`, with or without `.gz`; then for such names with something before them, as EMNIST has, or within. With both pairs there the result is (train, Some(t10k)); with one pair alone
 /// it is (that pair, None), to be cut with [`Subset::split`](super::Subset::split). The sets are named after the folder and the
 /// prefix, as in `mnist/train`.
 ///
@@ -165,18 +165,46 @@ fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxIm
     Ok(Some(IdxImages { name, height, width, classes, labels, pixels, start }))
 }
 
-/// The file called `prefix … part … suffix` in `folder`, the plain one if there is a `.gz` too.
+/// The file of `part`, images or labels, of the set `prefix` in `folder`: of those called exactly so, else of those with something before
+/// the name (`emnist-letters-train-images-idx3-ubyte`), else of those with something within it; the plain one if there is a `.gz` too.
+/// A folder of that name that holds a file of the same name, as some archives unpack, is looked into; others are passed over.
 fn find(folder: &Path, prefix: &str, part: &str, suffix: &str) -> Result<Option<PathBuf>> {
-    let mut found = Vec::new();
+    // The test set has two names.
+    let prefixes: &[&str] = if prefix == "t10k-" { &["t10k-", "test-"] } else { &[prefix] };
+    // How well a name fits, and whether it is packed; of several of one stem the first counts.
+    let mut found: Vec<(usize, String, bool, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder).map_err(|source| Error::io(folder, source))? {
-        let path = entry.map_err(|source| Error::io(folder, source))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let stem = name.strip_suffix(".gz").unwrap_or(name);
-        if stem.starts_with(prefix) && stem.contains(part) && stem.ends_with(suffix) {
-            found.push((name.len() - stem.len(), path));
+        let mut path = entry.map_err(|source| Error::io(folder, source))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
+        let stem = name.strip_suffix(".gz").unwrap_or(&name);
+        let fit = |prefix: &str| {
+            let whole = ["-", "."].map(|dot| format!("{prefix}{part}{dot}{suffix}"));
+            let before =
+                |whole: &String| stem.strip_suffix(whole.as_str()).is_some_and(|rest| rest.ends_with(['-', '_', '.']));
+            match stem {
+                _ if whole.iter().any(|whole| whole == stem) => Some(0),
+                _ if whole.iter().any(before) => Some(1),
+                _ if stem.starts_with(prefix) && stem.contains(part) && stem.ends_with(suffix) => Some(2),
+                _ => None,
+            }
+        };
+        let Some(fit) = prefixes.iter().filter_map(|prefix| fit(prefix)).min() else { continue };
+        if path.is_dir() {
+            path.push(&name);
+            if !path.is_file() {
+                continue;
+            }
         }
+        found.push((fit, stem.to_string(), stem.len() < name.len(), path));
     }
-    Ok(found.into_iter().min().map(|(_, path)| path))
+    found.sort();
+    let Some(best) = found.first().map(|(fit, ..)| *fit) else { return Ok(None) };
+    found.retain(|(fit, ..)| *fit == best);
+    if let Some((_, other, ..)) = found.iter().find(|(_, stem, ..)| *stem != found[0].1) {
+        let problem = format!("holds several files of {prefix}{part}: {} and {other}", found[0].1);
+        return Err(Error::data(folder, problem, format!("keep one, or call it {prefix}{part}-{suffix}")));
+    }
+    Ok(found.into_iter().next().map(|(.., path)| path))
 }
 
 /// Sizes and data of an IDX file of bytes with `N` dimensions, and where in the latter they begin.
@@ -210,7 +238,14 @@ fn read<const N: usize>(path: &Path) -> Result<([usize; N], Bytes, u64)> {
     }
     let (there, data, start) = match gzip {
         true => {
-            let data = take(&mut input, bytes + 1, path, gzip)?;
+            let mut data = take(&mut input, bytes, path, gzip)?;
+            // The end of the stream is checked, and what follows it. Zeros may: tapes and some servers fill up blocks.
+            let after = take(&mut input, 1, path, gzip);
+            match after {
+                // Its checksum was right, and no other stream follows.
+                Err(error) if error.to_string().contains("invalid gzip header") && ends_in_zeros(path)? => {}
+                after => data.extend(after?),
+            }
             (data.len() as u64, Bytes::Memory(data), 0)
         }
         false => (plain.len().saturating_sub(start), plain, start),
@@ -235,6 +270,16 @@ fn take(input: &mut dyn Read, limit: u64, path: &Path, gzip: bool) -> Result<Vec
         Err(error) if gzip && is_damage(&error) => Err(Error::data(path, format!("is damaged gzip ({error})"), AGAIN)),
         Err(source) => Err(Error::io(path, source)),
     }
+}
+
+/// Whether the last 8 bytes of a file, as many as end a gzip stream, are zeros.
+fn ends_in_zeros(path: &Path) -> Result<bool> {
+    let file = Bytes::open(path)?;
+    let mut last = [1; 8];
+    if file.len() >= 8 {
+        file.read(file.len() - 8, &mut last)?;
+    }
+    Ok(last == [0; 8])
 }
 
 /// Whether the decoder complains of its input, rather than the system of the disk.

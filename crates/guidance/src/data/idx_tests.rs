@@ -195,6 +195,48 @@ fn gzip_bomb() {
 }
 
 #[test]
+fn files_are_found_by_the_names_that_sets_have() {
+    let folder = Folder::new("names");
+    let (pictures, numbers) = (images(3), idx(&[3], &labels(3)));
+    let count =
+        |folder: &Folder| load(&folder.0, 10).map(|(train, test)| (train.count(), test.map(|test| test.count())));
+    // EMNIST's, with its test set; then exact names go before them.
+    for name in ["emnist-letters-train-", "emnist-letters-test-"] {
+        folder.put(&format!("{name}images-idx3-ubyte"), &pictures).put(&format!("{name}labels-idx1-ubyte"), &numbers);
+    }
+    assert_eq!(count(&folder).unwrap(), (3, Some(3)));
+    folder.put("train-augmented-images-idx3-ubyte", &images(2)).pair("train-", 4);
+    assert_eq!(count(&folder).unwrap().0, 4);
+    // Two that fit as well as each other.
+    folder.put("emnist-digits-test-images-idx3-ubyte", &pictures);
+    let message = count(&folder).unwrap_err().to_string();
+    assert!(
+        message.contains("emnist-digits-test-images") && message.contains("emnist-letters-test-images"),
+        "{message}"
+    );
+    // Kaggle's archive: each file in a folder of its own name; other folders are passed over.
+    let kaggle = Folder::new("kaggle");
+    for (name, bytes) in [("train-images-idx3-ubyte", &pictures), ("train-labels-idx1-ubyte", &numbers)] {
+        fs::create_dir(kaggle.0.join(name)).unwrap();
+        kaggle.put(&format!("{name}/{name}"), bytes);
+    }
+    fs::create_dir(kaggle.0.join("t10k-images-idx3-ubyte")).unwrap();
+    assert_eq!(count(&kaggle).unwrap(), (3, None));
+}
+
+#[test]
+fn zeros_after_the_end_of_a_gzip_stream_are_fine() {
+    let folder = Folder::new("zeros");
+    let padded = [gzip(&images(3)), vec![0; 500]].concat();
+    folder.pair("train-", 3).put(IMAGES, &padded);
+    assert_eq!(load(&folder.0, 10).unwrap().0.count(), 3);
+    // But not in place of its checksum, nor other bytes after it.
+    let packed = gzip(&images(3));
+    folder.put(IMAGES, &[&packed[..packed.len() - 8], &[0; 8]].concat()).fails(IMAGES, ["damaged gzip", "checksum"]);
+    folder.put(IMAGES, &[packed, b"more of it".to_vec()].concat()).fails(IMAGES, ["damaged gzip", "header"]);
+}
+
+#[test]
 fn labels_that_do_not_fit() {
     let folder = Folder::new("labels");
     folder.pair("train-", 3).put(LABELS, &idx(&[3], &[0, 10, 2])).fails(LABELS, ["label 1 is 10", "10 classes"]);
@@ -249,7 +291,7 @@ fn a_folder_in_place_of_a_file() {
     let folder = Folder::new("folder");
     folder.put(LABELS, &idx(&[3], &labels(3)));
     fs::create_dir(folder.0.join(IMAGES)).unwrap();
-    folder.fails(IMAGES, ["is a folder", "put the file"]);
+    folder.fails("", ["images-idx3-ubyte", "is missing"]);
 }
 
 #[cfg(unix)]
