@@ -148,6 +148,11 @@ fn files_that_are_none_are_refused() {
     long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     for (name, bytes, part) in [
         ("empty", &b""[..], "is damaged"),
+        ("lfs", include_bytes!("golden/lfs-pointer.safetensors"), "git lfs pull"),
+        ("page", b"<!DOCTYPE html><html>", "a web page"),
+        ("index", b"{\n  \"weight_map\": {}}", "is JSON"),
+        ("gguf", b"GGUF\x03\0\0\0\0", "a GGUF file"),
+        ("packed", b"\x1f\x8b\x08\0\0\0\0\0\0", "gunzip"),
         ("short", &whole[..whole.len() - 1], "is damaged"),
         ("long", &long, "is damaged"),
         ("pickle", b"PK\x03\x04 and so on", "safetensors.torch.save_file"),

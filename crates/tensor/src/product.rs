@@ -189,7 +189,13 @@ impl Tuning {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            // A home that is no folder holds none either.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory
+                ) =>
+            {
                 Ok(Self::default())
             }
             Err(error) => Err(Error::Tuning { path: path.to_path_buf(), line: 0, problem: error.to_string() }),

@@ -67,13 +67,9 @@ impl WeightsFile {
         let mut length = [0; 8];
         let first = bytes.len().min(8) as usize;
         bytes.read(0, &mut length[..first])?;
-        let damaged = |problem: String| {
-            // What torch.save writes is a zip archive, and was a pickle.
-            if length.starts_with(b"PK") || length.starts_with(&[0x80]) {
-                let hint = "in Python: safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")";
-                return Error::checkpoint(path, "is a file of torch.save, which is a program", hint);
-            }
-            Error::checkpoint(path, format!("is damaged ({problem})"), "use another safetensors file")
+        let damaged = |problem: String| match other_kind(&length[..first]) {
+            Some((kind, hint)) => Error::checkpoint(path, format!("is {kind}"), hint),
+            None => Error::checkpoint(path, format!("is damaged ({problem})"), "use another safetensors file"),
         };
         let length = u64::from_le_bytes(length);
         if first < 8 || length > LARGEST_HEADER || length + 8 > bytes.len() {
@@ -249,6 +245,31 @@ impl WeightsFile {
         tensors.sort_by_cached_key(|(name, ..)| sort_key(name));
         Ok(Renamed { tensors, left_out })
     }
+}
+
+/// What a file is that begins with these bytes, if it is of a kind that is often given in place of safetensors, and what to do.
+fn other_kind(first: &[u8]) -> Option<(&'static str, &'static str)> {
+    let save = "in Python: safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")";
+    let known: [(&[u8], _, _); 8] = [
+        // What torch.save writes is a zip archive, and was a pickle.
+        (b"PK", "a file of torch.save, which is a program", save),
+        (&[0x80], "a file of torch.save, which is a program", save),
+        (b"version ", "a pointer of Git LFS, not the file that it points to", "in its repository: git lfs pull"),
+        (
+            b"<",
+            "a web page: the download went wrong",
+            "download the file itself, on Hugging Face by its download arrow",
+        ),
+        (
+            b"{",
+            "JSON, such as the index of weights in several files",
+            "give the .safetensors files themselves, joined into one",
+        ),
+        (b"GGUF", "a GGUF file", "use the safetensors file that it was made of"),
+        (b"\x89HDF", "an HDF5 file of Keras", "save the weights from PyTorch as safetensors"),
+        (b"\x1f\x8b", "packed by gzip", "unpack it: gunzip"),
+    ];
+    known.into_iter().find(|(start, ..)| first.starts_with(start)).map(|(_, kind, hint)| (kind, hint))
 }
 
 /// A file's tensors under other names.
