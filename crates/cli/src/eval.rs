@@ -40,6 +40,7 @@ struct Line<'a> {
     data: &'a str,
     split: &'a str,
     examples: usize,
+    left_out: usize,
     loss: f32,
     top1: f32,
     top5: Option<f32>,
@@ -93,7 +94,8 @@ impl Eval {
             checkpoint: self.checkpoint.display().to_string(),
             data: chosen.data.name(),
             split: &eval.split,
-            examples: chosen.examples().count(),
+            examples: evaluated(chosen, eval),
+            left_out: chosen.data.skipped().len(),
             loss: eval.loss,
             top1: eval.top1,
             top5: eval.top5,
@@ -106,7 +108,7 @@ impl Eval {
     }
 
     fn print(&self, recipe: &Recipe, chosen: &Chosen, eval: &EvalRecord) -> Result<()> {
-        let (name, count) = (chosen.data.name(), chosen.examples().count());
+        let (name, count) = (chosen.data.name(), evaluated(chosen, eval));
         for (what, value) in recipe.describe() {
             print::line(format_args!("{what}: {value}"))?;
         }
@@ -156,6 +158,12 @@ impl Eval {
 }
 
 /// Number of each class, of its labels, and of those that are right.
+/// Number of examples that were read and evaluated: files that are left out are not among them.
+fn evaluated(chosen: &Chosen, eval: &EvalRecord) -> usize {
+    let counted: u64 = classes(eval).map(|(_, count, _)| count).sum();
+    if chosen.data.skipped().is_empty() { chosen.examples().count() } else { counted as usize }
+}
+
 fn classes(eval: &EvalRecord) -> impl Iterator<Item = (usize, u64, u32)> {
     let class = |(class, row): (usize, &Vec<u32>)| (class, row.iter().map(|&count| u64::from(count)).sum(), row[class]);
     eval.confusion.iter().enumerate().map(class)

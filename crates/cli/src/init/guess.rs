@@ -197,7 +197,7 @@ fn folder(path: &Path) -> Result<Data> {
         .with("size", SIDE)
         .with("resize", SIDE + SIDE / 8)
         .with("classes", classes)
-        .with("first", first)
+        .with("all", first)
         .with("train_line", line("train", shares[0], Some(first)))
         .with("validation_line", line("validation", shares[1], own[0]))
         .with("test_line", line("test", shares[2], own[1]))

@@ -1,6 +1,11 @@
 def prepare(path):
     """An image file as its training saw images: [1, channels, height, width]."""
-    image = Image.open(path).convert("L" if CHANNELS == 1 else "RGB")
+    image = Image.open(path)
+    if image.mode.startswith("I"):
+        # 16 bits of gray, which `convert` would clip.
+        gray = (np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535
+        image = Image.fromarray(gray.astype(np.uint8))
+    image = image.convert("L" if CHANNELS == 1 else "RGB")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = (left, top, left + side, top + side)
@@ -28,6 +33,8 @@ def probabilities(path, checkpoint=CHECKPOINT):
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit("usage: python3 predict.py IMAGE [CHECKPOINT]")
-    found = probabilities(*sys.argv[1:])
+    # In either order: a checkpoint is what ends so.
+    given, *checkpoint = sorted(sys.argv[1:], key=lambda argument: argument.endswith(".safetensors"))
+    found = probabilities(given, *checkpoint)
     best = sorted(range(len(found)), key=lambda number: -found[number])[:5]
-    print(f"{sys.argv[1]}: " + ", ".join(f"{name(number)} {100 * found[number]:.1f} %" for number in best))
+    print(f"{given}: " + ", ".join(f"{name(number)} {100 * found[number]:.1f} %" for number in best))

@@ -20,6 +20,8 @@ def probabilities(given, checkpoint=CHECKPOINT):
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(f"usage: python3 predict.py {GIVEN} [CHECKPOINT]")
-    found = probabilities(*sys.argv[1:])
+    # In either order: a checkpoint is what ends so.
+    given, *checkpoint = sorted(sys.argv[1:], key=lambda argument: argument.endswith(".safetensors"))
+    found = probabilities(given, *checkpoint)
     best = sorted(range(len(found)), key=lambda number: -found[number])[:5]
-    print(f"{sys.argv[1]!r}: " + ", ".join(f"{name(number)} {100 * found[number]:.1f} %" for number in best))
+    print(f"{given!r}: " + ", ".join(f"{name(number)} {100 * found[number]:.1f} %" for number in best))
