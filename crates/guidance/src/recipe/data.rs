@@ -110,11 +110,14 @@ impl Recipe {
                 gpu,
                 checkpoint,
                 place,
-                vec!["these are not the data of the run: all of them are evaluated".to_string()],
+                vec!["these are not the data of the run: all of them are evaluated, images that it trained on among them, if these hold any".to_string()],
             ),
             (Err(error), Some(place)) if split.is_none() => {
                 let note =
-                    format!("these cannot be cut into the splits of the run ({error}): all of them are evaluated");
+                    format!(
+                        "these cannot be cut into the splits of the run ({error}): all of them are evaluated, images that it trained on \
+                         among them"
+                    );
                 self.whole(gpu, checkpoint, place, vec![note])
             }
             (Err(error), _) => Err(error),
