@@ -15,7 +15,9 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
     match quoted.split_first() {
         Some((unknown, known)) if message.starts_with("unknown") => {
             let what = if message.starts_with("unknown field") { "unknown key" } else { "unknown value" };
-            let key = if key.ends_with(unknown) { key.as_str() } else { unknown };
+            // A value stands behind its key; without one, as in a list over several lines, it is named itself.
+            let named = if what == "unknown key" { key.ends_with(unknown) } else { !key.is_empty() };
+            let key = if named { key.as_str() } else { unknown };
             let table = key.rsplit_once('.').map_or("", |(table, _)| table);
             // Sections and keys that are read by themselves.
             let apart: &[&str] = match table {
@@ -29,7 +31,13 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
             let known = &[known, apart].concat();
             let synonym = Some(unknown).filter(|_| what == "unknown key");
             let synonym = synonym.and_then(|unknown| synonyms::suggestion(table, unknown, known));
-            Error::config(path, key, format!("{line}{what}"), synonym.unwrap_or_else(|| suggestion(unknown, known)))
+            let value = if what == "unknown value" { format!(" `{unknown}`") } else { String::new() };
+            Error::config(
+                path,
+                key,
+                format!("{line}{what}{value}"),
+                synonym.unwrap_or_else(|| suggestion(unknown, known)),
+            )
         }
         _ => {
             let (found, wanted) = message.split_once(", expected ").unwrap_or((message, ""));

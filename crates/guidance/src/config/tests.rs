@@ -86,7 +86,8 @@ fn an_unknown_key_comes_with_line_and_suggestion() {
     );
     assert!(error("[target\n").contains("line 1"));
     assert!(error("[targt]\n").contains("did you mean `target`?"));
-    assert!(error("[target]\nnetwork = \"cnm\"\n").contains("line 2: unknown value; did you mean `cnn`?"));
+    let unknown = error("[target]\nnetwork = \"cnm\"\n");
+    assert!(unknown.contains("`target.network`: line 2: unknown value `cnm`; did you mean `cnn`?"), "{unknown}");
     assert!(error("[guide]\nsteps = \"six\"\n").contains("line 2"));
     // Keys of another kind.
     assert!(error("\n[guide]\nsteps = 3\ndepth = 3\n").contains("`guide.depth`: line 4: unknown key"));
