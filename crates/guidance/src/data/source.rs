@@ -18,7 +18,12 @@ pub(crate) struct Skipped(Arc<Mutex<BTreeSet<String>>>);
 
 impl Skipped {
     pub(crate) fn note(&self, error: &Error) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(error.to_string());
+        let told = match error {
+            // What to do about it is being done.
+            Error::Data { path, problem, .. } => format!("{}: {problem}", path.display()),
+            other => other.to_string(),
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(told);
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
