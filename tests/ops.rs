@@ -33,7 +33,8 @@ fn every_kernel_agrees_with_its_f64_reference() {
                 let sample = sample(&mut Rng::new(case, 1));
                 let (error, blocks) = forward_error(&gpu, &sample);
                 let allowed = if sample.halved { HALF } else { 1e-5 };
-                multiplies = kernels == "own" || blocks;
+                // Each member of the family once.
+                multiplies = kernels == "own" || (blocks && (case as usize) < Block::FAMILY.len());
                 assert!(error <= allowed, "{name}, case {case}, {kernels} kernels: relative error {error:.2e}");
             }
         }
