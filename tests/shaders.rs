@@ -126,7 +126,7 @@ fn lowered(op: &impl Op, caps: &Caps, inputs: &[TensorType]) -> Vec<Variant> {
 }
 
 /// Reads and checks a kernel's text and writes it as SPIR-V.
-fn compile(Variant { kernel, flags, constants, sizes }: Variant) {
+fn compile(Variant { kernel, flags, constants, sizes, .. }: Variant) {
     let source = kernel.expand(&flags, &sizes).expect("imports that exist");
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(&source)));
     let all = (naga::valid::ValidationFlags::all(), naga::valid::Capabilities::all());

@@ -243,6 +243,44 @@ fn unroll(lines: &[&str], sizes: &[(&'static str, u32)], out: &mut String) -> Re
     Ok(())
 }
 
+/// The text of kernel `name` with a place in `grid` worked out from that in the grid of two dimensions which is launched; the
+/// workgroups that it has too many leave at once.
+fn unfolded(text: &str, name: &str, grid: [u32; 3]) -> Result<String, String> {
+    let head = text.find(&format!("fn {name}(")).ok_or("has no entry point of its name")?;
+    let body = head + text[head..].find(") {").ok_or("has an entry point without a body")?;
+    let mut parameters = text[head..body].to_string();
+    let mut place = None;
+    let mut count = None;
+    for (builtin, slot, own) in
+        [("workgroup_id", &mut place, "launched_group"), ("num_workgroups", &mut count, "launched_groups")]
+    {
+        let attribute = format!("@builtin({builtin}) ");
+        let Some(at) = parameters.find(&attribute).map(|at| at + attribute.len()) else { continue };
+        let end = at + parameters[at..].find(':').ok_or("has a parameter without a type")?;
+        *slot = Some(parameters[at..end].trim().to_string());
+        parameters.replace_range(at..end, own);
+    }
+    let Some(place) = place.filter(|_| !parameters.contains("global_invocation_id")) else {
+        return Err(format!("{grid:?} workgroups need `workgroup_id` in place of `global_invocation_id`"));
+    };
+    let comma = if parameters.trim_end().ends_with(',') { "" } else { "," };
+    if count.is_none() {
+        parameters.push_str(&format!("{comma} @builtin(num_workgroups) launched_groups: vec3u"));
+    }
+    let [x, y, z] = grid;
+    let all = u64::from(x) * u64::from(y) * u64::from(z);
+    let mut lines = format!(
+        ") {{\n    let launched = launched_group.y * launched_groups.x + launched_group.x;\n    \
+         if launched >= {all}u {{ return; }}\n    \
+         let {place} = vec3u(launched % {x}u, launched / {x}u % {y}u, launched / {plane}u);\n",
+        plane = u64::from(x) * u64::from(y)
+    );
+    if let Some(count) = count {
+        let _ = writeln!(lines, "    let {count} = vec3u({x}u, {y}u, {z}u);");
+    }
+    Ok(format!("{}{parameters}{lines}{}", &text[..head], &text[body + 3..]))
+}
+
 /// A kernel with its flags and constants fixed: what a pipeline is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
@@ -254,12 +292,30 @@ pub struct Variant {
     pub constants: Vec<(&'static str, f64)>,
     /// Values of constants of the text: lengths of arrays, counts of unrolled loops.
     pub sizes: Vec<(&'static str, u32)>,
+    /// Workgroups `[x, y, z]` that the kernel sees, where no adapter launches so many in one dimension: the text is then changed
+    /// to find its place in this grid from that in the one which is launched.
+    pub grid: Option<[u32; 3]>,
 }
 
 impl Variant {
     /// The kernel with no flags and every override at its default.
     pub fn plain(kernel: Kernel) -> Self {
-        Self { kernel, flags: Vec::new(), constants: Vec::new(), sizes: Vec::new() }
+        Self { kernel, flags: Vec::new(), constants: Vec::new(), sizes: Vec::new(), grid: None }
+    }
+
+    /// The WGSL that is compiled.
+    ///
+    /// # Errors
+    /// As [`Kernel::expand`].
+    pub(crate) fn text(&self) -> Result<String> {
+        let text = self.kernel.expand(&self.flags, &self.sizes)?;
+        match self.grid {
+            None => Ok(text),
+            Some(grid) => unfolded(&text, self.kernel.name, grid).map_err(|problem| {
+                let file = format!("{}.wgsl", self.kernel.name);
+                Error::Kernel { file, line: 0, problem }
+            }),
+        }
     }
 
     /// Cache key: equal for equal variants.
@@ -273,6 +329,9 @@ impl Variant {
         }
         for (name, value) in &self.sizes {
             let _ = write!(key, " {name}:{value}");
+        }
+        if let Some([x, y, z]) = self.grid {
+            let _ = write!(key, " grid {x} {y} {z}");
         }
         key
     }
@@ -324,6 +383,29 @@ mod tests {
             let message = message(source);
             assert!(message.contains(expected), "{source}: {message}");
         }
+    }
+
+    #[test]
+    fn a_folded_grid_is_unfolded_in_the_text() {
+        let source = "@compute\nfn mine(@builtin(workgroup_id) at: vec3u,\n    @builtin(num_workgroups) of: vec3u) {\n    x(at, of);\n}\n";
+        let text = unfolded(source, "mine", [70_000, 2, 3]).expect("has an entry point");
+        for line in [
+            "fn mine(@builtin(workgroup_id) launched_group: vec3u,\n    @builtin(num_workgroups) launched_groups: vec3u) {",
+            "if launched >= 420000u { return; }",
+            "let at = vec3u(launched % 70000u, launched / 70000u % 2u, launched / 140000u);",
+            "let of = vec3u(70000u, 2u, 3u);",
+            "x(at, of);",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        let alone = unfolded("fn mine(@builtin(workgroup_id) at: vec3u) {\n}\n", "mine", [70_000, 1, 1]);
+        assert!(
+            alone
+                .expect("has one")
+                .contains("launched_group: vec3u, @builtin(num_workgroups) launched_groups: vec3u) {")
+        );
+        let error = unfolded("fn mine(@builtin(global_invocation_id) at: vec3u) {\n}\n", "mine", [70_000, 1, 1]);
+        assert!(error.expect_err("not known").contains("workgroup_id"));
     }
 
     #[test]

@@ -122,16 +122,19 @@ impl Dispatch {
         Self::grid(kernel, [columns, rows, 1])
     }
 
-    /// A launch of `kernel` on a grid of workgroups.
+    /// A launch of `kernel` on a grid of workgroups. Past 65,535 in a dimension the engine launches another grid of as many, and
+    /// the kernel sees its own all the same ([`Variant::grid`]).
     pub fn grid(kernel: Kernel, groups: [usize; 3]) -> Self {
-        Self {
-            variant: Variant::plain(kernel),
-            dims: Vec::new(),
-            args: Vec::new(),
-            groups: groups.map(|n| n as u32),
-            flops: 0,
-            turns: 0,
+        let mut variant = Variant::plain(kernel);
+        let mut launched = groups;
+        if groups.iter().any(|&n| n > MAX_GROUPS) {
+            variant.grid = Some(groups.map(|n| n as u32));
+            let all = groups.iter().product::<usize>();
+            let rows = all.div_ceil(MAX_GROUPS);
+            launched = [all.div_ceil(rows), rows, 1];
         }
+        let groups = launched.map(|n| n as u32);
+        Self { variant, dims: Vec::new(), args: Vec::new(), groups, flops: 0, turns: 0 }
     }
 
     /// A launch with one workgroup for each of `items`, wrapped as in [`Dispatch::linear`].

@@ -33,18 +33,21 @@ pub(crate) fn activations_of(types: &[DType], x: &TensorType) -> Result<[usize; 
 /// Layers that one dispatch centres: WebGPU grants eight storage bindings at least.
 pub(crate) const CENTERED_TOGETHER: usize = 7;
 
-/// Invocations of a workgroup, and how many of them share a column, of which there are so many (or fours of them). Few columns
-/// are shared by more, down to 8 a workgroup, so that a GPU's multiprocessors are busy.
-fn workgroup(caps: &Caps, columns: usize) -> (usize, usize) {
-    let lanes = [8, 16].into_iter().find(|lanes| columns * lanes >= 256 * 132).unwrap_or(32);
-    if caps.software { (32, 1) } else { (256, lanes) }
+/// Invocations of a workgroup, and how many of them share a column of `n` rows. There are so many columns (or fours of them). Few
+/// columns are shared by more, down to 8 a workgroup, so that a GPU's multiprocessors are busy. On a software adapter they are
+/// shared only where the loop over rows would be too long.
+fn workgroup(caps: &Caps, n: usize, columns: usize) -> (usize, usize) {
+    if caps.software {
+        return (32, 32.min(n.div_ceil(16_384).next_power_of_two()));
+    }
+    (256, [8, 16].into_iter().find(|lanes| columns * lanes >= 256 * 132).unwrap_or(32))
 }
 
 /// Centres input number `input`, `[n, p]`, into the output from element `start` on.
 pub(crate) fn center_one(caps: &Caps, [n, p]: [usize; 2], input: usize, start: usize) -> Dispatch {
     let vec4 = p.is_multiple_of(4) && start.is_multiple_of(4);
     let unit = if vec4 { 4 } else { 1 };
-    let (size, lanes) = workgroup(caps, p / unit);
+    let (size, lanes) = workgroup(caps, n, p / unit);
     let groups = Dispatch::per_group(kernel!("center"), (p / unit).div_ceil(size / lanes)).flag("ONE", true);
     sized(groups.flag("VEC4", vec4), (size, lanes), n, &[[p / unit, start / unit]])
         .args(sources(&[input]))
@@ -55,7 +58,7 @@ pub(crate) fn center_one(caps: &Caps, [n, p]: [usize; 2], input: usize, start: u
 pub(crate) fn center_several(caps: &Caps, n: usize, layers: &[[usize; 3]]) -> Dispatch {
     let fours: Vec<[usize; 2]> = layers.iter().map(|[_, p, start]| [p / 4, start / 4]).collect();
     let widest = fours.iter().map(|[p, _]| *p).max().unwrap_or(0);
-    let (size, lanes) = workgroup(caps, widest * layers.len());
+    let (size, lanes) = workgroup(caps, n, widest * layers.len());
     let groups = Dispatch::grid(kernel!("center"), [widest.div_ceil(size / lanes), layers.len(), 1]);
     let inputs: Vec<usize> = layers.iter().map(|[input, ..]| *input).collect();
     sized(groups.flag("VEC4", true), (size, lanes), n, &fours)
@@ -66,7 +69,7 @@ pub(crate) fn center_several(caps: &Caps, n: usize, layers: &[[usize; 3]]) -> Di
 fn sized(dispatch: Dispatch, (size, lanes): (usize, usize), n: usize, layers: &[[usize; 2]]) -> Dispatch {
     let unused = vec![0; 2 * (CENTERED_TOGETHER + 1 - layers.len())];
     let dispatch = dispatch.constant("SIZE", size as u32).constant("LANES", lanes as u32);
-    dispatch.dims(&[n, 0, 0, 0]).dims(layers.as_flattened()).dims(&unused)
+    dispatch.turns(2 * n.div_ceil(lanes)).dims(&[n, 0, 0, 0]).dims(layers.as_flattened()).dims(&unused)
 }
 
 fn sources(inputs: &[usize]) -> impl Iterator<Item = Arg> {

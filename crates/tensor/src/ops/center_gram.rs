@@ -86,6 +86,7 @@ impl Op for CenterGram {
         let (rows, lanes) = (count * n, lanes(caps, n, 1));
         let row_sums = Dispatch::per_group(kernel!("reduce"), rows.div_ceil(256 / lanes))
             .lanes(caps, lanes)
+            .turns(n.div_ceil(lanes))
             .dims(&[rows, n, 1])
             .floats(&[1.0])
             .args([Arg::Input(0), Arg::Scratch(0)])

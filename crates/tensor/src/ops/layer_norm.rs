@@ -176,6 +176,7 @@ impl Op for LayerNormSums {
         let launch = Dispatch::per_group(kernel!("layer_norm_sums"), parts * groups)
             .lanes(caps, lanes)
             .constant("PARTS", parts as u32)
+            .turns(rows.div_ceil(lanes))
             .dims(&[rows, n])
             .floats(&[self.eps])
             .args([Arg::Input(0), Arg::Input(1), Arg::Input(2), out])

@@ -40,12 +40,17 @@ pub(crate) fn channel_launch(kernel: crate::Kernel, caps: &Caps, sizes: [usize; 
         .lanes(caps, lanes)
         .constant("PARTS", parts as u32)
         .constant("ACROSS", u32::from(inner == 1))
+        .turns(2 * n.div_ceil(parts * lanes))
         .dims(&[channels, inner, n])
 }
 
-/// Workgroups that share a channel: a GPU wants some 500 in all, each with 4,096 elements at least.
+/// Workgroups that share a channel: a GPU wants some 500 in all, each with 4,096 elements at least. On a software adapter it is one,
+/// as long as two passes in it are short enough.
 pub(crate) fn channel_parts(caps: &Caps, [batch, channels, inner]: [usize; 3]) -> usize {
-    if caps.software || inner == 1 { 1 } else { (528 / channels.max(1)).min(batch * inner / 4096).max(1) }
+    if caps.software {
+        return if inner == 1 { 1 } else { (batch * inner).div_ceil(1 << 22).max(1) };
+    }
+    if inner == 1 { 1 } else { (528 / channels.max(1)).min(batch * inner / 4096).max(1) }
 }
 
 /// The values of channel `c` of `[batch, channels, inner]`.

@@ -80,6 +80,7 @@ impl Op for Reduce {
             Dispatch::per_group(kernel!("reduce"), outputs.div_ceil(256 / lanes))
                 .constant("FUNCTION", function)
                 .lanes(caps, lanes)
+                .turns(n.div_ceil(lanes))
                 .dims(&[outputs, n, inner])
                 .floats(&[scale])
                 .flops(outputs * n)
@@ -141,9 +142,12 @@ fn parts(caps: &Caps, outputs: usize, n: usize, inner: usize) -> usize {
     if caps.software { 1 } else { (2..=most).rev().find(|parts| n.is_multiple_of(*parts)).unwrap_or(1) }
 }
 
+/// Passes over a row that a kernel makes at most.
+pub(crate) const MOST_PASSES: usize = 4;
+
 /// Invocations that share `n` elements on a software adapter: one for each 4096, so that sums stay accurate and loops
-/// short. Mesa's llvmpipe silently leaves a loop after 65,535 iterations, counted over all loops of an invocation; with
-/// three passes over `n`, as kernels have at most, that is reached at 5.5 million elements.
+/// short. Mesa's llvmpipe silently leaves a loop after 65,535 iterations, counted over all loops of an invocation; with four
+/// passes over `n` that is reached at 4.2 million elements, which a plan for such an adapter refuses.
 pub(crate) fn software_lanes(n: usize) -> usize {
     256.min(n.div_ceil(4096).next_power_of_two())
 }

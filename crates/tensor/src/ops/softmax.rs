@@ -5,7 +5,7 @@ use crate::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
 use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::reduce::lanes;
+use crate::ops::reduce::{MOST_PASSES, lanes};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -32,7 +32,8 @@ pub(crate) fn row_launch(kernel: crate::Kernel, caps: &Caps, rows: usize, n: usi
     while caps.software && lanes < 256 && rows * lanes < 512 && n >= 2048 * lanes {
         lanes *= 2;
     }
-    Dispatch::per_group(kernel, rows.div_ceil(256 / lanes)).lanes(caps, lanes).dims(&[rows, n])
+    let launch = Dispatch::per_group(kernel, rows.div_ceil(256 / lanes)).lanes(caps, lanes).dims(&[rows, n]);
+    launch.turns(MOST_PASSES * n.div_ceil(lanes))
 }
 
 /// Rows and elements of a row, if there are any.

@@ -32,7 +32,6 @@ impl Pending {
         let Self { dispatch, bindings, op, layer } = self;
         let kernel = dispatch.variant.kernel.name;
         debug_assert_eq!(pipeline.bindings.len(), bindings.len(), "{kernel}: bindings of {op}");
-        self.check_size(gpu)?;
         check_aliasing(kernel, &pipeline.bindings, bindings);
         let bind = |binding, buffer, offset: usize, bytes: usize| wgpu::BindGroupEntry {
             binding,
@@ -61,10 +60,11 @@ impl Pending {
 
     fn check_size(&self, gpu: &Gpu) -> Result<()> {
         let Self { dispatch, op, layer, .. } = self;
-        let error = |message: String| Err(Error::Gpu { label: format!("{op} in {layer}"), message });
+        let label = if layer.is_empty() { op.to_string() } else { format!("{op} in {layer}") };
+        let error = |message: String| Err(Error::Gpu { label: label.clone(), message });
         if dispatch.groups.iter().any(|&n| n as usize > MAX_GROUPS) {
             return error(format!(
-                "{:?} workgroups; {MAX_GROUPS} a dimension are allowed: use a smaller batch",
+                "{:?} workgroups; {MAX_GROUPS} a dimension are allowed: build its dispatch with `Dispatch::grid`, which folds them",
                 dispatch.groups
             ));
         }
@@ -315,6 +315,8 @@ impl<'a> Builder<'a> {
     fn finish(mut self, order: impl Fn(&[Vec<Use>]) -> Vec<Turn>) -> Result<Plan> {
         let (uniforms, slots) = self.uniforms()?;
         let gpu = self.gpu;
+        // Also where memory is only counted: what that accepts, a run accepts.
+        self.pending.iter().try_for_each(|pending| pending.check_size(gpu))?;
         if gpu.counts_memory() {
             self.pending.clear();
         }
