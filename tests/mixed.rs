@@ -18,7 +18,7 @@ fn scaled_steps(
     halved: bool,
 ) -> Vec<(Vec<f32>, Vec<u32>)> {
     let (gpu, n) = (gpu(), slopes.len());
-    let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n] };
+    let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n].into() };
     let params = Params::new(&gpu, &[spec]).expect("fits");
     let optimizer = Optimizer::new(&gpu, &params, config).expect("fits").with_loss_scale(scale);
     let (clock, log, graph) = (Clock::new(&gpu).expect("fits"), Log::new(&gpu, 3).expect("fits"), Graph::new());
@@ -131,7 +131,8 @@ fn steps_that_were_left_out_do_not_age_adam() {
 #[test]
 fn scales_out_of_range_are_refused() {
     for scale in [LossScale { log2: 31, growth_interval: 1 }, LossScale { log2: 1, growth_interval: 0 }] {
-        let params = Params::new(&gpu(), &[ParamSpec { name: "w".into(), shape: [1].into(), values: vec![1.0] }]);
+        let params =
+            Params::new(&gpu(), &[ParamSpec { name: "w".into(), shape: [1].into(), values: vec![1.0].into() }]);
         let params = params.expect("fits");
         let optimizer = Optimizer::new(&gpu(), &params, sgd(0.1)).expect("fits").with_loss_scale(scale);
         let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());

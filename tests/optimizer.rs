@@ -27,7 +27,7 @@ fn thirty_steps_of_every_optimizer_agree_with_pytorch() {
         let config = OptimizerConfig { rate: Curve::Constant(0.01), rule, weight_decay, clip_norm };
 
         let gpu = gpu();
-        let spec = ParamSpec { name: "w".into(), shape: [10].into(), values: numbers(&case["start"]) };
+        let spec = ParamSpec { name: "w".into(), shape: [10].into(), values: numbers(&case["start"]).into() };
         let params = Params::new(&gpu, &[spec]).expect("fits");
         let optimizer = Optimizer::new(&gpu, &params, config).expect("fits");
         let (clock, log, graph) = (Clock::new(&gpu).expect("fits"), Log::new(&gpu, 1).expect("fits"), Graph::new());

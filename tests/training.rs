@@ -315,7 +315,7 @@ fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
 fn fusion_does_not_move_a_read_past_an_update() {
     let gpu = gpu();
     for keep_product in [false, true] {
-        let spec = ParamSpec { name: "w".into(), shape: [2, 2].into(), values: vec![1.0, 0.0, 0.0, 1.0] };
+        let spec = ParamSpec { name: "w".into(), shape: [2, 2].into(), values: vec![1.0, 0.0, 0.0, 1.0].into() };
         let params = Params::new(&gpu, &[spec]).expect("fits");
         let sgd = OptimizerConfig::sgd(Curve::Constant(1.0), 0.0);
         let optimizer = Optimizer::new(&gpu, &params, sgd).expect("fits");
@@ -337,7 +337,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let gpu = gpu();
     let n = 50_000;
     for clip_norm in [None, Some(1.0)] {
-        let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n] };
+        let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n].into() };
         let params = Params::new(&gpu, &[spec]).expect("fits");
         let sgd = OptimizerConfig { clip_norm, ..OptimizerConfig::sgd(Curve::Constant(0.1), 0.0) };
         let optimizer = Optimizer::new(&gpu, &params, sgd).expect("fits");

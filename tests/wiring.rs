@@ -168,7 +168,7 @@ fn adams_corrections_keep_their_digits_at_every_step() {
     for step in [0u32, 1, 2, 3, 20, 250, 298, 299, 300, 301, 1000, 30_000] {
         let config =
             OptimizerConfig { rate: Curve::Constant(0.01), rule: Rule::Adam, weight_decay: 0.0, clip_norm: None };
-        let spec = ParamSpec { name: "w".into(), shape: [1].into(), values: vec![0.0] };
+        let spec = ParamSpec { name: "w".into(), shape: [1].into(), values: vec![0.0].into() };
         let params = Params::new(&gpu(), &[spec]).expect("fits");
         let optimizer = Optimizer::new(&gpu(), &params, config).expect("fits");
         let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());

@@ -208,11 +208,7 @@ impl Gpu {
             max_buffer: limits.max_buffer_size,
             tuning: Arc::new(tuning),
         };
-        let stand_in = options.count_memory.then(|| {
-            let usage = wgpu::BufferUsages::STORAGE;
-            let descriptor = wgpu::BufferDescriptor { label: None, size: 0, usage, mapped_at_creation: false };
-            device.create_buffer(&descriptor)
-        });
+        let stand_in = options.count_memory.then(|| placeholder(&device));
         let budget = options.memory_budget.unwrap_or(if software { half_of_memory() } else { u64::MAX });
         let counters = Arc::new(AtomicCounters::default());
         let pool = Arc::new(Mutex::new(Pool::new(budget, counters.clone())));
@@ -231,6 +227,27 @@ impl Gpu {
             stand_in,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same adapter as one that counts memory and takes none ([`GpuOptions::count_memory`]), with accounts of its own.
+    pub fn counting(&self) -> Self {
+        let Inner { device, queue, info, caps, tuning_path, checked_shaders, .. } = &*self.inner;
+        let counters = Arc::new(AtomicCounters::default());
+        let inner = Inner {
+            device: device.clone(),
+            queue: queue.clone(),
+            info: info.clone(),
+            caps: caps.clone(),
+            tuning_path: tuning_path.clone(),
+            checked_shaders: *checked_shaders,
+            pipelines: Mutex::default(),
+            layouts: Mutex::default(),
+            pool: Arc::new(Mutex::new(Pool::new(self.memory_budget(), counters.clone()))),
+            counters,
+            failure: self.inner.failure.clone(),
+            stand_in: Some(placeholder(device)),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The adapter's name.
@@ -289,6 +306,15 @@ impl Gpu {
         let polled = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
         self.check("the submitted work")?;
         polled.map(|_| ()).map_err(|e| Error::DeviceLost { message: e.to_string() })
+    }
+
+    /// Submits what was written and blocks until it has arrived: the copies that wgpu keeps of it are then free.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub fn flush(&self) -> Result<()> {
+        self.queue().submit([]);
+        self.wait()
     }
 
     /// Lets callbacks of finished work run, without blocking.
@@ -370,7 +396,7 @@ impl Gpu {
         }
         let bindings = variant.kernel.bindings()?;
         let layout = self.bind_group_layout(&bindings);
-        let text = variant.kernel.expand(&variant.flags, &variant.sizes)?;
+        let text = variant.text()?;
         let raw = self.scoped(&format!("kernel {key}"), |device| {
             let module = self.shader_module(variant.kernel.name, text);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -435,6 +461,12 @@ impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gpu({})", self.name())
     }
+}
+
+/// A buffer of no bytes, in place of every other.
+fn placeholder(device: &wgpu::Device) -> wgpu::Buffer {
+    let usage = wgpu::BufferUsages::STORAGE;
+    device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 0, usage, mapped_at_creation: false })
 }
 
 /// Half of the machine's memory, or 4 GiB where /proc does not tell.

@@ -56,18 +56,34 @@ impl Init {
     /// assert_eq!(Init::Constant(0.0).values(&bias, rng), vec![0.0; 64]);
     /// ```
     pub fn values(self, shape: &Shape, rng: &mut Rng) -> Vec<f32> {
+        self.sequence(shape, rng).collect()
+    }
+
+    /// The values of a parameter, row-major, one after another: those of a large one need not be in memory at once. Orthogonal
+    /// matrices are drawn whole.
+    ///
+    /// ```
+    /// use trellis_tensor::{Init, Shape, rng::Rng};
+    /// let shape = Shape::from([1000, 1000]);
+    /// let rng = &mut Rng::new(0, 0);
+    /// let first: Vec<f32> = Init::Default.sequence(&shape, rng).take(3).collect();
+    /// assert_eq!(first, Init::Default.values(&shape, &mut Rng::new(0, 0))[..3]);
+    /// ```
+    pub fn sequence<'a>(self, shape: &'a Shape, rng: &'a mut Rng) -> Box<dyn Iterator<Item = f32> + 'a> {
         let n = shape.elements();
         match self.of(shape) {
-            Init::Uniform(bound) => (0..n).map(|_| rng.range(-bound, bound)).collect(),
-            Init::Normal(deviation) => (0..n).map(|_| deviation * rng.normal()).collect(),
-            Init::Sinusoidal => (0..n).map(|at| sinusoid(at, shape)).collect(),
-            Init::Orthogonal(gain) => orthogonal(shape.first().copied().unwrap_or(1), n, gain, rng),
+            Init::Uniform(bound) => Box::new((0..n).map(move |_| rng.range(-bound, bound))),
+            Init::Normal(deviation) => Box::new((0..n).map(move |_| deviation * rng.normal())),
+            Init::Sinusoidal => Box::new((0..n).map(move |at| sinusoid(at, shape))),
+            Init::Orthogonal(gain) => {
+                Box::new(orthogonal(shape.first().copied().unwrap_or(1), n, gain, rng).into_iter())
+            }
             Init::OrthogonalBlocks(gain) => {
                 let side = shape.last_axis().max(1);
-                let block = |_| orthogonal(side, side * side, gain, rng);
-                (0..n.div_ceil(side * side)).flat_map(block).take(n).collect()
+                let block = move |_| orthogonal(side, side * side, gain, rng);
+                Box::new((0..n.div_ceil(side * side)).flat_map(block).take(n))
             }
-            Init::Constant(value) => vec![value; n],
+            Init::Constant(value) => Box::new(std::iter::repeat_n(value, n)),
             other => unreachable!("{other:?} is uniform or normal"),
         }
     }

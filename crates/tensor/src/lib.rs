@@ -76,7 +76,7 @@ pub use log::{Log, Row};
 pub use op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
 pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
 pub use optimizer::{Optimizer, OptimizerConfig, Rule};
-pub use params::{ParamSpec, Params};
+pub use params::{InitialValues, ParamSpec, Params};
 pub use plan::{LaunchInfo, Plan};
 pub use product::{Block, ProductLoop, TunedProduct, Tuning, Units};
 pub use profile::{LaunchTime, StepTime};

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::buffer::Buffer;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::Gpu;
+use crate::init::Init;
 use crate::ops::Pack;
+use crate::rng::Rng;
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
 
@@ -16,9 +18,27 @@ pub struct ParamSpec {
     pub name: String,
     /// Shape.
     pub shape: Shape,
-    /// Initial values, row-major; not looked at where memory is only counted.
-    pub values: Vec<f32>,
+    /// Initial values.
+    pub values: InitialValues,
 }
+
+/// Initial values of a parameter.
+#[derive(Clone, Debug)]
+pub enum InitialValues {
+    /// These, row-major.
+    Given(Vec<f32>),
+    /// Drawn from a stream of random numbers, in blocks, when the parameter is placed on the GPU.
+    Drawn(Init, Rng),
+}
+
+impl From<Vec<f32>> for InitialValues {
+    fn from(values: Vec<f32>) -> Self {
+        Self::Given(values)
+    }
+}
+
+/// Numbers of a block: 16 MiB of drawn values are in the memory of the CPU at once, and as many on their way to the GPU.
+const BLOCK: usize = 4 << 20;
 
 /// The parameters of a network, in the order in which they were given.
 #[derive(Clone, Debug)]
@@ -26,9 +46,6 @@ pub struct Params {
     tensors: Vec<Tensor>,
     arenas: Vec<Arena>,
 }
-
-/// Bytes of a binding on most hardware: as many as wgpu asks for.
-const HARDWARE: u64 = (1 << 31) - 4;
 
 /// One buffer of parameters, as large as the adapter can bind.
 #[derive(Clone, Debug)]
@@ -73,12 +90,9 @@ impl Params {
         Ok(params)
     }
 
-    /// Numbers that fit into one buffer of parameters: of what the adapter binds, a size class to spare. Where memory is only
-    /// counted, of what most hardware binds.
+    /// Numbers that fit into one buffer of parameters: of what the adapter binds, a size class to spare.
     pub fn largest(gpu: &Gpu) -> usize {
-        let binding = gpu.caps().max_binding.min(gpu.caps().max_buffer);
-        let binding = if gpu.counts_memory() { binding.max(HARDWARE) } else { binding };
-        binding as usize / 5
+        gpu.caps().max_binding.min(gpu.caps().max_buffer) as usize / 5
     }
 
     fn add_arena(&mut self, gpu: &Gpu, specs: &[ParamSpec]) -> Result<()> {
@@ -92,7 +106,7 @@ impl Params {
             let ty = TensorType::f32(spec.shape.clone());
             let tensor = Tensor::view(gpu, &spec.name, ty, buffer.clone(), 4 * offset);
             if !gpu.counts_memory() {
-                tensor.write_f32(&spec.values)?;
+                spec.write(&tensor)?;
             }
             tensors.push(tensor);
         }
@@ -122,15 +136,22 @@ impl Params {
 }
 
 impl ParamSpec {
-    /// Checks that the values fill the shape.
-    ///
-    /// # Errors
-    /// [`Error::Size`].
-    pub fn check(&self) -> Result<()> {
-        let expected = self.shape.elements();
-        if self.values.len() == expected {
-            return Ok(());
+    /// Writes the initial values.
+    fn write(&self, tensor: &Tensor) -> Result<()> {
+        let (init, mut rng) = match &self.values {
+            InitialValues::Given(values) => return tensor.write_f32(values),
+            InitialValues::Drawn(init, rng) => (*init, rng.clone()),
+        };
+        let mut values = init.sequence(&self.shape, &mut rng);
+        let mut block: Vec<f32> = Vec::new();
+        for first in (0..self.shape.elements()).step_by(BLOCK) {
+            block.clear();
+            block.extend(values.by_ref().take(BLOCK));
+            tensor.write_f32_at(first, &block)?;
+            if block.len() == BLOCK {
+                tensor.gpu().flush()?;
+            }
         }
-        Err(Error::Size { tensor: self.name.clone(), expected, given: self.values.len() })
+        Ok(())
     }
 }

@@ -266,7 +266,11 @@ mod tests {
             let sizes = [24, 20, 20, 20, 5];
             let spec = |name: String, shape: &[usize], stream| {
                 let values = normal(stream, shape.iter().product());
-                ParamSpec { name, shape: shape.to_vec().into(), values: values.iter().map(|v| 0.2 * v).collect() }
+                ParamSpec {
+                    name,
+                    shape: shape.to_vec().into(),
+                    values: values.iter().map(|v| 0.2 * v).collect::<Vec<f32>>().into(),
+                }
             };
             let layers = sizes.windows(2).zip(0..).flat_map(|(size, i)| {
                 let weight = spec(format!("{i}.weight"), &[size[1], size[0]], 10 + i);

@@ -1,6 +1,7 @@
 //! Tensors: named data that stays on the GPU between steps (parameters, moments, data sets, counters).
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -125,6 +126,14 @@ impl Tensor {
         self.write_at(first, values)
     }
 
+    /// [`Tensor::write_u8_at`] for an f32 tensor; any ends will do.
+    ///
+    /// # Errors
+    /// [`Error::Size`] when they do not lie within the tensor.
+    pub fn write_f32_at(&self, first: usize, values: &[f32]) -> Result<()> {
+        self.write_at(first, values)
+    }
+
     /// [`Tensor::write_u8_at`] for a u32 tensor; any ends will do.
     ///
     /// # Errors
@@ -154,6 +163,19 @@ impl Tensor {
     pub fn read_f32(&self) -> Result<Vec<f32>> {
         debug_assert_eq!(self.ty().dtype, DType::F32);
         read_back(&self.inner.gpu, &self.inner.buffer, self.inner.offset, self.ty().elements())
+    }
+
+    /// Copies some of the values to the CPU, those of a range of elements; waits for the GPU.
+    ///
+    /// # Errors
+    /// [`Error::Size`] when they do not lie within the tensor; when the device is lost.
+    pub fn read_f32_at(&self, range: Range<usize>) -> Result<Vec<f32>> {
+        debug_assert_eq!(self.ty().dtype, DType::F32);
+        if range.end > self.ty().elements() || range.start > range.end {
+            let (tensor, expected) = (self.name().to_string(), self.ty().elements());
+            return Err(Error::Size { tensor, expected, given: range.end });
+        }
+        read_back(&self.inner.gpu, &self.inner.buffer, self.inner.offset + 4 * range.start, range.len())
     }
 
     /// Copies the values of an f16 tensor to the CPU, widened to f32.

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Gpu, Graph, ParamSpec, Params, Tensor, Var};
+use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -110,10 +110,7 @@ impl Network {
             name: declared.name.clone(),
             shape: declared.shape.clone(),
             // A stream each: a layer more leaves the values of the others as they were.
-            values: match gpu.counts_memory() {
-                true => Vec::new(),
-                false => declared.init.values(&declared.shape, &mut Rng::new(seed, WEIGHTS | number as u64)),
-            },
+            values: InitialValues::Drawn(declared.init, Rng::new(seed, WEIGHTS | number as u64)),
         };
         let (params, buffers) = pass.declared();
         let specs = |declared: &[pass::Declared]| declared.iter().enumerate().map(draw).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use trellis_tensor::Tensor;
 
 use super::Session;
 use crate::error::{Error, Result};
-use crate::weights::{Format, Named, WeightsFile, write};
+use crate::weights::{Entry, Format, WeightsFile, write_entries};
 
 /// Time that a run has taken so far: in all, and for its steps.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,15 +67,16 @@ impl Session<'_> {
 
     /// Writes the state after the steps that were submitted, whole or not at all; waits for them.
     fn save(&self, path: &Path, spent: Spent) -> Result<()> {
-        let floats = |(name, tensor): (String, &Tensor)| Ok((name, tensor.shape().to_vec(), tensor.read_f32()?));
-        let mut tensors = self.tensors().map(floats).collect::<Result<Vec<Named>>>()?;
+        let tensors: Vec<(String, &Tensor)> = self.tensors().collect();
         // Halves of words are numbers that f32 has.
         let clock = self.clock.tensor().read_u32()?;
         let halves: Vec<f32> =
             clock.iter().flat_map(|word| [word & 0xffff, word >> 16]).map(|half| half as f32).collect();
-        tensors.push(("clock".to_string(), vec![halves.len()], halves));
-        tensors.push(("seconds".to_string(), vec![2], vec![spent.total.as_secs_f32(), spent.training.as_secs_f32()]));
-        write(path, &tensors, Format::F32, format!("a run at step {}", self.step))
+        let seconds = [spent.total.as_secs_f32(), spent.training.as_secs_f32()];
+        let mut entries: Vec<Entry<'_>> = tensors.iter().map(|(name, tensor)| Entry::on_gpu(name, tensor)).collect();
+        entries.push(Entry::given("clock", vec![halves.len()], &halves));
+        entries.push(Entry::given("seconds", vec![2], &seconds));
+        write_entries(path, entries, Format::F32, format!("a run at step {}", self.step).into())
     }
 
     /// Goes on from the state in a file; the session has taken no step yet.
@@ -100,9 +101,10 @@ impl Session<'_> {
             return Err(bad(format!("is at step {step} of {}", self.training.steps)));
         }
         // All that can be wrong is known before anything changes.
-        let floats = self.tensors().map(|(name, tensor)| Ok((tensor, values(&name, tensor.shape())?)));
-        for (tensor, values) in floats.collect::<Result<Vec<_>>>()? {
-            tensor.write_f32(&values)?;
+        self.tensors().try_for_each(|(name, tensor)| values(&name, tensor.shape()).map(drop))?;
+        for (name, tensor) in self.tensors() {
+            tensor.write_f32(&values(&name, tensor.shape())?)?;
+            tensor.gpu().flush()?;
         }
         self.clock.tensor().write_u32(&clock)?;
         self.step = step;

@@ -7,8 +7,9 @@ use std::path::Path;
 use safetensors::tensor::TensorInfo;
 use trellis_tensor::Tensor;
 
-use super::file::{About, Format, Named, WeightsFile, transposed, write};
+use super::file::{WeightsFile, transposed};
 use super::naming::{Naming, Values};
+use super::write::{About, Contents, Entry, Format, write_entries};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::recipe::Recipe;
@@ -30,21 +31,20 @@ pub fn save_with_recipe(network: &Network, path: &Path, recipe: &Recipe) -> Resu
 }
 
 fn save_about(network: &Network, path: &Path, recipe: Option<String>) -> Result<()> {
-    let mut tensors: Vec<Named> = Vec::new();
+    let mut entries: Vec<Entry<'_>> = Vec::new();
     for tensor in network.tensors() {
         let (name, rows) = whole(tensor.name());
-        let values = tensor.read_f32()?;
-        match (rows, tensors.last_mut()) {
+        match (rows, entries.last_mut()) {
             // The next rows of the same parameter.
-            (Some(Range { start: 1.., .. }), Some((_, shape, before))) => {
+            (Some(Range { start: 1.., .. }), Some(Entry { shape, contents: Contents::OnGpu(parts), .. })) => {
                 shape[0] += tensor.shape()[0];
-                before.extend(values);
+                parts.push(tensor);
             }
-            _ => tensors.push((name.to_string(), tensor.shape().to_vec(), values)),
+            _ => entries.push(Entry::on_gpu(name, tensor)),
         }
     }
     let text = format!("{}, {}", env!("CARGO_PKG_VERSION"), network.describe());
-    write(path, &tensors, Format::F32, About { text, recipe })
+    write_entries(path, entries, Format::F32, About { text, recipe })
 }
 
 /// Reads the parameters of `network` from a safetensors file: one that [`save`] wrote, or one of a library whose names are
@@ -59,34 +59,40 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let wanted: Vec<&str> = network.tensors().map(|tensor| whole(tensor.name()).0).collect();
     let (naming, prefix) = Naming::of_network(&names, &wanted);
-    let (mut missing, mut other, mut values, mut used) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for tensor in network.tensors() {
+    let find = |tensor: &Tensor| {
+        let (name, lie) = naming.theirs(whole(tensor.name()).0)?;
+        let name = format!("{prefix}{name}");
+        Some((file.info(&name)?, name, lie))
+    };
+    let numbers_of = |tensor: &Tensor, (info, name, lie): &(&TensorInfo, String, Values)| {
         let (ours, rows) = whole(tensor.name());
-        let theirs = naming.theirs(ours);
-        let found = theirs.map(|(name, lie)| (format!("{prefix}{name}"), lie));
-        let Some((info, name, lie)) = found.and_then(|(name, lie)| Some((file.info(&name)?, name, lie))) else {
+        let Some(rows) = rows else { return Ok(fitted(*lie, &info.shape, file.numbers(name, info)?, tensor)) };
+        let ends = network.tensors().filter_map(|t| Some(whole(t.name())).filter(|w| w.0 == ours)?.1);
+        let count = ends.map(|rows| rows.end).max().unwrap_or(0);
+        rows_of(&file, name, info, rows, [count, tensor.shape()[1]])
+    };
+    let (mut missing, mut other, mut used) = (Vec::new(), Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    for tensor in network.tensors() {
+        let ours = whole(tensor.name()).0;
+        let Some(place) = find(tensor) else {
             // Sines are the same in every file, and PyTorch does not keep them.
             if ours != SINUSOIDAL {
                 missing.push(format!("`{ours}`"));
             }
             continue;
         };
-        let fitting = match rows {
-            Some(rows) => {
-                let ends = network.tensors().filter_map(|t| Some(whole(t.name())).filter(|w| w.0 == ours)?.1);
-                let count = ends.map(|rows| rows.end).max().unwrap_or(0);
-                rows_of(&file, &name, info, rows, [count, tensor.shape()[1]])?
-            }
-            None => fitted(lie, &info.shape, file.numbers(&name, info)?, tensor),
-        };
-        match fitting {
+        let numbers = numbers_of(tensor, &place)?;
+        let (info, name, _) = &place;
+        match &numbers {
             Some(numbers) if !numbers.iter().all(|value| value.is_finite()) => {
                 return Err(Error::checkpoint(path, format!("`{name}` is not finite"), "use an earlier checkpoint"));
             }
-            Some(numbers) => values.push((tensor, numbers)),
+            Some(_) => {}
             None => other.push(format!("`{name}` is {:?} {:?}, not {tensor:?}", info.dtype, info.shape)),
         }
-        used.push(name);
+        used.push(name.clone());
+        found.push((tensor, place));
     }
     let mut unexpected = Vec::new();
     for name in names.iter().filter(|name| !used.iter().any(|used| used == *name)) {
@@ -102,8 +108,12 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
         let hint = format!("load it into the network that it is of, not {}", network.describe());
         return Err(Error::checkpoint(path, problem, hint));
     }
-    for (tensor, numbers) in values {
-        tensor.write_f32(&numbers)?;
+    // Once more, now that all is known to fit: the numbers of all tensors together may be more than the CPU has memory for.
+    for (tensor, place) in found {
+        if let Some(numbers) = numbers_of(tensor, &place)? {
+            tensor.write_f32(&numbers)?;
+            tensor.gpu().flush()?;
+        }
     }
     Ok(())
 }

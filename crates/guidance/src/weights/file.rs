@@ -1,8 +1,6 @@
 //! A safetensors file: its tensors as they lie there, and as numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +9,9 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::naming::{GPT2_HEAD, Naming, Values, no_parameter};
+use super::write::{Named, RECIPE};
 use crate::data::Bytes;
 use crate::error::{Error, Result};
-use crate::record::replace;
 
 /// Largest header that is read: what the library writes at most.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -26,20 +24,6 @@ pub struct WeightsFile {
     /// Where the tensors begin.
     start: u64,
     header: Metadata,
-}
-
-/// A tensor to write: name, shape, values.
-pub type Named = (String, Vec<usize>, Vec<f32>);
-
-/// How numbers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// 4 bytes a number.
-    F32,
-    /// 2 bytes: 11 bits of precision, up to 65,504.
-    F16,
-    /// 2 bytes: 8 bits of precision, the range of f32.
-    Bf16,
 }
 
 /// What a file says of one of its tensors.
@@ -293,96 +277,6 @@ pub(super) fn transposed(shape: &[usize], values: &[f32]) -> Option<(Vec<usize>,
     let &[rows, columns] = shape else { return None };
     let turned = (0..values.len()).map(|at| values[at % rows * columns + at / rows]).collect();
     Some((vec![columns, rows], turned))
-}
-
-/// Text that a file says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct About {
-    /// Version and network in a few words, or whatever else a reader should know; key `trellis`.
-    pub text: String,
-    /// JSON of a [`Recipe`](crate::Recipe), if the file has one; key `recipe`.
-    pub recipe: Option<String>,
-}
-
-impl From<String> for About {
-    fn from(text: String) -> Self {
-        Self { text, recipe: None }
-    }
-}
-
-/// Writes `tensors` as a safetensors file, whole or not at all: the same tensors and text give the same bytes. It says of
-/// itself `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
-///
-/// # Errors
-/// [`Error::Io`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
-pub fn write(path: &Path, tensors: &[Named], format: Format, about: impl Into<About>) -> Result<()> {
-    let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
-    if let Some((name, ..)) = tensors.iter().find(|(.., values)| format == Format::F16 && values.iter().any(too_large))
-    {
-        let problem = format!("`{name}` has numbers beyond 65,504, the greatest of f16");
-        return Err(Error::checkpoint(path, problem, "write bf16 or f32"));
-    }
-    let mut sorted: Vec<&Named> = tensors.iter().collect();
-    sorted.sort_by_key(|(name, ..)| name);
-    let header = header(&sorted, format, about.into());
-    replace(path, |temporary| {
-        let mut file = BufWriter::new(File::create(temporary)?);
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        for (.., values) in sorted {
-            file.write_all(&format.bytes(values))?;
-        }
-        file.into_inner()?;
-        Ok(())
-    })
-}
-
-/// JSON that tells where each tensor lies, spaces up to a multiple of 8 bytes. By hand, because the library keeps a file's text
-/// in a map whose order changes from process to process.
-fn header(tensors: &[&Named], format: Format, About { text, recipe }: About) -> Vec<u8> {
-    let texts = [("format", Some("pt".to_string())), (RECIPE, recipe), ("trellis", Some(text))];
-    let texts: BTreeMap<&str, String> = texts.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();
-    let mut entries = vec![format!("\"__metadata__\":{}", serde_json::json!(texts))];
-    let mut end = 0;
-    for (name, shape, values) in tensors {
-        let start = end;
-        end += values.len() * format.size();
-        let dtype = format.name();
-        entries.push(format!(
-            "{}:{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}",
-            serde_json::json!(name)
-        ));
-    }
-    let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
-    header.resize(header.len().next_multiple_of(8), b' ');
-    header
-}
-
-/// Key of the recipe among what a file says of itself.
-const RECIPE: &str = "recipe";
-
-impl Format {
-    fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Bf16 => "BF16",
-        }
-    }
-
-    /// Bytes of a number.
-    fn size(self) -> usize {
-        if self == Self::F32 { 4 } else { 2 }
-    }
-
-    fn bytes(self, values: &[f32]) -> Vec<u8> {
-        let values = values.iter();
-        match self {
-            Self::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
-            Self::F16 => values.flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
-            Self::Bf16 => values.flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
-        }
-    }
 }
 
 /// Parts of a name, numbers padded: `layers.2` comes before `layers.10`.

@@ -7,7 +7,10 @@
 mod checkpoint;
 mod file;
 mod naming;
+mod write;
 
 pub use checkpoint::{load, save, save_with_recipe};
-pub use file::{About, Format, Named, Renamed, TensorSummary, WeightsFile, write};
+pub use file::{Renamed, TensorSummary, WeightsFile};
 pub use naming::Naming;
+pub use write::{About, Format, Named, write};
+pub(crate) use write::{Entry, write_entries};

@@ -1,0 +1,171 @@
+//! Writing safetensors files, from numbers or straight from the GPU.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use half::{bf16, f16};
+use trellis_tensor::Tensor;
+
+use crate::error::{Error, Result};
+use crate::record::replace;
+
+/// A tensor to write: name, shape, values.
+pub type Named = (String, Vec<usize>, Vec<f32>);
+
+/// How numbers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// 4 bytes a number.
+    F32,
+    /// 2 bytes: 11 bits of precision, up to 65,504.
+    F16,
+    /// 2 bytes: 8 bits of precision, the range of f32.
+    Bf16,
+}
+
+/// Text that a file says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Version and network in a few words, or whatever else a reader should know; key `trellis`.
+    pub text: String,
+    /// JSON of a [`Recipe`](crate::Recipe), if the file has one; key `recipe`.
+    pub recipe: Option<String>,
+}
+
+impl From<String> for About {
+    fn from(text: String) -> Self {
+        Self { text, recipe: None }
+    }
+}
+
+/// A tensor to write.
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) contents: Contents<'a>,
+}
+
+impl<'a> Entry<'a> {
+    pub(crate) fn given(name: &'a str, shape: Vec<usize>, values: &'a [f32]) -> Self {
+        Self { name, shape, contents: Contents::Given(values) }
+    }
+
+    pub(crate) fn on_gpu(name: &'a str, tensor: &'a Tensor) -> Self {
+        Self { name, shape: tensor.shape().to_vec(), contents: Contents::OnGpu(vec![tensor]) }
+    }
+}
+
+/// Numbers to write.
+pub(crate) enum Contents<'a> {
+    Given(&'a [f32]),
+    /// In these tensors, one after another.
+    OnGpu(Vec<&'a Tensor>),
+}
+
+/// Numbers that are copied from the GPU at once: 16 MiB.
+const BLOCK: usize = 4 << 20;
+
+/// Writes `tensors` as a safetensors file, whole or not at all: the same tensors and text give the same bytes. It says of
+/// itself `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
+pub fn write(path: &Path, tensors: &[Named], format: Format, about: impl Into<About>) -> Result<()> {
+    let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
+    if let Some((name, ..)) = tensors.iter().find(|(.., values)| format == Format::F16 && values.iter().any(too_large))
+    {
+        let problem = format!("`{name}` has numbers beyond 65,504, the greatest of f16");
+        return Err(Error::checkpoint(path, problem, "write bf16 or f32"));
+    }
+    let entries = tensors.iter().map(|(name, shape, values)| Entry::given(name, shape.clone(), values));
+    write_entries(path, entries.collect(), format, about.into())
+}
+
+/// [`write()`] without a look at the range of f16. Tensors on the GPU are copied in blocks: what is on the way takes 64 MiB of the
+/// memory of the CPU, however large they are.
+pub(crate) fn write_entries(path: &Path, mut tensors: Vec<Entry<'_>>, format: Format, about: About) -> Result<()> {
+    tensors.sort_by(|a, b| a.name.cmp(b.name));
+    let header = header(&tensors, format, about);
+    let mut lost = None;
+    let written = replace(path, |temporary| {
+        let mut file = BufWriter::new(File::create(temporary)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for Entry { contents, .. } in &tensors {
+            match contents {
+                Contents::Given(values) => {
+                    values.chunks(BLOCK).try_for_each(|block| file.write_all(&format.bytes(block)))?;
+                }
+                Contents::OnGpu(parts) => {
+                    for part in parts {
+                        for first in (0..part.ty().elements()).step_by(BLOCK) {
+                            let block = part.read_f32_at(first..part.ty().elements().min(first + BLOCK));
+                            let block = block.map_err(|error| {
+                                let message = io::Error::other(error.to_string());
+                                lost = Some(error);
+                                message
+                            })?;
+                            file.write_all(&format.bytes(&block))?;
+                        }
+                    }
+                }
+            }
+        }
+        file.into_inner()?;
+        Ok(())
+    });
+    match lost {
+        Some(error) => Err(error.into()),
+        None => written,
+    }
+}
+
+/// JSON that tells where each tensor lies, spaces up to a multiple of 8 bytes. By hand, because the library keeps a file's text
+/// in a map whose order changes from process to process.
+fn header(tensors: &[Entry<'_>], format: Format, About { text, recipe }: About) -> Vec<u8> {
+    let texts = [("format", Some("pt".to_string())), (RECIPE, recipe), ("trellis", Some(text))];
+    let texts: BTreeMap<&str, String> = texts.into_iter().filter_map(|(key, text)| Some((key, text?))).collect();
+    let mut entries = vec![format!("\"__metadata__\":{}", serde_json::json!(texts))];
+    let mut end = 0;
+    for Entry { name, shape, .. } in tensors {
+        let start = end;
+        end += shape.iter().product::<usize>() * format.size();
+        let dtype = format.name();
+        entries.push(format!(
+            "{}:{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}",
+            serde_json::json!(name)
+        ));
+    }
+    let mut header = format!("{{{}}}", entries.join(",")).into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    header
+}
+
+/// Key of the recipe among what a file says of itself.
+pub(super) const RECIPE: &str = "recipe";
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+        }
+    }
+
+    /// Bytes of a number.
+    fn size(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
+    }
+
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        let values = values.iter();
+        match self {
+            Self::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F16 => values.flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            Self::Bf16 => values.flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+        }
+    }
+}
