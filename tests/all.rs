@@ -12,6 +12,7 @@ mod golden; // networks against PyTorch, by name
 mod half; // f16: storage, rounding, products
 mod large_weights; // weights that no binding holds
 mod launches; // dispatches, barriers and submissions of whole steps
+mod limits; // sizes past what an adapter launches, or loops through
 mod memory; // what a plan keeps, and for how long
 mod mixed; // loss scaling and mixed-precision training
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere

@@ -132,7 +132,7 @@ fn layers_are_forgotten_once_they_are_compared() {
 fn what_runs_early_does_not_overtake_an_update() {
     let w = Tensor::from_f32(&gpu(), "w", [64], &[1.0; 64]).expect("fits");
     let other = Tensor::from_f32(&gpu(), "x", [64], &[5.0; 64]).expect("fits");
-    let spec = ParamSpec { name: "p".into(), shape: [64].into(), values: vec![1.0; 64] };
+    let spec = ParamSpec { name: "p".into(), shape: [64].into(), values: vec![1.0; 64].into() };
     let params = Params::new(&gpu(), &[spec]).expect("fits");
     let rate = Curve::Constant(0.5);
     let rule = Rule::Sgd { momentum: 0.0, nesterov: false };
@@ -200,18 +200,17 @@ fn plans_beside_each_other_share_memory_and_no_value() {
 fn counted_memory_is_what_a_run_takes() {
     let counting = || Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
     let config = |text: &str| Config::parse(text, Path::new("x.toml")).expect("a sane file");
-    let text =
-        "[data]\ntrain = 200\nvalidation = 50\ntest = 50\n[target]\ndepth = 9\nwidth = 32\n[training]\nbatch = 50\n";
+    let text = "arms = [\"untrained\"]\n[data]\ntrain = 200\nvalidation = 50\ntest = 50\n[target]\ndepth = 9\nwidth = 32\n[training]\nbatch = 50\n";
     for recompute in [0, 3] {
         let config = config(&format!("{text}recompute = {recompute}\n"));
         let counting = counting();
-        let data = || config.dataset(&counting, Path::new("x.toml"), None);
-        let counted = Memory::count(&counting, &config, data).expect("counts");
+        let data = config.dataset(&counting, Path::new("x.toml"), None).expect("counts");
+        let counted = Memory::count(&config, &data).expect("counts");
         let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
-        let target = Network::new(config.target_of("trained").network.architecture(), &data, 0).expect("fits");
+        let target = Network::new(config.target_of("untrained").network.architecture(), &data, 0).expect("fits");
         let guide = Network::new(config.guide.network.architecture(), &data, 0).expect("fits");
-        let guidance = config.guidance("trained", guide.freeze());
-        let session = Session::new(&target, &data, config.training("trained", 0), Some(&guidance)).expect("fits");
+        let guidance = config.guidance("untrained", guide.freeze());
+        let session = Session::new(&target, &data, config.training("untrained", 0), Some(&guidance)).expect("fits");
         let [.., (name, bytes), (_, evaluations)] = &counted.parts[..] else { panic!("parts") };
         assert_eq!(session.plan().expect("steps").memory(), *bytes, "{name}");
         assert!(*evaluations > 0, "sizes of its kernels at least");
@@ -221,8 +220,10 @@ fn counted_memory_is_what_a_run_takes() {
     // What no adapter binds is counted too, and nothing is left behind.
     let huge = config("[target]\ndepth = 2\nwidth = 20000\n");
     let counting = counting();
-    let data = || huge.dataset(&counting, Path::new("x.toml"), None);
-    assert!(Memory::count(&counting, &huge, data).expect("counts").largest.1 > 1 << 30);
+    let data = huge.dataset(&counting, Path::new("x.toml"), None).expect("counts");
+    let memory = Memory::count(&huge, &data).expect("counts");
+    assert!(memory.peak > 4 << 30 && memory.check(&counting, 1).is_ok() == (memory.peak <= counting.memory_budget()));
+    drop(data);
     assert_eq!(counting.memory_used(), 0);
 }
 
@@ -267,7 +268,7 @@ fn every_example_is_sound() {
             }
             let config = Config::read(&path).expect("a sane file");
             let gpu = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
-            let memory = Memory::count(&gpu, &config, || config.dataset(&gpu, &path, None));
+            let memory = config.dataset(&gpu, &path, None).and_then(|data| Memory::count(&config, &data));
             let memory = memory.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let (name, bytes) = &memory.largest;
             assert!(*bytes < 1 << 31, "{}: {name} has {} MiB", path.display(), bytes >> 20);

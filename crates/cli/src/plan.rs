@@ -11,8 +11,8 @@ use crate::{next, print};
 
 #[derive(Args)]
 #[command(after_help = "\
-Records the experiment's guided step and adds up what it would hold on the GPU. Nothing is allocated or run. Without
---data it counts data of the size that the configuration tells.
+Records the steps of every arm and of the guide, and adds up what the largest would hold on the GPU. Nothing is allocated
+or run. `trellis train` refuses by the same table. Without --data it counts data of the size that the configuration tells.
 
 Examples:
   trellis plan examples/configs/demo.toml
@@ -26,38 +26,27 @@ pub(crate) struct PlanCommand {
     data: Option<PathBuf>,
 }
 
-/// Names that are listed.
-const LISTED: usize = 12;
-
 impl PlanCommand {
     pub(crate) fn run(&self, options: GpuOptions, json: bool) -> Result<()> {
         let config = Config::read(&self.config)?;
         let gpu = Gpu::with(&GpuOptions { count_memory: true, ..options })?;
-        let data = || config.dataset(&gpu, &self.config, self.data.as_deref()).inspect(print::warn_of_data);
-        let memory = Memory::count(&gpu, &config, data)?;
+        let data = config.dataset(&gpu, &self.config, self.data.as_deref())?;
+        print::warn_of_data(&data);
+        let memory = Memory::count(&config, &data)?;
         if json {
             let line = serde_json::to_string(&memory).map_err(|e| Error::io("standard output", e.into()))?;
             return print::line(line);
         }
-        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let row = |name: &str, bytes: u64| print::line(format_args!("{:>12.2} MiB  {name}", mebibytes(bytes)));
-        print::line(format_args!("{}, a guided arm, on {}", config.name, gpu.name()))?;
-        print::line(format_args!("data: {}", memory.data))?;
-        for (name, bytes) in &memory.parts {
-            row(name, *bytes)?;
+        print::line(&memory)?;
+        match memory.check(&gpu, 1) {
+            Err(Error::Memory { problem, .. }) => {
+                print::line(format_args!("does not fit on {}: {problem}", gpu.name()))?
+            }
+            fits => {
+                fits?;
+                print::line(format_args!("fits on {}, as far as it tells", gpu.name()))?;
+            }
         }
-        row("at most at once", memory.peak)?;
-        print::line("most of it:")?;
-        for (name, bytes) in memory.by_name.iter().take(LISTED) {
-            row(name, *bytes)?;
-        }
-        let ((name, bytes), limit) = (&memory.largest, gpu.caps().max_binding);
-        let fits = if *bytes > limit { "too large for this adapter, which binds" } else { "this adapter binds up to" };
-        print::line(format_args!(
-            "largest piece: {name}, {:.2} MiB; {fits} {:.0} MiB",
-            mebibytes(*bytes),
-            mebibytes(limit)
-        ))?;
         next::after_plan(&self.config, self.data.as_deref())
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use trellis_guidance::config::ArmGuide;
+use trellis_guidance::memory::Memory;
 use trellis_guidance::profile::{Group, Profile, compare};
 use trellis_guidance::record::write_atomic;
 use trellis_guidance::{Config, Error, Result, Schedule};
@@ -79,6 +80,7 @@ impl ProfileCommand {
         let data = config.dataset(gpu, path, self.data.as_deref())?;
         print::warn_of_data(&data);
         let config = &config.resolved_for(path, &data)?;
+        Memory::count(config, &data)?.check(gpu, 1)?;
         let seed = config.seeds[0];
         let guided = config.guided_arm().filter(|_| !self.alone);
         let arm = guided.or_else(|| config.arm_with(ArmGuide::None)).unwrap_or(&config.arms[0]);

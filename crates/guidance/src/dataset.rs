@@ -311,6 +311,23 @@ impl Dataset {
         })
     }
 
+    /// The same set on `gpu`, which only counts memory: as large, without contents.
+    pub(crate) fn counted_on(&self, gpu: &Gpu) -> Result<Self> {
+        let blank = |tensor: &Tensor| Tensor::zeros(gpu, tensor.name(), tensor.ty().clone());
+        let counted = |split: &Split| {
+            let examples = match &split.examples {
+                Examples::Resident { values, labels } => {
+                    Examples::Resident { values: blank(values)?, labels: blank(labels)? }
+                }
+                elsewhere => elsewhere.clone(),
+            };
+            Ok::<Split, Error>(Split { examples, count: split.count })
+        };
+        let [validation, test] = [&self.validation, &self.test].map(|split| split.as_ref().map(counted).transpose());
+        let (train, validation, test) = (counted(&self.train)?, validation?, test?);
+        Ok(Self { gpu: gpu.clone(), train, validation, test, ..self.clone() })
+    }
+
     /// What it holds in a few words, by which another set in its place shows.
     pub fn describe(&self) -> String {
         format!("{}, {}", self.extent(), self.contents)

@@ -82,6 +82,13 @@ pub enum Error {
         /// How much is taken for rounding.
         tolerance: f64,
     },
+    /// An experiment does not fit into memory.
+    Memory {
+        /// How much it takes, and how much there is.
+        problem: String,
+        /// The table of [`Memory`](crate::memory::Memory).
+        table: String,
+    },
     /// One run of an experiment failed.
     Run {
         /// Which, for example "arm trained, seed 1".
@@ -161,6 +168,13 @@ impl fmt::Display for Error {
                 "step {step}, layer {layer}: the alignment gradient breaks an invariant: {invariant}, but it is off by \
                  {value:.1e} of |X| |dX|, where {tolerance:.0e} is rounding; please report it with the adapter's name"
             ),
+            Self::Memory { problem, table } => {
+                write!(
+                    f,
+                    "the experiment does not fit into memory: {problem}; use a smaller batch or network, or \
+                     `training.recompute`, or raise TRELLIS_MEMORY_MB. It would take:\n{table}"
+                )
+            }
             Self::Run { run, source } => write!(f, "{run}: {source}"),
             Self::Tensor(source) => source.fmt(f),
         }

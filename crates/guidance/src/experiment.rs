@@ -12,6 +12,7 @@ use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::memory::Memory;
 use crate::network::{Guide, Network};
 use crate::recipe::{Origin, Recipe};
 use crate::record::{Existing, Experiment, GUIDE, PREDICT, RunFolder, RunRecord, UNTRAINED_GUIDE, write_atomic};
@@ -72,13 +73,8 @@ pub fn run_on(
         return Err(Error::config("experiment", "data", problem, "give each worker a copy"));
     };
     let config = &config.resolved_for(Path::new("configuration"), data)?;
-    // What does not fit is told before anything is trained.
-    for arm in &config.arms {
-        let target = config.draw_target(arm, data, 0)?;
-        if config.compared_with(arm) != ArmGuide::None {
-            config.layer_map().resolve(&config.draw_guide(data, 0)?.layers()?, &target.layers()?)?;
-        }
-    }
+    // What does not fit, together or into memory, is told before anything is trained.
+    Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
     let trained = config.arm_with(ArmGuide::Trained).is_some();
     if let Some(weights) = config.guide.weights.as_ref().filter(|_| trained) {
         load(&config.draw_guide(data, 0)?, weights)?;

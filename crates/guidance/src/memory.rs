@@ -1,69 +1,175 @@
-//! How much memory an experiment takes, found out without taking it.
+//! Memory that an experiment takes, found out without taking it.
 
+use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
 use trellis_tensor::Gpu;
 
-use crate::config::Config;
+use crate::config::{ArmGuide, Config};
 use crate::dataset::Dataset;
-use crate::error::Result;
-use crate::schedule::Schedule;
+use crate::error::{Error, Result};
 use crate::trainer::Trainer;
 
-/// Bytes on the GPU of the arm with the most of them: a guided one.
+/// Bytes on the GPU of the arm, or of the training of a guide, that takes most of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// What data it is for.
+    /// Name of the experiment.
+    pub experiment: String,
+    /// The arm; `guide` where the training of the guide takes most.
+    pub arm: String,
+    /// Name and extent of the data.
     pub data: String,
-    /// What holds memory for the whole run, and how much: data, networks, moments, plans of a step.
+    /// Parts that hold memory for the whole run, and their bytes: data, networks, moments, plans of a step.
     pub parts: Vec<(String, u64)>,
-    /// The most that is in use at once.
+    /// Greatest number of bytes in use at once.
     pub peak: u64,
-    /// By the name of what holds it, most first.
+    /// Bytes by the name of what holds them, most first.
     pub by_name: Vec<(String, u64)>,
     /// Name and size of the largest piece, which an adapter must be able to bind.
     pub largest: (String, u64),
 }
 
+/// Names that the table lists.
+const LISTED: usize = 12;
+
 impl Memory {
-    /// Counts what training the target of `config` takes on what `data` gives, [`Config::dataset`] say. `gpu`, which is that of
-    /// the data, must have been opened to count ([`GpuOptions::count_memory`](trellis_tensor::GpuOptions::count_memory)).
+    /// Counts what training takes on `data`, [`Config::dataset`] say: every arm of `config` and the training of its guide are
+    /// recorded as a run would record them. Nothing is allocated, compiled or run. The data may lie on a GPU that trains, or on one
+    /// that was opened to count ([`GpuOptions::count_memory`](trellis_tensor::GpuOptions::count_memory)).
     ///
     /// # Errors
-    /// When data cannot be read, or layers do not fit each other.
-    pub fn count(gpu: &Gpu, config: &Config, data: impl FnOnce() -> Result<Dataset>) -> Result<Self> {
-        debug_assert!(gpu.counts_memory());
-        let mut parts = Vec::new();
-        let mut before = 0;
-        let mut part = |parts: &mut Vec<(String, u64)>, name: String| {
-            let now = gpu.memory_used();
-            parts.push((name, now - before));
-            before = now;
-        };
-        let data = data()?;
-        let config = &config.resolved_for(Path::new("configuration"), &data)?;
-        part(&mut parts, "data".to_string());
-        let about = format!("{}, {}", data.name(), data.extent());
-        // Without a guided arm, the unguided one is all there is.
-        let arm = config.guided_arm();
-        let own = arm.unwrap_or(&config.arms[0]);
-        let target = config.draw_target(own, &data, 0)?;
-        part(&mut parts, format!("target, {}", target.describe()));
-        let mut trainer = Trainer::new(&target, &data, config.training(own, 0));
-        if let Some(arm) = arm {
-            let guide = config.draw_guide(&data, 0)?;
-            part(&mut parts, format!("guide, {}", guide.describe()));
-            trainer = trainer.guided_by(config.guidance(arm, guide.freeze()).schedule(Schedule::always()));
+    /// When layers do not fit each other, or a step has loops that the adapter cannot run.
+    pub fn count(config: &Config, data: &Dataset) -> Result<Self> {
+        let config = &config.resolved_for(Path::new("configuration"), data)?;
+        let mut counted = config.arms.iter().map(|arm| Self::of_arm(config, data, arm)).collect::<Result<Vec<_>>>()?;
+        if config.arm_with(ArmGuide::Trained).is_some() && config.guide.steps > 0 {
+            counted.push(Self::of_guide(config, data)?);
         }
+        // Of equals the first: the arms are listed in the order of the file.
+        let most = counted.into_iter().reduce(|most, next| if next.peak > most.peak { next } else { most });
+        most.ok_or_else(|| Error::config("configuration", "arms", "is empty", "name an arm"))
+    }
+
+    /// An arm, with the guides that stay in memory while it trains.
+    fn of_arm(config: &Config, data: &Dataset, arm: &str) -> Result<Self> {
+        let mut account = Account::new(config, data)?;
+        let data = &account.data.clone();
+        let guides = account.guides(config, data)?;
+        let target = config.draw_target(arm, data, 0)?;
+        account.close(format!("target, {}", target.describe()));
+        let mut trainer = Trainer::new(&target, data, config.training(arm, 0));
+        if let Some((_, guide)) = guides.into_iter().find(|(kind, _)| *kind == config.compared_with(arm)) {
+            let guidance = config.guidance(arm, guide.freeze());
+            trainer = match config.guide_of(arm) {
+                ArmGuide::None => trainer.measured_against(guidance),
+                _ => trainer.guided_by(guidance),
+            };
+        }
+        account.finish(arm, &trainer)
+    }
+
+    /// The training of a guide.
+    fn of_guide(config: &Config, data: &Dataset) -> Result<Self> {
+        let mut account = Account::new(config, data)?;
+        let data = &account.data.clone();
+        let guides = account.guides(config, data)?;
+        let guide = guides.iter().find(|(kind, _)| *kind == ArmGuide::Trained).map(|(_, guide)| guide);
+        let Some(guide) = guide else { unreachable!("asked for only where an arm has one") };
+        account.finish("guide", &Trainer::new(guide, data, config.guide_training(0)))
+    }
+
+    /// Refuses what does not fit on `gpu`: at most `copies` runs at once.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] with the table.
+    pub fn check(&self, gpu: &Gpu, copies: usize) -> Result<()> {
+        let (caps, budget) = (gpu.caps(), gpu.memory_budget());
+        let limit = caps.max_binding.min(caps.max_buffer);
+        let problem = if self.largest.1 > limit {
+            let (name, bytes) = &self.largest;
+            format!("{name} takes {}, and this adapter binds up to {}", mebibytes(*bytes), mebibytes(limit))
+        } else if self.peak.saturating_mul(copies as u64) > budget {
+            let all =
+                if copies > 1 { format!("{copies} jobs of {}", mebibytes(self.peak)) } else { mebibytes(self.peak) };
+            format!("it takes {all}, and may use {}", mebibytes(budget))
+        } else {
+            return Ok(());
+        };
+        Err(Error::Memory { problem, table: self.to_string() })
+    }
+}
+
+/// The table of `trellis plan`.
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}, arm {}, which takes most", self.experiment, self.arm)?;
+        writeln!(f, "data: {}", self.data)?;
+        for (name, bytes) in &self.parts {
+            writeln!(f, "{:>16}  {name}", mebibytes(*bytes))?;
+        }
+        writeln!(f, "{:>16}  at most at once", mebibytes(self.peak))?;
+        writeln!(f, "most of it:")?;
+        for (name, bytes) in self.by_name.iter().take(LISTED) {
+            writeln!(f, "{:>16}  {name}", mebibytes(*bytes))?;
+        }
+        write!(f, "largest piece: {}, {}", self.largest.0, mebibytes(self.largest.1))
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// What is counted of one run, part by part, on a GPU of its own that only counts.
+struct Account {
+    gpu: Gpu,
+    data: Dataset,
+    experiment: String,
+    parts: Vec<(String, u64)>,
+    before: u64,
+}
+
+impl Account {
+    fn new(config: &Config, data: &Dataset) -> Result<Self> {
+        let gpu = data.gpu().counting();
+        let data = data.counted_on(&gpu)?;
+        let mut account = Self { gpu, data, experiment: config.name.clone(), parts: Vec::new(), before: 0 };
+        account.close("data".to_string());
+        Ok(account)
+    }
+
+    /// Ends a part: what was taken since the last is its.
+    fn close(&mut self, name: String) {
+        let now = self.gpu.memory_used();
+        self.parts.push((name, now - self.before));
+        self.before = now;
+    }
+
+    /// Guides that some arm uses: each stays in memory while all arms of a seed train.
+    fn guides(&mut self, config: &Config, data: &Dataset) -> Result<Vec<(ArmGuide, crate::network::Network)>> {
+        let mut guides = Vec::new();
+        for (kind, name) in [(ArmGuide::Untrained, "untrained guide"), (ArmGuide::Trained, "trained guide")] {
+            if config.arm_with(kind).is_some() {
+                let guide = config.draw_guide(data, 0)?;
+                self.close(format!("{name}, {}", guide.describe()));
+                guides.push((kind, guide));
+            }
+        }
+        Ok(guides)
+    }
+
+    fn finish(mut self, arm: &str, trainer: &Trainer<'_>) -> Result<Memory> {
         let (session, evaluation) = trainer.prepare()?;
-        let step = session.plan().map_or(0, |plan| plan.memory());
-        let evaluated = evaluation.memory();
-        let rest = gpu.memory_used() - before - step - evaluated;
-        parts.push(("optimiser, metrics, tables of the guide".to_string(), rest));
-        parts.push(("a step: gradients, activations, scratch".to_string(), step));
-        parts.push(("evaluations, beyond the memory of a step".to_string(), evaluated));
-        let (by_name, peak) = gpu.memory_by_name();
-        Ok(Self { data: about, parts, peak, by_name, largest: gpu.largest_buffer() })
+        let (steps, evaluated) = (session.plans_memory(), evaluation.memory());
+        let rest = self.gpu.memory_used() - self.before - steps - evaluated;
+        self.parts.push(("optimizer, metrics, tables of the guide".to_string(), rest));
+        self.parts.push(("a step: gradients, activations, scratch".to_string(), steps));
+        self.parts.push(("evaluations, beyond the memory of a step".to_string(), evaluated));
+        let (by_name, peak) = self.gpu.memory_by_name();
+        let data = format!("{}, {}", self.data.name(), self.data.extent());
+        let largest = self.gpu.largest_buffer();
+        let Self { experiment, parts, .. } = self;
+        Ok(Memory { experiment, arm: arm.to_string(), data, parts, peak, by_name, largest })
     }
 }

@@ -103,6 +103,11 @@ impl<'a> Session<'a> {
         self.unguided.as_ref().or(self.guided.as_ref())
     }
 
+    /// Bytes of the plans of its steps: of a guided and an unguided one, where both are used, the second beyond the first.
+    pub(crate) fn plans_memory(&self) -> u64 {
+        self.guided.iter().chain(&self.unguided).map(Plan::memory).sum()
+    }
+
     /// The plan that the next step runs; `None` after the last.
     pub fn plan(&self) -> Option<&Plan> {
         if self.step < self.guided_until { self.guided.as_ref() } else { self.unguided.as_ref() }

@@ -1,0 +1,64 @@
+//! Sizes past what an adapter launches in one dimension, or a software adapter's loops.
+
+use trellis_tensor::{Gpu, GpuOptions, Graph, Layout, Plan, Tensor, TensorType, rng::Rng};
+
+use crate::gpu;
+
+fn normal(count: usize) -> Vec<f32> {
+    let mut rng = Rng::new(5, 0);
+    (0..count).map(|_| rng.normal()).collect()
+}
+
+/// 600,000 rows are 75,000 workgroups or more in one dimension, of which 65,535 are allowed.
+#[test]
+fn a_product_of_more_workgroups_than_fit_a_dimension_is_whole() {
+    let rows = 600_000;
+    let [x, w] = [normal(rows), vec![2.0, -1.0, 0.5]];
+    let graph = Graph::new();
+    let lhs = graph.leaf(&Tensor::from_f32(&gpu(), "x", [rows, 1], &x).expect("fits"));
+    let rhs = graph.leaf(&Tensor::from_f32(&gpu(), "w", [1, 3], &w).expect("fits"));
+    let product = lhs.matmul(rhs, Layout::NN).expect("legal");
+    let plan = Plan::new(&gpu(), &graph, &[product]).expect("folded");
+    plan.run(1).expect("works");
+    let expected: Vec<f32> = x.iter().flat_map(|x| w.iter().map(move |w| x * w)).collect();
+    assert!(plan.read(product).expect("kept") == expected);
+}
+
+/// A second pass over 40,000 rows is past the 65,535 turns after which llvmpipe leaves all loops of an invocation.
+#[test]
+fn columns_of_many_rows_are_centered_to_their_end() {
+    for rows in [16_384, 16_385, 40_000, 70_000] {
+        let values = normal(3 * rows);
+        let graph = Graph::new();
+        let x = graph.leaf(&Tensor::from_f32(&gpu(), "x", [rows, 3], &values).expect("fits"));
+        let centered = x.center().expect("legal");
+        let plan = Plan::new(&gpu(), &graph, &[centered]).expect("fits");
+        plan.run(1).expect("works");
+        let got = plan.read(centered).expect("kept");
+        for column in 0..3 {
+            let of = |values: &[f32], row: usize| f64::from(values[3 * row + column]);
+            let mean = (0..rows).map(|row| of(&values, row)).sum::<f64>() / rows as f64;
+            let worst = (0..rows).map(|row| (of(&got, row) - (of(&values, row) - mean)).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-5, "{rows} rows, column {column}: {worst}");
+        }
+    }
+}
+
+/// What counting memory lets pass, a run lets pass: the limits of loops are looked at without a run.
+#[test]
+fn loops_too_long_for_a_software_adapter_are_refused_where_memory_is_counted() {
+    let counting = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+    let plan = |gpu: &Gpu, n: usize| {
+        let graph = Graph::new();
+        let x = Tensor::zeros(gpu, "x", TensorType::f32([n])).expect("counted");
+        let sum = graph.leaf(&x).sum_all().expect("legal");
+        Plan::new(gpu, &graph, &[sum]).map(|_| ()).map_err(|error| error.to_string())
+    };
+    for gpu in [counting.clone(), gpu().counting()] {
+        assert_eq!(plan(&gpu, 16_000_000), Ok(()));
+        if gpu.caps().software {
+            let error = plan(&gpu, 17_000_000).expect_err("past the limit");
+            assert!(error.contains("sum: ") && error.contains("loop turns"), "{error}");
+        }
+    }
+}
