@@ -10,6 +10,7 @@ mod evaluation; // what is counted after so many steps
 mod folder; // folders for the files of a test
 mod golden; // networks against PyTorch, by name
 mod half; // f16: storage, rounding, products
+mod input_scale; // guides that see images in a scale of their own
 mod large_weights; // weights that no binding holds
 mod launches; // dispatches, barriers and submissions of whole steps
 mod limits; // sizes past what an adapter launches, or loops through

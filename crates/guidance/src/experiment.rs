@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
+use crate::data::Normalization;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::network::{Guide, Network};
-use crate::recipe::{Origin, Recipe};
+use crate::recipe::{Origin, Recipe, RecipeInput};
 use crate::record::{Existing, Experiment, GUIDE, PREDICT, RunFolder, RunRecord, UNTRAINED_GUIDE, write_atomic};
 use crate::report::{curve_svg, predict_py, write_report};
 use crate::trainer::{Event, Trainer};
@@ -104,6 +105,9 @@ pub fn run_on(
     if !earlier.data.starts_with(&data.describe()) {
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
+    }
+    if let Some(warning) = unknown_scale(config, data) {
+        progress(Progress::Warning(&warning));
     }
     folder.extend(&experiment)?;
     let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
@@ -269,6 +273,28 @@ fn same_weights(guide: &Network, config: &Config, data: &Dataset, seed: u64, kep
         }
     }
     Ok(())
+}
+
+/// Sentence about a guide from a file whose images may have had another scale than they have here, where nobody says which.
+fn unknown_scale(config: &Config, data: &Dataset) -> Option<String> {
+    let (weights, units) = (config.guide.weights.as_ref()?, data.normalization()?);
+    if config.guide.input_scale().is_some() || config.arm_with(ArmGuide::Trained).is_none() {
+        return None;
+    }
+    // One of our own says what it saw.
+    let known = Recipe::read(weights).is_ok_and(|recipe| match recipe.input {
+        RecipeInput::Images { normalization, scale, .. } => normalization == units && scale.is_none(),
+        RecipeInput::Tokens { .. } => false,
+    });
+    let Normalization { mean, deviation } = units;
+    let sentence = || {
+        format!(
+            "{}: the guide sees images as the target does, mean {mean}, std {deviation}; if it was trained on another scale, set \
+             guide.mean and guide.std (\"imagenet\" for torchvision's)",
+            weights.display()
+        )
+    };
+    (!known).then(sentence)
 }
 
 /// Where the weights of an arm come from before it begins.

@@ -5,8 +5,8 @@ use std::path::Path;
 use trellis_tensor::ops;
 
 use super::{
-    Amount, Bad, Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule, arm, bad, lengths,
-    refused,
+    Amount, Bad, Channels, Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule, arm, bad,
+    lengths, refused,
 };
 use crate::data::text::MOST_IDS;
 use crate::error::{Error, Result};
@@ -132,6 +132,7 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     if let Some(classes) = config.guide.classes {
         size("guide.classes", classes, classes, MOST_UNITS, "")?;
     }
+    input_scale(config)?;
     if training.batches == Batches::Fixed && config.training("", 0).augments() {
         return bad(
             "training.batches",
@@ -165,6 +166,25 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     }
     if data.set == DataSet::Glyphs && !matches!(data.size, 16 | 28) {
         return bad("data.size", format!("glyphs are not {} pixels wide", data.size), "16 or 28");
+    }
+    Ok(())
+}
+
+/// Scale of the guide's input. How many channels there are is known with the data.
+fn input_scale(config: &Config) -> Result<(), Bad> {
+    let (mean, std) = match (&config.guide.mean, &config.guide.std) {
+        (None, None) => return Ok(()),
+        (Some(_), None) => return bad("guide.std", "is missing beside guide.mean", "give both, or neither"),
+        (None, Some(_)) => return bad("guide.mean", "is missing beside guide.std", "give both, or neither"),
+        (Some(mean), Some(std)) => (mean, std),
+    };
+    if matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text) {
+        return bad("guide.mean", "scales images, and data.set gives tokens", "remove `mean` and `std`");
+    }
+    for (key, values, range) in [("guide.mean", mean, BRIGHTNESS), ("guide.std", std, ABOVE_0)] {
+        let Channels::Each(values) = values else { continue };
+        size(key, values.len(), values.len(), MOST_UNITS, " (channels)")?;
+        values.iter().try_for_each(|&value| number(key.to_string(), value, range))?;
     }
     Ok(())
 }
@@ -308,6 +328,7 @@ fn blocks(section: &str, width: usize, heads: usize, hidden: usize) -> Result<()
 /// A range in words, and whether a number is in it.
 type Range = (&'static str, fn(f32) -> bool);
 
+const BRIGHTNESS: Range = ("from 0 to 1, as pixels are", |v| (0.0..=1.0).contains(&v));
 const ABOVE_0: Range = ("above 0", |v| v > 0.0 && v.is_finite());
 const FROM_0: Range = ("of 0 or more", |v| v >= 0.0 && v.is_finite());
 const SHARE: Range = ("from 0 up to, not including, 1", |v| (0.0..1.0).contains(&v));

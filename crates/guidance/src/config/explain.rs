@@ -24,7 +24,7 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
                 "" if known.contains(&"training") => &["target", "guide"],
                 "target" if what == "unknown key" => &["network", "bias"],
                 "guide" if what == "unknown key" => {
-                    &["network", "bias", "steps", "epochs", "learning_rate", "weights", "classes"]
+                    &["network", "bias", "steps", "epochs", "learning_rate", "weights", "classes", "mean", "std"]
                 }
                 _ => &[],
             };

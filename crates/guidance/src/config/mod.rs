@@ -2,6 +2,7 @@
 
 mod amount;
 mod arm;
+mod channels;
 mod check;
 mod defaults;
 mod explain;
@@ -26,6 +27,7 @@ use crate::regular_file;
 use crate::trainer::Batches;
 pub use amount::Amount;
 pub use arm::{ArmConfig, ArmGuide};
+pub use channels::Channels;
 use explain::explain;
 pub use network::{GuideConfig, NetworkConfig, TargetConfig};
 

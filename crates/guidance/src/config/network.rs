@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use crate::network::{Architecture, Cnn, Fcn, HeadBias, InitialWeights, Resnet, Rnn, Stack, Transformer, Vit};
+use super::Channels;
+use crate::network::{
+    Architecture, Cnn, Fcn, HeadBias, InitialWeights, InputScale, Resnet, Rnn, Stack, Transformer, Vit,
+};
 
 macro_rules! networks {
     ($($network:ident),+) => {
@@ -74,6 +77,13 @@ pub struct GuideConfig {
     /// Classes of its logits, where they are not the data's: those of a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
+    /// Mean of each channel of the images that it sees, of pixels from 0 to 1; given together with `std`. Without both keys it
+    /// sees images in the units of the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean: Option<Channels>,
+    /// Standard deviation of each channel: see `mean`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub std: Option<Channels>,
 }
 
 /// A section of a file.
@@ -144,6 +154,12 @@ impl TargetConfig {
 }
 
 impl GuideConfig {
+    /// Scale of the images that it sees, where that is not the target's.
+    pub fn input_scale(&self) -> Option<InputScale> {
+        let (mean, std) = (self.mean.as_ref()?, self.std.as_ref()?);
+        Some(InputScale { mean: mean.values(InputScale::IMAGENET_MEAN), std: std.values(InputScale::IMAGENET_STD) })
+    }
+
     /// Reads `[guide]`.
     pub(super) fn read(section: Section<'_>) -> Result<Self, Error> {
         let mut guide = Self::default();
@@ -156,6 +172,12 @@ impl GuideConfig {
         }
         if let Some(classes) = keys.remove("classes") {
             guide.classes = Some(usize::deserialize(ValueDeserializer::from(classes))?);
+        }
+        if let Some(mean) = keys.remove("mean") {
+            guide.mean = Some(Channels::deserialize(ValueDeserializer::from(mean))?);
+        }
+        if let Some(std) = keys.remove("std") {
+            guide.std = Some(Channels::deserialize(ValueDeserializer::from(std))?);
         }
         if let Some(bias) = keys.remove("bias") {
             guide.bias = HeadBias::deserialize(ValueDeserializer::from(bias))?;
@@ -195,6 +217,8 @@ impl Default for GuideConfig {
             learning_rate: 3e-3,
             weights: None,
             classes: None,
+            mean: None,
+            std: None,
         }
     }
 }

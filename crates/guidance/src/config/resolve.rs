@@ -140,7 +140,10 @@ impl Config {
         let output = Output { classes: classes.unwrap_or(data.output().classes), ..data.output() };
         let guide = Network::with_shape(data.gpu(), network.architecture(), data.input(), output, seed)?;
         guide.set_head_bias(*bias, data)?;
-        Ok(guide)
+        match (self.guide.input_scale(), data.normalization()) {
+            (Some(scale), Some(units)) => guide.with_input_scale(&scale, units),
+            _ => Ok(guide),
+        }
     }
 
     /// The target of an arm, its initial weights drawn by `seed`.

@@ -1,7 +1,7 @@
 //! Keys by the names that other libraries give them.
 
 /// What is called so elsewhere: names, table and key here.
-const KEYS: [(&[&str], &str, &str); 27] = [
+const KEYS: [(&[&str], &str, &str); 29] = [
     (&["seed", "random_seed", "manual_seed"], "", "seeds"),
     (&["dataset", "data_set", "dataset_name"], "data", "set"),
     (&["val", "valid", "val_size", "validation_size", "val_split", "validation_split", "n_val"], "data", "validation"),
@@ -37,6 +37,8 @@ const KEYS: [(&[&str], &str, &str); 27] = [
     (&["eval_interval", "eval_steps", "val_check_interval", "eval_every"], "training", "eval_every"),
     (&["hflip", "horizontal_flip", "random_flip", "flip"], "training", "flip"),
     (&["dropout", "drop", "drop_rate", "p_dropout"], "target", "dropout"),
+    (&["normalize", "normalization", "image_mean", "input_mean", "means"], "guide", "mean"),
+    (&["image_std", "input_std", "stds", "deviation"], "guide", "std"),
 ];
 
 /// What is no key here, and what to do in its place.

@@ -5,6 +5,7 @@ mod cnn;
 mod fcn;
 mod initial;
 mod input;
+mod input_scale;
 mod pass;
 mod resnet;
 mod rnn;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
 
+use crate::data::Normalization;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 pub use block::{Activation, NormOrder};
@@ -24,6 +26,8 @@ pub use cnn::Cnn;
 pub use fcn::Fcn;
 pub use initial::{HeadBias, InitialWeights};
 pub use input::{Each, Input, InputShape, Output, TokenShape};
+pub use input_scale::InputScale;
+use input_scale::Rescaling;
 pub use pass::{Mode, Pass, Precision, Tap, TapAt, Window};
 pub use resnet::{Resnet, Stem};
 pub use rnn::{Rnn, RnnCell, Stack};
@@ -65,6 +69,8 @@ pub struct Network {
     output: Output,
     /// Layer that gives the logits.
     head: Option<String>,
+    /// Scale of the images that it sees, where that is not the data's.
+    rescaling: Option<Rescaling>,
     /// A batch of nothing, for passes that are recorded for their names.
     blank: Tensor,
 }
@@ -116,7 +122,8 @@ impl Network {
         let specs = |declared: &[pass::Declared]| declared.iter().enumerate().map(draw).collect::<Vec<_>>();
         let (params, buffers) = (Params::new(gpu, &specs(params))?, Params::apart(gpu, &specs(buffers))?);
         let head = pass.declared_head().map(str::to_string);
-        Ok(Self { architecture: Arc::new(architecture), params, buffers, input, output, head, blank })
+        let architecture = Arc::new(architecture);
+        Ok(Self { architecture, params, buffers, input, output, head, rescaling: None, blank })
     }
 
     /// Records a forward pass on a batch of `input`; a `Var` is one of images. The result is the logits and the tapped layers.
@@ -132,6 +139,7 @@ impl Network {
     ) -> Result<Forward<'g>> {
         let input = input.into();
         self.input.check(input, graph.layer())?;
+        let input = self.rescaling.as_ref().map_or(Ok(input), |rescaling| rescaling.apply(graph, input))?;
         let mut pass = Pass::record(graph, self, mode, taps);
         let logits = self.architecture.forward(&mut pass, input, self.output)?;
         Ok(Forward { logits, taps: pass.into_taps() })
@@ -146,6 +154,21 @@ impl Network {
         let blank = self.input.of(graph.leaf(&self.blank));
         let forward = self.forward(&graph, blank, Mode::Eval, TapAt::default())?;
         Ok(forward.taps.into_iter().map(|tap| tap.name).collect())
+    }
+
+    /// This network with another scale of its input: given images in the units `from`, it sees them in `scale`. The change is
+    /// recorded in each forward pass: two elementwise steps on the GPU.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless it takes images of as many channels, with finite means and deviations above 0.
+    pub fn with_input_scale(self, scale: &InputScale, from: Normalization) -> Result<Self> {
+        let rescaling = Rescaling::new(self.blank.gpu(), scale, from, self.input)?;
+        Ok(Self { rescaling: Some(rescaling), ..self })
+    }
+
+    /// Scale of the images that it sees; `None` where that is the data's.
+    pub fn input_scale(&self) -> Option<&InputScale> {
+        self.rescaling.as_ref().map(|rescaling| &rescaling.scale)
     }
 
     /// This network as a guide: frozen, in evaluation mode.

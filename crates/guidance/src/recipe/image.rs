@@ -32,7 +32,8 @@ impl Recipe {
     /// # Errors
     /// [`Error::Checkpoint`] where it takes no images, or none that files can become.
     pub(super) fn stored(&self, checkpoint: &Path) -> Result<Stored> {
-        let RecipeInput::Images { shape: [channels, height, width], normalization, preparation } = &self.input else {
+        let RecipeInput::Images { shape: [channels, height, width], normalization, preparation, .. } = &self.input
+        else {
             let problem = format!("takes {}, no images", self.input_shape());
             return Err(Error::checkpoint(checkpoint, problem, "give a network of images"));
         };

@@ -18,7 +18,7 @@ use crate::data::Normalization;
 use crate::data::text::TokenKind;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::network::{InputShape, Network, Output, TokenShape};
+use crate::network::{InputScale, InputShape, Network, Output, TokenShape};
 use crate::record::EvalRecord;
 use crate::weights::{WeightsFile, load};
 pub use data::Chosen;
@@ -26,12 +26,12 @@ pub use image::expand;
 pub use predict::{Candidate, Prediction, Predictor};
 
 /// Number of this form of recipes; readers refuse greater ones.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a checkpoint's numbers are of. In JSON its keys have the order of these fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Form of the recipe: 1.
+    /// Form of the recipe: 1, or 2 where its network sees images in a scale of its own, which readers of form 1 do not know.
     pub version: u32,
     /// The network, with the keys of the configuration's section.
     pub network: NetworkConfig,
@@ -57,6 +57,9 @@ pub enum RecipeInput {
         shape: [usize; 3],
         /// Units of brightness.
         normalization: Normalization,
+        /// Scale of the images that the network sees, where it is another: that of `[guide] mean` and `std`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scale: Option<InputScale>,
         /// What an image goes through first; `null` where images are taken as they lie.
         preparation: Option<Preparation>,
     },
@@ -154,14 +157,15 @@ impl Recipe {
             }
             (InputShape::Image(shape), normalization) => {
                 let normalization = normalization.unwrap_or(Normalization { mean: 0.0, deviation: 1.0 });
-                RecipeInput::Images { shape, normalization, preparation }
+                let scale = network.input_scale().cloned();
+                RecipeInput::Images { shape, normalization, scale, preparation }
             }
         };
         // A guide from a file may have classes of its own, of which nothing is known.
         let known = network.output() == data.output();
         let class_names = if known { data.all_class_names().to_vec() } else { Vec::new() };
         Self {
-            version: VERSION,
+            version: if network.input_scale().is_some() { VERSION } else { 1 },
             network: section,
             input,
             output: network.output(),
@@ -206,6 +210,12 @@ impl Recipe {
     /// When the file is not of such a network, or memory does not allow it.
     pub fn network(&self, gpu: &Gpu, path: &Path) -> Result<Network> {
         let network = Network::with_shape(gpu, self.network.architecture(), self.input_shape(), self.output, 0)?;
+        let network = match &self.input {
+            RecipeInput::Images { normalization, scale: Some(scale), .. } => {
+                network.with_input_scale(scale, *normalization)?
+            }
+            _ => network,
+        };
         load(&network, path)?;
         Ok(network)
     }
@@ -239,13 +249,17 @@ impl Recipe {
     /// A few lines for people: what, and its value.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
         let input = match &self.input {
-            RecipeInput::Images { shape, normalization: Normalization { mean, deviation }, preparation } => {
+            RecipeInput::Images { shape, normalization: Normalization { mean, deviation }, scale, preparation } => {
                 let prepared =
                     preparation.as_ref().map_or("as they lie".to_string(), |Preparation { resize, crop, .. }| {
                         let crop = crop.map_or(String::new(), |size| format!(", the middle {size} x {size} of it"));
                         format!("center square, resized to {resize} x {resize}{crop}")
                     });
-                format!("{}, {prepared}; brightness {mean} ± {deviation}", InputShape::from(*shape))
+                let units = match scale {
+                    Some(InputScale { mean, std }) => format!("channels {mean:?} ± {std:?}"),
+                    None => format!("brightness {mean} ± {deviation}"),
+                };
+                format!("{}, {prepared}; {units}", InputShape::from(*shape))
             }
             RecipeInput::Tokens { tokens, .. } => match tokens {
                 None => self.input_shape().to_string(),
@@ -316,6 +330,7 @@ mod tests {
         let images = RecipeInput::Images {
             shape: [3, 8, 8],
             normalization: Normalization { mean: 0.333_333_34, deviation: 1e-7 },
+            scale: Some(InputScale::imagenet()),
             preparation: None,
         };
         let images = Recipe { input: images, ..recipe };

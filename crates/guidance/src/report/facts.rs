@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::config::{ArmGuide, Config, DataSet, NetworkConfig, RateSchedule};
-use crate::network::HeadBias;
+use crate::network::{HeadBias, InputScale};
 use crate::record::Experiment;
 use crate::schedule::Schedule;
 
@@ -116,11 +116,18 @@ fn data(config: &Config, loaded: &str) -> String {
 fn guide(config: &Config) -> String {
     let guide = &config.guide;
     let mut words = guide.network.architecture().describe();
+    if let Some(InputScale { mean, std }) = guide.input_scale() {
+        words += &format!(", input scaled by mean {mean:?}, std {std:?}");
+    }
     if config.arm_with(ArmGuide::Trained).is_none() {
         return words;
     }
     if let Some(file) = &guide.weights {
         words += &format!(", weights of {}", file.display());
+        let images = !matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text);
+        if images && guide.input_scale().is_none() {
+            words += ", input normalized as the target's";
+        }
     }
     match guide.steps {
         0 => words,

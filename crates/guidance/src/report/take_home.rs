@@ -62,7 +62,7 @@ const WRITTEN_OUT: usize = 100;
 fn program(checkpoint: &str, recipe: &Recipe) -> String {
     let mut lines = Constants::default();
     let (given, more, input) = match &recipe.input {
-        RecipeInput::Images { shape, normalization, preparation } => {
+        RecipeInput::Images { shape, normalization, preparation, .. } => {
             lines.image(*shape, *normalization, preparation.as_ref());
             lines.classes(recipe);
             ("IMAGE", " pillow numpy", include_str!("take_home/images.py").to_string())
@@ -101,11 +101,11 @@ fn program(checkpoint: &str, recipe: &Recipe) -> String {
         imports.push("from tokenizers import Tokenizer");
     }
     imports.extend(["from torch import nn", "from torch.nn import functional"]);
-    if read_names {
+    if images || read_names {
         imports.push("from safetensors import safe_open");
     }
     let more = if pieces { " tokenizers" } else { more };
-    let json = if read_names { "import json\n" } else { "" };
+    let json = if images || read_names { "import json\n" } else { "" };
     let names = match read_names {
         true => {
             "with safe_open(CHECKPOINT, \"pt\") as file:\n    CLASSES = json.loads(file.metadata()[\"recipe\"])[\"class_names\"]\n"

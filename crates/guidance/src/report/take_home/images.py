@@ -1,4 +1,14 @@
-def prepare(path):
+def units(checkpoint):
+    """Mean and deviation of the pixels that a checkpoint's network sees: a guide may have its own for each channel."""
+    with safe_open(checkpoint, "pt") as file:
+        recipe = json.loads((file.metadata() or {}).get("recipe", "{}"))
+    scale = recipe.get("input", {}).get("scale")
+    if scale is None:
+        return MEAN, DEVIATION
+    return tuple(torch.tensor(scale[key]).reshape(1, CHANNELS, 1, 1) for key in ("mean", "std"))
+
+
+def prepare(path, mean=MEAN, deviation=DEVIATION):
     """An image file as its training saw images: [1, channels, height, width]."""
     image = Image.open(path)
     if image.mode.startswith("I"):
@@ -14,7 +24,7 @@ def prepare(path):
     image = image.crop((left, top, left + SIZE[1], top + SIZE[0]))
     pixels = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
     pixels = pixels.reshape(1, SIZE[0], SIZE[1], CHANNELS).permute(0, 3, 1, 2)
-    return (pixels - MEAN) / DEVIATION
+    return (pixels - mean) / deviation
 
 
 def name(number):
@@ -27,7 +37,7 @@ def probabilities(path, checkpoint=CHECKPOINT):
     network.load_state_dict(load_file(checkpoint))
     network.eval()
     with torch.no_grad():
-        return network(prepare(path))[0].softmax(-1).tolist()
+        return network(prepare(path, *units(checkpoint)))[0].softmax(-1).tolist()
 
 
 if __name__ == "__main__":
