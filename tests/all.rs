@@ -13,6 +13,7 @@ mod half; // f16: storage, rounding, products
 mod input_scale; // guides that see images in a scale of their own
 mod large_weights; // weights that no binding holds
 mod launches; // dispatches, barriers and submissions of whole steps
+mod left_out; // files that cannot be read, counted
 mod limits; // sizes past what an adapter launches, or loops through
 mod memory; // what a plan keeps, and for how long
 mod mixed; // loss scaling and mixed-precision training

@@ -1,6 +1,7 @@
 //! Data sets: on the GPU, uploaded once or drawn there, or streamed to it from the CPU. A [`Feed`](crate::Feed) makes batches
 //! of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trellis_tensor::ops::SequenceTask;
@@ -10,6 +11,7 @@ use crate::data::text::{Text, TokenKind};
 use crate::data::{DrawnSequences, Images, Normalization, Sample, Skipped, Source};
 use crate::error::{Error, Result};
 use crate::network::{Each, Input, InputShape, Output, TokenShape};
+use crate::record::LeftOut;
 use crate::split::{Examples, Split, TextBlocks, same_size};
 
 /// Examples in up to three splits.
@@ -89,12 +91,13 @@ impl Dataset {
         test: Option<&Images>,
         named: &dyn Source,
     ) -> Result<Self> {
-        let upload = |split: &Images, kind: &str| {
+        let upload = |split: &Images, kind: &'static str| {
             let shape = [split.count(), split.channels, split.height, split.width];
             let labels: Vec<u32> = split.labels.iter().map(|&label| u32::from(label)).collect();
             let values = Tensor::from_u8(gpu, &format!("{kind} images"), shape, &split.pixels)?;
             let labels = Tensor::from_u32(gpu, &format!("{kind} labels"), [split.count()], &labels)?;
-            Ok::<Split, Error>(Split { examples: Examples::Resident { values, labels }, count: split.count() })
+            let examples = Examples::Resident { values, labels };
+            Ok::<Split, Error>(Split { name: kind, examples, count: split.count() })
         };
         let sources = [Some(train as &dyn Source), validation.map(|v| v as _), test.map(|t| t as _)];
         same_size(sources)?;
@@ -119,10 +122,11 @@ impl Dataset {
         skip_broken: bool,
     ) -> Result<Self> {
         let skipped = Skipped::default();
-        let read = |source: &dyn Source| source.read_all()?.keep(skip_broken.then_some(&skipped));
+        let read = |split, source: &dyn Source| source.read_all()?.keep(split, skip_broken.then_some(&skipped));
         let asked = [train.count(), validation.map_or(0, Source::count), test.map_or(0, Source::count)];
-        let (validation, test) = (validation.map(read).transpose()?, test.map(read).transpose()?);
-        let data = Self::resident(gpu, &read(train)?, validation.as_ref(), test.as_ref(), train)?;
+        let validation = validation.map(|source| read("validation", source)).transpose()?;
+        let test = test.map(|source| read("test", source)).transpose()?;
+        let data = Self::resident(gpu, &read("train", train)?, validation.as_ref(), test.as_ref(), train)?;
         Ok(Self { skipped, asked, ..data })
     }
 
@@ -142,8 +146,11 @@ impl Dataset {
         let sources = [Some(&*train), validation.as_deref(), test.as_deref()];
         same_size(sources)?;
         let skipped = Skipped::default();
-        let split = |source: Arc<dyn Source>| Split { count: source.count(), examples: Examples::Source(source) };
-        let splits = [Some(train.clone()), validation.clone(), test.clone()].map(|source| source.map(split));
+        let split = |(name, source): (_, Option<Arc<dyn Source>>)| {
+            source.map(|source| Split { name, count: source.count(), examples: Examples::Source(source) })
+        };
+        let named = [("train", Some(train.clone())), ("validation", validation.clone()), ("test", test.clone())];
+        let splits = named.map(split);
         let data = Self::of_images(gpu, sources, skip_broken.then_some(&skipped), splits, &*train)?;
         Ok(Self { skipped, skip_broken, ..data })
     }
@@ -170,10 +177,12 @@ impl Dataset {
         let ([Some(train), validation, test], [Some(source), held_out @ ..]) = (splits, sources) else {
             return Err(Error::config("data", "train", "is 0", "give a number above 0"));
         };
-        let sample = Sample::of(source, SAMPLED, skipped)?;
+        let noted = |split| skipped.map(|skipped| (split, skipped));
+        let sample = Sample::of(source, SAMPLED, noted("train"))?;
         let mut checksums = vec![format!("{:08x}", sample.checksum())];
-        for source in held_out.into_iter().flatten() {
-            checksums.push(format!("{:08x}", Sample::of(source, SAMPLED_HELD_OUT, skipped)?.checksum()));
+        for (split, source) in ["validation", "test"].into_iter().zip(held_out) {
+            let Some(source) = source else { continue };
+            checksums.push(format!("{:08x}", Sample::of(source, SAMPLED_HELD_OUT, noted(split))?.checksum()));
         }
         let normalization = sample.normalization();
         let Normalization { mean, deviation } = normalization;
@@ -218,8 +227,8 @@ impl Dataset {
     /// # Errors
     /// [`Error::Config`] if there is no training example.
     pub fn drawn(gpu: &Gpu, drawn: DrawnSequences, counts: [usize; 3]) -> Result<Self> {
-        let split = |count: usize, stream: u32| {
-            (count > 0).then_some(Split { examples: Examples::Drawn(drawn.sequences(stream)), count })
+        let split = |name, count: usize, stream: u32| {
+            (count > 0).then_some(Split { name, examples: Examples::Drawn(drawn.sequences(stream)), count })
         };
         let [train, validation, test] = counts;
         let sequences = drawn.sequences(0);
@@ -229,7 +238,13 @@ impl Dataset {
             SequenceTask::Parity => 2.into(),
             SequenceTask::CopyPaste { .. } => Output { classes: sequences.vocabulary(), each: Each::Position },
         };
-        Self::of_tokens(gpu, drawn.name(), shape, output, [split(train, 0), split(validation, 1), split(test, 2)])
+        Self::of_tokens(
+            gpu,
+            drawn.name(),
+            shape,
+            output,
+            [split("train", train, 0), split("validation", validation, 1), split("test", test, 2)],
+        )
     }
 
     /// Text in blocks of `time` tokens; the label of each is the token that follows. The splits are of so many blocks each, one
@@ -272,11 +287,15 @@ impl Dataset {
             let problem = format!("has {available} blocks of {time} tokens, not {train} + {validation} + {test}");
             return Err(Error::data(text.name(), problem, "make the splits smaller, at least one training block"));
         }
-        let split = |first: usize, count: usize| {
-            let split = || Ok::<Split, Error>(Split { examples: examples(first, count)?, count });
+        let split = |name, first: usize, count: usize| {
+            let split = || Ok::<Split, Error>(Split { name, examples: examples(first, count)?, count });
             (count > 0).then(split).transpose()
         };
-        let splits = [split(0, train)?, split(train, validation)?, split(train + validation, test)?];
+        let splits = [
+            split("train", 0, train)?,
+            split("validation", train, validation)?,
+            split("test", train + validation, test)?,
+        ];
         let shape = TokenShape { time, vocabulary: text.vocabulary(), padding: None };
         let output = Output { classes: text.vocabulary(), each: Each::Position };
         let data = Self::of_tokens(gpu, text.name(), shape, output, splits)?;
@@ -321,7 +340,7 @@ impl Dataset {
                 }
                 elsewhere => elsewhere.clone(),
             };
-            Ok::<Split, Error>(Split { examples, count: split.count })
+            Ok::<Split, Error>(Split { name: split.name, examples, count: split.count })
         };
         let [validation, test] = [&self.validation, &self.test].map(|split| split.as_ref().map(counted).transpose());
         let (train, validation, test) = (counted(&self.train)?, validation?, test?);
@@ -347,6 +366,28 @@ impl Dataset {
     /// What was wrong with examples that have been left out so far because they could not be read.
     pub fn skipped(&self) -> Vec<String> {
         self.skipped.list()
+    }
+
+    /// Number of examples of each class that have been left out so far because they could not be read, by split; classes of
+    /// which none is left out are not there. Of a streamed set, those that were read.
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        Self::left_out_of(std::slice::from_ref(self))
+    }
+
+    /// [`Dataset::left_out`] of all copies of one set together.
+    pub(crate) fn left_out_of(copies: &[Self]) -> Vec<LeftOut> {
+        let mut all = BTreeMap::new();
+        copies.iter().for_each(|copy| all.extend(copy.skipped.all()));
+        let mut classes: BTreeMap<Option<u16>, LeftOut> = BTreeMap::new();
+        for ((_, split), class) in all {
+            let name = |class: u16| {
+                let names = copies.first().map_or(&[][..], |copy| &copy.all_class_names);
+                names.get(usize::from(class)).cloned().unwrap_or_else(|| class.to_string())
+            };
+            let row = classes.entry(class).or_insert_with(|| LeftOut { class: class.map(name), ..LeftOut::default() });
+            *row.of_split(split) += 1;
+        }
+        classes.into_values().collect()
     }
 
     /// Sentences for the user about what was found where the data lie: folders that are not used, say.

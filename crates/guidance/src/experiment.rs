@@ -16,7 +16,9 @@ use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::network::{Guide, Network};
 use crate::recipe::{Origin, Recipe, RecipeInput};
-use crate::record::{Existing, Experiment, GUIDE, PREDICT, RunFolder, RunRecord, UNTRAINED_GUIDE, write_atomic};
+use crate::record::{
+    Existing, Experiment, GUIDE, LeftOut, PREDICT, RunFolder, RunRecord, UNTRAINED_GUIDE, write_atomic,
+};
 use crate::report::{curve_svg, predict_py, write_report};
 use crate::trainer::{Event, Trainer};
 use crate::weights::load;
@@ -120,6 +122,10 @@ pub fn run_on(
     // As it is logged: with what an earlier process did.
     let Experiment { runs, guides, .. } = Experiment::read(folder.path())?;
     (experiment.runs, experiment.guides) = (runs, guides);
+    experiment.left_out = Dataset::left_out_of(copies);
+    if data.is_streamed() {
+        experiment.left_out = LeftOut::greater(experiment.left_out, &earlier.left_out);
+    }
     experiment.seconds = earlier.seconds + started.elapsed().as_secs_f64();
     experiment.failure = outcome.as_ref().err().map(Error::to_string);
     // A run that failed leaves what came before it, report included.

@@ -187,8 +187,8 @@ impl Ring {
         let stride = batch.next_multiple_of(4);
         let (example, labels, fill): (TensorType, usize, Fill) = match (&split.examples, data.stored()) {
             (Examples::Source(source), InputShape::Image(shape)) => {
-                let reader =
-                    ImageReader { source: source.clone(), skipped: data.skipping(), random: sampler.is_some() };
+                let (skipped, random) = (data.skipping(), sampler.is_some());
+                let reader = ImageReader { source: source.clone(), split: split.name, skipped, random };
                 let features = shape.iter().product();
                 let fill = move |step| reader.fill(&draw(step), stride, features);
                 (TensorType::u8(shape), 1, Arc::new(fill))
@@ -255,6 +255,8 @@ impl Ring {
 /// Reads batches of images.
 struct ImageReader {
     source: Arc<dyn Source>,
+    /// Name of the split that it reads.
+    split: &'static str,
     /// Where images that cannot be read are noted, if they may be left out.
     skipped: Option<Skipped>,
     /// Whether another image may take the place of one that is left out.
@@ -281,7 +283,7 @@ impl ImageReader {
             match (self.source.read_checked(index, pixels), &self.skipped) {
                 (Ok(label), _) => return Ok(u32::from(label)),
                 (Err(error), Some(skipped)) => {
-                    skipped.note(&error);
+                    skipped.note(self.split, self.source.class_of(index), &error);
                     if !self.random {
                         pixels.fill(0);
                         return Ok(u32::MAX);

@@ -9,6 +9,7 @@
 
 mod extension;
 mod folder;
+mod left_out;
 mod metrics;
 mod stopped;
 mod summary;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use folder::{Existing, RunFolder, write_atomic};
 pub(crate) use folder::{GUIDE, PREDICT, UNTRAINED_GUIDE};
 pub(crate) use folder::{checked_name, replace};
+pub use left_out::LeftOut;
 pub use stopped::{Stopped, stopped};
 pub use summary::{ArmSummary, Difference};
 
@@ -158,6 +160,10 @@ pub struct Experiment {
     pub seconds: f64,
     /// Why it stopped before its end, if it did.
     pub failure: Option<String>,
+    /// Examples that were left out because they could not be read, a row for each class that has some; see
+    /// [`Dataset::left_out`](crate::Dataset::left_out).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// `predict.py`: a program that predicts with its networks in PyTorch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predict_py: Option<String>,

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 /// One split.
 #[derive(Clone, Debug)]
 pub struct Split {
+    /// `train`, `validation` or `test`.
+    pub(crate) name: &'static str,
     pub(crate) examples: Examples,
     pub(crate) count: usize,
 }

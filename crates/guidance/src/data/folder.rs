@@ -80,6 +80,10 @@ impl Source for ImageFiles {
         self.classes.get(class).cloned().unwrap_or_else(|| class.to_string())
     }
 
+    fn class_of(&self, index: usize) -> Option<u16> {
+        self.files.get(index).map(|(_, class)| *class)
+    }
+
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
         let (path, class) = &self.files[index];
         color_square(path, self.size, pixels, BROKEN)?;

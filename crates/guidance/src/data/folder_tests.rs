@@ -131,7 +131,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
         let message = Images::read(&train).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains("skip_broken"), "{name}: {message}");
         let skipped = Skipped::default();
-        let images = (&train as &dyn Source).read_all().unwrap().keep(Some(&skipped)).unwrap();
+        let images = (&train as &dyn Source).read_all().unwrap().keep("train", Some(&skipped)).unwrap();
         assert!(skipped.list().len() == 1 && skipped.list()[0].contains(name), "{:?}", skipped.list());
         assert_eq!(images.count(), 6);
         let mut labels = images.labels.clone();

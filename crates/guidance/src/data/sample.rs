@@ -16,14 +16,15 @@ pub(crate) struct Sample {
 const AT_ONCE: usize = 64 << 20;
 
 impl Sample {
-    /// Up to `most` images, evenly spaced; those that cannot be read are noted in `skipped`, or, without, an error.
-    pub(crate) fn of(source: &dyn Source, most: usize, skipped: Option<&Skipped>) -> Result<Self> {
+    /// Up to `most` images, evenly spaced; those that cannot be read are noted in `skipped` as of its split, or, without, an error.
+    pub(crate) fn of(source: &dyn Source, most: usize, skipped: Option<(&'static str, &Skipped)>) -> Result<Self> {
         let (count, sampled) = (source.count(), source.count().min(most));
         let indices: Vec<usize> = (0..sampled).map(|i| (i as u64 * count as u64 / sampled as u64) as usize).collect();
         let features = source.image_bytes().max(1);
+        let (split, skipped) = skipped.map_or(("train", None), |(split, skipped)| (split, Some(skipped)));
         let mut sample = Self::default();
         for indices in indices.chunks((AT_ONCE / features).max(1)) {
-            let Images { pixels, labels, .. } = source.read_some(indices)?.keep(skipped)?;
+            let Images { pixels, labels, .. } = source.read_some(indices)?.keep(split, skipped)?;
             sample.add(&pixels);
             // In an order that does not depend on how many are read at once.
             for (label, pixels) in labels.iter().zip(pixels.chunks(features)) {

@@ -1,6 +1,6 @@
 //! Images that are read one at a time, from wherever they lie: what a data set of one's own implements.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,37 +12,46 @@ use crate::error::{Error, Result};
 /// Most bytes of images that are held in memory.
 const LARGEST_SET: usize = 16 << 30;
 
-/// What was wrong with images that are left out, each told once.
+/// Images that are left out, each told once: what was wrong with it and its split, and its class where that is known.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Skipped(Arc<Mutex<BTreeSet<String>>>);
+pub(crate) struct Skipped(Arc<Mutex<Broken>>);
+
+/// What was wrong, and in which split, with the class.
+pub(crate) type Broken = BTreeMap<(String, &'static str), Option<u16>>;
 
 impl Skipped {
-    pub(crate) fn note(&self, error: &Error) {
+    pub(crate) fn note(&self, split: &'static str, class: Option<u16>, error: &Error) {
         let told = match error {
             // What to do about it is being done.
             Error::Data { path, problem, .. } => format!("{}: {problem}", path.display()),
             other => other.to_string(),
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(told);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((told, split), class);
     }
 
     pub(crate) fn list(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.all().into_iter().map(|((told, _), _)| told).collect()
+    }
+
+    /// All of them, in order of what was wrong.
+    pub(crate) fn all(&self) -> Broken {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// What was read of a source, and what was wrong with the rest.
 pub(crate) struct Read {
     images: Images,
-    broken: Vec<Error>,
+    /// With the class of each, where it is known.
+    broken: Vec<(Option<u16>, Error)>,
 }
 
 impl Read {
-    /// The images; those that could not be read are noted in `skipped`, or, without, the first is an error.
-    pub(crate) fn keep(self, skipped: Option<&Skipped>) -> Result<Images> {
-        for error in self.broken {
+    /// The images; those that could not be read are noted in `skipped` as of `split`, or, without, the first is an error.
+    pub(crate) fn keep(self, split: &'static str, skipped: Option<&Skipped>) -> Result<Images> {
+        for (class, error) in self.broken {
             match skipped {
-                Some(skipped) => skipped.note(&error),
+                Some(skipped) => skipped.note(split, class, &error),
                 None => return Err(error),
             }
         }
@@ -70,6 +79,13 @@ pub trait Source: Send + Sync {
     /// What a class is called in reports.
     fn class_name(&self, class: usize) -> String {
         class.to_string()
+    }
+
+    /// Class of image `index` where it is known without reading the image, as that of a file in the folder of its class: by it
+    /// images that cannot be read are counted. `None` elsewhere.
+    fn class_of(&self, index: usize) -> Option<u16> {
+        let _ = index;
+        None
     }
 
     /// Writes image `index`, below [`count`](Source::count), and gives its class. `pixels` has the length of the shape, for
@@ -181,6 +197,10 @@ impl Source for Subset {
         self.of.class_name(class)
     }
 
+    fn class_of(&self, index: usize) -> Option<u16> {
+        self.of.class_of(*self.indices.get(index)?)
+    }
+
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
         self.of.read(self.indices[index], pixels)
     }
@@ -246,7 +266,7 @@ impl dyn Source + '_ {
                     pixels.copy_within(at * features..(at + 1) * features, labels.len() * features);
                     labels.push(label);
                 }
-                Err(error) => broken.push(error),
+                Err(error) => broken.push((self.class_of(indices[at]), error)),
             }
         }
         pixels.truncate(labels.len() * features);
@@ -271,7 +291,7 @@ impl Images {
     /// # Errors
     /// The first of the source's own; [`Error::Data`] if a label is out of range or the images take more than 16 GiB.
     pub fn read(source: &dyn Source) -> Result<Self> {
-        source.read_all()?.keep(None)
+        source.read_all()?.keep("train", None)
     }
 }
 
@@ -306,12 +326,13 @@ mod tests {
     fn a_panic_costs_one_example_and_shifts_no_label() {
         let source: &dyn Source = &Numbers;
         let skipped = Skipped::default();
-        let images = source.read_all().expect("small").keep(Some(&skipped)).expect("the others");
+        let images = source.read_all().expect("small").keep("train", Some(&skipped)).expect("the others");
         let expected: Vec<u16> = (0..61).filter(|&index| index != 5).collect();
         assert_eq!(images.labels, expected);
         assert!(images.labels.iter().enumerate().all(|(at, &label)| u16::from(images.image(at)[0]) == label));
         assert_eq!(skipped.list().len(), 1);
-        let message = source.read_all().expect("small").keep(None).expect_err("without skip_broken").to_string();
+        let message =
+            source.read_all().expect("small").keep("train", None).expect_err("without skip_broken").to_string();
         assert!(message.contains("numbers") && message.contains("example 5"), "{message}");
     }
 }

@@ -225,6 +225,20 @@ struct Joined {
     others: Vec<Arc<dyn Source>>,
 }
 
+impl Joined {
+    /// The set that holds example `index`, and its number there.
+    fn holds(&self, mut index: usize) -> (&dyn Source, usize) {
+        let mut source = &self.first;
+        for next in &self.others {
+            if index < source.count() {
+                break;
+            }
+            (index, source) = (index - source.count(), next);
+        }
+        (&**source, index)
+    }
+}
+
 impl Source for Joined {
     fn name(&self) -> &str {
         self.first.name()
@@ -246,14 +260,13 @@ impl Source for Joined {
         self.first.class_name(class)
     }
 
+    fn class_of(&self, index: usize) -> Option<u16> {
+        let (source, index) = self.holds(index);
+        source.class_of(index)
+    }
+
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
-        let (mut index, mut source) = (index, &self.first);
-        for next in &self.others {
-            if index < source.count() {
-                break;
-            }
-            (index, source) = (index - source.count(), next);
-        }
+        let (source, index) = self.holds(index);
         source.read(index, pixels)
     }
 }
@@ -310,6 +323,10 @@ impl Source for Known {
 
     fn class_name(&self, class: usize) -> String {
         self.names.get(class).cloned().unwrap_or_else(|| class.to_string())
+    }
+
+    fn class_of(&self, index: usize) -> Option<u16> {
+        self.numbers.get(usize::from(self.source.class_of(index)?)).copied()
     }
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {

@@ -7,7 +7,7 @@
 //! | `adapter.json` | the device, the version of Trellis, and what the data was |
 //! | `metrics.jsonl` | one JSON object a line, appended as the run goes |
 //! | `predict.py` | a program for PyTorch that predicts with the networks of the folder |
-//! | `summary.json` | one [`ArmSummary`] an arm, once the experiment is finished |
+//! | `summary.json` | one [`ArmSummary`] an arm and one [`LeftOut`] a class with broken files, once the experiment is finished |
 //! | `.lock` | nothing; it is locked while a process writes to the folder |
 //!
 //! All but `metrics.jsonl` are written to a temporary name in the folder and renamed, so each is there whole or not at
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Line, Rewind, What, read_metrics};
-use super::{ArmSummary, EvalRecord, Experiment, RunRecord, StepRecord, extension};
+use super::{ArmSummary, EvalRecord, Experiment, LeftOut, RunRecord, StepRecord, extension};
 use crate::error::{Error, Result};
 
 pub(super) const CONFIG: &str = "config.toml";
@@ -67,6 +67,8 @@ struct Summary {
     seconds: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    #[serde(default)]
+    left_out: Vec<LeftOut>,
     arms: Vec<ArmSummary>,
 }
 
@@ -261,8 +263,8 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
     pub fn finish(&self, experiment: &Experiment) -> Result<()> {
-        let Experiment { name, adapter, version, seconds, failure, .. } = experiment.clone();
-        let summary = Summary { name, adapter, version, seconds, failure, arms: experiment.summary() };
+        let Experiment { name, adapter, version, seconds, failure, left_out, .. } = experiment.clone();
+        let summary = Summary { name, adapter, version, seconds, failure, left_out, arms: experiment.summary() };
         write_json(&self.path.join(SUMMARY), &summary)
     }
 
@@ -294,17 +296,30 @@ impl Experiment {
         let all = read_metrics(&folder.join(METRICS))?;
         let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| run.arm == GUIDE);
         let summary = folder.join(SUMMARY);
-        let (seconds, failure) = if summary.exists() {
+        let (seconds, failure, left_out) = if summary.exists() {
             let summary = read_json::<Summary>(&summary)?;
-            (summary.seconds, summary.failure)
+            (summary.seconds, summary.failure, summary.left_out)
         } else {
-            (runs.iter().chain(&guides).map(|run| run.seconds).sum(), None)
+            (runs.iter().chain(&guides).map(|run| run.seconds).sum(), None, Vec::new())
         };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Missing from folders of older versions, and of runs that are not finished.
         let predict_py = fs::read_to_string(folder.join(PREDICT)).ok();
-        Ok(Self { name, adapter, version, data, class_names, config_toml, runs, guides, seconds, failure, predict_py })
+        Ok(Self {
+            name,
+            adapter,
+            version,
+            data,
+            class_names,
+            config_toml,
+            runs,
+            guides,
+            seconds,
+            failure,
+            left_out,
+            predict_py,
+        })
     }
 }
 

@@ -73,6 +73,7 @@ fn experiment() -> Experiment {
         guides: Vec::new(),
         seconds: 12.5,
         failure: None,
+        left_out: vec![LeftOut { class: Some("cat".into()), train: 2, ..LeftOut::default() }],
         predict_py: None,
     }
 }

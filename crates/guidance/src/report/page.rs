@@ -6,7 +6,7 @@ use super::chart::Chart;
 use super::marks::swatch;
 use super::{arm_paint, confusion, escape, facts, loss_charts, palette, similarity_charts, take_home, top1_chart};
 use crate::config::Config;
-use crate::record::{ArmSummary, Difference, Experiment};
+use crate::record::{ArmSummary, Difference, Experiment, LeftOut};
 use crate::stats::Estimate;
 
 /// The whole page.
@@ -35,6 +35,7 @@ pub(super) fn page(experiment: &Experiment) -> String {
         html.push_str(&further_scores(experiment));
         html.push_str(&plots(experiment, config.as_ref()));
     }
+    html.push_str(&broken_files(&experiment.left_out));
     html.push_str(&take_home::section(experiment));
     let _ = write!(
         html,
@@ -241,6 +242,36 @@ fn plots(experiment: &Experiment, config: Option<&Config>) -> String {
         ));
     }
     html
+}
+
+/// Table of the files that could not be read; empty where there are none.
+fn broken_files(left_out: &[LeftOut]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let mut sum = LeftOut { class: Some("All".to_string()), ..LeftOut::default() };
+    for row in left_out {
+        sum.train += row.train;
+        sum.validation += row.validation;
+        sum.test += row.test;
+    }
+    let mut html = String::from(
+        "<p>These files could not be read, and no network saw them (<code>data.skip_broken</code>).</p>\n\
+         <div class=\"scroll\"><table>\n<thead><tr><th>Class</th><th>Train</th><th>Validation</th><th>Test</th>\
+         <th>Total</th></tr></thead>\n<tbody>\n",
+    );
+    for row in left_out.iter().chain((left_out.len() > 1).then_some(&sum)) {
+        let LeftOut { class, train, validation, test } = row;
+        let class = class.as_deref().unwrap_or("not known");
+        let _ = writeln!(
+            html,
+            "<tr><td>{}</td><td>{train}</td><td>{validation}</td><td>{test}</td><td>{}</td></tr>",
+            escape(class),
+            row.total()
+        );
+    }
+    html.push_str("</tbody></table></div>");
+    section("Files left out", &html)
 }
 
 /// A note if numbers are missing from the plots; empty if none is.

@@ -88,6 +88,7 @@ fn experiment() -> Experiment {
         guides: Vec::new(),
         seconds: 163.2,
         failure: None,
+        left_out: Vec::new(),
         predict_py: Some("if 1 < 2:\n    print(\"&\")\n".into()),
     }
 }
