@@ -14,6 +14,7 @@ mod splits;
 mod synonyms;
 #[cfg(test)]
 mod tests;
+mod two;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -98,7 +99,7 @@ pub struct DataConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Fewest and most symbols of a sequence; without the key the paper's, 20 to 40 of copy-paste and 2 to 50 of parity.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "two::two_if_given")]
     pub lengths: Option<[usize; 2]>,
     /// Different digits of copy-paste.
     pub symbols: usize,
@@ -170,6 +171,7 @@ pub struct GuidanceConfig {
     /// Step at which the weight of arms without `first_steps` has fallen linearly to 0; 0 for a constant weight.
     pub decay_steps: u32,
     /// Pairs of guide layer and target layer; empty for the paper's even rule.
+    #[serde(deserialize_with = "two::pairs")]
     pub pairs: Vec<(String, String)>,
 }
 
@@ -234,6 +236,7 @@ pub struct TrainingConfig {
     /// Which part of training images is seen: the `center`, a `random` part, or a random part `resized`.
     pub crop: CropName,
     /// Least and greatest share of the image that `crop = "resized"` takes.
+    #[serde(deserialize_with = "two::two")]
     pub crop_scale: [f32; 2],
     /// Random shifts of training images, in pixels.
     pub shift: usize,

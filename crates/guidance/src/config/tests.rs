@@ -317,3 +317,16 @@ fn a_key_is_named_with_its_table() {
     );
     assert!(error("seeds = [\"sequence\"]\n").contains("sequence"));
 }
+
+#[test]
+fn a_third_value_of_two_is_named() {
+    for (text, key, third) in [
+        ("[guidance]\npairs = [[\"conv1\", \"fc1\", \"zzz\"]]\n", "`guidance.pairs`", "`zzz`"),
+        ("[training]\ncrop = \"resized\"\ncrop_scale = [0.1, 0.5, 0.9]\n", "`training.crop_scale`", "`0.9`"),
+        ("[data]\nset = \"parity\"\nlengths = [2, 6, 9]\n", "`data.lengths`", "`9`"),
+        ("[guidance]\npairs = [[\"conv1\"]]\n", "`guidance.pairs`", "1 of two values: `conv1`"),
+    ] {
+        let message = error(text);
+        assert!(message.contains(key) && message.contains(third) && message.contains("line "), "{message}");
+    }
+}
