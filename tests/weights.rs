@@ -217,3 +217,30 @@ fn names_that_meet_and_numbers_that_half_cannot_hold_are_refused() {
     let names: Vec<&str> = renamed.tensors.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["embedding.weight", "layers.0.norm1.bias"]);
 }
+
+/// Square roots of them would be NaN, and the learning rate would get the blame.
+#[test]
+fn running_variances_below_0_are_refused_by_file_and_tensor() {
+    let folder = Folder::new("variance");
+    let resnet = Resnet { blocks: vec![1, 1], width: 3, ..Resnet::small(1) };
+    let network = || Network::with_shape(&gpu(), resnet.clone(), [3, 7, 7], 5, 0).expect("fits");
+    let good = network();
+    let variance = good.tensors().find(|tensor| tensor.name() == "layer1.0.bn1.running_var").expect("batch norm");
+    let path = folder.0.join("weights.safetensors");
+    for (value, wanted) in [
+        (-0.25, Some("`layer1.0.bn1.running_var` holds -0.25, and a variance is never below 0")),
+        (f32::NAN, Some("`layer1.0.bn1.running_var` is not finite")),
+        (0.0, None),
+    ] {
+        variance.write_f32(&[1.0, value, 1.0]).expect("three channels");
+        weights::save(&good, &path).expect("saves");
+        match (weights::load(&network(), &path), wanted) {
+            (Err(error), Some(wanted)) => {
+                let message = error.to_string();
+                assert!(message.contains("weights.safetensors: ") && message.contains(wanted), "{message}");
+            }
+            (loaded, None) => loaded.expect("0 is a variance"),
+            (Ok(()), Some(wanted)) => panic!("{wanted}"),
+        }
+    }
+}

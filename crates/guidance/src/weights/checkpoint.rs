@@ -51,8 +51,8 @@ fn save_about(network: &Network, path: &Path, recipe: Option<String>) -> Result<
 /// known, see [`Naming`]. F16, BF16 and F64 become f32. On an error the network is as it was.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Checkpoint`] if the file is damaged, holds a number that is not finite, or is of another
-/// network; the message names tensors that are missing, unexpected or of another shape.
+/// [`Error::Io`], or [`Error::Checkpoint`] if the file is damaged, holds a number that is not finite or a running variance
+/// below 0, or is of another network; the message names tensors that are missing, unexpected or of another shape.
 pub fn load(network: &Network, path: &Path) -> Result<()> {
     let file = WeightsFile::read(path)?;
     let names = file.names();
@@ -87,6 +87,12 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
         match &numbers {
             Some(numbers) if !numbers.iter().all(|value| value.is_finite()) => {
                 return Err(Error::checkpoint(path, format!("`{name}` is not finite"), "use an earlier checkpoint"));
+            }
+            Some(numbers) if ours.ends_with(VARIANCE) && numbers.iter().any(|&value| value < 0.0) => {
+                let least = numbers.iter().copied().fold(0.0, f32::min);
+                let problem = format!("`{name}` holds {least}, and a variance is never below 0");
+                let hint = "use another file: this one is damaged, or of no batch norm";
+                return Err(Error::checkpoint(path, problem, hint));
             }
             Some(_) => {}
             None => other.push(format!("`{name}` is {:?} {:?}, not {tensor:?}", info.dtype, info.shape)),
@@ -145,6 +151,9 @@ fn rows_of(
 
 /// The buffer of positions that are not trained.
 const SINUSOIDAL: &str = "positions";
+
+/// End of the names of running variances of batch norm.
+const VARIANCE: &str = ".running_var";
 
 /// Names that a message lists.
 const LISTED: usize = 4;
