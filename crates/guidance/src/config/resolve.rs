@@ -72,7 +72,9 @@ impl Config {
         let streamed = stream.unwrap_or_else(|| !Dataset::fits(gpu, most, context.saturating_mul(8)));
         let text = match file {
             Some(file) if streamed => {
-                Text::on_disk(file, self.tokenizer()?, &user_cache().unwrap_or_else(std::env::temp_dir))?
+                // A home that no folder can be made in, as in some containers, has no cache.
+                let cache = user_cache().filter(|folder| std::fs::create_dir_all(folder).is_ok());
+                Text::on_disk(file, self.tokenizer()?, &cache.unwrap_or_else(std::env::temp_dir))?
             }
             Some(file) => Text::read(file, self.tokenizer()?)?,
             None if gpu.counts_memory() => {

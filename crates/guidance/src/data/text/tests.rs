@@ -146,6 +146,27 @@ fn what_is_cut_is_found_again_unless_it_has_changed() {
     assert_eq!(folder.cut().len(), 4);
 }
 
+/// What `touch -r`, `rsync -t` and unpacked archives leave behind.
+#[test]
+fn other_contents_of_the_same_size_and_date_are_cut_anew() {
+    let folder = Folder::new("same-date");
+    let path = folder.write("words.txt", b"some words");
+    let date = fs::metadata(&path).unwrap().modified().unwrap();
+    let ids = |path: &Path| {
+        let text = folder.on_disk(path, Tokenizer::Characters).unwrap();
+        text.decode(&text.tokens(0, text.len()).unwrap())
+    };
+    assert_eq!(ids(&path), "some words");
+    folder.write("words.txt", b"same swords"[..10].as_ref());
+    fs::File::options().write(true).open(&path).unwrap().set_modified(date).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), date);
+    assert_eq!(ids(&path), "same sword");
+    assert_eq!(folder.cut().len(), 2);
+    // The same contents elsewhere are not cut again.
+    assert_eq!(ids(&folder.write("copy.txt", b"same sword")), "same sword");
+    assert_eq!(folder.cut().len(), 2);
+}
+
 #[test]
 fn what_is_no_text_is_refused_by_name() {
     let folder = Folder::new("bad");
