@@ -4,6 +4,7 @@
 //! then known.
 
 mod cut;
+mod encoding;
 mod parts;
 mod unknown;
 mod vocabulary;

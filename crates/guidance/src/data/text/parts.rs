@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::encoding;
 use crate::error::{Error, Result};
 
 /// Bytes of a part.
@@ -19,6 +20,10 @@ pub(super) fn parts(mut input: impl Read, path: &Path, mut each: impl FnMut(&str
         let room = (PART - bytes.len()) as u64;
         input.by_ref().take(room).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
         let last = bytes.len() < PART;
+        if let Some(encoding) = encoding::wide(&bytes).filter(|_| before == 0) {
+            let problem = format!("looks like {encoding}, not UTF-8");
+            return Err(Error::data(path, problem, "save it as UTF-8, or set `level = \"bytes\"`"));
+        }
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
             // A character that the next part completes.

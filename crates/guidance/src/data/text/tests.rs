@@ -168,6 +168,36 @@ fn other_contents_of_the_same_size_and_date_are_cut_anew() {
 }
 
 #[test]
+fn utf_16_and_32_are_named_with_and_without_their_mark() {
+    let folder = Folder::new("wide");
+    let text = "Grüße aus dem Norden: two words, und mehr\n".repeat(3);
+    let russian = "Привет, мир. Ещё слова, и ещё\n".repeat(3);
+    let wide16 = |text: &str, big: bool| -> Vec<u8> {
+        text.encode_utf16().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+    };
+    let wide32 = |text: &str, big: bool| -> Vec<u8> {
+        text.chars().flat_map(|c| if big { (c as u32).to_be_bytes() } else { (c as u32).to_le_bytes() }).collect()
+    };
+    for (big, order) in [(false, "LE"), (true, "BE")] {
+        for text in [&text, &russian, &"plain words".to_string(), &format!("\u{feff}{text}")] {
+            for (bits, bytes) in [("16", wide16(text, big)), ("32", wide32(text, big))] {
+                let path = folder.write("wide.txt", &bytes);
+                let wanted = format!("wide.txt: looks like UTF-{bits}{order}, not UTF-8; save it as UTF-8");
+                for read in [Text::read(&path, Tokenizer::Characters), folder.on_disk(&path, Tokenizer::Characters)] {
+                    let message = read.unwrap_err().to_string();
+                    assert!(message.contains(&wanted), "{message} for {text}");
+                }
+                assert_eq!(Text::read(&path, Tokenizer::Bytes).unwrap().len(), bytes.len());
+            }
+        }
+    }
+    // A few NULs in UTF-8 are characters as others are.
+    for text in [&b"one\0three\0fourteen\0two\0more words behind them"[..], b"a\0", &b"records\0".repeat(40)] {
+        assert!(Text::read(&folder.write("nul.txt", text), Tokenizer::Characters).is_ok());
+    }
+}
+
+#[test]
 fn what_is_no_text_is_refused_by_name() {
     let folder = Folder::new("bad");
     let (empty, bad) = (folder.write("empty.txt", b""), folder.write("bad.txt", b"ab\xffcd"));
