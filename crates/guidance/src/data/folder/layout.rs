@@ -24,8 +24,30 @@ pub(super) struct Layout {
 const SPLITS: [(&str, &[&str]); 3] =
     [("training", &["train"]), ("validation", &["val", "valid", "validation"]), ("test", &["test"])];
 
-/// Folders that programs leave behind.
-const LEFT_BEHIND: [&str; 5] = ["__MACOSX", "__pycache__", "$RECYCLE.BIN", "System Volume Information", "lost+found"];
+/// Folders and files that programs leave behind; so are files that begin with `._`, which macOS writes beside others.
+const LEFT_BEHIND: [&str; 16] = [
+    "__MACOSX",
+    "__pycache__",
+    ".ipynb_checkpoints",
+    ".DS_Store",
+    ".Trashes",
+    ".Spotlight-V100",
+    ".fseventsd",
+    "Thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "@eaDir",
+    "#recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+    "Icon\r",
+];
+
+/// Whether a folder or file of this name is what a program left behind.
+fn is_left_behind(name: &str) -> bool {
+    name.starts_with("._") || LEFT_BEHIND.iter().any(|left| name.eq_ignore_ascii_case(left))
+}
 
 /// Endings of names of JPEG and PNG files, in lower case.
 const IMAGES: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
@@ -43,15 +65,15 @@ const TOLD: usize = 5;
 /// # Errors
 /// [`Error::Io`]; [`Error::Data`] where classes or images are missing, or one split has two names.
 pub(super) fn of(folder: &Path) -> Result<Layout> {
-    let Entries { folders, files } = Entries::of(folder)?;
+    let Entries { folders, files, left_behind } = Entries::of(folder)?;
     let mut passed = PassedOver { folders: Vec::new(), files };
+    passed.add("", left_behind);
     let mut splits: [Vec<String>; 3] = Default::default();
     let mut others = Vec::new();
     for name in folders {
         let lower = name.to_lowercase();
         match SPLITS.iter().position(|(_, names)| names.contains(&lower.as_str())) {
             Some(split) => splits[split].push(name),
-            None if LEFT_BEHIND.contains(&name.as_str()) => passed.folders.push(name),
             None => others.push(name),
         }
     }
@@ -65,7 +87,6 @@ pub(super) fn of(folder: &Path) -> Result<Layout> {
         (Some(train), _) => {
             passed.folders.extend(others);
             layout.classes = Entries::of(&folder.join(&train))?.folders;
-            layout.classes.retain(|class| !LEFT_BEHIND.contains(&class.as_str()));
             check_classes(&folder.join(&train), &layout.classes)?;
             layout.train = of_split(folder, &train, &layout.classes, &mut passed)?;
         }
@@ -99,7 +120,7 @@ fn check_classes(folder: &Path, classes: &[String]) -> Result<()> {
         [] => Err(Error::data(folder, "holds no folders of classes", HINT)),
         [class] => {
             let path = folder.join(class);
-            let Entries { folders, files } = Entries::of(&path)?;
+            let Entries { folders, files, .. } = Entries::of(&path)?;
             let nested = !files.iter().any(|file| may_be_image(file)) && !folders.is_empty();
             let hint = if nested { format!("give --data {}", path.display()) } else { HINT.to_string() };
             Err(Error::data(folder, format!("holds one class, `{class}`: there is nothing to tell apart"), hint))
@@ -114,13 +135,13 @@ fn check_classes(folder: &Path, classes: &[String]) -> Result<()> {
 /// Files of all classes in the folder of a split, each with its class.
 fn of_split(folder: &Path, split: &str, classes: &[String], passed: &mut PassedOver) -> Result<Files> {
     let path = folder.join(split);
-    let Entries { folders, files } = Entries::of(&path)?;
+    let Entries { folders, files, left_behind } = Entries::of(&path)?;
+    passed.add(&format!("{split}/"), left_behind);
     passed.files.extend(files.iter().map(|file| format!("{split}/{file}")));
     let mut found = Files::new();
     for name in folders {
         match classes.binary_search(&name) {
             Ok(class) => found.extend(of_class(folder, &format!("{split}/{name}"), class, passed)?),
-            Err(_) if LEFT_BEHIND.contains(&name.as_str()) => passed.folders.push(format!("{split}/{name}")),
             Err(_) => {
                 let hint = "remove it, or add it to train";
                 return Err(Error::data(path.join(name), "is no class of the training images", hint));
@@ -136,7 +157,8 @@ fn of_split(folder: &Path, split: &str, classes: &[String], passed: &mut PassedO
 /// Files of one class, in the folder `name` below `folder`.
 fn of_class(folder: &Path, name: &str, class: usize, passed: &mut PassedOver) -> Result<Files> {
     let path = folder.join(name);
-    let Entries { folders, files } = Entries::of(&path)?;
+    let Entries { folders, files, left_behind } = Entries::of(&path)?;
+    passed.add(&format!("{name}/"), left_behind);
     if files.is_empty() && folders.is_empty() {
         return Err(Error::data(path, "is a class without images", "remove it, or lay images there"));
     }
@@ -161,32 +183,40 @@ fn may_be_image(name: &str) -> bool {
     ending.is_none_or(|ending| IMAGES.contains(&ending.as_str()))
 }
 
-/// What lies in a folder, sorted by name; hidden things left out.
+/// What lies in a folder, sorted by name; hidden things left out, but for what is told.
 struct Entries {
     folders: Vec<String>,
     files: Vec<String>,
+    /// What programs left there, and whether it is a folder.
+    left_behind: Vec<(String, bool)>,
 }
 
 impl Entries {
     fn of(folder: &Path) -> Result<Self> {
-        let mut entries = Self { folders: Vec::new(), files: Vec::new() };
+        let mut entries = Self { folders: Vec::new(), files: Vec::new(), left_behind: Vec::new() };
         for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
             let entry = entry.map_err(|e| Error::io(folder, e))?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
                 return Err(Error::data(folder.join(&name), "has a name that is no UTF-8", "rename it"));
             };
-            if name.starts_with('.') {
+            let left = is_left_behind(name);
+            if name.starts_with('.') && !left {
                 continue;
             }
             // Of a link what it leads to counts; others need no look at the disk.
             let path: PathBuf = folder.join(name);
             let kind = entry.file_type().map_err(|e| Error::io(&path, e))?;
             let is_folder = if kind.is_symlink() { path.is_dir() } else { kind.is_dir() };
+            if left {
+                entries.left_behind.push((name.to_string(), is_folder));
+                continue;
+            }
             if is_folder { &mut entries.folders } else { &mut entries.files }.push(name.to_string());
         }
         entries.folders.sort_unstable();
         entries.files.sort_unstable();
+        entries.left_behind.sort_unstable();
         Ok(entries)
     }
 }
@@ -198,6 +228,13 @@ struct PassedOver {
 }
 
 impl PassedOver {
+    /// Adds what programs left in the folder whose name, with a slash, is `below`.
+    fn add(&mut self, below: &str, left_behind: Vec<(String, bool)>) {
+        for (name, is_folder) in left_behind {
+            if is_folder { &mut self.folders } else { &mut self.files }.push(format!("{below}{name}"));
+        }
+    }
+
     fn warning(&self, folder: &Path) -> Option<String> {
         let kinds = [("folders", &self.folders), ("files", &self.files)];
         let told = kinds.into_iter().filter(|(_, names)| !names.is_empty());

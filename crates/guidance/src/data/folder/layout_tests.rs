@@ -87,6 +87,30 @@ fn what_is_not_used_is_told_once_and_is_no_class() {
     assert!(warning.ends_with("and 3 more"), "{warning}");
 }
 
+/// macOS archives, Synology's thumbnails, Jupyter's copies: with images in them, some of them hidden.
+#[test]
+fn what_programs_leave_behind_is_no_class_and_is_named() {
+    let images = ["cat/1.jpg", "cat/._1.jpg", "cat/Thumbs.db", "cat/@eaDir/1.jpg", "dog/1.jpg", "dog/.hidden"];
+    let left = ["@eaDir/a/1.jpg", "__macosx/cat/1.jpg", ".ipynb_checkpoints/1-checkpoint.jpg", ".DS_Store", ".git/x"];
+    for (name, below) in [("left-flat", ""), ("left-split", "train/")] {
+        let files: Vec<String> = images.iter().chain(&left).map(|file| format!("{below}{file}")).collect();
+        let folder = Folder::new(name, &files.iter().map(String::as_str).collect::<Vec<_>>());
+        let layout = folder.layout();
+        assert_eq!(layout.classes, ["cat", "dog"]);
+        assert_eq!(classes(&layout.train), [0, 1], "{:?}", layout.train);
+        let [warning] = &layout.warnings[..] else { panic!("{:?}", layout.warnings) };
+        for named in
+            [".ipynb_checkpoints", "@eaDir", "__macosx", "cat/@eaDir", ".DS_Store", "cat/._1.jpg", "cat/Thumbs.db"]
+        {
+            assert!(warning.contains(&format!("`{below}{named}`")), "{named}: {warning}");
+        }
+        assert!(!warning.contains("hidden") && !warning.contains(".git"), "{warning}");
+    }
+    // A class with nothing else has no images.
+    let message = Folder::new("left-only", &["cat/1.jpg", "dog/1.jpg", "cow/._1.jpg", "cow/.DS_Store"]).refused();
+    assert!(message.contains("cow: is a class without images"), "{message}");
+}
+
 #[test]
 fn what_cannot_be_classes_is_refused_with_what_to_do() {
     let folder = Folder::new("nested", &["cat/2020/1.jpg", "cat/2021/1.jpg", "dog/1.jpg"]);
