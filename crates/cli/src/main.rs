@@ -124,7 +124,7 @@ impl Cli {
     }
 
     fn options(&self) -> Result<GpuOptions> {
-        let options = GpuOptions::from_env()?;
+        let options = tune::with_folder(GpuOptions::from_env()?);
         let adapter = self.adapter.clone().or_else(|| options.adapter.clone());
         Ok(GpuOptions { adapter, ..options })
     }

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use trellis_guidance::tune::{TimedProduct, products, table, time};
 use trellis_guidance::{Error, Result};
-use trellis_tensor::Gpu;
+use trellis_tensor::{Gpu, GpuOptions};
 
 use crate::{next, print};
 
@@ -23,12 +23,41 @@ Examples:
   TRELLIS_TUNING=off trellis bench --filter matmul")]
 pub(crate) struct Tune {}
 
+/// These options without tables where the user's cache folder cannot be had; a line on stderr then says why. A folder that is
+/// named by TRELLIS_TUNING stays as it is.
+pub(crate) fn with_folder(options: GpuOptions) -> GpuOptions {
+    if std::env::var_os("TRELLIS_TUNING").is_some_and(|folder| !folder.is_empty()) {
+        return options;
+    }
+    let problem = match &options.tuning {
+        None => "neither HOME nor XDG_CACHE_HOME names a folder".to_string(),
+        Some(folder) => match std::fs::create_dir_all(folder) {
+            Ok(()) => return options,
+            Err(error) => format!("{}: {error}", folder.display()),
+        },
+    };
+    let problem = print::harmless(problem);
+    eprintln!("note: tuning tables are off ({problem}); set TRELLIS_TUNING to a folder for them");
+    GpuOptions { tuning: None, ..options }
+}
+
+/// Refuses a folder that no table can be written to, before a minute is spent on it.
+fn check_writable(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let probe = folder.join(format!(".tuning-{}", std::process::id()));
+    let tried = std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&probe, ""))
+        .and_then(|()| std::fs::remove_file(&probe));
+    tried.map_err(|error| Error::io(folder, error))
+}
+
 impl Tune {
     pub(crate) fn run(&self, gpu: &Gpu, as_json: bool) -> Result<()> {
         let Some(path) = gpu.tuning_path() else {
             let hint = "set TRELLIS_TUNING to a folder, or HOME";
             return Err(Error::config(Path::new("TRELLIS_TUNING"), "", "tables are off", hint));
         };
+        check_writable(path)?;
         let products = products(gpu);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} products, {eta} left");
         let bar =
@@ -38,9 +67,6 @@ impl Tune {
             .map(|(layout, size)| time(gpu, layout, size).inspect(|_| bar.inc(1)))
             .collect::<Result<Vec<_>>>()?;
         bar.finish_and_clear();
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
-        }
         let text = format!(
             "# Written by `trellis tune` on {}: layout, rows, columns, inner axis, loop\n{}",
             gpu.name(),

@@ -260,6 +260,29 @@ fn tune_needs_a_place_for_its_table() {
     assert!(output.status.code() == Some(1) && text.contains("error: ") && text.contains("tables are off"), "{text}");
 }
 
+/// One line, from the commands that would use a table, and from no others.
+#[test]
+fn without_a_home_tuning_tables_are_off_with_a_line() {
+    let folder = folder("no-home");
+    let (file, out) = (config(&folder, SMALL), folder.to_string_lossy().into_owned());
+    let run = |arguments: &[&str], home: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
+        command.args(arguments).env_remove("XDG_CACHE_HOME").env_remove("TRELLIS_TUNING").env_remove("HOME");
+        let output = command.envs(home.map(|home| ("HOME", home))).output().expect("runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).matches("tuning tables are off").count())
+    };
+    let train = ["train", &file, "--out", &out, "--jobs", "2"];
+    for home in [Some("/dev/null"), Some("/proc/nowhere"), None] {
+        assert_eq!(run(&train, home), (true, 1), "{home:?}");
+        assert_eq!(run(&["plan", &file], home), (true, 1), "{home:?}");
+        assert_eq!(run(&["devices"], home), (true, 0), "{home:?}");
+        // It has nowhere to write to, and says so before it measures.
+        assert!(!run(&["tune"], home).0, "{home:?}");
+    }
+    assert_eq!(run(&["plan", &file], Some(&out)), (true, 0));
+    std::fs::remove_dir_all(folder).expect("ours");
+}
+
 /// Mesa says so of itself where it misses a variable, and twice.
 #[test]
 fn nothing_is_complained_of_without_a_runtime_folder() {
