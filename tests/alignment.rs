@@ -7,7 +7,7 @@ mod time_steps;
 use trellis_guidance::{Cka, Metric, Ridge, Rsa};
 use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Graph, Plan, Reference, Tensor, Var};
+use trellis_tensor::{Graph, Layout, Plan, Reference, Tensor, Var};
 
 use crate::gpu;
 
@@ -427,6 +427,36 @@ fn ridge_regression_keeps_its_promises() {
         let constant = compare(metric, &x, &y, n);
         assert!(constant.value.abs() < 1e-6 && constant.gradient.iter().all(|g| *g == 0.0), "{}", constant.value);
     }
+}
+
+/// A matrix of more than 256 rows is inverted by halves: times the matrix it is the unit matrix, and its gradient is that of an
+/// inverse.
+#[test]
+fn a_large_matrix_is_inverted_by_halves() {
+    let (n, lambda) = (601, 0.1);
+    let x = samples(n * 40, 7);
+    let graph = Graph::new();
+    let leaf = graph.leaf(&Tensor::from_f32(&gpu(), "x", [n, 40], &x).expect("fits"));
+    let a = leaf.gram().and_then(|a| a.affine(1.0 / 40.0, 0.0)).expect("square");
+    let inverse = a.ridge_inverse(lambda).expect("square");
+    let ridge: Vec<f32> = (0..n * n).map(|at| if at % (n + 1) == 0 { lambda } else { 0.0 }).collect();
+    let ridge = graph.leaf(&Tensor::from_f32(&gpu(), "ridge", [n, n], &ridge).expect("fits"));
+    let unit = a.add(ridge).and_then(|a| a.matmul(inverse, Layout::NN)).expect("square");
+    // Of the sum of the inverse: minus the outer product of its row sums.
+    let gradient = graph.grad(inverse.sum_all().expect("sums"), &[a]).expect("has one")[0];
+    let plan = Plan::new(&gpu(), &graph, &[inverse, unit, gradient]).expect("fits");
+    plan.run(1).expect("works");
+    let worst = |values: &[f32], wanted: &dyn Fn(usize, usize) -> f32| {
+        let off = values.iter().enumerate().map(|(at, value)| (value - wanted(at / n, at % n)).abs());
+        off.fold(0.0, f32::max)
+    };
+    let off = worst(&plan.read(unit).expect("kept"), &|i, j| f32::from(u8::from(i == j)));
+    assert!(off < 1e-3, "{off} off the unit matrix");
+    let inverse = plan.read(inverse).expect("kept");
+    let rows: Vec<f32> = inverse.chunks(n).map(|row| row.iter().sum()).collect();
+    let scale = rows.iter().fold(0.0, |most: f32, row| most.max(row * row));
+    let off = worst(&plan.read(gradient).expect("kept"), &|i, j| -rows[i] * rows[j]);
+    assert!(off < 1e-4 * scale, "{off} of {scale} off the gradient");
 }
 
 #[test]

@@ -217,6 +217,15 @@ fn counted_memory_is_what_a_run_takes() {
         assert_eq!(counted.parts.iter().map(|(_, bytes)| bytes).sum::<u64>(), counted.peak);
         assert!(counted.largest.1 <= counted.peak && counted.by_name.len() > 10);
     }
+    // Guides of other arms stay in memory.
+    let [one, both] = ["\"trained\"", "\"trained\", \"untrained\""].map(|arms| {
+        let config = config(&format!("arms = [{arms}]\n"));
+        let data = config.dataset(&counting(), Path::new("x.toml"), None).expect("counts");
+        Memory::count(&config, &data).expect("counts")
+    });
+    let guide = |memory: &Memory| memory.parts.iter().filter(|(name, _)| name.contains("guide, ")).count();
+    assert_eq!([guide(&one), guide(&both)], [1, 2]);
+    assert!(both.peak > one.peak, "{} and {}", one.peak, both.peak);
     // What no adapter binds is counted too, and nothing is left behind.
     let huge = config("[target]\ndepth = 2\nwidth = 20000\n");
     let counting = counting();

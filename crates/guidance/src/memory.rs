@@ -59,8 +59,8 @@ impl Memory {
         let target = config.draw_target(arm, data, 0)?;
         account.close(format!("target, {}", target.describe()));
         let mut trainer = Trainer::new(&target, data, config.training(arm, 0));
-        if let Some((_, guide)) = guides.into_iter().find(|(kind, _)| *kind == config.compared_with(arm)) {
-            let guidance = config.guidance(arm, guide.freeze());
+        if let Some((_, guide)) = guides.iter().find(|(kind, _)| *kind == config.compared_with(arm)) {
+            let guidance = config.guidance(arm, guide.clone().freeze());
             trainer = match config.guide_of(arm) {
                 ArmGuide::None => trainer.measured_against(guidance),
                 _ => trainer.guided_by(guidance),

@@ -32,6 +32,7 @@ ops! {
     rbf::{MedianDistance, RbfKernel, RbfKernelGrad},
     unit_rows::{UnitRows, UnitRowsGrad},
     ridge_inverse::{RidgeInverse},
+    cholesky_inverse::{CholeskyInverse, InverseOf},
     cka::{CkaStats, CkaValue, CkaGrad},
     cka_features::{CkaFeaturesStats, CkaFeaturesValue, CkaFeaturesGrad},
     curve::{CurveValue},
