@@ -23,6 +23,7 @@ mod optimizer; // optimisers, step by step against PyTorch
 mod own_op; // ops from outside the crate: what is wrong with them is told
 mod real_size; // by hand: ResNet-18, ResNet-50, ViT-B/16 against PyTorch
 mod recurrent; // recurrent layers and networks against PyTorch, over long times
+mod reliability; // files that are damaged or rare: read rightly, or refused by name
 mod resnets; // residual networks against PyTorch
 mod resume; // runs that were killed and go on
 mod sequences; // copy-paste, parity, text: examples, scores, the trivial solution

@@ -9,7 +9,7 @@ use trellis_tensor::rng::Rng;
 
 use std::sync::Arc;
 
-use super::super::jpeg::jpeg_ends;
+use super::super::jpeg;
 use super::super::{Images, Skipped, Subset};
 use super::*;
 
@@ -148,7 +148,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
     let comment = [&[0xff, 0xfe], &(small_one.len() as u16 + 2).to_be_bytes()[..], &small_one].concat();
     let within = [&jpeg[..2], &comment, &jpeg[2..]].concat();
     for (whole, cut) in [(&end, jpeg.len() - 2), (&within, within.len() - 2)] {
-        assert!(jpeg_ends(whole) && !jpeg_ends(&whole[..cut]));
+        assert!(jpeg::check(whole).is_ok() && jpeg::check(&whole[..cut]).is_err());
     }
     // Mislabelled, but an image: what it is counts, not what it is called.
     let folder = small("mislabelled");

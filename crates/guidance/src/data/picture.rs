@@ -9,7 +9,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
-use super::jpeg::{jpeg_ends, jpeg_misread};
+use super::jpeg;
 use crate::error::{Error, Result};
 use crate::regular_file;
 
@@ -25,12 +25,8 @@ const LARGEST_ALLOCATION: u64 = 1 << 30;
 pub(crate) fn decode(path: &Path, hint: &str) -> Result<DynamicImage> {
     let bytes = regular_file::read(path, LARGEST_FILE)?;
     let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(|e| Error::io(path, e))?;
-    // Its decoder fills up with gray.
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_ends(&bytes) {
-        return Err(Error::data(path, "is cut short", hint));
-    }
-    if let Some(problem) = reader.format().filter(|f| *f == ImageFormat::Jpeg).and_then(|_| jpeg_misread(&bytes)) {
-        return Err(Error::data(path, format!("is a JPEG file that {problem}, which the decoder gets wrong"), hint));
+    if reader.format() == Some(ImageFormat::Jpeg) {
+        jpeg::check(&bytes).map_err(|problem| Error::data(path, problem, hint))?;
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);

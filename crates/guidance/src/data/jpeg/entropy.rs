@@ -1,0 +1,314 @@
+//! Huffman codes of a scan, read without making pixels of them.
+
+use std::ops::RangeInclusive;
+
+use super::frame::Frame;
+
+/// Codes of up to so many bits are looked up, longer ones searched.
+const LOOKUP: u32 = 9;
+
+const SHORT: &str = "is cut short: its image data end early";
+const NO_TABLE: &str = "is damaged: a table of its codes is missing";
+const CODE: &str = "is damaged: its image data hold a code that is none";
+
+/// A Huffman table.
+pub(super) struct Table {
+    /// Length and symbol of the code that a number of [`LOOKUP`] bits begins with; length 0 if it is longer.
+    short: Vec<(u8, u8)>,
+    /// First code of each length, number of codes before it, and number of codes of the length.
+    lengths: [(u32, usize, u32); 17],
+    symbols: Vec<u8>,
+}
+
+impl Table {
+    /// Table of so many codes of 1 to 16 bits; `None` if there are more than fit.
+    pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
+        let (mut code, mut before) = (0_u32, 0);
+        let mut lengths = [(0, 0, 0); 17];
+        let mut short = vec![(0, 0); 1 << LOOKUP];
+        for (length, &count) in (1_u32..).zip(counts) {
+            code <<= 1;
+            lengths[length as usize] = (code, before, u32::from(count));
+            if code + u32::from(count) > 1 << length {
+                return None;
+            }
+            for &symbol in &symbols[before..before + usize::from(count)] {
+                if length <= LOOKUP {
+                    let first = (code << (LOOKUP - length)) as usize;
+                    short[first..first + (1 << (LOOKUP - length))].fill((length as u8, symbol));
+                }
+                code += 1;
+            }
+            before += usize::from(count);
+        }
+        Some(Self { short, lengths, symbols: symbols.to_vec() })
+    }
+}
+
+/// Bits between two markers.
+pub(super) struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The next bits, the first of them on top.
+    buffer: u64,
+    held: u32,
+}
+
+impl<'a> Bits<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at, buffer: 0, held: 0 }
+    }
+
+    /// Fills the buffer up to the next marker.
+    fn fill(&mut self) {
+        while self.held <= 56 {
+            let Some(&byte) = self.bytes.get(self.at) else { return };
+            if byte == 0xff {
+                if self.bytes.get(self.at + 1) != Some(&0) {
+                    return;
+                }
+                self.at += 1;
+            }
+            self.at += 1;
+            self.buffer |= u64::from(byte) << (56 - self.held);
+            self.held += 8;
+        }
+    }
+
+    fn take(&mut self, count: u32) -> Result<u32, String> {
+        if count == 0 {
+            return Ok(0);
+        }
+        if self.held < count {
+            self.fill();
+            if self.held < count {
+                return Err(SHORT.to_string());
+            }
+        }
+        let value = (self.buffer >> (64 - count)) as u32;
+        self.buffer <<= count;
+        self.held -= count;
+        Ok(value)
+    }
+
+    fn symbol(&mut self, table: &Table) -> Result<u8, String> {
+        if self.held < 16 {
+            self.fill();
+        }
+        let (length, symbol) = table.short[(self.buffer >> (64 - LOOKUP)) as usize];
+        if length > 0 {
+            self.take(length.into())?;
+            return Ok(symbol);
+        }
+        for length in LOOKUP + 1..=16 {
+            let (first, before, count) = table.lengths[length as usize];
+            let code = (self.buffer >> (64 - length)) as u32;
+            if code >= first && code - first < count {
+                self.take(length)?;
+                return Ok(table.symbols[before + (code - first) as usize]);
+            }
+        }
+        Err(if self.held < 16 { SHORT } else { CODE }.to_string())
+    }
+
+    /// Where the marker is that ends the bits, of which less than a byte is left.
+    pub(super) fn end(&mut self) -> Result<usize, String> {
+        self.fill();
+        match (self.held < 8, self.bytes.get(self.at)) {
+            (true, Some(0xff)) => Ok(self.at),
+            (true, _) => Err(SHORT.to_string()),
+            _ => Err("is damaged: it has more image data than its size tells".to_string()),
+        }
+    }
+
+    /// Goes on behind restart marker `number`.
+    fn restart(&mut self, number: usize) -> Result<(), String> {
+        let marker = self.end()?;
+        let fill = self.bytes[marker..].iter().take_while(|byte| **byte == 0xff).count();
+        if self.bytes.get(marker + fill) != Some(&(0xd0 + (number % 8) as u8)) {
+            return Err("is damaged: a restart is missing in its image data".to_string());
+        }
+        *self = Self::new(self.bytes, marker + fill + 1);
+        Ok(())
+    }
+}
+
+/// What the header of a scan says.
+pub(super) struct Scan {
+    /// Components with their tables for the first and the other coefficients.
+    pub(super) components: Vec<(usize, usize, usize)>,
+    /// Coefficients that are there.
+    pub(super) spectrum: RangeInclusive<u8>,
+    /// Lowest bit of the coefficients that was there before; 0 for none.
+    pub(super) high: u8,
+    /// Units between restarts; 0 for none.
+    pub(super) restart_interval: usize,
+}
+
+impl Scan {
+    /// Reads all codes of the scan.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn walk(
+        &self,
+        frame: &mut Frame,
+        dc: &[Option<Table>; 4],
+        ac: &[Option<Table>; 4],
+        bits: &mut Bits<'_>,
+    ) -> Result<(), String> {
+        let first_index = self.components[0].0;
+        let [across, down] = match self.components.len() {
+            // One component lies row by row.
+            1 => frame.blocks(first_index, false),
+            _ => [frame.width.div_ceil(8 * frame.most(0)), frame.height.div_ceil(8 * frame.most(1))],
+        };
+        let progressive = frame.progressive;
+        if *self.spectrum.start() > 0 {
+            let [stride, rows] = frame.blocks(first_index, true);
+            let table = ac.get(self.components[0].2).and_then(Option::as_ref).ok_or(NO_TABLE)?;
+            let nonzero = &mut frame.components[first_index].nonzero;
+            // Scans of the first coefficients were read before: the file is not much shorter than this.
+            nonzero.resize(stride * rows, 0);
+            let mut run = 0;
+            return self.units(across * down, bits, |unit, bits| {
+                let nonzero = &mut nonzero[unit / across * stride + unit % across];
+                match self.high {
+                    0 => self.first(table, nonzero, &mut run, bits)?,
+                    _ => self.refine(table, nonzero, &mut run, bits)?,
+                }
+                Ok(run == 0)
+            });
+        }
+        // Several take turns, each with as many blocks as it has samples.
+        let turn = |&(index, first, others): &(usize, usize, usize)| {
+            let [wide, high] = frame.components[index].sampling;
+            let blocks = if self.components.len() == 1 { 1 } else { wide * high };
+            (blocks, dc.get(first).and_then(Option::as_ref), ac.get(others).and_then(Option::as_ref))
+        };
+        let turns: Vec<_> = self.components.iter().map(turn).collect();
+        self.units(across * down, bits, |_, bits| {
+            for &(blocks, dc, ac) in &turns {
+                for _ in 0..blocks {
+                    if self.high > 0 {
+                        bits.take(1)?;
+                        continue;
+                    }
+                    let size = bits.symbol(dc.ok_or(NO_TABLE)?)?;
+                    if size > 11 {
+                        return Err(CODE.to_string());
+                    }
+                    bits.take(size.into())?;
+                    if !progressive {
+                        coefficients(ac.ok_or(NO_TABLE)?, bits)?;
+                    }
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// Reads so many units by `one`, and the restarts between them; `one` tells whether a restart or an end may follow.
+    fn units(
+        &self,
+        count: usize,
+        bits: &mut Bits<'_>,
+        mut one: impl FnMut(usize, &mut Bits<'_>) -> Result<bool, String>,
+    ) -> Result<(), String> {
+        let mut may_end = true;
+        for unit in 0..count {
+            if self.restart_interval > 0 && unit > 0 && unit % self.restart_interval == 0 {
+                if !may_end {
+                    return Err(CODE.to_string());
+                }
+                bits.restart(unit / self.restart_interval - 1)?;
+            }
+            may_end = one(unit, bits)?;
+        }
+        if may_end { Ok(()) } else { Err(CODE.to_string()) }
+    }
+
+    /// Coefficients of a block that is read for the first time; `run` counts blocks behind it that have none.
+    fn first(&self, table: &Table, nonzero: &mut u64, run: &mut u32, bits: &mut Bits<'_>) -> Result<(), String> {
+        if *run > 0 {
+            *run -= 1;
+            return Ok(());
+        }
+        let (mut at, end) = (u32::from(*self.spectrum.start()), u32::from(*self.spectrum.end()));
+        while at <= end {
+            let (zeros, size) = parts(bits.symbol(table)?);
+            if size == 0 && zeros < 15 {
+                *run = (1 << zeros) - 1 + bits.take(zeros)?;
+                return Ok(());
+            }
+            at += zeros;
+            if at > end || size > 10 {
+                return Err(CODE.to_string());
+            }
+            if size > 0 {
+                bits.take(size)?;
+                *nonzero |= 1 << at;
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// One more bit of each coefficient of a block.
+    fn refine(&self, table: &Table, nonzero: &mut u64, run: &mut u32, bits: &mut Bits<'_>) -> Result<(), String> {
+        let (mut at, end) = (u32::from(*self.spectrum.start()), u32::from(*self.spectrum.end()));
+        while at <= end && *run == 0 {
+            let (mut zeros, size) = parts(bits.symbol(table)?);
+            if size == 0 && zeros < 15 {
+                *run = (1 << zeros) + bits.take(zeros)?;
+                break;
+            }
+            if size > 1 {
+                return Err(CODE.to_string());
+            }
+            // The sign of the new one, before the bits of those that it passes.
+            bits.take(size)?;
+            while at <= end && (*nonzero >> at & 1 == 1 || zeros > 0) {
+                match *nonzero >> at & 1 {
+                    0 => zeros -= 1,
+                    _ => drop(bits.take(1)?),
+                }
+                at += 1;
+            }
+            if at > end {
+                return Err(CODE.to_string());
+            }
+            *nonzero |= u64::from(size) << at;
+            at += 1;
+        }
+        if *run > 0 {
+            for at in at..=end {
+                bits.take((*nonzero >> at & 1) as u32)?;
+            }
+            *run -= 1;
+        }
+        Ok(())
+    }
+}
+
+/// All coefficients of a block but the first.
+fn coefficients(table: &Table, bits: &mut Bits<'_>) -> Result<(), String> {
+    let mut at = 1;
+    while at < 64 {
+        let (zeros, size) = parts(bits.symbol(table)?);
+        if zeros == 0 && size == 0 {
+            return Ok(());
+        }
+        at += zeros + 1;
+        if at > 64 || size > 10 || (size == 0 && zeros < 15) {
+            return Err(CODE.to_string());
+        }
+        bits.take(size)?;
+    }
+    Ok(())
+}
+
+/// Zeros before a coefficient, and its bits.
+fn parts(symbol: u8) -> (u32, u32) {
+    (u32::from(symbol >> 4), u32::from(symbol & 15))
+}
