@@ -59,17 +59,25 @@ impl Damage {
             }
             Self::Extreme if text => extreme_number(bytes, rng),
             Self::Extreme => {
-                let extremes: [&[u8]; 6] =
-                    [&[0xff; 8], &[0; 8], &[0xff, 0xff, 0xff, 0x7f], &[0x7f, 0xff, 0xff, 0xff], &[0xff, 0xff], &[0x80, 0, 0, 0]];
+                let extremes: [&[u8]; 6] = [
+                    &[0xff; 8],
+                    &[0; 8],
+                    &[0xff, 0xff, 0xff, 0x7f],
+                    &[0x7f, 0xff, 0xff, 0xff],
+                    &[0xff, 0xff],
+                    &[0x80, 0, 0, 0],
+                ];
                 let extreme = extremes[rng.below(extremes.len())];
                 let at = at.min(bytes.len().saturating_sub(extreme.len()));
                 bytes.iter_mut().skip(at).zip(extreme).for_each(|(byte, extreme)| *byte = *extreme);
             }
             Self::Repeated => {
                 let brackets: [&[u8]; 4] = [b"[", b"{\"a\":", b"{a=", b"[["];
-                let piece = if text { brackets[rng.below(4)].to_vec() } else { bytes[at..(at + 8).min(bytes.len())].to_vec() };
+                let piece =
+                    if text { brackets[rng.below(4)].to_vec() } else { bytes[at..(at + 8).min(bytes.len())].to_vec() };
                 // Where a value begins.
-                let begin = bytes.iter().skip(at).position(|byte| b"=:[,".contains(byte)).map_or(at, |found| at + found + 1);
+                let begin =
+                    bytes.iter().skip(at).position(|byte| b"=:[,".contains(byte)).map_or(at, |found| at + found + 1);
                 let begin = if text { begin } else { at };
                 drop(bytes.splice(begin..begin, piece.repeat(100_000)));
             }
@@ -86,10 +94,23 @@ fn place(length: usize, rng: &mut Rng) -> usize {
 
 /// Puts an extreme in place of a number of a text.
 fn extreme_number(bytes: &mut Vec<u8>, rng: &mut Rng) {
-    let extremes =
-        ["0", "-1", "18446744073709551615", "9223372036854775807", "4294967295", "1e308", "-0.0", "nan", "inf", "1e-320", "", "\"\""];
+    let extremes = [
+        "0",
+        "-1",
+        "18446744073709551615",
+        "9223372036854775807",
+        "4294967295",
+        "1e308",
+        "-0.0",
+        "nan",
+        "inf",
+        "1e-320",
+        "",
+        "\"\"",
+    ];
     let digit = |at: usize, bytes: &[u8]| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let starts: Vec<usize> = (0..bytes.len()).filter(|&at| digit(at, bytes) && (at == 0 || !digit(at - 1, bytes))).collect();
+    let starts: Vec<usize> =
+        (0..bytes.len()).filter(|&at| digit(at, bytes) && (at == 0 || !digit(at - 1, bytes))).collect();
     if starts.is_empty() {
         return;
     }

@@ -43,8 +43,10 @@ fn damaged_files_are_refused_by_name_or_read_as_what_they_may_mean() {
     }
     let place = Folder::new("damaged");
     let inputs = inputs::all(&place);
-    let others: Vec<Vec<u8>> = inputs.iter().map(|input| input.bytes.clone()).chain([b"<html>".to_vec(), Vec::new()]).collect();
-    let whole: Vec<Vec<u8>> = inputs.iter().map(|input| (input.read)(&input.path).expect("whole").expect("right")).collect();
+    let others: Vec<Vec<u8>> =
+        inputs.iter().map(|input| input.bytes.clone()).chain([b"<html>".to_vec(), Vec::new()]).collect();
+    let whole: Vec<Vec<u8>> =
+        inputs.iter().map(|input| (input.read)(&input.path).expect("whole").expect("right")).collect();
     let mut table: BTreeMap<(&str, Damage), Counts> = BTreeMap::new();
     let mut most: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
     let mut faults = Vec::new();

@@ -45,14 +45,21 @@ pub(super) fn all(place: &Folder) -> Vec<Input> {
     }
     inputs.extend([safetensors(place, "mixed.safetensors"), gpt2(place)]);
     inputs.extend(idx_files(place));
-    inputs.extend([cifar_file(place, "data_batch_1.bin", "test_batch.bin", 1), cifar_file(place, "train.bin", "test.bin", 2)]);
+    inputs.extend([
+        cifar_file(place, "data_batch_1.bin", "test_batch.bin", 1),
+        cifar_file(place, "train.bin", "test.bin", 2),
+    ]);
     for name in ["demo.toml", "mnist.toml"] {
         let bytes = fs::read(root().join("examples/configs").join(name)).expect("checked in");
         let path = place.write(&format!("toml/{name}"), &bytes);
         let read = |path: &Path| {
             let config = Config::read(path)?;
             let again = Config::parse(&config.to_toml(), path)?;
-            Ok(if again == config { Ok(config.to_toml().into_bytes()) } else { Err("is not what it writes".to_string()) })
+            Ok(if again == config {
+                Ok(config.to_toml().into_bytes())
+            } else {
+                Err("is not what it writes".to_string())
+            })
         };
         inputs.push(Input { text: true, tells_length: false, ..plain("TOML", path, bytes, Box::new(read)) });
     }
@@ -198,7 +205,8 @@ fn idx_files(place: &Folder) -> Vec<Input> {
                 place.write(&format!("{folder}/train-{other}-ubyte{end}"), &pack(bytes));
             }
             let path = place.0.join(&folder).join(format!("train-{part}-ubyte{end}"));
-            let input = plain(format, path, pack(bytes), Box::new(|path| set(idx::load(path.parent().expect("ours"), 10)?.0)));
+            let input =
+                plain(format, path, pack(bytes), Box::new(|path| set(idx::load(path.parent().expect("ours"), 10)?.0)));
             inputs.push(Input { sealed: !end.is_empty(), ..input });
         }
     }
@@ -219,7 +227,11 @@ fn set(images: Images) -> Outcome {
         && images.count() > 0
         && images.labels.iter().all(|&label| usize::from(label) < images.classes);
     let labels = images.labels.iter().map(|&label| label as u8);
-    Ok(if fits { Ok(images.pixels.iter().copied().chain(labels).collect()) } else { Err("does not fit together".to_string()) })
+    Ok(if fits {
+        Ok(images.pixels.iter().copied().chain(labels).collect())
+    } else {
+        Err("does not fit together".to_string())
+    })
 }
 
 const BPE: &str = r#"{"version":"1.0","truncation":null,"padding":null,
@@ -238,10 +250,15 @@ fn tokenizer(place: &Folder, name: &str, json: &str) -> Input {
     let path = place.write(&format!("tokenizer/{name}"), &bytes);
     let read = |path: &Path| {
         // A text's error names the text; which tokenizer cuts it is known.
-        let text = Text::new(&path.display().to_string(), b"the cat sat, the tea", Tokenizer::Pieces(Pieces::read(path)?))?;
+        let text =
+            Text::new(&path.display().to_string(), b"the cat sat, the tea", Tokenizer::Pieces(Pieces::read(path)?))?;
         let tokens = text.tokens(0, text.len())?;
         let known = tokens.iter().all(|&token| (token as usize) < text.vocabulary());
-        Ok(if known { Ok(tokens.iter().flat_map(|token| token.to_le_bytes()).collect()) } else { Err("has unknown ids".to_string()) })
+        Ok(if known {
+            Ok(tokens.iter().flat_map(|token| token.to_le_bytes()).collect())
+        } else {
+            Err("has unknown ids".to_string())
+        })
     };
     Input { text: true, ..plain("tokenizer.json", path, bytes, Box::new(read)) }
 }

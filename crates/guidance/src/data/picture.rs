@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::jpeg;
 use crate::error::{Error, Result};
@@ -17,6 +17,9 @@ use crate::regular_file;
 const LARGEST_FILE: u64 = 1 << 28;
 const LARGEST_SIDE: u32 = 32_768;
 const LARGEST_ALLOCATION: u64 = 1 << 30;
+
+/// Most pixels of an image, as of Pillow's. A small file may hold as many, and each becomes three bytes.
+const MOST_PIXELS: u64 = 178_956_970;
 
 /// Decodes a JPEG or PNG file; `hint` says what to do about one that is none.
 ///
@@ -34,8 +37,17 @@ pub(crate) fn decode(path: &Path, hint: &str) -> Result<DynamicImage> {
     limits.max_alloc = Some(LARGEST_ALLOCATION);
     reader.limits(limits);
     // A fault of a decoder costs one file, not what else is being read.
-    match catch_unwind(AssertUnwindSafe(|| reader.decode())) {
-        Ok(decoded) => decoded.map_err(|error| no_image(path, hint, &error)),
+    let decode = || -> image::ImageResult<Result<DynamicImage>> {
+        let decoder = reader.into_decoder()?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MOST_PIXELS || decoder.total_bytes() > LARGEST_ALLOCATION {
+            let problem = format!("has {width} x {height} pixels, more than {MOST_PIXELS} or 1 GiB of them");
+            return Ok(Err(Error::data(path, problem, hint)));
+        }
+        DynamicImage::from_decoder(decoder).map(Ok)
+    };
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(decoded) => decoded.map_err(|error| no_image(path, hint, &error))?,
         Err(_) => Err(Error::data(path, "cannot be read: its decoder panicked", hint)),
     }
 }
@@ -92,17 +104,99 @@ fn square(pixels: &[u8], (width, height): (u32, u32), kind: PixelType, size: usi
 mod tests {
     use super::*;
 
-    /// Valid files of which the decoder makes other pictures than libjpeg, or panics; and one that it reads as libjpeg does.
+    fn golden(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+    }
+
+    /// Valid files of which the decoder makes other pictures than libjpeg, or panics.
     #[test]
     fn what_the_decoder_gets_wrong_is_refused_with_its_name() {
-        let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name);
-        for name in ["lumasub.jpg", "ni-420.jpg", "ycb_cr-420.jpg", "panic-ni.jpg"] {
+        for (name, reason) in [
+            ("lumasub.jpg", "samples a color more finely"),
+            ("ni-420.jpg", "several scans and more than one sampling"),
+            ("ycb_cr-420.jpg", "several scans and more than one sampling"),
+            ("panic-ni.jpg", "several scans"),
+            ("two-scans-422.jpg", "several scans and more than one sampling"),
+            ("ycck-two-scans.jpg", "several scans and more than one sampling"),
+            ("scans-restarts.jpg", "several scans with restarts"),
+            ("narrow-420.jpg", "two columns of color"),
+        ] {
             let message = decode(&golden(name), "hint").expect_err(name).to_string();
-            assert!(message.contains(name) && message.contains("JPEG file that"), "{message}");
+            assert!(message.contains(name) && message.contains(reason), "{message}");
         }
-        let image = decode(&golden("ycck-sub1.jpg"), "hint").expect("readable").into_rgb8();
-        let mean = image.as_raw().iter().map(|&v| f64::from(v)).sum::<f64>() / (255.0 * image.as_raw().len() as f64);
-        // Pillow, by libjpeg.
-        assert!((mean - 0.491_690).abs() < 0.002, "{mean}");
+    }
+
+    /// Mean brightness of files that are read, beside that of Pillow, by libjpeg.
+    #[test]
+    fn other_files_are_read_as_libjpeg_does() {
+        for (name, expected) in [
+            ("ycck-sub1.jpg", 0.491_690),
+            ("baseline-420.jpg", 0.525_721),
+            ("progressive-420.jpg", 0.529_984),
+            ("gray-restarts.jpg", 0.496_167),
+            ("cmyk-420.jpg", 0.437_936),
+        ] {
+            let image = decode(&golden(name), "hint").expect("readable").into_rgb8();
+            let mean =
+                image.as_raw().iter().map(|&v| f64::from(v)).sum::<f64>() / (255.0 * image.as_raw().len() as f64);
+            assert!((mean - expected).abs() < 0.002, "{name}: {mean}");
+        }
+    }
+
+    /// A picture that lacks data, or has some besides, whatever its header and its end say.
+    #[test]
+    fn data_that_do_not_fit_the_size_are_refused() {
+        let frames: [(&str, u8); 4] = [
+            ("baseline-420.jpg", 0xc0),
+            ("progressive-420.jpg", 0xc2),
+            ("gray-restarts.jpg", 0xc0),
+            ("cmyk-420.jpg", 0xc2),
+        ];
+        for (name, frame) in frames {
+            let whole = std::fs::read(golden(name)).expect("checked in");
+            assert_eq!(jpeg::check(&whole), Ok(()), "{name}");
+            for cut in 2..whole.len() {
+                assert!(jpeg::check(&whole[..cut]).is_err(), "{name} cut at {cut}");
+                let ended = [&whole[..cut], &[0xff, 0xd9]].concat();
+                assert!(jpeg::check(&ended).is_err() || cut + 2 == whole.len(), "{name} ended at {cut}");
+            }
+            let at = whole.windows(2).position(|pair| pair == [0xff, frame]).expect("has a size");
+            for (byte, length) in
+                [(at + 5, 0), (at + 5, 1), (at + 5, 255), (at + 6, 1), (at + 6, 49), (at + 7, 70), (at + 8, 8)]
+            {
+                let mut resized = whole.clone();
+                resized[byte] = length;
+                // A zero is the high byte as it was.
+                assert!(jpeg::check(&resized).is_err() || length == 0, "{name} with {length} at {byte}");
+            }
+        }
+    }
+
+    /// Numbers that no picture has: steps between them that are another file's.
+    #[test]
+    fn brightness_out_of_range_is_refused() {
+        let mut bytes = std::fs::read(golden("baseline-420.jpg")).expect("checked in");
+        let table = bytes.windows(2).position(|pair| pair == [0xff, 0xdb]).expect("has steps") + 5;
+        bytes[table..table + 3].copy_from_slice(&[3, 2, 2]);
+        assert_eq!(jpeg::check(&bytes), Ok(()));
+        bytes[table..table + 3].copy_from_slice(&[255, 127, 255]);
+        assert!(jpeg::check(&bytes).expect_err("damaged").contains("beyond all brightness"));
+    }
+
+    /// 400 million pixels in some bytes.
+    #[test]
+    fn a_small_file_with_more_pixels_than_memory_is_refused() {
+        let header = [&20_000_u32.to_be_bytes()[..], &20_000_u32.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
+        let chunk = |kind: &[u8], data: &[u8]| {
+            let checksum = crc32fast::hash(&[kind, data].concat()).to_be_bytes();
+            [&(data.len() as u32).to_be_bytes()[..], kind, data, &checksum].concat()
+        };
+        let file = [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", &[0]), chunk(b"IEND", &[])]
+            .concat();
+        let path = std::env::temp_dir().join(format!("trellis-large-{}.png", std::process::id()));
+        std::fs::write(&path, file).expect("writable");
+        let message = decode(&path, "hint").expect_err("too large").to_string();
+        std::fs::remove_file(&path).expect("ours");
+        assert!(message.contains("has 20000 x 20000 pixels") && message.contains("trellis-large"), "{message}");
     }
 }

@@ -9,6 +9,7 @@ const LOOKUP: u32 = 9;
 
 const SHORT: &str = "is cut short: its image data end early";
 const NO_TABLE: &str = "is damaged: a table of its codes is missing";
+const RANGE: &str = "is damaged: its image data are beyond all brightness";
 const CODE: &str = "is damaged: its image data hold a code that is none";
 
 /// A Huffman table.
@@ -91,6 +92,12 @@ impl<'a> Bits<'a> {
         Ok(value)
     }
 
+    /// A number of so many bits, of which those that begin with 0 are negative ones.
+    fn number(&mut self, size: u32) -> Result<i32, String> {
+        let value = self.take(size)? as i32;
+        Ok(if size > 0 && value >> (size - 1) == 0 { value + 1 - (1 << size) } else { value })
+    }
+
     fn symbol(&mut self, table: &Table) -> Result<u8, String> {
         if self.held < 16 {
             self.fill();
@@ -133,74 +140,79 @@ impl<'a> Bits<'a> {
     }
 }
 
+/// What a component is read with.
+pub(super) struct Tables<'a> {
+    /// Its place among the components.
+    pub(super) index: usize,
+    /// Codes of the first coefficients, and of the others.
+    pub(super) dc: Option<&'a Table>,
+    pub(super) ac: Option<&'a Table>,
+    /// What coefficients are multiples of.
+    pub(super) steps: &'a [i32; 64],
+}
+
 /// What the header of a scan says.
-pub(super) struct Scan {
-    /// Components with their tables for the first and the other coefficients.
-    pub(super) components: Vec<(usize, usize, usize)>,
+pub(super) struct Scan<'a> {
+    pub(super) components: Vec<Tables<'a>>,
     /// Coefficients that are there.
     pub(super) spectrum: RangeInclusive<u8>,
-    /// Lowest bit of the coefficients that was there before; 0 for none.
+    /// Lowest bit of the coefficients that was there before, 0 for none, and that is now.
     pub(super) high: u8,
+    pub(super) low: u8,
     /// Units between restarts; 0 for none.
     pub(super) restart_interval: usize,
 }
 
-impl Scan {
+impl Scan<'_> {
     /// Reads all codes of the scan.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn walk(
-        &self,
-        frame: &mut Frame,
-        dc: &[Option<Table>; 4],
-        ac: &[Option<Table>; 4],
-        bits: &mut Bits<'_>,
-    ) -> Result<(), String> {
-        let first_index = self.components[0].0;
+    pub(super) fn walk(&self, frame: &mut Frame, bits: &mut Bits<'_>) -> Result<(), String> {
+        let first = &self.components[0];
         let [across, down] = match self.components.len() {
             // One component lies row by row.
-            1 => frame.blocks(first_index, false),
+            1 => frame.blocks(first.index, false),
             _ => [frame.width.div_ceil(8 * frame.most(0)), frame.height.div_ceil(8 * frame.most(1))],
         };
         let progressive = frame.progressive;
         if *self.spectrum.start() > 0 {
-            let [stride, rows] = frame.blocks(first_index, true);
-            let table = ac.get(self.components[0].2).and_then(Option::as_ref).ok_or(NO_TABLE)?;
-            let nonzero = &mut frame.components[first_index].nonzero;
+            let [stride, rows] = frame.blocks(first.index, true);
+            let table = first.ac.ok_or(NO_TABLE)?;
+            let nonzero = &mut frame.components[first.index].nonzero;
             // Scans of the first coefficients were read before: the file is not much shorter than this.
             nonzero.resize(stride * rows, 0);
             let mut run = 0;
-            return self.units(across * down, bits, |unit, bits| {
+            return self.units(across * down, bits, |unit, _, bits| {
                 let nonzero = &mut nonzero[unit / across * stride + unit % across];
                 match self.high {
-                    0 => self.first(table, nonzero, &mut run, bits)?,
+                    0 => self.first(table, first.steps, nonzero, &mut run, bits)?,
                     _ => self.refine(table, nonzero, &mut run, bits)?,
                 }
                 Ok(run == 0)
             });
         }
         // Several take turns, each with as many blocks as it has samples.
-        let turn = |&(index, first, others): &(usize, usize, usize)| {
-            let [wide, high] = frame.components[index].sampling;
-            let blocks = if self.components.len() == 1 { 1 } else { wide * high };
-            (blocks, dc.get(first).and_then(Option::as_ref), ac.get(others).and_then(Option::as_ref))
+        let blocks = |own: &Tables<'_>| {
+            let [wide, high] = frame.components[own.index].sampling;
+            if self.components.len() == 1 { 1 } else { wide * high }
         };
-        let turns: Vec<_> = self.components.iter().map(turn).collect();
-        self.units(across * down, bits, |_, bits| {
-            for &(blocks, dc, ac) in &turns {
+        let blocks: Vec<usize> = self.components.iter().map(blocks).collect();
+        self.units(across * down, bits, |_, means, bits| {
+            for (own, (&blocks, mean)) in self.components.iter().zip(blocks.iter().zip(means)) {
                 for _ in 0..blocks {
                     if self.high > 0 {
                         bits.take(1)?;
                         continue;
                     }
-                    let size = bits.symbol(dc.ok_or(NO_TABLE)?)?;
+                    let size = bits.symbol(own.dc.ok_or(NO_TABLE)?)?;
                     if size > 11 {
                         return Err(CODE.to_string());
                     }
-                    bits.take(size.into())?;
+                    *mean += bits.number(size.into())?;
+                    in_range(*mean << self.low, own.steps[0])?;
                     if !progressive {
-                        coefficients(ac.ok_or(NO_TABLE)?, bits)?;
+                        coefficients(own.ac.ok_or(NO_TABLE)?, own.steps, bits)?;
                     }
                 }
             }
@@ -208,28 +220,37 @@ impl Scan {
         })
     }
 
-    /// Reads so many units by `one`, and the restarts between them; `one` tells whether a restart or an end may follow.
+    /// Reads so many units by `one`, and the restarts between them. `one` gets the first coefficients of the blocks before, by
+    /// component, and tells whether a restart or an end may follow.
     fn units(
         &self,
         count: usize,
         bits: &mut Bits<'_>,
-        mut one: impl FnMut(usize, &mut Bits<'_>) -> Result<bool, String>,
+        mut one: impl FnMut(usize, &mut [i32; 4], &mut Bits<'_>) -> Result<bool, String>,
     ) -> Result<(), String> {
-        let mut may_end = true;
+        let (mut may_end, mut means) = (true, [0; 4]);
         for unit in 0..count {
             if self.restart_interval > 0 && unit > 0 && unit % self.restart_interval == 0 {
                 if !may_end {
                     return Err(CODE.to_string());
                 }
                 bits.restart(unit / self.restart_interval - 1)?;
+                means = [0; 4];
             }
-            may_end = one(unit, bits)?;
+            may_end = one(unit, &mut means, bits)?;
         }
         if may_end { Ok(()) } else { Err(CODE.to_string()) }
     }
 
     /// Coefficients of a block that is read for the first time; `run` counts blocks behind it that have none.
-    fn first(&self, table: &Table, nonzero: &mut u64, run: &mut u32, bits: &mut Bits<'_>) -> Result<(), String> {
+    fn first(
+        &self,
+        table: &Table,
+        steps: &[i32; 64],
+        nonzero: &mut u64,
+        run: &mut u32,
+        bits: &mut Bits<'_>,
+    ) -> Result<(), String> {
         if *run > 0 {
             *run -= 1;
             return Ok(());
@@ -246,7 +267,7 @@ impl Scan {
                 return Err(CODE.to_string());
             }
             if size > 0 {
-                bits.take(size)?;
+                in_range(bits.number(size)? << self.low, steps[at as usize])?;
                 *nonzero |= 1 << at;
             }
             at += 1;
@@ -291,19 +312,28 @@ impl Scan {
     }
 }
 
+/// Error if so many steps are more than twice what any eight by eight pixels have; a sharpened picture may have somewhat more.
+fn in_range(count: i32, step: i32) -> Result<(), String> {
+    match count.checked_mul(step.max(1)) {
+        Some(value) if value.unsigned_abs() <= 2048 + step.unsigned_abs() => Ok(()),
+        _ => Err(RANGE.to_string()),
+    }
+}
+
 /// All coefficients of a block but the first.
-fn coefficients(table: &Table, bits: &mut Bits<'_>) -> Result<(), String> {
+fn coefficients(table: &Table, steps: &[i32; 64], bits: &mut Bits<'_>) -> Result<(), String> {
     let mut at = 1;
     while at < 64 {
         let (zeros, size) = parts(bits.symbol(table)?);
         if zeros == 0 && size == 0 {
             return Ok(());
         }
-        at += zeros + 1;
-        if at > 64 || size > 10 || (size == 0 && zeros < 15) {
+        at += zeros;
+        if at > 63 || size > 10 || (size == 0 && zeros < 15) {
             return Err(CODE.to_string());
         }
-        bits.take(size)?;
+        in_range(bits.number(size)?, steps[at as usize])?;
+        at += 1;
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ pub(super) struct Component {
     pub(super) id: u8,
     /// Samples across and down for those of the coarsest component.
     pub(super) sampling: [usize; 2],
+    /// Number of its table of steps.
+    pub(super) steps: usize,
     /// Lowest bit of each coefficient that has been read; `None` before any.
     precision: [Option<u8>; 64],
     /// Coefficients of each block that are not zero, a bit each; of progressive files, once they have any.
@@ -35,12 +37,14 @@ impl Frame {
         let component = |own: &[u8]| Component {
             id: own[0],
             sampling: [own[1] >> 4, own[1] & 15].map(usize::from),
+            steps: own[2].into(),
             precision: [None; 64],
             nonzero: Vec::new(),
         };
         let components: Vec<Component> = components.chunks_exact(3).map(component).collect();
         let factors = || components.iter().flat_map(|component| component.sampling);
-        if width == 0 || height == 0 || !(1..=4).contains(&count) || factors().any(|factor| !(1..=4).contains(&factor)) {
+        if width == 0 || height == 0 || !(1..=4).contains(&count) || factors().any(|factor| !(1..=4).contains(&factor))
+        {
             return Err(damaged());
         }
         Ok(Self { width, height, progressive, components })
@@ -60,7 +64,13 @@ impl Frame {
     }
 
     /// Notes the coefficients that a scan holds; `None` if it cannot hold them after those before it.
-    pub(super) fn begin_scan(&mut self, indices: &[usize], spectrum: RangeInclusive<u8>, high: u8, low: u8) -> Option<()> {
+    pub(super) fn begin_scan(
+        &mut self,
+        indices: &[usize],
+        spectrum: RangeInclusive<u8>,
+        high: u8,
+        low: u8,
+    ) -> Option<()> {
         let (start, end) = (*spectrum.start(), *spectrum.end());
         let of_progressive = if start == 0 { end == 0 } else { indices.len() == 1 && start <= end };
         if end > 63 || low > 13 || (self.progressive && !of_progressive) {

@@ -6,7 +6,7 @@
 mod entropy;
 mod frame;
 
-use entropy::{Bits, Scan, Table};
+use entropy::{Bits, Scan, Table, Tables};
 use frame::Frame;
 
 const START_OF_SCAN: u8 = 0xda;
@@ -18,6 +18,8 @@ struct Walk {
     frame: Option<Frame>,
     dc: [Option<Table>; 4],
     ac: [Option<Table>; 4],
+    /// Steps of the coefficients.
+    steps: [Option<[i32; 64]>; 4],
     restart_interval: usize,
 }
 
@@ -41,12 +43,16 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
         let segment = segment.ok_or("is cut short")?;
         at += 2 + segment.len();
         match marker {
+            0x02..=0xbf => return Err("is damaged: it has a marker that is none".to_string()),
+            0xdb => walk.steps(segment).ok_or("is damaged: a table of its steps is none")?,
             0xc4 => walk.tables(segment).ok_or("is damaged: a table of its codes is none")?,
             0xdd => walk.restart_interval = usize::from(u16_at(segment, 0).ok_or("is cut short")?),
             // Baseline, extended, progressive.
             0xc0..=0xc2 if walk.frame.is_some() => return Err("is damaged: it has two sizes".to_string()),
             0xc0..=0xc2 => walk.frame = Some(Frame::read(segment, marker == 0xc2)?),
-            0xc9..=0xcb | 0xcc => return Err("is a JPEG file with arithmetic codes, which are not supported".to_string()),
+            0xc9..=0xcb | 0xcc => {
+                return Err("is a JPEG file with arithmetic codes, which are not supported".to_string());
+            }
             0xc3..=0xcf => return Err("is a lossless or hierarchical JPEG file, which is not supported".to_string()),
             START_OF_SCAN => at = walk.scan(segment, bytes, at)?,
             _ => {}
@@ -87,12 +93,28 @@ impl Walk {
         Some(())
     }
 
+    /// Quantization tables of a segment.
+    fn steps(&mut self, mut segment: &[u8]) -> Option<()> {
+        while let [kind, rest @ ..] = segment {
+            let wide = usize::from(kind >> 4);
+            let values = rest.get(..64 << wide).filter(|_| wide < 2)?;
+            let step = |at: usize| match wide {
+                0 => values[at].into(),
+                _ => i32::from(values[2 * at]) << 8 | i32::from(values[2 * at + 1]),
+            };
+            *self.steps.get_mut(usize::from(kind & 15))? = Some(std::array::from_fn(step));
+            segment = &rest[values.len()..];
+        }
+        Some(())
+    }
+
     /// Reads the codes of a scan that begin at `at`, and gives where they end.
     fn scan(&mut self, header: &[u8], bytes: &[u8], at: usize) -> Result<usize, String> {
         let damaged = || "is damaged: the header of a scan is none".to_string();
         let frame = self.frame.as_mut().ok_or_else(damaged)?;
         let count = usize::from(*header.first().ok_or_else(damaged)?);
-        let &[start, end, bits] = header.get(1 + 2 * count..).and_then(|rest| rest.first_chunk()).ok_or_else(damaged)?;
+        let &[start, end, bits] =
+            header.get(1 + 2 * count..).and_then(|rest| rest.first_chunk()).ok_or_else(damaged)?;
         let mut components: Vec<(usize, usize, usize)> = Vec::new();
         for own in header[1..1 + 2 * count].chunks_exact(2) {
             let index = frame.components.iter().position(|component| component.id == own[0]).ok_or_else(damaged)?;
@@ -112,9 +134,16 @@ impl Walk {
         if let Some(problem) = frame.misread(indices.len(), self.restart_interval) {
             return Err(format!("is a JPEG file that {problem}, which the decoder gets wrong"));
         }
+        let mut tables = Vec::new();
+        for (index, dc, ac) in components {
+            let steps = self.steps.get(frame.components[index].steps).and_then(Option::as_ref);
+            let steps = steps.ok_or("is damaged: a table of its steps is missing")?;
+            let [dc, ac] = [(&self.dc, dc), (&self.ac, ac)].map(|(all, at)| all.get(at).and_then(Option::as_ref));
+            tables.push(Tables { index, dc, ac, steps });
+        }
         let mut bits = Bits::new(bytes, at);
-        let scan = Scan { components, spectrum, high, restart_interval: self.restart_interval };
-        scan.walk(frame, &self.dc, &self.ac, &mut bits)?;
+        Scan { components: tables, spectrum, high, low, restart_interval: self.restart_interval }
+            .walk(frame, &mut bits)?;
         bits.end()
     }
 }
