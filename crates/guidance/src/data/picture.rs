@@ -115,7 +115,7 @@ mod tests {
             ("lumasub.jpg", "samples a color more finely"),
             ("ni-420.jpg", "several scans and more than one sampling"),
             ("ycb_cr-420.jpg", "several scans and more than one sampling"),
-            ("panic-ni.jpg", "several scans"),
+            ("panic-ni.jpg", "samples a color more finely"),
             ("two-scans-422.jpg", "several scans and more than one sampling"),
             ("ycck-two-scans.jpg", "several scans and more than one sampling"),
             ("scans-restarts.jpg", "several scans with restarts"),
@@ -158,7 +158,7 @@ mod tests {
             for cut in 2..whole.len() {
                 assert!(jpeg::check(&whole[..cut]).is_err(), "{name} cut at {cut}");
                 let ended = [&whole[..cut], &[0xff, 0xd9]].concat();
-                assert!(jpeg::check(&ended).is_err() || cut + 2 == whole.len(), "{name} ended at {cut}");
+                assert!(jpeg::check(&ended).is_err() || cut + 2 >= whole.len(), "{name} ended at {cut}");
             }
             let at = whole.windows(2).position(|pair| pair == [0xff, frame]).expect("has a size");
             for (byte, length) in
