@@ -7,6 +7,9 @@ use super::frame::Frame;
 /// Codes of up to so many bits are looked up, longer ones searched.
 const LOOKUP: u32 = 9;
 
+/// What is wrong with codes. Short, since millions of results hold one.
+pub(super) type Fault = &'static str;
+
 const SHORT: &str = "is cut short: its image data end early";
 const NO_TABLE: &str = "is damaged: a table of its codes is missing";
 const RANGE: &str = "is damaged: its image data are beyond all brightness";
@@ -15,7 +18,7 @@ const CODE: &str = "is damaged: its image data hold a code that is none";
 /// A Huffman table.
 pub(super) struct Table {
     /// Length and symbol of the code that a number of [`LOOKUP`] bits begins with; length 0 if it is longer.
-    short: Vec<(u8, u8)>,
+    short: Box<[(u8, u8); 1 << LOOKUP]>,
     /// First code of each length, number of codes before it, and number of codes of the length.
     lengths: [(u32, usize, u32); 17],
     symbols: Vec<u8>,
@@ -26,7 +29,7 @@ impl Table {
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let (mut code, mut before) = (0_u32, 0);
         let mut lengths = [(0, 0, 0); 17];
-        let mut short = vec![(0, 0); 1 << LOOKUP];
+        let mut short = Box::new([(0, 0); 1 << LOOKUP]);
         for (length, &count) in (1_u32..).zip(counts) {
             code <<= 1;
             lengths[length as usize] = (code, before, u32::from(count));
@@ -62,6 +65,17 @@ impl<'a> Bits<'a> {
 
     /// Fills the buffer up to the next marker.
     fn fill(&mut self) {
+        // Eight bytes at once where none of them is escaped; bits below `held` are of bytes that come again.
+        if let Some(word) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
+            let word = u64::from_be_bytes(*word);
+            let escaped = (!word).wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080;
+            if escaped == 0 && self.held < 64 {
+                self.buffer |= word >> self.held;
+                self.at += (63 - self.held as usize) / 8;
+                self.held |= 56;
+                return;
+            }
+        }
         while self.held <= 56 {
             let Some(&byte) = self.bytes.get(self.at) else { return };
             if byte == 0xff {
@@ -76,64 +90,81 @@ impl<'a> Bits<'a> {
         }
     }
 
-    fn take(&mut self, count: u32) -> Result<u32, String> {
-        if count == 0 {
-            return Ok(0);
-        }
+    #[inline]
+    fn take(&mut self, count: u32) -> Result<u32, Fault> {
         if self.held < count {
             self.fill();
             if self.held < count {
-                return Err(SHORT.to_string());
+                return Err(SHORT);
             }
         }
-        let value = (self.buffer >> (64 - count)) as u32;
+        // In two steps, since none may be taken.
+        let value = (self.buffer >> 1 >> (63 - count)) as u32;
         self.buffer <<= count;
         self.held -= count;
         Ok(value)
     }
 
-    /// A number of so many bits, of which those that begin with 0 are negative ones.
-    fn number(&mut self, size: u32) -> Result<i32, String> {
-        let value = self.take(size)? as i32;
-        Ok(if size > 0 && value >> (size - 1) == 0 { value + 1 - (1 << size) } else { value })
+    /// A symbol, of which the upper half are zeros before a number, the lower half its bits; and the number.
+    #[inline]
+    fn number(&mut self, table: &Table) -> Result<(u32, u32, i32), Fault> {
+        if self.held < 32 {
+            self.fill();
+        }
+        let (length, symbol) = table.short[(self.buffer >> (64 - LOOKUP)) as usize];
+        let (length, symbol) = if length > 0 { (length.into(), symbol) } else { self.long(table)? };
+        let (zeros, size) = parts(symbol);
+        if self.held < length + size {
+            return Err(SHORT);
+        }
+        let bits = self.buffer << length;
+        let value = (bits >> 1 >> (63 - size)) as i32;
+        self.buffer = bits << size;
+        self.held -= length + size;
+        // Those that begin with 0 are negative ones.
+        Ok((zeros, size, if bits >> 63 == 0 { value + 1 - (1 << size) } else { value }))
     }
 
-    fn symbol(&mut self, table: &Table) -> Result<u8, String> {
+    #[inline]
+    fn symbol(&mut self, table: &Table) -> Result<u8, Fault> {
         if self.held < 16 {
             self.fill();
         }
         let (length, symbol) = table.short[(self.buffer >> (64 - LOOKUP)) as usize];
-        if length > 0 {
-            self.take(length.into())?;
-            return Ok(symbol);
-        }
+        let (length, symbol) = if length > 0 { (length.into(), symbol) } else { self.long(table)? };
+        self.take(length)?;
+        Ok(symbol)
+    }
+
+    /// Length and symbol of a code that is too long to be looked up.
+    #[cold]
+    fn long(&self, table: &Table) -> Result<(u32, u8), Fault> {
         for length in LOOKUP + 1..=16 {
             let (first, before, count) = table.lengths[length as usize];
             let code = (self.buffer >> (64 - length)) as u32;
             if code >= first && code - first < count {
-                self.take(length)?;
-                return Ok(table.symbols[before + (code - first) as usize]);
+                return Ok((length, table.symbols[before + (code - first) as usize]));
             }
         }
-        Err(if self.held < 16 { SHORT } else { CODE }.to_string())
+        Err(if self.held < 16 { SHORT } else { CODE })
     }
 
     /// Where the marker is that ends the bits, of which less than a byte is left.
-    pub(super) fn end(&mut self) -> Result<usize, String> {
+    pub(super) fn end(&mut self) -> Result<usize, Fault> {
         self.fill();
         match (self.held < 8, self.bytes.get(self.at)) {
             (true, Some(0xff)) => Ok(self.at),
-            (true, _) => Err(SHORT.to_string()),
-            _ => Err("is damaged: it has more image data than its size tells".to_string()),
+            (true, _) => Err(SHORT),
+            _ => Err("is damaged: it has more image data than its size tells"),
         }
     }
 
     /// Goes on behind restart marker `number`.
-    fn restart(&mut self, number: usize) -> Result<(), String> {
+    fn restart(&mut self, number: usize) -> Result<(), Fault> {
         let marker = self.end()?;
         let fill = self.bytes[marker..].iter().take_while(|byte| **byte == 0xff).count();
         if self.bytes.get(marker + fill) != Some(&(0xd0 + (number % 8) as u8)) {
-            return Err("is damaged: a restart is missing in its image data".to_string());
+            return Err("is damaged: a restart is missing in its image data");
         }
         *self = Self::new(self.bytes, marker + fill + 1);
         Ok(())
@@ -168,7 +199,7 @@ impl Scan<'_> {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn walk(&self, frame: &mut Frame, bits: &mut Bits<'_>) -> Result<(), String> {
+    pub(super) fn walk(&self, frame: &mut Frame, bits: &mut Bits<'_>) -> Result<(), Fault> {
         let first = &self.components[0];
         let [across, down] = match self.components.len() {
             // One component lies row by row.
@@ -205,11 +236,11 @@ impl Scan<'_> {
                         bits.take(1)?;
                         continue;
                     }
-                    let size = bits.symbol(own.dc.ok_or(NO_TABLE)?)?;
-                    if size > 11 {
-                        return Err(CODE.to_string());
+                    let (zeros, size, difference) = bits.number(own.dc.ok_or(NO_TABLE)?)?;
+                    if zeros > 0 || size > 11 {
+                        return Err(CODE);
                     }
-                    *mean += bits.number(size.into())?;
+                    *mean += difference;
                     in_range(*mean << self.low, own.steps[0])?;
                     if !progressive {
                         coefficients(own.ac.ok_or(NO_TABLE)?, own.steps, bits)?;
@@ -226,20 +257,20 @@ impl Scan<'_> {
         &self,
         count: usize,
         bits: &mut Bits<'_>,
-        mut one: impl FnMut(usize, &mut [i32; 4], &mut Bits<'_>) -> Result<bool, String>,
-    ) -> Result<(), String> {
+        mut one: impl FnMut(usize, &mut [i32; 4], &mut Bits<'_>) -> Result<bool, Fault>,
+    ) -> Result<(), Fault> {
         let (mut may_end, mut means) = (true, [0; 4]);
         for unit in 0..count {
             if self.restart_interval > 0 && unit > 0 && unit % self.restart_interval == 0 {
                 if !may_end {
-                    return Err(CODE.to_string());
+                    return Err(CODE);
                 }
                 bits.restart(unit / self.restart_interval - 1)?;
                 means = [0; 4];
             }
             may_end = one(unit, &mut means, bits)?;
         }
-        if may_end { Ok(()) } else { Err(CODE.to_string()) }
+        if may_end { Ok(()) } else { Err(CODE) }
     }
 
     /// Coefficients of a block that is read for the first time; `run` counts blocks behind it that have none.
@@ -250,24 +281,24 @@ impl Scan<'_> {
         nonzero: &mut u64,
         run: &mut u32,
         bits: &mut Bits<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Fault> {
         if *run > 0 {
             *run -= 1;
             return Ok(());
         }
         let (mut at, end) = (u32::from(*self.spectrum.start()), u32::from(*self.spectrum.end()));
         while at <= end {
-            let (zeros, size) = parts(bits.symbol(table)?);
+            let (zeros, size, value) = bits.number(table)?;
             if size == 0 && zeros < 15 {
                 *run = (1 << zeros) - 1 + bits.take(zeros)?;
                 return Ok(());
             }
             at += zeros;
             if at > end || size > 10 {
-                return Err(CODE.to_string());
+                return Err(CODE);
             }
             if size > 0 {
-                in_range(bits.number(size)? << self.low, steps[at as usize])?;
+                in_range(value << self.low, steps[at as usize])?;
                 *nonzero |= 1 << at;
             }
             at += 1;
@@ -276,7 +307,7 @@ impl Scan<'_> {
     }
 
     /// One more bit of each coefficient of a block.
-    fn refine(&self, table: &Table, nonzero: &mut u64, run: &mut u32, bits: &mut Bits<'_>) -> Result<(), String> {
+    fn refine(&self, table: &Table, nonzero: &mut u64, run: &mut u32, bits: &mut Bits<'_>) -> Result<(), Fault> {
         let (mut at, end) = (u32::from(*self.spectrum.start()), u32::from(*self.spectrum.end()));
         while at <= end && *run == 0 {
             let (mut zeros, size) = parts(bits.symbol(table)?);
@@ -285,7 +316,7 @@ impl Scan<'_> {
                 break;
             }
             if size > 1 {
-                return Err(CODE.to_string());
+                return Err(CODE);
             }
             // The sign of the new one, before the bits of those that it passes.
             bits.take(size)?;
@@ -297,7 +328,7 @@ impl Scan<'_> {
                 at += 1;
             }
             if at > end {
-                return Err(CODE.to_string());
+                return Err(CODE);
             }
             *nonzero |= u64::from(size) << at;
             at += 1;
@@ -313,26 +344,27 @@ impl Scan<'_> {
 }
 
 /// Error if so many steps are more than twice what any eight by eight pixels have; a sharpened picture may have somewhat more.
-fn in_range(count: i32, step: i32) -> Result<(), String> {
+#[inline]
+fn in_range(count: i32, step: i32) -> Result<(), Fault> {
     match count.checked_mul(step.max(1)) {
         Some(value) if value.unsigned_abs() <= 2048 + step.unsigned_abs() => Ok(()),
-        _ => Err(RANGE.to_string()),
+        _ => Err(RANGE),
     }
 }
 
 /// All coefficients of a block but the first.
-fn coefficients(table: &Table, steps: &[i32; 64], bits: &mut Bits<'_>) -> Result<(), String> {
+fn coefficients(table: &Table, steps: &[i32; 64], bits: &mut Bits<'_>) -> Result<(), Fault> {
     let mut at = 1;
     while at < 64 {
-        let (zeros, size) = parts(bits.symbol(table)?);
+        let (zeros, size, value) = bits.number(table)?;
         if zeros == 0 && size == 0 {
             return Ok(());
         }
         at += zeros;
         if at > 63 || size > 10 || (size == 0 && zeros < 15) {
-            return Err(CODE.to_string());
+            return Err(CODE);
         }
-        in_range(bits.number(size)?, steps[at as usize])?;
+        in_range(value, steps[at as usize])?;
         at += 1;
     }
     Ok(())

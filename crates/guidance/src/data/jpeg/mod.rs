@@ -144,6 +144,6 @@ impl Walk {
         let mut bits = Bits::new(bytes, at);
         Scan { components: tables, spectrum, high, low, restart_interval: self.restart_interval }
             .walk(frame, &mut bits)?;
-        bits.end()
+        Ok(bits.end()?)
     }
 }
