@@ -50,7 +50,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
             // Baseline, extended, progressive.
             0xc0..=0xc2 if walk.frame.is_some() => return Err("is damaged: it has two sizes".to_string()),
             0xc0..=0xc2 => walk.frame = Some(Frame::read(segment, marker == 0xc2)?),
-            0xc9..=0xcb | 0xcc => {
+            0xc9..=0xcc => {
                 return Err("is a JPEG file with arithmetic codes, which are not supported".to_string());
             }
             0xc3..=0xcf => return Err("is a lossless or hierarchical JPEG file, which is not supported".to_string()),
