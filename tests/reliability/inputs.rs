@@ -29,7 +29,7 @@ pub(super) struct Input {
     /// Whether the file tells its length, so that a part of it is never the whole.
     pub(super) tells_length: bool,
     /// Makes lengths and checksums right again after damage, so that the damage gets further.
-    pub(super) reseal: Option<fn(&mut Vec<u8>)>,
+    pub(super) reseal: Option<fn(&mut [u8])>,
     pub(super) read: Box<dyn Fn(&Path) -> Outcome>,
 }
 
@@ -126,7 +126,7 @@ fn png(width: u32, height: u32, depth: u8, channels: u8) -> Vec<u8> {
 }
 
 /// Checksums of the chunks as they are.
-fn reseal_png(file: &mut Vec<u8>) {
+fn reseal_png(file: &mut [u8]) {
     let mut at = 8;
     while let Some(length) = file.get(at..at + 4) {
         let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
@@ -178,7 +178,7 @@ fn gpt2(place: &Folder) -> Input {
 }
 
 /// The length of the header as it is: up to its last bracket before anything that is not text.
-fn reseal_safetensors(file: &mut Vec<u8>) {
+fn reseal_safetensors(file: &mut [u8]) {
     let Some(header) = file.get(8..) else { return };
     let text = header.iter().take_while(|byte| (b' '..=b'~').contains(byte)).count();
     let end = header[..text].iter().rposition(|&byte| byte == b'}').map_or(text, |at| at + 1);

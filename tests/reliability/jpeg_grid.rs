@@ -67,7 +67,7 @@ fn every_jpeg_is_read_as_libjpeg_does_or_refused() {
         let mut pixels = vec![0; 3 * side * side];
         for (index, file) in files.iter().enumerate() {
             let name = file.file_stem().and_then(|name| name.to_str()).expect("ours");
-            let parts: Vec<&str> = name.rsplitn(2, '_').nth(1).expect("ours").split('_').collect();
+            let parts: Vec<&str> = name.rsplit_once('_').expect("ours").0.split('_').collect();
             let sampling = parts.iter().position(|part| part.as_bytes()[0].is_ascii_digit()).expect("ours");
             let kind = format!("{} | {}", parts[..sampling].join(" "), parts[sampling + 1..].join(" "));
             let row = rows.entry(kind).or_default();
