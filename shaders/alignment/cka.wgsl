@@ -5,7 +5,7 @@
 //         center_gram.wgsl)
 // out     stats (entries, 8) f32: c, k⁻, l⁻, u = 1/(|K'||L'|), c/|K'|², c/|L'|², 1 if a matrix is zero, 0
 //         dc/dK = k⁻ (u L' − (c/|K'|²) K'), see cka_grad.wgsl
-//         PARTIAL: 5 words for each workgroup instead, see lib/cka.wgsl; cka_combine.wgsl joins them
+//         PARTIAL: 5 words for each workgroup instead, see lib/alignment/cka.wgsl; cka_combine.wgsl joins them
 // launch  for each entry (grid's z) workgroups of 256 that own `chunk` elements each; invocation i takes elements i,
 //         i + 256, … of them, VEC4: by fours
 // memory  1 KiB: one partial result per invocation
@@ -15,7 +15,7 @@
 
 #import grid
 #import reduce
-#import cka
+#import alignment/cka
 
 struct Dims { elements: u32, chunk: u32, groups: u32 } // of an entry, in units of T
 @group(0) @binding(0) var<uniform> dims: Dims;

@@ -9,7 +9,7 @@
 // source  the rescaling is that of Milakov and Gimelshein 2018, arXiv:1805.02867
 
 #import reduce
-#import cka
+#import alignment/cka
 
 struct Dims { groups: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;

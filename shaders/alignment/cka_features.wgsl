@@ -5,7 +5,7 @@
 // in      a (p, p), b (q, q), t (q, p) f32
 // out     stats (8) f32: c, a⁻, b⁻, w = a⁻ b⁻ / (t⁻ |A'| |B'|), c/|A'|², c/|B'|², 1 if A or B is zero, t⁻
 //         dc/dX = 2 (w Y T' − (c/|A'|²) a⁻ X A'), see cka_features_grad.wgsl
-//         PARTIAL: 6 words for each workgroup instead, see lib/cka_features.wgsl; cka_features_combine.wgsl joins them
+//         PARTIAL: 6 words for each workgroup instead, see lib/alignment/cka_features.wgsl; cka_features_combine.wgsl joins them
 // launch  workgroups of 256 that own a part of each matrix; invocation i takes elements i, i + 256, … of it
 // memory  1 KiB: one partial result per invocation
 // cost    2 flop and 4 bytes per element of each matrix; elements are read twice, the second time from cache
@@ -14,7 +14,7 @@
 
 #import grid
 #import reduce
-#import cka_features
+#import alignment/cka_features
 
 struct Dims { a: u32, b: u32, t: u32, a_chunk: u32, b_chunk: u32, t_chunk: u32, groups: u32 } // elements; of a workgroup
 @group(0) @binding(0) var<uniform> dims: Dims;

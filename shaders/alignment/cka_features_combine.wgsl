@@ -10,7 +10,7 @@
 // source  the rescaling is that of Milakov and Gimelshein 2018, arXiv:1805.02867
 
 #import reduce
-#import cka_features
+#import alignment/cka_features
 
 struct Dims { groups: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;

@@ -5,8 +5,8 @@
 //         a (p, p) f32: XᵀX; t f32: YᵀX (q, p), or with RIGHT its transpose (p, q), X being CKA's second argument
 //         stats (8) f32 from cka_features.wgsl; dc () f32: the gradient of the CKA value
 // out     out (n, p) f32: its columns sum to 0
-// launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) workgroups, see lib/product_block.wgsl
+// launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) workgroups, see lib/gemm/product_block.wgsl
 // memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·n·p·(p + q) flop
 // numeric f32 sums in order of the other layer's features, then of the own; all factors are applied while loading, so
@@ -32,7 +32,7 @@ alias R = f32;
 @group(0) @binding(5) var<storage, read> stats: array<f32>;
 @group(0) @binding(6) var<storage, read> dc: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
-#import product
+#import gemm/product
 
 override RIGHT: u32 = 0u;
 

@@ -7,8 +7,8 @@
 // out     out (parts, entries, n, n) f32, n being the rows: symmetric; K of centred activations has rows that sum to 0.
 //         The inner axis may be cut into parts, each with a matrix of its own, see product_parts.wgsl
 // launch  for each part of each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted
-//         row by row: blocks of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/product_subgroup.wgsl), of 64 for
-//         a member of the family (BLOCK, see lib/product_block.wgsl). Blocks below the diagonal are stored on both sides of it
+//         row by row: blocks of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/gemm/product_subgroup.wgsl), of 64 for
+//         a member of the family (BLOCK, see lib/gemm/product_block.wgsl). Blocks below the diagonal are stored on both sides of it
 // memory  SUBGROUP: none; else 8 KiB
 // cost    n²·(length of k) flop (half of a product), x read about n/64 times
 // numeric f32 sums in order of k, also of f16. For centred kernels X is centred before the product: centring K afterwards (H K H,
@@ -45,7 +45,7 @@ fn x_one(i: u32) -> f32 { return x[i]; }
 #endif
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 #import grid
-#import product
+#import gemm/product
 
 var<private> first: u32;  // of this entry in x
 var<private> row_step: u32;

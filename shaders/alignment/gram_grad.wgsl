@@ -7,8 +7,8 @@
 //         center.wgsl; an entry is a time step. PACKED: an entry is a layer (n, p of its own), multiples of 4, where
 //         `places` says; out likewise
 // out     out (n, entries, p) f32, or f16 (OUT_HALF)
-// launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) x entries workgroups, see lib/product_block.wgsl
+// launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) x entries workgroups, see lib/gemm/product_block.wgsl
 // memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·n²·p flop; x read about n/16 or n/64 times
 // numeric f32 sums in order of k; with ROUND rounded to f16. With centered X no digits are lost when |mean| ≫ σ
@@ -50,7 +50,7 @@ fn put(at: u32, v: vec4f) { out[at] = v; }
 #else
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 #endif
-#import product
+#import gemm/product
 
 override CKA: u32 = 0u;   // 1: form M on load
 override RIGHT: u32 = 0u; // 1: this layer is CKA's second argument

@@ -1,13 +1,13 @@
 // attention.wgsl: per head, out[i] = Σ_j p[i, j] v[j] with p[i, :] = softmax over j of scale q[i]·k[j].
 //
 // in      q (batch, queries, heads · d) f32; k, v (batch, keys, heads · d) f32; or all three as columns of one tensor
-//         keys (batch) or (batch, keys) u32: lengths or ids, see lib/attention.wgsl
+//         keys (batch) or (batch, keys) u32: lengths or ids, see lib/attention/attention.wgsl
 //         clock (4) u32  word 0 is the step; with DROPOUT, p[i, j] counts times 0 or 1 / (1 - share)
 // out     y  the output (batch, queries, heads · d) f32, then the logarithm of each softmax's divisor
 //            (batch, heads, queries) f32, which the gradient wants
 // launch  one invocation per query and head, the queries of a head filled up to a multiple of eight; workgroups of 256
 // memory  no workgroup memory: an invocation owns one row of the output, in registers, and meets keys eight at a time
-//         (lib/attention.wgsl)
+//         (lib/attention/attention.wgsl)
 // cost    4·d + 5 flop per query, key and head, half of that when causal; keys and values are read once per 32 queries or
 //         more from cache; 16 bytes per element of q, k, v and the output from memory. No matrix of queries x keys exists
 // numeric keys in blocks of eight; what was summed before is scaled down when a block holds a greater score, so exp
@@ -22,7 +22,7 @@
 @group(0) @binding(4) var<storage, read> keys: array<u32>;
 @group(0) @binding(5) var<storage, read> clock: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
-#import attention
+#import attention/attention
 #if SUBGROUP8
 fn k_units(r: Rows, c: u32) -> Units {
     return heard(k[r.own + c]);

@@ -4,7 +4,7 @@
 // in      q, k, v, dout, rows, keys, clock  as in attention_key_grad.wgsl
 // out     sink  the rows of dk and dv, where `dims` says; other elements stay
 // launch  a workgroup per OWN keys and head, of GROUPS x LANES invocations with 4 keys x 4 queries each, see
-//         lib/attention_tiles.wgsl; the first keys come first, as a causal mask leaves them most work
+//         lib/attention/attention_tiles.wgsl; the first keys come first, as a causal mask leaves them most work
 // memory  k and v of the own keys (not with OWN_CACHED), q and dout of a turn, p and ds: 40 KiB for 32 x 32 of head size 64
 // cost    8·d + 6 flop per query, key and head that is not masked by the tile: half read 16 bytes of workgroup memory for 8
 //         multiply-adds, half for 8 to 11. q and dout are read once per OWN keys from cache, all else once. Three barriers a turn
@@ -22,10 +22,10 @@
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read> clock: array<u32>;
 @group(0) @binding(8) var<storage, read_write> sink: array<T>;
-#import attention_tiles
-#import attention_above
-#import attention_known
-#import attention_sink
+#import attention/attention_tiles
+#import attention/attention_above
+#import attention/attention_known
+#import attention/attention_sink
 // Goal 0 is dk, 1 is dv.
 fn store(spot: Spot, row: u32, c: u32, x: vec4f) {
     let step = select(dims.dk_row, dims.dv_row, spot.goal == 1u);

@@ -5,7 +5,7 @@
 //         pairs (2, batch, heads, queries, keys filled up to fours) f32
 // out     sink  the rows of dq, dk and dv, where `dims` says; other elements stay
 // launch  a workgroup per OWN queries and head for dq, then one per OWN keys and head for each of dk and dv, of GROUPS x LANES
-//         invocations, see lib/attention_tiles.wgsl
+//         invocations, see lib/attention/attention_tiles.wgsl
 // memory  MET rows of the side that is summed over, and OWN x MET of p or ds: 32 KiB for 64 x 64 of head size 64
 // cost    6·d flop per pair that a mask does not spare, 8 to 11 multiply-adds for 16 bytes of workgroup memory; 12 bytes per pair
 //         read, from cache if it holds them. Two barriers a turn
@@ -21,9 +21,9 @@
 @group(0) @binding(5) var<storage, read> pairs: array<vec4f>;
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read_write> sink: array<T>;
-#import attention_tiles
-#import attention_above
-#import attention_sink
+#import attention/attention_tiles
+#import attention/attention_above
+#import attention/attention_sink
 const DQ: u32 = 0u;
 const DK: u32 = 1u;
 const DV: u32 = 2u;

@@ -4,7 +4,7 @@
 // in      q, k, v, dout, rows, keys, clock  as in attention_query_grad.wgsl
 // out     pairs (2, batch, heads, queries, keys filled up to fours) f32: p, then ds, times scale; 0 where a key is not seen
 // launch  a workgroup per OWN queries x MET keys and head, of GROUPS x LANES invocations with 4 x 4 pairs each, see
-//         lib/attention_tiles.wgsl
+//         lib/attention/attention_tiles.wgsl
 // memory  OWN and MET rows: q and k, then dout and v in their place; 32 KiB for 64 x 64 of head size 64
 // cost    4·d + 6 flop per pair, each 8 multiply-adds read 16 bytes of workgroup memory; 8 bytes per pair written. q, k, v and
 //         dout are read once per OWN or MET rows from cache. Four barriers in all
@@ -21,9 +21,9 @@
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read> clock: array<u32>;
 @group(0) @binding(8) var<storage, read_write> pairs: array<vec4f>;
-#import attention_tiles
-#import attention_above
-#import attention_known
+#import attention/attention_tiles
+#import attention/attention_above
+#import attention/attention_known
 fn store(spot: Spot, row: u32, four: u32, x: vec4f) {
     let fours = (dims.keys + 3u) / 4u;
     if (row < dims.queries && four < fours) {

@@ -21,7 +21,7 @@
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read> clock: array<u32>;
 @group(0) @binding(8) var<storage, read_write> dqkv: array<T>;
-#import attention
+#import attention/attention
 #if SUBGROUP8
 fn k_units(r: Rows, c: u32) -> Units {
     return heard(k[r.own + c]);

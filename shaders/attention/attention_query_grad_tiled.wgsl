@@ -4,7 +4,7 @@
 // in      q, k, v, dout, rows, keys, clock  as in attention_query_grad.wgsl
 // out     sink  the rows of dq, where `dims` says; other elements stay
 // launch  a workgroup per OWN queries and head, of GROUPS x LANES invocations with 4 queries x 4 keys each, see
-//         lib/attention_tiles.wgsl; of a head the last queries come first, as a causal mask leaves them most work
+//         lib/attention/attention_tiles.wgsl; of a head the last queries come first, as a causal mask leaves them most work
 // memory  q and dout of the own queries (not with OWN_CACHED), k and v of a turn, ds: 36 KiB for 32 x 32 of head size 64
 // cost    6·d + 6 flop per query, key and head that is not masked by the tile: two thirds read 16 bytes of workgroup memory for 8
 //         multiply-adds, one third for 8 to 11. k and v are read once per OWN queries from cache, all else once. Three barriers
@@ -22,10 +22,10 @@
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
 @group(0) @binding(7) var<storage, read> clock: array<u32>;
 @group(0) @binding(8) var<storage, read_write> sink: array<T>;
-#import attention_tiles
-#import attention_above
-#import attention_known
-#import attention_sink
+#import attention/attention_tiles
+#import attention/attention_above
+#import attention/attention_known
+#import attention/attention_sink
 fn store(spot: Spot, row: u32, c: u32, x: vec4f) {
     if (row < dims.queries) {
         put((spot.batch * dims.queries + row) * dims.dq_row + spot.head * HEAD, c, x);

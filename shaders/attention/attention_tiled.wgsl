@@ -5,7 +5,7 @@
 // out     y  as in attention.wgsl; with SPLIT (parts, batch, heads, queries, 2) f32: greatest score, times log2 e, and divisor
 //         parts  with SPLIT (parts, batch, heads, queries, d) f32: sums that are not divided yet
 // launch  a workgroup per OWN = 4 GROUPS queries, head and part, of GROUPS x LANES invocations that each have 4 queries x 4 keys
-//         of OWN x MET = 4 LANES scores (lib/attention_tiles.wgsl); of a head the last queries come first, as a causal mask
+//         of OWN x MET = 4 LANES scores (lib/attention/attention_tiles.wgsl); of a head the last queries come first, as a causal mask
 //         leaves them most work. 64 x 64 in 256 invocations, 64 x 32 in 128, 32 x 32 in 64
 // memory  q, k, v of a turn and p, which takes the place of k: 48 KiB for 64 x 64 of head size 64, 32 for 64 x 32, 24 for 32 x 32
 // cost    4·d + 5 flop per query, key and head that is not masked by the tile. Of 4·d flop's multiply-adds one in eight (scores)
@@ -24,9 +24,9 @@
 @group(0) @binding(5) var<storage, read> clock: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read_write> sink: array<T>;
-#import attention_tiles
+#import attention/attention_tiles
 #if SPLIT
-#import attention_sink
+#import attention/attention_sink
 fn store(spot: Spot, row: u32, c: u32, x: vec4f) {
     if (row < dims.queries) {
         put(row_of_part(spot, row) * HEAD, c, x);

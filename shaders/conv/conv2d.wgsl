@@ -1,11 +1,11 @@
 // conv2d.wgsl: y[b, o, i, j] = epilogue(Σ w[o, c, ky, kx] · x[b, c, i·stride + ky − padding, j·stride + kx − padding]).
 //
 // in      x (batch, channels, height, width), w (m, channels, kh, kw); f32; zeros outside of the image
-//         bias (m), residual and saved (like y): see lib/epilogue.wgsl
+//         bias (m), residual and saved (like y): see lib/gemm/epilogue.wgsl
 // out     y (batch, m, rows, columns) f32
 // launch  the product W (m x k) · P (k x n) where k counts (c, ky, kx), n counts (b, i, j) and P are the patches, read
-//         out of x in place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) workgroups, see lib/product_block.wgsl
+//         out of x in place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) workgroups, see lib/gemm/product_block.wgsl
 // memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; x is read kh·kw/stride² times, mostly from cache
 // numeric f32 sums in order of k
@@ -28,14 +28,14 @@ fn lhs_at(row: u32, k: u32) -> f32 {
     return w[row * dims.k + k];
 }
 #endif
-#import epilogue
+#import gemm/epilogue
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<T>; // OUT4: an image has a multiple of 4 pixels
 @group(0) @binding(5) var<storage, read> saved: array<T>;
 @group(0) @binding(6) var<storage, read_write> out: array<T>; // y
-#import conv2d
-#import conv2d_out
-#import product
+#import conv/conv2d
+#import conv/conv2d_out
+#import gemm/product
 
 var<private> from_window: Windows;
 var<private> corner: vec4u; // element (0, 0) of the windows, in x; wraps around where it lies in the padding

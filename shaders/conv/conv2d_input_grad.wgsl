@@ -2,11 +2,11 @@
 // p·stride + ky − padding = i and q·stride + kx − padding = j.
 //
 // in      dy (batch, out_channels, rows, columns), w (out_channels, m, kh, kw); f32
-//         bias, residual and saved: see lib/epilogue.wgsl
+//         bias, residual and saved: see lib/gemm/epilogue.wgsl
 // out     dx (batch, m, height, width) f32
 // launch  the product Wᵀ (m x k) · Q (k x n) where k counts (o, ky, kx), n counts (b, i, j) and Q is read out of dy in
-//         place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) workgroups, see lib/product_block.wgsl
+//         place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) workgroups, see lib/gemm/product_block.wgsl
 // memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop, of which 1 in stride² is not a product with zero
 // numeric f32 sums in order of k
@@ -19,14 +19,14 @@ struct Dims {
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
-#import epilogue
+#import gemm/epilogue
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> residual: array<T>; // OUT4: an image has a multiple of 4 pixels
 @group(0) @binding(5) var<storage, read> saved: array<T>;
 @group(0) @binding(6) var<storage, read_write> out: array<T>; // dx
-#import conv2d
-#import conv2d_out
-#import product
+#import conv/conv2d
+#import conv/conv2d_out
+#import gemm/product
 
 var<private> image: vec4u;   // element (b, 0, 0, 0) of dy
 var<private> row_in: vec4i;  // i + padding

@@ -4,8 +4,8 @@
 // out     out (parts, m, channels, kh, kw) f32: the sums over `part` window positions each; `reduce` adds them up
 // launch  the product dY (m x k) · Pᵀ (k x n) where k counts window positions (b, i, j), n counts (c, ky, kx) and P are
 //         the patches, read out of x in place; the third grid dimension is the part
-//         SUBGROUP: ceil(n/32) x ceil(m/64) x parts workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x parts workgroups, see lib/product_block.wgsl
+//         SUBGROUP: ceil(n/32) x ceil(m/64) x parts workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x parts workgroups, see lib/gemm/product_block.wgsl
 // memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; the output is small and k is long, so parts of k are what keeps an adapter busy (split-k)
 // numeric f32 sums in order of k within a part, parts in order
@@ -19,8 +19,8 @@ struct Dims {
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
-#import conv2d
-#import product
+#import conv/conv2d
+#import gemm/product
 
 var<private> position: vec3u; // column, row, image of the current k
 var<private> channel: vec4u;  // element (0, c, ky, kx) of x

@@ -16,7 +16,7 @@ struct Dims { n: u32, rows: u32, columns: u32, height: u32, width: u32, padding:
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-#import window
+#import conv/window
 
 override MAX: bool = false;
 

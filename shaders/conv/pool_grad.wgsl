@@ -20,7 +20,7 @@ struct Dims { n: u32, rows: u32, columns: u32, height: u32, width: u32, padding:
 @group(0) @binding(2) var<storage, read> y: array<f32>;
 @group(0) @binding(3) var<storage, read> dy: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
-#import window
+#import conv/window
 
 override MAX: bool = false;
 

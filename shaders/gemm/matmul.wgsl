@@ -1,11 +1,11 @@
 // matmul.wgsl: out[b] = epilogue(op(lhs[b]) · op(rhs[b])), blocked in registers.
 //
 // in      lhs (batch, m, k), or (batch, k, m) for TN; rhs (batch, k, n), or (batch, n, k) for NT; each f32 or f16
-//         bias (n), residual and saved (batch, m, n): see lib/epilogue.wgsl
+//         bias (n), residual and saved (batch, m, n): see lib/gemm/epilogue.wgsl
 // out     out (batch, m, n) f32, or f16 (OUT_HALF)
-// launch  SUBGROUP: ceil(n/32) x ceil(m/64) x batch workgroups of 8 x 4, see lib/product_subgroup.wgsl
-//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x batch workgroups, see lib/product_block.wgsl
-//         COOPERATIVE: the same, see lib/product_cooperative.wgsl
+// launch  SUBGROUP: ceil(n/32) x ceil(m/64) x batch workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x batch workgroups, see lib/gemm/product_block.wgsl
+//         COOPERATIVE: the same, see lib/gemm/product_cooperative.wgsl
 // memory  SUBGROUP: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; lhs is read n/32 or n/64 times, rhs m/16 or m/64 times
 // numeric f32 sums in order of k, also of f16; with ROUND they are rounded to f16 before anything else happens to them
@@ -47,7 +47,7 @@ struct Dims {
 #else
 @group(0) @binding(2) var<storage, read> rhs: array<f32>;
 #endif
-#import epilogue
+#import gemm/epilogue
 @group(0) @binding(3) var<storage, read> bias: array<T>; // OUT4: n is a multiple of 4
 @group(0) @binding(4) var<storage, read> residual: array<T>;
 @group(0) @binding(5) var<storage, read> saved: array<T>;
@@ -60,14 +60,14 @@ fn put(at: u32, v: T) { out[at] = pack_four(v); }
 fn before(at: u32) -> T { return out[at]; }
 fn put(at: u32, v: T) { out[at] = v; }
 #endif
-#import product
+#import gemm/product
 
 override LAYOUT: u32 = 0u;   // 0 NN, 1 NT, 2 TN
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
 override ROUND: u32 = 0u;    // 1: the product is rounded to f16
 var<private> batch: u32;
 var<private> matrix: u32; // of out: [part][batch]
-#import matmul_sides
+#import gemm/matmul_sides
 
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;

@@ -1,7 +1,7 @@
 // matmul_naive.wgsl: out[b] = epilogue(op(lhs[b]) · op(rhs[b])), one invocation per element. The lesson and the baseline.
 //
 // in      lhs (batch, m, k), or (batch, k, m) for TN; rhs (batch, k, n), or (batch, n, k) for NT; f32
-//         bias (n), residual and saved (batch, m, n): see lib/epilogue.wgsl
+//         bias (n), residual and saved (batch, m, n): see lib/gemm/epilogue.wgsl
 // out     out (batch, m, n) f32
 // launch  ceil(n/16) x ceil(m/16) x batch workgroups of 16 x 16
 // memory  none
@@ -17,7 +17,7 @@ struct Dims { m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32 }
 @group(0) @binding(4) var<storage, read> residual: array<f32>;
 @group(0) @binding(5) var<storage, read> saved: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
-#import epilogue
+#import gemm/epilogue
 
 override LAYOUT: u32 = 0u; // 0 NN, 1 NT, 2 TN
 

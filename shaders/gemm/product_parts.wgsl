@@ -1,7 +1,7 @@
 // product_parts.wgsl: out = epilogue(Σ over parts of partial[part]): the second pass of a product whose inner axis was cut up.
 //
 // in      partial (parts, rows, n) f32: what a product kernel made of each part of k
-//         bias (n), residual and saved (rows, n): see lib/epilogue.wgsl
+//         bias (n), residual and saved (rows, n): see lib/gemm/epilogue.wgsl
 // out     out (rows, n) f32, or f16 (OUT_HALF)
 // launch  one invocation per element of out, or four of them (OUT4)
 // memory  none
@@ -14,7 +14,7 @@
 
 struct Dims { size: u32, n: u32, parts: u32 } // in units of T
 @group(0) @binding(0) var<uniform> dims: Dims;
-#import epilogue
+#import gemm/epilogue
 @group(0) @binding(1) var<storage, read> partial: array<T>;
 @group(0) @binding(2) var<storage, read> bias: array<T>;
 @group(0) @binding(3) var<storage, read> residual: array<T>;

@@ -5,12 +5,12 @@
 //   A step that is not real keeps h and c.
 //
 // in      z (batch, time, gates · hidden), w (gates · hidden, hidden), bias (gates · hidden), h0 and c0 (batch, hidden); f32;
-//         mask u32: see lib/recurrence.wgsl
+//         mask u32: see lib/recurrent/recurrence.wgsl
 // out     h (batch, time, hidden); then of an LSTM i, f, g, o (batch, time, 4, hidden) and c (batch, time, hidden), of a GRU r,
 //         u, n, a_n (batch, time, 4, hidden)
 // launch  a workgroup for every OWNED sequences; it loops over the time steps first to last - 1. PRODUCT and UNITS: of
 //         one step, a workgroup for every OWNED sequences and COLUMNS columns, or for every OWNED sequences and LANES of their units
-// memory  that of the product's loop: lib/product_tall.wgsl, lib/product_block.wgsl
+// memory  that of the product's loop: lib/gemm/product_tall.wgsl, lib/gemm/product_block.wgsl
 // cost    2 · batch · hidden · gates · hidden flop a step; w is read once a step and workgroup, from cache
 // numeric f32 sums in order of k
 // source  Hochreiter and Schmidhuber 1997 and Gers et al. 2000 (LSTM), Cho et al. 2014, arXiv:1406.1078 (GRU, in PyTorch's
@@ -23,7 +23,7 @@
 @group(0) @binding(5) var<storage, read> c0: array<T>;
 @group(0) @binding(6) var<storage, read> mask: array<u32>;
 @group(0) @binding(7) var<storage, read_write> out: array<T>;
-#import recurrence
+#import recurrent/recurrence
 
 fn state_before(row: u32, unit: u32) -> T {
     if (now == 0u) {

@@ -21,7 +21,7 @@
 @group(0) @binding(5) var<storage, read> c0: array<T>;
 @group(0) @binding(6) var<storage, read> mask: array<u32>;
 @group(0) @binding(7) var<storage, read_write> out: array<T>;
-#import recurrence
+#import recurrent/recurrence
 
 var<private> first_col: u32;
 fn columns(cols: vec4u) {

@@ -2,7 +2,7 @@
 //
 // in      as recurrence.wgsl: z (batch, time, gates · hidden), w (gates · hidden, hidden), bias, h0, c0, f32; mask u32
 // out     as recurrence.wgsl: h (batch, time, hidden) and what its gradient needs
-// launch  a workgroup of THREADS for each sequence. Its teams of LANES invocations, lib/recurrence_registers.wgsl, own four units
+// launch  a workgroup of THREADS for each sequence. Its teams of LANES invocations, lib/recurrent/recurrence_registers.wgsl, own four units
 //         of a tanh cell, or the gates of one unit of another: a lane applies one gate's activation, and all hear all gates
 // memory  32 · LANES · BLOCKS bytes, about 8 · hidden; without SHUFFLE 20 · THREADS more
 // cost    2 · batch · hidden · gates · hidden flop a step. W is read once a workgroup, but for blocks beyond HELD. A step is a chain:
@@ -22,7 +22,7 @@
 @group(0) @binding(5) var<storage, read> c0: array<f32>;
 @group(0) @binding(6) var<storage, read> mask: array<u32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
-#import recurrence_registers
+#import recurrent/recurrence_registers
 
 // Four elements of the row of W that a team's sum i is made with; the last row that there is, where it is none.
 #if W4

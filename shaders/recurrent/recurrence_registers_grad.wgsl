@@ -2,7 +2,7 @@
 //
 // in      as recurrence_grad.wgsl: w (gates · hidden, hidden), y, dy (batch, time, hidden), h0, c0, f32; mask u32
 // out     as recurrence_grad.wgsl: dz, of a GRU the gradient of W h + b, dh, dc
-// launch  a workgroup of THREADS for each sequence; its teams of LANES invocations, lib/recurrence_registers.wgsl, own four units:
+// launch  a workgroup of THREADS for each sequence; its teams of LANES invocations, lib/recurrent/recurrence_registers.wgsl, own four units:
 //         four columns of W. Lane q has unit q % 4 of them, whose dh and dc stay in its registers
 // memory  32 · LANES · BLOCKS bytes, about 8 · gates · hidden; without SHUFFLE 20 · THREADS more
 // cost    2 · batch · hidden · gates · hidden flop a step. W is read once a workgroup, but for blocks beyond HELD; what the
@@ -22,7 +22,7 @@
 @group(0) @binding(5) var<storage, read> c0: array<f32>;
 @group(0) @binding(6) var<storage, read> mask: array<u32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
-#import recurrence_registers
+#import recurrent/recurrence_registers
 
 // Row k of W at a team's four units, 0 where it has none.
 fn units_at(team: u32, k: u32) -> vec4f {

@@ -3,7 +3,7 @@
 //
 // in      w, m, v (n) f32 in place; g (n) f32
 //         clock (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite; words 2 and 3 are of
-//         the loss scale, by which g is too large: see lib/update.wgsl and lib/loss_scale.wgsl
+//         the loss scale, by which g is too large: see lib/update/update.wgsl and lib/update/loss_scale.wgsl
 //         squares (partials) f32: partial sums of g², for clipping and for that
 // out     nothing
 // launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
@@ -13,7 +13,7 @@
 // source  Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; decoupled decay: Loshchilov and Hutter 2019, arXiv:1711.05101
 
 #import grid
-#import curve
+#import update/curve
 #if VEC4
 alias T = vec4f;
 #else
@@ -33,7 +33,7 @@ struct Dims {
 @group(0) @binding(4) var<storage, read_write> v: array<T>;
 @group(0) @binding(5) var<storage, read_write> clock: array<atomic<u32>>;
 @group(0) @binding(6) var<storage, read> squares: array<f32>;
-#import update
+#import update/update
 
 override DECOUPLED: u32 = 0u; // 1: AdamW
 

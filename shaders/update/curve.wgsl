@@ -8,7 +8,7 @@
 // numeric f32; the step is exact up to 2^24
 // source  cosine: Loshchilov and Hutter 2017, arXiv:1608.03983, section 3
 
-#import curve
+#import update/curve
 
 struct Dims { curve: Curve }
 @group(0) @binding(0) var<uniform> dims: Dims;

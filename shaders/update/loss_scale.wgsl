@@ -1,6 +1,6 @@
 // loss_scale.wgsl: scale = the power of two that this step's loss is multiplied by.
 //
-// in      clock (4) u32: word 2, see lib/loss_scale.wgsl
+// in      clock (4) u32: word 2, see lib/update/loss_scale.wgsl
 // out     scale () f32
 // launch  one invocation
 // memory  none
@@ -8,7 +8,7 @@
 // numeric exact
 // source  Micikevicius et al. 2018, "Mixed precision training", arXiv:1710.03740, section 3.2
 
-#import loss_scale
+#import update/loss_scale
 
 struct Dims { first: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;

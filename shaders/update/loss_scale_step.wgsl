@@ -1,16 +1,16 @@
 // loss_scale_step.wgsl: the next step's loss scale. Half of it where the gradient was not finite, twice after `interval`
 // good steps in a row, at most 2³⁰.
 //
-// in      clock (4) u32 in place: words 2 and 3, see lib/loss_scale.wgsl; word 1 is set once the training has failed
+// in      clock (4) u32 in place: words 2 and 3, see lib/update/loss_scale.wgsl; word 1 is set once the training has failed
 //         squares (partials) f32: partial sums of the squared gradients
 // out     skipped () f32: steps that were left out so far
 // launch  one invocation, after the updates, which read the same sums
 // memory  none
 // cost    `partials` additions
-// numeric exact; the sums are added in the order of lib/update.wgsl
+// numeric exact; the sums are added in the order of lib/update/update.wgsl
 // source  PyTorch's GradScaler
 
-#import loss_scale
+#import update/loss_scale
 
 struct Dims { first: u32, interval: u32, partials: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;

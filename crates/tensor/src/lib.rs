@@ -6,7 +6,7 @@
 //! check shapes      backward   compile kernels                compiled or read back
 //! ```
 //!
-//! Read in this order: [`shape`](Shape), [`op`](Op), `ops/matmul.rs` with `shaders/matmul_naive.wgsl`, [`graph`](Graph),
+//! Read in this order: [`shape`](Shape), [`op`](Op), `ops/gemm/matmul.rs` with `shaders/gemm/matmul_naive.wgsl`, [`graph`](Graph),
 //! `autograd.rs`, `fuse.rs`, [`plan`](Plan).
 //!
 //! ```
@@ -28,60 +28,39 @@
 //! # Ok::<(), trellis_tensor::Error>(())
 //! ```
 
-mod adapter;
-mod attention_form;
-mod attention_mask;
-mod autograd;
-mod buffer;
-mod cka_form;
-mod curve;
+mod device;
 mod error;
-mod fuse;
-mod gpu;
-mod gpu_options;
 mod graph;
-mod init;
-mod kernel;
-mod log;
-mod matrix_units;
-mod mesa;
-mod op;
 pub mod ops;
-mod optimizer;
-mod params;
 mod plan;
-mod product;
-mod profile;
-mod recompute;
-mod recurrence_form;
-mod reference;
 pub mod rng;
-mod schedule;
 mod shape;
-mod subgroups;
 mod tensor;
+mod train;
 
-pub use adapter::AdapterSummary;
-pub use attention_form::{AttentionForm, AttentionTile};
-pub use attention_mask::{AttentionDropout, AttentionMask, KeyMask};
-pub use cka_form::{CkaCost, CkaForm, CkaSizes};
-pub use curve::{Clock, Curve};
+pub use device::adapter::AdapterSummary;
+pub use ops::attention::form::{AttentionForm, AttentionTile};
+pub use ops::attention::mask::{AttentionDropout, AttentionMask, KeyMask};
+pub use ops::alignment::cost_model::{CkaCost, CkaForm, CkaSizes};
+pub use train::schedule::{Clock, Curve};
 pub use error::{Error, Result};
-pub use gpu::{Caps, Counters, Gpu};
-pub use gpu_options::{GpuOptions, user_cache};
+pub use device::gpu::{Caps, Counters, Gpu};
+pub use device::options::{GpuOptions, user_cache};
 pub use graph::{Graph, Scope, Var};
-pub use init::Init;
-pub use kernel::{Access, Kernel, Variant};
-pub use log::{Log, Row};
-pub use op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
+pub use train::init::Init;
+#[doc(hidden)]
+pub use plan::kernel::file_name;
+pub use plan::kernel::{Access, Kernel, Variant};
+pub use train::metrics::{Log, Row};
+pub use graph::op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
 pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
-pub use optimizer::{Optimizer, OptimizerConfig, Rule};
-pub use params::{InitialValues, ParamSpec, Params};
+pub use train::optimizer::{Optimizer, OptimizerConfig, Rule};
+pub use train::params::{InitialValues, ParamSpec, Params};
 pub use plan::{LaunchInfo, Plan};
-pub use product::{Block, ProductLoop, TunedProduct, Tuning, Units};
-pub use profile::{LaunchTime, StepTime};
-pub use recompute::Recompute;
-pub use recurrence_form::RecurrenceForm;
-pub use reference::Reference;
+pub use ops::gemm::variant::{Block, ProductLoop, TunedProduct, Tuning, Units};
+pub use plan::timing::{LaunchTime, StepTime};
+pub use graph::recompute::Recompute;
+pub use ops::recurrent::form::RecurrenceForm;
+pub use graph::interpreter::Reference;
 pub use shape::{DType, Shape, TensorType};
 pub use tensor::Tensor;

@@ -7,7 +7,7 @@
 //
 // Arrays of a row have UNITS elements, of which a loop with a constant bound uses the first HEAD: a GPU's compiler unrolls
 // it and keeps them in registers.
-#import attention_sizes
+#import attention/attention_sizes
 #if VEC4
 fn inner(a: T, b: T) -> f32 {
     return dot(a, b);

@@ -1,4 +1,4 @@
-// The gradient of the output for the tiled attention kernels, as lib/attention_tiles.wgsl has it of q, k and v; the importing
+// The gradient of the output for the tiled attention kernels, as lib/attention/attention_tiles.wgsl has it of q, k and v; the importing
 // kernel binds dout.
 #if VEC4
 fn dout_unit(at: u32, c: u32) -> vec4f {

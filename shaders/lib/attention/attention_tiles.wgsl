@@ -10,7 +10,7 @@
 //
 // Blocks of 4 x 4 are mat4x4f whose "columns" are the four own rows, and no array is indexed by a variable: what is not in
 // workgroup memory stays in registers. Sums are chains of fma, one instruction for each multiply-add.
-#import attention_sizes
+#import attention/attention_sizes
 override LANES: u32 = 8u;
 override GROUPS: u32 = 8u;
 override STRIDE: u32 = 8u;

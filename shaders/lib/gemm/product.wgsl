@@ -1,13 +1,13 @@
 // out = lhs · rhs: the loop that the adapter, the sizes and the types call for, see crates/tensor/src/product.rs. All but the
 // first take the same functions from the kernel that imports them.
 #if COOPERATIVE
-#import product_cooperative
+#import gemm/product_cooperative
 #elif TALL
-#import product_tall
+#import gemm/product_tall
 #elif SUBGROUP
-#import product_subgroup
+#import gemm/product_subgroup
 #else
-#import product_block
+#import gemm/product_block
 #endif
 
 // Four numbers of a side, on their way. NATIVE: of two sides of f16 to matrix units, which want them as they are.

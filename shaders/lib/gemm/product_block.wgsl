@@ -13,7 +13,7 @@
 // memory  16·DEPTH·(ROWS/4 + COLUMNS/4 + 2·PADDING) bytes, and 4·(SLICES - 1)·ROWS·COLUMNS with SLICES > 1
 // numeric f32 sums in order of k within a slice, slices in order
 // source  Volkov and Demmel 2008, "Benchmarking GPUs to tune dense linear algebra"; NVIDIA CUTLASS, "Efficient GEMM in CUDA"
-#import product_loads
+#import gemm/product_loads
 const WIDTH: u32 = SLICES * SLICE;  // invocations of a workgroup
 const HEIGHT: u32 = 1u;
 const K_LANES: u32 = 2u;            // neighbors that load along k

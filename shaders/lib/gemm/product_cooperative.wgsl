@@ -13,7 +13,7 @@
 // memory  2·(ROWS + COLUMNS)·(DEPTH + 8) bytes, and 1 KiB for each subgroup
 // numeric f16 operands are multiplied exactly; in which order sums are added is the hardware's affair
 // source  SPV_KHR_cooperative_matrix; NVIDIA CUTLASS, "Efficient GEMM in CUDA"
-#import product_loads
+#import gemm/product_loads
 const WIDTH: u32 = 32u * SUBGROUPS; // invocations of a workgroup
 const HEIGHT: u32 = 1u;
 const BLOCK = vec2u(ROWS, COLUMNS); // rows and columns that skip() decides on

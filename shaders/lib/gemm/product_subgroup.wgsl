@@ -17,7 +17,7 @@
 // is loaded by fours, 64 multiply-adds for 1.5 loads in place of 3. No workgroup memory: on a CPU it is memory like any
 // other, and a barrier is a switch of coroutines.
 // Source: register blocking, Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
-#import register_block
+#import gemm/register_block
 const WIDTH: u32 = 8u;
 const HEIGHT: u32 = 4u;
 const ROWS: u32 = 64u; // of a workgroup

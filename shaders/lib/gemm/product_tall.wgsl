@@ -6,7 +6,7 @@
 // multiply-adds for 2 loads in place of 64 for 1.5. On a CPU a load is a loop over the lanes, so loads are what counts; that
 // the sums are far more than there are registers matters less, as long as each is fetched once for four k.
 // Source: register blocking, Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
-#import register_block
+#import gemm/register_block
 const WIDTH: u32 = 8u;
 const HEIGHT: u32 = 2u;
 const ROWS: u32 = 64u; // of a workgroup

@@ -3,7 +3,7 @@
 // A workgroup owns some sequences of the batch (rows) and takes them through time, so nothing but its own barrier orders its
 // steps. The product of a step runs on lib/product*.wgsl over all columns of these rows; sequences are rows because their
 // states are contiguous. With PRODUCT or UNITS, a dispatch is that part of one step, and a workgroup has a block of it.
-#import recurrence_cell
+#import recurrent/recurrence_cell
 
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
@@ -11,7 +11,7 @@ fn skip(row: u32, rows: u32, col: u32) -> bool {
 fn seek(k: u32) {}
 fn advance() {}
 
-#import product
+#import gemm/product
 #if REGISTERS
 const LANES = vec2u(8u, 1u); // one subgroup: others would only wait for it
 const OWNED: u32 = ROWS / HEIGHT;

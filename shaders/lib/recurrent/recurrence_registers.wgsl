@@ -11,7 +11,7 @@
 //
 // The four sums of a team's lanes are joined by shuffles (SHUFFLE: teams lie within subgroups): two halvings, after which a
 // lane has one sum, and a butterfly. 3 + log2(LANES / 4) shuffles, 100 cycles. Else through workgroup memory, a barrier more.
-#import recurrence_cell
+#import recurrent/recurrence_cell
 #import grid
 
 // Sizes: THREADS of a workgroup, a multiple of LANES, which is a power of two from 4 to 32; BLOCKS of a lane, at least 1; HELD, at

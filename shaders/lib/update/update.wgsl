@@ -1,6 +1,6 @@
 // What every optimiser shares: the gradient freed of the loss scale and clipped to a global norm, and what happens where it
 // is not finite.
-#import loss_scale
+#import update/loss_scale
 var<workgroup> clip_factor: f32;
 
 // From partial sums of squares: min(1, max_norm / |g|), or 1 where max_norm is 0, over the loss scale; negative to change

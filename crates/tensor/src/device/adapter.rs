@@ -1,7 +1,7 @@
 //! The adapters of a machine: what there is, and which is the fastest kind.
 
-use crate::gpu::Gpu;
-use crate::mesa::name_runtime_folder;
+use crate::device::gpu::Gpu;
+use crate::device::mesa::name_runtime_folder;
 
 /// One row of `trellis devices`.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use crate::gpu_options::user_cache;
+use crate::device::options::user_cache;
 
 /// Variable that names the folder of a user's sockets.
 const VARIABLE: &str = "XDG_RUNTIME_DIR";

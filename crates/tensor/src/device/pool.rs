@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
-use crate::gpu::{ALIGNMENT, AtomicCounters, Gpu, lock};
+use crate::device::gpu::{ALIGNMENT, AtomicCounters, Gpu, lock};
 
 /// Free buffers by size class, and the accounts.
 pub(crate) struct Pool {

@@ -1,11 +1,16 @@
 //! The graph: operations recorded, none run. Shape errors are found here.
 
+pub(crate) mod autograd;
+pub(crate) mod interpreter;
+pub(crate) mod op;
+pub(crate) mod recompute;
+
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
-use crate::op::{Op, Registered};
+use crate::graph::op::{Op, Registered};
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
 

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use half::f16;
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
-use crate::kernel::{Kernel, Variant};
+use crate::plan::kernel::{Kernel, Variant};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 

@@ -1,82 +1,95 @@
-//! The operations, one file each. Adding one: a file here, a kernel in `shaders/`, a line in the list below.
+//! The operations by family, one file each. Adding one: a file here, a kernel in the same family of `shaders/`, a line in the list below.
+
+pub(crate) mod alignment;
+pub(crate) mod attention;
+pub(crate) mod bench;
+pub(crate) mod conv;
+pub(crate) mod elementwise;
+pub(crate) mod gemm;
+pub(crate) mod input;
+pub(crate) mod loss;
+pub(crate) mod measures;
+pub(crate) mod movement;
+pub(crate) mod norm;
+pub(crate) mod recurrent;
+pub(crate) mod update;
 
 macro_rules! ops {
-    ($($module:ident :: { $($op:ident),+ $(,)? }),* $(,)?) => {
-        $(mod $module;)*
-        $($(pub use $module::$op;)+)*
-        $($(impl crate::op::Registered for $op {})+)*
+    ($($family:ident :: $module:ident :: { $($op:ident),+ $(,)? }),* $(,)?) => {
+        $($(pub use $family::$module::$op;)+)*
+        $($(impl crate::graph::op::Registered for $op {})+)*
 
         /// Every registered op: its type's name and a generator of random cases for the generic test.
-        pub fn registry() -> Vec<(&'static str, fn(&mut crate::rng::Rng) -> crate::op::Sample)> {
-            vec![$($((stringify!($op), <$op as crate::op::Op>::sample as _)),+),*]
+        pub fn registry() -> Vec<(&'static str, fn(&mut crate::rng::Rng) -> crate::graph::op::Sample)> {
+            vec![$($((stringify!($op), <$op as crate::graph::op::Op>::sample as _)),+),*]
         }
     };
 }
 
 ops! {
-    unary::{Unary, UnaryGrad},
-    binary::{Binary},
-    reduce::{Reduce},
-    cast::{Cast},
-    view::{Permute, Expand, Slice, Pad},
-    concat::{Concat, Pack},
-    matmul::{MatMul},
-    conv2d::{Conv2d},
-    conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
-    center::{Center},
-    center_layers::{CenterLayers},
-    gram::{Gram},
-    gram_grad::{GramGrad, CkaGramGrad},
-    layer_grams::{LayerGrams, LayerGramsGrad},
-    center_gram::{CenterGram},
-    rbf::{MedianDistance, RbfKernel, RbfKernelGrad},
-    unit_rows::{UnitRows, UnitRowsGrad},
-    ridge_inverse::{RidgeInverse},
-    cholesky_inverse::{CholeskyInverse, InverseOf},
-    cka::{CkaStats, CkaValue, CkaGrad},
-    cka_features::{CkaFeaturesStats, CkaFeaturesValue, CkaFeaturesGrad},
-    curve::{CurveValue},
-    end_step::{EndStep},
-    loss_scale::{LossScaleValue, LossScaleStep},
-    optimizer::{AdamStep, SgdStep},
-    softmax::{Softmax, SoftmaxGrad},
-    attention::{Attention},
-    attention_grad::{AttentionGrad},
-    recurrence::{Recurrence},
-    recurrence_grad::{RecurrenceGrad},
-    cross_entropy::{CrossEntropy, CrossEntropyGrad},
-    labelled_mean::{LabelledMean, LabelledMeanGrad},
-    top_k::{TopK},
-    confusion::{Confusion},
-    dropout::{Dropout},
-    layer_norm::{LayerNorm, LayerNormGrad, LayerNormSums},
-    moments::{Moments, RunningStatistics},
-    batch_norm::{BatchNorm},
-    batch_norm_grad::{BatchNormSums, BatchNormGrad},
-    sampler::{RingBatch, SampleBatch, SequentialBatch},
-    sequences::{SequenceTokens, SequenceLabels},
-    sequence_score::{SequenceScore},
-    gather::{Gather, GatherGrad, GatherLabels, GatherImages},
-    augment::{Augment},
-    crop::{Crop},
-    pool::{Pool, PoolGrad},
-    fma_chain::{FmaChain},
+    elementwise::unary::{Unary, UnaryGrad},
+    elementwise::binary::{Binary},
+    elementwise::cast::{Cast},
+    elementwise::dropout::{Dropout},
+    movement::reduce::{Reduce},
+    movement::view::{Permute, Expand, Slice, Pad},
+    movement::concat::{Concat, Pack},
+    movement::gather::{Gather, GatherGrad, GatherLabels, GatherImages},
+    gemm::matmul::{MatMul},
+    conv::conv2d::{Conv2d},
+    conv::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
+    conv::pool::{Pool, PoolGrad},
+    norm::layer_norm::{LayerNorm, LayerNormGrad, LayerNormSums},
+    norm::moments::{Moments, RunningStatistics},
+    norm::batch_norm::{BatchNorm},
+    norm::batch_norm_grad::{BatchNormSums, BatchNormGrad},
+    attention::attention::{Attention},
+    attention::attention_grad::{AttentionGrad},
+    recurrent::recurrence::{Recurrence},
+    recurrent::recurrence_grad::{RecurrenceGrad},
+    loss::softmax::{Softmax, SoftmaxGrad},
+    loss::cross_entropy::{CrossEntropy, CrossEntropyGrad},
+    loss::labelled_mean::{LabelledMean, LabelledMeanGrad},
+    loss::top_k::{TopK},
+    loss::confusion::{Confusion},
+    loss::sequence_score::{SequenceScore},
+    alignment::center::{Center},
+    alignment::center_layers::{CenterLayers},
+    alignment::gram::{Gram},
+    alignment::gram_grad::{GramGrad, CkaGramGrad},
+    alignment::layer_grams::{LayerGrams, LayerGramsGrad},
+    alignment::center_gram::{CenterGram},
+    alignment::cka::{CkaStats, CkaValue, CkaGrad},
+    alignment::cka_features::{CkaFeaturesStats, CkaFeaturesValue, CkaFeaturesGrad},
+    measures::rbf::{MedianDistance, RbfKernel, RbfKernelGrad},
+    measures::unit_rows::{UnitRows, UnitRowsGrad},
+    measures::ridge_inverse::{RidgeInverse},
+    measures::cholesky_inverse::{CholeskyInverse, InverseOf},
+    input::sampler::{RingBatch, SampleBatch, SequentialBatch},
+    input::sequences::{SequenceTokens, SequenceLabels},
+    input::augment::{Augment},
+    input::crop::{Crop},
+    update::curve::{CurveValue},
+    update::end_step::{EndStep},
+    update::loss_scale::{LossScaleValue, LossScaleStep},
+    update::optimizer::{AdamStep, SgdStep},
+    bench::fma_chain::{FmaChain},
 }
 
-pub use crate::attention_mask::{Keys, PairDropout};
-pub(crate) use attention::AttentionSizes;
-pub use attention::MAX_HEAD;
-pub use batch_norm::Statistics;
-pub use binary::BinaryFunction;
-pub use cast::Stored;
-pub use center_gram::Centering;
-pub use cka::Similarity;
-pub use cross_entropy::IGNORE;
-pub use gram::GramOf;
-pub use loss_scale::LossScale;
-pub use matmul::Layout;
-pub use pool::Pooling;
-pub use recurrence::{Cell, RecurrentLayer};
-pub use reduce::Reduction;
-pub use sequences::{SequenceTask, Sequences};
-pub use unary::UnaryFunction;
+pub use attention::mask::{Keys, PairDropout};
+pub(crate) use attention::attention::AttentionSizes;
+pub use attention::attention::MAX_HEAD;
+pub use norm::batch_norm::Statistics;
+pub use elementwise::binary::BinaryFunction;
+pub use elementwise::cast::Stored;
+pub use alignment::center_gram::Centering;
+pub use alignment::cka::Similarity;
+pub use loss::cross_entropy::IGNORE;
+pub use alignment::gram::GramOf;
+pub use update::loss_scale::LossScale;
+pub use gemm::matmul::Layout;
+pub use conv::pool::Pooling;
+pub use recurrent::recurrence::{Cell, RecurrentLayer};
+pub use movement::reduce::Reduction;
+pub use input::sequences::{SequenceTask, Sequences};
+pub use elementwise::unary::UnaryFunction;

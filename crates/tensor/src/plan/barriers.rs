@@ -9,7 +9,7 @@
 //! On Vulkan such a barrier waits until everything before it has ended, so it costs as much for one buffer as for all. On an
 //! H100 a dispatch with one takes 2.1 µs, and one without 0.16 µs.
 
-use crate::kernel::Access;
+use crate::plan::kernel::Access;
 
 /// A buffer, by its number within a plan, and how a dispatch uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::fuse::{Fused, share_memory};
+use crate::plan::fuse::{Fused, share_memory};
 use crate::graph::Kind;
 
 impl Fused {

@@ -1,12 +1,12 @@
 //! Fusion: a recorded graph reduced to what must run.
 //!
 //! Two passes over the nodes: what no output needs is dropped, then ops absorb their only consumer where they have a
-//! rule for it ([`Op::absorb`](crate::op::Op::absorb)): a matmul takes its bias, residual, activation or activation
+//! rule for it ([`Op::absorb`](crate::graph::op::Op::absorb)): a matmul takes its bias, residual, activation or activation
 //! gradient; a CKA gradient takes the product that follows it.
 
 use std::any::Any;
 
-use crate::gpu::ALIGNMENT;
+use crate::device::gpu::ALIGNMENT;
 use crate::graph::{Kind, Node};
 use crate::ops::{Pack, Slice};
 

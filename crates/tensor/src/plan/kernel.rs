@@ -22,15 +22,26 @@ pub struct Kernel {
     pub source: &'static str,
 }
 
-/// Names a kernel in the repository's `shaders/` folder: `kernel!("relu")` is `shaders/relu.wgsl`.
+/// Names a kernel in the repository's `shaders/` folder: `kernel!("loss/softmax")` is `shaders/loss/softmax.wgsl`.
 #[macro_export]
 macro_rules! kernel {
     ($name:literal) => {
         $crate::Kernel {
-            name: $name,
+            name: $crate::file_name($name),
             source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shaders/", $name, ".wgsl")),
         }
     };
+}
+
+/// Last part of a path with slashes; for [`kernel!`](crate::kernel).
+#[doc(hidden)]
+pub const fn file_name(path: &'static str) -> &'static str {
+    let bytes = path.as_bytes();
+    let mut start = bytes.len();
+    while start > 0 && bytes[start - 1] != b'/' {
+        start -= 1;
+    }
+    path.split_at(start).1
 }
 
 macro_rules! library {
@@ -42,39 +53,39 @@ macro_rules! library {
 /// Texts that kernels may `#import`.
 const LIBRARY: &[(&str, &str)] = library![
     "activation",
-    "attention",
-    "attention_above",
-    "attention_known",
-    "attention_sink",
-    "attention_sizes",
-    "attention_tiles",
+    "alignment/cka",
+    "alignment/cka_features",
+    "attention/attention",
+    "attention/attention_above",
+    "attention/attention_known",
+    "attention/attention_sink",
+    "attention/attention_sizes",
+    "attention/attention_tiles",
     "channel",
-    "cka",
-    "cka_features",
-    "conv2d",
-    "conv2d_out",
-    "curve",
-    "epilogue",
+    "conv/conv2d",
+    "conv/conv2d_out",
+    "conv/window",
+    "gemm/epilogue",
+    "gemm/matmul_sides",
+    "gemm/product",
+    "gemm/product_block",
+    "gemm/product_cooperative",
+    "gemm/product_loads",
+    "gemm/product_subgroup",
+    "gemm/product_tall",
+    "gemm/register_block",
     "grid",
     "half",
     "index",
-    "loss_scale",
-    "matmul_sides",
     "number",
     "philox",
-    "product",
-    "product_block",
-    "product_cooperative",
-    "product_loads",
-    "product_subgroup",
-    "product_tall",
-    "recurrence",
-    "recurrence_cell",
-    "recurrence_registers",
+    "recurrent/recurrence",
+    "recurrent/recurrence_cell",
+    "recurrent/recurrence_registers",
     "reduce",
-    "register_block",
-    "update",
-    "window"
+    "update/curve",
+    "update/loss_scale",
+    "update/update"
 ];
 
 /// How a kernel uses a storage binding.

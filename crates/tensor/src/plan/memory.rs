@@ -8,7 +8,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::buffer::size_class;
+use crate::device::pool::size_class;
 
 /// A value that needs memory.
 #[derive(Clone, Debug)]

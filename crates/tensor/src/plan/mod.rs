@@ -6,17 +6,21 @@
 
 mod barriers;
 mod builder;
+pub(crate) mod execution_order;
+pub(crate) mod fuse;
+pub(crate) mod kernel;
+mod memory;
 mod order;
-mod sharing;
+pub(crate) mod timing;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::buffer::Buffer;
+use crate::device::pool::Buffer;
 use crate::error::{Error, Result};
-use crate::fuse::fuse;
-use crate::gpu::{Gpu, Pipeline};
+use crate::plan::fuse::fuse;
+use crate::device::gpu::{Gpu, Pipeline};
 use crate::graph::{Graph, Var};
 use crate::shape::{DType, TensorType};
 use crate::tensor::{read_back, read_halves};

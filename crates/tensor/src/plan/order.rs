@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use super::barriers::{States, Use, count_buffers};
-use crate::kernel::Access;
+use crate::plan::kernel::Access;
 
 /// A dispatch in its turn.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::device::gpu::Gpu;
 use crate::plan::{LaunchInfo, Plan};
 use crate::tensor::read_raw;
 

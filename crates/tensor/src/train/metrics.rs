@@ -2,9 +2,9 @@
 
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
-use crate::curve::Clock;
+use crate::train::schedule::Clock;
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::device::gpu::Gpu;
 use crate::graph::{Graph, Var};
 use crate::ops::EndStep;
 use crate::shape::TensorType;

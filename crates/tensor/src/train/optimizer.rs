@@ -1,11 +1,11 @@
 //! Optimisers: what to do with gradients. Each owns its moments; the learning rate is evaluated on the GPU.
 
-use crate::curve::{Clock, Curve};
+use crate::train::schedule::{Clock, Curve};
 use crate::error::Result;
-use crate::gpu::Gpu;
+use crate::device::gpu::Gpu;
 use crate::graph::{Graph, Var};
 use crate::ops::{AdamStep, LossScale, LossScaleStep, LossScaleValue, Reduce, Reduction, SgdStep};
-use crate::params::Params;
+use crate::train::params::Params;
 use crate::tensor::Tensor;
 
 /// The rule of an optimiser.
@@ -74,7 +74,7 @@ impl Optimizer {
             Rule::Sgd { .. } => &["momentum"],
             Rule::Adam | Rule::AdamW => &["first moments", "second moments"],
         };
-        let of_arena = |(number, arena): (usize, &crate::params::Arena)| -> Result<Vec<Tensor>> {
+        let of_arena = |(number, arena): (usize, &crate::train::params::Arena)| -> Result<Vec<Tensor>> {
             let tensor = |kind: &&str| Tensor::zeros(gpu, &format!("{kind} {number}"), arena.whole.ty().clone());
             kinds.iter().map(tensor).collect()
         };

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::buffer::Buffer;
+use crate::device::pool::Buffer;
 use crate::error::Result;
-use crate::gpu::Gpu;
-use crate::init::Init;
+use crate::device::gpu::Gpu;
+use crate::train::init::Init;
 use crate::ops::Pack;
 use crate::rng::Rng;
 use crate::shape::{Shape, TensorType};

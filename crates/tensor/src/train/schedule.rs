@@ -1,7 +1,7 @@
 //! The step counter on the GPU, and numbers that follow it: learning rates, guidance weights.
 
 use crate::error::Result;
-use crate::gpu::Gpu;
+use crate::device::gpu::Gpu;
 use crate::graph::{Graph, Var};
 use crate::ops::CurveValue;
 use crate::shape::TensorType;
@@ -24,7 +24,7 @@ impl Clock {
     }
 
     /// The counter: `u32[4]` with the step, the failed step + 1 or 0, and two words of the loss scale
-    /// (`shaders/lib/loss_scale.wgsl`).
+    /// (`shaders/lib/update/loss_scale.wgsl`).
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
     }

@@ -1,11 +1,11 @@
 //! Activations with the mean over the batch taken off.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::gram_grad::columns_sum_to_zero;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::gram_grad::columns_sum_to_zero;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -48,7 +48,7 @@ pub(crate) fn center_one(caps: &Caps, [n, p]: [usize; 2], input: usize, start: u
     let vec4 = p.is_multiple_of(4) && start.is_multiple_of(4);
     let unit = if vec4 { 4 } else { 1 };
     let (size, lanes) = workgroup(caps, n, p / unit);
-    let groups = Dispatch::per_group(kernel!("center"), (p / unit).div_ceil(size / lanes)).flag("ONE", true);
+    let groups = Dispatch::per_group(kernel!("alignment/center"), (p / unit).div_ceil(size / lanes)).flag("ONE", true);
     sized(groups.flag("VEC4", vec4), (size, lanes), n, &[[p / unit, start / unit]])
         .args(sources(&[input]))
         .flops(3 * n * p)
@@ -59,7 +59,7 @@ pub(crate) fn center_several(caps: &Caps, n: usize, layers: &[[usize; 3]]) -> Di
     let fours: Vec<[usize; 2]> = layers.iter().map(|[_, p, start]| [p / 4, start / 4]).collect();
     let widest = fours.iter().map(|[p, _]| *p).max().unwrap_or(0);
     let (size, lanes) = workgroup(caps, n, widest * layers.len());
-    let groups = Dispatch::grid(kernel!("center"), [widest.div_ceil(size / lanes), layers.len(), 1]);
+    let groups = Dispatch::grid(kernel!("alignment/center"), [widest.div_ceil(size / lanes), layers.len(), 1]);
     let inputs: Vec<usize> = layers.iter().map(|[input, ..]| *input).collect();
     sized(groups.flag("VEC4", true), (size, lanes), n, &fours)
         .args(sources(&inputs))

@@ -3,16 +3,16 @@
 use std::any::Any;
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::cast::before_casts;
-use crate::ops::center::Center;
-use crate::ops::cka::CkaGrad;
-use crate::ops::gram::{Gram, GramOf};
-use crate::ops::gram_grad::symmetric;
-use crate::ops::reduce::lanes;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::elementwise::cast::before_casts;
+use crate::ops::alignment::center::Center;
+use crate::ops::alignment::cka::CkaGrad;
+use crate::ops::alignment::gram::{Gram, GramOf};
+use crate::ops::alignment::gram_grad::symmetric;
+use crate::ops::movement::reduce::lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -84,7 +84,7 @@ impl Op for CenterGram {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
         let (rows, lanes) = (count * n, lanes(caps, n, 1));
-        let row_sums = Dispatch::per_group(kernel!("reduce"), rows.div_ceil(256 / lanes))
+        let row_sums = Dispatch::per_group(kernel!("movement/reduce"), rows.div_ceil(256 / lanes))
             .lanes(caps, lanes)
             .turns(n.div_ceil(lanes))
             .dims(&[rows, n, 1])
@@ -93,7 +93,7 @@ impl Op for CenterGram {
             .flops(rows * n);
         // Every workgroup adds up all row sums: few with much to do on a CPU.
         let elements = if caps.software { 64 * 256 } else { 4 * 256 };
-        let mut apply = Dispatch::per_group(kernel!("center_gram"), (n * n).div_ceil(elements))
+        let mut apply = Dispatch::per_group(kernel!("alignment/center_gram"), (n * n).div_ceil(elements))
             .lanes(caps, 256)
             .constant("CENTERING", self.centering as u32)
             .dims(&[n])

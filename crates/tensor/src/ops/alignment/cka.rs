@@ -4,17 +4,17 @@ use std::any::Any;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_gram::{Centering, Squares, centering_of, squares};
-use crate::ops::gram_grad::{CkaGramGrad, GramGrad};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::center_gram::{Centering, Squares, centering_of, squares};
+use crate::ops::alignment::gram_grad::{CkaGramGrad, GramGrad};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// From centred Gram matrices K and L `[n, n]` to `[8]`: the CKA value, then what its gradient needs
-/// (see `shaders/cka.wgsl`); from `[time, n, n]` to `[time, 8]`. A zero matrix gives 0 and a zero gradient, and sets word 6.
+/// (see `shaders/alignment/cka.wgsl`); from `[time, n, n]` to `[time, 8]`. A zero matrix gives 0 and a zero gradient, and sets word 6.
 ///
 /// Whatever the matrices hold, the value is the cosine of the angle between them. What it measures is decided by how
 /// they were made and centred: see [`Var::centered_gram`] and [`Var::center_gram`].
@@ -86,7 +86,7 @@ impl Op for CkaStats {
         let groups = elements.div_ceil(most);
         let vec4 = elements.is_multiple_of(4);
         let units = if vec4 { elements / 4 } else { elements };
-        let mut sums = Dispatch::per_group(kernel!("cka"), groups)
+        let mut sums = Dispatch::per_group(kernel!("alignment/cka"), groups)
             .flag("VEC4", vec4)
             .lanes(caps, 256)
             .dims(&[units, units.div_ceil(groups), groups])
@@ -96,7 +96,7 @@ impl Op for CkaStats {
             return sums.bind(2).into();
         }
         let sums = sums.constant("PARTIAL", 1).args([Arg::Input(0), Arg::Input(1), Arg::Scratch(0)]);
-        let combine = Dispatch::grid(kernel!("cka_combine"), [1, 1, count])
+        let combine = Dispatch::grid(kernel!("alignment/cka_combine"), [1, 1, count])
             .lanes(caps, 256)
             .dims(&[groups])
             .args([Arg::Scratch(0), Arg::Output]);
@@ -162,7 +162,7 @@ impl Op for CkaValue {
     }
 
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
-        Dispatch::linear(kernel!("copy"), 1).dims(&[1, 1, 1, 0]).args([Arg::Input(3), Arg::Output]).into()
+        Dispatch::linear(kernel!("movement/copy"), 1).dims(&[1, 1, 1, 0]).args([Arg::Input(3), Arg::Output]).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -209,7 +209,7 @@ impl Op for CkaGrad {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
         let elements = count * n * n;
-        Dispatch::linear(kernel!("cka_grad"), elements)
+        Dispatch::linear(kernel!("alignment/cka_grad"), elements)
             .constant("RIGHT", u32::from(self.right))
             .dims(&[elements, n * n])
             .floats(&[1.0 / count as f32])

@@ -4,18 +4,18 @@
 //! than the batch ([`CkaForm`](crate::CkaForm)).
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center::activations;
-use crate::ops::cka::Similarity;
-use crate::ops::matmul::Layout;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::center::activations;
+use crate::ops::alignment::cka::Similarity;
+use crate::ops::gemm::matmul::Layout;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// From `A = XᵀX [p, p]`, `B = YᵀY [q, q]` and `T = YᵀX [q, p]` of centred activations to `[8]`: the CKA value, then what
-/// its gradient needs (see `shaders/cka_features.wgsl`). A zero A or B gives 0 and a zero gradient, and sets word 6.
+/// its gradient needs (see `shaders/alignment/cka_features.wgsl`). A zero A or B gives 0 and a zero gradient, and sets word 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesStats;
 
@@ -62,7 +62,7 @@ impl Op for CkaFeaturesStats {
         // As many as for Gram matrices of this size: see CkaStats.
         let most = if caps.software { 4096 * 256 } else { 16 * 256 };
         let groups = total.div_ceil(most);
-        let sums = Dispatch::per_group(kernel!("cka_features"), groups)
+        let sums = Dispatch::per_group(kernel!("alignment/cka_features"), groups)
             .lanes(caps, 256)
             .dims(&elements)
             .dims(&elements.map(|elements| elements.div_ceil(groups)))
@@ -72,7 +72,7 @@ impl Op for CkaFeaturesStats {
             return sums.bind(3).into();
         }
         let sums = sums.constant("PARTIAL", 1).args([Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Scratch(0)]);
-        let combine = Dispatch::grid(kernel!("cka_features_combine"), [1, 1, 1])
+        let combine = Dispatch::grid(kernel!("alignment/cka_features_combine"), [1, 1, 1])
             .lanes(caps, 256)
             .dims(&[groups])
             .args([Arg::Scratch(0), Arg::Output]);
@@ -129,7 +129,7 @@ impl Op for CkaFeaturesValue {
     }
 
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
-        Dispatch::linear(kernel!("copy"), 1).dims(&[1, 1, 1, 0]).args([Arg::Input(5), Arg::Output]).into()
+        Dispatch::linear(kernel!("movement/copy"), 1).dims(&[1, 1, 1, 0]).args([Arg::Input(5), Arg::Output]).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -170,7 +170,7 @@ impl Op for CkaFeaturesGrad {
         let chosen = caps.product_loop(Layout::NN, [n, p, p + q]);
         let fours = p.is_multiple_of(4) && q.is_multiple_of(4);
         chosen
-            .dispatch(kernel!("cka_features_grad"), [n, p], 1)
+            .dispatch(kernel!("alignment/cka_features_grad"), [n, p], 1)
             .flag("LHS_K4", chosen.by_fours() && fours)
             .flag("R4", p.is_multiple_of(4) && !self.right)
             .constant("RIGHT", u32::from(self.right))

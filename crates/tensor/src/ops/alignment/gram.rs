@@ -1,13 +1,13 @@
 //! The Gram matrix of a layer's activations.
 
 use crate::error::{Error, Result};
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::gram_grad::{GramGrad, symmetric};
-use crate::ops::matmul::Layout;
-use crate::product::{ProductLoop, on_units, sum_parts};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::gram_grad::{GramGrad, symmetric};
+use crate::ops::gemm::matmul::Layout;
+use crate::ops::gemm::variant::{ProductLoop, on_units, sum_parts};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -157,7 +157,7 @@ pub(super) fn products(
     let blocks = n.div_ceil(rows);
     let groups = rows / columns * blocks * (blocks + 1) / 2;
     let parts = parts(caps, groups * entries, length);
-    let mut dispatch = chosen.flags(Dispatch::per_group(kernel!("gram"), groups)).dims(&[n, parts, entries, length]);
+    let mut dispatch = chosen.flags(Dispatch::per_group(kernel!("alignment/gram"), groups)).dims(&[n, parts, entries, length]);
     dispatch.groups[2] = (parts * entries) as u32;
     let dispatch = set(dispatch);
     if parts == 1 {

@@ -4,21 +4,21 @@ use std::any::Any;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::binary::{Binary, BinaryFunction};
-use crate::ops::cast::{Stored, before_casts};
-use crate::ops::center_gram::{CenterGram, Centering};
-use crate::ops::cka::CkaGrad;
-use crate::ops::cka_features::CkaFeaturesGrad;
-use crate::ops::gram::{FLOATS, Layer, gram_type, layer};
-use crate::ops::layer_grams::LayerGramsGrad;
-use crate::ops::matmul::Layout;
-use crate::ops::rbf::RbfKernelGrad;
-use crate::ops::unary::{Unary, UnaryFunction};
-use crate::ops::view::Slice;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::elementwise::binary::{Binary, BinaryFunction};
+use crate::ops::elementwise::cast::{Stored, before_casts};
+use crate::ops::alignment::center_gram::{CenterGram, Centering};
+use crate::ops::alignment::cka::CkaGrad;
+use crate::ops::alignment::cka_features::CkaFeaturesGrad;
+use crate::ops::alignment::gram::{FLOATS, Layer, gram_type, layer};
+use crate::ops::alignment::layer_grams::LayerGramsGrad;
+use crate::ops::gemm::matmul::Layout;
+use crate::ops::measures::rbf::RbfKernelGrad;
+use crate::ops::elementwise::unary::{Unary, UnaryFunction};
+use crate::ops::movement::view::Slice;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -209,7 +209,7 @@ fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
     let chosen = caps.product_loop(Layout::NN, [n, p, n]);
     let (half, fours) = (x.dtype == DType::F16, p.is_multiple_of(4));
     chosen
-        .dispatch(kernel!("gram_grad"), [n, p], time)
+        .dispatch(kernel!("alignment/gram_grad"), [n, p], time)
         .flag("WHOLE", chosen.whole_turns(n))
         .flag("LHS_K4", chosen.by_fours() && n.is_multiple_of(4))
         .flag("VEC4", fours)

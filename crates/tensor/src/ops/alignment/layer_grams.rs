@@ -1,15 +1,15 @@
 //! The Gram matrices of several layers in one dispatch, and their gradient in another.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_layers::CenterLayers;
-use crate::ops::concat::Pack;
-use crate::ops::gram::{Products, products};
-use crate::ops::gram_grad::symmetric;
-use crate::ops::matmul::Layout;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::center_layers::CenterLayers;
+use crate::ops::movement::concat::Pack;
+use crate::ops::alignment::gram::{Products, products};
+use crate::ops::alignment::gram_grad::symmetric;
+use crate::ops::gemm::matmul::Layout;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -149,7 +149,7 @@ impl Op for LayerGramsGrad {
         let chosen = caps.product_loop(Layout::NN, [*n, widest, *n]);
         let args = [Arg::Input(0), Arg::Unused, Arg::Unused, Arg::Unused, Arg::Input(1), Arg::Output];
         let dispatch: Dispatch = chosen
-            .dispatch(kernel!("gram_grad"), [*n, widest], widths.len())
+            .dispatch(kernel!("alignment/gram_grad"), [*n, widest], widths.len())
             .flag("PACKED", true)
             .flag("LHS_K4", chosen.by_fours() && n.is_multiple_of(4))
             .flag("VEC4", true)

@@ -2,15 +2,15 @@
 
 use std::any::Any;
 
-use crate::attention_form::{AttentionForm, AttentionTile, TiledKernel};
-use crate::attention_mask::{AttentionMask, KeyMask, Keys, PairDropout};
+use crate::ops::attention::form::{AttentionForm, AttentionTile, TiledKernel};
+use crate::ops::attention::mask::{AttentionMask, KeyMask, Keys, PairDropout};
 use crate::error::{Error, Result};
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::attention_grad::AttentionGrad;
-use crate::ops::view::Pad;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::attention::attention_grad::AttentionGrad;
+use crate::ops::movement::view::Pad;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -189,7 +189,7 @@ impl Attention {
         self.dims(dispatch, s, grads, [parts, s.keys.div_ceil(parts).next_multiple_of(tile.met())])
     }
 
-    /// AttentionSizes in the kernel's units, masks and dropout: `shaders/lib/attention_sizes.wgsl`.
+    /// AttentionSizes in the kernel's units, masks and dropout: `shaders/lib/attention/attention_sizes.wgsl`.
     fn dims(
         &self,
         dispatch: Dispatch,
@@ -230,7 +230,7 @@ impl Attention {
     /// The output with an invocation for each row.
     fn lower_rows(&self, caps: &Caps, s: &AttentionSizes) -> Lowered {
         let ([q, k, v], [mask, clock]) = self.args(self.sources());
-        self.launch(caps, kernel!("attention"), s, s.queries, Default::default())
+        self.launch(caps, kernel!("attention/attention"), s, s.queries, Default::default())
             .args([q, k, v, mask, clock, Arg::Output])
             .flops((4 * s.head + 5) * s.pairs(self.causal))
             .into()
@@ -241,7 +241,7 @@ impl Attention {
         let ([q, k, v], [mask, clock]) = self.args(self.sources());
         let queries = s.batch * s.heads * s.queries;
         let groups = s.batch * s.heads * s.queries.div_ceil(tile.own()) * parts;
-        let kernel = (kernel!("attention_tiled"), TiledKernel::Forward);
+        let kernel = (kernel!("attention/attention_tiled"), TiledKernel::Forward);
         let split = parts > 1;
         // What is bound for writing cannot be left unbound: without parts there are no sums, and a few bytes stand for them.
         let (known, sums) = if split { (Arg::Scratch(0), Arg::Scratch(1)) } else { (Arg::Output, Arg::Scratch(0)) };
@@ -253,7 +253,7 @@ impl Attention {
         if !split {
             return Lowered { dispatches: vec![tiles], scratch: vec![16] };
         }
-        let join = Dispatch::linear(kernel!("attention_join"), s.outputs() / s.unit())
+        let join = Dispatch::linear(kernel!("attention/attention_join"), s.outputs() / s.unit())
             .flag("VEC4", s.unit() == 4)
             .dims(&[s.batch, s.heads, s.queries, s.head / s.unit(), parts])
             .args([known, sums, Arg::Output])

@@ -1,12 +1,12 @@
 //! Gradients of multi-head attention: probabilities are computed again, row by row.
 
-use crate::attention_form::{AttentionForm, TiledKernel, pair_bytes};
+use crate::ops::attention::form::{AttentionForm, TiledKernel, pair_bytes};
 use crate::error::Result;
-use crate::gpu::{ALIGNMENT, Caps};
+use crate::device::gpu::{ALIGNMENT, Caps};
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
-use crate::ops::attention::{Attention, AttentionSizes};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::ops::attention::attention::{Attention, AttentionSizes};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -74,7 +74,7 @@ impl Op for AttentionGrad {
         let (queries, grads, pairs) =
             (s.batch * s.heads * s.queries, self.rows_and_starts(&s), s.pairs(self.of.causal));
         let lanes = if caps.software { 1 } else { 16 };
-        let sums = Dispatch::per_group(kernel!("attention_rows"), (lanes * queries).div_ceil(256))
+        let sums = Dispatch::per_group(kernel!("attention/attention_rows"), (lanes * queries).div_ceil(256))
             .lanes(caps, lanes)
             .dims(&[s.batch, s.heads, s.queries, s.head])
             .args([y, dout, rows])
@@ -86,8 +86,8 @@ impl Op for AttentionGrad {
         let mut scratch = vec![8 * queries];
         let [first, second] = match form {
             AttentionForm::Rows => {
-                let of_queries = self.of.launch(caps, kernel!("attention_query_grad"), &s, s.queries, grads);
-                let of_keys = self.of.launch(caps, kernel!("attention_key_grad"), &s, s.keys, grads);
+                let of_queries = self.of.launch(caps, kernel!("attention/attention_query_grad"), &s, s.queries, grads);
+                let of_keys = self.of.launch(caps, kernel!("attention/attention_key_grad"), &s, s.keys, grads);
                 [
                     of_queries.args(args(Arg::Output)).flops(query_flops),
                     of_keys.args(args(Arg::Output)).flops(key_flops),
@@ -97,8 +97,8 @@ impl Op for AttentionGrad {
                 let launch = |kernel, rows: usize| {
                     self.of.launch_tiled(caps, kernel, tile, &s, (heads * rows.div_ceil(tile.own()), 1), grads)
                 };
-                let of_queries = launch((kernel!("attention_query_grad_tiled"), TiledKernel::QueryGrad), s.queries);
-                let of_keys = launch((kernel!("attention_key_grad_tiled"), TiledKernel::KeyGrad), s.keys);
+                let of_queries = launch((kernel!("attention/attention_query_grad_tiled"), TiledKernel::QueryGrad), s.queries);
+                let of_keys = launch((kernel!("attention/attention_key_grad_tiled"), TiledKernel::KeyGrad), s.keys);
                 [
                     of_queries.args(args(Arg::Output)).flops(query_flops),
                     of_keys.args(args(Arg::Output)).flops(key_flops),
@@ -111,11 +111,11 @@ impl Op for AttentionGrad {
                     of.launch_tiled(caps, kernel, tile, &s, (groups, 1), grads)
                 };
                 let tiles = own_queries * s.keys.div_ceil(tile.met());
-                let of_pairs = launch(self.of, (kernel!("attention_pairs"), TiledKernel::Pairs), tiles);
+                let of_pairs = launch(self.of, (kernel!("attention/attention_pairs"), TiledKernel::Pairs), tiles);
                 // What is summed has been dropped already.
                 let of_sums = launch(
                     Attention { dropout: None, ..self.of },
-                    (kernel!("attention_pair_sums"), TiledKernel::PairSums),
+                    (kernel!("attention/attention_pair_sums"), TiledKernel::PairSums),
                     own_queries + 2 * own_keys,
                 );
                 [

@@ -1,11 +1,11 @@
 //! Forms of attention and of its gradient, and which one for what.
 //!
 //! Software adapters, and adapters with little workgroup memory, have one form: an invocation for each row
-//! (`shaders/attention.wgsl`). On hardware that form is slow, and the others go through tiles in workgroup memory
-//! (`shaders/lib/attention_tiles.wgsl`). They differ in how much work a workgroup has, and so in how many there are.
+//! (`shaders/attention/attention.wgsl`). On hardware that form is slow, and the others go through tiles in workgroup memory
+//! (`shaders/lib/attention/attention_tiles.wgsl`). They differ in how much work a workgroup has, and so in how many there are.
 
-use crate::gpu::Caps;
-use crate::op::Dispatch;
+use crate::device::gpu::Caps;
+use crate::graph::op::Dispatch;
 use crate::ops::AttentionSizes;
 
 /// How attention is computed.
@@ -137,7 +137,7 @@ impl AttentionTile {
         kernels.iter().all(|&kernel| self.cached(caps, kernel, head).is_some())
     }
 
-    /// Sets what `shaders/lib/attention_tiles.wgsl` wants to know.
+    /// Sets what `shaders/lib/attention/attention_tiles.wgsl` wants to know.
     pub(crate) fn specialize(self, caps: &Caps, kernel: TiledKernel, head: usize, dispatch: Dispatch) -> Dispatch {
         let cached = self.cached(caps, kernel, head).unwrap_or(true);
         let [own, met, weights] = self.vectors(kernel, head, cached).map(|vectors| vectors as u32);
@@ -161,7 +161,7 @@ impl AttentionTile {
     }
 }
 
-/// Most units of a row that `Sums` of `shaders/lib/attention_tiles.wgsl` has.
+/// Most units of a row that `Sums` of `shaders/lib/attention/attention_tiles.wgsl` has.
 const MAX_SUMS: usize = 4;
 
 /// Workgroups that keep a large GPU busy: 4 × 8 heads of 256 × 256 × 64 take 25 µs on an H200 in 128 workgroups, 35 and more with

@@ -1,10 +1,10 @@
 //! Multiply-adds and nothing else: what the profiler measures the adapter's arithmetic ceiling with.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -36,7 +36,7 @@ impl Op for FmaChain {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
-        Dispatch::linear(kernel!("fma_chain"), n)
+        Dispatch::linear(kernel!("bench/fma_chain"), n)
             .dims(&[n, self.rounds as usize])
             .floats(&[A, B])
             .bind(1)

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad};
-use crate::ops::matmul::{Epilogue, Layout};
-use crate::ops::unary::UnaryFunction;
-use crate::product::k_ranges;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::conv::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad};
+use crate::ops::gemm::matmul::{Epilogue, Layout};
+use crate::ops::elementwise::unary::UnaryFunction;
+use crate::ops::gemm::variant::k_ranges;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -165,7 +165,7 @@ impl Op for Conv2d {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = chosen
-                .dispatch(kernel!("conv2d"), [m, n], 1)
+                .dispatch(kernel!("conv/conv2d"), [m, n], 1)
                 .flag("SPREAD", spread)
                 .flag("NEAR", spread)
                 .flag("WHOLE", chosen.whole_turns(end - start))

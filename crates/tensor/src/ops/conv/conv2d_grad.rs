@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Lowered, Op, Sample};
-use crate::ops::conv2d::Geometry;
-use crate::ops::matmul::{Epilogue, Layout};
-use crate::ops::reduce::{Reduce, Reduction};
-use crate::product::k_ranges;
+use crate::graph::op::{Arg, Lowered, Op, Sample};
+use crate::ops::conv::conv2d::Geometry;
+use crate::ops::gemm::matmul::{Epilogue, Layout};
+use crate::ops::movement::reduce::{Reduce, Reduction};
+use crate::ops::gemm::variant::k_ranges;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -106,7 +106,7 @@ impl Op for Conv2dInputGrad {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = chosen
-                .dispatch(kernel!("conv2d_input_grad"), [m, n], 1)
+                .dispatch(kernel!("conv/conv2d_input_grad"), [m, n], 1)
                 .flag("SPREAD", spread)
                 .flag("WHOLE", chosen.whole_turns(end - start))
                 .flag("OUT4", !spread && pixels.is_multiple_of(4))
@@ -183,7 +183,7 @@ impl Op for Conv2dWeightGrad {
         let target = if parts == 1 { Arg::Output } else { Arg::Scratch(0) };
         let product = caps
             .product_loop(Layout::NT, [m, n, k])
-            .dispatch(kernel!("conv2d_weight_grad"), [m, n], parts)
+            .dispatch(kernel!("conv/conv2d_weight_grad"), [m, n], parts)
             .flag("RHS_K", true)
             .dims(&[m, n, k, k.div_ceil(parts)])
             .args([Arg::Input(0), Arg::Input(1), target])

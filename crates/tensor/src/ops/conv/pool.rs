@@ -1,11 +1,11 @@
 //! Pooling of images: the greatest value or the mean of each window.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::reduce::{Reduce, Reduction};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -44,7 +44,7 @@ pub struct PoolGrad {
 /// over all loops of an invocation; what is left over is for the outer loops.
 const LOOP_STEPS: usize = 60_000;
 
-/// Sizes of a pooling. `shaders/lib/window.wgsl` is its twin.
+/// Sizes of a pooling. `shaders/lib/conv/window.wgsl` is its twin.
 struct Sizes {
     pool: Pool,
     planes: usize,
@@ -182,7 +182,7 @@ impl Op for Pool {
             return Reduce { reduction }.lower(caps, &[&x], &TensorType::f32([sizes.planes, 1]));
         }
         let flops = output.elements() * self.window[0] * self.window[1];
-        sizes.launch(kernel!("pool"), output.elements()).bind(1).flops(flops).into()
+        sizes.launch(kernel!("conv/pool"), output.elements()).bind(1).flops(flops).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -236,7 +236,7 @@ impl Op for PoolGrad {
             Pooling::Mean => [Arg::Unused, Arg::Unused, Arg::Input(0), Arg::Output],
         };
         let flops = output.elements() * sizes.windows_of_a_pixel();
-        sizes.launch(kernel!("pool_grad"), output.elements()).args(args).flops(flops).into()
+        sizes.launch(kernel!("conv/pool_grad"), output.elements()).args(args).flops(flops).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {

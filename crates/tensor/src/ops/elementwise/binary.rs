@@ -1,11 +1,11 @@
 //! Elementwise functions of two tensors, with NumPy's broadcasting.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::view::{MAX_AXES, axes};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::movement::view::{MAX_AXES, axes};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -16,7 +16,7 @@ pub struct Binary {
     pub function: BinaryFunction,
 }
 
-/// A function of two numbers. The order is that of `shaders/binary.wgsl`.
+/// A function of two numbers. The order is that of `shaders/elementwise/binary.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BinaryFunction {
     /// `x + y`
@@ -91,7 +91,7 @@ impl Op for Binary {
         let vec4 = !stretch && output.elements().is_multiple_of(4);
         let invocations = if vec4 { output.elements() / 4 } else { output.elements() };
         let shape = &output.shape;
-        Dispatch::linear(kernel!("binary"), invocations)
+        Dispatch::linear(kernel!("elementwise/binary"), invocations)
             .flag("VEC4", vec4)
             .constant("FUNCTION", self.function as u32)
             .constant("STRETCH", u32::from(stretch))

@@ -3,10 +3,10 @@
 use std::any::Any;
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -96,7 +96,7 @@ pub(crate) fn before_casts(mut x: Var<'_>) -> Var<'_> {
 /// A launch that converts `n` elements, to f16 or from it.
 pub(crate) fn cast_dispatch(n: usize, to_half: bool) -> Dispatch {
     let words = n.div_ceil(2);
-    Dispatch::linear(kernel!("cast_half"), words).flag("HALF", to_half).dims(&[n, words])
+    Dispatch::linear(kernel!("elementwise/cast_half"), words).flag("HALF", to_half).dims(&[n, words])
 }
 
 impl<'g> Var<'g> {

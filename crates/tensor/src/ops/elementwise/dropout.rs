@@ -1,10 +1,10 @@
 //! Dropout whose mask is computed, not stored.
 
 use crate::error::{Error, Result};
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::{Rng, philox, unit};
 use crate::shape::{DType, TensorType};
 
@@ -62,7 +62,7 @@ impl Op for Dropout {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
         let [low, high] = self.key().map(|word| word as usize);
-        Dispatch::linear(kernel!("dropout"), n.div_ceil(4))
+        Dispatch::linear(kernel!("elementwise/dropout"), n.div_ceil(4))
             .flag("VEC4", n.is_multiple_of(4))
             .dims(&[n.div_ceil(4), n, low, high, self.stream as usize])
             .floats(&[self.p, 1.0 / (1.0 - self.p)])

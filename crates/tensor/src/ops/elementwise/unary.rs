@@ -1,10 +1,10 @@
 //! Elementwise functions of one tensor, and their gradient.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -22,7 +22,7 @@ pub struct UnaryGrad {
     pub function: UnaryFunction,
 }
 
-/// A function of one number. The order is that of `shaders/unary.wgsl`.
+/// A function of one number. The order is that of `shaders/elementwise/unary.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UnaryFunction {
     /// `scale · x + shift`
@@ -190,7 +190,7 @@ impl Op for Unary {
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        elementwise(kernel!("unary"), self.function, inputs[0].elements()).bind(1).into()
+        elementwise(kernel!("elementwise/unary"), self.function, inputs[0].elements()).bind(1).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -229,7 +229,7 @@ impl Op for UnaryGrad {
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
-        elementwise(kernel!("unary_grad"), self.function, inputs[0].elements()).bind(2).into()
+        elementwise(kernel!("elementwise/unary_grad"), self.function, inputs[0].elements()).bind(2).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {

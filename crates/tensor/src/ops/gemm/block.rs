@@ -1,10 +1,10 @@
-//! The family of products through workgroup memory, `shaders/lib/product_block.wgsl`.
+//! The family of products through workgroup memory, `shaders/lib/gemm/product_block.wgsl`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::gpu::Caps;
-use crate::op::Dispatch;
+use crate::device::gpu::Caps;
+use crate::graph::op::Dispatch;
 
 /// A member of the family: how large a block of outputs a workgroup owns, and how its invocations share the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,16 +4,16 @@ use std::any::Any;
 use std::rc::Rc;
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::binary::{Binary, BinaryFunction};
-use crate::ops::cast::{Stored, cast_dispatch};
-use crate::ops::concat::copy_runs;
-use crate::ops::unary::{Unary, UnaryFunction, UnaryGrad};
-use crate::product::ProductLoop::{self, Cooperative, Naive, Registers};
-use crate::product::{Block, k_ranges, on_units, sum_parts};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::elementwise::binary::{Binary, BinaryFunction};
+use crate::ops::elementwise::cast::{Stored, cast_dispatch};
+use crate::ops::movement::concat::copy_runs;
+use crate::ops::elementwise::unary::{Unary, UnaryFunction, UnaryGrad};
+use crate::ops::gemm::variant::ProductLoop::{self, Cooperative, Naive, Registers};
+use crate::ops::gemm::variant::{Block, k_ranges, on_units, sum_parts};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -234,7 +234,7 @@ impl Op for MatMul {
         if chosen == ProductLoop::Naive {
             let [bias, residual, saved] = self.epilogue.args(2);
             let dispatch = chosen
-                .dispatch(kernel!("matmul_naive"), [s.m, s.n], s.batch)
+                .dispatch(kernel!("gemm/matmul_naive"), [s.m, s.n], s.batch)
                 .turns(s.k)
                 .constant("LAYOUT", self.layout as u32)
                 .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch])
@@ -280,7 +280,7 @@ impl Op for MatMul {
                 if end == s.k && parts == 1 { (self.epilogue, self.stored.rounded) } else { Default::default() };
             let [bias, residual, saved] = epilogue.args(2);
             let dispatch = chosen
-                .dispatch(kernel!("matmul"), [s.m, s.n], parts * s.batch)
+                .dispatch(kernel!("gemm/matmul"), [s.m, s.n], parts * s.batch)
                 .flag("NEAR", chosen.for_gpus())
                 .flag("WHOLE", chosen.whole_turns(end - start) && (parts == 1 || chosen.whole_turns(length)))
                 .flag("K4", fours && self.layout == Layout::NT)

@@ -1,9 +1,9 @@
-//! The family of products on matrix units, `shaders/lib/product_cooperative.wgsl`.
+//! The family of products on matrix units, `shaders/lib/gemm/product_cooperative.wgsl`.
 
 use std::fmt;
 
-use crate::gpu::Caps;
-use crate::op::Dispatch;
+use crate::device::gpu::Caps;
+use crate::graph::op::Dispatch;
 
 /// A member of the family: how large a block of outputs a workgroup owns, and which share of it a subgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,11 +1,8 @@
 //! The loops that matrix products, Gram matrices and convolutions run on, and which one for what.
 //!
-//! A kernel says how an element is loaded and stored (`shaders/lib/product.wgsl`); the loop around that is chosen here, by
+//! A kernel says how an element is loaded and stored (`shaders/lib/gemm/product.wgsl`); the loop around that is chosen here, by
 //! the adapter and the sizes, or from a table that `trellis tune` has measured. Every loop adds up in a fixed order, so a run has
 //! the same bits each time. Loops with slices of k add in another order than those without: a new table may change last digits.
-
-mod block;
-mod units;
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -14,17 +11,17 @@ use std::str::FromStr;
 
 use crate::Kernel;
 use crate::error::{Error, Result};
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::kernel;
-use crate::op::Dispatch;
+use crate::graph::op::Dispatch;
 use crate::ops::Layout;
-pub use block::Block;
-pub use units::Units;
+pub use super::block::Block;
+pub use super::units::Units;
 
 /// How a product is cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProductLoop {
-    /// One invocation per element, `shaders/matmul_naive.wgsl`: the lesson, and the baseline of the benchmarks.
+    /// One invocation per element, `shaders/gemm/matmul_naive.wgsl`: the lesson, and the baseline of the benchmarks.
     Naive,
     /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs.
     Registers,
@@ -67,7 +64,7 @@ impl ProductLoop {
         matches!(self, Self::Registers | Self::Tall)
     }
 
-    /// Whether it goes through workgroup memory, by `shaders/lib/product_loads.wgsl`.
+    /// Whether it goes through workgroup memory, by `shaders/lib/gemm/product_loads.wgsl`.
     pub(crate) fn for_gpus(self) -> bool {
         matches!(self, Self::Block(_) | Self::Cooperative(_))
     }
@@ -112,7 +109,7 @@ impl ProductLoop {
         self.flags(Dispatch::grid(kernel, [n.div_ceil(columns), m.div_ceil(rows), batch]))
     }
 
-    /// The flags that choose it in `shaders/lib/product.wgsl`.
+    /// The flags that choose it in `shaders/lib/gemm/product.wgsl`.
     pub(crate) fn flags(self, dispatch: Dispatch) -> Dispatch {
         match self {
             Self::Naive => dispatch,
@@ -257,7 +254,7 @@ pub(crate) fn on_units(caps: &Caps, halves: bool, outputs: [usize; 2]) -> Option
 pub(crate) fn sum_parts(parts: usize, [rows, columns]: [usize; 2]) -> Dispatch {
     let fours = columns.is_multiple_of(4);
     let unit = if fours { 4 } else { 1 };
-    Dispatch::linear(kernel!("product_parts"), rows * columns / unit)
+    Dispatch::linear(kernel!("gemm/product_parts"), rows * columns / unit)
         .flag("OUT4", fours)
         .dims(&[rows * columns / unit, columns / unit, parts])
         .flops(rows * columns * (parts - 1))

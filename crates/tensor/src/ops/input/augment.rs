@@ -1,11 +1,11 @@
 //! Random shifts and mirrorings of images.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::sampler::{is_clock, sample_clock};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::input::sampler::{is_clock, sample_clock};
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
 
@@ -25,7 +25,7 @@ pub struct Augment {
     pub transposed: bool,
 }
 
-/// Keeps the random bits apart from those of other ops with the same seed; also in `shaders/augment.wgsl`.
+/// Keeps the random bits apart from those of other ops with the same seed; also in `shaders/input/augment.wgsl`.
 const STREAM: u32 = 0x4155_4721;
 
 impl Augment {
@@ -59,7 +59,7 @@ impl Op for Augment {
 
     fn lower(&self, _: &Caps, _: &[&TensorType], output: &TensorType) -> Lowered {
         let image = output.shape[1..].iter().product();
-        Dispatch::linear(kernel!("augment"), output.elements())
+        Dispatch::linear(kernel!("input/augment"), output.elements())
             .constant("FLIP", u32::from(self.flip))
             .constant("TRANSPOSED", u32::from(self.transposed))
             .dims(&[output.elements(), image, output.shape[2], output.shape[3], self.shift])

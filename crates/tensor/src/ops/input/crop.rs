@@ -1,11 +1,11 @@
 //! Random boxes of images.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::sampler::{is_clock, sample_clock};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::input::sampler::{is_clock, sample_clock};
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
 
@@ -20,7 +20,7 @@ pub struct Crop {
     pub seed: u64,
 }
 
-/// Keeps the random bits apart from those of other ops with the same seed; also in `shaders/crop.wgsl`.
+/// Keeps the random bits apart from those of other ops with the same seed; also in `shaders/input/crop.wgsl`.
 const STREAM: u32 = 0x4352_4f50;
 
 impl Crop {
@@ -67,7 +67,7 @@ impl Op for Crop {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let Self { size, share, seed } = *self;
-        Dispatch::linear(kernel!("crop"), output.elements())
+        Dispatch::linear(kernel!("input/crop"), output.elements())
             .constant("RESIZED", u32::from(share.is_some()))
             .dims(&[output.elements()])
             .dims(&inputs[0].shape[1..])

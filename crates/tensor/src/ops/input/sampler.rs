@@ -1,10 +1,10 @@
 //! Which examples a step sees: indices drawn on the GPU as a pure function of the step number.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
 
@@ -40,7 +40,7 @@ pub struct RingBatch {
     pub batch: usize,
 }
 
-/// Keeps the random bits apart from those of other ops with the same seed; also in `shaders/sampler.wgsl`.
+/// Keeps the random bits apart from those of other ops with the same seed; also in `shaders/input/sampler.wgsl`.
 const STREAM: u32 = 0x5a4d_504c;
 
 /// Sizes below this keep `step · batch + i` within 32 bits.
@@ -130,7 +130,7 @@ impl Op for SampleBatch {
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let Self { n, batch, seed } = *self;
         let [left, right] = halves(n).map(|bits| bits as usize);
-        Dispatch::linear(kernel!("sampler"), batch)
+        Dispatch::linear(kernel!("input/sampler"), batch)
             .constant("ORDER", 1u32)
             .dims(&[n, batch, n / batch, seed as u32 as usize, (seed >> 32) as usize, left, right])
             .bind(1)
@@ -164,7 +164,7 @@ impl Op for SequentialBatch {
 
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let Self { n, batch } = *self;
-        Dispatch::linear(kernel!("sampler"), batch)
+        Dispatch::linear(kernel!("input/sampler"), batch)
             .constant("ORDER", 0u32)
             .dims(&[n, batch, n.div_ceil(batch), 0, 0, 0, 0])
             .bind(1)
@@ -203,7 +203,7 @@ impl Op for RingBatch {
 
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let Self { slots, stride, batch } = *self;
-        Dispatch::linear(kernel!("sampler"), batch)
+        Dispatch::linear(kernel!("input/sampler"), batch)
             .constant("ORDER", 2u32)
             .dims(&[stride, batch, slots, 0, 0, 0, 0])
             .bind(1)

@@ -1,10 +1,10 @@
 //! Sequence tasks without a data file: each example is a pure function of seed, stream and its number.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::ops::IGNORE;
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
@@ -46,7 +46,7 @@ pub struct SequenceTokens(pub Sequences);
 pub struct SequenceLabels(pub Sequences);
 
 /// Fourth counter word, "SEQS": apart from the numbers that [`Rng`] draws under the same seed; also in
-/// `shaders/sequences.wgsl`.
+/// `shaders/input/sequences.wgsl`.
 const DOMAIN: u32 = 0x5345_5153;
 
 impl Sequences {
@@ -141,7 +141,7 @@ impl Sequences {
         let Self { shortest, longest, seed, stream, .. } = *self;
         let parity = self.task == SequenceTask::Parity;
         let n = output.elements();
-        Dispatch::linear(kernel!("sequences"), n)
+        Dispatch::linear(kernel!("input/sequences"), n)
             .constant("PARITY", u32::from(parity))
             .constant("LABELS", u32::from(labels))
             .dims(&[n, self.time(), shortest, 1 + longest - shortest, self.symbols()])

@@ -1,11 +1,11 @@
 //! Which class is taken for which.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::cross_entropy::infer_per_row;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::loss::cross_entropy::infer_per_row;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -35,7 +35,7 @@ impl Op for Confusion {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, classes] = inputs[1].shape[..] else { unreachable!("checked while recording") };
-        Dispatch::linear(kernel!("confusion"), rows)
+        Dispatch::linear(kernel!("loss/confusion"), rows)
             .dims(&[rows, classes])
             .args([1, 2, 0].map(Arg::Input))
             .flops(rows * classes)

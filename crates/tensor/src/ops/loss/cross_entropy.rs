@@ -1,12 +1,12 @@
 //! Cross-entropy from logits and labels, fused: one kernel forward, one backward.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Lowered, Op, Sample, awkward_size};
-use crate::ops::labelled_mean::LabelledMean;
-use crate::ops::softmax::{checked_rows, row_launch};
+use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::ops::loss::labelled_mean::LabelledMean;
+use crate::ops::loss::softmax::{checked_rows, row_launch};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -73,7 +73,7 @@ impl Op for CrossEntropy {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, classes] = checked_rows(inputs[0]);
-        row_launch(kernel!("cross_entropy"), caps, rows, classes)
+        row_launch(kernel!("loss/cross_entropy"), caps, rows, classes)
             .floats(&[self.smoothing])
             .bind(2)
             .flops(5 * rows * classes)
@@ -120,7 +120,7 @@ impl Op for CrossEntropyGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, classes] = checked_rows(inputs[0]);
-        row_launch(kernel!("cross_entropy_grad"), caps, rows, classes)
+        row_launch(kernel!("loss/cross_entropy_grad"), caps, rows, classes)
             .floats(&[self.smoothing])
             .bind(3)
             .flops(8 * rows * classes)

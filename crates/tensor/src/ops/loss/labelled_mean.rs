@@ -1,11 +1,11 @@
 //! The mean over the rows that have a label.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Lowered, Op, Sample, awkward_size};
-use crate::ops::softmax::row_launch;
+use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -48,7 +48,7 @@ impl Op for LabelledMean {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
-        row_launch(kernel!("labelled_mean"), caps, 1, n).dims(&[self.classes]).bind(2).flops(2 * n).into()
+        row_launch(kernel!("loss/labelled_mean"), caps, 1, n).dims(&[self.classes]).bind(2).flops(2 * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -92,7 +92,7 @@ impl Op for LabelledMeanGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
-        row_launch(kernel!("labelled_mean_grad"), caps, 1, n).dims(&[self.classes]).bind(2).flops(2 * n).into()
+        row_launch(kernel!("loss/labelled_mean_grad"), caps, 1, n).dims(&[self.classes]).bind(2).flops(2 * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {

@@ -1,10 +1,10 @@
 //! How many labelled positions of a sequence are right, and whether all are.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -41,7 +41,7 @@ impl Op for SequenceScore {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [batch, time] = [inputs[0].shape[0], inputs[0].shape[1]];
-        Dispatch::linear(kernel!("sequence_score"), batch)
+        Dispatch::linear(kernel!("loss/sequence_score"), batch)
             .dims(&[batch, time, self.classes])
             .turns(time)
             .flops(2 * batch * time)

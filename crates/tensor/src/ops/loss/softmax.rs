@@ -1,11 +1,11 @@
 //! Softmax and log-softmax over the last axis, each one kernel forward and one backward.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::reduce::{MOST_PASSES, lanes};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::movement::reduce::{MOST_PASSES, lanes};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -65,7 +65,7 @@ impl Op for Softmax {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, n] = checked_rows(inputs[0]);
-        row_launch(kernel!("softmax"), caps, rows, n)
+        row_launch(kernel!("loss/softmax"), caps, rows, n)
             .constant("LOG", u32::from(self.log))
             .bind(1)
             .flops(4 * rows * n)
@@ -107,7 +107,7 @@ impl Op for SoftmaxGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, n] = checked_rows(inputs[0]);
-        row_launch(kernel!("softmax_grad"), caps, rows, n)
+        row_launch(kernel!("loss/softmax_grad"), caps, rows, n)
             .constant("LOG", u32::from(self.log))
             .bind(2)
             .flops(4 * rows * n)

@@ -1,12 +1,12 @@
 //! Whether the label's logit is among the greatest.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Lowered, Op, Sample, awkward_size};
-use crate::ops::cross_entropy::infer_per_row;
-use crate::ops::softmax::{checked_rows, row_launch};
+use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::ops::loss::cross_entropy::infer_per_row;
+use crate::ops::loss::softmax::{checked_rows, row_launch};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -33,7 +33,7 @@ impl Op for TopK {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, classes] = checked_rows(inputs[0]);
-        row_launch(kernel!("top_k"), caps, rows, classes)
+        row_launch(kernel!("loss/top_k"), caps, rows, classes)
             .dims(&[self.k.min(classes)])
             .bind(2)
             .flops(rows * classes)

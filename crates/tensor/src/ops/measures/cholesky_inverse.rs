@@ -5,15 +5,15 @@
 //! root of that of `A`.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_gram::squares;
-use crate::ops::concat::copy_runs;
-use crate::ops::matmul::Layout;
-use crate::ops::ridge_inverse::gradient;
-use crate::op::Arg;
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::center_gram::squares;
+use crate::ops::movement::concat::copy_runs;
+use crate::ops::gemm::matmul::Layout;
+use crate::ops::measures::ridge_inverse::gradient;
+use crate::graph::op::Arg;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -52,7 +52,7 @@ impl Op for CholeskyInverse {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].shape[0];
-        let launch = Dispatch::grid(kernel!("cholesky_inverse"), [1, 1, 1]).dims(&[n]).floats(&[self.lambda]);
+        let launch = Dispatch::grid(kernel!("measures/cholesky_inverse"), [1, 1, 1]).dims(&[n]).floats(&[self.lambda]);
         launch.bind(1).flops(4 * n.pow(3) / 3).into()
     }
 

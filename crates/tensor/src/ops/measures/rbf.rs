@@ -1,13 +1,13 @@
 //! The Gaussian (RBF) kernel of a layer's activations, and the median heuristic for its width.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_gram::{Squares, squares};
-use crate::ops::gram_grad::symmetric;
-use crate::ops::softmax::row_launch;
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::center_gram::{Squares, squares};
+use crate::ops::alignment::gram_grad::symmetric;
+use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -59,7 +59,7 @@ impl Op for RbfKernel {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
         let elements = count * n * n;
-        Dispatch::linear(kernel!("rbf_kernel"), elements).dims(&[n, count]).bind(2).flops(6 * elements).into()
+        Dispatch::linear(kernel!("measures/rbf_kernel"), elements).dims(&[n, count]).bind(2).flops(6 * elements).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -103,7 +103,7 @@ impl Op for RbfKernelGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
-        row_launch(kernel!("rbf_kernel_grad"), caps, count * n, n).bind(3).flops(3 * count * n * n).into()
+        row_launch(kernel!("measures/rbf_kernel_grad"), caps, count * n, n).bind(3).flops(3 * count * n * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -147,7 +147,7 @@ impl Op for MedianDistance {
         // In each of four rounds the last invocation walks over rows 255, 511, …, then the first over 512 counters.
         let rows = n.div_ceil(256);
         let turns = 4 * (128 * rows * rows + 127 * rows + 512);
-        let dispatch = Dispatch::grid(kernel!("median_distance"), [count, 1, 1]).turns(turns);
+        let dispatch = Dispatch::grid(kernel!("measures/median_distance"), [count, 1, 1]).turns(turns);
         dispatch.dims(&[n]).floats(&[self.factor]).bind(1).flops(16 * count * n * n).into()
     }
 

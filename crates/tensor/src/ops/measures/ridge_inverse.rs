@@ -4,13 +4,13 @@
 //! products.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::center_gram::{Squares, squares};
-use crate::ops::cholesky_inverse::inverse_by_factors;
-use crate::ops::matmul::Layout;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::center_gram::{Squares, squares};
+use crate::ops::measures::cholesky_inverse::inverse_by_factors;
+use crate::ops::gemm::matmul::Layout;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -56,8 +56,8 @@ impl Op for RidgeInverse {
             let sized = |dispatch: Dispatch| {
                 dispatch.constant("FIRST", u32::from(step == 0)).dims(&[n, BLOCK * step]).floats(&[self.lambda])
             };
-            let pivot = Dispatch::grid(kernel!("ridge_pivot"), [1, 1, 1]).args([source, Arg::Scratch(0)]);
-            let update = Dispatch::grid(kernel!("ridge_inverse"), [tiles, tiles, 1]);
+            let pivot = Dispatch::grid(kernel!("measures/ridge_pivot"), [1, 1, 1]).args([source, Arg::Scratch(0)]);
+            let update = Dispatch::grid(kernel!("measures/ridge_inverse"), [tiles, tiles, 1]);
             dispatches.push(sized(pivot).flops(2 * BLOCK.pow(3)));
             dispatches.push(sized(update.args([source, Arg::Scratch(0), target])).flops(4 * BLOCK * n * n));
             source = target;

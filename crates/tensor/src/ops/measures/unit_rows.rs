@@ -1,12 +1,12 @@
 //! Rows scaled to length 1, so that their products are cosines, or with their means taken off, correlations.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Lowered, Op, Sample, awkward_size};
-use crate::ops::center::activations;
-use crate::ops::softmax::row_launch;
+use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::ops::alignment::center::activations;
+use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -44,7 +44,7 @@ impl Op for UnitRows {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
-        let dispatch = row_launch(kernel!("unit_rows"), caps, n, p).constant("CENTER", u32::from(self.center));
+        let dispatch = row_launch(kernel!("measures/unit_rows"), caps, n, p).constant("CENTER", u32::from(self.center));
         dispatch.bind(1).flops(5 * n * p).into()
     }
 
@@ -94,7 +94,7 @@ impl Op for UnitRowsGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
-        let dispatch = row_launch(kernel!("unit_rows_grad"), caps, n, p).constant("CENTER", u32::from(self.center));
+        let dispatch = row_launch(kernel!("measures/unit_rows_grad"), caps, n, p).constant("CENTER", u32::from(self.center));
         dispatch.bind(3).flops(9 * n * p).into()
     }
 

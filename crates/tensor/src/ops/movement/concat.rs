@@ -3,11 +3,11 @@
 use std::any::Any;
 
 use crate::error::{Error, Result};
-use crate::gpu::{ALIGNMENT, Caps};
+use crate::device::gpu::{ALIGNMENT, Caps};
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
-use crate::ops::view::Slice;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::ops::movement::view::Slice;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -64,7 +64,7 @@ impl Part {
         let dims: Vec<usize> = parts.iter().flat_map(sizes).map(|size| size / unit).collect();
         let longest = parts.iter().map(|part| part.elements / unit).max().unwrap_or(0);
         let sources = (0..Self::TOGETHER).map(|i| parts.get(i).map_or(Arg::Unused, |part| Arg::Input(part.input)));
-        Dispatch::grid(kernel!("pack"), [longest.div_ceil(256).max(1), parts.len(), 1])
+        Dispatch::grid(kernel!("movement/pack"), [longest.div_ceil(256).max(1), parts.len(), 1])
             .flag("VEC4", vec4)
             .dims(&dims)
             .dims(&vec![0; 4 * (Self::TOGETHER - parts.len())])
@@ -76,7 +76,7 @@ impl Part {
 pub(crate) fn copy_runs(elements: usize, run: usize, pitch: usize, start: usize) -> Dispatch {
     let vec4 = [elements, run, pitch, start].iter().all(|size| size.is_multiple_of(4));
     let unit = if vec4 { 4 } else { 1 };
-    Dispatch::linear(kernel!("copy"), elements / unit).flag("VEC4", vec4).dims(&[
+    Dispatch::linear(kernel!("movement/copy"), elements / unit).flag("VEC4", vec4).dims(&[
         elements / unit,
         run / unit,
         pitch / unit,

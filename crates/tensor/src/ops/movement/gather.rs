@@ -1,10 +1,10 @@
 //! Rows of a table by index: examples of a data set, labels, embeddings.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -61,7 +61,7 @@ fn by_rows(kernel: crate::Kernel, elements: usize, width: usize, rows: usize) ->
 
 fn lower_bits(inputs: &[&TensorType], output: &TensorType, missing: u32) -> Lowered {
     let table = &inputs[0].shape;
-    by_rows(kernel!("gather"), output.elements(), table[1..].iter().product(), table[0])
+    by_rows(kernel!("movement/gather"), output.elements(), table[1..].iter().product(), table[0])
         .dims(&[missing as usize])
         .bind(2)
         .into()
@@ -126,11 +126,11 @@ impl Op for GatherGrad {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let (rows, b) = (self.rows, inputs[1].elements());
-        let links = Dispatch::linear(kernel!("gather_links"), rows + b)
+        let links = Dispatch::linear(kernel!("movement/gather_links"), rows + b)
             .dims(&[rows, b])
             .args([Arg::Input(1), Arg::Scratch(0)])
             .turns(b);
-        let sums = by_rows(kernel!("gather_grad"), output.elements(), output.shape[1..].iter().product(), rows)
+        let sums = by_rows(kernel!("movement/gather_grad"), output.elements(), output.shape[1..].iter().product(), rows)
             .args([Arg::Input(0), Arg::Scratch(0), Arg::Output])
             .turns(b)
             .flops(inputs[0].elements());
@@ -199,7 +199,7 @@ impl Op for GatherImages {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let table = &inputs[0].shape;
-        by_rows(kernel!("gather_images"), output.elements(), table[1..].iter().product(), table[0])
+        by_rows(kernel!("movement/gather_images"), output.elements(), table[1..].iter().product(), table[0])
             .floats(&[self.scale, self.shift])
             .bind(2)
             .flops(2 * output.elements())

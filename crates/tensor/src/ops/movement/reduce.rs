@@ -1,10 +1,10 @@
 //! Sums, means and maxima over axes.
 
 use crate::error::{Error, Result};
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -77,7 +77,7 @@ impl Op for Reduce {
         };
         let launch = |function: u32, outputs: usize, n: usize, scale: f32| {
             let lanes = lanes(caps, n, inner);
-            Dispatch::per_group(kernel!("reduce"), outputs.div_ceil(256 / lanes))
+            Dispatch::per_group(kernel!("movement/reduce"), outputs.div_ceil(256 / lanes))
                 .constant("FUNCTION", function)
                 .lanes(caps, lanes)
                 .turns(n.div_ceil(lanes))

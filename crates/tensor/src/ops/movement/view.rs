@@ -1,10 +1,10 @@
 //! Ops that only move elements: permute, expand, slice, and the padding that undoes a slice.
 
 use crate::error::{Error, Result};
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -64,7 +64,7 @@ impl Walk {
         let Merged { axes: merged, vec4 } = self.merged(&output.shape);
         let unit = if vec4 { 4 } else { 1 };
         let each = |part: fn(&MergedAxis) -> usize| merged.iter().map(part).collect::<Vec<usize>>();
-        Dispatch::linear(kernel!("strided"), output.elements() / unit)
+        Dispatch::linear(kernel!("movement/strided"), output.elements() / unit)
             .flag("VEC4", vec4)
             .constant("AXES", merged.len() as u32)
             .dims(&[output.elements() / unit, (self.offset / unit as i64) as i32 as u32 as usize, 0, 0])

@@ -4,13 +4,13 @@ use std::any::Any;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::batch_norm_grad::{BatchNormGrad, BatchNormSums};
-use crate::ops::moments::{Moments, RunningStatistics};
-use crate::ops::unary::{Unary, UnaryFunction};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::norm::batch_norm_grad::{BatchNormGrad, BatchNormSums};
+use crate::ops::norm::moments::{Moments, RunningStatistics};
+use crate::ops::elementwise::unary::{Unary, UnaryFunction};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -120,7 +120,7 @@ impl Op for BatchNorm {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let [mean, variance] = self.statistics.args(3);
-        elementwise(kernel!("batch_norm"), sizes(inputs[0]).expect("checked while recording"), self.eps)
+        elementwise(kernel!("norm/batch_norm"), sizes(inputs[0]).expect("checked while recording"), self.eps)
             .constant("RUNNING", self.statistics.running())
             .constant("RELU", u32::from(self.relu))
             .args([Arg::Input(0), Arg::Input(1), Arg::Input(2), mean, variance, Arg::Output])

@@ -1,13 +1,13 @@
 //! Gradients of batch normalisation.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Lowered, Op, Sample};
-use crate::ops::batch_norm::{Statistics, elementwise, sample_shape, sizes};
-use crate::ops::moments::{channel, channel_launch, channel_parts};
-use crate::product::sum_parts;
+use crate::graph::op::{Arg, Lowered, Op, Sample};
+use crate::ops::norm::batch_norm::{Statistics, elementwise, sample_shape, sizes};
+use crate::ops::norm::moments::{channel, channel_launch, channel_parts};
+use crate::ops::gemm::variant::sum_parts;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -55,7 +55,7 @@ impl Op for BatchNormSums {
         let sizes = sizes(inputs[0]).expect("checked while recording");
         let (channels, parts) = (sizes[1], channel_parts(caps, sizes));
         let out = if parts > 1 { Arg::Scratch(0) } else { Arg::Output };
-        let launch = channel_launch(kernel!("batch_norm_sums"), caps, sizes, parts)
+        let launch = channel_launch(kernel!("norm/batch_norm_sums"), caps, sizes, parts)
             .constant("RUNNING", self.statistics.running())
             .floats(&[self.eps])
             .args([Arg::Input(0), Arg::Input(1), mean, variance, out])
@@ -122,7 +122,7 @@ impl Op for BatchNormGrad {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let sizes = sizes(output).expect("checked while recording");
         let used = |i| if i < inputs.len() { Arg::Input(i) } else { Arg::Unused };
-        elementwise(kernel!("batch_norm_grad"), sizes, self.eps)
+        elementwise(kernel!("norm/batch_norm_grad"), sizes, self.eps)
             .floats(&[1.0 / (sizes[0] * sizes[2]) as f32])
             .constant("RUNNING", self.statistics.running())
             .args([used(0), used(1), used(2), used(3), used(4), Arg::Output])

@@ -1,14 +1,14 @@
 //! Layer normalisation over the last axis, and its gradients.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::moments::Moments;
-use crate::ops::reduce::software_lanes;
-use crate::ops::softmax::{checked_rows, row_launch, rows_of};
-use crate::product::sum_parts;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::norm::moments::Moments;
+use crate::ops::movement::reduce::software_lanes;
+use crate::ops::loss::softmax::{checked_rows, row_launch, rows_of};
+use crate::ops::gemm::variant::sum_parts;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -73,7 +73,7 @@ impl Op for LayerNorm {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, n] = checked_rows(inputs[0]);
-        row_launch(kernel!("layer_norm"), caps, rows, n).floats(&[self.eps]).bind(3).flops(10 * rows * n).into()
+        row_launch(kernel!("norm/layer_norm"), caps, rows, n).floats(&[self.eps]).bind(3).flops(10 * rows * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -117,7 +117,7 @@ impl Op for LayerNormGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, n] = checked_rows(inputs[0]);
-        row_launch(kernel!("layer_norm_grad"), caps, rows, n).floats(&[self.eps]).bind(4).flops(12 * rows * n).into()
+        row_launch(kernel!("norm/layer_norm_grad"), caps, rows, n).floats(&[self.eps]).bind(4).flops(12 * rows * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -173,7 +173,7 @@ impl Op for LayerNormSums {
         // A GPU wants some 500 workgroups, each with 256 rows at least.
         let parts = if caps.software { 1 } else { (528 / groups.max(1)).min(rows / 256).max(1) };
         let out = if parts > 1 { Arg::Scratch(0) } else { Arg::Output };
-        let launch = Dispatch::per_group(kernel!("layer_norm_sums"), parts * groups)
+        let launch = Dispatch::per_group(kernel!("norm/layer_norm_sums"), parts * groups)
             .lanes(caps, lanes)
             .constant("PARTS", parts as u32)
             .turns(rows.div_ceil(lanes))

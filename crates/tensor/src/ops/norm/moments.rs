@@ -1,11 +1,11 @@
 //! Mean and variance of channels, of one batch and running.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::reduce::software_lanes;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::ops::movement::reduce::software_lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -89,11 +89,11 @@ impl Op for Moments {
         let sizes = Self::sizes(inputs[0]).expect("checked while recording");
         let [batch, channels, inner] = sizes;
         let parts = channel_parts(caps, sizes);
-        let launch = channel_launch(kernel!("moments"), caps, sizes, parts).flops(6 * inputs[0].elements());
+        let launch = channel_launch(kernel!("norm/moments"), caps, sizes, parts).flops(6 * inputs[0].elements());
         if parts == 1 {
             return launch.bind(1).into();
         }
-        let combine = Dispatch::linear(kernel!("moments_combine"), channels)
+        let combine = Dispatch::linear(kernel!("norm/moments_combine"), channels)
             .dims(&[channels, parts, batch * inner])
             .args([Arg::Scratch(0), Arg::Output])
             .flops(6 * parts * channels);
@@ -155,7 +155,7 @@ impl Op for RunningStatistics {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let channels = inputs[0].elements();
-        Dispatch::linear(kernel!("running_statistics"), channels)
+        Dispatch::linear(kernel!("norm/running_statistics"), channels)
             .dims(&[channels])
             .floats(&[self.momentum, self.unbiased()])
             .args([Arg::Input(2), Arg::Input(0), Arg::Input(1)])

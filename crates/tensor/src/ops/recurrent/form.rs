@@ -2,12 +2,12 @@
 //!
 //! Their results differ by rounding alone: each sums in another order, and each gives the same bits every time.
 
-use crate::attention_mask::Keys;
-use crate::gpu::Caps;
+use crate::ops::attention::mask::Keys;
+use crate::device::gpu::Caps;
 use crate::kernel;
-use crate::op::Dispatch;
+use crate::graph::op::Dispatch;
 use crate::ops::{Cell, Layout, Recurrence};
-use crate::product::{Block, ProductLoop};
+use crate::ops::gemm::variant::{Block, ProductLoop};
 
 /// How a recurrent layer runs through time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) enum Direction {
 /// Loop turns that one dispatch takes on a CPU, of 65,535.
 const MOST_TURNS: usize = 60_000;
 
-/// Workgroup of [`RecurrenceForm::Registers`], see `shaders/lib/recurrence_registers.wgsl`.
+/// Workgroup of [`RecurrenceForm::Registers`], see `shaders/lib/recurrent/recurrence_registers.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Team {
     invocations: usize,
@@ -171,8 +171,8 @@ fn common(op: &Recurrence, dispatch: Dispatch, s: &Sizes, [first, last]: [usize;
 
 fn in_registers(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, team: Team) -> Dispatch {
     let kernel = match direction {
-        Direction::Forward => kernel!("recurrence_registers"),
-        Direction::Backward => kernel!("recurrence_registers_grad"),
+        Direction::Forward => kernel!("recurrent/recurrence_registers"),
+        Direction::Backward => kernel!("recurrent/recurrence_registers_grad"),
     };
     let turns = team.blocks + 8 * team.blocks.div_ceil(team.invocations) + s.time * (5 * team.blocks + team.lanes + 8);
     let dispatch = Dispatch::per_group(kernel, s.batch)
@@ -191,8 +191,8 @@ fn in_registers(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, t
 /// On the loops of products: all steps in a dispatch, as far as loops on a CPU go, or a dispatch or two for each step.
 fn on_products(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, by_step: bool) -> Vec<Dispatch> {
     let (kernel, [n, k]) = match direction {
-        Direction::Forward => (kernel!("recurrence"), [s.gates * s.hidden, s.hidden]),
-        Direction::Backward => (kernel!("recurrence_grad"), [s.hidden, s.gates * s.hidden]),
+        Direction::Forward => (kernel!("recurrent/recurrence"), [s.gates * s.hidden, s.hidden]),
+        Direction::Backward => (kernel!("recurrent/recurrence_grad"), [s.hidden, s.gates * s.hidden]),
     };
     // More rows in registers are faster, but each of two threads wants some. Through workgroup memory all steps in a dispatch run
     // on the loop that each adapter has, a step of its own on the one for its size.

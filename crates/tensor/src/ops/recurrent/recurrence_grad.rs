@@ -1,12 +1,12 @@
 //! Gradients of a recurrent layer: backward through time.
 
-use crate::attention_mask::Keys;
+use crate::ops::attention::mask::Keys;
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
-use crate::op::{Arg, Lowered, Op, Sample};
-use crate::ops::recurrence::{Cell, Recurrence};
-use crate::recurrence_form::{Direction, Sizes, launches};
+use crate::graph::op::{Arg, Lowered, Op, Sample};
+use crate::ops::recurrent::recurrence::{Cell, Recurrence};
+use crate::ops::recurrent::form::{Direction, Sizes, launches};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

@@ -1,11 +1,11 @@
 //! A curve's value at the clock's step.
 
-use crate::curve::Curve;
+use crate::train::schedule::Curve;
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Dispatch, Lowered, Op, Sample};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -33,7 +33,7 @@ impl Op for CurveValue {
     }
 
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
-        let mut dispatch = Dispatch::grid(kernel!("curve"), [1, 1, 1]).bind(1);
+        let mut dispatch = Dispatch::grid(kernel!("update/curve"), [1, 1, 1]).bind(1);
         dispatch.dims.extend(self.curve.words());
         dispatch.into()
     }

@@ -1,10 +1,10 @@
 //! The end of a step: metrics into the ring, the clock forward.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -51,7 +51,7 @@ impl Op for EndStep {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let (ring, tensors) = (&inputs[1].shape, &inputs[2..]);
-        let mut dispatch = Dispatch::grid(kernel!("end_step"), [1, 1, 1])
+        let mut dispatch = Dispatch::grid(kernel!("update/end_step"), [1, 1, 1])
             .dims(&[ring[1], ring[0], self.first, usize::from(self.advance)])
             .args((0..2 + Self::TENSORS).map(|i| if i < inputs.len() { Arg::Input(i) } else { Arg::Unused }));
         for tensor in tensors {

@@ -1,10 +1,10 @@
 //! Dynamic loss scaling: gradients that f16 would lose are computed times a power of two.
 
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -85,7 +85,7 @@ impl Op for LossScaleValue {
     }
 
     fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
-        let mut dispatch = Dispatch::grid(kernel!("loss_scale"), [1, 1, 1]).bind(1);
+        let mut dispatch = Dispatch::grid(kernel!("update/loss_scale"), [1, 1, 1]).bind(1);
         dispatch.dims.push(LossScale::first(Some(self.scale)));
         dispatch.into()
     }
@@ -124,7 +124,7 @@ impl Op for LossScaleStep {
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let sizes = [self.scale.growth_interval as usize, inputs[1].elements()];
-        Dispatch::grid(kernel!("loss_scale_step"), [1, 1, 1])
+        Dispatch::grid(kernel!("update/loss_scale_step"), [1, 1, 1])
             .dims(&[LossScale::first(Some(self.scale)) as usize])
             .dims(&sizes)
             .args([Arg::Input(0), Arg::Input(1), Arg::Output])

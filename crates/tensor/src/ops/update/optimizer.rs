@@ -1,12 +1,12 @@
 //! Optimiser steps, each one dispatch over all parameters.
 
-use crate::curve::Curve;
+use crate::train::schedule::Curve;
 use crate::error::Result;
-use crate::gpu::Caps;
+use crate::device::gpu::Caps;
 use crate::graph::Var;
 use crate::kernel;
-use crate::op::{Arg, Dispatch, Lowered, Op, Sample};
-use crate::ops::loss_scale::LossScale;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::ops::update::loss_scale::LossScale;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -122,7 +122,7 @@ impl Op for AdamStep {
         // 1 − β in f32 of β in f32 would be wrong by 1e-5.
         let beta = |beta: f64| [beta as f32, beta.ln() as f32, (1.0 - beta) as f32];
         let ([beta1, log1, rest1], [beta2, log2, rest2]) = (beta(self.beta1), beta(self.beta2));
-        let mut dispatch = by_fours(kernel!("adam"), n)
+        let mut dispatch = by_fours(kernel!("update/adam"), n)
             .constant("DECOUPLED", u32::from(self.decoupled))
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay])
@@ -195,7 +195,7 @@ impl Op for SgdStep {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
         let partials = inputs[4].elements();
-        let mut dispatch = by_fours(kernel!("sgd"), n)
+        let mut dispatch = by_fours(kernel!("update/sgd"), n)
             .constant("NESTEROV", u32::from(self.nesterov))
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay, self.momentum])

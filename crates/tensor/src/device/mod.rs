@@ -1,0 +1,9 @@
+//! The device: adapters, what they can do, buffers.
+
+pub(crate) mod adapter;
+pub(crate) mod cooperative;
+pub(crate) mod gpu;
+pub(crate) mod mesa;
+pub(crate) mod options;
+pub(crate) mod pool;
+pub(crate) mod subgroups;

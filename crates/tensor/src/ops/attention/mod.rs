@@ -1,0 +1,6 @@
+//! Attention: masks, forms of its kernels, the op and its gradient.
+
+pub(crate) mod attention;
+pub(crate) mod attention_grad;
+pub(crate) mod form;
+pub(crate) mod mask;

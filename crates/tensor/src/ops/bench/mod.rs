@@ -1,0 +1,3 @@
+//! Kernels that measure the device.
+
+pub(crate) mod fma_chain;

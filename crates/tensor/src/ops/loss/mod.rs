@@ -1,0 +1,8 @@
+//! Losses and scores.
+
+pub(crate) mod confusion;
+pub(crate) mod cross_entropy;
+pub(crate) mod labelled_mean;
+pub(crate) mod sequence_score;
+pub(crate) mod softmax;
+pub(crate) mod top_k;

@@ -1,0 +1,6 @@
+//! Views, joins, look-ups and reductions.
+
+pub(crate) mod concat;
+pub(crate) mod gather;
+pub(crate) mod reduce;
+pub(crate) mod view;

@@ -1,0 +1,6 @@
+//! Normalization over batches and layers.
+
+pub(crate) mod batch_norm;
+pub(crate) mod batch_norm_grad;
+pub(crate) mod layer_norm;
+pub(crate) mod moments;

@@ -1,0 +1,5 @@
+//! Recurrent layers.
+
+pub(crate) mod form;
+pub(crate) mod recurrence;
+pub(crate) mod recurrence_grad;
