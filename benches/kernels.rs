@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use criterion::Criterion;
-use trellis_guidance::workload::workloads;
+use trellis_lab::workload::workloads;
 use trellis_tensor::Gpu;
 
 fn main() {

@@ -1,38 +1,12 @@
 //! The one test binary: it opens one device and shares it.
 
-mod alignment; // measures: invariances, known values, hard cases
-mod alignment_loss; // pairs that share dispatches
-mod arms; // arms of one's own, and the guides that they use
-mod configured; // what a configuration makes of data
-mod crop; // parts of images
-mod data; // batches, gathers, pools, augmentation: properties and values computed by hand
-mod evaluation; // what is counted after so many steps
+mod alignment; // measures of similarity, as values and as losses
+mod data; // data sets, batches, files that are rare or damaged
 mod folder; // folders for the files of a test
-mod golden; // networks against PyTorch, by name
-mod half; // f16: storage, rounding, products
-mod input_scale; // guides that see images in a scale of their own
-mod large_weights; // weights that no binding holds
-mod launches; // dispatches, barriers and submissions of whole steps
-mod left_out; // files that cannot be read, counted
-mod limits; // sizes past what an adapter launches, or loops through
-mod memory; // what a plan keeps, and for how long
-mod mixed; // loss scaling and mixed-precision training
-mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
-mod ops; // every registered op: kernel against f64, gradient against differences
-mod optimizer; // optimisers, step by step against PyTorch
-mod own_op; // ops from outside the crate: what is wrong with them is told
-mod real_size; // by hand: ResNet-18, ResNet-50, ViT-B/16 against PyTorch
-mod recurrent; // recurrent layers and networks against PyTorch, over long times
-mod reliability; // files that are damaged or rare: read rightly, or refused by name
-mod resnets; // residual networks against PyTorch
-mod resume; // runs that were killed and go on
-mod sequences; // copy-paste, parity, text: examples, scores, the trivial solution
-mod shaders; // every kernel file: header, naming, that it compiles
-mod streaming; // batches read ahead by threads: the same ones, whatever breaks
-mod training; // runs: counters, determinism, divergence, checkpoints
-mod transformers; // attention and its networks against PyTorch
-mod weights; // files of PyTorch, of ours, of neither
-mod wiring; // settings reach the kernels; long sums
+mod networks; // networks against PyTorch
+mod ops; // the engine: ops, kernels, plans
+mod training; // runs: optimizers, arms, evaluations, resuming
+mod weights; // files of weights
 
 use std::sync::OnceLock;
 use trellis_tensor::{Block, Gpu, GpuOptions};

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 grid=$(mktemp -d)
 trap 'rm -rf "$grid"' EXIT
-cc -O1 -o "$grid/jpeg_grid" tests/reliability/jpeg_grid.c -ljpeg
+cc -O1 -o "$grid/jpeg_grid" tests/data/reliability/jpeg_grid.c -ljpeg
 "$grid/jpeg_grid" "$grid"
 cargo test --test all --no-run
 TRELLIS_JPEG_GRID=$grid cargo test --quiet --test all every_jpeg_is_read -- --ignored --nocapture

@@ -2,8 +2,8 @@
 
 use trellis_guidance::{Cka, Ridge, Rsa, Tokens};
 
-use super::Measure::ByFeatures;
-use super::{Compared, Measure, compare, compare_shaped, largest};
+use super::measures::Measure::ByFeatures;
+use super::measures::{Compared, Measure, compare, compare_shaped, largest};
 
 /// What `golden/alignment.py` wrote.
 fn golden(part: &str) -> Vec<serde_json::Value> {

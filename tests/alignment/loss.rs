@@ -7,7 +7,7 @@ use trellis_guidance::{Batches, Cka, Dataset, Fcn, Metric, Network, Ridge, Rsa, 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Clock, Curve, Graph, Plan, Tensor, Var};
 
-use crate::{gpu, training};
+use crate::{gpu, training::runs as training};
 
 /// Layers `[n, width]` with something in common.
 fn layers(n: usize, widths: &[usize], stream: u64) -> Vec<Tensor> {

@@ -5,7 +5,7 @@ use trellis_guidance::network::Mode;
 use trellis_guidance::{Cka, Cnn, Dataset, Fcn, Feed, LayerMatrix, Metric, Network, TapAt};
 use trellis_tensor::{Clock, Graph, Plan, Tensor};
 
-use super::{compare, metrics, samples};
+use super::measures::{compare, metrics, samples};
 use crate::gpu;
 
 #[test]

@@ -1,9 +1,5 @@
 //! Measures of alikeness: values that are known, invariances, and what breaks others.
 
-mod golden;
-mod matrix;
-mod time_steps;
-
 use trellis_guidance::{Cka, Metric, Ridge, Rsa};
 use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::rng::Rng;
@@ -12,19 +8,19 @@ use trellis_tensor::{Graph, Layout, Plan, Reference, Tensor, Var};
 use crate::gpu;
 
 /// What a measure says of two layers.
-struct Compared {
-    value: f32,
+pub(super) struct Compared {
+    pub(super) value: f32,
     /// With respect to the first layer.
-    gradient: Vec<f32>,
+    pub(super) gradient: Vec<f32>,
     /// With respect to the second.
-    gradient_y: Vec<f32>,
+    pub(super) gradient_y: Vec<f32>,
     /// Word 6 of the statistics: a layer is constant.
-    constant: bool,
+    pub(super) constant: bool,
 }
 
 /// A metric, or the form of linear CKA that [`Metric::compare`] takes for large batches, whatever the batch.
 #[derive(Clone, Copy, PartialEq)]
-enum Measure {
+pub(super) enum Measure {
     Of(Metric),
     ByFeatures,
 }
@@ -32,7 +28,7 @@ enum Measure {
 use Measure::{ByFeatures, Of};
 
 impl Measure {
-    fn record<'g>(self, x: Var<'g>, y: Var<'g>) -> trellis_guidance::Result<Similarity<'g>> {
+    pub(super) fn record<'g>(self, x: Var<'g>, y: Var<'g>) -> trellis_guidance::Result<Similarity<'g>> {
         match self {
             Of(metric) => metric.compare(x, y),
             ByFeatures => Ok(Var::cka_by_features(x, y)?),
@@ -56,12 +52,12 @@ impl<M: Into<Metric>> From<M> for Measure {
 }
 
 /// `measure` of activations `[n, p]` and `[n, q]`.
-fn compare(measure: impl Into<Measure>, x: &[f32], y: &[f32], n: usize) -> Compared {
+pub(super) fn compare(measure: impl Into<Measure>, x: &[f32], y: &[f32], n: usize) -> Compared {
     compare_shaped(measure.into(), (&[n, x.len() / n], x), (&[n, y.len() / n], y))
 }
 
 /// `measure` of two layers of these shapes.
-fn compare_shaped(measure: Measure, x: (&[usize], &[f32]), y: (&[usize], &[f32])) -> Compared {
+pub(super) fn compare_shaped(measure: Measure, x: (&[usize], &[f32]), y: (&[usize], &[f32])) -> Compared {
     let gpu = gpu();
     let tensor = |(shape, v): (&[usize], &[f32])| Tensor::from_f32(&gpu, "x", shape, v).expect("fits");
     let (x, y) = (tensor(x), tensor(y));
@@ -88,7 +84,7 @@ fn measures() -> Vec<(Measure, bool)> {
 }
 
 /// Every metric, with whether it ignores offsets common to all examples.
-fn metrics() -> Vec<(Metric, bool)> {
+pub(super) fn metrics() -> Vec<(Metric, bool)> {
     vec![
         (Cka::linear().into(), true),
         (Cka::linear().debiased().into(), true),
@@ -99,12 +95,12 @@ fn metrics() -> Vec<(Metric, bool)> {
     ]
 }
 
-fn samples(n: usize, stream: u64) -> Vec<f32> {
+pub(super) fn samples(n: usize, stream: u64) -> Vec<f32> {
     let mut rng = Rng::new(8, stream);
     (0..n).map(|_| rng.normal()).collect()
 }
 
-fn largest(values: &[f32]) -> f32 {
+pub(super) fn largest(values: &[f32]) -> f32 {
     values.iter().fold(0.0, |m, v| m.max(v.abs()))
 }
 

@@ -3,7 +3,7 @@
 use trellis_guidance::{Cka, Metric, Tokens};
 use trellis_tensor::{Graph, Plan, Tensor};
 
-use super::samples;
+use super::measures::samples;
 use crate::gpu;
 
 /// Time costs workgroups, not dispatches; a layer without time steps is refused, and so is another number of them.

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use trellis_guidance::config::DataSet;
 use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::data::{Images, idx};
 use trellis_guidance::network::InputShape;
-use trellis_guidance::record::Existing;
-use trellis_guidance::{Config, Crop, Dataset, Feed, Result, experiment};
+use trellis_guidance::{Crop, Dataset, Feed, Result};
+use trellis_lab::config::DataSet;
+use trellis_lab::record::Existing;
+use trellis_lab::{Config, experiment};
 use trellis_tensor::{Clock, Gpu, GpuOptions, Graph, Plan};
 
 use crate::folder::Folder;
@@ -85,7 +86,7 @@ fn splits_of_an_idx_set_are_apart_and_its_own_test_images_are_the_test_split() {
 fn folders_are_resized_cropped_and_may_have_broken_files() {
     let folder = Folder::new("configured-folder");
     // One pixel, which becomes as many as are wanted.
-    let png = include_bytes!("golden/pixel.png");
+    let png = include_bytes!("../golden/pixel.png");
     for class in ["a", "b"] {
         (0..4).for_each(|number| drop(folder.write(&format!("train/{class}/{number}.png"), png)));
         (0..2).for_each(|number| drop(folder.write(&format!("val/{class}/{number}.png"), png)));
@@ -258,7 +259,7 @@ fn classes_are_what_there_is() {
     }
 
     let folder = Folder::new("configured-classes");
-    let png = include_bytes!("golden/pixel.png");
+    let png = include_bytes!("../golden/pixel.png");
     (0..300).for_each(|at| drop(folder.write(&format!("train/{}/{at}.png", ["cat", "dog"][at % 2]), png)));
     let keys = "[data]\nset = \"folder\"\nsize = 4\ntrain = 200\nvalidation = 0\ntest = 100\n";
     assert_eq!(folder.dataset(keys).expect("fits").class_names(), ["cat", "dog"]);
@@ -277,7 +278,7 @@ fn classes_are_what_there_is() {
 
 /// A folder of two or three classes: `per` images each of `names`, of one pixel.
 fn classes(folder: &Folder, names: &[&str], per: usize) {
-    let png = include_bytes!("golden/pixel.png");
+    let png = include_bytes!("../golden/pixel.png");
     for name in names {
         (0..per).for_each(|number| drop(folder.write(&format!("{name}/{number}.png"), png)));
     }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use trellis_guidance::record::{Existing, Experiment, LeftOut};
-use trellis_guidance::{Config, experiment};
+use trellis_guidance::data::LeftOut;
+use trellis_lab::record::{Existing, Experiment};
+use trellis_lab::{Config, experiment};
 
 use crate::folder::Folder;
 use crate::gpu;
@@ -13,7 +14,7 @@ use crate::gpu;
 /// A folder of two classes in three splits, with two broken training images of `a` and a broken test image of `b`.
 fn damaged(name: &str) -> Folder {
     let folder = Folder::new(name);
-    let png = include_bytes!("golden/pixel.png");
+    let png = include_bytes!("../golden/pixel.png");
     for (split, count) in [("train", 8), ("val", 4), ("test", 4)] {
         for class in ["a", "b"] {
             (0..count).for_each(|number| drop(folder.write(&format!("data/{split}/{class}/{number}.png"), png)));

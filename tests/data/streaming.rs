@@ -16,7 +16,7 @@ use trellis_tensor::ops::{IGNORE, SampleBatch};
 use trellis_tensor::{Clock, Graph, Plan};
 
 use crate::gpu;
-use crate::training::bits;
+use crate::training::runs::bits;
 
 fn source(images: &Images) -> Arc<dyn Source> {
     Arc::new(images.clone())

@@ -8,8 +8,8 @@ use trellis_tensor::{
     Sample, SampleInput, Tensor, Var,
 };
 
-use crate::golden::{case, compare_network, numbers};
-use crate::ops::{forward_error, gradient_errors};
+use crate::networks::against_pytorch::{case, compare_network, numbers};
+use crate::ops::registered::{forward_error, gradient_errors};
 use crate::{gpu, gpu_with_gpu_kernels};
 
 #[test]

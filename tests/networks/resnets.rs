@@ -4,8 +4,8 @@ use trellis_guidance::network::{Mode, Precision, Resnet, Stem};
 use trellis_guidance::{Network, TapAt};
 use trellis_tensor::{Clock, Graph, Plan, Tensor};
 
-use crate::golden::{assert_near, case, compare_network, load, numbers};
 use crate::gpu;
+use crate::networks::against_pytorch::{assert_near, case, compare_network, load, numbers};
 
 #[test]
 fn residual_networks_agree_with_pytorch() {

@@ -8,8 +8,8 @@ use trellis_guidance::network::{Activation, Each, Mode, NormOrder, Output, Posit
 use trellis_guidance::{Network, TapAt, Transformer, Vit};
 use trellis_tensor::{AttentionMask, Graph, KeyMask, Layout, Plan, Tensor, Var};
 
-use crate::golden::{self, compare, compare_network, numbers, size};
 use crate::gpu;
+use crate::networks::against_pytorch::{self as golden, compare, compare_network, numbers, size};
 
 #[test]
 fn attention_agrees_with_pytorch() {

@@ -1,6 +1,6 @@
 //! Dispatches and barriers of whole steps: no more than they were.
 
-use trellis_guidance::workload::workloads;
+use trellis_lab::workload::workloads;
 use trellis_tensor::{Gpu, Plan};
 
 use crate::gpu_with_gpu_kernels;

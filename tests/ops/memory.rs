@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use trellis_guidance::data::Images;
-use trellis_guidance::memory::Memory;
-use trellis_guidance::{Config, Dataset, Fcn, Guidance, Network, Resnet, Session, Trainer, Training};
+use trellis_guidance::{Dataset, Fcn, Guidance, Network, Resnet, Session, Trainer, Training};
+use trellis_lab::Config;
+use trellis_lab::memory::Memory;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute,

@@ -2,30 +2,49 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use trellis_tensor::ops::{Gram, GramOf, Keys, MatMul, Recurrence, RecurrenceGrad, Stored};
 use trellis_tensor::{Caps, Cell, Kernel, Layout, Op, RecurrenceForm, TensorType, Variant};
 use wgpu::naga;
 use wgpu::naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 
-fn kernels() -> Vec<Kernel> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
-    let mut kernels: Vec<Kernel> = fs::read_dir(folder)
-        .expect("the source is here")
-        .map(|entry| entry.expect("readable").path())
-        .filter(|path| path.extension().is_some_and(|e| e == "wgsl"))
-        .map(|path| Kernel {
-            name: path.file_stem().expect("named").to_string_lossy().into_owned().leak(),
-            source: fs::read_to_string(&path).expect("readable").leak(),
+/// Files under `folder`, and under its folders, that end in `.ending`.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the source is here").map(|entry| entry.expect("readable").path());
+    let mut found = Vec::new();
+    for path in entries {
+        match path.is_dir() {
+            true => found.extend(files(&path, ending)),
+            false => found.extend(path.extension().is_some_and(|e| e == ending).then_some(path)),
+        }
+    }
+    found.sort();
+    found
+}
+
+fn repository(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+}
+
+/// The kernels with the paths that name them: `loss/softmax`.
+fn kernels() -> Vec<(String, Kernel)> {
+    let folder = repository("shaders");
+    let relative = |path: &Path| path.strip_prefix(&folder).expect("within").with_extension("").display().to_string();
+    files(&folder, "wgsl")
+        .into_iter()
+        .map(|path| (relative(&path), path))
+        .filter(|(name, _)| !name.starts_with("lib/"))
+        .map(|(name, path)| {
+            let file: &'static str = path.file_stem().expect("named").to_string_lossy().into_owned().leak();
+            (name, Kernel { name: file, source: fs::read_to_string(&path).expect("readable").leak() })
         })
-        .collect();
-    kernels.sort_by_key(|kernel| kernel.name);
-    kernels
+        .collect()
 }
 
 #[test]
 fn kernels_have_headers_and_their_own_names() {
-    for kernel in kernels() {
+    for (_, kernel) in kernels() {
         let Kernel { name, source } = kernel;
         assert!(source.starts_with(&format!("// {name}.wgsl: ")), "{name}: the first line says what it computes");
         for part in ["// in ", "// out ", "// launch ", "// memory ", "// cost ", "// numeric ", "// source "] {
@@ -43,19 +62,22 @@ fn kernels_have_headers_and_their_own_names() {
 
 #[test]
 fn every_kernel_is_used_by_an_op() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/tensor/src");
-    let mut text = String::new();
-    for folder in [folder.to_string(), format!("{folder}/ops")] {
-        for entry in fs::read_dir(folder).expect("the source is here") {
-            let path = entry.expect("readable").path();
-            if path.is_file() {
-                text.push_str(&fs::read_to_string(path).expect("readable"));
-            }
-        }
+    let source = files(&repository("crates/tensor/src"), "rs").into_iter();
+    let text: String = source.map(|path| fs::read_to_string(path).expect("readable")).collect();
+    for (name, _) in kernels() {
+        assert!(text.contains(&format!("kernel!(\"{name}\")")), "{name} is used by no op");
     }
-    for kernel in kernels() {
-        assert!(text.contains(&format!("kernel!(\"{}\")", kernel.name)), "{} is used by no op", kernel.name);
-    }
+}
+
+/// An op and its kernels are found by one path: the families of both have the same names.
+#[test]
+fn families_of_ops_and_kernels_have_the_same_names() {
+    let families = |folder: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(repository(folder)).expect("the source is here");
+        let folders = entries.map(|entry| entry.expect("readable")).filter(|entry| entry.path().is_dir());
+        folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name != "lib").collect()
+    };
+    assert_eq!(families("shaders"), families("crates/tensor/src/ops"));
 }
 
 /// What no adapter here can run: the products on matrix units, as they would be launched, are read, checked and written as
@@ -160,14 +182,9 @@ fn no_kernel_looks_for_nan_by_comparing() {
     };
     assert!(compared_with_itself("if (!(x == x)) {") && compared_with_itself("a = select(0.0, y[i], y[i] != y[i]);"));
     assert!(!compared_with_itself("same = a == b; // a == a"));
-    let shaders = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
-    for folder in [shaders.to_string(), format!("{shaders}/lib")] {
-        for file in std::fs::read_dir(folder).expect("the repository").map(|file| file.expect("readable").path()) {
-            if file.extension().is_some_and(|extension| extension == "wgsl") {
-                let text = std::fs::read_to_string(&file).expect("a kernel");
-                let found = text.lines().find(|line| compared_with_itself(line));
-                assert_eq!(found, None, "{}", file.display());
-            }
-        }
+    for file in files(&repository("shaders"), "wgsl") {
+        let text = fs::read_to_string(&file).expect("a kernel");
+        let found = text.lines().find(|line| compared_with_itself(line));
+        assert_eq!(found, None, "{}", file.display());
     }
 }

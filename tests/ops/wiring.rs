@@ -250,6 +250,7 @@ fn rows_arrive_whichever_thread_polls() {
         let (graph, clock) = (Graph::new(), Clock::new(&gpu).expect("fits"));
         let mut log = Log::new(&gpu, 1).expect("fits");
         log.record(&graph, &clock, &[graph.constant(value, [])]).expect("one metric");
+        clock.advance(&graph).expect("once");
         let plan = Plan::new(&gpu, &graph, &[]).expect("fits");
         let once = |step| {
             plan.run(1).expect("works");

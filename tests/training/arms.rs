@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use trellis_guidance::experiment::Progress;
 use trellis_guidance::network::{HeadBias, InitialWeights, RnnCell};
-use trellis_guidance::record::{EvalRecord, Existing, Experiment, RunRecord};
+use trellis_guidance::trainer::{EvalRecord, RunRecord};
 use trellis_guidance::weights::WeightsFile;
-use trellis_guidance::{Config, Dataset, Network, Rnn, experiment};
+use trellis_guidance::{Dataset, Network, Rnn};
+use trellis_lab::experiment::Progress;
+use trellis_lab::record::{Existing, Experiment};
+use trellis_lab::{Config, experiment};
 use trellis_tensor::{Gpu, GpuOptions};
 
 use crate::folder::Folder;

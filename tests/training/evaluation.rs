@@ -10,7 +10,7 @@ use trellis_guidance::{Cnn, Dataset, Error, Event, Fcn, Feed, Guidance, Network,
 use trellis_tensor::{Clock, Graph, Plan, Var};
 
 use crate::gpu;
-use crate::training::{bits, data, networks, small_training};
+use crate::training::runs::{bits, data, networks, small_training};
 
 #[test]
 fn evaluation_does_not_train() {

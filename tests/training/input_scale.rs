@@ -3,18 +3,17 @@
 use std::path::Path;
 
 use trellis_guidance::data::{Images, Normalization};
-use trellis_guidance::experiment::Progress;
 use trellis_guidance::network::{InputScale, Mode};
-use trellis_guidance::record::Existing;
 use trellis_guidance::weights::{self, save_with_recipe};
-use trellis_guidance::{
-    Cnn, Config, Dataset, Fcn, Feed, Guidance, Network, Recipe, TapAt, Trainer, Training, experiment,
-};
+use trellis_guidance::{Cnn, Dataset, Fcn, Feed, Guidance, Network, TapAt, Trainer, Training};
+use trellis_lab::experiment::Progress;
+use trellis_lab::record::Existing;
+use trellis_lab::{Config, Recipe, experiment};
 use trellis_tensor::{Clock, Graph, Plan, Tensor};
 
 use crate::folder::Folder;
 use crate::gpu;
-use crate::training::small_training;
+use crate::training::runs::small_training;
 
 /// Dark images of noise, with `channels` of 7 × 7 pixels.
 fn images(channels: usize, count: usize) -> Images {
@@ -192,6 +191,6 @@ fn the_scale_stands_in_the_run_and_in_the_guides_recipe() {
     // The target sees the data's scale, and says so as ever.
     assert_eq!(Recipe::read(&folder.0.join("scaled/trained-1.safetensors")).expect("written").version, 1);
     let again = folder.0.join("again.safetensors");
-    save_with_recipe(&network, &again, &recipe).expect("writable");
+    save_with_recipe(&network, &again, &recipe.to_json()).expect("writable");
     assert_eq!(Recipe::read(&again).expect("written"), recipe);
 }

@@ -6,7 +6,7 @@ use trellis_tensor::{
 };
 
 use crate::gpu;
-use crate::training::{bits, data, networks, small_training};
+use crate::training::runs::{bits, data, networks, small_training};
 
 /// What scaled steps leave behind: after each the parameters, and the clock. The loss is Σ slope·w; with `halved` its
 /// gradient passes through f16.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use trellis_guidance::data::glyphs::glyphs;
-use trellis_guidance::record::RunRecord;
+use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_guidance::{
     Batches, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Precision, Resnet, Result, Schedule, Trainer, Training,
@@ -13,7 +13,7 @@ use trellis_guidance::{
 use trellis_tensor::{Curve, LossScale, OptimizerConfig};
 
 use crate::gpu;
-use crate::training::{bits, data, networks, small_training};
+use crate::training::runs::{bits, data, networks, small_training};
 
 /// A file that goes when the test ends.
 struct State(PathBuf);

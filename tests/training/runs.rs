@@ -4,8 +4,9 @@ use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
     Batches, Cka, Cnn, Dataset, Error, Fcn, Guidance, Network, Precision, Schedule, Session, TapAt, Trainer, Training,
-    Vit, tune, weights,
+    Vit, weights,
 };
+use trellis_lab::tune;
 use trellis_tensor::{
     Clock, Curve, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
     ProductLoop, Tensor, Var,

@@ -9,8 +9,8 @@ use trellis_guidance::{Fcn, Network, TapAt, Transformer};
 use trellis_tensor::{Graph, Plan, Tensor};
 
 use crate::folder::Folder;
-use crate::golden::{assert_near, numbers};
 use crate::gpu;
+use crate::networks::against_pytorch::{assert_near, numbers};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -148,7 +148,7 @@ fn files_that_are_none_are_refused() {
     long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     for (name, bytes, part) in [
         ("empty", &b""[..], "is damaged"),
-        ("lfs", include_bytes!("golden/lfs-pointer.safetensors"), "git lfs pull"),
+        ("lfs", include_bytes!("../golden/lfs-pointer.safetensors"), "git lfs pull"),
         ("page", b"<!DOCTYPE html><html>", "a web page"),
         ("index", b"{\n  \"weight_map\": {}}", "is JSON"),
         ("gguf", b"GGUF\x03\0\0\0\0", "a GGUF file"),

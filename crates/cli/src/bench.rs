@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use regex_lite::Regex;
 use serde_json::json;
-use trellis_guidance::workload::{Prepared, Workload, large_workloads, workloads};
 use trellis_guidance::{Error, Result};
+use trellis_lab::workload::{Prepared, Workload, large_workloads, workloads};
 use trellis_tensor::{CkaForm, CkaSizes, Gpu, LaunchInfo, LaunchTime};
 
 use crate::{next, print};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use trellis_guidance::Result;
-use trellis_guidance::recipe::{Chosen, Recipe};
-use trellis_guidance::record::EvalRecord;
+use trellis_guidance::trainer::EvalRecord;
+use trellis_lab::recipe::{Chosen, Recipe};
 use trellis_tensor::Gpu;
 
 use crate::print;

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use trellis_guidance::record::write_atomic;
-use trellis_guidance::{Config, Error, Result};
+use trellis_guidance::io::write_atomic;
+use trellis_guidance::{Error, Result};
+use trellis_lab::Config;
 
 use crate::{next, print};
 use guess::{Data, Set, guess};

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use trellis_guidance::{Config, Result};
+use trellis_guidance::Result;
+use trellis_lab::Config;
 
 use crate::print;
 

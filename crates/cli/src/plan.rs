@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use trellis_guidance::memory::Memory;
-use trellis_guidance::{Config, Error, Result};
+use trellis_guidance::{Error, Result};
+use trellis_lab::Config;
+use trellis_lab::memory::Memory;
 use trellis_tensor::{Gpu, GpuOptions};
 
 use crate::{next, print};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use trellis_guidance::recipe::{Candidate, Prediction, Predictor, Recipe, RecipeInput, expand};
 use trellis_guidance::{Error, Result};
+use trellis_lab::recipe::{Candidate, Prediction, Predictor, Recipe, RecipeInput, expand};
 use trellis_tensor::Gpu;
 
 use crate::print;

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use trellis_guidance::config::ArmGuide;
-use trellis_guidance::memory::Memory;
-use trellis_guidance::profile::{Group, Profile, compare};
-use trellis_guidance::record::write_atomic;
-use trellis_guidance::{Config, Error, Result, Schedule};
+use trellis_guidance::io::write_atomic;
+use trellis_guidance::{Error, Result, Schedule};
+use trellis_lab::Config;
+use trellis_lab::config::ArmGuide;
+use trellis_lab::memory::Memory;
+use trellis_lab::profile::{Group, Profile, compare};
 use trellis_tensor::Gpu;
 
 use crate::{next, print};

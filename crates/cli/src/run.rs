@@ -6,10 +6,11 @@ use std::thread;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use trellis_guidance::experiment::{self, Progress};
-use trellis_guidance::record::{Difference, Existing, Experiment};
-use trellis_guidance::stats::Estimate;
-use trellis_guidance::{Config, Dataset, Result};
+use trellis_guidance::{Dataset, Result};
+use trellis_lab::Config;
+use trellis_lab::experiment::{self, Progress};
+use trellis_lab::record::{Difference, Existing, Experiment};
+use trellis_lab::stats::Estimate;
 use trellis_tensor::{Counters, Gpu};
 
 use crate::stopped::{self, Choice};

@@ -3,8 +3,9 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
-use trellis_guidance::record::{Existing, Stopped, stopped};
-use trellis_guidance::{Config, Error, Result};
+use trellis_guidance::{Error, Result};
+use trellis_lab::Config;
+use trellis_lab::record::{Existing, Stopped, stopped};
 
 use crate::print::harmless;
 

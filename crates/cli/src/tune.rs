@@ -5,8 +5,8 @@ use std::path::Path;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use trellis_guidance::tune::{TimedProduct, products, table, time};
 use trellis_guidance::{Error, Result};
+use trellis_lab::tune::{TimedProduct, products, table, time};
 use trellis_tensor::{Gpu, GpuOptions};
 
 use crate::{next, print};

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use trellis_guidance::weights::{About, Format, Naming, Renamed, TensorSummary, WeightsFile, write};
-use trellis_guidance::{Error, Recipe, Result};
+use trellis_guidance::{Error, Result};
+use trellis_lab::Recipe;
 
 use crate::{next, print};
 

@@ -61,7 +61,7 @@ fn train_leaves_a_folder_and_ends_with_one_json_line() {
         metrics.lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
     };
     assert_eq!((guide("start"), guide("step"), guide("end")), (2, 6, 2));
-    let read = trellis_guidance::record::Experiment::read(&run).expect("whole");
+    let read = trellis_lab::record::Experiment::read(&run).expect("whole");
     assert_eq!((read.guides.len(), read.runs.len()), (2, 8));
     assert!(read.further_scores()[0].starts_with("guide by itself: top-1 "));
     std::fs::remove_dir_all(folder).expect("ours");

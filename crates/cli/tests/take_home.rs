@@ -320,7 +320,7 @@ fn predict_py_agrees_in_pytorch() {
         assert!(failure(&["predict", &best(&run), &image]).contains("takes sequences of 6 tokens out of 3"));
         let options = trellis_tensor::GpuOptions::from_env().expect("a plain environment");
         let gpu = trellis_tensor::Gpu::with(&options).expect("an adapter");
-        let predictor = trellis_guidance::recipe::Predictor::open(&gpu, Path::new(&best(&run))).expect("a checkpoint");
+        let predictor = trellis_lab::recipe::Predictor::open(&gpu, Path::new(&best(&run))).expect("a checkpoint");
         let logits = predictor.logits(&[1, 0, 1, 1, 2, 2]).expect("a sequence");
         let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
         let candidate =

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
-use crate::network::Network;
 use crate::recipe::{Recipe, Score};
-use crate::trainer::Event;
-use crate::weights::save_with_recipe;
+use trellis_guidance::error::Result;
+use trellis_guidance::network::Network;
+use trellis_guidance::trainer::Event;
+use trellis_guidance::weights::save_with_recipe;
 
 /// Files of weights of one run, each with its recipe.
 pub(crate) struct Checkpoints<'a> {
@@ -46,7 +46,7 @@ impl<'a> Checkpoints<'a> {
                 if let Some(best) = best
                     && self.found.is_none_or(|(_, found)| score.is_better_than(found))
                 {
-                    save_with_recipe(self.network, best, &self.recipe)?;
+                    save_with_recipe(self.network, best, &self.recipe.to_json())?;
                     self.found = Some((eval.step, score));
                 }
             }
@@ -60,7 +60,7 @@ impl<'a> Checkpoints<'a> {
         if self.recipe.run.step != step {
             (self.recipe.run.step, self.recipe.run.validation) = (step, None);
         }
-        save_with_recipe(self.network, &self.last, &self.recipe)?;
+        save_with_recipe(self.network, &self.last, &self.recipe.to_json())?;
         Ok(self.found.map(|(step, _)| step))
     }
 }

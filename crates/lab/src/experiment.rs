@@ -10,18 +10,19 @@ use std::time::Instant;
 
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
-use crate::data::Normalization;
-use crate::dataset::Dataset;
-use crate::error::{Error, Result};
 use crate::memory::Memory;
-use crate::network::{Guide, Network};
 use crate::recipe::{Origin, Recipe, RecipeInput};
-use crate::record::{
-    Existing, Experiment, GUIDE, LeftOut, PREDICT, RunFolder, RunRecord, UNTRAINED_GUIDE, write_atomic,
-};
+use crate::record::{Existing, Experiment, GUIDE, PREDICT, RunFolder, UNTRAINED_GUIDE};
 use crate::report::{curve_svg, predict_py, write_report};
-use crate::trainer::{Event, Trainer};
-use crate::weights::load;
+use trellis_guidance::data::Dataset;
+use trellis_guidance::data::LeftOut;
+use trellis_guidance::data::Normalization;
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::io::write_atomic;
+use trellis_guidance::network::{Guide, Network};
+use trellis_guidance::trainer::RunRecord;
+use trellis_guidance::trainer::{Event, Trainer};
+use trellis_guidance::weights::load;
 
 /// What is going on, for a progress display.
 #[derive(Clone, Copy, Debug)]

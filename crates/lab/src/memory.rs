@@ -7,9 +7,9 @@ use serde::Serialize;
 use trellis_tensor::Gpu;
 
 use crate::config::{ArmGuide, Config};
-use crate::dataset::Dataset;
-use crate::error::{Error, Result};
-use crate::trainer::Trainer;
+use trellis_guidance::data::Dataset;
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::trainer::Trainer;
 
 /// Bytes on the GPU of the arm, or of the training of a guide, that takes most of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -147,7 +147,11 @@ impl Account {
     }
 
     /// Guides that some arm uses: each stays in memory while all arms of a seed train.
-    fn guides(&mut self, config: &Config, data: &Dataset) -> Result<Vec<(ArmGuide, crate::network::Network)>> {
+    fn guides(
+        &mut self,
+        config: &Config,
+        data: &Dataset,
+    ) -> Result<Vec<(ArmGuide, trellis_guidance::network::Network)>> {
         let mut guides = Vec::new();
         for (kind, name) in [(ArmGuide::Untrained, "untrained guide"), (ArmGuide::Trained, "trained guide")] {
             if config.arm_with(kind).is_some() {

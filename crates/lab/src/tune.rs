@@ -5,7 +5,7 @@ use std::time::Instant;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Gpu, Graph, Layout, Plan, ProductLoop, Shape, Tensor, TunedProduct, Tuning};
 
-use crate::error::Result;
+use trellis_guidance::error::Result;
 
 /// A product and the time of every loop on it.
 #[derive(Clone, Debug)]

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
+use trellis_guidance::Error;
 use trellis_guidance::data::text::{Pieces, Text, Tokenizer};
 use trellis_guidance::data::{Images, Source, cifar, folder, idx};
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
-use trellis_guidance::{Config, Error};
+use trellis_lab::Config;
 
 use crate::folder::Folder;
 

@@ -3,11 +3,11 @@
 use trellis_tensor::{Clock, Graph, Layout, Plan, Var};
 
 use crate::alignment::{Cka, Metric};
-use crate::dataset::Dataset;
+use crate::data::Dataset;
+use crate::data::Feed;
+use crate::data::Split;
 use crate::error::{Error, Result};
-use crate::feed::Feed;
 use crate::network::{Mode, Network, Tap, TapAt};
-use crate::split::Split;
 
 /// How alike each pair of layers is.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,9 @@
 //! How alike two layers see the same examples, as a loss.
 
+mod layer_map;
+mod layer_matrix;
 mod loss;
+mod schedule;
 
 use std::fmt;
 
@@ -8,7 +11,10 @@ use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::{CkaForm, CkaSizes, Layout, Var};
 
 use crate::error::{Error, Result};
+pub use layer_map::LayerMap;
+pub use layer_matrix::LayerMatrix;
 pub use loss::{Alignment, Guiding, Pair};
+pub use schedule::Schedule;
 
 /// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0
 /// for none in common.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use trellis_tensor::ops::SampleBatch;
 use trellis_tensor::{Clock, Graph, Log, Tensor, TensorType};
 
+use crate::data::example::InputShape;
+use crate::data::prefetch::{Fill, Filled, Loader, Values};
+use crate::data::split::{Examples, Split, TextBlocks};
+use crate::data::{Batch, Dataset};
 use crate::data::{Skipped, Source};
-use crate::dataset::{Batch, Dataset};
 use crate::error::{Error, Result};
-use crate::loader::{Fill, Filled, Loader, Values};
-use crate::network::InputShape;
-use crate::split::{Examples, Split, TextBlocks};
 
 /// The batches that a plan takes, one a step. [`Feed::batch`] records them; where [`Dataset::is_streamed`],
 /// [`Feed::prepare`] must be called before each [`Plan::run`](trellis_tensor::Plan::run), with at most [`Feed::depth`]

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use trellis_tensor::ops::SequenceTask;
 use trellis_tensor::{Gpu, Graph, Tensor, Var};
 
+use crate::data::LeftOut;
+use crate::data::example::{Each, Input, InputShape, Output, TokenShape};
+use crate::data::split::{Examples, Split, TextBlocks, same_size};
 use crate::data::text::{Text, TokenKind};
 use crate::data::{DrawnSequences, Images, Normalization, Sample, Skipped, Source};
 use crate::error::{Error, Result};
-use crate::network::{Each, Input, InputShape, Output, TokenShape};
-use crate::record::LeftOut;
-use crate::split::{Examples, Split, TextBlocks, same_size};
 
 /// Examples in up to three splits.
 #[derive(Clone, Debug)]
@@ -331,7 +331,7 @@ impl Dataset {
     }
 
     /// The same set on `gpu`, which only counts memory: as large, without contents.
-    pub(crate) fn counted_on(&self, gpu: &Gpu) -> Result<Self> {
+    pub fn counted_on(&self, gpu: &Gpu) -> Result<Self> {
         let blank = |tensor: &Tensor| Tensor::zeros(gpu, tensor.name(), tensor.ty().clone());
         let counted = |split: &Split| {
             let examples = match &split.examples {
@@ -375,7 +375,7 @@ impl Dataset {
     }
 
     /// [`Dataset::left_out`] of all copies of one set together.
-    pub(crate) fn left_out_of(copies: &[Self]) -> Vec<LeftOut> {
+    pub fn left_out_of(copies: &[Self]) -> Vec<LeftOut> {
         let mut all = BTreeMap::new();
         copies.iter().for_each(|copy| all.extend(copy.skipped.all()));
         let mut classes: BTreeMap<Option<u16>, LeftOut> = BTreeMap::new();
@@ -395,12 +395,13 @@ impl Dataset {
         &self.warnings
     }
 
-    pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
+    /// The same set with sentences for the user, [`Dataset::warnings`].
+    pub fn with_warnings(self, warnings: Vec<String>) -> Self {
         Self { warnings, ..self }
     }
 
     /// Examples that training, validation and test split were asked to have, those included that could not be read.
-    pub(crate) fn asked(&self) -> [usize; 3] {
+    pub fn asked(&self) -> [usize; 3] {
         self.asked
     }
 

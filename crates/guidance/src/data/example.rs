@@ -147,7 +147,7 @@ impl fmt::Display for InputShape {
 
 impl InputShape {
     /// Values of a batch for a pass that is recorded for its names and shapes alone.
-    pub(super) fn blank(self, gpu: &Gpu) -> Result<Tensor> {
+    pub(crate) fn blank(self, gpu: &Gpu) -> Result<Tensor> {
         let shape = match self {
             Self::Image(image) => TensorType::f32([&[BLANK][..], &image].concat()),
             Self::Tokens(TokenShape { time, .. }) => TensorType::u32([BLANK, time]),
@@ -164,7 +164,7 @@ impl InputShape {
     }
 
     /// Refuses a batch of other examples.
-    pub(super) fn check(self, input: Input<'_>, layer: String) -> Result<()> {
+    pub(crate) fn check(self, input: Input<'_>, layer: String) -> Result<()> {
         let (Input::Images(values) | Input::Tokens(values, _)) = input;
         let shape = values.shape();
         let fits = match (self, input) {

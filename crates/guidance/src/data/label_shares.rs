@@ -2,9 +2,9 @@
 
 use trellis_tensor::{Clock, Graph, Plan};
 
-use crate::dataset::Dataset;
+use crate::data::Dataset;
+use crate::data::Feed;
 use crate::error::Result;
-use crate::feed::Feed;
 
 /// Largest number of training examples whose labels are counted.
 const COUNTED: usize = 10_000;

@@ -5,28 +5,28 @@
 //! image when it is wanted; [`Images`] are a source in memory, a [`Subset`] is a split of one. [`text`] cuts a file into tokens;
 //! [`DrawnSequences`] says what the GPU draws. Going to the GPU is another module's job.
 
-mod blank;
-mod bytes;
-pub mod cifar;
-pub mod folder;
-pub mod glyphs;
-pub mod idx;
-mod jpeg;
-mod normalization;
-pub(crate) mod picture;
-mod sample;
-mod sequences;
+pub mod batches;
+pub mod dataset;
+pub mod example;
+pub mod images;
+mod label_shares;
+mod left_out;
+mod prefetch;
+pub mod sets;
 mod source;
+pub mod split;
 pub mod text;
 
 use crate::error::{Error, Result};
-pub(crate) use blank::Blank;
-pub(crate) use bytes::Bytes;
-pub use normalization::Normalization;
-pub(crate) use sample::Sample;
-pub use sequences::DrawnSequences;
+pub use batches::{Crop, Feed};
+pub use dataset::{Batch, Dataset};
+pub use images::Normalization;
+pub(crate) use images::Sample;
+pub use left_out::LeftOut;
+pub use sets::{Blank, DrawnSequences, cifar, folder, glyphs, idx};
 pub(crate) use source::Skipped;
 pub use source::{Source, Subset};
+pub use split::Split;
 use trellis_tensor::rng::Rng;
 
 /// Most examples of a set of which some are drawn: far more than there are of ImageNet.

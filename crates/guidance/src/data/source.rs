@@ -226,7 +226,7 @@ impl dyn Source + '_ {
     }
 
     /// Bytes of one image; the greatest number for one of more.
-    pub(crate) fn image_bytes(&self) -> usize {
+    pub fn image_bytes(&self) -> usize {
         self.shape().iter().fold(1, |product: usize, &size| product.saturating_mul(size))
     }
 

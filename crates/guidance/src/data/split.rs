@@ -55,7 +55,7 @@ impl Split {
     }
 
     /// Number of examples that training draws from.
-    pub(crate) fn drawable(&self) -> usize {
+    pub fn drawable(&self) -> usize {
         if let Examples::Drawn(_) = self.examples { DRAWN } else { self.count }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::regular_file;
+use crate::io::regular_file;
 
 /// Bytes that threads read in pieces.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Data`] for what is none.
-pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
+pub fn open(path: &Path) -> Result<(File, u64)> {
     let metadata = fs::metadata(path).map_err(|source| Error::io(path, source))?;
     if !metadata.is_file() {
         let kind = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
@@ -23,7 +23,7 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
 ///
 /// # Errors
 /// As [`open`]; [`Error::Data`] for a larger one.
-pub(crate) fn read(path: &Path, largest: u64) -> Result<Vec<u8>> {
+pub fn read(path: &Path, largest: u64) -> Result<Vec<u8>> {
     let (file, length) = open(path)?;
     let mut bytes = Vec::with_capacity(length.min(largest) as usize + 1);
     // It may grow while it is read.

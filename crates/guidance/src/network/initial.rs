@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use trellis_tensor::Init;
 
 use super::Network;
-use crate::dataset::Dataset;
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 
 /// Initial weights of a network's layers.

@@ -5,7 +5,7 @@ use trellis_tensor::{Clock, Graph, Plan};
 use super::fixed_batches::FixedBatches;
 use super::session::record;
 use super::{Guidance, Training};
-use crate::dataset::Dataset;
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::network::Network;
 

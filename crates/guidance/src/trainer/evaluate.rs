@@ -5,12 +5,12 @@ use trellis_tensor::{Clock, Graph, Log, Plan, Tensor, TensorType};
 use super::session::{pairs, rows};
 use super::{Event, Guidance, Trainer};
 use crate::alignment::Pair;
-use crate::dataset::{Dataset, MOST_CONFUSED};
+use crate::data::Feed;
+use crate::data::Split;
+use crate::data::dataset::{Dataset, MOST_CONFUSED};
 use crate::error::{Error, Result};
-use crate::feed::Feed;
 use crate::network::{Each, InputShape, Mode, Network, Output, TapAt};
-use crate::record::EvalRecord;
-use crate::split::Split;
+use crate::trainer::records::EvalRecord;
 
 /// Most examples of one evaluation step; fewer of sequences, with 16 times as many positions.
 const BATCH: usize = 500;
@@ -116,7 +116,7 @@ pub fn evaluate(
 }
 
 /// Most training examples that an evaluation looks at: enough for what is plotted, and no second epoch.
-pub(crate) const TRAINING: usize = 10_000;
+pub const TRAINING: usize = 10_000;
 
 /// Mean loss and top-1 of a network over the labels of one split, its share of sequences without a mistake, and which classes it
 /// takes for which.
@@ -167,6 +167,7 @@ impl<'a> Evaluator<'a> {
             logits.count_confusion(labels, graph.leaf(table))?;
         }
         log.record(&graph, &clock, &[loss, score.reshape([3, 1])?, five])?;
+        clock.advance(&graph)?;
         let plan = Plan::beside(beside, data.gpu(), &graph, &[])?;
         let (count, steps) = (split.count(), split.count().div_ceil(batch));
         Ok(Self { plan, clock, log, feed, confusion, split: name, each, top5, count, steps })
@@ -243,6 +244,7 @@ impl<'a> Probe<'a> {
         let alignment = guidance.align.loss(&graph, &clock, weight, &tapped)?;
         let log = Log::new(data.gpu(), tapped.len())?;
         log.record(&graph, &clock, &alignment.stats)?;
+        clock.advance(&graph)?;
         Ok(Self { plan: Plan::beside(beside, data.gpu(), &graph, &[])?, clock, log, feed })
     }
 

@@ -9,7 +9,7 @@ use trellis_tensor::{Clock, Graph, Plan, Tensor, TensorType, Var};
 
 use super::Guidance;
 use super::session::pairs;
-use crate::dataset::{Batch, Dataset};
+use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::network::Network;
 

@@ -7,7 +7,7 @@ use super::fixed_batches::FixedBatches;
 use super::session::record;
 use super::{Guidance, Training};
 use crate::alignment::Metric;
-use crate::dataset::Dataset;
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::network::Network;
 

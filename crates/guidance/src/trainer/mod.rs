@@ -7,6 +7,7 @@ mod diagnose;
 mod evaluate;
 mod fixed_batches;
 mod invariants;
+pub(crate) mod records;
 mod session;
 mod state;
 
@@ -16,16 +17,16 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{Curve, Log, OptimizerConfig};
 
+use crate::alignment::LayerMap;
+use crate::alignment::Schedule;
 use crate::alignment::{Cka, Metric};
-use crate::dataset::Dataset;
+use crate::data::Dataset;
+use crate::data::{Crop, Feed};
 use crate::error::Result;
-use crate::feed::{Crop, Feed};
-use crate::layer_map::LayerMap;
 use crate::network::{Guide, Network, Precision, TapAt};
-use crate::record::{EvalRecord, RunRecord, StepRecord};
-use crate::schedule::Schedule;
-pub(crate) use evaluate::TRAINING;
+pub use evaluate::TRAINING;
 pub use evaluate::{Evaluation, evaluate};
+pub use records::{EvalRecord, RunRecord, StepRecord, number};
 pub use session::Session;
 use state::Keeper;
 
@@ -174,7 +175,7 @@ impl Training {
     }
 
     /// Whether an image is not the same each time it is seen.
-    pub(crate) fn augments(&self) -> bool {
+    pub fn augments(&self) -> bool {
         self.shift > 0 || self.flip || self.crop != Crop::Center
     }
 }
@@ -228,7 +229,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Whether there is an evaluation after so many steps.
-    pub(crate) fn evaluates_after(&self, step: u32) -> bool {
+    pub fn evaluates_after(&self, step: u32) -> bool {
         self.training.evaluates_after(step)
     }
 

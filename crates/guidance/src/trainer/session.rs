@@ -9,11 +9,11 @@ use super::fixed_batches::FixedBatches;
 use super::invariants::check;
 use super::{Batches, Guidance, Training};
 use crate::alignment::{Guiding, Pair};
-use crate::dataset::{Batch, Dataset};
+use crate::data::Feed;
+use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
-use crate::feed::Feed;
 use crate::network::{Forward, Mode, Network, TapAt};
-use crate::record::StepRecord;
+use crate::trainer::records::StepRecord;
 
 /// A run in progress.
 pub struct Session<'a> {
@@ -104,7 +104,7 @@ impl<'a> Session<'a> {
     }
 
     /// Bytes of the plans of its steps: of a guided and an unguided one, where both are used, the second beyond the first.
-    pub(crate) fn plans_memory(&self) -> u64 {
+    pub fn plans_memory(&self) -> u64 {
         self.guided.iter().chain(&self.unguided).map(Plan::memory).sum()
     }
 

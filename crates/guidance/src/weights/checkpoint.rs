@@ -12,7 +12,6 @@ use super::naming::{Naming, Values};
 use super::write::{About, Contents, Entry, Format, write_entries};
 use crate::error::{Error, Result};
 use crate::network::Network;
-use crate::recipe::Recipe;
 
 /// Writes the parameters of `network`, whole or not at all. Names are those of the layers: `fc1.weight`.
 ///
@@ -22,12 +21,12 @@ pub fn save(network: &Network, path: &Path) -> Result<()> {
     save_about(network, path, None)
 }
 
-/// [`save`] with all that is needed to use the parameters elsewhere, as runs write them: see [`Recipe`].
+/// [`save`] with all that is needed to use the parameters elsewhere, as runs write them: a recipe, JSON of the laboratory.
 ///
 /// # Errors
 /// As [`save`].
-pub fn save_with_recipe(network: &Network, path: &Path, recipe: &Recipe) -> Result<()> {
-    save_about(network, path, Some(recipe.to_json()))
+pub fn save_with_recipe(network: &Network, path: &Path, recipe: &str) -> Result<()> {
+    save_about(network, path, Some(recipe.to_string()))
 }
 
 fn save_about(network: &Network, path: &Path, recipe: Option<String>) -> Result<()> {

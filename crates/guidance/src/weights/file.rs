@@ -10,8 +10,8 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::naming::{GPT2_HEAD, Naming, Values, no_parameter};
 use super::write::{Named, RECIPE};
-use crate::data::Bytes;
 use crate::error::{Error, Result};
+use crate::io::Bytes;
 
 /// Largest header that is read: what the library writes at most.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -143,7 +143,7 @@ impl WeightsFile {
         about
     }
 
-    /// JSON of its [`Recipe`](crate::Recipe), if it has one.
+    /// JSON of its recipe, if it has one.
     pub fn recipe(&self) -> Option<String> {
         self.about().into_iter().find(|(key, _)| key == RECIPE).map(|(_, text)| text)
     }

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use trellis_tensor::Tensor;
 
 use crate::error::{Error, Result};
-use crate::record::replace;
+use crate::io::replace;
 
 /// A tensor to write: name, shape, values.
 pub type Named = (String, Vec<usize>, Vec<f32>);
@@ -30,7 +30,7 @@ pub enum Format {
 pub struct About {
     /// Version and network in a few words, or whatever else a reader should know; key `trellis`.
     pub text: String,
-    /// JSON of a [`Recipe`](crate::Recipe), if the file has one; key `recipe`.
+    /// JSON of a recipe, if the file has one; key `recipe`.
     pub recipe: Option<String>,
 }
 

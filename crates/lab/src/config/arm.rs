@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Bad, Config, TargetConfig, bad, explain::suggestion};
-use crate::network::{HeadBias, InitialWeights};
 use crate::record::{ARMS, GUIDE, UNTRAINED_GUIDE, checked_name};
-use crate::schedule::Schedule;
+use trellis_guidance::alignment::Schedule;
+use trellis_guidance::network::{HeadBias, InitialWeights};
 
 /// `[arm.<name>]`: the guide of an arm, and what the arm does differently; missing keys are as in the rest of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

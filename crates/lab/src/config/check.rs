@@ -8,11 +8,11 @@ use super::{
     Amount, Bad, Channels, Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule, arm, bad,
     lengths, refused,
 };
-use crate::data::text::MOST_IDS;
-use crate::error::{Error, Result};
-use crate::network::{InitialWeights, RnnCell, Stack, Transformer};
 use crate::record::checked_name;
-use crate::trainer::Batches;
+use trellis_guidance::data::text::MOST_IDS;
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::network::{InitialWeights, RnnCell, Stack, Transformer};
+use trellis_guidance::trainer::Batches;
 
 /// Most units, channels or layers: far above what is useful, far below what overflows.
 const MOST_UNITS: usize = 65_536;

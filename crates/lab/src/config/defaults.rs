@@ -6,9 +6,9 @@ use super::{
     Config, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, OptimizerName, PrecisionName,
     RateSchedule, TargetConfig, TextLevel, TrainingConfig,
 };
-use crate::network::TapAt;
 use crate::record::ARMS;
-use crate::trainer::Batches;
+use trellis_guidance::network::TapAt;
+use trellis_guidance::trainer::Batches;
 
 impl Default for Config {
     fn default() -> Self {

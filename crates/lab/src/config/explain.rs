@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::synonyms;
-use crate::error::Error;
+use trellis_guidance::error::Error;
 
 /// serde's message, with the line and, for an unknown key, the nearest known one.
 pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::splits::default_batch;
 use super::{Amount, Bad, Config, DataSet, bad};
-use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use trellis_guidance::data::Dataset;
+use trellis_guidance::error::{Error, Result};
 
 impl Config {
     /// This configuration with what the data decide filled in: numbers of examples for shares, the batch, steps for epochs. What

@@ -22,15 +22,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, Deserializer};
 
-use crate::error::{Error, Result};
-use crate::network::TapAt;
-use crate::regular_file;
-use crate::trainer::Batches;
 pub use amount::Amount;
 pub use arm::{ArmConfig, ArmGuide};
 pub use channels::Channels;
 use explain::explain;
 pub use network::{GuideConfig, NetworkConfig, TargetConfig};
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::io::regular_file;
+use trellis_guidance::network::TapAt;
+use trellis_guidance::trainer::Batches;
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -60,7 +60,7 @@ pub struct Config {
     pub training: TrainingConfig,
     /// Arms of one's own, and what single arms do differently: `[arm.alone] learning_rate = 0.003`.
     pub arm: BTreeMap<String, ArmConfig>,
-    /// [`Training::check`](crate::Training::check) of every arm. No key: it changes no result.
+    /// [`Training::check`](trellis_guidance::Training::check) of every arm. No key: it changes no result.
     #[serde(skip)]
     pub check_gradients: bool,
 }
@@ -249,7 +249,7 @@ pub struct TrainingConfig {
     pub eval_every_epochs: Option<u32>,
 }
 
-/// Parts of images by name: see [`Crop`](crate::Crop).
+/// Parts of images by name: see [`Crop`](trellis_guidance::Crop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CropName {

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
 use super::Channels;
-use crate::network::{
+use trellis_guidance::network::{
     Architecture, Cnn, Fcn, HeadBias, InitialWeights, InputScale, Resnet, Rnn, Stack, Transformer, Vit,
 };
 

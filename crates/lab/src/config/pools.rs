@@ -7,9 +7,9 @@ use trellis_tensor::Gpu;
 
 use super::splits::Request;
 use super::{Amount, Bad, Config, DataConfig, DataSet, bad, refused};
-use crate::data::glyphs::{Glyphs, glyphs};
-use crate::data::{Blank, Source, Subset, cifar, folder, idx};
-use crate::error::{Error, Result};
+use trellis_guidance::data::glyphs::{Glyphs, glyphs};
+use trellis_guidance::data::{Blank, Source, Subset, cifar, folder, idx};
+use trellis_guidance::error::{Error, Result};
 
 /// Images to train with and, where a set has them, others to validate and to test with.
 pub(super) struct Pools {

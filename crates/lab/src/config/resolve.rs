@@ -10,16 +10,16 @@ use super::{
     Config, CropName, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule,
     TargetConfig, TextLevel, refused,
 };
-use crate::alignment::{Cka, Metric, Ridge, Rsa};
-use crate::data::DrawnSequences;
-use crate::data::text::{Pieces, Text, Tokenizer};
-use crate::dataset::Dataset;
-use crate::error::{Error, Result};
-use crate::feed::Crop;
-use crate::layer_map::LayerMap;
-use crate::network::{Guide, Network, Output, Precision};
-use crate::regular_file;
-use crate::trainer::{Guidance, Training};
+use trellis_guidance::alignment::LayerMap;
+use trellis_guidance::alignment::{Cka, Metric, Ridge, Rsa};
+use trellis_guidance::data::Crop;
+use trellis_guidance::data::Dataset;
+use trellis_guidance::data::DrawnSequences;
+use trellis_guidance::data::text::{Pieces, Text, Tokenizer};
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::io::regular_file;
+use trellis_guidance::network::{Guide, Network, Output, Precision};
+use trellis_guidance::trainer::{Guidance, Training};
 
 impl Config {
     /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text. Where `gpu` only

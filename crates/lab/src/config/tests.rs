@@ -3,8 +3,8 @@
 use trellis_tensor::{Curve, LossScale};
 
 use super::*;
-use crate::network::{HeadBias, InitialWeights, Precision};
-use crate::schedule::Schedule;
+use trellis_guidance::alignment::Schedule;
+use trellis_guidance::network::{HeadBias, InitialWeights, Precision};
 
 fn error(text: &str) -> String {
     Config::parse(text, Path::new("x.toml")).unwrap_err().to_string()

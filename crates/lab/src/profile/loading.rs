@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::feed::Feed;
-use crate::trainer::Session;
+use trellis_guidance::data::Feed;
+use trellis_guidance::error::Result;
+use trellis_guidance::trainer::Session;
 
 /// Reading of a streamed data set.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

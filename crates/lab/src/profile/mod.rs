@@ -19,15 +19,15 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{LaunchInfo, LaunchTime, Plan};
 
-use crate::dataset::Dataset;
-use crate::error::Result;
-use crate::feed::Feed;
-use crate::network::Network;
-use crate::trainer::{Guidance, Session, Training};
 pub use ceilings::Ceilings;
 pub use compare::{Change, compare};
 pub use loading::Loading;
 use loading::WARM_UP;
+use trellis_guidance::data::Dataset;
+use trellis_guidance::data::Feed;
+use trellis_guidance::error::Result;
+use trellis_guidance::network::Network;
+use trellis_guidance::trainer::{Guidance, Session, Training};
 
 /// One profiled step. All times are medians.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -7,15 +7,15 @@ use trellis_tensor::Gpu;
 
 use super::{Preparation, Recipe, RecipeInput};
 use crate::config::{Config, DataSet};
-use crate::data::folder::{self, Folder};
-use crate::data::text::Text;
-use crate::data::{Source, cifar, idx};
-use crate::dataset::Dataset;
-use crate::error::{Error, Result};
-use crate::network::{Network, Output};
-use crate::record::EvalRecord;
-use crate::split::Split;
-use crate::trainer::{TRAINING, evaluate};
+use trellis_guidance::Split;
+use trellis_guidance::data::Dataset;
+use trellis_guidance::data::folder::{self, Folder};
+use trellis_guidance::data::text::Text;
+use trellis_guidance::data::{Source, cifar, idx};
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::network::{Network, Output};
+use trellis_guidance::trainer::EvalRecord;
+use trellis_guidance::trainer::{TRAINING, evaluate};
 
 /// Data that were chosen for an evaluation.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{Preparation, Recipe, RecipeInput};
-use crate::data::Normalization;
-use crate::data::picture::{color_square, decode, gray_square};
-use crate::error::{Error, Result};
+use trellis_guidance::data::Normalization;
+use trellis_guidance::data::images::picture::{color_square, decode, gray_square};
+use trellis_guidance::error::{Error, Result};
 
 /// What to do about an image that cannot be read.
 const HINT: &str = "give JPEG or PNG files";

@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 use trellis_tensor::Gpu;
 
 use crate::config::{Config, DataSet, NetworkConfig};
-use crate::data::Normalization;
-use crate::data::text::TokenKind;
-use crate::dataset::Dataset;
-use crate::error::{Error, Result};
-use crate::network::{InputScale, InputShape, Network, Output, TokenShape};
-use crate::record::EvalRecord;
-use crate::weights::{WeightsFile, load};
 pub use data::Chosen;
 pub use image::expand;
 pub use predict::{Candidate, Prediction, Predictor};
+use trellis_guidance::data::Dataset;
+use trellis_guidance::data::Normalization;
+use trellis_guidance::data::text::TokenKind;
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::network::{InputScale, InputShape, Network, Output, TokenShape};
+use trellis_guidance::trainer::EvalRecord;
+use trellis_guidance::weights::{WeightsFile, load};
 
 /// Number of this form of recipes; readers refuse greater ones.
 const VERSION: u32 = 2;
@@ -121,10 +121,10 @@ pub struct Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Share of labels that are right, 0 to 1.
-    #[serde(deserialize_with = "crate::record::number")]
+    #[serde(deserialize_with = "trellis_guidance::trainer::number")]
     pub top1: f32,
     /// Mean cross-entropy in nats.
-    #[serde(deserialize_with = "crate::record::number")]
+    #[serde(deserialize_with = "trellis_guidance::trainer::number")]
     pub loss: f32,
 }
 
@@ -295,7 +295,7 @@ const LISTED: usize = 10;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-    use crate::network::{Each, Rnn};
+    use trellis_guidance::network::{Each, Rnn};
 
     #[test]
     fn more_right_labels_are_better_then_a_lower_loss() {

@@ -7,12 +7,12 @@ use trellis_tensor::{Clock, Gpu, Graph, Plan, Tensor};
 
 use super::image::{Prepared, Stored};
 use super::{Preparation, Recipe, RecipeInput};
-use crate::data::Images;
-use crate::data::text::Text;
-use crate::dataset::Dataset;
-use crate::error::{Error, Result};
-use crate::feed::Feed;
-use crate::network::{Mode, Network, TapAt};
+use trellis_guidance::data::Dataset;
+use trellis_guidance::data::Feed;
+use trellis_guidance::data::Images;
+use trellis_guidance::data::text::Text;
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::network::{Mode, Network, TapAt};
 
 /// A checkpoint ready to predict.
 #[derive(Debug)]

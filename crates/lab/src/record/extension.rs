@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::{ArmGuide, Config, RateSchedule};
-use crate::error::{Error, Result};
-use crate::schedule::Schedule;
+use trellis_guidance::alignment::Schedule;
+use trellis_guidance::error::{Error, Result};
 
 /// Refuses a configuration `new` that a folder with the configuration `old`, read from `path`, cannot go on with. Returns
 /// whether it trains for more steps.

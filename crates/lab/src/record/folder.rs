@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::{Line, Rewind, What, read_metrics};
 use super::{ArmSummary, EvalRecord, Experiment, LeftOut, RunRecord, StepRecord, extension};
-use crate::error::{Error, Result};
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::io::write_atomic;
 
 pub(super) const CONFIG: &str = "config.toml";
 const ADAPTER: &str = "adapter.json";
@@ -321,28 +322,6 @@ impl Experiment {
             predict_py,
         })
     }
-}
-
-/// Writes a file whole or not at all: to a temporary name in the same folder, which is then renamed to `path`.
-///
-/// # Errors
-/// [`Error::Io`] with `path`; the temporary file is removed and an earlier file at `path` is as it was.
-pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
-    replace(path, |temporary| fs::write(temporary, contents))
-}
-
-/// [`write_atomic`] of what `write` writes to the temporary name that it is given. Errors as there.
-pub(crate) fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-    let file = path.file_name().ok_or_else(|| Error::io(path, ErrorKind::InvalidFilename.into()))?;
-    let temporary = path.with_file_name(format!(".{}.{}.tmp", file.to_string_lossy(), std::process::id()));
-    let written = write(&temporary).and_then(|()| {
-        OpenOptions::new().write(true).open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    written.map_err(|e| {
-        let _ = fs::remove_file(&temporary); // The first error is the one to tell.
-        Error::io(path, e)
-    })
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{bad_json, replace};
+use super::folder::bad_json;
 use super::{EvalRecord, RunRecord, StepRecord};
-use crate::error::{Error, Result};
+use trellis_guidance::error::{Error, Result};
+use trellis_guidance::io::replace;
 
 /// Longest line of `metrics.jsonl` that is read, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;

@@ -3,7 +3,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::*;
-use crate::error::Error;
+use trellis_guidance::error::Error;
+use trellis_guidance::io::write_atomic;
 
 /// A folder of its own for one test, removed at its end.
 struct Scratch(PathBuf);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{EvalRecord, Experiment, RunRecord};
+use crate::record::Experiment;
+use trellis_guidance::trainer::{EvalRecord, RunRecord};
 
 /// Most points a curve keeps; longer ones are averaged in groups.
 const MOST_POINTS: usize = 240;

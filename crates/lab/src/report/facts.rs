@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::config::{ArmGuide, Config, DataSet, NetworkConfig, RateSchedule};
-use crate::network::{HeadBias, InputScale};
 use crate::record::Experiment;
-use crate::schedule::Schedule;
+use trellis_guidance::alignment::Schedule;
+use trellis_guidance::network::{HeadBias, InputScale};
 
 /// Configuration of a run; `None` if it kept none, or one that this version cannot read.
 pub(super) fn config(experiment: &Experiment) -> Option<Config> {

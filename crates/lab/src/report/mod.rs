@@ -19,18 +19,19 @@ mod tests;
 
 use std::path::Path;
 
-use crate::error::Result;
-use crate::record::{ARMS, Experiment, write_atomic};
+use crate::record::{ARMS, Experiment};
 use chart::{Chart, Line};
 use curves::Curve;
 pub use take_home::predict_py;
+use trellis_guidance::error::Result;
+use trellis_guidance::io::write_atomic;
 
 /// Writes the report of `experiment` to `path`, whole or not at all.
 ///
 /// An experiment without runs gives a page that says so.
 ///
 /// # Errors
-/// [`Error::Io`](crate::error::Error::Io) if the file cannot be written.
+/// [`Error::Io`](trellis_guidance::error::Error::Io) if the file cannot be written.
 pub fn write_report(experiment: &Experiment, path: &Path) -> Result<()> {
     write_atomic(path, report_html(experiment).as_bytes())
 }

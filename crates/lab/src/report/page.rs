@@ -6,8 +6,9 @@ use super::chart::Chart;
 use super::marks::swatch;
 use super::{arm_paint, confusion, escape, facts, loss_charts, palette, similarity_charts, take_home, top1_chart};
 use crate::config::Config;
-use crate::record::{ArmSummary, Difference, Experiment, LeftOut};
+use crate::record::{ArmSummary, Difference, Experiment};
 use crate::stats::Estimate;
+use trellis_guidance::data::LeftOut;
 
 /// The whole page.
 pub(super) fn page(experiment: &Experiment) -> String {

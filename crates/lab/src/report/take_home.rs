@@ -10,11 +10,11 @@ use serde_json::ser::Formatter;
 use super::escape;
 use crate::checkpoints::{best_file_name, file_name};
 use crate::config::NetworkConfig;
-use crate::data::Normalization;
-use crate::data::text::TokenKind;
-use crate::network::{Activation, Each, NormOrder, Positions, RnnCell, Stack, Stem};
 use crate::recipe::{Preparation, Recipe, RecipeInput};
 use crate::record::Experiment;
+use trellis_guidance::data::Normalization;
+use trellis_guidance::data::text::TokenKind;
+use trellis_guidance::network::{Activation, Each, NormOrder, Positions, RnnCell, Stack, Stem};
 
 /// The program for the networks of the run folder `folder`: by default it takes the weights that are best by validation, of all
 /// arms and seeds, or, without a validation split, those of the first run. `None` where no run that came to its end has a checkpoint with a recipe.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::record::{EvalRecord, RunRecord, StepRecord};
+use trellis_guidance::trainer::{EvalRecord, RunRecord, StepRecord};
 
 /// A run with plausible curves: it overfits if alone, less if guided.
 fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {

@@ -7,9 +7,9 @@ use trellis_tensor::{
 };
 
 use super::{Kind, Prepared, Workload};
-use crate::alignment::{Cka, Metric, Pair};
-use crate::error::Result;
-use crate::network::{Architecture, Fcn, Mode, Network, Precision, Resnet, TapAt, Vit};
+use trellis_guidance::alignment::{Cka, Metric, Pair};
+use trellis_guidance::error::Result;
+use trellis_guidance::network::{Architecture, Fcn, Mode, Network, Precision, Resnet, TapAt, Vit};
 
 /// A workload of `trellis bench --size large`.
 #[derive(Clone, Copy, Debug)]

@@ -9,9 +9,9 @@ use trellis_tensor::{
     OptimizerConfig, Plan, ProductLoop, RecurrenceForm, Tensor, Var, ops,
 };
 
-use crate::alignment::{Cka, Guiding, Metric, Pair};
-use crate::error::Result;
-use crate::network::{Cnn, Fcn, Mode, Network, Precision, TapAt};
+use trellis_guidance::alignment::{Cka, Guiding, Metric, Pair};
+use trellis_guidance::error::Result;
+use trellis_guidance::network::{Cnn, Fcn, Mode, Network, Precision, TapAt};
 
 /// A workload before it is compiled.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,8 @@ use trellis_tensor::{
 };
 
 use super::{Kind, Prepared, Workload, normal, scaled};
-use crate::error::Result;
-use crate::network::{Each, Mode, Network, Output, Precision, Rnn, RnnCell, TapAt, TokenShape};
+use trellis_guidance::error::Result;
+use trellis_guidance::network::{Each, Mode, Network, Output, Precision, Rnn, RnnCell, TapAt, TokenShape};
 
 /// Layers and hidden units of a network without an output, in a form of its own or the chosen one.
 pub(super) fn workload(
@@ -105,7 +105,12 @@ pub(super) fn per_step(gpu: &Gpu) -> Result<Prepared> {
     let [batch, time, layers, hidden] = [64, 40, 4, 128];
     let graph = Graph::new();
     let weight = |stream| {
-        Ok::<_, crate::Error>(graph.leaf(&scaled(gpu, [hidden, hidden], stream, 1.0 / (hidden as f32).sqrt())?))
+        Ok::<_, trellis_guidance::Error>(graph.leaf(&scaled(
+            gpu,
+            [hidden, hidden],
+            stream,
+            1.0 / (hidden as f32).sqrt(),
+        )?))
     };
     let h0 = graph.constant(0.0, [batch, hidden]);
     // Each step's input as a matrix, which is how a user would keep it here.

@@ -11,7 +11,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::jpeg;
 use crate::error::{Error, Result};
-use crate::regular_file;
+use crate::io::regular_file;
 
 /// Largest file, largest sides of its image, and most memory that decoding one may take.
 const LARGEST_FILE: u64 = 1 << 28;
@@ -25,7 +25,7 @@ const MOST_PIXELS: u64 = 178_956_970;
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Data`] for what is no image or cut short.
-pub(crate) fn decode(path: &Path, hint: &str) -> Result<DynamicImage> {
+pub fn decode(path: &Path, hint: &str) -> Result<DynamicImage> {
     let bytes = regular_file::read(path, LARGEST_FILE)?;
     let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(|e| Error::io(path, e))?;
     if reader.format() == Some(ImageFormat::Jpeg) {
@@ -58,7 +58,7 @@ fn no_image(path: &Path, hint: &str, error: &dyn fmt::Display) -> Error {
 
 /// The center square of an image as planes of red, green and blue, `[3, size, size]`, as Pillow's `resize` with a `box` makes it: a
 /// bilinear filter as wide as the pixels that become one, which at the edge sees what lies beyond it.
-pub(crate) fn color_square(path: &Path, size: usize, planes: &mut [u8], hint: &str) -> Result<()> {
+pub fn color_square(path: &Path, size: usize, planes: &mut [u8], hint: &str) -> Result<()> {
     let image = decode(path, hint)?.into_rgb8();
     let small = square(image.as_raw(), image.dimensions(), PixelType::U8x3, size);
     let small = small.map_err(|error| no_image(path, hint, &error))?;
@@ -70,7 +70,7 @@ pub(crate) fn color_square(path: &Path, size: usize, planes: &mut [u8], hint: &s
 
 /// The center square of a decoded image in gray, `[1, size, size]`, resized like a colored one. Colors become gray as by Pillow's
 /// `convert("L")`: 0.299 red + 0.587 green + 0.114 blue (ITU-R 601-2), rounded.
-pub(crate) fn gray_square(image: DynamicImage, size: usize) -> Result<Vec<u8>, String> {
+pub fn gray_square(image: DynamicImage, size: usize) -> Result<Vec<u8>, String> {
     let image = match image {
         DynamicImage::ImageLuma8(gray) => gray,
         other => {

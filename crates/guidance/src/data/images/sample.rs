@@ -1,6 +1,6 @@
 //! Some images of a source: how bright they are, which networks see them normalised by, and a checksum.
 
-use super::{Images, Normalization, Skipped, Source};
+use crate::data::{Images, Normalization, Skipped, Source};
 use crate::error::{Error, Result};
 
 /// Sums over pixels, whole numbers: they do not depend on the order of the images. The checksum does.

@@ -1,13 +1,16 @@
 //! Data without contents, as large as what there is to come: for counting memory.
 
-use super::Source;
+use crate::data::Source;
 use crate::error::Result;
 
 /// Images of one colour.
-pub(crate) struct Blank {
-    pub(crate) shape: [usize; 3],
-    pub(crate) classes: usize,
-    pub(crate) count: usize,
+pub struct Blank {
+    /// Channels, height, width.
+    pub shape: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// Number of images.
+    pub count: usize,
 }
 
 impl Source for Blank {

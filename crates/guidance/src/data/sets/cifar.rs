@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::bytes::Bytes;
-use super::{Images, Source};
+use crate::data::{Images, Source};
 use crate::error::{Error, Result};
-use crate::regular_file;
+use crate::io::Bytes;
+use crate::io::regular_file;
 
 /// Pixels of an image: 3 channels of 32 × 32.
 const PIXELS: usize = 3 * 32 * 32;

@@ -8,8 +8,8 @@ mod layout;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Source;
-use super::picture::color_square;
+use crate::data::Source;
+use crate::data::images::picture::color_square;
 use crate::error::{Error, Result};
 use layout::Layout;
 

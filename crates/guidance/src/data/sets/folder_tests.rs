@@ -9,9 +9,9 @@ use trellis_tensor::rng::Rng;
 
 use std::sync::Arc;
 
-use super::super::jpeg;
-use super::super::{Images, Skipped, Subset};
 use super::*;
+use crate::data::images::jpeg;
+use crate::data::{Images, Skipped, Subset};
 
 /// A folder that goes when the test ends.
 struct Place(PathBuf);

@@ -19,7 +19,7 @@
 //! Drawing uses only operations that IEEE 754 rounds exactly (+ − × ÷ √), no sine and no logarithm of the platform's
 //! library, so the bits are the same everywhere.
 
-use super::{Images, Source};
+use crate::data::{Images, Source};
 use crate::error::Result;
 use trellis_tensor::rng::Rng;
 

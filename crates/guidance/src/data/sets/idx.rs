@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::bytes::Bytes;
-use super::{Images, Source};
+use crate::data::{Images, Source};
 use crate::error::{Error, Result};
+use crate::io::Bytes;
 
 /// Most bytes of one file that are held in memory, of images that were packed or of labels: a header can claim anything.
 const MAX_BYTES: u64 = 1 << 30;

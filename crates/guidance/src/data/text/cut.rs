@@ -12,9 +12,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Ids, Tokenizer, Vocabulary};
-use crate::data::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::regular_file;
+use crate::io::Bytes;
+use crate::io::regular_file;
 
 /// The first line, filled up with spaces.
 #[derive(Serialize, Deserialize)]

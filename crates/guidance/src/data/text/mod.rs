@@ -13,10 +13,10 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use super::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::regular_file;
-pub(crate) use vocabulary::MOST_IDS;
+use crate::io::Bytes;
+use crate::io::regular_file;
+pub use vocabulary::MOST_IDS;
 use vocabulary::Vocabulary;
 pub use vocabulary::{Pieces, TokenKind, Tokenizer};
 
@@ -91,7 +91,7 @@ impl Text {
     }
 
     /// So many tokens, all the same, of so many different ones.
-    pub(crate) fn blank(count: usize, vocabulary: usize) -> Self {
+    pub fn blank(count: usize, vocabulary: usize) -> Self {
         let vocabulary = Vocabulary::Blank(vocabulary);
         let ids = Ids { bytes: Bytes::Zeros(count as u64), start: 0, width: 1, count };
         Self { name: "not read".to_string(), vocabulary, ids }
@@ -142,7 +142,7 @@ impl Text {
     }
 
     /// Token `id` as a reader sees it.
-    pub(crate) fn token_name(&self, id: usize) -> String {
+    pub fn token_name(&self, id: usize) -> String {
         let plain = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
         self.decode(&[id as u32]).chars().map(plain).collect()
     }

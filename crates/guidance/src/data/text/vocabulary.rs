@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::parts;
 use super::unknown::Lossy;
 use crate::error::{Error, Result};
-use crate::regular_file;
+use crate::io::regular_file;
 
 /// How a text is cut into tokens.
 #[derive(Clone, Debug)]
@@ -65,9 +65,11 @@ pub(super) enum Vocabulary {
     Blank(usize),
 }
 
-/// Largest `tokenizer.json` that is read, in bytes, and most ids: more than ten times those that are in use.
+/// Largest `tokenizer.json` that is read, in bytes.
 const LARGEST: u64 = 1 << 28;
-pub(crate) const MOST_IDS: usize = 1 << 22;
+
+/// Greatest number of ids of a vocabulary: more than ten times those that are in use.
+pub const MOST_IDS: usize = 1 << 22;
 
 impl Pieces {
     /// Reads a `tokenizer.json`. Special tokens are known by their text, and none is added.
@@ -98,7 +100,7 @@ impl Pieces {
     }
 
     /// One more than its greatest id.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ids
     }
 

@@ -32,7 +32,7 @@ impl LeftOut {
 
     /// For each class and split the greater of two counts. A process that goes on with a run reads only some of a streamed set
     /// again.
-    pub(crate) fn greater(mut ours: Vec<Self>, earlier: &[Self]) -> Vec<Self> {
+    pub fn greater(mut ours: Vec<Self>, earlier: &[Self]) -> Vec<Self> {
         for theirs in earlier {
             match ours.iter_mut().find(|row| row.class == theirs.class) {
                 Some(row) => {

@@ -1,0 +1,8 @@
+//! Files: opened with care, written whole or not at all.
+
+mod bytes;
+pub mod regular_file;
+mod replace;
+
+pub(crate) use bytes::Bytes;
+pub use replace::{replace, write_atomic};

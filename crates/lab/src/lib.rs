@@ -1,0 +1,20 @@
+//! The laboratory: experiments of several arms and seeds, from a configuration file to a report.
+//!
+//! Read in this order: [`config`], [`experiment`], [`record`], [`report`]; then [`memory`], [`profile`] and [`workload`], which
+//! measure what a step takes.
+
+mod checkpoints;
+pub mod config;
+pub mod experiment;
+pub mod memory;
+pub mod profile;
+pub mod recipe;
+pub mod record;
+pub mod report;
+pub mod stats;
+pub mod tune;
+pub mod workload;
+
+pub use config::Config;
+pub use profile::Profile;
+pub use recipe::Recipe;

@@ -1,0 +1,9 @@
+//! Data sets, batches, files that are rare or damaged.
+
+mod batches; // batches, gathers, pools, augmentation: properties and values computed by hand
+mod configured; // what a configuration makes of data
+mod crop; // parts of images
+mod left_out; // files that cannot be read, counted
+mod reliability; // files that are damaged or rare: read rightly, or refused by name
+mod sequences; // copy-paste, parity, text: examples, scores, the trivial solution
+mod streaming; // batches read ahead by threads: the same ones, whatever breaks
