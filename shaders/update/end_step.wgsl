@@ -1,4 +1,4 @@
-// end_step.wgsl: writes metrics into row (step mod capacity) of a ring, and with the last ones advances the step.
+// end_step.wgsl: writes metrics into row (step mod capacity) of a ring; the last op of a step advances it too.
 //
 // in      clock (4) u32 in place: word 0 the step, word 1 the failed step + 1 or 0
 //         ring  (capacity, columns) f32 in place; column 0 is word 1 of the clock
@@ -47,8 +47,10 @@ fn end_step() {
         ring[at] = m4[i * dims.step4];
         at += 1u;
     }
-    if (dims.advance == 1u) {
+    if (dims.first == 1u) {
         ring[row] = f32(clock[1]);
+    }
+    if (dims.advance == 1u) {
         clock[0] += 1u;
     }
 }

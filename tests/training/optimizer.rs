@@ -1,6 +1,8 @@
 //! Optimisers as a user calls them, step by step against PyTorch (`golden/optimizer.py`).
 
-use trellis_tensor::{Clock, Curve, Graph, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor};
+use trellis_tensor::{
+    Clock, Curve, Graph, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,
+};
 
 use crate::gpu;
 
@@ -46,4 +48,61 @@ fn thirty_steps_of_every_optimizer_agree_with_pytorch() {
             }
         }
     }
+}
+
+/// The step counter moves because parameters are updated: with a log, without one, and recorded in either order.
+#[test]
+fn an_update_of_parameters_ends_the_step() {
+    let losses = |logged: &str| {
+        let spec = ParamSpec { name: "w".into(), shape: [8].into(), values: vec![1.0; 8].into() };
+        let params = Params::new(&gpu(), &[spec]).expect("fits");
+        let rate = Curve::Linear { base: 0.1, total: 4 };
+        let optimizer = Optimizer::new(&gpu(), &params, OptimizerConfig::adam(rate)).expect("fits");
+        let (clock, log, graph) = (Clock::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"), Graph::new());
+        let w = graph.leaf(&params.tensors()[0]);
+        let loss = w.mul(w).and_then(Var::sum_all).expect("legal");
+        if logged == "before" {
+            log.record(&graph, &clock, &[loss]).expect("records");
+        }
+        optimizer.update(&graph, loss, &clock).expect("records");
+        if logged == "after" {
+            log.record(&graph, &clock, &[loss]).expect("records");
+        }
+        // Two plans of one graph advance it no more than one does.
+        Plan::new(&gpu(), &graph, &[]).expect("fits");
+        let plan = Plan::new(&gpu(), &graph, &[]).expect("fits");
+        plan.run(7).expect("works");
+        assert_eq!(clock.step().expect("works"), 7, "{logged}");
+        params.tensors()[0].read_f32().expect("works")
+    };
+    let without = losses("never");
+    // Four steps of Adam at a rate that falls from 0.1 to 0.
+    assert!((without[0] - 0.75).abs() < 1e-3, "{without:?}");
+    assert_eq!(without, losses("before"));
+    assert_eq!(without, losses("after"));
+}
+
+#[test]
+fn a_step_that_ends_twice_or_never_is_refused() {
+    let spec = ParamSpec { name: "w".into(), shape: [8].into(), values: vec![1.0; 8].into() };
+    let params = Params::new(&gpu(), &[spec]).expect("fits");
+    let optimizer = Optimizer::new(&gpu(), &params, OptimizerConfig::adam(Curve::Constant(0.1))).expect("fits");
+    let (clock, log) = (Clock::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"));
+    let graph = Graph::new();
+    let loss = graph.leaf(&params.tensors()[0]).sum_all().expect("legal");
+    optimizer.update(&graph, loss, &clock).expect("records");
+    clock.advance(&graph).expect("looked at by the plan");
+    let error = Plan::new(&gpu(), &graph, &[]).map(drop).expect_err("twice").to_string();
+    assert!(error.contains("leave out `advance`"), "{error}");
+
+    let graph = Graph::new();
+    clock.advance(&graph).expect("once");
+    assert!(clock.advance(&graph).is_err());
+    Plan::new(&gpu(), &graph, &[]).expect("fits").run(3).expect("works");
+    assert_eq!(clock.step().expect("works"), 3);
+
+    let graph = Graph::new();
+    log.record(&graph, &clock, &[graph.constant(1.0, [])]).expect("records");
+    let error = Plan::new(&gpu(), &graph, &[]).map(drop).expect_err("never").to_string();
+    assert!(error.contains("never ends"), "{error}");
 }

@@ -114,6 +114,16 @@ pub enum Error {
         /// Elements given.
         given: usize,
     },
+    /// A step was to be advanced twice by one plan.
+    AdvancedTwice {
+        /// The step state.
+        state: String,
+    },
+    /// Metrics are recorded of a step that no update and no [`Clock::advance`](crate::Clock::advance) ends.
+    NotAdvanced {
+        /// The step state.
+        state: String,
+    },
     /// A variable was read that the plan was not told to keep.
     NotKept {
         /// The variable.
@@ -189,6 +199,13 @@ impl fmt::Display for Error {
             Error::Size { tensor, expected, given } => {
                 write!(f, "{tensor} holds {expected} elements, {given} were given")
             }
+            Error::AdvancedTwice { state } => {
+                write!(f, "the step of {state} is advanced already; leave out `advance` beside an update of parameters")
+            }
+            Error::NotAdvanced { state } => write!(
+                f,
+                "metrics are recorded of a step of {state} that never ends; update parameters with it, or call its `advance`"
+            ),
             Error::NotKept { var } => write!(f, "{var} is not kept by this plan; name it in Plan::new(.., keep)"),
         }
     }

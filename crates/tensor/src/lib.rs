@@ -27,6 +27,43 @@
 //! assert_eq!(plan.read(grad)?, [10., 14., 18., 10., 14., 18.]);
 //! # Ok::<(), trellis_tensor::Error>(())
 //! ```
+//!
+//! A network is trained by replaying a plan that ends in [`Optimizer::update`]. The step counter advances with each update; a
+//! [`Log`] brings metrics back while later steps run.
+//!
+//! ```
+//! use trellis_tensor::{
+//!     Clock, Curve, Gpu, Graph, Init, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, rng::Rng,
+//! };
+//!
+//! let gpu = Gpu::new()?;
+//! let rng = &mut Rng::new(0, 0);
+//! let x = Tensor::from_f32(&gpu, "x", [64, 2], &(0..128).map(|_| rng.normal()).collect::<Vec<_>>())?;
+//! let labels: Vec<u32> = x.read_f32()?.chunks(2).map(|x| u32::from(x[0] * x[1] > 0.0)).collect();
+//! let labels = Tensor::from_u32(&gpu, "labels", [64], &labels)?;
+//!
+//! let mut draw = |name: &str, shape: [usize; 2]| {
+//!     let values = Init::Default.values(&shape.into(), rng).into();
+//!     ParamSpec { name: name.into(), shape: shape.into(), values }
+//! };
+//! let params = Params::new(&gpu, &[draw("hidden", [32, 2]), draw("head", [2, 32])])?;
+//! let optimizer = Optimizer::new(&gpu, &params, OptimizerConfig::adam(Curve::Constant(0.03)))?;
+//! let (clock, mut log, graph) = (Clock::new(&gpu)?, Log::new(&gpu, 1)?, Graph::new());
+//!
+//! let [hidden, head] = [0, 1].map(|i| graph.leaf(&params.tensors()[i]));
+//! let features = graph.leaf(&x).matmul(hidden, Layout::NT)?.relu()?;
+//! let loss = features.matmul(head, Layout::NT)?.cross_entropy(graph.leaf(&labels), 0.0)?;
+//! optimizer.update(&graph, loss, &clock)?;
+//! log.record(&graph, &clock, &[loss])?;
+//!
+//! let plan = Plan::new(&gpu, &graph, &[])?;
+//! plan.run(60)?;
+//! log.request(0, 60);
+//! let losses: Vec<f32> = log.collect(true)?.iter().map(|row| row.values[0]).collect();
+//! assert!(losses[59] < 0.6 * losses[0], "{losses:?}");
+//! assert_eq!(clock.step()?, 60);
+//! # Ok::<(), trellis_tensor::Error>(())
+//! ```
 
 mod device;
 mod error;
@@ -39,28 +76,28 @@ mod tensor;
 mod train;
 
 pub use device::adapter::AdapterSummary;
-pub use ops::attention::form::{AttentionForm, AttentionTile};
-pub use ops::attention::mask::{AttentionDropout, AttentionMask, KeyMask};
-pub use ops::alignment::cost_model::{CkaCost, CkaForm, CkaSizes};
-pub use train::schedule::{Clock, Curve};
-pub use error::{Error, Result};
 pub use device::gpu::{Caps, Counters, Gpu};
 pub use device::options::{GpuOptions, user_cache};
+pub use error::{Error, Result};
+pub use graph::interpreter::Reference;
+pub use graph::op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
+pub use graph::recompute::Recompute;
 pub use graph::{Graph, Scope, Var};
-pub use train::init::Init;
+pub use ops::alignment::cost_model::{CkaCost, CkaForm, CkaSizes};
+pub use ops::attention::form::{AttentionForm, AttentionTile};
+pub use ops::attention::mask::{AttentionDropout, AttentionMask, KeyMask};
+pub use ops::gemm::variant::{Block, ProductLoop, TunedProduct, Tuning, Units};
+pub use ops::recurrent::form::RecurrenceForm;
+pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
 #[doc(hidden)]
 pub use plan::kernel::file_name;
 pub use plan::kernel::{Access, Kernel, Variant};
-pub use train::metrics::{Log, Row};
-pub use graph::op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
-pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
-pub use train::optimizer::{Optimizer, OptimizerConfig, Rule};
-pub use train::params::{InitialValues, ParamSpec, Params};
-pub use plan::{LaunchInfo, Plan};
-pub use ops::gemm::variant::{Block, ProductLoop, TunedProduct, Tuning, Units};
 pub use plan::timing::{LaunchTime, StepTime};
-pub use graph::recompute::Recompute;
-pub use ops::recurrent::form::RecurrenceForm;
-pub use graph::interpreter::Reference;
+pub use plan::{LaunchInfo, Plan};
 pub use shape::{DType, Shape, TensorType};
 pub use tensor::Tensor;
+pub use train::init::Init;
+pub use train::metrics::{Log, Row};
+pub use train::optimizer::{Optimizer, OptimizerConfig, Rule};
+pub use train::params::{InitialValues, ParamSpec, Params};
+pub use train::schedule::{Clock, Curve};

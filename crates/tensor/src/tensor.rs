@@ -8,9 +8,9 @@ use std::sync::mpsc;
 use bytemuck::Pod;
 use half::f16;
 
+use crate::device::gpu::{ALIGNMENT, Gpu};
 use crate::device::pool::Buffer;
 use crate::error::{Error, Result};
-use crate::device::gpu::{ALIGNMENT, Gpu};
 use crate::shape::{DType, Shape, TensorType};
 
 /// Named data on the GPU. Cloning is cheap and gives the same data.

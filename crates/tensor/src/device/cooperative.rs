@@ -1,11 +1,11 @@
 //! Matrix units: what wgpu calls cooperative matrices, and what it asks of those who use them.
 
-use crate::error::Result;
 use crate::device::gpu::Gpu;
+use crate::error::Result;
 use crate::graph::Graph;
 use crate::ops::Layout;
-use crate::plan::Plan;
 use crate::ops::gemm::variant::Units;
+use crate::plan::Plan;
 use crate::tensor::Tensor;
 
 use wgpu::wgt::{CooperativeMatrixProperties, CooperativeScalarType};

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::device::adapter::{adapters, name_contains, rank};
-use crate::device::pool::Pool;
-use crate::error::{Error, Result};
-use crate::device::options::GpuOptions;
-use crate::plan::kernel::{Access, Variant};
 use crate::device::cooperative::{MATRIX_UNITS, experimental, has_matrix_units, multiplies_right};
 use crate::device::mesa::one_thread_a_device;
-use crate::ops::gemm::variant::Tuning;
+use crate::device::options::GpuOptions;
+use crate::device::pool::Pool;
 use crate::device::subgroups::neighbours_share;
+use crate::error::{Error, Result};
+use crate::ops::gemm::variant::Tuning;
+use crate::plan::kernel::{Access, Variant};
 
 /// Offsets of sub-buffers and uniform slots: the largest alignment any adapter asks for.
 pub(crate) const ALIGNMENT: usize = 256;

@@ -4,6 +4,7 @@ pub(crate) mod autograd;
 pub(crate) mod interpreter;
 pub(crate) mod op;
 pub(crate) mod recompute;
+mod steps;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write};
@@ -22,6 +23,8 @@ pub struct Graph {
     /// The segment that is being recorded, 0 for none, and the last one.
     pub(crate) segment: Cell<u32>,
     pub(crate) last_segment: Cell<u32>,
+    /// Step states that are to be advanced at the end of a plan.
+    advanced: RefCell<Vec<usize>>,
 }
 
 /// One recorded value.

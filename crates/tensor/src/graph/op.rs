@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use half::f16;
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
 use crate::plan::kernel::{Kernel, Variant};
 use crate::rng::Rng;
@@ -47,6 +47,11 @@ pub trait Op: fmt::Debug + Any {
     /// Inputs that the op updates in place. Such an op always runs, even if nothing reads its output.
     fn updates(&self) -> &'static [usize] {
         &[]
+    }
+
+    /// The input that is the step state whose step this op updates parameters at. A plan with such an op advances it at its end.
+    fn step_state(&self) -> Option<usize> {
+        None
     }
 
     /// Fusion rule: an op that computes `consumer` right after `self`, where `self`'s output is `consumer`'s input

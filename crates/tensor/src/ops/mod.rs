@@ -70,26 +70,26 @@ ops! {
     input::augment::{Augment},
     input::crop::{Crop},
     update::curve::{CurveValue},
-    update::end_step::{EndStep},
+    update::end_step::{Advance, EndStep},
     update::loss_scale::{LossScaleValue, LossScaleStep},
     update::optimizer::{AdamStep, SgdStep},
     bench::fma_chain::{FmaChain},
 }
 
-pub use attention::mask::{Keys, PairDropout};
-pub(crate) use attention::attention::AttentionSizes;
-pub use attention::attention::MAX_HEAD;
-pub use norm::batch_norm::Statistics;
-pub use elementwise::binary::BinaryFunction;
-pub use elementwise::cast::Stored;
 pub use alignment::center_gram::Centering;
 pub use alignment::cka::Similarity;
-pub use loss::cross_entropy::IGNORE;
 pub use alignment::gram::GramOf;
-pub use update::loss_scale::LossScale;
-pub use gemm::matmul::Layout;
+pub(crate) use attention::attention::AttentionSizes;
+pub use attention::attention::MAX_HEAD;
+pub use attention::mask::{Keys, PairDropout};
 pub use conv::pool::Pooling;
-pub use recurrent::recurrence::{Cell, RecurrentLayer};
-pub use movement::reduce::Reduction;
-pub use input::sequences::{SequenceTask, Sequences};
+pub use elementwise::binary::BinaryFunction;
+pub use elementwise::cast::Stored;
 pub use elementwise::unary::UnaryFunction;
+pub use gemm::matmul::Layout;
+pub use input::sequences::{SequenceTask, Sequences};
+pub use loss::cross_entropy::IGNORE;
+pub use movement::reduce::Reduction;
+pub use norm::batch_norm::Statistics;
+pub use recurrent::recurrence::{Cell, RecurrentLayer};
+pub use update::loss_scale::LossScale;

@@ -5,17 +5,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::barriers::Use;
-use super::order::Turn;
 use super::memory::{Need, share};
+use super::order::Turn;
 use super::{Launch, LaunchInfo, Place, Plan};
+use crate::device::gpu::{ALIGNMENT, Gpu, Pipeline};
 use crate::device::pool::Buffer;
 use crate::error::{Error, Result};
-use crate::plan::fuse::Fused;
-use crate::device::gpu::{ALIGNMENT, Gpu, Pipeline};
 use crate::graph::Kind;
-use crate::plan::kernel::Access;
 use crate::graph::op::{Arg, Dispatch, Lowered, MAX_GROUPS, MAX_TURNS, Op};
 use crate::ops::Pack;
+use crate::plan::fuse::Fused;
+use crate::plan::kernel::Access;
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
 

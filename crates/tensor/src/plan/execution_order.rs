@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::fuse::{Fused, share_memory};
 use crate::graph::Kind;
+use crate::plan::fuse::{Fused, share_memory};
 
 impl Fused {
     /// Live nodes in the order in which they run, on a CPU or a GPU; `kept` are read after a step.

@@ -17,11 +17,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::device::gpu::{Gpu, Pipeline};
 use crate::device::pool::Buffer;
 use crate::error::{Error, Result};
-use crate::plan::fuse::fuse;
-use crate::device::gpu::{Gpu, Pipeline};
 use crate::graph::{Graph, Var};
+use crate::plan::fuse::fuse;
 use crate::shape::{DType, TensorType};
 use crate::tensor::{read_back, read_halves};
 use builder::Builder;
@@ -81,11 +81,13 @@ struct Place {
 const DISPATCHES_PER_SUBMIT: usize = 256;
 
 impl Plan {
-    /// Compiles `graph` for `gpu`. What is neither in `keep` nor needed for an in-place update (an optimiser step, a
+    /// Compiles `graph` for `gpu`. Where it updates parameters, the step they are updated at ends with the plan: the step counter
+    /// advances by one. What is neither in `keep` nor needed for an in-place update (an optimiser step, a
     /// metric) is left out; only `keep` can be read afterwards.
     ///
     /// # Errors
-    /// When memory or the adapter's limits do not allow it.
+    /// When memory or the adapter's limits do not allow it; [`Error::AdvancedTwice`] and [`Error::NotAdvanced`] where a step ends twice,
+    /// or metrics are recorded of one that does not end.
     pub fn new(gpu: &Gpu, graph: &Graph, keep: &[Var<'_>]) -> Result<Self> {
         Self::beside(None, gpu, graph, keep)
     }
@@ -97,6 +99,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn beside(other: Option<&Plan>, gpu: &Gpu, graph: &Graph, keep: &[Var<'_>]) -> Result<Self> {
+        graph.end_steps()?;
         let lent = other.map_or(Vec::new(), |other| other.lendable.clone());
         let mut kept = vec![false; graph.len()];
         keep.iter().for_each(|var| kept[var.id()] = true);
@@ -295,6 +298,7 @@ mod tests {
             loss = loss.add(y.cross_entropy(graph.leaf(&labels), 0.0)?)?;
             let optimizer = Optimizer::new(&gpu, &params, OptimizerConfig::adam(Curve::Constant(1e-2)))?;
             optimizer.update(&graph, loss, &clock)?;
+            graph.end_steps()?;
             let kept = vec![false; graph.len()];
             let fused = fuse(graph.nodes(), &kept);
             let plan = Builder::new(&gpu, &fused, &kept, Vec::new())?.build(order)?;

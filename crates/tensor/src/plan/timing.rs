@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::error::{Error, Result};
 use crate::device::gpu::Gpu;
+use crate::error::{Error, Result};
 use crate::plan::{LaunchInfo, Plan};
 use crate::tensor::read_raw;
 

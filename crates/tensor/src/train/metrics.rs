@@ -2,16 +2,16 @@
 
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
-use crate::train::schedule::Clock;
-use crate::error::{Error, Result};
 use crate::device::gpu::Gpu;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::ops::EndStep;
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
+use crate::train::schedule::Clock;
 
-/// Metrics of a training loop. [`Log::record`] ends the recording of a step; [`Log::request`] after a chunk of steps
-/// starts copying its rows, [`Log::collect`] fetches them when they have arrived.
+/// Metrics of a training loop. [`Log::record`] writes those of a step into its row; [`Log::request`] after a chunk of steps
+/// starts copying the rows, [`Log::collect`] fetches them when they have arrived.
 pub struct Log {
     gpu: Gpu,
     ring: Tensor,
@@ -51,21 +51,21 @@ impl Log {
         Ok(Self { gpu: gpu.clone(), ring, columns, pending: Vec::new() })
     }
 
-    /// Records the end of a step: metrics go into the step's row, and the clock advances. The first element of a tensor is a
-    /// metric; of a tensor `[rows, …]` of two axes the first element of each row. Missing metrics of an unguided step, say,
-    /// are left out at the end.
+    /// Records metrics of a step into its row. The first element of a tensor is a metric; of a tensor `[rows, …]` of two axes the
+    /// first element of each row. Missing metrics of an unguided step, say, are left out at the end.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there are more metrics than the log has columns.
+    /// [`Error::Shape`] when there are more metrics than the log has columns. [`Plan::new`](crate::Plan::new) refuses metrics of a
+    /// step that does not end: update parameters with the same clock, or call [`Clock::advance`].
     pub fn record<'g>(&self, graph: &'g Graph, clock: &Clock, metrics: &[Var<'g>]) -> Result<()> {
         let _scope = graph.scope("metrics");
         let (clock, ring) = (graph.leaf(clock.tensor()), graph.leaf(&self.ring));
         let chunks: Vec<&[Var<'g>]> =
             if metrics.is_empty() { vec![&[]] } else { metrics.chunks(EndStep::TENSORS).collect() };
         let mut first = 1;
-        for (number, chunk) in chunks.iter().enumerate() {
-            let end = EndStep { first, advance: number + 1 == chunks.len() };
-            graph.push(end, &[&[clock, ring], *chunk].concat())?;
+        for chunk in chunks {
+            let end = EndStep { first, advance: false };
+            graph.push(end, &[&[clock, ring], chunk].concat())?;
             first += chunk.iter().map(|tensor| EndStep::metrics(&tensor.ty())).sum::<usize>();
         }
         Ok(())

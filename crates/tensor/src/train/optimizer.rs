@@ -1,12 +1,12 @@
 //! Optimisers: what to do with gradients. Each owns its moments; the learning rate is evaluated on the GPU.
 
-use crate::train::schedule::{Clock, Curve};
-use crate::error::Result;
 use crate::device::gpu::Gpu;
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::ops::{AdamStep, LossScale, LossScaleStep, LossScaleValue, Reduce, Reduction, SgdStep};
-use crate::train::params::Params;
 use crate::tensor::Tensor;
+use crate::train::params::Params;
+use crate::train::schedule::{Clock, Curve};
 
 /// The rule of an optimiser.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::device::gpu::Gpu;
 use crate::device::pool::Buffer;
 use crate::error::Result;
-use crate::device::gpu::Gpu;
-use crate::train::init::Init;
 use crate::ops::Pack;
 use crate::rng::Rng;
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
+use crate::train::init::Init;
 
 /// A parameter before it exists: its name, shape and first values.
 #[derive(Clone, Debug)]

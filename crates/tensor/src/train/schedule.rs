@@ -1,14 +1,14 @@
 //! The step counter on the GPU, and numbers that follow it: learning rates, guidance weights.
 
-use crate::error::Result;
 use crate::device::gpu::Gpu;
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::ops::CurveValue;
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
 
-/// The training step, counted on the GPU: samplers, dropout, schedules and metrics read it, the end of a step advances
-/// it. Plans over one clock (guided and unguided, say) continue each other.
+/// The training step, counted on the GPU: samplers, dropout, schedules and metrics read it. A plan that updates parameters advances it
+/// once, at its end. Plans over one clock (guided and unguided, say) continue each other.
 #[derive(Clone, Debug)]
 pub struct Clock {
     tensor: Tensor,
@@ -35,6 +35,15 @@ impl Clock {
     /// When the device is lost.
     pub fn set(&self, step: u32) -> Result<()> {
         self.tensor.write_u32(&[step, 0, 0, 0])
+    }
+
+    /// Records that a plan without an update of parameters, an evaluation say, advances the step at its end.
+    ///
+    /// # Errors
+    /// [`Error::AdvancedTwice`](crate::Error::AdvancedTwice) at the second call. [`Plan::new`](crate::Plan::new) gives it where an
+    /// update of parameters advances the step already.
+    pub fn advance(&self, graph: &Graph) -> Result<()> {
+        graph.request_advance(&self.tensor)
     }
 
     /// The step, read back.

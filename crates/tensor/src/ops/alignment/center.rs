@@ -1,10 +1,10 @@
 //! Activations with the mean over the batch taken off.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::alignment::gram_grad::columns_sum_to_zero;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};

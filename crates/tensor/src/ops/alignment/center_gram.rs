@@ -2,16 +2,16 @@
 
 use std::any::Any;
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::elementwise::cast::before_casts;
+use crate::kernel;
 use crate::ops::alignment::center::Center;
 use crate::ops::alignment::cka::CkaGrad;
 use crate::ops::alignment::gram::{Gram, GramOf};
 use crate::ops::alignment::gram_grad::symmetric;
+use crate::ops::elementwise::cast::before_casts;
 use crate::ops::movement::reduce::lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};

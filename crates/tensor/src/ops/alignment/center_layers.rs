@@ -1,12 +1,12 @@
 //! Several layers with the means over the batch taken off.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};
 use crate::ops::alignment::center::{CENTERED_TOGETHER, Center, center_one, center_several};
-use crate::ops::movement::concat::Pack;
 use crate::ops::alignment::gram_grad::columns_sum_to_zero;
+use crate::ops::movement::concat::Pack;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

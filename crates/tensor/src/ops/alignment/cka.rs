@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::rc::Rc;
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::alignment::center_gram::{Centering, Squares, centering_of, squares};
 use crate::ops::alignment::gram_grad::{CkaGramGrad, GramGrad};
 use crate::rng::Rng;

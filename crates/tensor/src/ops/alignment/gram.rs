@@ -1,10 +1,10 @@
 //! The Gram matrix of a layer's activations.
 
-use crate::error::{Error, Result};
 use crate::device::gpu::Caps;
+use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::alignment::gram_grad::{GramGrad, symmetric};
 use crate::ops::gemm::matmul::Layout;
 use crate::ops::gemm::variant::{ProductLoop, on_units, sum_parts};
@@ -157,7 +157,8 @@ pub(super) fn products(
     let blocks = n.div_ceil(rows);
     let groups = rows / columns * blocks * (blocks + 1) / 2;
     let parts = parts(caps, groups * entries, length);
-    let mut dispatch = chosen.flags(Dispatch::per_group(kernel!("alignment/gram"), groups)).dims(&[n, parts, entries, length]);
+    let mut dispatch =
+        chosen.flags(Dispatch::per_group(kernel!("alignment/gram"), groups)).dims(&[n, parts, entries, length]);
     dispatch.groups[2] = (parts * entries) as u32;
     let dispatch = set(dispatch);
     if parts == 1 {

@@ -3,21 +3,21 @@
 use std::any::Any;
 use std::rc::Rc;
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::elementwise::binary::{Binary, BinaryFunction};
-use crate::ops::elementwise::cast::{Stored, before_casts};
+use crate::kernel;
 use crate::ops::alignment::center_gram::{CenterGram, Centering};
 use crate::ops::alignment::cka::CkaGrad;
 use crate::ops::alignment::cka_features::CkaFeaturesGrad;
 use crate::ops::alignment::gram::{FLOATS, Layer, gram_type, layer};
 use crate::ops::alignment::layer_grams::LayerGramsGrad;
+use crate::ops::elementwise::binary::{Binary, BinaryFunction};
+use crate::ops::elementwise::cast::{Stored, before_casts};
+use crate::ops::elementwise::unary::{Unary, UnaryFunction};
 use crate::ops::gemm::matmul::Layout;
 use crate::ops::measures::rbf::RbfKernelGrad;
-use crate::ops::elementwise::unary::{Unary, UnaryFunction};
 use crate::ops::movement::view::Slice;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};

@@ -1,15 +1,15 @@
 //! The Gram matrices of several layers in one dispatch, and their gradient in another.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::alignment::center_layers::CenterLayers;
-use crate::ops::movement::concat::Pack;
 use crate::ops::alignment::gram::{Products, products};
 use crate::ops::alignment::gram_grad::symmetric;
 use crate::ops::gemm::matmul::Layout;
+use crate::ops::movement::concat::Pack;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -121,9 +121,7 @@ impl Op for LayerGrams {
         let n = awkward_size(rng, 70);
         let widths: Vec<usize> = (0..1 + rng.below(4)).map(|_| 4 * awkward_size(rng, 60)).collect();
         let centered = rng.below(2) == 0;
-        let sample = Sample::new(move |x| {
-            if centered { Var::centered_layer_grams(x) } else { Var::layer_grams(x) }
-        });
+        let sample = Sample::new(move |x| if centered { Var::centered_layer_grams(x) } else { Var::layer_grams(x) });
         widths.into_iter().fold(sample, |sample, width| sample.normal(rng, [n, width]))
     }
 }

@@ -2,14 +2,14 @@
 
 use std::any::Any;
 
+use crate::device::gpu::Caps;
+use crate::error::{Error, Result};
+use crate::graph::Var;
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
+use crate::ops::attention::attention_grad::AttentionGrad;
 use crate::ops::attention::form::{AttentionForm, AttentionTile, TiledKernel};
 use crate::ops::attention::mask::{AttentionMask, KeyMask, Keys, PairDropout};
-use crate::error::{Error, Result};
-use crate::device::gpu::Caps;
-use crate::graph::Var;
-use crate::kernel;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::attention::attention_grad::AttentionGrad;
 use crate::ops::movement::view::Pad;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -273,7 +273,13 @@ impl Attention {
 
     /// In f64, what dropout multiplies the probability of a key by, for query `row` of head number `head`; the clock is the
     /// last of `inputs`.
-    pub(crate) fn factors(&self, s: &AttentionSizes, inputs: &[Vec<f64>], head: usize, row: usize) -> impl Fn(usize) -> f64 {
+    pub(crate) fn factors(
+        &self,
+        s: &AttentionSizes,
+        inputs: &[Vec<f64>],
+        head: usize,
+        row: usize,
+    ) -> impl Fn(usize) -> f64 {
         let (dropout, queries) = (self.dropout, s.queries);
         let step = if dropout.is_some() { inputs[inputs.len() - 1][0] as u32 } else { 0 };
         move |key| dropout.map_or(1.0, |dropout| dropout.factor(step, queries, head, row, key))

@@ -1,12 +1,12 @@
 //! Gradients of multi-head attention: probabilities are computed again, row by row.
 
-use crate::ops::attention::form::{AttentionForm, TiledKernel, pair_bytes};
-use crate::error::Result;
 use crate::device::gpu::{ALIGNMENT, Caps};
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::kernel;
 use crate::ops::attention::attention::{Attention, AttentionSizes};
+use crate::ops::attention::form::{AttentionForm, TiledKernel, pair_bytes};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -97,7 +97,8 @@ impl Op for AttentionGrad {
                 let launch = |kernel, rows: usize| {
                     self.of.launch_tiled(caps, kernel, tile, &s, (heads * rows.div_ceil(tile.own()), 1), grads)
                 };
-                let of_queries = launch((kernel!("attention/attention_query_grad_tiled"), TiledKernel::QueryGrad), s.queries);
+                let of_queries =
+                    launch((kernel!("attention/attention_query_grad_tiled"), TiledKernel::QueryGrad), s.queries);
                 let of_keys = launch((kernel!("attention/attention_key_grad_tiled"), TiledKernel::KeyGrad), s.keys);
                 [
                     of_queries.args(args(Arg::Output)).flops(query_flops),
@@ -107,9 +108,8 @@ impl Op for AttentionGrad {
             AttentionForm::Stored(tile) => {
                 scratch.push(pair_bytes(&s));
                 let [own_queries, own_keys] = [s.queries, s.keys].map(|rows| heads * rows.div_ceil(tile.own()));
-                let launch = |of: Attention, kernel, groups: usize| {
-                    of.launch_tiled(caps, kernel, tile, &s, (groups, 1), grads)
-                };
+                let launch =
+                    |of: Attention, kernel, groups: usize| of.launch_tiled(caps, kernel, tile, &s, (groups, 1), grads);
                 let tiles = own_queries * s.keys.div_ceil(tile.met());
                 let of_pairs = launch(self.of, (kernel!("attention/attention_pairs"), TiledKernel::Pairs), tiles);
                 // What is summed has been dropped already.

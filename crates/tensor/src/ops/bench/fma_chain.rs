@@ -1,10 +1,10 @@
 //! Multiply-adds and nothing else: what the profiler measures the adapter's arithmetic ceiling with.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 

@@ -1,10 +1,10 @@
 //! Pooling of images: the greatest value or the mean of each window.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};

@@ -2,11 +2,11 @@
 
 use std::any::Any;
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample};
+use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 

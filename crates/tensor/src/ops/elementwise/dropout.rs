@@ -1,10 +1,10 @@
 //! Dropout whose mask is computed, not stored.
 
-use crate::error::{Error, Result};
 use crate::device::gpu::Caps;
+use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::rng::{Rng, philox, unit};
 use crate::shape::{DType, TensorType};
 

@@ -3,17 +3,17 @@
 use std::any::Any;
 use std::rc::Rc;
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::elementwise::binary::{Binary, BinaryFunction};
 use crate::ops::elementwise::cast::{Stored, cast_dispatch};
-use crate::ops::movement::concat::copy_runs;
 use crate::ops::elementwise::unary::{Unary, UnaryFunction, UnaryGrad};
 use crate::ops::gemm::variant::ProductLoop::{self, Cooperative, Naive, Registers};
 use crate::ops::gemm::variant::{Block, k_ranges, on_units, sum_parts};
+use crate::ops::movement::concat::copy_runs;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 

@@ -9,14 +9,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::Kernel;
-use crate::error::{Error, Result};
-use crate::device::gpu::Caps;
-use crate::kernel;
-use crate::graph::op::Dispatch;
-use crate::ops::Layout;
 pub use super::block::Block;
 pub use super::units::Units;
+use crate::Kernel;
+use crate::device::gpu::Caps;
+use crate::error::{Error, Result};
+use crate::graph::op::Dispatch;
+use crate::kernel;
+use crate::ops::Layout;
 
 /// How a product is cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

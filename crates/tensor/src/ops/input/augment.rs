@@ -1,10 +1,10 @@
 //! Random shifts and mirrorings of images.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::input::sampler::{is_clock, sample_clock};
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};

@@ -1,10 +1,10 @@
 //! Which examples a step sees: indices drawn on the GPU as a pure function of the step number.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
 

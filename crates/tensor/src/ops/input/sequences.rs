@@ -1,10 +1,10 @@
 //! Sequence tasks without a data file: each example is a pure function of seed, stream and its number.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::IGNORE;
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};

@@ -1,10 +1,10 @@
 //! Which class is taken for which.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::loss::cross_entropy::infer_per_row;
 use crate::rng::Rng;
 use crate::shape::TensorType;
@@ -60,10 +60,11 @@ impl Op for Confusion {
         let [rows, classes] = [awkward_size(rng, 300), awkward_size(rng, 40)];
         // Few different values, so that ties are common; now and then a NaN.
         let value = |rng: &mut Rng| if rng.below(400) == 0 { f64::NAN } else { rng.below(4) as f64 };
-        Sample::forward_only(Confusion)
-            .index(rng, [classes, classes], 9)
-            .values([rows, classes], || value(rng))
-            .index(rng, [rows], classes + 1)
+        Sample::forward_only(Confusion).index(rng, [classes, classes], 9).values([rows, classes], || value(rng)).index(
+            rng,
+            [rows],
+            classes + 1,
+        )
     }
 
     fn updates(&self) -> &'static [usize] {

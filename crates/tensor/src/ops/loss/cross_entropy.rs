@@ -1,10 +1,10 @@
 //! Cross-entropy from logits and labels, fused: one kernel forward, one backward.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::loss::labelled_mean::LabelledMean;
 use crate::ops::loss::softmax::{checked_rows, row_launch};
 use crate::rng::Rng;

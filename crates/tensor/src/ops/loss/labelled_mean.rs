@@ -1,10 +1,10 @@
 //! The mean over the rows that have a label.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};

@@ -1,10 +1,10 @@
 //! Softmax and log-softmax over the last axis, each one kernel forward and one backward.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::movement::reduce::{MOST_PASSES, lanes};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};

@@ -1,10 +1,10 @@
 //! Whether the label's logit is among the greatest.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::loss::cross_entropy::infer_per_row;
 use crate::ops::loss::softmax::{checked_rows, row_launch};
 use crate::rng::Rng;

@@ -1,10 +1,10 @@
 //! The Gaussian (RBF) kernel of a layer's activations, and the median heuristic for its width.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
 use crate::ops::alignment::gram_grad::symmetric;
 use crate::ops::loss::softmax::row_launch;

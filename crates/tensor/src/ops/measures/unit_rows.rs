@@ -1,10 +1,10 @@
 //! Rows scaled to length 1, so that their products are cosines, or with their means taken off, correlations.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::alignment::center::activations;
 use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
@@ -94,7 +94,8 @@ impl Op for UnitRowsGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
-        let dispatch = row_launch(kernel!("measures/unit_rows_grad"), caps, n, p).constant("CENTER", u32::from(self.center));
+        let dispatch =
+            row_launch(kernel!("measures/unit_rows_grad"), caps, n, p).constant("CENTER", u32::from(self.center));
         dispatch.bind(3).flops(9 * n * p).into()
     }
 

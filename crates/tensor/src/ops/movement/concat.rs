@@ -2,11 +2,11 @@
 
 use std::any::Any;
 
-use crate::error::{Error, Result};
 use crate::device::gpu::{ALIGNMENT, Caps};
+use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::kernel;
 use crate::ops::movement::view::Slice;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -47,8 +47,7 @@ impl Part {
 
     /// Copies of parts: of small ones several in one dispatch, as dispatches that write one buffer wait for each other.
     fn copies(parts: impl IntoIterator<Item = Self>) -> Vec<Dispatch> {
-        let (small, large): (Vec<Self>, Vec<Self>) =
-            parts.into_iter().partition(|part| part.elements <= Self::SMALL);
+        let (small, large): (Vec<Self>, Vec<Self>) = parts.into_iter().partition(|part| part.elements <= Self::SMALL);
         let together = |parts: &[Self]| if let [only] = parts { only.alone() } else { Self::several(parts) };
         small.chunks(Self::TOGETHER).map(together).chain(large.iter().map(|part| part.alone())).collect()
     }

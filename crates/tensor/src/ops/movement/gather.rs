@@ -1,10 +1,10 @@
 //! Rows of a table by index: examples of a data set, labels, embeddings.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
@@ -130,10 +130,11 @@ impl Op for GatherGrad {
             .dims(&[rows, b])
             .args([Arg::Input(1), Arg::Scratch(0)])
             .turns(b);
-        let sums = by_rows(kernel!("movement/gather_grad"), output.elements(), output.shape[1..].iter().product(), rows)
-            .args([Arg::Input(0), Arg::Scratch(0), Arg::Output])
-            .turns(b)
-            .flops(inputs[0].elements());
+        let sums =
+            by_rows(kernel!("movement/gather_grad"), output.elements(), output.shape[1..].iter().product(), rows)
+                .args([Arg::Input(0), Arg::Scratch(0), Arg::Output])
+                .turns(b)
+                .flops(inputs[0].elements());
         Lowered { dispatches: vec![links, sums], scratch: vec![4 * (rows + b)] }
     }
 

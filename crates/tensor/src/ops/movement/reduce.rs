@@ -1,10 +1,10 @@
 //! Sums, means and maxima over axes.
 
-use crate::error::{Error, Result};
 use crate::device::gpu::Caps;
+use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 

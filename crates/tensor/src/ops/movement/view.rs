@@ -1,10 +1,10 @@
 //! Ops that only move elements: permute, expand, slice, and the padding that undoes a slice.
 
-use crate::error::{Error, Result};
 use crate::device::gpu::Caps;
+use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 

@@ -3,14 +3,14 @@
 use std::any::Any;
 use std::rc::Rc;
 
-use crate::error::{Error, Result};
 use crate::device::gpu::Caps;
+use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
+use crate::ops::elementwise::unary::{Unary, UnaryFunction};
 use crate::ops::norm::batch_norm_grad::{BatchNormGrad, BatchNormSums};
 use crate::ops::norm::moments::{Moments, RunningStatistics};
-use crate::ops::elementwise::unary::{Unary, UnaryFunction};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 

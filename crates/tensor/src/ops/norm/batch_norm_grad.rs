@@ -1,13 +1,13 @@
 //! Gradients of batch normalisation.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Lowered, Op, Sample};
+use crate::kernel;
+use crate::ops::gemm::variant::sum_parts;
 use crate::ops::norm::batch_norm::{Statistics, elementwise, sample_shape, sizes};
 use crate::ops::norm::moments::{channel, channel_launch, channel_parts};
-use crate::ops::gemm::variant::sum_parts;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

@@ -1,14 +1,14 @@
 //! Layer normalisation over the last axis, and its gradients.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
-use crate::ops::norm::moments::Moments;
-use crate::ops::movement::reduce::software_lanes;
-use crate::ops::loss::softmax::{checked_rows, row_launch, rows_of};
+use crate::kernel;
 use crate::ops::gemm::variant::sum_parts;
+use crate::ops::loss::softmax::{checked_rows, row_launch, rows_of};
+use crate::ops::movement::reduce::software_lanes;
+use crate::ops::norm::moments::Moments;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -117,7 +117,11 @@ impl Op for LayerNormGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [rows, n] = checked_rows(inputs[0]);
-        row_launch(kernel!("norm/layer_norm_grad"), caps, rows, n).floats(&[self.eps]).bind(4).flops(12 * rows * n).into()
+        row_launch(kernel!("norm/layer_norm_grad"), caps, rows, n)
+            .floats(&[self.eps])
+            .bind(4)
+            .flops(12 * rows * n)
+            .into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {

@@ -1,10 +1,10 @@
 //! Mean and variance of channels, of one batch and running.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::kernel;
 use crate::ops::movement::reduce::software_lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};

@@ -2,12 +2,12 @@
 //!
 //! Their results differ by rounding alone: each sums in another order, and each gives the same bits every time.
 
-use crate::ops::attention::mask::Keys;
 use crate::device::gpu::Caps;
-use crate::kernel;
 use crate::graph::op::Dispatch;
-use crate::ops::{Cell, Layout, Recurrence};
+use crate::kernel;
+use crate::ops::attention::mask::Keys;
 use crate::ops::gemm::variant::{Block, ProductLoop};
+use crate::ops::{Cell, Layout, Recurrence};
 
 /// How a recurrent layer runs through time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

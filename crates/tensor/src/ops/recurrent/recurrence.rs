@@ -2,15 +2,15 @@
 
 use std::any::Any;
 
-use crate::ops::attention::mask::{KeyMask, Keys};
-use crate::error::{Error, Result};
 use crate::device::gpu::{ALIGNMENT, Caps};
+use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, Sample, awkward_size};
+use crate::ops::attention::mask::{KeyMask, Keys};
 use crate::ops::gemm::matmul::Layout;
-use crate::ops::recurrent::recurrence_grad::RecurrenceGrad;
 use crate::ops::movement::view::Pad;
 use crate::ops::recurrent::form::{Direction, RecurrenceForm, Sizes, launches};
+use crate::ops::recurrent::recurrence_grad::RecurrenceGrad;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

@@ -1,13 +1,13 @@
 //! A curve's value at the clock's step.
 
-use crate::train::schedule::Curve;
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample};
+use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::TensorType;
+use crate::train::schedule::Curve;
 
 /// From the clock `u32[4]` to a scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]

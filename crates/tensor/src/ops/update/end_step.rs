@@ -1,23 +1,27 @@
-//! The end of a step: metrics into the ring, the clock forward.
+//! The end of a step: metrics into the ring, the step counter forward.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// Writes metrics into row (step mod capacity) of a ring `f32[capacity, columns]`, and with `advance` the clock's failure
-/// word into column 0, then advances the clock. Inputs: clock, ring, up to five tensors. The first element of a tensor is a
+/// Writes metrics into row (step mod capacity) of a ring `f32[capacity, columns]`, with the first ones the clock's failure word into
+/// column 0, and with `advance` advances the clock. Inputs: clock, ring, up to five tensors. The first element of a tensor is a
 /// metric; of a tensor `[rows, …]` of two axes the first element of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndStep {
     /// Column of the first metric.
     pub first: usize,
-    /// Whether these are the step's last metrics.
-    pub advance: bool,
+    /// The step ends here: [`Plan::new`](crate::Plan::new) sets it.
+    pub(crate) advance: bool,
 }
+
+/// Advances the step of a clock `u32[4]`, where no metrics are the last to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advance;
 
 impl EndStep {
     /// Tensors that one dispatch takes: WebGPU grants eight storage bindings at least.
@@ -73,8 +77,10 @@ impl Op for EndStep {
                 at += 1;
             }
         }
-        if self.advance {
+        if self.first == 1 {
             inputs[1][row] = inputs[0][1];
+        }
+        if self.advance {
             inputs[0][0] += 1.0;
         }
         Vec::new()
@@ -99,5 +105,39 @@ impl Op for EndStep {
 
     fn updates(&self) -> &'static [usize] {
         &[0, 1]
+    }
+}
+
+impl Op for Advance {
+    fn name(&self) -> &'static str {
+        "advance"
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
+        match inputs {
+            [clock] if **clock == TensorType::u32([4]) => Ok(TensorType::nothing()),
+            _ => Err(format!("takes u32[4], not {inputs:?}")),
+        }
+    }
+
+    fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
+        Err(y.not_differentiable())
+    }
+
+    fn lower(&self, _: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
+        Dispatch::grid(kernel!("update/advance"), [1, 1, 1]).args([Arg::Input(0)]).into()
+    }
+
+    fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
+        inputs[0][0] += 1.0;
+        Vec::new()
+    }
+
+    fn sample(rng: &mut Rng) -> Sample {
+        Sample::forward_only(Advance).input(TensorType::u32([4]), vec![rng.below(9) as f64, 3.0, 1.0, 0.0])
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[0]
     }
 }

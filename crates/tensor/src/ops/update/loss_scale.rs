@@ -1,10 +1,10 @@
 //! Dynamic loss scaling: gradients that f16 would lose are computed times a power of two.
 
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

@@ -1,14 +1,14 @@
 //! Optimiser steps, each one dispatch over all parameters.
 
-use crate::train::schedule::Curve;
-use crate::error::Result;
 use crate::device::gpu::Caps;
+use crate::error::Result;
 use crate::graph::Var;
-use crate::kernel;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::kernel;
 use crate::ops::update::loss_scale::LossScale;
 use crate::rng::Rng;
 use crate::shape::TensorType;
+use crate::train::schedule::Curve;
 
 /// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), clock, partial
 /// sums of squared gradients. Gradients are taken off the loss scale. Where their sum is not finite nothing changes: in
@@ -177,6 +177,10 @@ impl Op for AdamStep {
     fn updates(&self) -> &'static [usize] {
         &[0, 2, 3, 4]
     }
+
+    fn step_state(&self) -> Option<usize> {
+        Some(4)
+    }
 }
 
 impl Op for SgdStep {
@@ -229,5 +233,9 @@ impl Op for SgdStep {
 
     fn updates(&self) -> &'static [usize] {
         &[0, 2, 3]
+    }
+
+    fn step_state(&self) -> Option<usize> {
+        Some(3)
     }
 }

@@ -1,0 +1,16 @@
+// advance.wgsl: ends a step: one more is counted.
+//
+// in      clock (4) u32 in place: word 0 the step
+// out     nothing
+// launch  one invocation: the last dispatch of a step without metrics
+// memory  none
+// cost    one word
+// numeric exact
+// source  ours
+
+@group(0) @binding(1) var<storage, read_write> clock: array<u32>;
+
+@compute @workgroup_size(1)
+fn advance() {
+    clock[0] += 1u;
+}
