@@ -79,6 +79,7 @@ pub use device::adapter::AdapterSummary;
 pub use device::gpu::{Caps, Counters, Gpu};
 pub use device::options::{GpuOptions, user_cache};
 pub use error::{Error, Result};
+pub use graph::facts::Facts;
 pub use graph::interpreter::Reference;
 pub use graph::op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
 pub use graph::recompute::Recompute;

@@ -1,6 +1,7 @@
 //! The graph: operations recorded, none run. Shape errors are found here.
 
 pub(crate) mod autograd;
+pub(crate) mod facts;
 pub(crate) mod interpreter;
 pub(crate) mod op;
 pub(crate) mod recompute;
@@ -11,6 +12,7 @@ use std::fmt::{self, Write};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
+use crate::graph::facts::Facts;
 use crate::graph::op::{Op, Registered};
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
@@ -37,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) layer: Rc<str>,
     /// What is computed again together for the backward pass; 0: kept.
     pub(crate) segment: u32,
+    /// What is known of it.
+    pub(crate) facts: Facts,
 }
 
 #[derive(Clone)]
@@ -123,12 +127,15 @@ impl Graph {
         let types: Vec<&TensorType> = types.iter().collect();
         let ty = op.infer(&types).map_err(|problem| Error::Shape { op: op.name(), layer: self.layer(), problem })?;
         let ids = inputs.iter().map(|input| input.id).collect();
-        Ok(self.add_node(Kind::Op(Rc::new(op)), ids, ty, self.layer().into()))
+        let facts: Vec<Facts> = inputs.iter().map(|input| input.facts()).collect();
+        let facts = op.facts(&facts);
+        let var = self.add_node(Kind::Op(Rc::new(op)), ids, ty, self.layer().into());
+        Ok(var.with_facts(facts))
     }
 
     pub(crate) fn add_node(&self, kind: Kind, inputs: Vec<usize>, ty: TensorType, layer: Rc<str>) -> Var<'_> {
         let mut nodes = self.nodes.borrow_mut();
-        nodes.push(Node { kind, inputs, ty, layer, segment: self.segment.get() });
+        nodes.push(Node { kind, inputs, ty, layer, segment: self.segment.get(), facts: Facts::default() });
         Var { graph: self, id: nodes.len() - 1 }
     }
 
@@ -223,8 +230,9 @@ impl<'g> Var<'g> {
         if let Some(value) = self.as_constant() {
             return Ok(self.graph.constant(value, to));
         }
+        let facts = self.facts().reshaped(&from.shape, &to);
         let ty = TensorType { shape: to, dtype: from.dtype };
-        Ok(self.graph.add_node(Kind::Reshape, vec![self.id], ty, self.graph.layer().into()))
+        Ok(self.graph.add_node(Kind::Reshape, vec![self.id], ty, self.graph.layer().into()).with_facts(facts))
     }
 
     /// Folds all axes but the first into one: `[batch, …]` to `[batch, features]`.
@@ -239,6 +247,12 @@ impl<'g> Var<'g> {
         }
         let features = shape[1..].iter().product();
         self.reshape([shape[0], features])
+    }
+
+    /// The same value, of which is known what its op, or the rule that recorded it, has stated.
+    fn with_facts(self, facts: Facts) -> Self {
+        self.graph.nodes.borrow_mut()[self.id].facts = facts;
+        self
     }
 
     /// The value of a constant.

@@ -13,6 +13,7 @@ use half::f16;
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::plan::kernel::{Kernel, Variant};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
@@ -31,6 +32,12 @@ pub trait Op: fmt::Debug + Any {
     /// # Errors
     /// [`Var::not_differentiable`] where there is no rule.
     fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>>;
+
+    /// What is known of the output, given what is known of the inputs, whatever their numbers.
+    fn facts(&self, inputs: &[Facts]) -> Facts {
+        let _ = inputs;
+        Facts::default()
+    }
 
     /// The dispatches that compute it on an adapter, with their cost.
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered;

@@ -56,7 +56,8 @@ ops! {
     alignment::center::{Center},
     alignment::center_layers::{CenterLayers},
     alignment::gram::{Gram},
-    alignment::gram_grad::{GramGrad, CkaGramGrad},
+    alignment::gram_grad::{GramGrad},
+    alignment::cka_gram_grad::{CkaGramGrad},
     alignment::layer_grams::{LayerGrams, LayerGramsGrad},
     alignment::center_gram::{CenterGram},
     alignment::cka::{CkaStats, CkaValue, CkaGrad},
@@ -76,7 +77,7 @@ ops! {
     bench::fma_chain::{FmaChain},
 }
 
-pub use alignment::center_gram::Centering;
+pub use crate::graph::facts::Centering;
 pub use alignment::cka::Similarity;
 pub use alignment::gram::GramOf;
 pub(crate) use attention::attention::AttentionSizes;

@@ -3,9 +3,9 @@
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
-use crate::ops::alignment::gram_grad::columns_sum_to_zero;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -88,7 +88,11 @@ impl Op for Center {
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        Ok(vec![Some(if columns_sum_to_zero(dy) { dy } else { dy.sub(dy.mean(&[0], true)?)? })])
+        Ok(vec![Some(dy.without_mean()?)])
+    }
+
+    fn facts(&self, _: &[Facts]) -> Facts {
+        Facts { columns_sum_to_zero: true, ..Facts::default() }
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {

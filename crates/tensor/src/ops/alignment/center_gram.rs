@@ -1,17 +1,11 @@
 //! Gram matrices with what is common to all examples taken off.
 
-use std::any::Any;
-
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::{Centering, Facts};
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
-use crate::ops::alignment::center::Center;
-use crate::ops::alignment::cka::CkaGrad;
-use crate::ops::alignment::gram::{Gram, GramOf};
-use crate::ops::alignment::gram_grad::symmetric;
-use crate::ops::elementwise::cast::before_casts;
 use crate::ops::movement::reduce::lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -21,18 +15,6 @@ use crate::shape::{DType, TensorType};
 pub struct CenterGram {
     /// How.
     pub centering: Centering,
-}
-
-/// What is taken off a Gram matrix before two are compared. Each is an orthogonal projection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Centering {
-    /// Row and column means: `H K H`. With it CKA is the biased estimator.
-    Double,
-    /// U-centring: the diagonal is 0, and so is every row sum. With it CKA is the debiased estimator (Song et al. 2012;
-    /// Székely and Rizzo 2014). Needs n ≥ 4: for 3 examples nothing is left.
-    Unbiased,
-    /// The mean off the diagonal, and the diagonal: what a correlation of dissimilarities compares (RSA). Needs n ≥ 3.
-    OffDiagonal,
 }
 
 use Centering::{Double, OffDiagonal, Unbiased};
@@ -72,13 +54,16 @@ impl Op for CenterGram {
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        let dy = symmetric(dy)?;
+        let dy = dy.symmetrized()?;
         // A projection leaves what it has made alone, and the gradient of CKA is made of two such.
-        let projected = dy.op().is_some_and(|op| {
-            let any: &dyn Any = op.as_ref();
-            any.downcast_ref::<CkaGrad>().is_some_and(|grad| grad.centering == Some(self.centering))
-        });
+        let projected = dy.facts().centering == Some(self.centering);
         Ok(vec![Some(if projected { dy } else { dy.graph().push(*self, &[dy])? })])
+    }
+
+    fn facts(&self, inputs: &[Facts]) -> Facts {
+        let rows_sum_to_zero = self.centering != OffDiagonal;
+        let symmetric = inputs[0].symmetric;
+        Facts { symmetric, rows_sum_to_zero, centering: Some(self.centering), ..Facts::default() }
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
@@ -135,19 +120,6 @@ impl CenterGram {
         };
         (0..n * n).map(element).collect()
     }
-}
-
-/// How a Gram matrix is known to be centred, rounding aside.
-pub(crate) fn centering_of(k: Var<'_>) -> Option<Centering> {
-    let op = k.op()?;
-    let any: &dyn Any = op.as_ref();
-    if let Some(Gram { of: GramOf::Examples }) = any.downcast_ref() {
-        let x = before_casts(k.inputs()[0]);
-        // Time steps are centred with their features folded into one axis.
-        let x = x.reshaped().filter(|from| from.shape()[..1] == x.shape()[..1]).unwrap_or(x);
-        return before_casts(x).op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Center>()).then_some(Double);
-    }
-    any.downcast_ref::<CenterGram>().map(|op| op.centering)
 }
 
 impl<'g> Var<'g> {

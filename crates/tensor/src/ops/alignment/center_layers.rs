@@ -5,7 +5,6 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};
 use crate::ops::alignment::center::{CENTERED_TOGETHER, Center, center_one, center_several};
-use crate::ops::alignment::gram_grad::columns_sum_to_zero;
 use crate::ops::movement::concat::Pack;
 use crate::rng::Rng;
 use crate::shape::TensorType;
@@ -39,10 +38,8 @@ impl Op for CenterLayers {
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let types: Vec<TensorType> = x.iter().map(|layer| layer.ty()).collect();
         let layout = Self::layout(&types.iter().collect::<Vec<_>>());
-        let gradient = |(layer, &offset): (&Var<'g>, &usize)| {
-            let own = dy.slice(0, offset, layer.ty().elements())?.reshape(layer.shape())?;
-            Ok(Some(if columns_sum_to_zero(own) { own } else { own.sub(own.mean(&[0], true)?)? }))
-        };
+        let gradient =
+            |(layer, &offset): (&Var<'g>, &usize)| dy.packed_layer(offset, layer.shape())?.without_mean().map(Some);
         x.iter().zip(&layout.offsets).map(gradient).collect()
     }
 

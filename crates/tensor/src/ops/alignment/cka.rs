@@ -6,10 +6,13 @@ use std::rc::Rc;
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Centering;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
-use crate::ops::alignment::center_gram::{Centering, Squares, centering_of, squares};
-use crate::ops::alignment::gram_grad::{CkaGramGrad, GramGrad};
+use crate::ops::alignment::center_gram::{Squares, squares};
+use crate::ops::alignment::cka_gram_grad::CkaGramGrad;
+use crate::ops::alignment::gram_grad::GramGrad;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -206,6 +209,11 @@ impl Op for CkaGrad {
         Err(y.not_differentiable())
     }
 
+    fn facts(&self, _: &[Facts]) -> Facts {
+        let rows_sum_to_zero = matches!(self.centering, Some(Centering::Double | Centering::Unbiased));
+        Facts { symmetric: true, rows_sum_to_zero, centering: self.centering, ..Facts::default() }
+    }
+
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
         let elements = count * n * n;
@@ -274,7 +282,7 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless both are `[n, n]`, or `[time, n, n]`.
     pub fn cka(k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
-        let known = centering_of(k).filter(|&centering| centering_of(l) == Some(centering));
+        let known = k.facts().centering.filter(|&centering| l.facts().centering == Some(centering));
         similarity(k, l, known)
     }
 

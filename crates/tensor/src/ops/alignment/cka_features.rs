@@ -6,6 +6,7 @@
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center::activations;
@@ -163,6 +164,10 @@ impl Op for CkaFeaturesGrad {
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         Err(y.not_differentiable())
+    }
+
+    fn facts(&self, _: &[Facts]) -> Facts {
+        Facts { columns_sum_to_zero: true, ..Facts::default() }
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {

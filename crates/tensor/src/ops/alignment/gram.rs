@@ -3,9 +3,10 @@
 use crate::device::gpu::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
+use crate::graph::facts::{Centering, Facts};
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
-use crate::ops::alignment::gram_grad::{GramGrad, symmetric};
+use crate::ops::alignment::gram_grad::GramGrad;
 use crate::ops::gemm::matmul::Layout;
 use crate::ops::gemm::variant::{ProductLoop, on_units, sum_parts};
 use crate::rng::Rng;
@@ -50,12 +51,17 @@ impl Op for Gram {
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dk: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        let m = symmetric(dk)?;
+        let m = dk.symmetrized()?;
         let dx = match self.of {
             Examples => dk.graph().push(GramGrad::default(), &[m, x[0]])?,
             Features => x[0].matmul(m, Layout::NN)?.affine(2.0, 0.0)?,
         };
         Ok(vec![Some(dx.cast(x[0].ty().dtype)?)])
+    }
+
+    fn facts(&self, inputs: &[Facts]) -> Facts {
+        let centered = self.of == GramOf::Examples && inputs[0].columns_sum_to_zero;
+        Facts { symmetric: true, centering: centered.then_some(Centering::Double), ..Facts::default() }
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {

@@ -3,11 +3,11 @@
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_layers::CenterLayers;
 use crate::ops::alignment::gram::{Products, products};
-use crate::ops::alignment::gram_grad::symmetric;
 use crate::ops::gemm::matmul::Layout;
 use crate::ops::movement::concat::Pack;
 use crate::rng::Rng;
@@ -87,7 +87,7 @@ impl Op for LayerGrams {
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dk: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        let m = symmetric(dk)?;
+        let m = dk.symmetrized()?;
         Ok(vec![Some(dk.graph().push(LayerGramsGrad { of: self.clone() }, &[m, x[0]])?)])
     }
 
@@ -139,6 +139,10 @@ impl Op for LayerGramsGrad {
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         Err(y.not_differentiable())
+    }
+
+    fn facts(&self, inputs: &[Facts]) -> Facts {
+        Facts { layers_sum_to_zero: inputs[0].rows_sum_to_zero, ..Facts::default() }
     }
 
     fn lower(&self, caps: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {

@@ -5,6 +5,7 @@ pub(crate) mod center_gram;
 pub(crate) mod center_layers;
 pub(crate) mod cka;
 pub(crate) mod cka_features;
+pub(crate) mod cka_gram_grad;
 pub(crate) mod cost_model;
 pub(crate) mod gram;
 pub(crate) mod gram_grad;

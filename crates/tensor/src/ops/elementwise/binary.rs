@@ -3,6 +3,7 @@
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::movement::view::{MAX_AXES, axes};
@@ -84,6 +85,15 @@ impl Op for Binary {
             Equal => return Ok(vec![None, None]),
         };
         Ok(vec![Some(dp.sum_to(p.shape())?), Some(dq.sum_to(q.shape())?)])
+    }
+
+    fn facts(&self, inputs: &[Facts]) -> Facts {
+        let all = |fact: fn(&Facts) -> bool| self.function == Add && inputs.iter().all(fact);
+        Facts {
+            symmetric: all(|facts| facts.symmetric),
+            rows_sum_to_zero: all(|facts| facts.rows_sum_to_zero),
+            ..Facts::default()
+        }
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {

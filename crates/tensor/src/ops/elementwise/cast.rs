@@ -5,6 +5,7 @@ use std::any::Any;
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample};
 use crate::kernel;
 use crate::rng::Rng;
@@ -35,6 +36,10 @@ impl Op for Cast {
     /// The gradient of an f16 value is f16, as in PyTorch.
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         Ok(vec![Some(dy.cast(x[0].ty().dtype)?)])
+    }
+
+    fn facts(&self, inputs: &[Facts]) -> Facts {
+        inputs[0]
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
@@ -83,14 +88,6 @@ impl Stored {
     pub(crate) fn on(self, dispatch: Dispatch) -> Dispatch {
         dispatch.flag("OUT_HALF", self.half).constant("ROUND", u32::from(self.rounded))
     }
-}
-
-/// The value that casts, if any, have made `x` of.
-pub(crate) fn before_casts(mut x: Var<'_>) -> Var<'_> {
-    while x.op().is_some_and(|op| (op.as_ref() as &dyn Any).is::<Cast>()) {
-        x = x.inputs()[0];
-    }
-    x
 }
 
 /// A launch that converts `n` elements, to f16 or from it.

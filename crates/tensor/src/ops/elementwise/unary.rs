@@ -3,6 +3,7 @@
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::rng::Rng;
@@ -187,6 +188,16 @@ impl Op for Unary {
             }
         };
         Ok(vec![Some(dx)])
+    }
+
+    fn facts(&self, inputs: &[Facts]) -> Facts {
+        match self.function {
+            Affine { shift: 0.0, .. } => {
+                let Facts { symmetric, rows_sum_to_zero, .. } = inputs[0];
+                Facts { symmetric, rows_sum_to_zero, ..Facts::default() }
+            }
+            _ => Facts::default(),
+        }
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {

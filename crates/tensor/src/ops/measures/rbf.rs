@@ -3,10 +3,10 @@
 use crate::device::gpu::Caps;
 use crate::error::Result;
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
-use crate::ops::alignment::gram_grad::symmetric;
 use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::TensorType;
@@ -53,7 +53,7 @@ impl Op for RbfKernel {
 
     fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         // No gradient for the width: it is a choice, or the median, which is taken for a constant.
-        Ok(vec![Some(y.graph().push(RbfKernelGrad, &[symmetric(dy)?, y, x[1]])?), None])
+        Ok(vec![Some(y.graph().push(RbfKernelGrad, &[dy.symmetrized()?, y, x[1]])?), None])
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
@@ -99,6 +99,10 @@ impl Op for RbfKernelGrad {
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         Err(y.not_differentiable())
+    }
+
+    fn facts(&self, _: &[Facts]) -> Facts {
+        Facts { symmetric: true, rows_sum_to_zero: true, ..Facts::default() }
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {

@@ -210,10 +210,7 @@ impl Op for Pack {
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        x.iter()
-            .zip(&self.offsets)
-            .map(|(part, &offset)| dy.slice(0, offset, part.ty().elements())?.reshape(part.shape()).map(Some))
-            .collect()
+        x.iter().zip(&self.offsets).map(|(part, &offset)| dy.packed_layer(offset, part.shape()).map(Some)).collect()
     }
 
     // Of a plan only those whose input was not written in place: `Pack::copies`.
