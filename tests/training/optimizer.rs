@@ -77,7 +77,7 @@ fn an_update_of_parameters_ends_the_step() {
     };
     let without = losses("never");
     // Four steps of Adam at a rate that falls from 0.1 to 0.
-    assert!((without[0] - 0.75).abs() < 1e-3, "{without:?}");
+    assert!((without[0] - 0.75).abs() < 3e-3, "{without:?}");
     assert_eq!(without, losses("before"));
     assert_eq!(without, losses("after"));
 }

@@ -25,7 +25,7 @@ impl Estimate {
     /// Mean and interval of `values`; `None` if there are none.
     ///
     /// ```
-    /// use trellis_guidance::stats::Estimate;
+    /// use trellis_lab::stats::Estimate;
     /// let top1 = Estimate::of(&[0.86, 0.87, 0.89]).expect("three values");
     /// assert_eq!(top1.to_string(), "0.873 ± 0.038");
     /// ```

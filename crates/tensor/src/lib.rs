@@ -76,7 +76,8 @@ mod tensor;
 mod train;
 
 pub use device::adapter::AdapterSummary;
-pub use device::gpu::{Caps, Counters, Gpu};
+pub use device::caps::Caps;
+pub use device::gpu::{Counters, Gpu};
 pub use device::options::{GpuOptions, user_cache};
 pub use error::{Error, Result};
 pub use graph::facts::Facts;
@@ -87,7 +88,7 @@ pub use graph::{Graph, Scope, Var};
 pub use ops::alignment::cost_model::{CkaCost, CkaForm, CkaSizes};
 pub use ops::attention::form::{AttentionForm, AttentionTile};
 pub use ops::attention::mask::{AttentionDropout, AttentionMask, KeyMask};
-pub use ops::gemm::variant::{Block, ProductLoop, TunedProduct, Tuning, Units};
+pub use ops::gemm::members::{Block, ProductLoop, TunedProduct, Tuning, Units};
 pub use ops::recurrent::form::RecurrenceForm;
 pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
 #[doc(hidden)]

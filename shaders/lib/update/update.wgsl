@@ -17,7 +17,7 @@ fn clipping(local: u32, max_norm: f32, partials: u32, first_scale: u32) -> f32 {
         let norm = sqrt(sum) * power_of_two(-scale);
         clip_factor = select(1.0, max_norm / (norm + 1e-6), max_norm > 0.0 && norm > max_norm) * power_of_two(-scale);
         if (!is_finite(sum)) {
-            if (scale == 0) {
+            if (scale == 0 && atomicLoad(&clock[1]) == 0u) {
                 atomicMax(&clock[1], atomicLoad(&clock[0]) + 1u);
             }
             clip_factor = -1.0;

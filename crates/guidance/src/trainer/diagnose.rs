@@ -3,8 +3,9 @@
 use trellis_tensor::{Clock, Graph, Plan};
 
 use super::fixed_batches::FixedBatches;
-use super::session::record;
-use super::{Guidance, Training};
+use super::guidance::Guidance;
+use super::step::record;
+use super::training::Training;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::network::Network;

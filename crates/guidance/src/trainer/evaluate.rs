@@ -2,8 +2,9 @@
 
 use trellis_tensor::{Clock, Graph, Log, Plan, Tensor, TensorType};
 
-use super::session::{pairs, rows};
-use super::{Event, Guidance, Trainer};
+use super::guidance::Guidance;
+use super::run::{Event, Trainer};
+use super::step::rows;
 use crate::alignment::Pair;
 use crate::data::Feed;
 use crate::data::Split;
@@ -238,7 +239,7 @@ impl<'a> Probe<'a> {
         let input = feed.batch(&graph, &clock)?.input;
         let ours = target.forward(&graph, input, Mode::Eval, guidance.taps)?.taps;
         let theirs = guidance.guide.forward(&graph, input, guidance.taps)?.taps;
-        let indices = pairs(guidance, target)?;
+        let indices = guidance.pairs(target)?;
         let tapped: Vec<_> = indices.iter().map(|&(g, t)| Pair::of(&ours[t], &theirs[g])).collect();
         let weight = trellis_tensor::Curve::Constant(1.0);
         let alignment = guidance.align.loss(&graph, &clock, weight, &tapped)?;

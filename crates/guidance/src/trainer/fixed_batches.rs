@@ -7,8 +7,7 @@
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Clock, Graph, Plan, Tensor, TensorType, Var};
 
-use super::Guidance;
-use super::session::pairs;
+use super::guidance::Guidance;
 use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::network::Network;
@@ -58,7 +57,7 @@ impl FixedBatches {
         let graph = Graph::new();
         let input = self.examples(data, &graph, graph.leaf(&number))?.input;
         let taps = guidance.guide.forward(&graph, input, guidance.taps)?.taps;
-        let pairs = pairs(guidance, target)?;
+        let pairs = guidance.pairs(target)?;
         let gram = |&(guide, _): &(usize, usize)| guidance.align.gram(taps[guide].value);
         let grams = pairs.iter().map(gram).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(gpu, &graph, &grams)?;

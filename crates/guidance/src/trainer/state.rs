@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use trellis_tensor::Tensor;
 
-use super::Session;
+use super::session::Session;
 use crate::error::{Error, Result};
 use crate::weights::{Entry, Format, WeightsFile, write_entries};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Bad, Config, TargetConfig, bad, explain::suggestion};
-use crate::record::{ARMS, GUIDE, UNTRAINED_GUIDE, checked_name};
+use crate::record::names::{ARMS, GUIDE, UNTRAINED_GUIDE, checked_name};
 use trellis_guidance::alignment::Schedule;
 use trellis_guidance::network::{HeadBias, InitialWeights};
 

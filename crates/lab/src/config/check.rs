@@ -8,7 +8,7 @@ use super::{
     Amount, Bad, Channels, Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule, arm, bad,
     lengths, refused,
 };
-use crate::record::checked_name;
+use crate::record::names::checked_name;
 use trellis_guidance::data::text::MOST_IDS;
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::{InitialWeights, RnnCell, Stack, Transformer};

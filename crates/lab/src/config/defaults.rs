@@ -6,7 +6,7 @@ use super::{
     Config, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, OptimizerName, PrecisionName,
     RateSchedule, TargetConfig, TextLevel, TrainingConfig,
 };
-use crate::record::ARMS;
+use crate::record::names::ARMS;
 use trellis_guidance::network::TapAt;
 use trellis_guidance::trainer::Batches;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Group, Launch, Phase, Profile, roofline};
-use crate::report::escape;
+use crate::report::escape::escape;
 use crate::report::palette::{self, Paint};
 
 const STYLE: &str = "

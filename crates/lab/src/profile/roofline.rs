@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::page::{describe, paint};
 use super::{Launch, Phase, Profile};
-use crate::report::escape;
+use crate::report::escape::escape;
 use crate::report::palette::{self, GROUND, QUIET};
 
 /// Size of a plot in CSS pixels, and the margins left of it, right, above and below.

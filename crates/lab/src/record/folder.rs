@@ -20,23 +20,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Line, Rewind, What, read_metrics};
+use super::names::{ADAPTER, CONFIG, GUIDE, LOCK, METRICS, PREDICT, SUMMARY, checked_name};
 use super::{ArmSummary, EvalRecord, Experiment, LeftOut, RunRecord, StepRecord, extension};
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::io::write_atomic;
-
-pub(super) const CONFIG: &str = "config.toml";
-const ADAPTER: &str = "adapter.json";
-pub(super) const METRICS: &str = "metrics.jsonl";
-const SUMMARY: &str = "summary.json";
-const LOCK: &str = ".lock";
-/// Program that predicts with the networks of a folder, in PyTorch.
-pub(crate) const PREDICT: &str = "predict.py";
-
-/// What the training of guides by themselves is called where arms are named.
-pub(crate) const GUIDE: &str = "guide";
-
-/// Name of an untrained guide's file, in place of an arm.
-pub(crate) const UNTRAINED_GUIDE: &str = "untrained-guide";
 
 /// What to do if the folder of a run is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,17 +324,6 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
 
 pub(super) fn bad_json(path: &Path, place: &str, error: &serde_json::Error) -> Error {
     Error::data(path, format!("{place}not what a run writes: {error}"), "remove or repair it, or run again")
-}
-
-/// Letters, digits, `.`, `_` and `-`, not beginning with a dot: one folder below the root on every system.
-/// `path` is where the name comes from or goes to.
-pub(crate) fn checked_name<'a>(path: &Path, name: &'a str) -> Result<&'a str> {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain) {
-        return Ok(name);
-    }
-    let problem = format!("{name:?} cannot be the name of a folder");
-    Err(Error::config(path, "name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first"))
 }
 
 /// The lock of the folder at `path`; refused while another process has it.

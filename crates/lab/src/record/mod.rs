@@ -10,6 +10,7 @@
 mod extension;
 mod folder;
 mod metrics;
+pub(crate) mod names;
 mod stopped;
 mod summary;
 #[cfg(test)]
@@ -19,14 +20,10 @@ use serde::{Deserialize, Serialize};
 use trellis_guidance::data::LeftOut;
 use trellis_guidance::trainer::{EvalRecord, RunRecord, StepRecord};
 
-pub(crate) use folder::checked_name;
 pub use folder::{Existing, RunFolder};
-pub(crate) use folder::{GUIDE, PREDICT, UNTRAINED_GUIDE};
+pub use names::ARMS;
 pub use stopped::{Stopped, stopped};
 pub use summary::{ArmSummary, Difference};
-
-/// Names of the four arms of the standard experiment, in the order in which they are shown.
-pub const ARMS: [&str; 4] = ["alone", "untrained", "trained", "trained_first"];
 
 /// All runs of one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::folder::{CONFIG, METRICS, lock};
+use super::folder::lock;
+use super::names::{CONFIG, METRICS};
 use super::{Experiment, RunRecord};
 use crate::config::Config;
 

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::curves::{Point, thin};
-use super::escape;
+use super::escape::escape;
 use super::marks::{SCALE, dashes, sample, spread, swatch, text, text_width};
 use super::palette::{GRID, GROUND, Paint, QUIET, TEXT};
 

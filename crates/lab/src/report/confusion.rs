@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{arm_paint, escape, palette};
+use super::escape::escape;
+use super::{arm_paint, palette};
 use crate::record::Experiment;
 
 /// Most classes whose squares have room for a number, and whose names have room along the sides.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::escape;
+use super::escape::escape;
 use super::palette::Paint;
 
 /// Plotters rounds to whole units; drawn this many times larger and scaled down, curves stay smooth.

@@ -9,6 +9,7 @@
 mod chart;
 mod confusion;
 mod curves;
+pub(crate) mod escape;
 mod facts;
 mod marks;
 mod page;
@@ -19,7 +20,8 @@ mod tests;
 
 use std::path::Path;
 
-use crate::record::{ARMS, Experiment};
+use crate::record::Experiment;
+use crate::record::names::ARMS;
 use chart::{Chart, Line};
 use curves::Curve;
 pub use take_home::predict_py;
@@ -153,22 +155,4 @@ fn arm_paint(arms: &[&str], arm: &str) -> palette::Paint {
 fn capitalized(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// Text that HTML and SVG show as it is, in an element or in a quoted attribute.
-pub(crate) fn escape(text: impl std::fmt::Display) -> String {
-    let mut escaped = String::new();
-    for letter in text.to_string().chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // Control characters have no meaning in XML and would make the file unreadable.
-            c if c.is_control() && c != '\n' && c != '\t' => escaped.push('\u{FFFD}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::chart::Chart;
+use super::escape::escape;
 use super::marks::swatch;
-use super::{arm_paint, confusion, escape, facts, loss_charts, palette, similarity_charts, take_home, top1_chart};
+use super::{arm_paint, confusion, facts, loss_charts, palette, similarity_charts, take_home, top1_chart};
 use crate::config::Config;
 use crate::record::{ArmSummary, Difference, Experiment};
 use crate::stats::Estimate;

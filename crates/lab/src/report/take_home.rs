@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-use super::escape;
+use super::escape::escape;
 use crate::checkpoints::{best_file_name, file_name};
 use crate::config::NetworkConfig;
 use crate::recipe::{Preparation, Recipe, RecipeInput};

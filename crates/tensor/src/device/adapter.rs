@@ -1,6 +1,5 @@
 //! The adapters of a machine: what there is, and which is the fastest kind.
 
-use crate::device::gpu::Gpu;
 use crate::device::mesa::name_runtime_folder;
 
 /// One row of `trellis devices`.
@@ -18,33 +17,6 @@ pub struct AdapterSummary {
     pub max_binding: u64,
     /// Subgroup sizes, smallest and largest.
     pub subgroup: (u32, u32),
-}
-
-impl Gpu {
-    /// Every adapter of this machine.
-    pub fn list() -> Vec<AdapterSummary> {
-        adapters()
-            .iter()
-            .map(|adapter| {
-                let info = adapter.get_info();
-                AdapterSummary {
-                    name: info.name,
-                    kind: match info.device_type {
-                        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
-                        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
-                        wgpu::DeviceType::VirtualGpu => "virtual GPU",
-                        wgpu::DeviceType::Cpu => "software",
-                        wgpu::DeviceType::Other => "other",
-                    }
-                    .to_string(),
-                    backend: info.backend.to_string(),
-                    driver: format!("{} {}", info.driver, info.driver_info),
-                    max_binding: adapter.limits().max_storage_buffer_binding_size,
-                    subgroup: (info.subgroup_min_size, info.subgroup_max_size),
-                }
-            })
-            .collect()
-    }
 }
 
 impl AdapterSummary {

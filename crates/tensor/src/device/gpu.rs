@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::device::adapter::{adapters, name_contains, rank};
-use crate::device::cooperative::{MATRIX_UNITS, experimental, has_matrix_units, multiplies_right};
-use crate::device::mesa::one_thread_a_device;
+use crate::device::caps::Caps;
+use crate::device::cooperative::{MATRIX_UNITS, experimental};
 use crate::device::options::GpuOptions;
 use crate::device::pool::Pool;
 use crate::device::subgroups::neighbours_share;
 use crate::error::{Error, Result};
-use crate::ops::gemm::variant::Tuning;
+use crate::ops::gemm::members::Tuning;
 use crate::plan::kernel::{Access, Variant};
 
 /// Offsets of sub-buffers and uniform slots: the largest alignment any adapter asks for.
@@ -43,51 +42,6 @@ struct Inner {
 enum Failure {
     Lost(String),
     Rejected(String),
-}
-
-/// What an adapter can do, as far as kernels are chosen by it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caps {
-    /// The adapter runs on the CPU (lavapipe, SwiftShader, WARP).
-    pub software: bool,
-    /// Invocations of a subgroup where that number is fixed and subgroup operations are available, else 0.
-    pub subgroup: u32,
-    /// The same where neighbouring invocations of a workgroup are neighbours in the subgroup, tried out when the adapter is
-    /// opened: sums over a workgroup then go through shuffles. Else 0.
-    pub shuffle: u32,
-    /// Timestamps can be written inside a compute pass.
-    pub timestamps: bool,
-    /// Matrix units that multiply 16 × 16 of f16 and add in f32, for subgroups of 32.
-    pub cooperative: bool,
-    /// Most invocations of a workgroup.
-    pub invocations: u32,
-    /// Most bytes of workgroup memory.
-    pub workgroup_memory: u32,
-    /// Largest storage binding in bytes.
-    pub max_binding: u64,
-    /// Largest buffer in bytes.
-    pub max_buffer: u64,
-    /// What `trellis tune` found here.
-    pub tuning: Arc<Tuning>,
-}
-
-/// The least that WebGPU allows an adapter to offer.
-impl Default for Caps {
-    fn default() -> Self {
-        let limits = wgpu::Limits::default();
-        Self {
-            software: false,
-            subgroup: 0,
-            shuffle: 0,
-            timestamps: false,
-            cooperative: false,
-            invocations: limits.max_compute_invocations_per_workgroup,
-            workgroup_memory: limits.max_compute_workgroup_storage_size,
-            max_binding: limits.max_storage_buffer_binding_size,
-            max_buffer: limits.max_buffer_size,
-            tuning: Arc::default(),
-        }
-    }
 }
 
 /// Counts since the device was opened. What a step must not do, a test reads here.
@@ -122,44 +76,7 @@ pub(crate) struct Pipeline {
 }
 
 impl Gpu {
-    /// Opens the adapter named by `TRELLIS_ADAPTER`, or the fastest kind there is.
-    ///
-    /// A process of one thread without `XDG_RUNTIME_DIR` gets that variable, since Mesa would complain that it is missing.
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`] or [`Error::Device`].
-    pub fn new() -> Result<Self> {
-        Self::with(&GpuOptions::from_env()?)
-    }
-
-    /// Opens an adapter as `options` say.
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`] or [`Error::Device`].
-    pub fn with(options: &GpuOptions) -> Result<Self> {
-        if options.devices > 1 {
-            one_thread_a_device();
-        }
-        let adapters = adapters();
-        let found: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
-        let no_adapter = || Error::NoAdapter { wanted: options.adapter.clone(), found: found.clone() };
-        let adapter = adapters
-            .into_iter()
-            .filter(|adapter| match &options.adapter {
-                Some(part) => name_contains(&adapter.get_info().name, part),
-                None => true,
-            })
-            .min_by_key(|adapter| rank(adapter.get_info().device_type))
-            .ok_or_else(no_adapter)?;
-        // What is experimental must not keep an adapter from being used at all: some drivers cannot compile its kernels and
-        // lose the device, so they are tried out on a device of their own.
-        let units = has_matrix_units(&adapter)
-            && !options.count_memory
-            && Self::open(&adapter, options, true).and_then(|trial| multiplies_right(&trial)).unwrap_or(false);
-        Self::open(&adapter, options, units)
-    }
-
-    fn open(adapter: &wgpu::Adapter, options: &GpuOptions, cooperative: bool) -> Result<Self> {
+    pub(super) fn open(adapter: &wgpu::Adapter, options: &GpuOptions, cooperative: bool) -> Result<Self> {
         let info = adapter.get_info();
         let wanted =
             wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES | wgpu::Features::SUBGROUP;

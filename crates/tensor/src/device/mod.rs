@@ -1,9 +1,12 @@
 //! The device: adapters, what they can do, buffers.
 
 pub(crate) mod adapter;
+pub(crate) mod caps;
 pub(crate) mod cooperative;
 pub(crate) mod gpu;
 pub(crate) mod mesa;
+mod open;
 pub(crate) mod options;
 pub(crate) mod pool;
 pub(crate) mod subgroups;
+mod trial;

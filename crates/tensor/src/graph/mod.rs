@@ -249,8 +249,13 @@ impl<'g> Var<'g> {
         self.reshape([shape[0], features])
     }
 
+    /// What is known of this value from how it was made.
+    pub fn facts(self) -> Facts {
+        self.graph.nodes.borrow()[self.id].facts
+    }
+
     /// The same value, of which is known what its op, or the rule that recorded it, has stated.
-    fn with_facts(self, facts: Facts) -> Self {
+    pub(crate) fn with_facts(self, facts: Facts) -> Self {
         self.graph.nodes.borrow_mut()[self.id].facts = facts;
         self
     }

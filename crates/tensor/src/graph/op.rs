@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use half::f16;
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;

@@ -56,9 +56,11 @@ impl Graph {
         Ok(())
     }
 
-    /// Step states whose metrics are recorded.
+    /// Step states whose metrics are recorded, and that no op advances.
     fn logged(&self) -> Vec<usize> {
-        self.nodes.borrow().iter().filter(|node| end_step(node).is_some()).map(|node| node.inputs[0]).collect()
+        let nodes = self.nodes.borrow();
+        let states = nodes.iter().filter(|node| end_step(node).is_some()).map(|node| node.inputs[0]);
+        states.filter(|&state| !nodes.iter().any(|node| advances(node, state))).collect()
     }
 }
 

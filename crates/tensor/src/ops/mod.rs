@@ -45,7 +45,7 @@ ops! {
     norm::batch_norm_grad::{BatchNormSums, BatchNormGrad},
     attention::attention::{Attention},
     attention::attention_grad::{AttentionGrad},
-    recurrent::recurrence::{Recurrence},
+    recurrent::cell::{Recurrence},
     recurrent::recurrence_grad::{RecurrenceGrad},
     loss::softmax::{Softmax, SoftmaxGrad},
     loss::cross_entropy::{CrossEntropy, CrossEntropyGrad},
@@ -80,17 +80,17 @@ ops! {
 pub use crate::graph::facts::Centering;
 pub use alignment::cka::Similarity;
 pub use alignment::gram::GramOf;
-pub(crate) use attention::attention::AttentionSizes;
 pub use attention::attention::MAX_HEAD;
 pub use attention::mask::{Keys, PairDropout};
 pub use conv::pool::Pooling;
 pub use elementwise::binary::BinaryFunction;
 pub use elementwise::cast::Stored;
 pub use elementwise::unary::UnaryFunction;
-pub use gemm::matmul::Layout;
+pub use gemm::members::Layout;
 pub use input::sequences::{SequenceTask, Sequences};
 pub use loss::cross_entropy::IGNORE;
 pub use movement::reduce::Reduction;
 pub use norm::batch_norm::Statistics;
-pub use recurrent::recurrence::{Cell, RecurrentLayer};
+pub use recurrent::cell::Cell;
+pub use recurrent::recurrence::RecurrentLayer;
 pub use update::loss_scale::LossScale;

@@ -1,6 +1,6 @@
 //! Activations with the mean over the batch taken off.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;

@@ -1,6 +1,6 @@
 //! Gram matrices with what is common to all examples taken off.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::{Centering, Facts};

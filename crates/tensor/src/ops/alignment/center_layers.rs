@@ -1,6 +1,6 @@
 //! Several layers with the means over the batch taken off.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};

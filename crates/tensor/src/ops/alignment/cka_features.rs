@@ -3,7 +3,7 @@
 //! `|XᵀY|² / (|XᵀX| |YᵀY|)` is the same number as `<X Xᵀ, Y Yᵀ> / (|X Xᵀ| |Y Yᵀ|)`, and cheaper where layers are narrower
 //! than the batch ([`CkaForm`](crate::CkaForm)).
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
@@ -11,7 +11,7 @@ use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center::activations;
 use crate::ops::alignment::cka::Similarity;
-use crate::ops::gemm::matmul::Layout;
+use crate::ops::gemm::members::Layout;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

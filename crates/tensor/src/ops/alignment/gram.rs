@@ -1,14 +1,15 @@
 //! The Gram matrix of a layer's activations.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::facts::{Centering, Facts};
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::gram_grad::GramGrad;
-use crate::ops::gemm::matmul::Layout;
-use crate::ops::gemm::variant::{ProductLoop, on_units, sum_parts};
+use crate::ops::gemm::members::Layout;
+use crate::ops::gemm::members::ProductLoop;
+use crate::ops::gemm::variant::{on_units, sum_parts};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 

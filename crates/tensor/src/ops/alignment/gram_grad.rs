@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
@@ -10,7 +10,7 @@ use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::gram::{FLOATS, Layer, gram_type, layer};
 use crate::ops::elementwise::cast::Stored;
-use crate::ops::gemm::matmul::Layout;
+use crate::ops::gemm::members::Layout;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 

@@ -1,6 +1,6 @@
 //! The Gram matrices of several layers in one dispatch, and their gradient in another.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
@@ -8,7 +8,7 @@ use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_layers::CenterLayers;
 use crate::ops::alignment::gram::{Products, products};
-use crate::ops::gemm::matmul::Layout;
+use crate::ops::gemm::members::Layout;
 use crate::ops::movement::concat::Pack;
 use crate::rng::Rng;
 use crate::shape::TensorType;

@@ -10,3 +10,4 @@ pub(crate) mod cost_model;
 pub(crate) mod gram;
 pub(crate) mod gram_grad;
 pub(crate) mod layer_grams;
+mod projection;

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
@@ -10,6 +10,7 @@ use crate::kernel;
 use crate::ops::attention::attention_grad::AttentionGrad;
 use crate::ops::attention::form::{AttentionForm, AttentionTile, TiledKernel};
 use crate::ops::attention::mask::{AttentionMask, KeyMask, Keys, PairDropout};
+use crate::ops::attention::sizes::AttentionSizes;
 use crate::ops::movement::view::Pad;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -37,48 +38,6 @@ pub struct Attention {
 
 /// Largest head size of attention: a row of it has to fit the registers of an invocation.
 pub const MAX_HEAD: usize = 128;
-
-/// AttentionSizes of one attention.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionSizes {
-    pub(crate) batch: usize,
-    pub(crate) heads: usize,
-    pub(crate) queries: usize,
-    pub(crate) keys: usize,
-    /// Elements of a head's row.
-    pub(crate) head: usize,
-    /// Elements from one row of q, k, v to the next, and where each starts.
-    pub(crate) rows: [usize; 3],
-    pub(crate) starts: [usize; 3],
-}
-
-impl AttentionSizes {
-    /// Elements of the output.
-    pub(crate) fn outputs(&self) -> usize {
-        self.batch * self.queries * self.heads * self.head
-    }
-
-    /// Pairs of query and key over all heads that are computed, about.
-    pub(crate) fn pairs(&self, causal: bool) -> usize {
-        let pairs = self.batch * self.heads * self.queries * self.keys;
-        if causal { pairs / 2 + 1 } else { pairs }
-    }
-
-    /// Elements that kernels read at once.
-    pub(crate) fn unit(&self) -> usize {
-        if self.head.is_multiple_of(4) { 4 } else { 1 }
-    }
-
-    pub(crate) fn scale(&self) -> f64 {
-        1.0 / (self.head as f64).sqrt()
-    }
-
-    /// Where row `row` of part `part` (0 q, 1 k, 2 v) begins.
-    pub(crate) fn at(&self, part: usize, batch: usize, head: usize, row: usize) -> usize {
-        let time = if part == 0 { self.queries } else { self.keys };
-        self.starts[part] + (batch * time + row) * self.rows[part] + head * self.head
-    }
-}
 
 impl Attention {
     /// Inputs that hold q, k and v.

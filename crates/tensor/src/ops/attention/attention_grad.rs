@@ -1,12 +1,14 @@
 //! Gradients of multi-head attention: probabilities are computed again, row by row.
 
-use crate::device::gpu::{ALIGNMENT, Caps};
+use crate::device::caps::Caps;
+use crate::device::gpu::ALIGNMENT;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
 use crate::kernel;
-use crate::ops::attention::attention::{Attention, AttentionSizes};
+use crate::ops::attention::attention::Attention;
 use crate::ops::attention::form::{AttentionForm, TiledKernel, pair_bytes};
+use crate::ops::attention::sizes::AttentionSizes;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

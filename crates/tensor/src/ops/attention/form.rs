@@ -4,9 +4,9 @@
 //! (`shaders/attention/attention.wgsl`). On hardware that form is slow, and the others go through tiles in workgroup memory
 //! (`shaders/lib/attention/attention_tiles.wgsl`). They differ in how much work a workgroup has, and so in how many there are.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
-use crate::ops::AttentionSizes;
+use crate::ops::attention::sizes::AttentionSizes;
 
 /// How attention is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

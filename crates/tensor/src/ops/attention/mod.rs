@@ -4,3 +4,4 @@ pub(crate) mod attention;
 pub(crate) mod attention_grad;
 pub(crate) mod form;
 pub(crate) mod mask;
+pub(crate) mod sizes;

@@ -1,6 +1,6 @@
 //! Multiply-adds and nothing else: what the profiler measures the adapter's arithmetic ceiling with.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};

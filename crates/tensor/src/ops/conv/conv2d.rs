@@ -2,14 +2,15 @@
 
 use std::rc::Rc;
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::conv::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad};
 use crate::ops::elementwise::unary::UnaryFunction;
-use crate::ops::gemm::matmul::{Epilogue, Layout};
+use crate::ops::gemm::matmul::Epilogue;
+use crate::ops::gemm::members::Layout;
 use crate::ops::gemm::variant::k_ranges;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, Sample};
 use crate::kernel;
 use crate::ops::conv::conv2d::Geometry;
-use crate::ops::gemm::matmul::{Epilogue, Layout};
+use crate::ops::gemm::matmul::Epilogue;
+use crate::ops::gemm::members::Layout;
 use crate::ops::gemm::variant::k_ranges;
 use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::rng::Rng;

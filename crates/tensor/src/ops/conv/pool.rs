@@ -1,6 +1,6 @@
 //! Pooling of images: the greatest value or the mean of each window.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};

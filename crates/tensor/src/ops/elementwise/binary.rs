@@ -1,6 +1,6 @@
 //! Elementwise functions of two tensors, with NumPy's broadcasting.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;

@@ -1,6 +1,6 @@
 //! Dropout whose mask is computed, not stored.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};

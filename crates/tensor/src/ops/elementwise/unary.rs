@@ -1,6 +1,6 @@
 //! Elementwise functions of one tensor, and their gradient.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;

@@ -1,25 +1,8 @@
 //! The family of products through workgroup memory, `shaders/lib/gemm/product_block.wgsl`.
 
-use std::fmt;
-use std::str::FromStr;
-
-use crate::device::gpu::Caps;
+use super::members::Block;
+use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
-
-/// A member of the family: how large a block of outputs a workgroup owns, and how its invocations share the work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Block {
-    /// Rows of the output that a workgroup owns.
-    pub rows: u16,
-    /// Columns of the output that a workgroup owns.
-    pub columns: u16,
-    /// Values of k that go through workgroup memory at a time.
-    pub depth: u16,
-    /// Rows and columns of an invocation: multiples of 4.
-    pub own: [u16; 2],
-    /// Groups of invocations that share the k of a turn.
-    pub slices: u16,
-}
 
 /// Multiply-adds from which on large blocks pay.
 const LARGE_WORK: usize = 800_000_000;
@@ -31,68 +14,6 @@ const ENOUGH_GROUPS: usize = 264;
 const BUSY: usize = 190;
 
 impl Block {
-    /// A member without slices.
-    const fn new(rows: u16, columns: u16, depth: u16, own: [u16; 2]) -> Self {
-        Self { rows, columns, depth, own, slices: 1 }
-    }
-
-    const fn sliced(self, slices: u16) -> Self {
-        Self { slices, ..self }
-    }
-
-    /// For products of few rows or columns: as many workgroups as there can be.
-    const TINY: Self = Self::new(16, 16, 64, [4, 4]).sliced(8);
-    /// For the layers of small networks, such as `[128, 512] · [512, 512]`.
-    const NARROW: Self = Self::new(16, 32, 64, [4, 4]).sliced(4);
-    const SQUARE: Self = Self::new(32, 32, 64, [4, 4]).sliced(4);
-    const HALFWAY: Self = Self::new(64, 32, 32, [4, 4]).sliced(2);
-    const MEDIUM: Self = Self::new(64, 64, 16, [8, 4]);
-    const BROAD: Self = Self::new(64, 64, 16, [8, 8]);
-    /// For products that are large both ways.
-    const DEEP: Self = Self::new(128, 128, 32, [8, 8]);
-    /// For adapters with the least that WebGPU allows, and few outputs.
-    pub(crate) const SMALL: Self = Self::new(64, 64, 16, [4, 4]);
-    /// The same for products that are large both ways.
-    pub(crate) const LARGE: Self = Self::new(128, 128, 8, [8, 8]);
-
-    /// All members that are worth measuring against each other.
-    pub const FAMILY: &[Self] = &[
-        Self::TINY,
-        Self::NARROW,
-        Self::SQUARE,
-        Self::HALFWAY,
-        Self::SMALL,
-        Self::MEDIUM,
-        Self::BROAD,
-        Self::new(128, 64, 16, [8, 8]),
-        Self::LARGE,
-        Self::new(128, 128, 16, [8, 8]),
-        Self::DEEP,
-    ];
-
-    /// Invocations that own a block together: those of one slice.
-    fn slice(self) -> usize {
-        usize::from(self.rows / self.own[0]) * usize::from(self.columns / self.own[1])
-    }
-
-    /// Invocations of a workgroup.
-    pub fn invocations(self) -> usize {
-        self.slice() * usize::from(self.slices)
-    }
-
-    /// Bytes of workgroup memory.
-    pub fn memory(self) -> usize {
-        let [rows, columns, depth] = [self.rows, self.columns, self.depth].map(usize::from);
-        16 * depth * (rows / 4 + columns / 4 + 2 * self.padding()) + 4 * (usize::from(self.slices) - 1) * rows * columns
-    }
-
-    /// Vectors that a row of a tile is longer, so that neighbors in k lie in different banks. Without them the largest tiles just
-    /// fit the 32 KiB that many adapters have.
-    fn padding(self) -> usize {
-        let tiles = 4 * usize::from(self.depth) * usize::from(self.rows + self.columns);
-        usize::from(tiles < 32 << 10)
-    }
-
     /// Rows and columns of invocations that form a subgroup of 32, or as many as own a block.
     fn lanes(self) -> [usize; 2] {
         let [rows, columns] = [self.rows / self.own[0], self.columns / self.own[1]].map(usize::from);
@@ -163,26 +84,6 @@ impl Block {
             .size("LANE_COLUMNS", lane_columns)
             .size("LHS_LOADS", rows * depth / 4 / self.invocations())
             .size("RHS_LOADS", columns * depth / 4 / self.invocations())
-    }
-}
-
-/// `128x128x8/8x8`, and `16x32x64/4x4/4` with four slices.
-impl fmt::Display for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, columns, depth, own: [own_rows, own_columns], slices } = self;
-        write!(f, "{rows}x{columns}x{depth}/{own_rows}x{own_columns}")?;
-        if *slices > 1 { write!(f, "/{slices}") } else { Ok(()) }
-    }
-}
-
-impl FromStr for Block {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::FAMILY.iter().copied().find(|block| block.to_string() == text);
-        found.ok_or_else(|| {
-            let names: Vec<String> = Self::FAMILY.iter().map(Self::to_string).collect();
-            format!("{text} is none of the blocks {}", names.join(", "))
-        })
     }
 }
 

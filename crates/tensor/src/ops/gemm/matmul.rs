@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::rc::Rc;
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
@@ -11,8 +11,10 @@ use crate::kernel;
 use crate::ops::elementwise::binary::{Binary, BinaryFunction};
 use crate::ops::elementwise::cast::{Stored, cast_dispatch};
 use crate::ops::elementwise::unary::{Unary, UnaryFunction, UnaryGrad};
-use crate::ops::gemm::variant::ProductLoop::{self, Cooperative, Naive, Registers};
-use crate::ops::gemm::variant::{Block, k_ranges, on_units, sum_parts};
+use crate::ops::gemm::members::Block;
+use crate::ops::gemm::members::Layout;
+use crate::ops::gemm::members::ProductLoop::{self, Cooperative, Naive, Registers};
+use crate::ops::gemm::variant::{k_ranges, on_units, sum_parts};
 use crate::ops::movement::concat::copy_runs;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
@@ -31,17 +33,6 @@ pub struct MatMul {
     pub stored: Stored,
     /// Which loop it runs on. `None`: the one for the adapter and the sizes. The naive one takes f32 only.
     pub product_loop: Option<ProductLoop>,
-}
-
-/// Which side of a product is transposed. The three are closed under differentiation: no other is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// `lhs [m, k] · rhs [k, n]`
-    NN,
-    /// `lhs [m, k] · rhs [n, k]ᵀ`
-    NT,
-    /// `lhs [k, m]ᵀ · rhs [k, n]`
-    TN,
 }
 
 /// `v = lhs·rhs; v += bias; v += residual; v = activation(v); v *= derivative(saved)`, each part optional.

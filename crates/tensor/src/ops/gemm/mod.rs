@@ -2,5 +2,6 @@
 
 pub(crate) mod block;
 pub(crate) mod matmul;
+pub(crate) mod members;
 pub(crate) mod units;
 pub(crate) mod variant;

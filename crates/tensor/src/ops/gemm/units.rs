@@ -1,32 +1,10 @@
 //! The family of products on matrix units, `shaders/lib/gemm/product_cooperative.wgsl`.
 
-use std::fmt;
-
-use crate::device::gpu::Caps;
+use super::members::Units;
+use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
 
-/// A member of the family: how large a block of outputs a workgroup owns, and which share of it a subgroup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Units {
-    /// Rows of the output that a workgroup owns.
-    pub rows: u16,
-    /// Columns of the output that a workgroup owns.
-    pub columns: u16,
-    /// Values of k that go through workgroup memory at a time.
-    pub depth: u16,
-    /// Fragments of 16 × 16 that a subgroup owns, down and across.
-    pub fragments: [u16; 2],
-}
-
 impl Units {
-    /// For products that are large both ways: of those measured on an NVIDIA H200 the fastest at 4096.
-    pub(crate) const LARGE: Self = Self { rows: 128, columns: 128, depth: 32, fragments: [4, 4] };
-    /// For products with few outputs.
-    pub(crate) const SMALL: Self = Self { rows: 64, columns: 64, depth: 32, fragments: [2, 2] };
-
-    /// All members.
-    pub const FAMILY: &[Self] = &[Self::SMALL, Self::LARGE];
-
     /// The member for a product of `[m, n]` outputs.
     pub(crate) fn for_size([m, n]: [usize; 2]) -> Self {
         let groups = m.div_ceil(Self::LARGE.rows.into()) * n.div_ceil(Self::LARGE.columns.into());
@@ -59,13 +37,5 @@ impl Units {
             .size("STEPS", depth / 16)
             .size("LHS_LOADS", rows * depth / 4 / invocations)
             .size("RHS_LOADS", columns * depth / 4 / invocations)
-    }
-}
-
-/// `units 128x128x32/4x4`
-impl fmt::Display for Units {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, columns, depth, fragments: [down, across] } = self;
-        write!(f, "units {rows}x{columns}x{depth}/{down}x{across}")
     }
 }

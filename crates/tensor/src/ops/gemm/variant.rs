@@ -4,34 +4,11 @@
 //! the adapter and the sizes, or from a table that `trellis tune` has measured. Every loop adds up in a fixed order, so a run has
 //! the same bits each time. Loops with slices of k add in another order than those without: a new table may change last digits.
 
-use std::fmt;
-use std::io::ErrorKind;
-use std::path::Path;
-use std::str::FromStr;
-
-pub use super::block::Block;
-pub use super::units::Units;
+use super::members::{Block, Layout, ProductLoop, Units};
 use crate::Kernel;
-use crate::device::gpu::Caps;
-use crate::error::{Error, Result};
+use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
 use crate::kernel;
-use crate::ops::Layout;
-
-/// How a product is cut into pieces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProductLoop {
-    /// One invocation per element, `shaders/gemm/matmul_naive.wgsl`: the lesson, and the baseline of the benchmarks.
-    Naive,
-    /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs.
-    Registers,
-    /// 32 × 32 outputs for each subgroup of 8: for CPUs and more than 16 rows.
-    Tall,
-    /// A block of outputs for each workgroup, through workgroup memory: for GPUs.
-    Block(Block),
-    /// A block of outputs for each workgroup, on matrix units: for two sides of f16.
-    Cooperative(Units),
-}
 
 impl ProductLoop {
     /// Those that are worth measuring against each other on an adapter. Of the blocks a CPU gets two: none is for it.
@@ -121,115 +98,6 @@ impl ProductLoop {
     }
 }
 
-impl fmt::Display for ProductLoop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Naive => f.write_str("naive"),
-            Self::Registers => f.write_str("registers"),
-            Self::Tall => f.write_str("tall"),
-            Self::Block(block) => block.fmt(f),
-            Self::Cooperative(units) => units.fmt(f),
-        }
-    }
-}
-
-impl FromStr for ProductLoop {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "registers" => Ok(Self::Registers),
-            "tall" => Ok(Self::Tall),
-            // As tables named them before there was a family.
-            "tiled" => Ok(Self::Block(Block::SMALL)),
-            "wide" => Ok(Self::Block(Block::LARGE)),
-            _ => text.parse().map(Self::Block).map_err(|blocks: String| format!("{blocks}, registers, tall")),
-        }
-    }
-}
-
-/// A product that was measured, and the loop that was fastest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TunedProduct {
-    /// Which side is transposed.
-    pub layout: Layout,
-    /// Rows, columns and inner axis.
-    pub size: [usize; 3],
-    /// The fastest loop.
-    pub fastest: ProductLoop,
-}
-
-/// What `trellis tune` found on one adapter. Empty: the static choice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tuning(pub Vec<TunedProduct>);
-
-impl Tuning {
-    /// Reads a table: lines `layout m n k loop`, for example `NN 512 512 128 64x64x16/4x4`; `#` begins a comment.
-    ///
-    /// # Errors
-    /// [`Error::Tuning`] with the line that is not of this form.
-    pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let numbered = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
-        let entry = |(line, text): (usize, &str)| {
-            tuned(text).map_err(|problem| Error::Tuning { path: path.to_path_buf(), line, problem })
-        };
-        numbered
-            .filter(|(_, text)| !text.is_empty() && !text.starts_with('#'))
-            .map(entry)
-            .collect::<Result<_>>()
-            .map(Self)
-    }
-
-    /// The table in a file; none where there is no file that may be read.
-    ///
-    /// # Errors
-    /// [`Error::Tuning`] for a file that is damaged or cannot be read for other reasons.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
-            // A home that is no folder holds none either.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory
-                ) =>
-            {
-                Ok(Self::default())
-            }
-            Err(error) => Err(Error::Tuning { path: path.to_path_buf(), line: 0, problem: error.to_string() }),
-        }
-    }
-
-    /// The loop of the measured product that is most like this one; `None` without one of its layout.
-    fn fastest(&self, layout: Layout, size: [usize; 3]) -> Option<ProductLoop> {
-        // Sizes are alike by their ratio.
-        let log = |size: usize| (size.max(1) as f64).log2();
-        let distance = |entry: &&TunedProduct| -> f64 {
-            entry.size.iter().zip(size).map(|(&own, other)| (log(own) - log(other)).abs()).sum()
-        };
-        let same = self.0.iter().filter(|entry| entry.layout == layout);
-        same.min_by(|a, b| distance(a).total_cmp(&distance(b))).map(|entry| entry.fastest)
-    }
-}
-
-fn tuned(line: &str) -> Result<TunedProduct, String> {
-    let [layout, m, n, k, fastest] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-        return Err(format!("{line:?} is not of the form `NN 512 512 128 64x64x16/4x4`"));
-    };
-    let layouts = [Layout::NN, Layout::NT, Layout::TN];
-    let layout = layouts.into_iter().find(|own| format!("{own:?}") == layout).ok_or("the layout is NN, NT or TN")?;
-    let number = |text: &str| text.parse::<usize>().map_err(|error| format!("{text}: {error}"));
-    Ok(TunedProduct { layout, size: [number(m)?, number(n)?, number(k)?], fastest: fastest.parse()? })
-}
-
-impl fmt::Display for Tuning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for TunedProduct { layout, size: [m, n, k], fastest } in &self.0 {
-            writeln!(f, "{layout:?} {m} {n} {k} {fastest}")?;
-        }
-        Ok(())
-    }
-}
-
 impl Caps {
     /// The loop for a product of this layout and size `[m, n, k]`: from the tuning table, else by what is known to be good:
     /// registers where subgroups have 8 invocations (a CPU's vector), as many rows as there are, the wide loop where it has 256 workgroups to give.
@@ -268,7 +136,10 @@ pub(crate) fn k_ranges(caps: &Caps, k: usize) -> impl Iterator<Item = (usize, us
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::ops::gemm::members::Tuning;
 
     #[test]
     fn a_table_is_read_as_it_was_written_and_the_nearest_size_counts() {

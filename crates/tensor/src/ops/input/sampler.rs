@@ -1,6 +1,6 @@
 //! Which examples a step sees: indices drawn on the GPU as a pure function of the step number.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};

@@ -1,6 +1,6 @@
 //! Sequence tasks without a data file: each example is a pure function of seed, stream and its number.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};

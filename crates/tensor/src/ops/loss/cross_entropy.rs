@@ -1,6 +1,6 @@
 //! Cross-entropy from logits and labels, fused: one kernel forward, one backward.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};

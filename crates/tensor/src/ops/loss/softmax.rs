@@ -1,6 +1,6 @@
 //! Softmax and log-softmax over the last axis, each one kernel forward and one backward.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};

@@ -4,14 +4,14 @@
 //! nearly all of the work is then products. Inverting `A` itself by halves would be as cheap and lose digits: the condition of `L` is the
 //! root of that of `A`.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::Arg;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_gram::squares;
-use crate::ops::gemm::matmul::Layout;
+use crate::ops::gemm::members::Layout;
 use crate::ops::measures::ridge_inverse::gradient;
 use crate::ops::movement::concat::copy_runs;
 use crate::rng::Rng;

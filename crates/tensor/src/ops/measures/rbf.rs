@@ -1,6 +1,6 @@
 //! The Gaussian (RBF) kernel of a layer's activations, and the median heuristic for its width.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;

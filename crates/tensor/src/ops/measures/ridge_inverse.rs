@@ -3,13 +3,13 @@
 //! Up to 256 rows it is one op of Gauss-Jordan elimination; past that, [Cholesky factors](super::cholesky_inverse), whose work lies in
 //! products.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
-use crate::ops::gemm::matmul::Layout;
+use crate::ops::gemm::members::Layout;
 use crate::ops::measures::cholesky_inverse::inverse_by_factors;
 use crate::rng::Rng;
 use crate::shape::TensorType;

@@ -1,6 +1,6 @@
 //! Rows scaled to length 1, so that their products are cosines, or with their means taken off, correlations.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};

@@ -2,14 +2,16 @@
 
 use std::any::Any;
 
-use crate::device::gpu::{ALIGNMENT, Caps};
+use crate::device::caps::Caps;
+use crate::device::gpu::ALIGNMENT;
 use crate::error::{Error, Result};
 use crate::graph::Var;
+use crate::graph::facts::Facts;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
 use crate::kernel;
 use crate::ops::movement::view::Slice;
 use crate::rng::Rng;
-use crate::shape::{DType, TensorType};
+use crate::shape::{DType, Shape, TensorType};
 
 /// Joins tensors along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +267,13 @@ fn neighbours<'g>(parts: &[Var<'g>], axis: usize) -> Option<(Var<'g>, usize, usi
 }
 
 impl<'g> Var<'g> {
+    /// One of the layers that lie in this value one after another: the one of this shape from element `start` on.
+    pub(crate) fn packed_layer(self, start: usize, shape: Shape) -> Result<Self> {
+        let layer = self.slice(0, start, shape.elements())?.reshape(shape)?;
+        let columns_sum_to_zero = self.facts().layers_sum_to_zero;
+        Ok(if columns_sum_to_zero { layer.with_facts(Facts { columns_sum_to_zero, ..layer.facts() }) } else { layer })
+    }
+
     /// Joins tensors along `axis`. Neighbouring slices of one tensor are joined to a slice of it, which costs nothing.
     ///
     /// # Errors

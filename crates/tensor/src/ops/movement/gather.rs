@@ -1,6 +1,6 @@
 //! Rows of a table by index: examples of a data set, labels, embeddings.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};

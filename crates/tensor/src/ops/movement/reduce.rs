@@ -1,6 +1,6 @@
 //! Sums, means and maxima over axes.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};

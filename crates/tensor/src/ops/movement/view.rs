@@ -1,6 +1,6 @@
 //! Ops that only move elements: permute, expand, slice, and the padding that undoes a slice.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};

@@ -1,6 +1,6 @@
 //! Gradients of batch normalisation.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, Sample};

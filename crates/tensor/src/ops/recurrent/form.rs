@@ -2,12 +2,13 @@
 //!
 //! Their results differ by rounding alone: each sums in another order, and each gives the same bits every time.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
 use crate::kernel;
 use crate::ops::attention::mask::Keys;
-use crate::ops::gemm::variant::{Block, ProductLoop};
-use crate::ops::{Cell, Layout, Recurrence};
+use crate::ops::gemm::members::Layout;
+use crate::ops::gemm::members::{Block, ProductLoop};
+use crate::ops::recurrent::cell::{Cell, Recurrence};
 
 /// How a recurrent layer runs through time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,53 +2,19 @@
 
 use std::any::Any;
 
-use crate::device::gpu::{ALIGNMENT, Caps};
+use crate::device::caps::Caps;
+use crate::device::gpu::ALIGNMENT;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, Sample, awkward_size};
 use crate::ops::attention::mask::{KeyMask, Keys};
-use crate::ops::gemm::matmul::Layout;
+use crate::ops::gemm::members::Layout;
 use crate::ops::movement::view::Pad;
+use crate::ops::recurrent::cell::{Cell, Recurrence};
 use crate::ops::recurrent::form::{Direction, RecurrenceForm, Sizes, launches};
 use crate::ops::recurrent::recurrence_grad::RecurrenceGrad;
 use crate::rng::Rng;
 use crate::shape::TensorType;
-
-/// The states of a recurrent layer, `[batch, time, hidden]`, then what its gradient needs. Inputs: the projected input
-/// z `[batch, time, gates · hidden]`, w `[gates · hidden, hidden]`, bias `[gates · hidden]`, first state h0 `[batch, hidden]`; of
-/// an LSTM c0 likewise; then, unless all steps are real, lengths u32 `[batch]` or ids u32 `[batch, time]`. A step that is not
-/// real keeps the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recurrence {
-    /// What a step computes.
-    pub cell: Cell,
-    /// Which steps are real.
-    pub steps: Keys,
-    /// How it runs; `None`, or what an adapter cannot run: chosen by adapter and sizes.
-    pub form: Option<RecurrenceForm>,
-}
-
-/// What a step of a recurrent layer computes, with `a = W h[t−1] + b`. Gates have PyTorch's order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell {
-    /// `h = tanh(z + a)`.
-    Tanh,
-    /// `i, f, g, o = σ, σ, tanh, σ (z + a)`, `c = f c[t−1] + i g`, `h = o tanh(c)`.
-    Lstm,
-    /// `r, u = σ(z + a)`, `n = tanh(z_n + r a_n)`, `h = (1 − u) n + u h[t−1]`.
-    Gru,
-}
-
-impl Cell {
-    /// Blocks of `hidden` rows in its weights.
-    pub fn gates(self) -> usize {
-        match self {
-            Self::Tanh => 1,
-            Self::Lstm => 4,
-            Self::Gru => 3,
-        }
-    }
-}
 
 impl Sizes {
     /// States of all steps; the gates that are saved begin after them.

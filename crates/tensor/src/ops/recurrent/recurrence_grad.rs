@@ -1,12 +1,12 @@
 //! Gradients of a recurrent layer: backward through time.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, Sample};
 use crate::ops::attention::mask::Keys;
+use crate::ops::recurrent::cell::{Cell, Recurrence};
 use crate::ops::recurrent::form::{Direction, Sizes, launches};
-use crate::ops::recurrent::recurrence::{Cell, Recurrence};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 

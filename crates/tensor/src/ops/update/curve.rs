@@ -1,6 +1,6 @@
 //! A curve's value at the clock's step.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, Sample};

@@ -1,6 +1,6 @@
 //! The end of a step: metrics into the ring, the step counter forward.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
@@ -87,7 +87,7 @@ impl Op for EndStep {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        let (first, advance) = (1 + rng.below(3), rng.below(2) == 0);
+        let first = 1 + rng.below(3);
         let step = rng.below(9) as f64;
         let shapes: Vec<Vec<usize>> = (0..rng.below(6))
             .map(|_| match rng.below(3) {
@@ -97,9 +97,22 @@ impl Op for EndStep {
             })
             .collect();
         let metrics: usize = shapes.iter().map(|shape| if shape.len() == 2 { shape[0] } else { 1 }).sum();
-        let sample = Sample::forward_only(EndStep { first, advance })
-            .input(TensorType::u32([4]), vec![step, 3.0, 0.0, 0.0])
-            .normal(rng, [4, first + metrics]);
+        // All at once, or the first half before the second, which ends the step.
+        let half = if rng.below(2) == 0 { 0 } else { shapes.len() / 2 };
+        let counts: Vec<usize> = shapes.iter().map(|shape| if shape.len() == 2 { shape[0] } else { 1 }).collect();
+        let second = first + counts[..half].iter().sum::<usize>();
+        let sample = Sample {
+            differentiable: false,
+            ..Sample::new(move |x| {
+                let graph = x[0].graph();
+                if half > 0 {
+                    graph.push(EndStep { first, advance: false }, &x[..2 + half])?;
+                }
+                graph.push(EndStep { first: second, advance: true }, &[&x[..2], &x[2 + half..]].concat())
+            })
+        }
+        .input(TensorType::u32([4]), vec![step, 3.0, 0.0, 0.0])
+        .normal(rng, [4, first + metrics]);
         shapes.into_iter().fold(sample, |sample, shape| sample.normal(rng, shape))
     }
 

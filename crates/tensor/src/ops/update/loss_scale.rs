@@ -1,6 +1,6 @@
 //! Dynamic loss scaling: gradients that f16 would lose are computed times a power of two.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};

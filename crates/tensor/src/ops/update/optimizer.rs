@@ -1,6 +1,6 @@
 //! Optimiser steps, each one dispatch over all parameters.
 
-use crate::device::gpu::Caps;
+use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
@@ -69,7 +69,9 @@ fn clip_and_step(inputs: &mut [Vec<f64>], clock: usize, max_norm: f32, scale: Op
     let (squares, step) = (inputs[clock + 1].iter().sum::<f64>(), inputs[clock][0]);
     let log2 = LossScale::log2_of(&inputs[clock], LossScale::first(scale));
     if !squares.is_finite() {
-        inputs[clock][1] = if log2 == 0 { inputs[clock][1].max(step + 1.0) } else { inputs[clock][1] };
+        if log2 == 0 && inputs[clock][1] == 0.0 {
+            inputs[clock][1] = step + 1.0;
+        }
         return None;
     }
     let (norm, max_norm) = (squares.sqrt() / 2f64.powi(log2), f64::from(max_norm));

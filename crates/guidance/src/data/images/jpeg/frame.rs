@@ -2,8 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use super::u16_at;
-
 /// A frame: the image that all scans belong to.
 pub(super) struct Frame {
     pub(super) width: usize,
@@ -122,4 +120,9 @@ impl Frame {
         let narrow = |own: &Component| own.sampling[0] < across && (self.width * own.sampling[0]).div_ceil(across) <= 2;
         (self.width > 1 && all().any(narrow)).then_some("has two columns of color or one")
     }
+}
+
+/// Two bytes of a segment as a number.
+pub(super) fn u16_at(segment: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*segment.get(at)?, *segment.get(at + 1)?]))
 }

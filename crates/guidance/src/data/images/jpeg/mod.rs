@@ -7,7 +7,7 @@ mod entropy;
 mod frame;
 
 use entropy::{Bits, Scan, Table, Tables};
-use frame::Frame;
+use frame::{Frame, u16_at};
 
 const START_OF_SCAN: u8 = 0xda;
 const END: u8 = 0xd9;
@@ -74,10 +74,6 @@ fn marker(bytes: &[u8], at: &mut usize) -> Result<u8, String> {
         }
         Some(_) => Err("is damaged: bytes stand where a marker belongs".to_string()),
     }
-}
-
-fn u16_at(segment: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes([*segment.get(at)?, *segment.get(at + 1)?]))
 }
 
 impl Walk {

@@ -1,0 +1,74 @@
+//! Guidance: which guide pulls at which layers, by which measure, when and how strongly.
+
+use crate::alignment::{Cka, LayerMap, Metric, Schedule};
+use crate::error::Result;
+use crate::network::{Guide, Network, TapAt};
+
+/// How a target is guided.
+///
+/// ```no_run
+/// # use trellis_guidance::{Cka, Guidance, Guide, LayerMap, Schedule};
+/// # fn example(guide: Guide) {
+/// let guidance = Guidance::new(guide)
+///     .align(Cka::linear())
+///     .map_layers(LayerMap::even())
+///     .schedule(Schedule::first_steps(150))
+///     .weight(1.0);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Guidance {
+    pub(crate) guide: Guide,
+    pub(crate) align: Metric,
+    pub(crate) map: LayerMap,
+    pub(crate) schedule: Schedule,
+    pub(crate) weight: f32,
+    pub(crate) taps: TapAt,
+}
+
+impl Guidance {
+    /// Linear CKA, the even layer map, at every step, with weight 1, before the norm: the paper's choices.
+    pub fn new(guide: Guide) -> Self {
+        Self {
+            guide,
+            align: Cka::linear().into(),
+            map: LayerMap::even(),
+            schedule: Schedule::always(),
+            weight: 1.0,
+            taps: TapAt::default(),
+        }
+    }
+
+    /// How alikeness is measured: [`Cka`], or [`Rsa`](crate::Rsa).
+    pub fn align(self, metric: impl Into<Metric>) -> Self {
+        Self { align: metric.into(), ..self }
+    }
+
+    /// Which layers are paired.
+    pub fn map_layers(self, map: LayerMap) -> Self {
+        Self { map, ..self }
+    }
+
+    /// When the guide pulls.
+    pub fn schedule(self, schedule: Schedule) -> Self {
+        Self { schedule, ..self }
+    }
+
+    /// The paper's α: the weight of `Σ (1 − metric)` beside the task loss.
+    pub fn weight(self, alpha: f32) -> Self {
+        Self { weight: alpha, ..self }
+    }
+
+    /// Where layers are tapped.
+    pub fn taps(self, taps: TapAt) -> Self {
+        Self { taps, ..self }
+    }
+
+    /// Pairs of (guide layer, target layer) as indices of captured activations.
+    ///
+    /// # Errors
+    /// When the layer map names a layer that does not exist.
+    pub(crate) fn pairs(&self, target: &Network) -> Result<Vec<(usize, usize)>> {
+        self.map.resolve(&self.guide.network().layers()?, &target.layers()?)
+    }
+}

@@ -1,0 +1,148 @@
+//! A run from its first step to its last: steps, evaluations, its state on disk.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use trellis_tensor::Log;
+
+use super::evaluate::Evaluation;
+use super::guidance::Guidance;
+use super::records::{EvalRecord, RunRecord, StepRecord};
+use super::session::Session;
+use super::state::Keeper;
+use super::training::Training;
+use crate::data::Dataset;
+use crate::error::Result;
+use crate::network::Network;
+
+/// What happens while a run goes on, for progress bars and records.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Steps whose metrics have arrived.
+    Steps(&'a [StepRecord]),
+    /// An evaluation.
+    Eval(&'a EvalRecord),
+    /// The run goes on from its state after so many steps.
+    Resumed(u32),
+    /// Something a person should know, told once.
+    Warning(&'a str),
+}
+
+/// A target, its data, and how it is trained.
+#[derive(Clone, Debug)]
+pub struct Trainer<'a> {
+    pub(super) target: &'a Network,
+    pub(super) data: &'a Dataset,
+    pub(super) training: Training,
+    guidance: Option<Guidance>,
+    pub(super) probe: Option<Guidance>,
+    state: Option<PathBuf>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Trains `target` on its task alone.
+    pub fn new(target: &'a Network, data: &'a Dataset, training: Training) -> Self {
+        Self { target, data, training, guidance: None, probe: None, state: None }
+    }
+
+    /// Adds the pull of a guide.
+    pub fn guided_by(self, guidance: Guidance) -> Self {
+        Self { probe: Some(guidance.clone()), guidance: Some(guidance), ..self }
+    }
+
+    /// Measures alignment with a guide at each evaluation without being pulled: for the unguided arm.
+    pub fn measured_against(self, guidance: Guidance) -> Self {
+        Self { probe: Some(guidance), ..self }
+    }
+
+    /// Keeps the state of the run in the file `state`, at evaluations and every minute, and goes on from it if the file is
+    /// there: with the same bits, on the same adapter, as if the run had not ended. The run's record then begins there. Cost: at
+    /// most a twentieth of the time, less often where the file is large. At the end it stays, so that a longer run of the
+    /// same training can go on from it.
+    pub fn resumable(self, state: impl Into<PathBuf>) -> Self {
+        Self { state: Some(state.into()), ..self }
+    }
+
+    /// Whether there is an evaluation after so many steps.
+    pub fn evaluates_after(&self, step: u32) -> bool {
+        self.training.evaluates_after(step)
+    }
+
+    /// Guide layer and target layer of each pair that is aligned or measured.
+    ///
+    /// # Errors
+    /// When the layer map names a layer that does not exist.
+    pub fn pairs(&self) -> Result<Vec<[String; 2]>> {
+        let Some(guidance) = &self.probe else { return Ok(Vec::new()) };
+        let (ours, theirs) = (self.target.layers()?, guidance.guide.network().layers()?);
+        let name = |(g, t): (usize, usize)| [theirs[g].clone(), ours[t].clone()];
+        Ok(guidance.map.resolve(&theirs, &ours)?.into_iter().map(name).collect())
+    }
+
+    /// Steps and evaluations, recorded and compiled: what [`Trainer::run`] begins with, for who wants to know what it takes.
+    ///
+    /// # Errors
+    /// When layers do not fit, or memory does not allow it.
+    pub fn prepare(&self) -> Result<(Session<'a>, Evaluation<'a>)> {
+        let session = Session::new(self.target, self.data, self.training, self.guidance.as_ref())?;
+        let evaluation = Evaluation::new(self, session.memory())?;
+        Ok((session, evaluation))
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// See [`Trainer::run_with`].
+    pub fn run(&self) -> Result<RunRecord> {
+        self.run_with(&mut |_| Ok(()))
+    }
+
+    /// Trains to the end and tells `observe` what happens; its error ends the run.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`](crate::Error::Diverged) with step and layer when a number is not finite; when layers do not
+    /// fit, memory is short or the device is lost; [`Error::Invariant`](crate::Error::Invariant) where checks are on.
+    pub fn run_with(&self, observe: &mut dyn FnMut(Event<'_>) -> Result<()>) -> Result<RunRecord> {
+        let started = Instant::now();
+        let (mut session, mut evaluation) = self.prepare()?;
+        let mut keeper = Keeper::new(self.state.as_deref());
+        let mut spent = keeper.resume(&mut session)?;
+        let before = spent.total;
+        if session.step() > 0 {
+            observe(Event::Resumed(session.step()))?;
+        }
+        let mut record = RunRecord { seed: self.training.seed, pairs: self.pairs()?, ..RunRecord::default() };
+        let Training { steps, check, .. } = self.training;
+        let every = self.training.evaluation_interval();
+        loop {
+            // A run may go on between two evaluations.
+            if self.training.evaluates_after(session.step()) {
+                if check {
+                    session.check_invariants()?;
+                }
+                record.evals.extend(evaluation.run(session.step(), observe)?);
+            }
+            spent.total = before + started.elapsed();
+            if session.step() >= steps {
+                keeper.finish(&session, spent)?;
+                break;
+            }
+            keeper.keep(&session, spent)?;
+            let until = steps.min((session.step() / every + 1) * every);
+            let began = Instant::now();
+            while session.step() < until && began.elapsed() < keeper.patience() {
+                let chunk = (until - session.step()).min(Log::CAPACITY as u32);
+                let rows = session.advance(chunk)?;
+                observe(Event::Steps(&rows))?;
+                record.steps.extend(rows);
+            }
+            let rows = session.wait()?;
+            spent.training += began.elapsed();
+            observe(Event::Steps(&rows))?;
+            record.steps.extend(rows);
+        }
+        record.seconds = spent.total.as_secs_f64();
+        record.steps_per_s = f64::from(steps) / spent.training.as_secs_f64().max(1e-9);
+        Ok(record)
+    }
+}

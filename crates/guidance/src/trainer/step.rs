@@ -1,0 +1,112 @@
+//! One training step: what a plan replays.
+//!
+//! The target runs forward once on a batch, for both losses. The guide runs forward on the same batch, frozen. Each pair of layers adds
+//! `1 − metric` to the alignment loss, which is weighted by the schedule and added to the task loss. [`Session`](super::Session) then
+//! records the update of the parameters and the metrics, and makes the plan.
+
+use trellis_tensor::{Clock, Graph, Var};
+
+use super::fixed_batches::FixedBatches;
+use super::guidance::Guidance;
+use super::training::Training;
+use crate::alignment::{Guiding, Pair};
+use crate::data::{Batch, Feed};
+use crate::error::Result;
+use crate::network::{Forward, Mode, Network, TapAt};
+
+/// A recorded step.
+pub(super) struct Step<'g> {
+    /// Task loss plus weighted alignment loss.
+    pub(super) loss: Var<'g>,
+    /// Task loss, then statistics of the pairs.
+    pub(super) metrics: Vec<Var<'g>>,
+    /// The pairs.
+    pub(super) pairs: Vec<Pair<'g>>,
+    /// The target's forward pass.
+    pub(super) forward: Forward<'g>,
+}
+
+/// Records batch, forward passes and losses of one step.
+pub(super) fn record<'g>(
+    graph: &'g Graph,
+    target: &Network,
+    feed: &Feed<'g>,
+    training: &Training,
+    guidance: Option<&Guidance>,
+    clock: &Clock,
+    fixed: Option<&FixedBatches>,
+) -> Result<Step<'g>> {
+    let (batch, number) = match fixed {
+        Some(fixed) => {
+            let _scope = graph.scope("data");
+            let number = fixed.number(graph, clock)?;
+            (fixed.examples(feed.data(), graph, number)?, Some((fixed, number)))
+        }
+        None => (batch(graph, feed, training, clock)?, None),
+    };
+    let Training { seed, precision, recompute, .. } = *training;
+    let mode = Mode::Train { clock, seed, precision, recompute };
+    let taps = guidance.map_or(TapAt::default(), |g| g.taps);
+    // One forward pass of the target serves both losses.
+    let forward = {
+        let _scope = graph.scope("target");
+        target.forward(graph, batch.input, mode, taps)?
+    };
+    let task = {
+        let _scope = graph.scope("loss");
+        let (logits, labels) = rows(forward.logits, batch.labels)?;
+        logits.cross_entropy(labels, training.label_smoothing)?
+    };
+    let mut step = Step { loss: task, metrics: vec![task], pairs: Vec::new(), forward };
+    let Some(guidance) = guidance else { return Ok(step) };
+
+    let indices = guidance.pairs(target)?;
+    let guiding = {
+        let _scope = graph.scope("guide");
+        guiding(graph, &batch, guidance, &indices, number)?
+    };
+    let _scope = graph.scope("alignment");
+    let names = guidance.guide.network().layers()?;
+    let pair = |(&(g, t), gram): (&(usize, usize), Guiding<'g>)| Pair {
+        target: step.forward.taps[t].clone(),
+        guide: names[g].clone(),
+        gram,
+    };
+    step.pairs = indices.iter().zip(guiding).map(pair).collect();
+    let alignment = guidance.align.loss(graph, clock, guidance.schedule.weight(guidance.weight), &step.pairs)?;
+    step.loss = task.add(alignment.loss)?;
+    step.metrics.extend(alignment.stats);
+    Ok(step)
+}
+
+/// Logits `[rows, classes]` and labels `[rows]`: a row for each example, or for each of its positions.
+pub(super) fn rows<'g>(logits: Var<'g>, labels: Var<'g>) -> Result<(Var<'g>, Var<'g>)> {
+    let rows = labels.ty().elements();
+    Ok((logits.reshape([rows, logits.shape().last_axis()])?, labels.reshape([rows])?))
+}
+
+/// What the guide says of the batch for each pair: looked up where the batches are fixed, else its forward pass.
+fn guiding<'g>(
+    graph: &'g Graph,
+    batch: &Batch<'g>,
+    guidance: &Guidance,
+    pairs: &[(usize, usize)],
+    number: Option<(&FixedBatches, Var<'g>)>,
+) -> Result<Vec<Guiding<'g>>> {
+    if let Some((fixed, number)) = number {
+        return Ok(fixed.guide_grams(graph, number)?.into_iter().map(Guiding::Gram).collect());
+    }
+    let taps = guidance.guide.forward(graph, batch.input, guidance.taps)?.taps;
+    Ok(pairs.iter().map(|&(guide, _)| Guiding::Activations(taps[guide].value)).collect())
+}
+
+fn batch<'g>(graph: &'g Graph, feed: &Feed<'g>, training: &Training, clock: &Clock) -> Result<Batch<'g>> {
+    let _scope = graph.scope("data");
+    let mut batch = feed.batch(graph, clock)?;
+    if training.shift > 0 || training.flip {
+        let now = graph.leaf(clock.tensor());
+        let images = batch.input.images()?;
+        batch.input = images.augment(now, training.shift, training.flip, feed.data().black(), training.seed)?.into();
+    }
+    Ok(batch)
+}

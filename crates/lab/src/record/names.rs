@@ -1,0 +1,33 @@
+//! Names of arms, guides and files of a run.
+
+use std::path::Path;
+
+use trellis_guidance::error::{Error, Result};
+
+/// Names of the four arms of the standard experiment, in the order in which they are shown.
+pub const ARMS: [&str; 4] = ["alone", "untrained", "trained", "trained_first"];
+
+pub(crate) const CONFIG: &str = "config.toml";
+pub(crate) const ADAPTER: &str = "adapter.json";
+pub(crate) const METRICS: &str = "metrics.jsonl";
+pub(crate) const SUMMARY: &str = "summary.json";
+pub(crate) const LOCK: &str = ".lock";
+/// Program that predicts with the networks of a folder, in PyTorch.
+pub(crate) const PREDICT: &str = "predict.py";
+
+/// What the training of guides by themselves is called where arms are named.
+pub(crate) const GUIDE: &str = "guide";
+
+/// Name of an untrained guide's file, in place of an arm.
+pub(crate) const UNTRAINED_GUIDE: &str = "untrained-guide";
+
+/// Letters, digits, `.`, `_` and `-`, not beginning with a dot: one folder below the root on every system.
+/// `path` is where the name comes from or goes to.
+pub(crate) fn checked_name<'a>(path: &Path, name: &'a str) -> Result<&'a str> {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(plain) {
+        return Ok(name);
+    }
+    let problem = format!("{name:?} cannot be the name of a folder");
+    Err(Error::config(path, "name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first"))
+}
