@@ -9,7 +9,6 @@ use trellis_tensor::{
 };
 
 use crate::networks::against_pytorch::{case, compare_network, numbers};
-use crate::ops::registered::{forward_error, gradient_errors};
 use crate::{gpu, gpu_with_gpu_kernels};
 
 #[test]
@@ -282,7 +281,7 @@ fn every_form_of_a_recurrence_agrees_with_f64() {
             let sample = in_form(form, cell, hidden, number % 2 == 0);
             let name = format!("{form:?} {cell:?} {hidden}");
             for gpu in devices.iter().flatten() {
-                let (error, _) = forward_error(gpu, &sample);
+                let error = sample.kernel_error(gpu).expect("a small plan runs").relative;
                 assert!(error <= 1e-5, "{name}: states {error:.2e}");
                 let (launches, [first, second]) = twice(gpu, &sample);
                 assert_eq!(first, second, "{name}");
@@ -290,7 +289,8 @@ fn every_form_of_a_recurrence_agrees_with_f64() {
                 assert!(ran(kernel.to_string()) && ran(format!("{kernel}_grad")), "{name}: {launches:?}");
                 assert_eq!(launches.len() > 2, form == RecurrenceForm::Steps, "{name}: {launches:?}");
             }
-            let (rule, device) = gradient_errors(&sample);
+            let errors = sample.gradient_errors(&crate::gpu()).expect("a small plan runs");
+            let (rule, device) = (errors.rule, errors.device);
             assert!(rule <= 1e-5 && device <= 1e-4, "{name}: gradient {rule:.2e}, {device:.2e}");
         }
     }

@@ -6,6 +6,6 @@ mod limits; // sizes past what an adapter launches, or loops through
 mod memory; // what a plan keeps, and for how long
 mod nn; // softmax, losses, normalisation, dropout: values known from elsewhere
 mod own_op; // ops from outside the crate: what is wrong with them is told
-pub(crate) mod registered; // every registered op: kernel against f64, gradient against differences
+mod registered; // every registered op: kernel against f64, gradient against differences
 mod shaders; // every kernel file: header, naming, that it compiles
 mod wiring; // settings reach the kernels; long sums

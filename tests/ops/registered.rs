@@ -1,9 +1,9 @@
 //! Takes every op of the registry through the same two checks on random shapes.
 
+use trellis_tensor::ops::ListedOp;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    AttentionForm, AttentionTile, Block, DType, Gpu, Graph, Layout, Plan, ProductLoop, Reference, Sample, Tensor,
-    TensorType, Var, ops,
+    AttentionForm, AttentionTile, Block, Graph, Layout, Plan, ProductLoop, Reference, Sample, Tensor, TensorType, ops,
 };
 
 use crate::{gpu, gpu_with_block, gpu_with_gpu_kernels};
@@ -11,15 +11,50 @@ use crate::{gpu, gpu_with_block, gpu_with_gpu_kernels};
 /// Random cases per op.
 const CASES: u64 = 24;
 
-/// Greatest relative error of a number rounded to f16.
-const HALF: f64 = 1.0 / 2048.0;
-
 /// Cases of one op that the gradient is checked on.
-const GRADIENT_CASES: u64 = 20;
+const GRADIENT_CASES: usize = 20;
 
-#[test]
-fn every_kernel_agrees_with_its_f64_reference() {
-    for_each_op(|name, sample| {
+/// Two tests for each family, so that they share the cores.
+macro_rules! families {
+    ($($family:ident),* $(,)?) => {
+        $(mod $family {
+            #[test]
+            fn kernels_agree_with_their_f64_references() {
+                super::check_kernels(stringify!($family));
+            }
+
+            #[test]
+            fn gradients_agree_with_central_differences() {
+                super::check_gradients(stringify!($family));
+            }
+        })*
+
+        #[test]
+        fn every_family_is_checked() {
+            let checked = [$(stringify!($family)),*];
+            assert!(ops::registry().iter().all(|op| checked.contains(&op.family)), "not all are in {checked:?}");
+        }
+    };
+}
+
+families![
+    alignment,
+    attention,
+    bench,
+    conv,
+    elementwise,
+    gemm,
+    input,
+    loss,
+    measures,
+    movement,
+    norm,
+    recurrent,
+    update,
+];
+
+fn check_kernels(family: &str) {
+    for ListedOp { name, sample, .. } in of_family(family) {
         for case in 0..CASES {
             let block = (case as usize) % Block::FAMILY.len();
             let name_of_block = Block::FAMILY[block].to_string();
@@ -31,172 +66,35 @@ fn every_kernel_agrees_with_its_f64_reference() {
                     continue; // what is no product has no blocks to run on
                 }
                 let sample = sample(&mut Rng::new(case, 1));
-                let (error, blocks) = forward_error(&gpu, &sample);
-                let allowed = if sample.halved { HALF } else { 1e-5 };
+                let error = sample.kernel_error(&gpu).expect("a small plan runs");
+                let allowed = sample.allowed_of_kernel();
                 // Each member of the family once.
-                multiplies = kernels == "own" || (blocks && (case as usize) < Block::FAMILY.len());
+                multiplies = kernels == "own" || (error.in_blocks && (case as usize) < Block::FAMILY.len());
+                let error = error.relative;
                 assert!(error <= allowed, "{name}, case {case}, {kernels} kernels: relative error {error:.2e}");
             }
         }
-    });
+    }
 }
 
-#[test]
-fn every_gradient_agrees_with_central_differences() {
-    for_each_op(|name, sample| {
-        let differentiable = (0..).map(|case| (case, sample(&mut Rng::new(case, 2))));
-        let mut tried = 0;
-        for (case, sample) in differentiable.take(4 * GRADIENT_CASES as usize).filter(|(_, s)| s.differentiable) {
-            let (difference, device) = gradient_errors(&sample);
-            assert!(difference <= 1e-5, "{name}, case {case}: rule against differences {difference:.2e}");
-            // The gradient of an f16 value is f16, and so are some that it is made of.
-            let halved = sample.halved || sample.inputs.iter().any(|input| input.ty.dtype == DType::F16);
-            let allowed = if halved { 4.0 * HALF } else { 1e-4 };
+fn check_gradients(family: &str) {
+    for ListedOp { name, sample, .. } in of_family(family) {
+        let cases = (0..4 * GRADIENT_CASES as u64).map(|case| (case, sample(&mut Rng::new(case, 2))));
+        for (case, sample) in cases.filter(|(_, sample)| sample.differentiable).take(GRADIENT_CASES) {
+            let errors = sample.gradient_errors(&gpu()).expect("a small plan runs");
+            let (rule, device) = (errors.rule, errors.device);
+            assert!(rule <= 1e-5, "{name}, case {case}: rule against differences {rule:.2e}");
+            let allowed = sample.allowed_of_gradient();
             assert!(device <= allowed, "{name}, case {case}: GPU gradient against f64 {device:.2e}");
-            tried += 1;
-            if tried == GRADIENT_CASES {
-                break;
-            }
         }
-    });
+    }
 }
 
-/// `TRELLIS_TEST_OP=MatMul` restricts both checks to one op while it is written.
-fn for_each_op(check: impl Fn(&str, fn(&mut Rng) -> Sample)) {
+/// Ops of a family. `TRELLIS_TEST_OP=MatMul` restricts the checks to one op while it is written.
+fn of_family(family: &str) -> Vec<ListedOp> {
     let only = std::env::var("TRELLIS_TEST_OP").ok();
-    for (name, sample) in ops::registry().into_iter().filter(|(name, _)| only.as_deref().is_none_or(|o| o == *name)) {
-        check(name, sample);
-    }
-}
-
-/// Leaves with the sample's values, on the GPU and in the reference.
-fn leaves(gpu: &Gpu, sample: &Sample, reference: &mut Reference) -> Vec<Tensor> {
-    let create = |(i, input): (usize, &trellis_tensor::SampleInput)| {
-        let (shape, name) = (input.ty.shape.clone(), format!("input {i}"));
-        let values = &input.values;
-        let tensor = match input.ty.dtype {
-            DType::F32 => Tensor::from_f32(gpu, &name, shape, &values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
-            DType::F16 => Tensor::from_f16(gpu, &name, shape, &values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
-            DType::U32 => Tensor::from_u32(gpu, &name, shape, &values.iter().map(|&v| v as u32).collect::<Vec<_>>()),
-            DType::U8 => Tensor::from_u8(gpu, &name, shape, &values.iter().map(|&v| v as u8).collect::<Vec<_>>()),
-        }
-        .expect("small tensors fit");
-        // The reference starts from exactly what the GPU holds.
-        let exact = if input.ty.dtype == DType::F32 { |v: f64| f64::from(v as f32) } else { |v: f64| v };
-        reference.set(&tensor, values.iter().map(|&v| exact(v)).collect());
-        tensor
-    };
-    sample.inputs.iter().enumerate().map(create).collect()
-}
-
-/// Greatest difference of a kernel's results from the reference's, relative to the greatest result; and whether a member of the
-/// family of blocks has run.
-pub(crate) fn forward_error(gpu: &Gpu, sample: &Sample) -> (f64, bool) {
-    let mut reference = Reference::new();
-    let tensors = leaves(gpu, sample, &mut reference);
-    let graph = Graph::new();
-    let inputs: Vec<Var<'_>> = tensors.iter().map(|t| graph.leaf(t)).collect();
-    let output = (sample.record)(&inputs).expect("samples are legal");
-    let plan = Plan::new(gpu, &graph, &[output]).expect("a small plan fits");
-    plan.run(1).expect("the device works");
-    reference.run(&graph);
-    let blocks = plan.launches().any(|launch| launch.variant.contains("BLOCK"));
-    let mut worst = relative_error_above(sample.least, &read(&plan, output), reference.value(output));
-    for tensor in &tensors {
-        // Inputs may be updated in place.
-        let now: Vec<f64> = match tensor.ty().dtype {
-            DType::F32 => widen(&tensor.read_f32().expect("the device works")),
-            DType::F16 => widen(&tensor.read_f16().expect("the device works")),
-            DType::U32 => tensor.read_u32().expect("the device works").into_iter().map(f64::from).collect(),
-            DType::U8 => continue,
-        };
-        worst = worst.max(relative_error(&now, reference.leaf(tensor)));
-    }
-    (worst, blocks)
-}
-
-fn read(plan: &Plan, var: Var<'_>) -> Vec<f64> {
-    match var.ty().dtype {
-        DType::U32 => plan.read_u32(var).expect("kept").into_iter().map(f64::from).collect(),
-        _ => widen(&plan.read(var).expect("kept")),
-    }
-}
-
-/// For the loss Σ r·op(x) with random r: the f64 gradient rule against central differences in f64, and the gradient
-/// computed on the GPU against the f64 one.
-pub(crate) fn gradient_errors(sample: &Sample) -> (f64, f64) {
-    let mut reference = Reference::new();
-    let tensors = leaves(&gpu(), sample, &mut reference);
-    let graph = Graph::new();
-    let inputs: Vec<Var<'_>> = tensors.iter().map(|t| graph.leaf(t)).collect();
-    let output = (sample.record)(&inputs).expect("samples are legal");
-    let mut rng = Rng::new(7, 7);
-    let weights: Vec<f32> = (0..output.ty().elements()).map(|_| rng.normal()).collect();
-    let r = Tensor::from_f32(&gpu(), "r", output.shape(), &weights).expect("fits");
-    reference.set(&r, widen(&weights));
-    let output = output.cast(DType::F32).expect("a float");
-    let loss = output.mul(graph.leaf(&r)).and_then(Var::sum_all).expect("same shape");
-
-    let floats: Vec<usize> =
-        (0..inputs.len()).filter(|&i| matches!(sample.inputs[i].ty.dtype, DType::F32 | DType::F16)).collect();
-    let wrt: Vec<Var<'_>> = floats.iter().map(|&i| inputs[i]).collect();
-    let gradients = graph.grad(loss, &wrt).expect("differentiable");
-    let plan = Plan::new(&gpu(), &graph, &gradients).expect("a small plan fits");
-    plan.run(1).expect("the device works");
-    reference.run(&graph);
-    let exact: Vec<Vec<f64>> = gradients.iter().map(|&g| reference.value(g).to_vec()).collect();
-
-    let mut worst = (0.0f64, 0.0f64);
-    for ((&i, gradient), &var) in floats.iter().zip(&exact).zip(&gradients) {
-        worst.1 = greater(worst.1, relative_error(&read(&plan, var), gradient));
-        let point: Vec<f64> = reference.leaf(&tensors[i]).to_vec();
-        let scale = gradient.iter().fold(1e-3, |m: f64, g| m.max(g.abs()));
-        for _ in 0..3 {
-            // One coordinate and one random direction at a time.
-            let mut direction = vec![0.0; point.len()];
-            if rng.below(2) == 0 {
-                direction[rng.below(point.len())] = 1.0;
-            } else {
-                direction.iter_mut().for_each(|d| *d = f64::from(rng.normal()) / (point.len() as f64).sqrt());
-            }
-            let mut at = |step: f64| {
-                reference.set(&tensors[i], point.iter().zip(&direction).map(|(p, d)| p + step * d).collect());
-                reference.run(&graph);
-                reference.value(loss)[0]
-            };
-            let step = 1e-6;
-            let difference = (at(step) - at(-step)) / (2.0 * step);
-            let along: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
-            worst.0 = greater(worst.0, (difference - along).abs() / scale.max(along.abs()));
-            reference.set(&tensors[i], point.clone());
-        }
-    }
-    worst
-}
-
-/// The maximum, where NaN is worse than any number.
-fn greater(worst: f64, error: f64) -> f64 {
-    if error.is_nan() { f64::INFINITY } else { worst.max(error) }
-}
-
-fn widen(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&v| f64::from(v)).collect()
-}
-
-/// max |a − b| / max(|b|, 1e-3); infinite if one is NaN where the other is not.
-fn relative_error(a: &[f64], b: &[f64]) -> f64 {
-    relative_error_above(1e-3, a, b)
-}
-
-/// Greatest difference, relative to the greatest finite number of `b`, or to `least` where all are smaller.
-fn relative_error_above(least: f64, a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let scale = b.iter().filter(|v| v.is_finite()).fold(least, |m: f64, v| m.max(v.abs()));
-    a.iter().zip(b).fold(0.0, |worst: f64, (a, b)| {
-        let same = a == b || (a.is_nan() && b.is_nan());
-        let error = if same { 0.0 } else { (a - b).abs() / scale };
-        greater(worst, error)
-    })
+    let wanted = |op: &ListedOp| op.family == family && only.as_deref().is_none_or(|only| only == op.name);
+    ops::registry().into_iter().filter(wanted).collect()
 }
 
 /// Sizes that the random cases do not reach: rows of 4 KiB, which the product copies apart.
@@ -215,8 +113,9 @@ fn products_of_long_rows_agree_with_the_naive_kernel() {
             [a.matmul(b, layout), a.matmul_on(b, layout, ProductLoop::Naive)].map(|x| x.expect("shapes fit"));
         let plan = Plan::new(&gpu(), &graph, &products).expect("fits");
         plan.run(1).expect("the device works");
-        let [own, naive] = products.map(|x| read(&plan, x));
-        assert!(relative_error(&own, &naive) <= 1e-5, "{layout:?}");
+        let [own, naive] = products.map(|x| plan.read(x).expect("kept"));
+        let greatest = naive.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+        assert!(own.iter().zip(&naive).all(|(own, naive)| (own - naive).abs() <= 1e-5 * greatest), "{layout:?}");
     }
 }
 
@@ -268,7 +167,7 @@ fn attention_has_the_same_numbers_in_every_form() {
         let stored = form == AttentionForm::Stored(tile);
         for (gpu, kernels) in both.into_iter().take(if stored { 1 } else { 2 }) {
             assert!(form.runs_on(gpu.caps(), head, false), "{form:?}, head size {head}");
-            let (error, _) = forward_error(&gpu, &sample);
+            let error = sample.kernel_error(&gpu).expect("a small plan runs").relative;
             assert!(error <= 1e-5, "{form:?}, case {case}, {kernels}: relative error {error:.2e}");
         }
         // The gradient of 64 x 64 takes more workgroup memory but where pairs are stored.
@@ -277,9 +176,8 @@ fn attention_has_the_same_numbers_in_every_form() {
         if !runs {
             continue;
         }
-        let (difference, device) = gradient_errors(&sample);
-        assert!(difference <= 1e-5, "{form:?}, case {case}: rule against differences {difference:.2e}");
-        assert!(device <= 1e-4, "{form:?}, case {case}: GPU gradient against f64 {device:.2e}");
+        let errors = sample.gradient_errors(&gpu()).expect("a small plan runs");
+        assert!(errors.rule <= 1e-5 && errors.device <= 1e-4, "{form:?}, case {case}: {errors:?}");
     }
 }
 

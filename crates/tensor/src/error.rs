@@ -96,6 +96,15 @@ pub enum Error {
         /// What was returned, and what was expected.
         problem: String,
     },
+    /// A check of an op found a difference, see [`check_op`](crate::check_op).
+    Check {
+        /// The op.
+        op: &'static str,
+        /// Number of the random case.
+        case: u64,
+        /// What differs, and by how much.
+        problem: String,
+    },
     /// The text of a kernel cannot be expanded.
     Kernel {
         /// The file, `relu.wgsl`.
@@ -194,6 +203,7 @@ impl fmt::Display for Error {
                 }
                 write!(f, " {problem}; correct `Op::backward` of {op}")
             }
+            Error::Check { op, case, problem } => write!(f, "{op}, random case {case}: {problem}"),
             Error::Kernel { file, line: 0, problem } => write!(f, "{file}: {problem}"),
             Error::Kernel { file, line, problem } => write!(f, "{file}, line {line}: {problem}"),
             Error::Size { tensor, expected, given } => {

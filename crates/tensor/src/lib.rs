@@ -65,6 +65,7 @@
 //! # Ok::<(), trellis_tensor::Error>(())
 //! ```
 
+mod check;
 mod device;
 mod error;
 mod graph;
@@ -75,6 +76,7 @@ mod shape;
 mod tensor;
 mod train;
 
+pub use check::{GradientErrors, KernelError, check_op};
 pub use device::adapter::AdapterSummary;
 pub use device::caps::Caps;
 pub use device::gpu::{Counters, Gpu};
@@ -82,7 +84,7 @@ pub use device::options::{GpuOptions, user_cache};
 pub use error::{Error, Result};
 pub use graph::facts::Facts;
 pub use graph::interpreter::Reference;
-pub use graph::op::{Arg, Dispatch, Lowered, Op, Record, Registered, Sample, SampleInput};
+pub use graph::op::{Arg, Dispatch, Lowered, Op, Record, Sample, SampleInput};
 pub use graph::recompute::Recompute;
 pub use graph::{Graph, Scope, Var};
 pub use ops::alignment::cost_model::{CkaCost, CkaForm, CkaSizes};

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::graph::facts::Facts;
-use crate::graph::op::{Op, Registered};
+use crate::graph::op::Op;
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
 
@@ -122,7 +122,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Shape`] when the inputs break the op's shape rule.
-    pub fn push<'g, O: Registered>(&'g self, op: O, inputs: &[Var<'g>]) -> Result<Var<'g>> {
+    pub fn push<'g, O: Op>(&'g self, op: O, inputs: &[Var<'g>]) -> Result<Var<'g>> {
         let types: Vec<TensorType> = inputs.iter().map(|input| input.ty()).collect();
         let types: Vec<&TensorType> = types.iter().collect();
         let ty = op.infer(&types).map_err(|problem| Error::Shape { op: op.name(), layer: self.layer(), problem })?;

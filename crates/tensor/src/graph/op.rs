@@ -1,8 +1,8 @@
 //! What an op is: everything there is to know of one operation, in one place.
 //!
-//! An op is a plain struct in `ops/<op>.rs` that implements [`Op`], plus one line in the `ops!` list of `ops/mod.rs`.
-//! The list makes it [`Registered`], without which a graph does not accept it, and hands its random cases to the one
-//! generic test (`tests/ops.rs`), which compares the kernel with the f64 reference and the gradient with differences.
+//! An op is a plain struct that implements [`Op`]. Those of this crate lie in `ops/<family>/<op>.rs` and stand in the `ops!` list of
+//! `ops/mod.rs`, which hands their random cases to the generic test. Ops defined elsewhere are recorded in the same way
+//! ([`Graph::push`](crate::Graph::push)) and take the same checks ([`check_op`](crate::check_op)).
 
 use std::any::Any;
 use std::fmt;
@@ -75,9 +75,6 @@ pub trait Op: fmt::Debug + Any {
         None
     }
 }
-
-/// Ops in the `ops!` list of `ops/mod.rs`; a graph takes no others.
-pub trait Registered: Op {}
 
 /// An op as dispatches. Most are one.
 #[derive(Clone, Debug)]
@@ -258,7 +255,7 @@ impl Sample {
     }
 
     /// A case that pushes `op` itself; for ops that have no gradient of their own, such as gradient kernels.
-    pub fn forward_only<O: Registered + Clone>(op: O) -> Self {
+    pub fn forward_only<O: Op + Clone>(op: O) -> Self {
         let record: Record = Box::new(move |inputs| inputs[0].graph().push(op.clone(), inputs));
         Self { inputs: Vec::new(), record, differentiable: false, halved: false, least: 1e-3 }
     }

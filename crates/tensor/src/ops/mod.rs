@@ -14,14 +14,28 @@ pub(crate) mod norm;
 pub(crate) mod recurrent;
 pub(crate) mod update;
 
+/// An op of this crate, for the generic test.
+#[derive(Clone, Copy, Debug)]
+pub struct ListedOp {
+    /// Its family: a folder of `ops/` and of `shaders/`.
+    pub family: &'static str,
+    /// Name of its type.
+    pub name: &'static str,
+    /// Generator of random cases.
+    pub sample: fn(&mut crate::rng::Rng) -> crate::graph::op::Sample,
+}
+
 macro_rules! ops {
     ($($family:ident :: $module:ident :: { $($op:ident),+ $(,)? }),* $(,)?) => {
         $($(pub use $family::$module::$op;)+)*
-        $($(impl crate::graph::op::Registered for $op {})+)*
 
-        /// Every registered op: its type's name and a generator of random cases for the generic test.
-        pub fn registry() -> Vec<(&'static str, fn(&mut crate::rng::Rng) -> crate::graph::op::Sample)> {
-            vec![$($((stringify!($op), <$op as crate::graph::op::Op>::sample as _)),+),*]
+        /// Every op of this crate.
+        pub fn registry() -> Vec<ListedOp> {
+            vec![$($(ListedOp {
+                family: stringify!($family),
+                name: stringify!($op),
+                sample: <$op as crate::graph::op::Op>::sample,
+            }),+),*]
         }
     };
 }
@@ -45,7 +59,7 @@ ops! {
     norm::batch_norm_grad::{BatchNormSums, BatchNormGrad},
     attention::attention::{Attention},
     attention::attention_grad::{AttentionGrad},
-    recurrent::cell::{Recurrence},
+    recurrent::recurrence::{Recurrence},
     recurrent::recurrence_grad::{RecurrenceGrad},
     loss::softmax::{Softmax, SoftmaxGrad},
     loss::cross_entropy::{CrossEntropy, CrossEntropyGrad},
