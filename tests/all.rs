@@ -3,6 +3,7 @@
 mod alignment; // measures of similarity, as values and as losses
 mod data; // data sets, batches, files that are rare or damaged
 mod folder; // folders for the files of a test
+mod layout; // lengths of files, sizes of folders, directions of imports
 mod networks; // networks against PyTorch
 mod ops; // the engine: ops, kernels, plans
 mod training; // runs: optimizers, arms, evaluations, resuming

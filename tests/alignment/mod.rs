@@ -4,4 +4,5 @@ mod against_pytorch; // values and gradients of PyTorch
 mod loss; // pairs that share dispatches
 mod matrix; // layers by layers
 mod measures; // measures: invariances, known values, hard cases
+mod other_measures; // ridge regression, RBF kernels, centering
 mod time_steps; // sequences, step by step

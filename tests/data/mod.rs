@@ -6,4 +6,5 @@ mod crop; // parts of images
 mod left_out; // files that cannot be read, counted
 mod reliability; // files that are damaged or rare: read rightly, or refused by name
 mod sequences; // copy-paste, parity, text: examples, scores, the trivial solution
+mod shares; // splits as shares, folders of classes, epochs
 mod streaming; // batches read ahead by threads: the same ones, whatever breaks
