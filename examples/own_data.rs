@@ -7,7 +7,7 @@ use trellis_guidance::data::Source;
 use trellis_guidance::{Dataset, Fcn, Network, Result, Trainer, Training};
 use trellis_tensor::{Gpu, rng::Rng};
 
-/// Grey images of 12 × 12: class 0 for upright stripes, 1 for flat ones, under noise.
+/// Gray images of 12 × 12: class 0 for upright stripes, 1 for flat ones, under noise.
 struct Stripes {
     count: usize,
     seed: u64,

@@ -1,8 +1,8 @@
 // center.wgsl: Xc = X − 1 meanᵀ: every column (feature) of a batch made to sum to 0. Of one layer (ONE), or of up to seven.
 //
 // in      x0..x6 (n, p) f32: activations of a layer each, one row per example; with ONE x0 alone
-// out     out f32: the centred layers, each where its start is
-// launch  workgroups of SIZE: SIZE / LANES neighbouring columns (VEC4: fours of columns, when p is a multiple of 4), LANES
+// out     out f32: the centered layers, each where its start is
+// launch  workgroups of SIZE: SIZE / LANES neighboring columns (VEC4: fours of columns, when p is a multiple of 4), LANES
 //         invocations share a column and stride over its rows. 256 and 8 to 32; on software adapters 32 and 1, so that
 //         all threads have work. A row of workgroups for each layer, as many as the widest needs
 // memory  256 sums: 1 KiB, VEC4 4 KiB

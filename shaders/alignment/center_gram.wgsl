@@ -10,7 +10,7 @@
 // launch  for each entry (grid's z) workgroups of 256; each adds up t, then strides over the elements with all others
 // memory  1 KiB
 // cost    5 flop and 8 bytes per element: bound by memory
-// numeric f32; K of centred activations has r = 0 up to rounding, and loses nothing here
+// numeric f32; K of centered activations has r = 0 up to rounding, and loses nothing here
 // source  0: Gretton et al. 2005; 1: Song et al. 2012 (JMLR 13), Szekely and Rizzo 2014, "U-centering";
 //         2: Pearson correlation of dissimilarities, Kriegeskorte et al. 2008
 

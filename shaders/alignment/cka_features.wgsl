@@ -1,5 +1,5 @@
 // cka_features.wgsl: linear CKA of two layers from products of their features, and what its gradient needs:
-//   c = |T|² / (|A| |B|),  A = XᵀX, B = YᵀY, T = YᵀX of centred activations; computed on A' = A a⁻, B' = B b⁻, T' = T t⁻
+//   c = |T|² / (|A| |B|),  A = XᵀX, B = YᵀY, T = YᵀX of centered activations; computed on A' = A a⁻, B' = B b⁻, T' = T t⁻
 //   with a⁻ = 1 / max|A| and so on
 //
 // in      a (p, p), b (q, q), t (q, p) f32

@@ -1,7 +1,7 @@
 // cka_features_grad.wgsl: the gradient of linear CKA from products of features, see cka_features.wgsl:
 //   dX = 2 dc (w Y T' − v a⁻ X A'),  one product over the features of both layers: [w Y, −v a⁻ X] [T'; A']
 //
-// in      x (n, p), y (n, q) f32: centred activations of the layer it is for, and of the other
+// in      x (n, p), y (n, q) f32: centered activations of the layer it is for, and of the other
 //         a (p, p) f32: XᵀX; t f32: YᵀX (q, p), or with RIGHT its transpose (p, q), X being CKA's second argument
 //         stats (8) f32 from cka_features.wgsl; dc () f32: the gradient of the CKA value
 // out     out (n, p) f32: its columns sum to 0

@@ -2,7 +2,7 @@
 //
 // in      own, other (entries, n, n) f32: the matrix it is for, and the other; stats (entries, 8) f32 from cka.wgsl
 //         dc () f32: the gradient of the mean over entries
-// out     out (entries, n, n) f32, symmetric, centred as own and other are
+// out     out (entries, n, n) f32, symmetric, centered as own and other are
 // launch  one invocation per element; workgroups of 256
 // memory  none
 // cost    4 flop and 12 bytes per element: bound by memory

@@ -4,14 +4,14 @@
 //         row is an example and k a feature; for A the other way round; of (n, time, p) the entries are time steps, where
 //         they lie; PACKED: entries are layers (n, p of their own), where `places` says. Most often with column means
 //         taken off (center.wgsl)
-// out     out (parts, entries, n, n) f32, n being the rows: symmetric; K of centred activations has rows that sum to 0.
+// out     out (parts, entries, n, n) f32, n being the rows: symmetric; K of centered activations has rows that sum to 0.
 //         The inner axis may be cut into parts, each with a matrix of its own, see product_parts.wgsl
 // launch  for each part of each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted
 //         row by row: blocks of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/gemm/product_subgroup.wgsl), of 64 for
 //         a member of the family (BLOCK, see lib/gemm/product_block.wgsl). Blocks below the diagonal are stored on both sides of it
 // memory  SUBGROUP: none; else 8 KiB
 // cost    n²·(length of k) flop (half of a product), x read about n/64 times
-// numeric f32 sums in order of k, also of f16. For centred kernels X is centred before the product: centring K afterwards (H K H,
+// numeric f32 sums in order of k, also of f16. For centered kernels X is centered before the product: centering K afterwards (H K H,
 //         the same matrix) cancels when |mean| ≫ σ:
 //         at 1000 σ it is wrong by 0.26 in CKA, this by 1e-7
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3

@@ -3,7 +3,7 @@
 //
 // in      m (entries, n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
 //         l (entries, n, n), stats (entries, 8), dc () f32: the other one, cka.wgsl's output, gradient of the mean CKA
-//         x (n, entries, p) f32 or f16: what the Gram matrices were made of, most often centred activations, see
+//         x (n, entries, p) f32 or f16: what the Gram matrices were made of, most often centered activations, see
 //         center.wgsl; an entry is a time step. PACKED: an entry is a layer (n, p of its own), multiples of 4, where
 //         `places` says; out likewise
 // out     out (n, entries, p) f32, or f16 (OUT_HALF)

@@ -56,7 +56,7 @@ fn attention(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
     let first_k = k_at(place.batch, place.head, 0u);
     let first_v = v_at(place.batch, place.head, 0u);
     let own_end = end_of_keys(place.batch, place.row);
-    let end = end_of_keys(place.batch, place.row | 7u); // of the eight neighbours
+    let end = end_of_keys(place.batch, place.row | 7u); // of the eight neighbors
     var out: array<T, UNITS>;
     var greatest = LOWEST;
     var total = 0.0;

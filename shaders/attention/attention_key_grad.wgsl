@@ -58,7 +58,7 @@ fn attention_key_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgrou
     let first_out = out_at(place.batch, place.head, 0u);
     let first_row = (place.batch * dims.heads + place.head) * dims.queries;
     let seen = place.row < end_of_keys(place.batch, dims.keys - 1u) && takes_part(place.batch, place.row);
-    // The first query that sees it, and that sees one of the eight neighbours.
+    // The first query that sees it, and that sees one of the eight neighbors.
     let own_first = select(0u, place.row, dims.causal == 1u);
     var dk: array<T, UNITS>;
     var dv: array<T, UNITS>;

@@ -56,7 +56,7 @@ fn attention_query_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgr
     let first_k = k_at(place.batch, place.head, 0u);
     let first_v = v_at(place.batch, place.head, 0u);
     let own_end = end_of_keys(place.batch, place.row);
-    let end = end_of_keys(place.batch, place.row | 7u); // of the eight neighbours
+    let end = end_of_keys(place.batch, place.row | 7u); // of the eight neighbors
     // Logarithm of the softmax's divisor, and out · dout.
     let known = rows[(place.batch * dims.heads + place.head) * dims.queries + place.row];
     var sums: array<T, UNITS>;

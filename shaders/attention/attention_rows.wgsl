@@ -4,7 +4,7 @@
 // in      y    (batch, queries, heads · d) f32 and (batch, heads, queries) f32, from attention.wgsl
 //         dout (batch, queries, heads · d) f32
 // out     rows (batch, heads, queries, 2) f32
-// launch  256 / LANES queries of a head per workgroup: LANES neighbours stride over a row, so that what they read is one piece.
+// launch  256 / LANES queries of a head per workgroup: LANES neighbors stride over a row, so that what they read is one piece.
 //         LANES = 1 on software adapters
 // memory  1 KiB: one partial sum per invocation
 // cost    2 flop and 8 bytes per element: bound by memory

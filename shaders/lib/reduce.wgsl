@@ -1,7 +1,7 @@
 // Sums and maxima over LANES invocations of a 256-wide workgroup that lie `spacing` apart. LANES is a power of two up to
 // 256; with LANES = 1 (software adapters, where a barrier costs more than it gains) nothing is shared.
 // The order is fixed, so the result has the same bits every time: a tree in workgroup memory, two barriers and log2(LANES)
-// more; SHUFFLE, for neighbours (spacing = 1): a butterfly within each subgroup of SHUFFLE_SIZE, whose sums meet in
+// more; SHUFFLE, for neighbors (spacing = 1): a butterfly within each subgroup of SHUFFLE_SIZE, whose sums meet in
 // workgroup memory, two barriers or, where a subgroup holds all lanes, none.
 #import number
 override LANES: u32 = 1u;
@@ -28,7 +28,7 @@ fn over_lanes(local: u32, spacing: u32, value: f32, greater: bool) -> f32 {
     }
 #if SHUFFLE
     if (spacing == 1u) {
-        return over_neighbours(local, value, greater);
+        return over_neighbors(local, value, greater);
     }
 #endif
     let lane = lane_of(local, spacing);
@@ -47,7 +47,7 @@ fn over_lanes(local: u32, spacing: u32, value: f32, greater: bool) -> f32 {
 #if SHUFFLE
 override SHUFFLE_SIZE: u32 = 8u;
 
-fn over_neighbours(local: u32, value: f32, greater: bool) -> f32 {
+fn over_neighbors(local: u32, value: f32, greater: bool) -> f32 {
     var own = value;
     for (var half = min(LANES, SHUFFLE_SIZE) / 2u; half > 0u; half /= 2u) {
         own = joined(own, subgroupShuffleXor(own, half), greater);

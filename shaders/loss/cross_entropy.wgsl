@@ -4,7 +4,7 @@
 // in      x      (rows, n) f32  logits
 //         labels (rows)    u32  rows whose label is not below n are ignored: loss 0
 // out     loss   (rows)    f32
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    5 flop (one exp) and 4 bytes per logit; the row is read twice, the second time from cache

@@ -4,7 +4,7 @@
 //         labels (rows)    u32  rows whose label is not below n are ignored: gradient 0
 //         dloss  (rows)    f32
 // out     dx     (rows, n) f32
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    8 flop (two exp) and 8 bytes per logit; the row is read three times, the last two from cache

@@ -1,4 +1,4 @@
-// sequence_score.wgsl: per sequence the hits at labelled positions, the labelled positions, and whether all are hits.
+// sequence_score.wgsl: per sequence the hits at labeled positions, the labeled positions, and whether all are hits.
 //
 // in      hits   (batch, time) f32   1 right, 0 wrong
 //         labels (batch, time) u32   a label of `classes` or more is none
@@ -25,14 +25,14 @@ fn sequence_score(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
         return;
     }
     var right = 0.0;
-    var labelled = 0.0;
+    var labeled = 0.0;
     for (var t = 0u; t < dims.time; t += 1u) {
         if (labels[row * dims.time + t] < dims.classes) {
             right += hits[row * dims.time + t];
-            labelled += 1.0;
+            labeled += 1.0;
         }
     }
     score[3u * row] = right;
-    score[3u * row + 1u] = labelled;
-    score[3u * row + 2u] = select(0.0, 1.0, labelled > 0.0 && right == labelled);
+    score[3u * row + 1u] = labeled;
+    score[3u * row + 2u] = select(0.0, 1.0, labeled > 0.0 && right == labeled);
 }

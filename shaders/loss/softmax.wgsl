@@ -2,7 +2,7 @@
 //
 // in      x (rows, n) f32
 // out     y (rows, n) f32
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    4 flop (two of them exp) and 8 bytes per element; the row is read three times, the last two from cache

@@ -3,7 +3,7 @@
 // in      y  (rows, n) f32  the output of softmax or log softmax
 //         dy (rows, n) f32
 // out     dx (rows, n) f32
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    4 flop and 12 bytes per element; the row is read twice, the second time from cache

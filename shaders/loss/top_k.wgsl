@@ -3,7 +3,7 @@
 // in      x      (rows, n) f32  logits
 //         labels (rows)    u32
 // out     hit    (rows)    f32
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    1 comparison and 4 bytes per logit: bound by memory

@@ -1,6 +1,6 @@
 // median_distance.wgsl: the median of the positive squared distances |x_i − x_j|² = G_ii + G_jj − 2 G_ij.
 //
-// in      g (entries, n, n) f32: Gram matrices of centred activations
+// in      g (entries, n, n) f32: Gram matrices of centered activations
 // out     out (entries) f32: scale · median; of an even number the lower one. `scale` where no two rows differ
 // launch  one workgroup of 256 for each entry. Radix selection: four rounds fix eight bits each of the answer's pattern, which orders
 //         positive floats as the numbers do; a round counts the candidates by their next eight bits

@@ -1,12 +1,12 @@
 // rbf_kernel.wgsl: K_ij = exp(−|x_i − x_j|² / (2 σ²)), from the linear Gram matrix G = X Xᵀ:
 //   |x_i − x_j|² = G_ii + G_jj − 2 G_ij
 //
-// in      g (entries, n, n) f32, of centred activations; variance (entries) f32: σ²
+// in      g (entries, n, n) f32, of centered activations; variance (entries) f32: σ²
 // out     out (entries, n, n) f32: symmetric, 1 on the diagonal
 // launch  one invocation per element; workgroups of 256
 // memory  none
 // cost    6 flop (one of them exp) and 8 bytes per element: bound by memory
-// numeric of centred activations, so that a common offset costs no digits; what rounding makes negative is 0
+// numeric of centered activations, so that a common offset costs no digits; what rounding makes negative is 0
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3
 
 #import grid

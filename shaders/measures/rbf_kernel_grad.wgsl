@@ -3,7 +3,7 @@
 //
 // in      dk, k (entries, n, n) f32, symmetric; variance (entries) f32: σ²
 // out     out (entries, n, n) f32: symmetric, every row sums to 0
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters
 // memory  1 KiB: one partial sum per invocation
 // cost    3 flop and 12 bytes per element: bound by memory

@@ -2,7 +2,7 @@
 //
 // in      x (rows, n) f32
 // out     u (rows, n) f32: rows of length 1; a zero row stays zero
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters
 // memory  1 KiB: one partial result per invocation
 // cost    5 flop and 8 bytes per element; the row is read up to four times, all but once from cache

@@ -3,7 +3,7 @@
 //
 // in      x, u, du (rows, n) f32
 // out     dx (rows, n) f32; 0 for a row whose u is 0
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters
 // memory  1 KiB: one partial result per invocation
 // cost    9 flop and 16 bytes per element; the row is read twice, the second time from cache
@@ -30,7 +30,7 @@ fn unit_rows_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
     // Rows that do not exist are empty; their invocations stay for the barriers.
     let n = select(0u, dims.n, row < dims.rows);
     let start = row * dims.n;
-    // A centred u ignores what is common to x: less of it, more digits.
+    // A centered u ignores what is common to x: less of it, more digits.
     let offset = select(0.0, x[min(start, (dims.rows - 1u) * dims.n)], CENTER == 1u);
     var length = 0.0;
     var along = 0.0;

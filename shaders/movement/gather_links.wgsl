@@ -6,7 +6,7 @@
 // launch  one invocation per link; workgroups of 256
 // memory  none
 // cost    each invocation reads on until it finds its row: at most b (rows + b / 2) reads of 4 bytes, all invocations
-//         the same or neighbouring ones, and far fewer when rows repeat often
+//         the same or neighboring ones, and far fewer when rows repeat often
 // numeric integers; the order of the lists fixes the order of the sums in gather_grad.wgsl
 // source  linked lists in place of atomic additions, whose order varies from run to run
 

@@ -2,8 +2,8 @@
 //
 // in      x (outer, n, inner) f32
 // out     out (outer, inner) f32
-// launch  256 / LANES outputs per workgroup, LANES invocations share one output and stride over r. Neighbouring
-//         invocations take neighbouring outputs, so that reads run along `inner`; with inner = 1, LANES is 256 and they
+// launch  256 / LANES outputs per workgroup, LANES invocations share one output and stride over r. Neighboring
+//         invocations take neighboring outputs, so that reads run along `inner`; with inner = 1, LANES is 256 and they
 //         run along r. LANES = 1 on software adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    1 flop and 4 bytes per element of x: bound by memory

@@ -5,7 +5,7 @@
 //         dy      (rows, n) f32
 //         moments (2, rows) f32  means, then biased variances (moments.wgsl)
 // out     dx      (rows, n) f32
-// launch  256 / LANES rows per workgroup; LANES neighbouring invocations stride over one row. LANES = 1 on software
+// launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    12 flop and 12 bytes per element; the row is read twice, the second time from cache

@@ -4,7 +4,7 @@
 //         dy      (rows, n) f32
 //         moments (2, rows) f32  means, then biased variances (moments.wgsl)
 // out     out     (2, n) f32     dgamma, then dbeta; with PARTS (parts, 2, n), which product_parts.wgsl adds up
-// launch  256 / LANES columns per workgroup; neighbouring invocations take neighbouring columns, so that reads run
+// launch  256 / LANES columns per workgroup; neighboring invocations take neighboring columns, so that reads run
 //         along rows, and LANES of them share one column. LANES = 1 on software adapters. PARTS workgroups share the
 //         rows of a column
 // memory  1 KiB: one partial result per invocation

@@ -115,12 +115,12 @@ fn a_constant_layer_among_others_pulls_nothing() {
 }
 
 #[test]
-fn more_pairs_cost_little_more_than_their_centring() {
+fn more_pairs_cost_little_more_than_their_centering() {
     let launches = |pairs: usize| {
         let (targets, guides) = (layers(16, &vec![8; pairs], 2), layers(16, &vec![12; pairs], 3));
         together(Cka::linear().into(), &targets, &guides, false).1
     };
-    // Two centrings a pair at most, which a GPU does seven a dispatch; everything else is shared.
+    // Two centerings a pair at most, which a GPU does seven a dispatch; everything else is shared.
     assert!(launches(9) - launches(8) <= 2);
     // Gram of targets, of guides, statistics, M, the product; the rest is the schedule's weight.
     assert!(launches(8) <= 2 * 8 + 8, "{}", launches(8));

@@ -326,9 +326,9 @@ fn large_layers_keep_their_digits() {
     }
 }
 
-/// HSIC₁ of Song et al. 2012 as its authors write it, against the U-centred product.
+/// HSIC₁ of Song et al. 2012 as its authors write it, against the U-centered product.
 #[test]
-fn u_centring_is_the_unbiased_hsic() {
+fn u_centering_is_the_unbiased_hsic() {
     let n = 9;
     let (x, y) = (samples(n * 5, 1), samples(n * 7, 2));
     let gram = |x: &[f32]| -> Vec<f64> {

@@ -79,7 +79,7 @@ fn the_median_distance_of_many_examples_is_for_gpus() {
 }
 
 #[test]
-fn too_few_examples_for_a_centring_are_refused() {
+fn too_few_examples_for_a_centering_are_refused() {
     let graph = Graph::new();
     let k = graph.constant(1.0, [3, 3]);
     let error = k.center_gram(Centering::Unbiased).unwrap_err().to_string();

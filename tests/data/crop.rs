@@ -87,7 +87,7 @@ fn a_resized_crop_has_the_share_and_the_shape_that_are_asked_for() {
     let ((least, most), (narrow, broad)) = (range(&areas), range(&ratios));
     assert!((0.199..0.23).contains(&least) && (0.37..0.401).contains(&most), "areas {least} to {most}");
     assert!((0.749..0.80).contains(&narrow) && (1.25..1.334).contains(&broad), "ratios {narrow} to {broad}");
-    // All of a square, larger or smaller: the places of pixel centres.
+    // All of a square, larger or smaller: the places of pixel centers.
     for (size, wanted) in [(4, vec![0.5, 2.5, 4.5, 6.5]), (16, (0..16).map(|i| i as f32 / 2.0 - 0.25).collect())] {
         // A box as large as the image is cut to it, whatever its shape; look for one that is not.
         let all =

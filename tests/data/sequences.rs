@@ -161,7 +161,7 @@ fn without_memory_copy_paste_ends_at_the_trivial_solution() {
 }
 
 #[test]
-fn text_is_cut_into_blocks_and_labelled_with_what_follows() {
+fn text_is_cut_into_blocks_and_labeled_with_what_follows() {
     let words = "abcdefghijklmnopqrstuvwxyz";
     let text = Text::new("words", words.as_bytes(), Tokenizer::Characters).expect("text");
     let data = Dataset::text(&gpu(), &text, 5, [2, 1, 2]).expect("fits");

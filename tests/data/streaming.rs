@@ -196,9 +196,9 @@ fn what_cannot_be_read_is_an_error_with_its_name() {
     }
     let tall = Images { height: 8, width: 32, ..glyphs(4, 16, 1) };
     assert!(message(open(source(&glyphs(4, 16, 1)), source(&tall))).contains("one size"));
-    let mislabelled = Images { labels: vec![0, 1, 10, 2], ..glyphs(4, 16, 1) };
-    assert!(message(open(source(&mislabelled), fine())).contains("one size"));
-    let alone = Dataset::stream(&gpu(), source(&mislabelled), None, None, false);
+    let mislabeled = Images { labels: vec![0, 1, 10, 2], ..glyphs(4, 16, 1) };
+    assert!(message(open(source(&mislabeled), fine())).contains("one size"));
+    let alone = Dataset::stream(&gpu(), source(&mislabeled), None, None, false);
     assert!(message(alone).contains("example 2 has label 10"));
     // Fixed batches are tables of examples by number.
     let data = Dataset::stream(&gpu(), source(&glyphs(40, 16, 1)), None, None, false).expect("fits");

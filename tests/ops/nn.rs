@@ -144,7 +144,7 @@ fn batch_norm_training_keeps_running_statistics_as_pytorch_does() {
     let forward = Plan::new(&gpu(), &graph, &[y]).expect("small");
     let names: Vec<&str> = forward.launches().map(|launch| launch.op).collect();
     assert_eq!(names, ["moments", "running_statistics", "batch_norm_relu"]);
-    // Moments, update, normalise with relu, relu's gradient, sums, dx.
+    // Moments, update, normalize with relu, relu's gradient, sums, dx.
     assert_eq!(Plan::new(&gpu(), &graph, &[y, gradient]).expect("small").launches().len(), 6);
     forward.run(1).expect("the device works");
     // Unbiased variances: 14/3 · 3/2 = 7 and 300.

@@ -1,4 +1,4 @@
-//! That what is set in one place arrives in another: settings of layers, data and optimisers, and loops cut in pieces.
+//! That what is set in one place arrives in another: settings of layers, data and optimizers, and loops cut in pieces.
 
 use trellis_guidance::data::Images;
 use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};
@@ -208,7 +208,7 @@ fn sums_over_long_inner_axes_are_whole() {
         // One pixel of nine is inside.
         (image.conv2d(filters, Some(bias), 1, 1).expect("fits"), 8000.0 + 7.0),
     ];
-    // The middle row of the filter: its centre sees every pixel, its ends miss a column.
+    // The middle row of the filter: its center sees every pixel, its ends miss a column.
     let seen = graph.grad(swept, &[filter]).expect("differentiable")[0].slice(2, 1, 1).expect("fits");
     let keep: Vec<Var<'_>> = values.iter().map(|(value, _)| *value).chain([seen]).collect();
     let plan = Plan::new(&gpu(), &graph, &keep).expect("fits");

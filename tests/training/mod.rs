@@ -4,6 +4,6 @@ mod arms; // arms of one's own, and the guides that they use
 mod evaluation; // what is counted after so many steps
 mod input_scale; // guides that see images in a scale of their own
 mod mixed; // loss scaling and mixed-precision training
-mod optimizer; // optimisers, step by step against PyTorch
+mod optimizer; // optimizers, step by step against PyTorch
 mod resume; // runs that were killed and go on
 pub(crate) mod runs; // runs: counters, determinism, divergence, checkpoints

@@ -1,4 +1,4 @@
-//! Optimisers as a user calls them, step by step against PyTorch (`golden/optimizer.py`).
+//! Optimizers as a user calls them, step by step against PyTorch (`golden/optimizer.py`).
 
 use trellis_tensor::{
     Clock, Curve, Graph, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,

@@ -218,7 +218,7 @@ fn piped(gpu: &Gpu, prepared: &Prepared, budget: Duration) -> Result<(f64, bool)
 
 /// What the cost model says of a size, beside what was measured: the least time by features over that by examples.
 fn print_choice(gpu: &Gpu, sizes: CkaSizes, measured: f64, as_json: bool) -> Result<()> {
-    let modelled = CkaForm::Features.cost(sizes).total() as f64 / CkaForm::Examples.cost(sizes).total() as f64;
+    let modeled = CkaForm::Features.cost(sizes).total() as f64 / CkaForm::Examples.cost(sizes).total() as f64;
     let (chosen, lost) = match CkaForm::choose(sizes) {
         CkaForm::Features => ("features", measured),
         CkaForm::Examples => ("examples", 1.0 / measured),
@@ -226,10 +226,10 @@ fn print_choice(gpu: &Gpu, sizes: CkaSizes, measured: f64, as_json: bool) -> Res
     let CkaSizes { n, p, .. } = sizes;
     if as_json {
         return print::line(json!({"name": format!("cka_form_n{n}_p{p}"), "chosen": chosen,
-            "features_over_examples": measured, "modelled": modelled, "chosen_over_other": lost,
+            "features_over_examples": measured, "modeled": modeled, "chosen_over_other": lost,
             "adapter": gpu.name()}));
     }
     print::line(format_args!(
-        "  n {n}, p {p}: the model takes {chosen}; features take {measured:.2} of the time of examples (modelled {modelled:.2})"
+        "  n {n}, p {p}: the model takes {chosen}; features take {measured:.2} of the time of examples (modeled {modeled:.2})"
     ))
 }

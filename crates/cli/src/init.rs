@@ -69,12 +69,12 @@ impl Kind {
 
     fn section(self) -> &'static str {
         match self {
-            Self::Fcn => include_str!("init/fcn.toml"),
-            Self::Cnn => include_str!("init/cnn.toml"),
-            Self::Resnet => include_str!("init/resnet.toml"),
-            Self::Vit => include_str!("init/vit.toml"),
-            Self::Rnn => include_str!("init/rnn.toml"),
-            Self::Transformer => include_str!("init/transformer.toml"),
+            Self::Fcn => include_str!("init/networks/fcn.toml"),
+            Self::Cnn => include_str!("init/networks/cnn.toml"),
+            Self::Resnet => include_str!("init/networks/resnet.toml"),
+            Self::Vit => include_str!("init/networks/vit.toml"),
+            Self::Rnn => include_str!("init/networks/rnn.toml"),
+            Self::Transformer => include_str!("init/networks/transformer.toml"),
         }
     }
 

@@ -12,7 +12,7 @@ fn failure(arguments: &[&str]) -> String {
     let output = trellis(arguments);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    text.lines().rfind(|line| line.starts_with("error: ")).expect("an error line without colour").to_string()
+    text.lines().rfind(|line| line.starts_with("error: ")).expect("an error line without color").to_string()
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -60,7 +60,7 @@ pub enum Error {
     },
     /// Training left the finite numbers and was stopped.
     Diverged {
-        /// Optimiser step, counted from 0.
+        /// Optimizer step, counted from 0.
         step: u64,
         /// The first layer, in forward order, that holds a number that is not finite.
         layer: String,
@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// The gradient of a measure is not what its definition promises: a bug of ours, or a fault of the adapter.
     Invariant {
-        /// Optimiser step, counted from 0.
+        /// Optimizer step, counted from 0.
         step: u64,
         /// The target's layer.
         layer: String,

@@ -268,7 +268,7 @@ pub(crate) fn read_back<T: Pod>(gpu: &Gpu, buffer: &Buffer, offset: usize, eleme
     read_raw(gpu, buffer.raw(), offset, elements)
 }
 
-/// [`read_back`] of f16 values, widened. Copies are of whole words, so an odd last value brings a neighbour along.
+/// [`read_back`] of f16 values, widened. Copies are of whole words, so an odd last value brings a neighbor along.
 pub(crate) fn read_halves(gpu: &Gpu, buffer: &Buffer, offset: usize, elements: usize) -> Result<Vec<f32>> {
     let halves: Vec<f16> = read_back(gpu, buffer, offset, elements.next_multiple_of(2))?;
     Ok(halves[..elements].iter().map(|value| value.to_f32()).collect())

@@ -1,8 +1,8 @@
 // What the attention kernels share in which an invocation owns a row, and meets the rows of the other side eight at a time. The
 // importing kernel binds q, k, v, keys and clock.
 //
-// Where subgroups have eight neighbours (SUBGROUP8: a CPU, where every load is a gather over the lanes) each of them loads one
-// of the eight rows and hears the others from its neighbours; elsewhere each loads all eight, and since neighbours load the
+// Where subgroups have eight neighbors (SUBGROUP8: a CPU, where every load is a gather over the lanes) each of them loads one
+// of the eight rows and hears the others from its neighbors; elsewhere each loads all eight, and since neighbors load the
 // same, one cache line serves all.
 //
 // Arrays of a row have UNITS elements, of which a loop with a constant bound uses the first HEAD: a GPU's compiler unrolls
@@ -26,7 +26,7 @@ const UNITS: u32 = 32u;
 #else
 const UNITS: u32 = 128u;
 #endif
-// The row that an invocation owns, of `rows`. Heads begin at multiples of eight invocations, so that eight neighbours share
+// The row that an invocation owns, of `rows`. Heads begin at multiples of eight invocations, so that eight neighbors share
 // one: the last of a head may have no row, and follow the last row that there is.
 struct Place { batch: u32, head: u32, row: u32, exists: bool }
 

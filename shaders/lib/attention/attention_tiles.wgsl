@@ -1,7 +1,7 @@
 // What the tiled attention kernels share. The importing kernel binds q, k, v, keys and clock.
 //
 // A workgroup owns OWN rows of a head, queries or keys, and meets those of the other side MET at a time. Its invocations are
-// GROUPS groups of LANES neighbours: a group owns four rows, each of its lanes meets four, so that an invocation has 4 x 4
+// GROUPS groups of LANES neighbors: a group owns four rows, each of its lanes meets four, so that an invocation has 4 x 4
 // scores in registers. Sums over what was met are rows of the head: of each of its group's four, a lane has every
 // LANES-th unit of four elements.
 //

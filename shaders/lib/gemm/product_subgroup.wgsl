@@ -12,7 +12,7 @@
 //   skip(row, rows, col) -> bool            whether the block at (row, col) is not wanted
 //
 // A workgroup is 8 x 4. A row of 8 invocations is a subgroup and owns 16 rows by 32 columns; each invocation owns 4
-// neighbouring columns of them, 64 sums. It loads 2 of the 16 rows of lhs and hears the others from its neighbours. On a
+// neighboring columns of them, 64 sums. It loads 2 of the 16 rows of lhs and hears the others from its neighbors. On a
 // CPU every load is a gather over the 8 lanes, and what it gathers, 1 float or 4, costs little: so where layouts allow, lhs
 // is loaded by fours, 64 multiply-adds for 1.5 loads in place of 3. No workgroup memory: on a CPU it is memory like any
 // other, and a barrier is a switch of coroutines.

@@ -1,9 +1,9 @@
 // Blocks of 16 rows by 32 columns in the registers of a subgroup of 8, four columns an invocation: what product_subgroup.wgsl
-// and product_tall.wgsl add to them. An invocation hears the rows that it has not loaded from its neighbours.
+// and product_tall.wgsl add to them. An invocation hears the rows that it has not loaded from its neighbors.
 
 const STEP: u32 = 1u; // from one column of a vector to the next
 
-// Row i of the block is lhs of neighbour i times the own four columns.
+// Row i of the block is lhs of neighbor i times the own four columns.
 fn add_products(sums: ptr<function, array<vec4f, 16>>, p: f32, q: f32, b: vec4f) {
     (*sums)[0] += subgroupBroadcast(p, 0u) * b;
     (*sums)[1] += subgroupBroadcast(p, 1u) * b;
@@ -28,7 +28,7 @@ fn add_row(sum: vec4f, x: f32, y: f32, z: f32, w: f32, b: mat4x4f) -> vec4f {
     return (((sum + x * b[0]) + y * b[1]) + z * b[2]) + w * b[3];
 }
 
-// Row i of the block is lhs of neighbour i, at four k.
+// Row i of the block is lhs of neighbor i, at four k.
 fn add_four(sums: ptr<function, array<vec4f, 16>>, p: vec4f, q: vec4f, b: mat4x4f) {
     (*sums)[0] = add_row((*sums)[0], subgroupBroadcast(p.x, 0u), subgroupBroadcast(p.y, 0u),
                          subgroupBroadcast(p.z, 0u), subgroupBroadcast(p.w, 0u), b);

@@ -1,12 +1,12 @@
 // What the recurrences share that keep W in registers, recurrence_registers.wgsl and recurrence_registers_grad.wgsl.
 //
-// A workgroup takes one sequence through time. A team of it, LANES neighbouring invocations, owns four sums over the inner
+// A workgroup takes one sequence through time. A team of it, LANES neighboring invocations, owns four sums over the inner
 // axis of a step's product, and lane q of the team those parts of W that meet four inner elements 4 (q + i LANES), for i below
 // BLOCKS: a block. The first HELD blocks are loaded once and stay in registers, named by constants, as an array that a variable
 // indexes would live in memory. The others are read in each step, from the L1 or L2 cache.
 //
 // The inner vector (a state, or the gradients of preactivations) lies in workgroup memory, twice: one is read while the next
-// is written, so a step has one barrier. Element k lies in plane k % 4, place k / 4. So neighbouring lanes read neighbouring
+// is written, so a step has one barrier. Element k lies in plane k % 4, place k / 4. So neighboring lanes read neighboring
 // words, without bank conflicts, and one invocation writes one word: WGSL makes no promise where two write parts of a vector.
 //
 // The four sums of a team's lanes are joined by shuffles (SHUFFLE: teams lie within subgroups): two halvings, after which a

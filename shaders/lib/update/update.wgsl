@@ -1,4 +1,4 @@
-// What every optimiser shares: the gradient freed of the loss scale and clipped to a global norm, and what happens where it
+// What every optimizer shares: the gradient freed of the loss scale and clipped to a global norm, and what happens where it
 // is not finite.
 #import update/loss_scale
 var<workgroup> clip_factor: f32;

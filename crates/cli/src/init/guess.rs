@@ -51,12 +51,12 @@ impl Set {
     /// Its section of the file.
     pub(super) fn section(self) -> &'static str {
         match self {
-            Self::Glyphs => include_str!("glyphs.toml"),
-            Self::CopyPaste => include_str!("copy_paste.toml"),
-            Self::Idx => include_str!("idx.toml"),
-            Self::Cifar => include_str!("cifar.toml"),
-            Self::Folder => include_str!("folder.toml"),
-            Self::Text => include_str!("text.toml"),
+            Self::Glyphs => include_str!("data/glyphs.toml"),
+            Self::CopyPaste => include_str!("data/copy_paste.toml"),
+            Self::Idx => include_str!("data/idx.toml"),
+            Self::Cifar => include_str!("data/cifar.toml"),
+            Self::Folder => include_str!("data/folder.toml"),
+            Self::Text => include_str!("data/text.toml"),
         }
     }
 }

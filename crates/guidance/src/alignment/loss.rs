@@ -26,7 +26,7 @@ pub struct Pair<'g> {
 pub enum Guiding<'g> {
     /// Activations `[n, …]`.
     Activations(Var<'g>),
-    /// The centred Gram matrix `[n, n]` of them, from [`Metric::gram`], computed before.
+    /// The centered Gram matrix `[n, n]` of them, from [`Metric::gram`], computed before.
     Gram(Var<'g>),
 }
 
@@ -112,7 +112,7 @@ impl Metric {
         runs(&sizes).into_iter().map(grams).collect()
     }
 
-    /// Records `Σ w (1 − metric)` over pairs of layers, where w follows `weight` at the clock's step. Neighbouring pairs
+    /// Records `Σ w (1 − metric)` over pairs of layers, where w follows `weight` at the clock's step. Neighboring pairs
     /// are compared in one go where they are small.
     ///
     /// # Errors

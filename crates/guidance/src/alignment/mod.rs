@@ -22,7 +22,7 @@ pub use schedule::Schedule;
 /// Formulas, gradients and sources: `docs/alignment.md`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Metric {
-    /// Centred kernel alignment.
+    /// Centered kernel alignment.
     Cka(Cka),
     /// Representational similarity analysis.
     Rsa(Rsa),
@@ -30,7 +30,7 @@ pub enum Metric {
     Ridge(Ridge),
 }
 
-/// Centred kernel alignment (Kornblith et al. 2019, arXiv:1905.00414), linear and biased in the paper.
+/// Centered kernel alignment (Kornblith et al. 2019, arXiv:1905.00414), linear and biased in the paper.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cka {
     /// Width of a Gaussian kernel as a fraction of the median distance; `None` for the linear kernel.
@@ -90,7 +90,7 @@ impl Ridge {
 }
 
 impl Cka {
-    /// Linear CKA, biased: `<K, L> / (|K| |L|)` of the centred Gram matrices. Columns are centred before the product, so
+    /// Linear CKA, biased: `<K, L> / (|K| |L|)` of the centered Gram matrices. Columns are centered before the product, so
     /// a common offset of the activations costs no digits; a constant layer gives 0 and no gradient.
     pub fn linear() -> Self {
         Self { bandwidth: None, debiased: false, tokens: Tokens::Flattened }
@@ -178,7 +178,7 @@ impl Metric {
         Err(Error::config("alignment", "batch", problem, "make the batch, or the split that is evaluated, larger"))
     }
 
-    /// The centred Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it; with
+    /// The centered Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it; with
     /// [`Tokens::Each`] `[time, n, n]` of `[n, time, features]`.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ impl Schedule {
         Self::Always
     }
 
-    /// Guidance as an initialisation: during the first `steps` steps alone (arXiv:2410.20035, section 5).
+    /// Guidance as an initialization: during the first `steps` steps alone (arXiv:2410.20035, section 5).
     pub fn first_steps(steps: u32) -> Self {
         Self::FirstSteps(steps)
     }

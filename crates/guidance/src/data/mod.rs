@@ -1,4 +1,4 @@
-//! Data sets: small grey or colour images with one label each, held in memory as bytes; text; drawn sequences.
+//! Data sets: small gray or color images with one label each, held in memory as bytes; text; drawn sequences.
 //!
 //! [`glyphs`] draws ten symbols and needs no download; [`idx`] reads MNIST, Fashion-MNIST and whatever else comes in
 //! their file format, [`cifar`] CIFAR-10 and CIFAR-100, [`folder`] JPEG and PNG files. Each gives a [`Source`], which reads an
@@ -35,12 +35,12 @@ const MOST: usize = 200_000_000;
 /// Stream of [`Rng`] that shuffles; drawn images have the streams from 0 upwards.
 const SPLIT_STREAM: u64 = u64::MAX;
 
-/// Labelled images. Shapes: pixels (count, channels, height, width), row-major; labels (count).
+/// Labeled images. Shapes: pixels (count, channels, height, width), row-major; labels (count).
 ///
 /// The lengths of `pixels` and `labels` belong together: who fills the fields by hand keeps them so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
-    /// 1 for grey, 3 for colour.
+    /// 1 for gray, 3 for color.
     pub channels: usize,
     /// Rows of an image.
     pub height: usize,

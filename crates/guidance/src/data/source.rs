@@ -246,7 +246,7 @@ impl dyn Source + '_ {
         let mut pixels = vec![0; features * indices.len()];
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = indices.len().div_ceil(threads).max(1);
-        // Each thread has neighbouring images; what goes wrong is told in their order.
+        // Each thread has neighboring images; what goes wrong is told in their order.
         let outcomes: Vec<Result<u16>> = thread::scope(|scope| {
             let work = move |(indices, pixels): (&[usize], &mut [u8])| {
                 let one = |(&index, pixels): (&usize, &mut [u8])| self.read_checked(index, pixels);

@@ -32,7 +32,7 @@ pub(crate) enum Examples {
     Blocks(TextBlocks),
 }
 
-/// Neighbouring blocks of `time` tokens of a text, from block `first` on.
+/// Neighboring blocks of `time` tokens of a text, from block `first` on.
 #[derive(Clone, Debug)]
 pub(crate) struct TextBlocks {
     pub(crate) text: Arc<Text>,

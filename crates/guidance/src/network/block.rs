@@ -6,7 +6,7 @@ use trellis_tensor::{AttentionMask, Init, Var};
 use super::{Pass, TapAt};
 use crate::error::Result;
 
-/// Where a block normalises.
+/// Where a block normalizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormOrder {
@@ -230,7 +230,7 @@ impl<'g> Block<'g> {
 }
 
 impl<'g> Pass<'_, 'g> {
-    /// Normalises the last axis; parameters are `name.weight` and `name.bias`.
+    /// Normalizes the last axis; parameters are `name.weight` and `name.bias`.
     ///
     /// # Errors
     /// When `x` has no last axis.

@@ -16,7 +16,7 @@ pub struct Cnn {
     pub channels: Vec<usize>,
     /// Stride of each convolution, as many as `channels`.
     pub strides: Vec<usize>,
-    /// Normalise before the activation.
+    /// Normalize before the activation.
     pub batch_norm: bool,
     /// How weights begin.
     pub init: InitialWeights,

@@ -19,7 +19,7 @@ pub struct Fcn {
     /// Units of the first hidden layer, where it has not `width` of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_width: Option<usize>,
-    /// Normalise before the activation.
+    /// Normalize before the activation.
     pub batch_norm: bool,
     /// Share of activations that are dropped while training.
     pub dropout: f32,

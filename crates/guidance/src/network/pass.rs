@@ -51,7 +51,7 @@ pub enum TapAt {
     /// The output of the linear or convolution layer, as the paper's authors do (their hooks sit on those modules).
     #[default]
     BeforeNorm,
-    /// After normalisation and activation.
+    /// After normalization and activation.
     AfterActivation,
 }
 
@@ -137,7 +137,7 @@ impl<'n, 'g> Pass<'n, 'g> {
     }
 
     /// Begins a block: a hidden layer, a residual block, layers that belong together. Where memory is to be saved, a few
-    /// neighbouring blocks are computed again for the backward pass in place of being kept, see [`Graph::recompute`].
+    /// neighboring blocks are computed again for the backward pass in place of being kept, see [`Graph::recompute`].
     pub fn block(&mut self) {
         let Mode::Train { recompute: blocks @ 1.., .. } = self.mode else { return };
         if self.blocks.is_multiple_of(blocks) {
@@ -252,7 +252,7 @@ impl<'n, 'g> Pass<'n, 'g> {
         Ok(y)
     }
 
-    /// Normalises each channel (axis 1). Parameters are `name.weight` and `name.bias`, buffers `name.running_mean` and
+    /// Normalizes each channel (axis 1). Parameters are `name.weight` and `name.bias`, buffers `name.running_mean` and
     /// `name.running_var`.
     ///
     /// # Errors

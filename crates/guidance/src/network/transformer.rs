@@ -38,7 +38,7 @@ pub struct Transformer {
     /// Share that is dropped while training, as by PyTorch: of attention's probabilities, and of activations after the
     /// positions, after attention and in the feed-forward part.
     pub dropout: f32,
-    /// Where layers normalise.
+    /// Where layers normalize.
     pub norm: NormOrder,
     /// Between the two linear layers.
     pub activation: Activation,

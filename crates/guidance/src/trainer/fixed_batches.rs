@@ -1,6 +1,6 @@
 //! Batches that are fixed sets of examples: what a frozen guide says of each is computed once and kept.
 //!
-//! The training images are cut into batches once; an epoch visits all of them in a fresh order. The guide's centred Gram
+//! The training images are cut into batches once; an epoch visits all of them in a fresh order. The guide's centered Gram
 //! matrices then depend on nothing but the number of the batch, so they are tables on the GPU, filled before the first
 //! step, and the guide's forward pass disappears from the step.
 
@@ -20,7 +20,7 @@ const STREAM: u64 = 0x6669_7865_6462;
 pub(super) struct FixedBatches {
     /// Indices of examples, `[batches, batch]`.
     examples: Tensor,
-    /// The guide's centred Gram matrices of one pair of layers or several, `[batches, pairs, batch, batch]`; with time steps
+    /// The guide's centered Gram matrices of one pair of layers or several, `[batches, pairs, batch, batch]`; with time steps
     /// `[batches, pairs, time, batch, batch]`.
     grams: Vec<Tensor>,
     seed: u64,
@@ -94,7 +94,7 @@ impl FixedBatches {
         data.train_examples(graph, graph.leaf(&self.examples).gather_labels(number)?.reshape([batch])?)
     }
 
-    /// What the guide's layers say of batch `number`: the centred Gram matrix of each pair.
+    /// What the guide's layers say of batch `number`: the centered Gram matrix of each pair.
     pub(super) fn guide_grams<'g>(&self, graph: &'g Graph, number: Var<'g>) -> Result<Vec<Var<'g>>> {
         let mut grams = Vec::new();
         for table in &self.grams {

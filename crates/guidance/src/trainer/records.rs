@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// One optimiser step.
+/// One optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Number of the step, counted from 0.
@@ -33,7 +33,7 @@ pub struct StepRecord {
 /// One evaluation over a whole split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalRecord {
-    /// Optimiser steps taken before it.
+    /// Optimizer steps taken before it.
     pub step: u64,
     /// `train`, `validation` or `test`.
     pub split: String,
@@ -46,7 +46,7 @@ pub struct EvalRecord {
     /// Share of labels whose logit is among the five largest, where an example has one of more than ten classes.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
     pub top5: Option<f32>,
-    /// Share of sequences in which each labelled position is right, 0 to 1; `None` where an example has one label.
+    /// Share of sequences in which each labeled position is right, 0 to 1; `None` where an example has one label.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
     pub sequences: Option<f32>,
     /// The metric of each pair in [`RunRecord::pairs`] on the split's first images; empty if it was not measured.
@@ -67,13 +67,13 @@ pub struct RunRecord {
     pub seed: u64,
     /// Guide layer and target layer of each aligned pair, in the order of [`StepRecord::similarity`].
     pub pairs: Vec<[String; 2]>,
-    /// Optimiser steps, in order; not necessarily every one.
+    /// Optimizer steps, in order; not necessarily every one.
     pub steps: Vec<StepRecord>,
     /// Evaluations, in order of their steps.
     pub evals: Vec<EvalRecord>,
     /// Wall-clock time of the run, in seconds; 0 while it is not finished.
     pub seconds: f64,
-    /// Optimiser steps per second, without evaluations; 0 while the run is not finished.
+    /// Optimizer steps per second, without evaluations; 0 while the run is not finished.
     pub steps_per_s: f64,
     /// Optimizer steps before the evaluation whose weights are kept as the best by validation: the highest top-1, of equal ones
     /// the lowest loss, of those the first. `None` without a validation split, or while the run is not finished.

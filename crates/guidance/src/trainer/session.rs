@@ -1,4 +1,4 @@
-//! A training run that can be advanced: its plans, parameters, optimiser and clock.
+//! A training run that can be advanced: its plans, parameters, optimizer and clock.
 
 use std::time::Duration;
 

@@ -23,13 +23,13 @@ pub enum Batches {
 /// What a run needs besides its networks and data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Training {
-    /// Optimiser steps.
+    /// Optimizer steps.
     pub steps: u32,
     /// Examples a step.
     pub batch: usize,
     /// How batches are drawn.
     pub batches: Batches,
-    /// Optimiser and learning rate.
+    /// Optimizer and learning rate.
     pub optimizer: OptimizerConfig,
     /// Whether linear layers multiply f16.
     pub precision: Precision,

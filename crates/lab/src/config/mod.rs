@@ -1,8 +1,6 @@
 //! The TOML file that describes an experiment. Every key has a default; unknown keys are errors, with a suggestion.
 
-mod amount;
 mod arm;
-mod channels;
 mod check;
 mod defaults;
 mod explain;
@@ -14,7 +12,7 @@ mod splits;
 mod synonyms;
 #[cfg(test)]
 mod tests;
-mod two;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,15 +20,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, Deserializer};
 
-pub use amount::Amount;
 pub use arm::{ArmConfig, ArmGuide};
-pub use channels::Channels;
 use explain::explain;
 pub use network::{GuideConfig, NetworkConfig, TargetConfig};
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::io::regular_file;
 use trellis_guidance::network::TapAt;
 use trellis_guidance::trainer::Batches;
+pub use values::amount::Amount;
+pub use values::channels::Channels;
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -99,7 +97,7 @@ pub struct DataConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Fewest and most symbols of a sequence; without the key the paper's, 20 to 40 of copy-paste and 2 to 50 of parity.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "two::two_if_given")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "values::two::two_if_given")]
     pub lengths: Option<[usize; 2]>,
     /// Different digits of copy-paste.
     pub symbols: usize,
@@ -171,7 +169,7 @@ pub struct GuidanceConfig {
     /// Step at which the weight of arms without `first_steps` has fallen linearly to 0; 0 for a constant weight.
     pub decay_steps: u32,
     /// Pairs of guide layer and target layer; empty for the paper's even rule.
-    #[serde(deserialize_with = "two::pairs")]
+    #[serde(deserialize_with = "values::two::pairs")]
     pub pairs: Vec<(String, String)>,
 }
 
@@ -199,7 +197,7 @@ pub enum MetricName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Optimiser steps.
+    /// Optimizer steps.
     pub steps: u32,
     /// Epochs, in place of `steps`: one is as many steps as there are full batches of training examples.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,7 +234,7 @@ pub struct TrainingConfig {
     /// Which part of training images is seen: the `center`, a `random` part, or a random part `resized`.
     pub crop: CropName,
     /// Least and greatest share of the image that `crop = "resized"` takes.
-    #[serde(deserialize_with = "two::two")]
+    #[serde(deserialize_with = "values::two::two")]
     pub crop_scale: [f32; 2],
     /// Random shifts of training images, in pixels.
     pub shift: usize,
@@ -271,7 +269,7 @@ pub enum PrecisionName {
     Mixed,
 }
 
-/// Optimisers by name.
+/// Optimizers by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerName {

@@ -20,7 +20,7 @@ const KEYS: [(&[&str], &str, &str); 29] = [
         "steps",
     ),
     (&["batch", "batch_size", "bs", "minibatch", "mini_batch_size", "train_batch_size"], "training", "batch"),
-    (&["optim", "opt", "optimiser", "optimizer"], "training", "optimizer"),
+    (&["optim", "opt", "optimizer", "optimizer"], "training", "optimizer"),
     (&["wd", "weight_decay", "l2"], "training", "weight_decay"),
     (&["momentum", "mu"], "training", "momentum"),
     (&["scheduler", "lr_scheduler", "lr_schedule", "schedule"], "training", "schedule"),

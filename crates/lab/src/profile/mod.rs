@@ -97,7 +97,7 @@ pub enum Phase {
     Alignment,
     /// The rest of the backward pass.
     Backward,
-    /// The optimiser.
+    /// The optimizer.
     Optimizer,
     /// The task loss, metrics, the clock.
     Other,

@@ -221,7 +221,7 @@ impl RunFolder {
         self.append(arm, seed, [What::Start { pairs: pairs.to_vec() }])
     }
 
-    /// Adds optimiser steps, in one write.
+    /// Adds optimizer steps, in one write.
     ///
     /// # Errors
     /// [`Error::Io`] if the lines cannot be written.

@@ -22,7 +22,7 @@ pub struct ArmSummary {
     pub test_loss_mean: Option<f64>,
     /// Half-width of its 95 % confidence interval.
     pub test_loss_ci95: Option<f64>,
-    /// Optimiser steps per second, mean over the finished runs; `None` if none is.
+    /// Optimizer steps per second, mean over the finished runs; `None` if none is.
     pub steps_per_s: Option<f64>,
     /// Top-1 of this arm minus that of the first one, seed by seed; `None` for the first arm itself.
     pub top1_difference: Option<Difference>,
@@ -75,7 +75,7 @@ impl Experiment {
         let arms = self.arms();
         let Some(&first) = arms.first() else { return Vec::new() };
         let (first_top1, first_loss) = (self.final_test(first, |e| e.top1), self.final_test(first, |e| e.loss));
-        let summarise = |&arm: &&str| {
+        let summarize = |&arm: &&str| {
             let (top1, loss) = (self.final_test(arm, |e| e.top1), self.final_test(arm, |e| e.loss));
             let (top1_all, loss_all) = (Estimate::of(&values(&top1)), Estimate::of(&values(&loss)));
             let finished = |run: &&RunRecord| self.is_complete(run);
@@ -91,7 +91,7 @@ impl Experiment {
                 test_loss_difference: Difference::of(first, &loss, &first_loss).filter(|_| arm != first),
             }
         };
-        arms.iter().map(summarise).collect()
+        arms.iter().map(summarize).collect()
     }
 
     /// A line for the guides by themselves, and one for each arm of what else the last `test` evaluation scored, means over the seeds: whole sequences that are right and

@@ -8,10 +8,10 @@ use trellis_guidance::trainer::{EvalRecord, RunRecord};
 /// Most points a curve keeps; longer ones are averaged in groups.
 const MOST_POINTS: usize = 240;
 
-/// One point of a curve: over the seeds, and over neighbouring steps where a curve is long.
+/// One point of a curve: over the seeds, and over neighboring steps where a curve is long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
-    /// Optimiser steps taken.
+    /// Optimizer steps taken.
     pub(super) step: f64,
     /// Mean over the seeds.
     pub(super) mean: f64,

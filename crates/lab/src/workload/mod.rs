@@ -31,7 +31,7 @@ enum Kind {
     CkaPair { n: usize, p: usize, backward: bool, generic: bool },
     /// CKA of `[n, p]` with `[n, p]` and the gradient of the first, in one of its two forms.
     CkaForm { form: CkaForm, n: usize, p: usize },
-    /// CKA of `[n, p]` with `[n, p]` and the gradient of the first, where the products read centred activations as f16.
+    /// CKA of `[n, p]` with `[n, p]` and the gradient of the first, where the products read centered activations as f16.
     HalfCka { n: usize, p: usize },
     /// One step of an MLP 784-512×8-10 with Adam, batch 128.
     Mlp { guide: Guide, precision: Precision },
@@ -259,7 +259,7 @@ fn halves(gpu: &Gpu, shape: impl Into<trellis_tensor::Shape>, stream: u64) -> Re
     Ok(Tensor::from_f16(gpu, "data", values.shape().clone(), &values.read_f32()?)?)
 }
 
-/// The centred Gram matrix of activations that are rounded to f16 once they are centred.
+/// The centered Gram matrix of activations that are rounded to f16 once they are centered.
 fn half_gram(x: Var<'_>) -> Result<Var<'_>> {
     Ok(x.graph().push(ops::Center, &[x])?.cast(DType::F16)?.gram()?)
 }

@@ -11,7 +11,7 @@ pub struct Caps {
     pub software: bool,
     /// Invocations of a subgroup where that number is fixed and subgroup operations are available, else 0.
     pub subgroup: u32,
-    /// The same where neighbouring invocations of a workgroup are neighbours in the subgroup, tried out when the adapter is
+    /// The same where neighboring invocations of a workgroup are neighbors in the subgroup, tried out when the adapter is
     /// opened: sums over a workgroup then go through shuffles. Else 0.
     pub shuffle: u32,
     /// Timestamps can be written inside a compute pass.

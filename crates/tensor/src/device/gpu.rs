@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::device::caps::Caps;
 use crate::device::cooperative::{MATRIX_UNITS, experimental};
+use crate::device::counters::{AtomicCounters, Counters};
 use crate::device::options::GpuOptions;
 use crate::device::pool::Pool;
-use crate::device::subgroups::neighbours_share;
+use crate::device::subgroups::neighbors_share;
 use crate::error::{Error, Result};
 use crate::ops::gemm::members::Tuning;
 use crate::plan::kernel::{Access, Variant};
@@ -42,30 +43,6 @@ struct Inner {
 enum Failure {
     Lost(String),
     Rejected(String),
-}
-
-/// Counts since the device was opened. What a step must not do, a test reads here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Kernels launched.
-    pub dispatches: u64,
-    /// Queue submissions.
-    pub submits: u64,
-    /// Buffers copied to the CPU.
-    pub readbacks: u64,
-    /// Buffers created (not served from the pool).
-    pub buffers_created: u64,
-    /// Pipelines created.
-    pub pipelines_created: u64,
-}
-
-#[derive(Default)]
-pub(crate) struct AtomicCounters {
-    pub(crate) dispatches: AtomicU64,
-    pub(crate) submits: AtomicU64,
-    pub(crate) readbacks: AtomicU64,
-    pub(crate) buffers_created: AtomicU64,
-    pub(crate) pipelines_created: AtomicU64,
 }
 
 /// A compiled kernel variant.
@@ -112,7 +89,7 @@ impl Gpu {
         let fixed_subgroup =
             features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
         let subgroup = if fixed_subgroup && options.subgroups { info.subgroup_min_size } else { 0 };
-        let shuffle = if subgroup > 0 && neighbours_share(&device, &queue, subgroup) { subgroup } else { 0 };
+        let shuffle = if subgroup > 0 && neighbors_share(&device, &queue, subgroup) { subgroup } else { 0 };
         let caps = Caps {
             software: software && !options.gpu_kernels,
             subgroup: if options.gpu_kernels { 0 } else { subgroup },

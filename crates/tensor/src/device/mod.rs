@@ -3,6 +3,7 @@
 pub(crate) mod adapter;
 pub(crate) mod caps;
 pub(crate) mod cooperative;
+pub(crate) mod counters;
 pub(crate) mod gpu;
 pub(crate) mod mesa;
 mod open;

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use crate::device::gpu::{ALIGNMENT, AtomicCounters, Gpu, lock};
+use crate::device::counters::AtomicCounters;
+use crate::device::gpu::{ALIGNMENT, Gpu, lock};
 use crate::error::{Error, Result};
 
 /// Free buffers by size class, and the accounts.

@@ -12,7 +12,7 @@ fn places_in_subgroups(@builtin(local_invocation_index) local: u32, @builtin(sub
 
 /// Whether invocations `size · i` to `size · i + size − 1` of a workgroup are a subgroup, in this order. Adapters do it so,
 /// but nothing in WebGPU promises it; where it is not so, or cannot be found out, it is not relied on.
-pub(crate) fn neighbours_share(device: &wgpu::Device, queue: &wgpu::Queue, size: u32) -> bool {
+pub(crate) fn neighbors_share(device: &wgpu::Device, queue: &wgpu::Queue, size: u32) -> bool {
     places(device, queue).is_some_and(|places| (0..).zip(places).all(|(local, place)| place == local % size))
 }
 

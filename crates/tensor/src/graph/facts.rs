@@ -25,7 +25,7 @@ pub struct Facts {
 pub enum Centering {
     /// Row and column means: `H K H`. With it CKA is the biased estimator.
     Double,
-    /// U-centring: the diagonal is 0, and so is every row sum. With it CKA is the debiased estimator (Song et al. 2012;
+    /// U-centering: the diagonal is 0, and so is every row sum. With it CKA is the debiased estimator (Song et al. 2012;
     /// Székely and Rizzo 2014). Needs n ≥ 4: for 3 examples nothing is left.
     Unbiased,
     /// The mean off the diagonal, and the diagonal: what a correlation of dissimilarities compares (RSA). Needs n ≥ 3.

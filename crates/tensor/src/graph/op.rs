@@ -94,7 +94,7 @@ impl From<Dispatch> for Lowered {
 /// One kernel launch.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    /// The kernel and its specialisation.
+    /// The kernel and its specialization.
     pub variant: Variant,
     /// Words of the uniform `dims` (at most 64; floats by their bits).
     pub dims: Vec<u32>,

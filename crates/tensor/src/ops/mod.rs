@@ -63,7 +63,7 @@ ops! {
     recurrent::recurrence_grad::{RecurrenceGrad},
     loss::softmax::{Softmax, SoftmaxGrad},
     loss::cross_entropy::{CrossEntropy, CrossEntropyGrad},
-    loss::labelled_mean::{LabelledMean, LabelledMeanGrad},
+    loss::masked_mean::{MaskedMean, MaskedMeanGrad},
     loss::top_k::{TopK},
     loss::confusion::{Confusion},
     loss::sequence_score::{SequenceScore},

@@ -1,5 +1,5 @@
 //! The order in which a plan runs: that of the recording, but for ops that free as much memory as they take. These run as
-//! soon as their inputs are there. So a guide's layer is centred, compared and forgotten before the next ones run, though
+//! soon as their inputs are there. So a guide's layer is centered, compared and forgotten before the next ones run, though
 //! the loss that wants it is recorded last.
 
 use std::collections::BTreeSet;

@@ -63,7 +63,7 @@ fn updated_between(nodes: &[Node], producer: usize, consumer: usize) -> bool {
     })
 }
 
-/// Whether two nodes may lie in the same memory. An optimiser updates a whole arena, a layer reads its part of it: those
+/// Whether two nodes may lie in the same memory. An optimizer updates a whole arena, a layer reads its part of it: those
 /// are two leaves over one buffer.
 pub(crate) fn share_memory(nodes: &[Node], a: usize, b: usize) -> bool {
     let (a, b) = (storage(nodes, a), storage(nodes, b));

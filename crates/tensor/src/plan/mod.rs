@@ -11,6 +11,8 @@ pub(crate) mod fuse;
 pub(crate) mod kernel;
 mod memory;
 mod order;
+mod pending;
+mod preprocessor;
 pub(crate) mod timing;
 
 use std::collections::HashMap;
@@ -82,7 +84,7 @@ const DISPATCHES_PER_SUBMIT: usize = 256;
 
 impl Plan {
     /// Compiles `graph` for `gpu`. Where it updates parameters, the step they are updated at ends with the plan: the step counter
-    /// advances by one. What is neither in `keep` nor needed for an in-place update (an optimiser step, a
+    /// advances by one. What is neither in `keep` nor needed for an in-place update (an optimizer step, a
     /// metric) is left out; only `keep` can be read afterwards.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Optimisers: what to do with gradients. Each owns its moments; the learning rate is evaluated on the GPU.
+//! Optimizers: what to do with gradients. Each owns its moments; the learning rate is evaluated on the GPU.
 
 use crate::device::gpu::Gpu;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 use crate::train::params::Params;
 use crate::train::schedule::{Clock, Curve};
 
-/// The rule of an optimiser.
+/// The rule of an optimizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerConfig {
     /// Learning rate.
@@ -54,7 +54,7 @@ impl OptimizerConfig {
     }
 }
 
-/// An optimiser over the parameters it was given: what is trained is what is in it.
+/// An optimizer over the parameters it was given: what is trained is what is in it.
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
@@ -65,7 +65,7 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimiser with zero moments.
+    /// An optimizer with zero moments.
     ///
     /// # Errors
     /// When memory does not allow the moments.

@@ -1,4 +1,4 @@
-//! Parameters: many named tensors in few buffers, so that an optimiser updates them all in one dispatch.
+//! Parameters: many named tensors in few buffers, so that an optimizer updates them all in one dispatch.
 
 use std::sync::Arc;
 

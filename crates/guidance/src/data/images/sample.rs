@@ -1,4 +1,4 @@
-//! Some images of a source: how bright they are, which networks see them normalised by, and a checksum.
+//! Some images of a source: how bright they are, which networks see them normalized by, and a checksum.
 
 use crate::data::{Images, Normalization, Skipped, Source};
 use crate::error::{Error, Result};

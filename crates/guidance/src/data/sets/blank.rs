@@ -3,7 +3,7 @@
 use crate::data::Source;
 use crate::error::Result;
 
-/// Images of one colour.
+/// Images of one color.
 pub struct Blank {
     /// Channels, height, width.
     pub shape: [usize; 3],

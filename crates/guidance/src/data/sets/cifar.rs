@@ -1,4 +1,4 @@
-//! CIFAR-10 and CIFAR-100 in their binary form: colour images of 32 × 32 in 10 or 100 classes.
+//! CIFAR-10 and CIFAR-100 in their binary form: color images of 32 × 32 in 10 or 100 classes.
 //!
 //! A record is one label byte (CIFAR-10) or a coarse and a fine one (CIFAR-100, of which the fine one is taken), then 1,024
 //! bytes each of red, green and blue, row-major (Krizhevsky 2009; <https://www.cs.toronto.edu/~kriz/cifar.html>). There is no

@@ -1,6 +1,6 @@
 //! A folder of JPEG and PNG files: `<class>/…`, or `train/<class>/…` with `val/<class>/…` and `test/<class>/…` beside it.
 //!
-//! Classes are the sorted names of their folders. An image's centre square is brought to one size, in colour. What
+//! Classes are the sorted names of their folders. An image's center square is brought to one size, in color. What
 //! a file says of its size is checked before anything is allocated for it.
 
 mod layout;

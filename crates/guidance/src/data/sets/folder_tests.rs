@@ -34,13 +34,13 @@ impl Drop for Place {
     }
 }
 
-/// An image of one colour, but for a black frame outside of its centre square.
-fn picture(width: u32, height: u32, colour: [u8; 3], format: ImageFormat) -> Vec<u8> {
+/// An image of one color, but for a black frame outside of its center square.
+fn picture(width: u32, height: u32, color: [u8; 3], format: ImageFormat) -> Vec<u8> {
     let side = width.min(height);
     let (left, top) = ((width - side) / 2, (height - side) / 2);
     let image = RgbImage::from_fn(width, height, |x, y| {
         let inside = (left..left + side).contains(&x) && (top..top + side).contains(&y);
-        Rgb(if inside { colour } else { [0; 3] })
+        Rgb(if inside { color } else { [0; 3] })
     });
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();
@@ -76,7 +76,7 @@ fn read(folder: &Place, size: usize, sizes: &[usize], seed: u64) -> Result<(Vec<
 }
 
 #[test]
-fn classes_are_sorted_folders_and_images_their_centre_squares() {
+fn classes_are_sorted_folders_and_images_their_center_squares() {
     let folder = small("plain");
     let (parts, held_out) = read(&folder, 8, &[4, 2], 1).unwrap();
     let test = held_out.unwrap();
@@ -86,13 +86,13 @@ fn classes_are_sorted_folders_and_images_their_centre_squares() {
         assert_eq!((split.classes, split.channels, split.height, split.width), (2, 3, 8, 8));
         for at in 0..split.count() {
             let class = usize::from(split.labels[at]);
-            let colour = [BLUE, RED][class];
+            let color = [BLUE, RED][class];
             seen[class] += 1;
             for (channel, plane) in split.image(at).chunks(64).enumerate() {
                 // JPEG rounds; the black frame would be far off, and pixels at the edge see some of it.
                 let inner = (9..55).filter(|at| (1..7).contains(&(at % 8)));
-                assert!(inner.clone().all(|at| plane[at].abs_diff(colour[channel]) < 8), "{class}: {plane:?}");
-                assert!(plane.iter().all(|v| v.abs_diff(colour[channel]) < 60), "{class}: {plane:?}");
+                assert!(inner.clone().all(|at| plane[at].abs_diff(color[channel]) < 8), "{class}: {plane:?}");
+                assert!(plane.iter().all(|v| v.abs_diff(color[channel]) < 60), "{class}: {plane:?}");
             }
         }
     }
@@ -139,8 +139,8 @@ fn files_that_are_no_images_are_named_or_skipped() {
         assert_eq!(labels, [0, 0, 0, 1, 1, 1]);
         // What follows a file that is left out keeps its own pixels.
         for at in 0..6 {
-            let colour = [BLUE, RED][usize::from(images.labels[at])];
-            assert!(images.image(at)[9].abs_diff(colour[0]) < 8);
+            let color = [BLUE, RED][usize::from(images.labels[at])];
+            assert!(images.image(at)[9].abs_diff(color[0]) < 8);
         }
     }
     // What a camera adds after the end is no matter, nor a small image within the header.
@@ -150,8 +150,8 @@ fn files_that_are_no_images_are_named_or_skipped() {
     for (whole, cut) in [(&end, jpeg.len() - 2), (&within, within.len() - 2)] {
         assert!(jpeg::check(whole).is_ok() && jpeg::check(&whole[..cut]).is_err());
     }
-    // Mislabelled, but an image: what it is counts, not what it is called.
-    let folder = small("mislabelled");
+    // Mislabeled, but an image: what it is counts, not what it is called.
+    let folder = small("mislabeled");
     folder.write("train/red/really.jpg", &picture(12, 12, RED, ImageFormat::Png));
     assert!(read(&folder, 8, &[7], 1).is_ok());
 }

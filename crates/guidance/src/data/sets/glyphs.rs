@@ -1,4 +1,4 @@
-//! `glyphs`: ten hand-made symbols, drawn anew for every image. No download, no licence, any number of images.
+//! `glyphs`: ten hand-made symbols, drawn anew for every image. No download, no license, any number of images.
 //!
 //! The set is made to separate architectures, not to be hard as such. A symbol is told by its local strokes and their
 //! joints, so a small CNN learns it from 2,000 images; but it lies anywhere in the frame, turned, scaled, sheared, dark
@@ -56,7 +56,7 @@ const STRAY_CONTRAST: [f32; 2] = [0.3, 0.6];
 
 type Point = [f32; 2];
 
-/// `count` grey images of `size` x `size` pixels, `seed`ed; the classes take turns, so they are balanced.
+/// `count` gray images of `size` x `size` pixels, `seed`ed; the classes take turns, so they are balanced.
 ///
 /// Shapes: pixels (count, 1, size, size), labels (count). The sizes measured and meant are 16 and 28; below 12 the
 /// symbols are no longer told apart.
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn brightness_is_centred_and_not_clipped() {
+    fn brightness_is_centered_and_not_clipped() {
         for size in [16, 28] {
             let images = glyphs(500, size, 2);
             let (mean, std) = images.pixel_mean_std();
@@ -250,7 +250,7 @@ mod tests {
     /// Guards the difficulty without training: where pixels have a meaning, as in MNIST (about 90 % from 1,000 images),
     /// the label of the nearest training image is a good guess.
     #[test]
-    fn the_nearest_neighbour_is_a_poor_guess() {
+    fn the_nearest_neighbor_is_a_poor_guess() {
         for size in [16, 28] {
             let images = glyphs(1200, size, 3);
             let distance = |i: usize, j: usize| -> u64 {

@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 1 << 30;
 
 const AGAIN: &str = "download it again, or ask the place it came from for its checksum";
 
-/// The images of a pair of files, read when they are wanted: grey, `[1, height, width]`.
+/// The images of a pair of files, read when they are wanted: gray, `[1, height, width]`.
 #[derive(Debug)]
 pub struct IdxImages {
     name: String,
@@ -104,7 +104,7 @@ impl Source for IdxImages {
 }
 
 /// Writes `images` as `<prefix>images-idx3-ubyte` and `<prefix>labels-idx1-ubyte` into `folder`, for other programs;
-/// `prefix` is `train-` or `t10k-` if [`load`] shall find them. The format knows grey images only, so a colour image
+/// `prefix` is `train-` or `t10k-` if [`load`] shall find them. The format knows gray images only, so a color image
 /// becomes `channels` · `height` rows.
 ///
 /// # Errors

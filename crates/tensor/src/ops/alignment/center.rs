@@ -9,7 +9,7 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// `Xc = X − 1 meanᵀ`: activations `[n, p]` with every column centred. What is left of a constant column by rounding
+/// `Xc = X − 1 meanᵀ`: activations `[n, p]` with every column centered. What is left of a constant column by rounding
 /// is taken for 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Center;
@@ -30,7 +30,7 @@ pub(crate) fn activations_of(types: &[DType], x: &TensorType) -> Result<[usize; 
     }
 }
 
-/// Layers that one dispatch centres: WebGPU grants eight storage bindings at least.
+/// Layers that one dispatch centers: WebGPU grants eight storage bindings at least.
 pub(crate) const CENTERED_TOGETHER: usize = 7;
 
 /// Invocations of a workgroup, and how many of them share a column of `n` rows. There are so many columns (or fours of them). Few
@@ -43,7 +43,7 @@ fn workgroup(caps: &Caps, n: usize, columns: usize) -> (usize, usize) {
     (256, [8, 16].into_iter().find(|lanes| columns * lanes >= 256 * 132).unwrap_or(32))
 }
 
-/// Centres input number `input`, `[n, p]`, into the output from element `start` on.
+/// Centers input number `input`, `[n, p]`, into the output from element `start` on.
 pub(crate) fn center_one(caps: &Caps, [n, p]: [usize; 2], input: usize, start: usize) -> Dispatch {
     let vec4 = p.is_multiple_of(4) && start.is_multiple_of(4);
     let unit = if vec4 { 4 } else { 1 };
@@ -54,7 +54,7 @@ pub(crate) fn center_one(caps: &Caps, [n, p]: [usize; 2], input: usize, start: u
         .flops(3 * n * p)
 }
 
-/// Centres up to seven inputs `[n, p]`, given as input number, p and start, p and start being multiples of 4.
+/// Centers up to seven inputs `[n, p]`, given as input number, p and start, p and start being multiples of 4.
 pub(crate) fn center_several(caps: &Caps, n: usize, layers: &[[usize; 3]]) -> Dispatch {
     let fours: Vec<[usize; 2]> = layers.iter().map(|[_, p, start]| [p / 4, start / 4]).collect();
     let widest = fours.iter().map(|[p, _]| *p).max().unwrap_or(0);

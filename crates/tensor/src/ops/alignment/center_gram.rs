@@ -10,7 +10,7 @@ use crate::ops::movement::reduce::lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// From symmetric Gram matrices `[n, n]` or `[time, n, n]` to the same, centred.
+/// From symmetric Gram matrices `[n, n]` or `[time, n, n]` to the same, centered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CenterGram {
     /// How.
@@ -48,7 +48,7 @@ impl Op for CenterGram {
             OffDiagonal => 3,
         };
         match squares(k)?.n {
-            n if n < least => Err(format!("{:?} centring needs at least {least} examples, not {n}", self.centering)),
+            n if n < least => Err(format!("{:?} centering needs at least {least} examples, not {n}", self.centering)),
             _ => Ok((*k).clone()),
         }
     }

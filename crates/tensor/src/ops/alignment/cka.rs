@@ -1,4 +1,4 @@
-//! CKA (centred kernel alignment) of two centred Gram matrices, with its analytic gradient.
+//! CKA (centered kernel alignment) of two centered Gram matrices, with its analytic gradient.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -16,11 +16,11 @@ use crate::ops::alignment::gram_grad::GramGrad;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// From centred Gram matrices K and L `[n, n]` to `[8]`: the CKA value, then what its gradient needs
+/// From centered Gram matrices K and L `[n, n]` to `[8]`: the CKA value, then what its gradient needs
 /// (see `shaders/alignment/cka.wgsl`); from `[time, n, n]` to `[time, 8]`. A zero matrix gives 0 and a zero gradient, and sets word 6.
 ///
 /// Whatever the matrices hold, the value is the cosine of the angle between them. What it measures is decided by how
-/// they were made and centred: see [`Var::centered_gram`] and [`Var::center_gram`].
+/// they were made and centered: see [`Var::centered_gram`] and [`Var::center_gram`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaStats;
 
@@ -28,17 +28,17 @@ pub struct CkaStats;
 /// mean over time `[8]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaValue {
-    /// How both matrices are centred, where that is known.
+    /// How both matrices are centered, where that is known.
     pub centering: Option<Centering>,
 }
 
-/// The gradient of CKA with respect to one Gram matrix, centred as the two are. Inputs: that matrix, the other one,
+/// The gradient of CKA with respect to one Gram matrix, centered as the two are. Inputs: that matrix, the other one,
 /// statistics, gradient of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaGrad {
     /// The gradient is for CKA's second argument.
     pub right: bool,
-    /// How both matrices are centred, where that is known.
+    /// How both matrices are centered, where that is known.
     pub centering: Option<Centering>,
 }
 
@@ -265,7 +265,7 @@ impl Op for CkaGrad {
 }
 
 impl<'g> Var<'g> {
-    /// CKA of two centred Gram matrices of the same examples: `<K, L> / (|K| |L|)` (Kornblith et al. 2019,
+    /// CKA of two centered Gram matrices of the same examples: `<K, L> / (|K| |L|)` (Kornblith et al. 2019,
     /// arXiv:1905.00414, section 3). A constant layer gives 0 and no gradient, never NaN.
     ///
     /// The measure is the way the matrices were made:
@@ -286,9 +286,9 @@ impl<'g> Var<'g> {
         similarity(k, l, known)
     }
 
-    /// [`Var::cka`] where the caller promises that both matrices are centred in this way ([`Var::centered_gram`] is
+    /// [`Var::cka`] where the caller promises that both matrices are centered in this way ([`Var::centered_gram`] is
     /// [`Centering::Double`]): for a matrix that was computed before and comes out of a table. The gradient then needs no
-    /// centring. Errors as there.
+    /// centering. Errors as there.
     pub fn cka_of_centered(k: Var<'g>, l: Var<'g>, centering: Centering) -> Result<Similarity<'g>> {
         similarity(k, l, Some(centering))
     }

@@ -15,17 +15,17 @@ use crate::ops::gemm::members::Layout;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// From `A = XᵀX [p, p]`, `B = YᵀY [q, q]` and `T = YᵀX [q, p]` of centred activations to `[8]`: the CKA value, then what
+/// From `A = XᵀX [p, p]`, `B = YᵀY [q, q]` and `T = YᵀX [q, p]` of centered activations to `[8]`: the CKA value, then what
 /// its gradient needs (see `shaders/alignment/cka_features.wgsl`). A zero A or B gives 0 and a zero gradient, and sets word 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesStats;
 
-/// The value out of [`CkaFeaturesStats`], as a differentiable scalar. Inputs: centred X and Y, A, B, T, statistics. The
+/// The value out of [`CkaFeaturesStats`], as a differentiable scalar. Inputs: centered X and Y, A, B, T, statistics. The
 /// gradient goes to X and Y at once, not through the products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesValue;
 
-/// The gradient of [`CkaFeaturesValue`] for one layer. Inputs: its centred activations, those of the other, its product
+/// The gradient of [`CkaFeaturesValue`] for one layer. Inputs: its centered activations, those of the other, its product
 /// (A, or B), T, statistics, gradient of the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesGrad {
@@ -214,7 +214,7 @@ impl Op for CkaFeaturesGrad {
 }
 
 impl<'g> Var<'g> {
-    /// Linear CKA, biased, of activations `x [n, …]` and `y [n, …]`: the same as [`Var::cka`] of their centred Gram
+    /// Linear CKA, biased, of activations `x [n, …]` and `y [n, …]`: the same as [`Var::cka`] of their centered Gram
     /// matrices, by products of features. Memory p² + q² + p·q in place of 2 n².
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub struct CkaSizes {
     pub gradient: bool,
 }
 
-/// What one form costs beyond the two centrings, which both need.
+/// What one form costs beyond the two centerings, which both need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaCost {
     /// Floating-point operations, edges of product kernels filled up.

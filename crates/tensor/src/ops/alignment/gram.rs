@@ -18,7 +18,7 @@ use GramOf::{Examples, Features};
 /// What Gram matrices are made of. Sums are f32 in either case.
 pub(super) const FLOATS: [DType; 2] = [DType::F32, DType::F16];
 
-/// `K = X Xᵀ` or `A = Xᵀ X` of activations `[n, p]`, f32 or f16: symmetric; of centred ones ([`Var::center`]) every row of K
+/// `K = X Xᵀ` or `A = Xᵀ X` of activations `[n, p]`, f32 or f16: symmetric; of centered ones ([`Var::center`]) every row of K
 /// sums to 0. Of activations `[n, time, p]` K for each time step: `[time, n, n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gram {
@@ -191,9 +191,9 @@ fn parts(caps: &Caps, groups: usize, length: usize) -> usize {
 }
 
 impl<'g> Var<'g> {
-    /// The centred Gram matrix of activations `[n, …]`, everything but the first axis taken as features: `[n, n]`.
+    /// The centered Gram matrix of activations `[n, …]`, everything but the first axis taken as features: `[n, n]`.
     ///
-    /// Columns are centred before the product, not the product after it, so that a common offset costs no digits.
+    /// Columns are centered before the product, not the product after it, so that a common offset costs no digits.
     /// Cost: n²·p flop, half of a matrix product.
     ///
     /// # Errors
@@ -202,7 +202,7 @@ impl<'g> Var<'g> {
         self.center()?.gram()
     }
 
-    /// The centred Gram matrix of each time step of activations `[n, time, features]`: `[time, n, n]`. The steps are read
+    /// The centered Gram matrix of each time step of activations `[n, time, features]`: `[time, n, n]`. The steps are read
     /// where they lie, in one dispatch.
     ///
     /// # Errors

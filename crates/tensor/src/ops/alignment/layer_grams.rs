@@ -187,7 +187,7 @@ impl Op for LayerGramsGrad {
 }
 
 impl<'g> Var<'g> {
-    /// The Gram matrices `X Xᵀ` of layers `[n, p]` of the same examples, most often centred ([`Var::center`]): `[layers, n,
+    /// The Gram matrices `X Xᵀ` of layers `[n, p]` of the same examples, most often centered ([`Var::center`]): `[layers, n,
     /// n]`, in one dispatch, and the gradients of all layers in another. Widths may differ; they are multiples of 4.
     /// Activations are written side by side, so all live at once. Cost: n²·p flop a layer.
     ///
@@ -199,7 +199,7 @@ impl<'g> Var<'g> {
         packed.graph().push(op, &[packed])
     }
 
-    /// [`Var::layer_grams`] of layers `[n, …]` that are centred first: small ones seven in one dispatch.
+    /// [`Var::layer_grams`] of layers `[n, …]` that are centered first: small ones seven in one dispatch.
     ///
     /// # Errors
     /// As [`Var::layer_grams`].
@@ -214,8 +214,8 @@ impl<'g> Var<'g> {
     }
 }
 
-/// Elements of a layer, 1 MiB of them, that is centred together with others. Of larger ones the launch costs little, and each is
-/// better centred and forgotten as soon as it is there.
+/// Elements of a layer, 1 MiB of them, that is centered together with others. Of larger ones the launch costs little, and each is
+/// better centered and forgotten as soon as it is there.
 const CENTERED_TOGETHER: usize = 1 << 18;
 
 impl LayerGrams {

@@ -22,10 +22,10 @@ pub enum AttentionForm {
     Stored(AttentionTile),
 }
 
-/// A workgroup of tiled attention: groups of neighbours, each invocation with 4 × 4 scores.
+/// A workgroup of tiled attention: groups of neighbors, each invocation with 4 × 4 scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionTile {
-    /// Neighbours that share four rows of the side that the workgroup owns; each meets four rows of the other.
+    /// Neighbors that share four rows of the side that the workgroup owns; each meets four rows of the other.
     pub lanes: usize,
     /// Groups of so many lanes.
     pub groups: usize,

@@ -3,5 +3,6 @@
 pub(crate) mod attention;
 pub(crate) mod attention_grad;
 pub(crate) mod form;
+mod layer;
 pub(crate) mod mask;
 pub(crate) mod sizes;

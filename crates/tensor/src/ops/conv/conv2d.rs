@@ -9,7 +9,7 @@ use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::conv::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad};
 use crate::ops::elementwise::unary::UnaryFunction;
-use crate::ops::gemm::matmul::Epilogue;
+use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Layout;
 use crate::ops::gemm::variant::k_ranges;
 use crate::rng::Rng;

@@ -8,7 +8,7 @@ use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, Sample};
 use crate::kernel;
 use crate::ops::conv::conv2d::Geometry;
-use crate::ops::gemm::matmul::Epilogue;
+use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Layout;
 use crate::ops::gemm::variant::k_ranges;
 use crate::ops::movement::reduce::{Reduce, Reduction};

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Lowered, Op, Sample, awkward_size};
 use crate::kernel;
-use crate::ops::loss::labelled_mean::LabelledMean;
+use crate::ops::loss::masked_mean::MaskedMean;
 use crate::ops::loss::softmax::{checked_rows, row_launch};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -166,6 +166,6 @@ impl<'g> Var<'g> {
     /// Errors as there.
     pub fn cross_entropy(self, labels: Var<'g>, smoothing: f32) -> Result<Var<'g>> {
         let rows = self.cross_entropy_rows(labels, smoothing)?;
-        self.graph().push(LabelledMean { classes: self.shape().last_axis() }, &[rows, labels])
+        self.graph().push(MaskedMean { classes: self.shape().last_axis() }, &[rows, labels])
     }
 }

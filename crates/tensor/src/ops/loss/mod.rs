@@ -2,7 +2,7 @@
 
 pub(crate) mod confusion;
 pub(crate) mod cross_entropy;
-pub(crate) mod labelled_mean;
+pub(crate) mod masked_mean;
 pub(crate) mod sequence_score;
 pub(crate) mod softmax;
 pub(crate) mod top_k;

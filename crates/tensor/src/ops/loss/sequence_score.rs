@@ -1,4 +1,4 @@
-//! How many labelled positions of a sequence are right, and whether all are.
+//! How many labeled positions of a sequence are right, and whether all are.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// For each sequence: hits at labelled positions, labelled positions, and 1 if there are any and all are hits. Inputs: hits
+/// For each sequence: hits at labeled positions, labeled positions, and 1 if there are any and all are hits. Inputs: hits
 /// `[batch, time]` of 0 and 1, labels u32 `[batch, time]`; a label that is not below `classes` is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceScore {
@@ -52,8 +52,8 @@ impl Op for SequenceScore {
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let time = types[0].shape[1].max(1);
         let score = |(hits, labels): (&[f64], &[f64])| {
-            let labelled = || hits.iter().zip(labels).filter(|(_, label)| **label < self.classes as f64);
-            let (right, count) = (labelled().map(|(hit, _)| hit).sum::<f64>(), labelled().count() as f64);
+            let labeled = || hits.iter().zip(labels).filter(|(_, label)| **label < self.classes as f64);
+            let (right, count) = (labeled().map(|(hit, _)| hit).sum::<f64>(), labeled().count() as f64);
             [right, count, f64::from(u8::from(count > 0.0 && right == count))]
         };
         inputs[0].chunks(time).zip(inputs[1].chunks(time)).flat_map(score).collect()
@@ -69,7 +69,7 @@ impl Op for SequenceScore {
 
 impl<'g> Var<'g> {
     /// Scores of sequences from hits `[batch, time]` (1 right, 0 wrong) and labels u32 `[batch, time]`: `[batch, 3]`, the hits at
-    /// labelled positions, their number, and 1 if there are any and all are hits. A label that is not below `classes` is none.
+    /// labeled positions, their number, and 1 if there are any and all are hits. A label that is not below `classes` is none.
     /// It has no gradient.
     ///
     /// # Errors

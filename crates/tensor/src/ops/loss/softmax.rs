@@ -25,7 +25,7 @@ pub struct SoftmaxGrad {
 }
 
 /// A launch over `rows` rows of `n` elements, which become `dims` 0 and 1: a row per invocation on software adapters,
-/// neighbouring invocations (`LANES` of them) on a row on GPUs.
+/// neighboring invocations (`LANES` of them) on a row on GPUs.
 pub(crate) fn row_launch(kernel: crate::Kernel, caps: &Caps, rows: usize, n: usize) -> Dispatch {
     let mut lanes = lanes(caps, n, 1);
     // A few long rows would be one workgroup, and that is one thread.

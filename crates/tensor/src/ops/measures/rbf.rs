@@ -11,7 +11,7 @@ use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// `K_ij = exp(−|x_i − x_j|² / (2 σ²))`. Inputs: the Gram matrix `[n, n]` of centred activations, σ² `[]`; or for time
+/// `K_ij = exp(−|x_i − x_j|² / (2 σ²))`. Inputs: the Gram matrix `[n, n]` of centered activations, σ² `[]`; or for time
 /// steps `[time, n, n]` and `[time]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RbfKernel;
@@ -22,7 +22,7 @@ pub struct RbfKernel;
 pub struct RbfKernelGrad;
 
 /// `factor` times the median of the positive squared distances between examples, `[]`; `factor` where all examples are
-/// the same. Input: the Gram matrix `[n, n]` of centred activations, or `[time, n, n]` for `[time]`. Takes no gradient.
+/// the same. Input: the Gram matrix `[n, n]` of centered activations, or `[time, n, n]` for `[time]`. Takes no gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MedianDistance {
     /// What the median is multiplied by.
@@ -189,7 +189,7 @@ fn median_distance(g: &[f64], n: usize) -> f64 {
 }
 
 impl<'g> Var<'g> {
-    /// The RBF kernel `exp(−|x_i − x_j|² / (2 variance))` from the Gram matrix `[n, n]` of centred activations
+    /// The RBF kernel `exp(−|x_i − x_j|² / (2 variance))` from the Gram matrix `[n, n]` of centered activations
     /// ([`Var::centered_gram`]), `variance` being `[]`; or of `[time, n, n]`, and `[time]`. The width takes no gradient.
     ///
     /// # Errors

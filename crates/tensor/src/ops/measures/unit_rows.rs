@@ -59,7 +59,7 @@ impl Op for UnitRows {
 
     fn sample(rng: &mut Rng) -> Sample {
         let center = rng.below(2) == 0;
-        // A centred row of one is zero up to rounding, and of two is ±1: neither has a gradient worth checking.
+        // A centered row of one is zero up to rounding, and of two is ±1: neither has a gradient worth checking.
         let shape = [awkward_size(rng, 65), 2 + awkward_size(rng, 300)];
         let zero_row = rng.below(shape[0]) * shape[1];
         let mut at = 0;

@@ -21,7 +21,7 @@ pub struct Concat {
 }
 
 /// Lays tensors out flat in one buffer, each at its offset; gaps are zero. A plan lets the producers write into the
-/// buffer directly where it can, so that an optimiser sees all gradients as one tensor at no cost.
+/// buffer directly where it can, so that an optimizer sees all gradients as one tensor at no cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pack {
     /// Offset of each input in elements, a multiple of 64, ascending without overlap.
@@ -244,8 +244,8 @@ impl Op for Pack {
     }
 }
 
-/// What `parts` are neighbouring slices of along `axis`, in order: the tensor, the first index and how many.
-fn neighbours<'g>(parts: &[Var<'g>], axis: usize) -> Option<(Var<'g>, usize, usize)> {
+/// What `parts` are neighboring slices of along `axis`, in order: the tensor, the first index and how many.
+fn neighbors<'g>(parts: &[Var<'g>], axis: usize) -> Option<(Var<'g>, usize, usize)> {
     let slice = |part: &Var<'g>| {
         let mut sliced = *part;
         while let Some(from) = sliced.reshaped() {
@@ -274,12 +274,12 @@ impl<'g> Var<'g> {
         Ok(if columns_sum_to_zero { layer.with_facts(Facts { columns_sum_to_zero, ..layer.facts() }) } else { layer })
     }
 
-    /// Joins tensors along `axis`. Neighbouring slices of one tensor are joined to a slice of it, which costs nothing.
+    /// Joins tensors along `axis`. Neighboring slices of one tensor are joined to a slice of it, which costs nothing.
     ///
     /// # Errors
     /// [`Error::Shape`] when there are none, or they differ in another axis.
     pub fn concat(parts: &[Var<'g>], axis: usize) -> Result<Var<'g>> {
-        if let Some((whole, start, length)) = neighbours(parts, axis) {
+        if let Some((whole, start, length)) = neighbors(parts, axis) {
             return if length == whole.shape()[axis] { Ok(whole) } else { whole.slice(axis, start, length) };
         }
         match parts {

@@ -153,7 +153,7 @@ pub(crate) fn software_lanes(n: usize) -> usize {
 }
 
 impl<'g> Var<'g> {
-    /// Reduces over `axes`, neighbours at once, others one after the other.
+    /// Reduces over `axes`, neighbors at once, others one after the other.
     fn reduce(self, reduction: Reduction, axes: &[usize], keep_axes: bool) -> Result<Var<'g>> {
         let shape = self.shape();
         let mut sorted = axes.to_vec();
@@ -163,8 +163,8 @@ impl<'g> Var<'g> {
             let problem = format!("axes {axes:?} of {shape}: each axis once, below {}", shape.rank());
             return Err(Error::Shape { op: "reduce", layer: self.graph().layer(), problem });
         }
-        let neighbours = sorted.windows(2).all(|pair| pair[1] == pair[0] + 1);
-        if reduction == Max && !neighbours {
+        let neighbors = sorted.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        if reduction == Max && !neighbors {
             // In one reduction, so that equal maxima share the gradient among all of them.
             let kept = (0..shape.rank()).filter(|axis| !sorted.contains(axis));
             let order: Vec<usize> = kept.chain(sorted.iter().copied()).collect();

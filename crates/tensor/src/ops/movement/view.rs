@@ -76,7 +76,7 @@ impl Walk {
             .into()
     }
 
-    /// The walk with as few axes as it needs: each costs a division. Of four neighbours at once where they lie together.
+    /// The walk with as few axes as it needs: each costs a division. Of four neighbors at once where they lie together.
     fn merged(&self, shape: &[usize]) -> Merged {
         let mut axes: Vec<MergedAxis> = Vec::new();
         for (a, &size) in shape.iter().enumerate() {
@@ -121,7 +121,7 @@ impl Walk {
     }
 }
 
-/// Axes of a walk that are left when neighbours are joined, in units of four elements with `vec4`.
+/// Axes of a walk that are left when neighbors are joined, in units of four elements with `vec4`.
 struct Merged {
     axes: Vec<MergedAxis>,
     vec4: bool,

@@ -1,4 +1,4 @@
-//! Batch normalisation: the forward op and the calls that record it.
+//! Batch normalization: the forward op and the calls that record it.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ pub struct BatchNorm {
     pub relu: bool,
 }
 
-/// Whose mean and variance batch normalisation uses.
+/// Whose mean and variance batch normalization uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
     /// The batch's own: one input `[2, channels]` of [`Moments`]. The gradient of `x` includes the paths through it.
@@ -183,7 +183,7 @@ pub(crate) fn sample_shape(rng: &mut Rng) -> Vec<usize> {
 }
 
 impl<'g> Var<'g> {
-    /// Normalises each channel by the batch's own statistics: `γ (x − mean) / √(variance + ε) + β`, with the biased
+    /// Normalizes each channel by the batch's own statistics: `γ (x − mean) / √(variance + ε) + β`, with the biased
     /// variance. Shapes: x `[batch, channels, …]`, gamma and beta `[channels]`.
     ///
     /// Mean and variance are taken over all axes but the second. One element a channel gives `β`.
@@ -213,13 +213,13 @@ impl<'g> Var<'g> {
     ) -> Result<Var<'g>> {
         let moments = self.channel_moments()?;
         let count = self.ty().elements() / self.shape()[1];
-        let normalise = BatchNorm { eps, statistics: Statistics::Batch, relu: false };
-        let y = self.graph().push(normalise, &[self, gamma, beta, moments])?;
+        let normalize = BatchNorm { eps, statistics: Statistics::Batch, relu: false };
+        let y = self.graph().push(normalize, &[self, gamma, beta, moments])?;
         self.graph().push(RunningStatistics { momentum, count }, &[running_mean, running_var, moments])?;
         Ok(y)
     }
 
-    /// Normalises each channel by stored statistics, with gradients for `x`, `gamma` and `beta`. Shapes as in
+    /// Normalizes each channel by stored statistics, with gradients for `x`, `gamma` and `beta`. Shapes as in
     /// [`Var::batch_norm_train`].
     ///
     /// # Errors
@@ -232,8 +232,8 @@ impl<'g> Var<'g> {
         running_var: Var<'g>,
         eps: f32,
     ) -> Result<Var<'g>> {
-        let normalise = BatchNorm { eps, statistics: Statistics::Running, relu: false };
-        self.graph().push(normalise, &[self, gamma, beta, running_mean, running_var])
+        let normalize = BatchNorm { eps, statistics: Statistics::Running, relu: false };
+        self.graph().push(normalize, &[self, gamma, beta, running_mean, running_var])
     }
 
     fn channel_moments(self) -> Result<Var<'g>> {

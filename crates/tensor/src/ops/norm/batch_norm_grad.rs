@@ -1,4 +1,4 @@
-//! Gradients of batch normalisation.
+//! Gradients of batch normalization.
 
 use crate::device::caps::Caps;
 use crate::error::Result;

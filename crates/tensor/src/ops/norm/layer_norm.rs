@@ -1,4 +1,4 @@
-//! Layer normalisation over the last axis, and its gradients.
+//! Layer normalization over the last axis, and its gradients.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -35,7 +35,7 @@ pub struct LayerNormSums {
 }
 
 /// `x̂ = (x − mean) / √(variance + ε)` of one row, and the factor `1 / √(variance + ε)`.
-fn normalised(x: &[f64], mean: f64, variance: f64, eps: f32) -> (Vec<f64>, f64) {
+fn normalized(x: &[f64], mean: f64, variance: f64, eps: f32) -> (Vec<f64>, f64) {
     let scale = 1.0 / (variance + f64::from(eps)).sqrt();
     (x.iter().map(|x| (x - mean) * scale).collect(), scale)
 }
@@ -80,7 +80,7 @@ impl Op for LayerNorm {
         let row = |x: &[f64]| -> Vec<f64> {
             let mean = mean_of(x.iter().copied());
             let variance = mean_of(x.iter().map(|x| (x - mean) * (x - mean)));
-            let (normal, _) = normalised(x, mean, variance, self.eps);
+            let (normal, _) = normalized(x, mean, variance, self.eps);
             normal.iter().zip(inputs[1].iter().zip(&inputs[2])).map(|(x, (gamma, beta))| gamma * x + beta).collect()
         };
         inputs[0].chunks(types[0].shape.last_axis()).flat_map(row).collect()
@@ -127,7 +127,7 @@ impl Op for LayerNormGrad {
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let [rows, n] = checked_rows(types[0]);
         let row = |r: usize| -> Vec<f64> {
-            let (normal, scale) = normalised(&inputs[0][r * n..][..n], inputs[3][r], inputs[3][rows + r], self.eps);
+            let (normal, scale) = normalized(&inputs[0][r * n..][..n], inputs[3][r], inputs[3][rows + r], self.eps);
             let g: Vec<f64> = inputs[2][r * n..][..n].iter().zip(&inputs[1]).map(|(dy, gamma)| dy * gamma).collect();
             let sum = mean_of(g.iter().copied());
             let product = mean_of(g.iter().zip(&normal).map(|(g, x)| g * x));
@@ -197,7 +197,7 @@ impl Op for LayerNormSums {
         let [rows, n] = checked_rows(types[0]);
         let mut sums = vec![0.0; 2 * n];
         for r in 0..rows {
-            let (normal, _) = normalised(&inputs[0][r * n..][..n], inputs[2][r], inputs[2][rows + r], self.eps);
+            let (normal, _) = normalized(&inputs[0][r * n..][..n], inputs[2][r], inputs[2][rows + r], self.eps);
             for (i, dy) in inputs[1][r * n..][..n].iter().enumerate() {
                 sums[i] += dy * normal[i];
                 sums[n + i] += dy;
@@ -220,7 +220,7 @@ impl Op for LayerNormSums {
 }
 
 impl<'g> Var<'g> {
-    /// Normalises each row, the last axis, by its own statistics: `γ (x − mean) / √(variance + ε) + β`, with the biased
+    /// Normalizes each row, the last axis, by its own statistics: `γ (x − mean) / √(variance + ε) + β`, with the biased
     /// variance. Shapes: x `[…, n]`, gamma and beta `[n]`.
     ///
     /// *Source:* Ba, Kiros and Hinton 2016, arXiv:1607.06450, section 3.

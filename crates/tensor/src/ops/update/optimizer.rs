@@ -1,4 +1,4 @@
-//! Optimiser steps, each one dispatch over all parameters.
+//! Optimizer steps, each one dispatch over all parameters.
 
 use crate::device::caps::Caps;
 use crate::error::Result;

@@ -11,21 +11,21 @@ use crate::shape::{DType, TensorType};
 
 /// Mean of `rows [n]` over those whose label (u32 `[n]`) is below `classes`, a scalar; NaN if there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LabelledMean {
+pub struct MaskedMean {
     /// Labels from here on are ignored.
     pub classes: usize,
 }
 
 /// `drows[r] = dy / count` where the label is below `classes`, else 0. Inputs: labels `[n]`, dy `[]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LabelledMeanGrad {
+pub struct MaskedMeanGrad {
     /// Labels from here on are ignored.
     pub classes: usize,
 }
 
-impl Op for LabelledMean {
+impl Op for MaskedMean {
     fn name(&self) -> &'static str {
-        "labelled_mean"
+        "masked_mean"
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
@@ -43,12 +43,12 @@ impl Op for LabelledMean {
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        Ok(vec![Some(dy.graph().push(LabelledMeanGrad { classes: self.classes }, &[x[1], dy])?), None])
+        Ok(vec![Some(dy.graph().push(MaskedMeanGrad { classes: self.classes }, &[x[1], dy])?), None])
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
-        row_launch(kernel!("loss/labelled_mean"), caps, 1, n).dims(&[self.classes]).bind(2).flops(2 * n).into()
+        row_launch(kernel!("loss/masked_mean"), caps, 1, n).dims(&[self.classes]).bind(2).flops(2 * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -60,16 +60,16 @@ impl Op for LabelledMean {
 
     fn sample(rng: &mut Rng) -> Sample {
         let (n, classes) = (awkward_size(rng, 600), 1 + rng.below(10));
-        let mut sample = Sample::new(move |x| x[0].graph().push(LabelledMean { classes }, x));
+        let mut sample = Sample::new(move |x| x[0].graph().push(MaskedMean { classes }, x));
         sample = sample.uniform(rng, [n], 0.0, 4.0).index(rng, [n], classes + 2);
         sample.inputs[1].values[0] = 0.0; // a mean of nothing is NaN, and has no gradient
         sample
     }
 }
 
-impl Op for LabelledMeanGrad {
+impl Op for MaskedMeanGrad {
     fn name(&self) -> &'static str {
-        "labelled_mean_grad"
+        "masked_mean_grad"
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
@@ -92,7 +92,7 @@ impl Op for LabelledMeanGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
-        row_launch(kernel!("loss/labelled_mean_grad"), caps, 1, n).dims(&[self.classes]).bind(2).flops(2 * n).into()
+        row_launch(kernel!("loss/masked_mean_grad"), caps, 1, n).dims(&[self.classes]).bind(2).flops(2 * n).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
@@ -104,6 +104,6 @@ impl Op for LabelledMeanGrad {
 
     fn sample(rng: &mut Rng) -> Sample {
         let (n, classes) = (awkward_size(rng, 600), 1 + rng.below(10));
-        Sample::forward_only(LabelledMeanGrad { classes }).index(rng, [n], classes + 2).normal(rng, [])
+        Sample::forward_only(MaskedMeanGrad { classes }).index(rng, [n], classes + 2).normal(rng, [])
     }
 }

@@ -19,7 +19,7 @@ const IMAGENET: &str = "imagenet";
 
 impl Channels {
     /// The numbers, `imagenet` for the word.
-    pub(super) fn values(&self, imagenet: [f32; 3]) -> Vec<f32> {
+    pub(in crate::config) fn values(&self, imagenet: [f32; 3]) -> Vec<f32> {
         match self {
             Self::Imagenet => imagenet.to_vec(),
             Self::Each(values) => values.clone(),

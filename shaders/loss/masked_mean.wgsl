@@ -1,4 +1,4 @@
-// labelled_mean.wgsl: out = mean of x[r] over the r with labels[r] < classes.
+// masked_mean.wgsl: out = mean of x[r] over the r with labels[r] < classes.
 //
 // in      x      (n) f32
 //         labels (n) u32
@@ -19,7 +19,7 @@ struct Dims { rows: u32, n: u32, classes: u32 } // rows is 1
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(256)
-fn labelled_mean(@builtin(local_invocation_index) local: u32) {
+fn masked_mean(@builtin(local_invocation_index) local: u32) {
     let lane = lane_of(local, 1u);
     let n = select(0u, dims.n, local < LANES);
     var total = 0.0;

@@ -6,19 +6,21 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 /// Two values.
-pub(super) fn two<'de, D: Deserializer<'de>, T: Deserialize<'de> + Display>(list: D) -> Result<[T; 2], D::Error> {
+pub(in crate::config) fn two<'de, D: Deserializer<'de>, T: Deserialize<'de> + Display>(
+    list: D,
+) -> Result<[T; 2], D::Error> {
     of_two(Vec::deserialize(list)?).map_err(D::Error::custom)
 }
 
 /// Two values, if the key is there.
-pub(super) fn two_if_given<'de, D: Deserializer<'de>, T: Deserialize<'de> + Display>(
+pub(in crate::config) fn two_if_given<'de, D: Deserializer<'de>, T: Deserialize<'de> + Display>(
     list: D,
 ) -> Result<Option<[T; 2]>, D::Error> {
     two(list).map(Some)
 }
 
 /// Pairs of a guide layer and a target layer.
-pub(super) fn pairs<'de, D: Deserializer<'de>>(lists: D) -> Result<Vec<(String, String)>, D::Error> {
+pub(in crate::config) fn pairs<'de, D: Deserializer<'de>>(lists: D) -> Result<Vec<(String, String)>, D::Error> {
     let lists = Vec::<Vec<String>>::deserialize(lists)?;
     let pair = |names: Vec<String>| of_two(names).map(|[guide, target]| (guide, target));
     let pairs: Result<Vec<_>, String> = lists.into_iter().map(pair).collect();

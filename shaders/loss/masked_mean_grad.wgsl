@@ -1,4 +1,4 @@
-// labelled_mean_grad.wgsl: dx[r] = dy / count where labels[r] < classes, else 0; count is the number of such r.
+// masked_mean_grad.wgsl: dx[r] = dy / count where labels[r] < classes, else 0; count is the number of such r.
 //
 // in      labels (n) u32
 //         dy     ()  f32
@@ -7,7 +7,7 @@
 // memory  1 KiB: one partial result per invocation
 // cost    12 bytes per element
 // numeric counts are exact up to 2^24
-// source  derivative of labelled_mean.wgsl
+// source  derivative of masked_mean.wgsl
 
 #import grid
 #import reduce
@@ -19,7 +19,7 @@ struct Dims { rows: u32, n: u32, classes: u32 } // rows is 1
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 
 @compute @workgroup_size(256)
-fn labelled_mean_grad(@builtin(local_invocation_index) local: u32) {
+fn masked_mean_grad(@builtin(local_invocation_index) local: u32) {
     let lane = lane_of(local, 1u);
     let n = select(0u, dims.n, local < LANES);
     var count = 0.0;

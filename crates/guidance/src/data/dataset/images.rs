@@ -1,0 +1,152 @@
+//! Data sets of images: uploaded, or read while they are needed.
+
+use std::sync::Arc;
+
+use trellis_tensor::{Gpu, Tensor};
+
+use super::{Dataset, MOST_CONFUSED, RESIDENT, SAMPLED, SAMPLED_HELD_OUT, class_names, counts};
+use crate::data::split::{Examples, Split, same_size};
+use crate::data::{Images, Normalization, Sample, Skipped, Source};
+use crate::error::{Error, Result};
+
+impl Dataset {
+    /// Uploads splits of images. Normalization comes from up to 10,000 training images, evenly spaced.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the splits differ in image size or one is empty; when memory does not allow it.
+    pub fn new(gpu: &Gpu, train: &Images, validation: Option<&Images>, test: Option<&Images>) -> Result<Self> {
+        Self::resident(gpu, train, validation, test, train)
+    }
+
+    /// Uploads splits of images whose classes are called as those of `named`.
+    fn resident(
+        gpu: &Gpu,
+        train: &Images,
+        validation: Option<&Images>,
+        test: Option<&Images>,
+        named: &dyn Source,
+    ) -> Result<Self> {
+        let upload = |split: &Images, kind: &'static str| {
+            let shape = [split.count(), split.channels, split.height, split.width];
+            let labels: Vec<u32> = split.labels.iter().map(|&label| u32::from(label)).collect();
+            let values = Tensor::from_u8(gpu, &format!("{kind} images"), shape, &split.pixels)?;
+            let labels = Tensor::from_u32(gpu, &format!("{kind} labels"), [split.count()], &labels)?;
+            let examples = Examples::Resident { values, labels };
+            Ok::<Split, Error>(Split { name: kind, examples, count: split.count() })
+        };
+        let sources = [Some(train as &dyn Source), validation.map(|v| v as _), test.map(|t| t as _)];
+        same_size(sources)?;
+        let splits = [
+            Some(upload(train, "train")?),
+            validation.map(|split| upload(split, "validation")).transpose()?,
+            test.map(|split| upload(split, "test")).transpose()?,
+        ];
+        Self::of_images(gpu, sources, None, splits, named)
+    }
+
+    /// Reads splits of images and uploads them. With `skip_broken` an image that cannot be read is left out, and
+    /// [`Dataset::skipped`] tells of it.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`], and what reading gives; [`Error::Data`] if a split takes more than 16 GiB.
+    pub fn load(
+        gpu: &Gpu,
+        train: &dyn Source,
+        validation: Option<&dyn Source>,
+        test: Option<&dyn Source>,
+        skip_broken: bool,
+    ) -> Result<Self> {
+        let skipped = Skipped::default();
+        let read = |split, source: &dyn Source| source.read_all()?.keep(split, skip_broken.then_some(&skipped));
+        let asked = [train.count(), validation.map_or(0, Source::count), test.map_or(0, Source::count)];
+        let validation = validation.map(|source| read("validation", source)).transpose()?;
+        let test = test.map(|source| read("test", source)).transpose()?;
+        let data = Self::resident(gpu, &read("train", train)?, validation.as_ref(), test.as_ref(), train)?;
+        Ok(Self { skipped, asked, ..data })
+    }
+
+    /// Splits of images that are read while they are needed, by threads, ahead of the GPU: for more than fits into memory.
+    /// Batches and their normalization are those of [`Dataset::load`]. With `skip_broken` an image that cannot be read is left
+    /// out of evaluations, in training another takes its place, and [`Dataset::skipped`] tells of it.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`], and what reading gives.
+    pub fn stream(
+        gpu: &Gpu,
+        train: Arc<dyn Source>,
+        validation: Option<Arc<dyn Source>>,
+        test: Option<Arc<dyn Source>>,
+        skip_broken: bool,
+    ) -> Result<Self> {
+        let sources = [Some(&*train), validation.as_deref(), test.as_deref()];
+        same_size(sources)?;
+        let skipped = Skipped::default();
+        let split = |(name, source): (_, Option<Arc<dyn Source>>)| {
+            source.map(|source| Split { name, count: source.count(), examples: Examples::Source(source) })
+        };
+        let named = [("train", Some(train.clone())), ("validation", validation.clone()), ("test", test.clone())];
+        let splits = named.map(split);
+        let data = Self::of_images(gpu, sources, skip_broken.then_some(&skipped), splits, &*train)?;
+        Ok(Self { skipped, skip_broken, ..data })
+    }
+
+    /// Whether as many examples in each split as `counts` says, of `bytes` each, have room on the GPU: each split in one
+    /// buffer, and all in 4 GiB and in half of what may be used, where that is known (see
+    /// [`GpuOptions::memory_budget`](trellis_tensor::GpuOptions::memory_budget)).
+    pub fn fits(gpu: &Gpu, counts: [usize; 3], bytes: usize) -> bool {
+        let sizes = counts.map(|count| count.saturating_mul(bytes) as u64);
+        let total = sizes.iter().fold(0_u64, |sum, &size| sum.saturating_add(size));
+        sizes.iter().all(|&size| size <= gpu.caps().max_binding) && total <= RESIDENT.min(gpu.memory_budget() / 2)
+    }
+
+    /// Splits of images, those of `sources`; where one cannot be read, `skipped` notes it, or, without, it is an error.
+    /// Classes are called as those of `named`.
+    fn of_images(
+        gpu: &Gpu,
+        sources: [Option<&dyn Source>; 3],
+        skipped: Option<&Skipped>,
+        splits: [Option<Split>; 3],
+        named: &dyn Source,
+    ) -> Result<Self> {
+        let asked = counts(&splits);
+        let ([Some(train), validation, test], [Some(source), held_out @ ..]) = (splits, sources) else {
+            return Err(Error::config("data", "train", "is 0", "give a number above 0"));
+        };
+        let noted = |split| skipped.map(|skipped| (split, skipped));
+        let sample = Sample::of(source, SAMPLED, noted("train"))?;
+        let mut checksums = vec![format!("{:08x}", sample.checksum())];
+        for (split, source) in ["validation", "test"].into_iter().zip(held_out) {
+            let Some(source) = source else { continue };
+            checksums.push(format!("{:08x}", Sample::of(source, SAMPLED_HELD_OUT, noted(split))?.checksum()));
+        }
+        let normalization = sample.normalization();
+        let Normalization { mean, deviation } = normalization;
+        let image = source.shape().into();
+        let data = Self {
+            gpu: gpu.clone(),
+            name: source.name().to_string(),
+            stored: image,
+            input: image,
+            output: source.classes().into(),
+            normalization: Some(normalization),
+            train,
+            validation,
+            test,
+            skipped: Skipped::default(),
+            skip_broken: false,
+            class_names: Vec::new(),
+            warnings: Vec::new(),
+            asked,
+            all_class_names: Arc::default(),
+            tokens: None,
+            contents: format!("brightness {mean} ± {deviation}, checksums {}", checksums.join(" ")),
+        };
+        Ok(data.named(named))
+    }
+
+    /// This set with the names of the classes of `source`.
+    fn named(self, source: &dyn Source) -> Self {
+        let names = |most| class_names(source.classes(), most, |class| source.class_name(class));
+        Self { class_names: names(MOST_CONFUSED), all_class_names: names(usize::MAX).into(), ..self }
+    }
+}
