@@ -2,6 +2,7 @@
 
 mod alignment; // measures of similarity, as values and as losses
 mod data; // data sets, batches, files that are rare or damaged
+mod docs; // README.md and docs/: short sentences, links that lead somewhere
 mod folder; // folders for the files of a test
 mod layout; // lengths of files, sizes of folders, directions of imports
 mod networks; // networks against PyTorch
