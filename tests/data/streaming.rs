@@ -216,10 +216,22 @@ fn what_cannot_be_read_may_be_left_out() {
     let train = numbered(40, &[3, 4, 39], false);
     let data = Dataset::stream(&gpu(), train, Some(breaking(false)), None, true).expect("the rest is fine");
     assert_eq!(data.skipped().len(), 3);
-    // In training the next image takes the place of one that is broken.
-    let whole = |index: u32| if matches!(index, 3 | 4) { 5 } else { index % 39 };
+    // In training the next image that is not in the batch takes the place of one that is broken.
     let sampler = SampleBatch { n: 40, batch: 8, seed: 2 };
-    let wanted: Vec<Vec<u32>> = (0..6).map(|step| sampler.indices(step).into_iter().map(whole).collect()).collect();
+    let batch = |step| -> Vec<u32> {
+        let mut taken = sampler.indices(step).to_vec();
+        let whole = |index: u32| match index {
+            3 | 4 | 39 => {
+                let next = (0..40).map(|ahead| (index + ahead) % 40);
+                let next = next.into_iter().find(|next| !matches!(next, 3 | 4 | 39) && !taken.contains(next));
+                taken.push(next.expect("36 are left"));
+                taken[taken.len() - 1]
+            }
+            index => index,
+        };
+        sampler.indices(step).into_iter().map(whole).collect()
+    };
+    let wanted: Vec<Vec<u32>> = (0..6).map(batch).collect();
     let mut feed = Feed::shuffled(&data, 8, 2).expect("fits");
     assert_eq!(labels(&mut feed, 0, 6, 2).expect("reads"), wanted);
     // An evaluation does without it.
@@ -229,4 +241,57 @@ fn what_cannot_be_read_may_be_left_out() {
     assert!(data.skipped().len() == 4 && data.skipped().iter().all(|text| text.contains("is broken")));
     let none: Vec<usize> = (0..5).collect();
     assert!(Dataset::stream(&gpu(), numbered(5, &none, false), None, None, true).is_err());
+}
+
+/// Images of which every second one is broken.
+struct Holes(Images);
+
+impl Source for Holes {
+    fn name(&self) -> &str {
+        "holes"
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.0.shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.0.classes
+    }
+
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+        match index % 2 {
+            0 => self.0.read(index, pixels),
+            _ => Err(Error::data("holes", format!("image {index} is broken"), "mend it")),
+        }
+    }
+}
+
+/// Broken images take no part in the similarity of an evaluation, and none is twice in a batch: streamed or not, the same numbers.
+#[test]
+fn broken_images_are_compared_with_nothing() {
+    let [train, test] = [1, 2].map(|seed| Arc::new(Holes(glyphs(40, 16, seed))) as Arc<dyn Source>);
+    let similarity = |data: &Dataset| {
+        let guide = Network::new(Cnn::new(&[4]), data, 5).expect("fits").freeze();
+        let target = Network::new(Fcn::new(2, 16), data, 6).expect("fits");
+        let training = Training { batch: 10, ..Training::new(3) };
+        let record = Trainer::new(&target, data, training).guided_by(Guidance::new(guide)).run().expect("trains");
+        let evals = record.evals.iter().filter(|eval| eval.step == 0).map(|eval| eval.similarity.clone());
+        let steps = record.steps.iter().map(|step| step.similarity.clone());
+        (evals.collect::<Vec<_>>(), steps.flatten().fold(0.0, f32::max))
+    };
+    let streamed = Dataset::stream(&gpu(), train.clone(), None, Some(test.clone()), true).expect("fits");
+    let resident = Dataset::load(&gpu(), &*train, None, Some(&*test), true).expect("fits");
+    let (ours, greatest) = similarity(&streamed);
+    assert_eq!(ours, similarity(&resident).0);
+    assert!(ours.iter().flatten().all(|value| *value < 0.999) && greatest < 0.9999, "{ours:?} {greatest}");
+    // Of twenty that can be read, no batch of thirty.
+    let target = Network::new(Fcn::new(2, 16), &streamed, 6).expect("fits");
+    let training = Training { batch: 30, ..Training::new(3) };
+    let error = Trainer::new(&target, &streamed, training).run().expect_err("too few").to_string();
+    assert!(error.contains("holes") && error.contains("training.batch"), "{error}");
 }

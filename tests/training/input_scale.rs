@@ -167,6 +167,28 @@ fn weights_of_an_unknown_scale_are_warned_of() {
     }
 }
 
+/// A guide of ours says in which scale it saw images; a configuration that says nothing, or otherwise, is refused with what to set.
+#[test]
+fn the_scale_of_a_guide_of_ours_is_not_forgotten() {
+    let folder = Folder::new("own-scale");
+    let data = Dataset::new(&gpu(), &images(3, 24), None, Some(&images(3, 12))).expect("fits");
+    let run = |name: &str, keys: &str| {
+        let mut config =
+            Config { name: name.to_string(), arms: vec!["trained".to_string()], seeds: vec![1], ..config(keys) };
+        if name != "first" {
+            config.guide.weights = Some(folder.0.join("first/guide-1.safetensors"));
+        }
+        experiment::run(&config, &data, &folder.0, Existing::Refuse, &mut |_| {}).map(drop).map_err(|e| e.to_string())
+    };
+    let imagenet = "mean = \"imagenet\"\nstd = \"imagenet\"";
+    run("first", imagenet).expect("runs");
+    for (name, keys) in [("none", ""), ("other", "mean = [0.5, 0.5, 0.5]\nstd = [0.2, 0.2, 0.2]")] {
+        let error = run(name, keys).expect_err(name);
+        assert!(error.contains("guide.mean = [0.485, 0.456, 0.406]") && error.contains("guide-1"), "{error}");
+    }
+    run("same", imagenet).expect("as it was trained");
+}
+
 /// Scale and all, a guide's checkpoint is evaluated by its recipe as in the run.
 #[test]
 fn the_scale_stands_in_the_run_and_in_the_guides_recipe() {

@@ -25,11 +25,14 @@ pub(crate) struct PlanCommand {
     /// Folder or file of the data; without it, what the configuration tells of them is counted
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Set a key of the configuration, as often as there are keys: --set training.learning_rate=3e-4
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 impl PlanCommand {
     pub(crate) fn run(&self, options: GpuOptions, json: bool) -> Result<()> {
-        let config = Config::read(&self.config)?;
+        let config = Config::read_with(&self.config, &self.set)?;
         let gpu = Gpu::with(&GpuOptions { count_memory: true, ..options })?;
         let data = config.dataset(&gpu, &self.config, self.data.as_deref())?;
         print::warn_of_data(&data);

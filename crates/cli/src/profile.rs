@@ -39,6 +39,9 @@ pub(crate) struct ProfileCommand {
     /// Write the timeline for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Set a key of the configuration, as often as there are keys: --set training.learning_rate=3e-4
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Write a page with roofline and timeline
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -56,7 +59,7 @@ impl ProfileCommand {
             return print_changes(&read(before)?, &read(after)?, json);
         }
         let path = self.config.as_deref().unwrap_or(Path::new(""));
-        let config = Config::read(path)?;
+        let config = Config::read_with(path, &self.set)?;
         let profile = self.measure(&gpu()?, &config, path)?;
         if let Some(file) = &self.trace {
             write_atomic(file, profile.trace().as_bytes())?;

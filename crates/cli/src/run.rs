@@ -35,6 +35,9 @@ pub(crate) struct Demo {
     /// Folder for run folders
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     out: PathBuf,
+    /// Set a key of the configuration, as often as there are keys: --set training.learning_rate=3e-4
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Args)]
@@ -44,6 +47,7 @@ Examples:
   trellis train examples/configs/mnist.toml --data ~/mnist --out /tmp/runs
   trellis train pets.toml --data ~/pets   # cat/*.jpg, dog/*.jpg …; pets.toml: [data] set = \"folder\"
   trellis train my.toml --seeds 11,12,13,14,15
+  trellis train my.toml --set training.learning_rate=3e-4 --set training.optimizer=sgd
   trellis train my.toml --resume                     goes on where a killed run was
   trellis train my.toml --seeds 1,2,3,4,5 --resume   keeps what is trained, adds seeds")]
 pub(crate) struct Train {
@@ -56,6 +60,9 @@ pub(crate) struct Train {
     /// Folder for run folders
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     out: PathBuf,
+    /// Set a key of the configuration, as often as there are keys: --set training.learning_rate=3e-4
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Seeds in place of those in the file
     #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
     seeds: Option<Vec<u64>>,
@@ -73,7 +80,7 @@ pub(crate) struct Train {
 impl Demo {
     pub(crate) fn run(&self, gpus: impl FnOnce(usize) -> Result<Vec<Gpu>>, json: bool) -> Result<()> {
         let path = Path::new("examples/configs/demo.toml");
-        let config = Config::parse(DEMO, path)?;
+        let config = Config::parse_with(DEMO, &self.set, path)?;
         // Steps so small leave most of a CPU idle: a seed for each core.
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let mut gpus = gpus(cores.min(config.seeds.len()))?;
@@ -88,7 +95,7 @@ impl Demo {
 impl Train {
     /// The file is read before the GPU is opened: its errors come at once.
     pub(crate) fn run(&self, gpus: impl FnOnce(usize) -> Result<Vec<Gpu>>, json: bool) -> Result<()> {
-        let mut config = Config::read(&self.config)?;
+        let mut config = Config::read_with(&self.config, &self.set)?;
         config.seeds = self.seeds.clone().unwrap_or(config.seeds);
         config.check(&self.config)?;
         config.check_gradients = self.check;

@@ -60,6 +60,24 @@ impl Tensor {
         Ok(tensor)
     }
 
+    /// An f32 tensor with one value everywhere, written in blocks: the CPU holds 16 MiB of it.
+    ///
+    /// # Errors
+    /// When memory does not allow it.
+    pub(crate) fn filled(gpu: &Gpu, name: &str, shape: impl Into<Shape>, value: f32) -> Result<Self> {
+        let ty = TensorType::f32(shape);
+        if value.to_bits() == 0 || gpu.counts_memory() {
+            return Self::zeros(gpu, name, ty);
+        }
+        let tensor = Self::uninit(gpu, name, ty)?;
+        let elements = tensor.ty().elements();
+        let block = vec![value; elements.min(4 << 20)];
+        for first in (0..elements).step_by(block.len().max(1)) {
+            tensor.write_f32_at(first, &block[..block.len().min(elements - first)])?;
+        }
+        Ok(tensor)
+    }
+
     /// An f16 tensor with the given values, each rounded to the nearest f16: infinite from 65,520 on, denormal below
     /// 6.1e-5.
     ///

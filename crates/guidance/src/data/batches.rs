@@ -1,6 +1,7 @@
 //! The batches of a plan: looked up in what lies on the GPU, drawn there, or streamed through a ring of batches that
 //! threads of the CPU fill ahead.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -87,7 +88,8 @@ impl<'a> Feed<'a> {
     }
 
     fn new(data: &'a Dataset, split: &Split, order: Order, batch: usize) -> Result<Self> {
-        let ring = if data.is_streamed() { Some(Ring::new(data, split, order, batch)?) } else { None };
+        let streamed = matches!(split.examples, Examples::Source(_) | Examples::Blocks(_));
+        let ring = if streamed { Some(Ring::new(data, split, order, batch)?) } else { None };
         Ok(Self { data, split: split.clone(), order, batch, crop: Crop::Center, ring })
     }
 
@@ -268,22 +270,30 @@ impl ImageReader {
     fn fill(&self, indices: &[Option<usize>], stride: usize, features: usize) -> Result<Filled> {
         let mut pixels = vec![0; stride * features];
         let mut labels = vec![u32::MAX; stride];
+        // No image is twice in a batch, as its similarity to itself would count.
+        let mut taken: HashSet<usize> = indices.iter().flatten().copied().collect();
         for ((index, pixels), label) in indices.iter().zip(pixels.chunks_mut(features)).zip(&mut labels) {
             if let Some(index) = index {
-                *label = self.read(*index, pixels)?;
+                *label = self.read(*index, &mut taken, pixels)?;
             }
         }
         Ok(Filled { values: Values::Bytes(pixels), labels })
     }
 
-    /// The image at `index`; in its place the next one that can be read, or none.
-    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u32> {
+    /// The image at `index`; in its place the next one that can be read and is not `taken`, or none.
+    fn read(&self, index: usize, taken: &mut HashSet<usize>, pixels: &mut [u8]) -> Result<u32> {
         let count = self.source.count();
-        for index in (index..count).chain(0..index) {
-            match (self.source.read_checked(index, pixels), &self.skipped) {
-                (Ok(label), _) => return Ok(u32::from(label)),
+        for other in (index..count).chain(0..index) {
+            if other != index && taken.contains(&other) {
+                continue;
+            }
+            match (self.source.read_checked(other, pixels), &self.skipped) {
+                (Ok(label), _) => {
+                    taken.insert(other);
+                    return Ok(u32::from(label));
+                }
                 (Err(error), Some(skipped)) => {
-                    skipped.note(self.split, self.source.class_of(index), &error);
+                    skipped.note(self.split, self.source.class_of(other), &error);
                     if !self.random {
                         pixels.fill(0);
                         return Ok(u32::MAX);
@@ -292,7 +302,8 @@ impl ImageReader {
                 (Err(error), None) => return Err(error),
             }
         }
-        Err(Error::data(self.source.name(), "holds no image that can be read", "give it some"))
+        let problem = format!("has not as many images that can be read as a batch has examples, {}", taken.len());
+        Err(Error::data(self.source.name(), problem, "give it more, or make `training.batch` smaller"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 use crate::io::regular_file;
@@ -13,8 +14,9 @@ use crate::io::regular_file;
 pub(crate) enum Bytes {
     /// All of them: of a file that was packed, say.
     Memory(Vec<u8>),
-    /// A file, whose place to read moves under the lock: a read is of kilobytes, and short beside what is made of it.
-    File { path: PathBuf, file: Mutex<File>, length: u64 },
+    /// A file, whose place to read moves under the lock: a read is of kilobytes, and short beside what is made of it. It was last written at
+    /// the time, where the system tells: what is written later is another file.
+    File { path: PathBuf, file: Mutex<File>, length: u64, written: Option<SystemTime> },
     /// So many that are all 0.
     Zeros(u64),
 }
@@ -26,7 +28,8 @@ impl Bytes {
     /// [`Error::Io`]; [`Error::Data`] for what is no regular file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let (file, length) = regular_file::open(path)?;
-        Ok(Self::File { path: path.to_owned(), file: Mutex::new(file), length })
+        let written = file.metadata().and_then(|metadata| metadata.modified()).ok();
+        Ok(Self::File { path: path.to_owned(), file: Mutex::new(file), length, written })
     }
 
     /// How many there are.
@@ -55,7 +58,7 @@ impl Bytes {
                 into.fill(0);
                 Ok(())
             }
-            Self::File { path, file, .. } => {
+            Self::File { path, file, written, .. } => {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(into));
                 read.map_err(|error| match error.kind() {
@@ -63,8 +66,33 @@ impl Bytes {
                         Error::data(path, format!("ends before byte {}", at + into.len() as u64), "restore the file")
                     }
                     _ => Error::io(path, error),
-                })
+                })?;
+                let now = file.metadata().and_then(|metadata| metadata.modified()).ok();
+                let hint = "leave it alone while it is in use, and begin again";
+                let same = (now == *written).then_some(());
+                same.ok_or_else(|| Error::data(path, "was written while it was read", hint))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_while_it_is_read_is_an_error() {
+        let path = std::env::temp_dir().join(format!("trellis-written-{}", std::process::id()));
+        std::fs::write(&path, [1; 64]).expect("writable");
+        let bytes = Bytes::open(&path).expect("there");
+        let mut read = [0; 8];
+        bytes.read(8, &mut read).expect("as it was");
+        std::thread::sleep(Duration::from_millis(20));
+        std::fs::write(&path, [2; 64]).expect("writable");
+        let error = bytes.read(8, &mut read).expect_err("another file now").to_string();
+        std::fs::remove_file(&path).expect("ours");
+        assert!(error.contains("trellis-written") && error.contains("was written while it was read"), "{error}");
     }
 }

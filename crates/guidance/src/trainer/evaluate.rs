@@ -234,8 +234,9 @@ impl<'a> Probe<'a> {
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
         let clock = Clock::new(data.gpu())?;
-        let batch = examples_of_step(Self::BATCH, data, training.batch).min(split.count());
-        let feed = Feed::sequential(data, &split.first(batch), batch)?;
+        let most = examples_of_step(Self::BATCH, data, training.batch).min(split.count());
+        let split = data.first_readable(split, most)?;
+        let feed = Feed::sequential(data, &split, split.count())?;
         let input = feed.batch(&graph, &clock)?.input;
         let ours = target.forward(&graph, input, Mode::Eval, guidance.taps)?.taps;
         let theirs = guidance.guide.forward(&graph, input, guidance.taps)?.taps;

@@ -6,6 +6,7 @@ mod defaults;
 mod explain;
 mod lengths;
 mod network;
+mod overrides;
 mod pools;
 mod resolve;
 mod splits;
@@ -311,9 +312,17 @@ impl Config {
     /// # Errors
     /// [`Error::Io`], or [`Error::Config`] with line, key and a suggestion.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_with(path, &[])
+    }
+
+    /// [`Config::read`] with keys set to other values, each as `training.learning_rate=3e-4`: what `--set` gives.
+    ///
+    /// # Errors
+    /// As there; [`Error::Config`] for what is no `key=value`.
+    pub fn read_with(path: &Path, set: &[String]) -> Result<Self> {
         let text = regular_file::read(path, LARGEST)?;
         let no_text = |_| Error::config(path, "", "is not UTF-8", "see examples/configs/ for files that work");
-        let mut config = Self::parse(&String::from_utf8(text).map_err(no_text)?, path)?;
+        let mut config = Self::parse_with(&String::from_utf8(text).map_err(no_text)?, set, path)?;
         // A file that a file names lies beside it. What a run keeps of its configuration can be run from anywhere.
         let folder = path.parent().unwrap_or(Path::new(""));
         let beside = |key: &str, named: Option<PathBuf>| {
@@ -333,6 +342,15 @@ impl Config {
     /// # Errors
     /// [`Error::Config`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        Self::parse_with(text, &[], path)
+    }
+
+    /// [`Config::parse`] with keys set to other values, as in [`Config::read_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_with(text: &str, set: &[String], path: &Path) -> Result<Self> {
+        let text = &overrides::with_set(text, set, path)?;
         let mut config = Self::sections(text).map_err(|error| explain(text, path, &error))?;
         lengths::given_twice(text, path)?;
         config.fill_in();

@@ -9,7 +9,7 @@ use std::path::Path;
 use trellis_guidance::data::Dataset;
 use trellis_guidance::data::Normalization;
 use trellis_guidance::error::{Error, Result};
-use trellis_guidance::network::{Guide, Network};
+use trellis_guidance::network::{Guide, InputScale, Network};
 use trellis_guidance::trainer::Trainer;
 use trellis_guidance::weights::load;
 
@@ -96,25 +96,43 @@ fn same_weights(guide: &Network, config: &Config, data: &Dataset, seed: u64, kep
 }
 
 /// Sentence about a guide from a file whose images may have had another scale than they have here, where nobody says which.
-pub(super) fn unknown_scale(config: &Config, data: &Dataset) -> Option<String> {
-    let (weights, units) = (config.guide.weights.as_ref()?, data.normalization()?);
-    if config.guide.input_scale().is_some() || config.arm_with(ArmGuide::Trained).is_none() {
-        return None;
+///
+/// # Errors
+/// [`Error::Config`] where the file says which, and the configuration another or none.
+pub(super) fn unknown_scale(config: &Config, data: &Dataset) -> Result<Option<String>> {
+    let (Some(weights), Some(units)) = (config.guide.weights.as_ref(), data.normalization()) else { return Ok(None) };
+    if config.arm_with(ArmGuide::Trained).is_none() {
+        return Ok(None);
     }
+    let given = config.guide.input_scale();
     // One of our own says what it saw.
-    let known = Recipe::read(weights).is_ok_and(|recipe| match recipe.input {
-        RecipeInput::Images { normalization, scale, .. } => normalization == units && scale.is_none(),
-        RecipeInput::Tokens { .. } => false,
-    });
+    let own = Recipe::read(weights).ok().map(|recipe| recipe.input);
+    if let Some(RecipeInput::Images { scale: Some(scale), .. }) = &own
+        && given.as_ref() != Some(scale)
+    {
+        let InputScale { mean, std } = scale;
+        let other = if given.is_some() { "another is set" } else { "none is set" };
+        let problem = format!("{} was trained on mean {mean:?} and std {std:?}, and {other}", weights.display());
+        let hint = format!("set guide.mean = {mean:?} and guide.std = {std:?}");
+        return Err(Error::config("configuration", "guide.mean", problem, hint));
+    }
+    let same =
+        |input: &RecipeInput| matches!(input, RecipeInput::Images { normalization, .. } if *normalization == units);
+    if given.is_some() || own.as_ref().is_some_and(same) {
+        return Ok(None);
+    }
     let Normalization { mean, deviation } = units;
-    let sentence = || {
-        format!(
-            "{}: the guide sees images as the target does, mean {mean}, std {deviation}; if it was trained on another scale, set \
-             guide.mean and guide.std (\"imagenet\" for torchvision's)",
-            weights.display()
-        )
+    let seen = match own {
+        Some(RecipeInput::Images { normalization: Normalization { mean, deviation }, .. }) => {
+            format!(
+                "it was trained on mean {mean}, std {deviation}: set guide.mean and guide.std to these for each channel"
+            )
+        }
+        _ => "if it was trained on another scale, set guide.mean and guide.std (\"imagenet\" for torchvision's)"
+            .to_string(),
     };
-    (!known).then(sentence)
+    let weights = weights.display();
+    Ok(Some(format!("{weights}: the guide sees images as the target does, mean {mean}, std {deviation}; {seen}")))
 }
 
 /// Seed of a guide's weights: another one for each seed, all 64 bits of it, and never the seed itself, by which the target is

@@ -79,6 +79,7 @@ pub fn run_on(
         return Err(Error::config("experiment", "data", problem, "give each worker a copy"));
     };
     let config = &config.resolved_for(Path::new("configuration"), data)?;
+    let scale = unknown_scale(config, data)?;
     // What does not fit, together or into memory, is told before anything is trained.
     Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
     let trained = config.arm_with(ArmGuide::Trained).is_some();
@@ -111,7 +112,7 @@ pub fn run_on(
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }
-    if let Some(warning) = unknown_scale(config, data) {
+    if let Some(warning) = scale {
         progress(Progress::Warning(&warning));
     }
     folder.extend(&experiment)?;

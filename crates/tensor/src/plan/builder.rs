@@ -130,7 +130,7 @@ impl<'a> Builder<'a> {
         if let Some(place) = self.constants.get(&key) {
             return Ok(place.clone());
         }
-        let tensor = Tensor::from_f32(self.gpu, "constant", ty.shape.clone(), &vec![value; ty.elements()])?;
+        let tensor = Tensor::filled(self.gpu, "constant", ty.shape.clone(), value)?;
         self.owned.push(tensor.buffer().clone());
         let place = of_leaf(&tensor);
         self.constants.insert(key, place.clone());

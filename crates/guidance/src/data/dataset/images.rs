@@ -149,4 +149,35 @@ impl Dataset {
         let names = |most| class_names(source.classes(), most, |class| source.class_name(class));
         Self { class_names: names(MOST_CONFUSED), all_class_names: names(usize::MAX).into(), ..self }
     }
+
+    /// The first `count` examples of `split`, or all. Of a streamed split that may have broken images they are the first that can be read,
+    /// and lie on the GPU: those that evaluations measure similarity on, the same as of a set that is not streamed.
+    ///
+    /// # Errors
+    /// When memory does not allow it.
+    pub(crate) fn first_readable(&self, split: &Split, count: usize) -> Result<Split> {
+        let (Examples::Source(source), Some(skipped)) = (&split.examples, self.skipping()) else {
+            return Ok(split.first(count));
+        };
+        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+        let mut image = vec![0; source.image_bytes()];
+        for index in 0..source.count() {
+            if labels.len() == count {
+                break;
+            }
+            match source.read_checked(index, &mut image) {
+                Ok(label) => {
+                    pixels.extend_from_slice(&image);
+                    labels.push(u32::from(label));
+                }
+                Err(error) => skipped.note(split.name, source.class_of(index), &error),
+            }
+        }
+        let [channels, height, width] = source.shape();
+        let shape = [labels.len(), channels, height, width];
+        let values = Tensor::from_u8(&self.gpu, "compared images", shape, &pixels)?;
+        let count = labels.len();
+        let labels = Tensor::from_u32(&self.gpu, "compared labels", [count], &labels)?;
+        Ok(Split { name: split.name, examples: Examples::Resident { values, labels }, count })
+    }
 }

@@ -26,6 +26,8 @@ const AGAIN: &str = "download it again, or ask the place it came from for its ch
 #[derive(Debug)]
 pub struct IdxImages {
     name: String,
+    /// What stands in the names of its files before `train-` or `t10k-`: the set that they are of.
+    set: String,
     height: usize,
     width: usize,
     classes: usize,
@@ -61,6 +63,11 @@ pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Opti
             ),
             "keep one data set to a folder",
         )),
+        (Some(train), Some(test)) if train.set != test.set => {
+            let [ours, theirs] = [&train.set, &test.set].map(|set| if set.is_empty() { "plain names" } else { set });
+            let problem = format!("has training images of {ours} and test images of {theirs}");
+            Err(Error::data(folder, problem, "keep one data set to a folder"))
+        }
         (Some(train), test) => Ok((train, test)),
         (None, Some(test)) => Ok((test, None)),
         (None, None) => Err(Error::data(
@@ -145,6 +152,13 @@ fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxIm
             return Err(Error::data(folder, problem, "put both files of the pair there"));
         }
     };
+    let [(set, ours), (other, theirs)] =
+        [(&images_path, "images"), (&labels_path, "labels")].map(|(path, part)| halves(path, prefix, part));
+    if (&set, &ours) != (&other, &theirs) {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let problem = format!("pairs {} with {}, whose names are of two sets", name(&images_path), name(&labels_path));
+        return Err(Error::data(folder, problem, "keep the files of one set, or name both after it"));
+    }
     let ([count, height, width], pixels, start) = read::<3>(&images_path)?;
     let ([label_count], label_bytes, first_label) = read::<1>(&labels_path)?;
     if label_count != count {
@@ -162,7 +176,18 @@ fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxIm
     }
     let folder_name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let name = format!("{}/{}", folder_name.as_deref().unwrap_or("idx"), prefix.trim_end_matches('-'));
-    Ok(Some(IdxImages { name, height, width, classes, labels, pixels, start }))
+    Ok(Some(IdxImages { name, set, height, width, classes, labels, pixels, start }))
+}
+
+/// Parts of the name of a file of images or labels that are the same for both: before the prefix, and between it and the format.
+fn halves(path: &Path, prefix: &str, part: &str) -> (String, String) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (before, after) = name.split_once(part).unwrap_or((&name, ""));
+    let split = if prefix == "t10k-" { ["t10k-", "test-"].as_slice() } else { &[prefix] };
+    let at = split.iter().filter_map(|prefix| before.rfind(prefix).map(|at| (at, at + prefix.len()))).max();
+    let (set, within) = at.map_or((before, ""), |(start, end)| (&before[..start], &before[end..]));
+    let after = after.trim_end_matches(".gz").rsplit_once("idx").map_or(after, |(after, _)| after);
+    (set.to_string(), format!("{within}{}", after.trim_end_matches(['-', '.'])))
 }
 
 /// The file of `part`, images or labels, of the set `prefix` in `folder`: of those called exactly so, else of those with something before

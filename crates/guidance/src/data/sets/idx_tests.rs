@@ -205,15 +205,17 @@ fn files_are_found_by_the_names_that_sets_have() {
         folder.put(&format!("{name}images-idx3-ubyte"), &pictures).put(&format!("{name}labels-idx1-ubyte"), &numbers);
     }
     assert_eq!(count(&folder).unwrap(), (3, Some(3)));
-    folder.put("train-augmented-images-idx3-ubyte", &images(2)).pair("train-", 4);
-    assert_eq!(count(&folder).unwrap().0, 4);
     // Two that fit as well as each other.
-    folder.put("emnist-digits-test-images-idx3-ubyte", &pictures);
-    let message = count(&folder).unwrap_err().to_string();
+    let both = Folder::new("both-names");
+    both.pair("emnist-letters-train-", 3).pair("emnist-letters-test-", 3);
+    both.put("emnist-digits-test-images-idx3-ubyte", &pictures);
+    let message = count(&both).unwrap_err().to_string();
     assert!(
         message.contains("emnist-digits-test-images") && message.contains("emnist-letters-test-images"),
         "{message}"
     );
+    folder.put("train-augmented-images-idx3-ubyte", &images(2)).pair("train-", 4).pair("t10k-", 2);
+    assert_eq!(count(&folder).unwrap(), (4, Some(2)));
     // Kaggle's archive: each file in a folder of its own name; other folders are passed over.
     let kaggle = Folder::new("kaggle");
     for (name, bytes) in [("train-images-idx3-ubyte", &pictures), ("train-labels-idx1-ubyte", &numbers)] {
@@ -312,4 +314,27 @@ fn pairs_of_two_data_sets() {
     let folder = Folder::new("sizes");
     folder.pair("train-", 3).pair("t10k-", 1).put("t10k-images-idx3-ubyte", &idx(&[1, 1, 1], &[0]));
     folder.fails("", ["2 x 2", "1 x 1"]);
+}
+
+#[test]
+fn files_of_two_sets_are_no_pair() {
+    for (images_name, labels_name) in [
+        ("emnist-letters-train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte"),
+        ("old-train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+        ("train-images-idx3-ubyte", "emnist-letters-train-labels-idx1-ubyte.gz"),
+        ("train-a-images-idx3-ubyte", "train-b-labels-idx1-ubyte"),
+    ] {
+        let folder = Folder::new("two-sets");
+        folder.put(images_name, &images(3)).put(labels_name, &idx(&[3], &labels(3)));
+        folder.fails("", [images_name, "two sets"]);
+    }
+    let folder = Folder::new("two-sets-apart");
+    folder.pair("emnist-letters-train-", 4).pair("t10k-", 3);
+    folder.fails("", ["emnist-letters-", "plain names"]);
+    // Dots, packing and the two names of the test set are no other set.
+    let folder = Folder::new("one-set");
+    folder.put("my-train-images.idx3-ubyte", &images(3)).put("my-train-labels-idx1-ubyte", &idx(&[3], &labels(3)));
+    folder.pair("my-test-", 2);
+    let (train, test) = load(&folder.0, 10).unwrap();
+    assert_eq!((train.count(), test.unwrap().count()), (3, 2));
 }
