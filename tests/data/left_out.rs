@@ -57,3 +57,20 @@ fn broken_files_are_counted_by_class_and_split_in_summary_and_report() {
         assert_eq!(read("run"), before);
     }
 }
+
+/// A class whose training images are all broken is no class to train on.
+#[test]
+fn a_class_that_loses_all_its_images_is_told() {
+    let folder = Folder::new("lost-class");
+    let png = include_bytes!("../golden/pixel.png");
+    for number in 0..9 {
+        folder.write(&format!("data/train/a/{number}.png"), png);
+        folder.write(&format!("data/test/a/{number}.png"), png);
+        folder.write(&format!("data/test/b/{number}.png"), png);
+        folder.write(&format!("data/train/b/{number}.png"), &png[..20]);
+    }
+    let text = "arms = [\"alone\"]\n[data]\nset = \"folder\"\nsize = 6\nskip_broken = true\n[training]\nbatch = 4\n";
+    let config = Config::parse(text, Path::new("x.toml")).expect("sane");
+    let error = config.dataset(&gpu(), Path::new("x.toml"), Some(&folder.0.join("data"))).expect_err("no b");
+    assert!(error.to_string().contains("no training image of class b"), "{error}");
+}

@@ -102,9 +102,14 @@ fn conversions_drop_nothing_that_counts() {
             assert_eq!(left_out, [("lm_head.weight".to_string(), "equal to the embedding")]);
             loaded.expect("redundant");
         } else {
-            for error in [converted.unwrap_err(), loaded.unwrap_err()] {
+            let converted = converted.unwrap_err();
+            assert!(converted.to_string().contains("--names own"), "{converted}");
+            for error in [converted, loaded.unwrap_err()] {
                 assert!(error.to_string().contains("`lm_head.weight`"), "{error}");
             }
+            // Under its own names the file is whole.
+            let own = read(&path).unrenamed().expect("floats").tensors;
+            assert!(own.len() == tensors.len() && own.iter().all(|tensor| tensors.contains(tensor)));
         }
     }
 }

@@ -49,6 +49,8 @@ enum Names {
     Trellis,
     /// Hugging Face's GPT-2
     Gpt2,
+    /// Those that the file has: nothing but the type of its numbers changes
+    Own,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -106,10 +108,6 @@ impl Inspect {
 
 impl Convert {
     pub(crate) fn run(&self, as_json: bool) -> Result<()> {
-        let names = match self.names {
-            Names::Trellis => Naming::Trellis,
-            Names::Gpt2 => Naming::Gpt2,
-        };
         let format = match self.dtype {
             Dtype::F32 => Format::F32,
             Dtype::F16 => Format::F16,
@@ -120,7 +118,11 @@ impl Convert {
             return Err(Error::checkpoint(&self.output, problem, "name a .safetensors file, which PyTorch reads too"));
         }
         let file = WeightsFile::read(&self.input)?;
-        let Renamed { tensors, left_out } = file.renamed(names)?;
+        let Renamed { tensors, left_out } = match self.names {
+            Names::Trellis => file.renamed(Naming::Trellis)?,
+            Names::Gpt2 => file.renamed(Naming::Gpt2)?,
+            Names::Own => file.unrenamed()?,
+        };
         let text = file.about().into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
         let text = text.unwrap_or_else(|| format!("{}, converted", env!("CARGO_PKG_VERSION")));
         write(&self.output, &tensors, format, About { text, recipe: file.recipe() })?;

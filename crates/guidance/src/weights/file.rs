@@ -192,6 +192,18 @@ impl WeightsFile {
         Ok(no_parameter(naming, stripped, &info.shape))
     }
 
+    /// Every tensor under its own name.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for one that holds other things than floats.
+    pub fn unrenamed(&self) -> Result<Renamed> {
+        let tensor = |name: String| {
+            let (shape, values) = self.tensor(&name)?.unwrap_or_default();
+            Ok((name, shape, values))
+        };
+        Ok(Renamed { tensors: self.names().into_iter().map(tensor).collect::<Result<_>>()?, left_out: Vec::new() })
+    }
+
     /// Every tensor under the names of `to`, whatever the file's own are, but for what is redundant.
     ///
     /// # Errors
@@ -208,7 +220,7 @@ impl WeightsFile {
             let stripped = name.strip_prefix(prefix).unwrap_or(name);
             let unnamed = || {
                 let problem = format!("`{name}` has no name among those of {to}");
-                Error::checkpoint(&self.path, problem, "convert it under the names it has")
+                Error::checkpoint(&self.path, problem, "keep its names: --names own")
             };
             let (ours, before) = from.ours(stripped).ok_or_else(unnamed)?;
             let (theirs, after) = to.theirs(&ours).ok_or_else(unnamed)?;
@@ -224,7 +236,7 @@ impl WeightsFile {
         }
         if let Some(missing) = to.always().find(|name| !taken.contains(*name)) {
             let problem = format!("has no tensor to be `{missing}`, so it is not of such a network");
-            return Err(Error::checkpoint(&self.path, problem, "convert it under the names it has"));
+            return Err(Error::checkpoint(&self.path, problem, "keep its names: --names own"));
         }
         tensors.sort_by_cached_key(|(name, ..)| sort_key(name));
         Ok(Renamed { tensors, left_out })

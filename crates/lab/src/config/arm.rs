@@ -90,6 +90,12 @@ impl Config {
         }
     }
 
+    /// Least number of examples of a batch, and of a test split: as many as the measure compares, where an arm is compared with a guide.
+    pub(crate) fn least_examples(&self) -> usize {
+        let compared = self.arms.iter().any(|arm| self.compared_with(arm) != ArmGuide::None);
+        if compared { self.metric().least_examples() } else { 1 }
+    }
+
     /// Steps at which the guide of an arm pulls.
     pub fn schedule_of(&self, arm: &str) -> Schedule {
         let own = self.arm(arm);

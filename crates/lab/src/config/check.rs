@@ -56,14 +56,14 @@ fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
 
 /// Splits that no data could have. What a set that is read from files holds is known later.
 fn amounts(config: &Config) -> Result<(), Bad> {
-    let least = config.metric().least_examples();
+    let (least, metric) = (config.least_examples(), config.metric());
     let fewest = [("data.train", 1), ("data.validation", 0), ("data.test", 1)];
     for ((key, fewest), amount) in fewest.into_iter().zip(config.data.amounts()) {
         match amount {
             Some(Amount::Count(count)) => {
                 size(key, count.max(1 - fewest), count, MOST_IMAGES, "")?;
                 if key == "data.test" && count < least {
-                    let problem = format!("{count} is too few: this measure compares at least {least} examples");
+                    let problem = format!("{count} is too few: {metric} compares at least {least} examples");
                     return bad(key, problem, "make it larger");
                 }
             }
@@ -86,7 +86,7 @@ fn amounts(config: &Config) -> Result<(), Bad> {
     match batch {
         Some(0) => bad("training.batch", "is 0 or empty", "give a number above 0"),
         Some(batch) if batch < least => {
-            let problem = format!("{batch} is too few: this measure compares at least {least} examples");
+            let problem = format!("{batch} is too few: {metric} compares at least {least} examples");
             bad("training.batch", problem, "make it larger")
         }
         _ => Ok(()),

@@ -96,7 +96,7 @@ impl Config {
         pools: [Option<usize>; 3],
         classes: usize,
     ) -> Request<'a> {
-        let least = self.metric().least_examples();
+        let least = self.least_examples();
         Request {
             name,
             unit,

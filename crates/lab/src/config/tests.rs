@@ -330,3 +330,12 @@ fn a_third_value_of_two_is_named() {
         assert!(message.contains(key) && message.contains(third) && message.contains("line "), "{message}");
     }
 }
+
+/// Without an arm that is compared with a guide no measure asks for examples.
+#[test]
+fn small_batches_are_fine_where_nothing_is_compared() {
+    let text = "arms = [\"alone\"]\n[data]\ntest = 1\n[training]\nbatch = 1\n";
+    Config::parse(text, Path::new("x.toml")).unwrap();
+    let error = Config::parse(&text.replace("alone", "untrained"), Path::new("x.toml")).unwrap_err().to_string();
+    assert!(error.contains("linear CKA compares at least 3"), "{error}");
+}

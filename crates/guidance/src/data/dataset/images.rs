@@ -48,7 +48,7 @@ impl Dataset {
     /// [`Dataset::skipped`] tells of it.
     ///
     /// # Errors
-    /// As [`Dataset::new`], and what reading gives; [`Error::Data`] if a split takes more than 16 GiB.
+    /// As [`Dataset::new`], and what reading gives; [`Error::Data`] if a split takes more than 16 GiB, or a class has no training image left.
     pub fn load(
         gpu: &Gpu,
         train: &dyn Source,
@@ -61,7 +61,13 @@ impl Dataset {
         let asked = [train.count(), validation.map_or(0, Source::count), test.map_or(0, Source::count)];
         let validation = validation.map(|source| read("validation", source)).transpose()?;
         let test = test.map(|source| read("test", source)).transpose()?;
-        let data = Self::resident(gpu, &read("train", train)?, validation.as_ref(), test.as_ref(), train)?;
+        let images = read("train", train)?;
+        let lost = skipped.all().into_iter().filter(|((_, split), _)| *split == "train").filter_map(|(_, class)| class);
+        if let Some(class) = lost.into_iter().find(|class| !images.labels.contains(class)) {
+            let problem = format!("has no training image of class {} that can be read", train.class_name(class.into()));
+            return Err(Error::data(train.name(), problem, "mend its images, or take the class away"));
+        }
+        let data = Self::resident(gpu, &images, validation.as_ref(), test.as_ref(), train)?;
         Ok(Self { skipped, asked, ..data })
     }
 

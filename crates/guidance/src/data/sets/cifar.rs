@@ -168,7 +168,23 @@ struct Records {
 /// label that is no class is an error when its image is read.
 pub fn open(folder: &Path) -> Result<(CifarImages, CifarImages)> {
     let batches = (1..=5).map(|number| format!("data_batch_{number}.bin"));
-    let batches: Vec<String> = batches.filter(|name| folder.join(name).exists()).collect();
+    let (batches, missing): (Vec<String>, Vec<String>) = batches.partition(|name| folder.join(name).exists());
+    if let (Some(last), Some(first)) = (batches.last(), missing.first())
+        && first < last
+    {
+        let problem = format!("has {last} and not {first}");
+        return Err(Error::data(folder, problem, "unpack all of them, or keep the first ones alone"));
+    }
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let name = entry.map_err(|e| Error::io(folder, e))?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("data_batch_") && name.ends_with(".bin") && !batches.contains(&name) {
+            return Err(Error::data(folder, format!("has {name}, which is not of CIFAR-10"), "take it away"));
+        }
+    }
+    if !batches.is_empty() && folder.join("train.bin").exists() {
+        let problem = "has files of CIFAR-10 and CIFAR-100, data_batch_1.bin and train.bin";
+        return Err(Error::data(folder, problem, "keep one data set to a folder"));
+    }
     let (train, test, labels, classes): (&[String], _, _, _) = if !batches.is_empty() {
         (&batches, "test_batch.bin", 1, names(folder, "batches.meta.txt", &NAMES_10)?)
     } else if folder.join("train.bin").exists() {
@@ -297,6 +313,22 @@ mod tests {
         assert_eq!((train.labels, test.labels, test.classes), (vec![99, 1], vec![50], 100));
         let (train, _) = open(&folder.0).unwrap();
         assert_eq!([0, 50, 99].map(|class| train.class_name(class)), ["apple", "mouse", "worm"]);
+    }
+
+    #[test]
+    fn a_gap_and_files_of_others_are_told() {
+        let folder = Folder::new("gap");
+        let message = || open(&folder.0).map(drop).unwrap_err().to_string();
+        for name in ["data_batch_1.bin", "data_batch_3.bin", "test_batch.bin"] {
+            folder.write(name, &records(&[&[7]]));
+        }
+        assert!(message().contains("has data_batch_3.bin and not data_batch_2.bin"), "{}", message());
+        folder.write("data_batch_2.bin", &records(&[&[7]]));
+        open(&folder.0).unwrap();
+        folder.write("train.bin", &records(&[&[7, 7]]));
+        assert!(message().contains("CIFAR-100"), "{}", message());
+        folder.write("data_batch_1 (1).bin", &records(&[&[7]]));
+        assert!(message().contains("data_batch_1 (1).bin"), "{}", message());
     }
 
     #[test]
