@@ -9,7 +9,7 @@ use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::network::{Mode, Network, Tap, TapAt};
 
-/// How alike each pair of layers is.
+/// Similarity of each pair of layers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerMatrix {
     /// Layers of the first network, in forward order.
@@ -55,10 +55,10 @@ impl Metric {
 }
 
 impl LayerMatrix {
-    /// Debiased linear CKA over all images of `split`, in batches of `batch`: the estimators of the three HSIC terms are
-    /// added up over the batches before they are divided, so a data set of any size fits and the batch size does not bias
-    /// the result (Nguyen et al. 2021, arXiv:2010.15327, section 3). Both networks are in evaluation mode; images that do
-    /// not fill a batch are left out.
+    /// Debiased linear CKA over all images of `split`, in batches of `batch`. The estimators of the three HSIC terms
+    /// are added up over the batches before they are divided, so a data set of any size fits and the batch size does
+    /// not bias the result (Nguyen et al. 2021, arXiv:2010.15327, section 3). Both networks are in evaluation mode;
+    /// images that do not fill a batch are left out.
     ///
     /// # Errors
     /// When `batch` is below 4 or above the images of the split, or memory does not allow it.

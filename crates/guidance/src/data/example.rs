@@ -1,4 +1,4 @@
-//! What goes into a network and what comes out.
+//! Inputs and outputs of a network.
 
 use std::fmt;
 
@@ -36,16 +36,16 @@ pub enum Input<'g> {
     Tokens(Var<'g>, TokenShape),
 }
 
-/// What a network says of an example.
+/// Output classes, and what each label covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Classes: of labels, or a vocabulary.
     pub classes: usize,
-    /// What has a label.
+    /// Part of an example that each label covers.
     pub each: Each,
 }
 
-/// What has a label.
+/// Part of an example that each label covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Each {
