@@ -29,7 +29,7 @@ impl Bytes {
         Ok(Self::File { path: path.to_owned(), file: Mutex::new(file), length })
     }
 
-    /// How many there are.
+    /// Number of bytes.
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,

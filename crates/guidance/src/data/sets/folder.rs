@@ -91,7 +91,7 @@ impl Source for ImageFiles {
     }
 }
 
-/// What to do about an image that cannot be read.
+/// Advice about an image that cannot be read.
 const BROKEN: &str = "repair or remove it, or set data.skip_broken = true";
 
 #[cfg(test)]

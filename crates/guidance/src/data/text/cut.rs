@@ -30,7 +30,7 @@ struct Header {
 /// Raised when the same text is cut another way.
 const VERSION: u32 = 3;
 
-/// Most bytes of a first line: all characters that there are, escaped.
+/// Largest size in bytes of a first line: all characters that there are, escaped.
 const LONGEST: u64 = 16 << 20;
 
 /// The tokens of `path`, from the file in `folder` that has them, or one that is made.
@@ -85,7 +85,7 @@ fn key(path: &Path, tokenizer: &Tokenizer) -> Result<u64> {
     Ok(hash.finish())
 }
 
-/// What is in `file`, if it is whole and of this key.
+/// Contents of `file`, if it is whole and of this key.
 fn find(file: &Path, key: u64, tokenizer: &Tokenizer) -> Option<(Vocabulary, Ids)> {
     let mut line = Vec::new();
     BufReader::new(File::open(file).ok()?.take(LONGEST)).read_until(b'\n', &mut line).ok()?;

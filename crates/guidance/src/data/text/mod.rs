@@ -31,7 +31,7 @@ pub struct Text {
 #[derive(Debug)]
 struct Ids {
     bytes: Bytes,
-    /// Where in `bytes` they begin.
+    /// Offset in `bytes` at which they begin.
     start: u64,
     /// Bytes of a word: 1, 2 or 4.
     width: usize,
@@ -104,7 +104,7 @@ impl Text {
         }
     }
 
-    /// What it is called in messages and reports.
+    /// Name in messages and reports.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -123,7 +123,7 @@ impl Text {
     /// `count` ids from number `first` on.
     ///
     /// # Errors
-    /// What reading a file gives.
+    /// Any error of reading a file.
     ///
     /// # Panics
     /// Past the end, as a slice does.
@@ -147,7 +147,7 @@ impl Text {
         self.decode(&[id as u32]).chars().map(plain).collect()
     }
 
-    /// What ids stand for; `None` for a text that is none.
+    /// Meaning of the ids; `None` for a placeholder of a text.
     pub fn token_kind(&self) -> Option<TokenKind> {
         self.vocabulary.kind()
     }
