@@ -85,7 +85,7 @@ pub(super) fn rows<'g>(logits: Var<'g>, labels: Var<'g>) -> Result<(Var<'g>, Var
     Ok((logits.reshape([rows, logits.shape().last_axis()])?, labels.reshape([rows])?))
 }
 
-/// What the guide says of the batch for each pair: looked up where the batches are fixed, else its forward pass.
+/// Guide side of the batch for each pair: looked up where the batches are fixed, else computed by its forward pass.
 fn guiding<'g>(
     graph: &'g Graph,
     batch: &Batch<'g>,

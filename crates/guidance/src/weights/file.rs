@@ -21,12 +21,12 @@ const LARGEST_HEADER: u64 = 100_000_000;
 pub struct WeightsFile {
     path: PathBuf,
     bytes: Bytes,
-    /// Where the tensors begin.
+    /// Offset at which the tensors begin.
     start: u64,
     header: Metadata,
 }
 
-/// What a file says of one of its tensors.
+/// Summary of a tensor in a file: name, type, shape and statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorSummary {
     /// Its name in the file.
@@ -77,7 +77,7 @@ impl WeightsFile {
         Ok(Self { path: path.to_owned(), bytes, start, header })
     }
 
-    /// Where it lies.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -192,7 +192,7 @@ impl WeightsFile {
         Ok(no_parameter(naming, stripped, &info.shape))
     }
 
-    /// Every tensor under the names of `to`, whatever the file's own are, but for what is redundant.
+    /// Every tensor under the names of `to`, whatever names the file has; redundant tensors are left out.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if a tensor has no name there, or that of another, or holds other things than floats.
@@ -231,11 +231,11 @@ impl WeightsFile {
     }
 }
 
-/// What a file is that begins with these bytes, if it is of a kind that is often given in place of safetensors, and what to do.
+/// Kind of a file that begins with these bytes, if such files are often given in place of safetensors, and what to do.
 fn other_kind(first: &[u8]) -> Option<(&'static str, &'static str)> {
     let save = "in Python: safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")";
     let known: [(&[u8], _, _); 8] = [
-        // What torch.save writes is a zip archive, and was a pickle.
+        // torch.save writes a zip archive, and once wrote a pickle.
         (b"PK", "a file of torch.save, which is a program", save),
         (&[0x80], "a file of torch.save, which is a program", save),
         (b"version ", "a pointer of Git LFS, not the file that it points to", "in its repository: git lfs pull"),
@@ -261,7 +261,7 @@ fn other_kind(first: &[u8]) -> Option<(&'static str, &'static str)> {
 pub struct Renamed {
     /// Name, shape and values of each.
     pub tensors: Vec<Named>,
-    /// What the file holds besides, under its own name, and why it is not needed.
+    /// Further contents of the file, under their own names, and why they are not needed.
     pub left_out: Vec<(String, &'static str)>,
 }
 

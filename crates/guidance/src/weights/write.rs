@@ -14,7 +14,7 @@ use crate::io::replace;
 /// A tensor to write: name, shape, values.
 pub type Named = (String, Vec<usize>, Vec<f32>);
 
-/// How numbers are written.
+/// Format in which numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// 4 bytes a number.
@@ -67,8 +67,8 @@ pub(crate) enum Contents<'a> {
 /// Numbers that are copied from the GPU at once: 16 MiB.
 const BLOCK: usize = 4 << 20;
 
-/// Writes `tensors` as a safetensors file, whole or not at all: the same tensors and text give the same bytes. It says of
-/// itself `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
+/// Writes `tensors` as a safetensors file, whole or not at all: the same tensors and text give the same bytes. Its
+/// metadata are `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
