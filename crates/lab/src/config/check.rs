@@ -14,7 +14,7 @@ use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::{InitialWeights, RnnCell, Stack, Transformer};
 use trellis_guidance::trainer::Batches;
 
-/// Most units, channels or layers: far above what is useful, far below what overflows.
+/// Largest number of units, channels or layers: far above what is useful, far below what overflows.
 const MOST_UNITS: usize = 65_536;
 const MOST_LAYERS: usize = 1000;
 /// Each stage of a residual network halves the image.

@@ -66,7 +66,7 @@ impl Config {
         self.training.batch.unwrap_or(default_batch(usize::MAX))
     }
 
-    /// Whether a length is given in epochs and the data are not known yet.
+    /// True if a length is given in epochs and the data are not known yet.
     pub(super) fn is_in_epochs(&self) -> bool {
         self.training.epochs.is_some()
     }

@@ -37,7 +37,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What the run folder is called.
+    /// Name of the run folder.
     pub name: String,
     /// Seeds; each arm is trained once with each.
     pub seeds: Vec<u64>,
@@ -52,11 +52,11 @@ pub struct Config {
     /// `[guide]`: the network that guides, a convolutional one unless `network` says otherwise.
     #[serde(skip_deserializing)]
     pub guide: GuideConfig,
-    /// How it guides.
+    /// Settings of guidance.
     pub guidance: GuidanceConfig,
-    /// How the target is trained.
+    /// Settings of the target's training.
     pub training: TrainingConfig,
-    /// Arms of one's own, and what single arms do differently: `[arm.alone] learning_rate = 0.003`.
+    /// Arms of one's own, and settings of single arms that differ: `[arm.alone] learning_rate = 0.003`.
     pub arm: BTreeMap<String, ArmConfig>,
     /// [`Training::check`](trellis_guidance::Training::check) of every arm. No key: it changes no result.
     #[serde(skip)]
@@ -90,10 +90,10 @@ pub struct DataConfig {
     /// memory is counted by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
-    /// Whether files of a `folder` that are no images are left out, and not an error.
+    /// If true, files of a `folder` that are no images are left out; otherwise they are an error.
     pub skip_broken: bool,
-    /// Whether images and text stay on the CPU, and threads read each batch ahead of its step; without the key, where they do not
-    /// fit on the GPU. The batches are the same.
+    /// If true, images and text stay on the CPU, and threads read each batch ahead of its step. Without the key, this
+    /// is so where they do not fit on the GPU. The batches are the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Fewest and most symbols of a sequence; without the key the paper's, 20 to 40 of copy-paste and 2 to 50 of parity.
@@ -103,7 +103,7 @@ pub struct DataConfig {
     pub symbols: usize,
     /// Tokens of a block of text.
     pub context: usize,
-    /// Whether a token of text is one of its `characters` or `bytes`.
+    /// Tokens of text: its `characters` or `bytes`.
     pub level: TextLevel,
     /// A `tokenizer.json` that cuts the text, in place of `level`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,13 +133,13 @@ pub enum DataSet {
 }
 
 impl DataSet {
-    /// Whether examples are drawn, not read from files.
+    /// True if examples are drawn, not read from files.
     pub(crate) fn is_drawn(self) -> bool {
         matches!(self, Self::Glyphs | Self::CopyPaste | Self::Parity)
     }
 }
 
-/// What a token of text is.
+/// Unit of text that one token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextLevel {
@@ -161,7 +161,7 @@ pub struct GuidanceConfig {
     pub lambda: f32,
     /// α, the weight of Σ (1 − metric).
     pub weight: f32,
-    /// Where layers are tapped.
+    /// Point at which activations are captured.
     pub taps: TapAt,
     /// Guided steps of the arm `trained_first`, unless it has its own; half of all without the key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,7 +231,7 @@ pub struct TrainingConfig {
     pub clip_norm: f32,
     /// ε of label smoothing.
     pub label_smoothing: f32,
-    /// Which part of training images is seen: the `center`, a `random` part, or a random part `resized`.
+    /// Part of training images that is seen: the `center`, a `random` part, or a random part `resized`.
     pub crop: CropName,
     /// Least and greatest share of the image that `crop = "resized"` takes.
     #[serde(deserialize_with = "values::two::two")]

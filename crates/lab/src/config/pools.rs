@@ -26,7 +26,7 @@ impl Pools {
         Self { sources: [Some(Arc::new(train)), None, test], labels: None, warnings: Vec::new() }
     }
 
-    /// Where a folder has but one folder of held-out images, those are for tests.
+    /// Pools of a folder. If it has but one folder of held-out images, those are for tests.
     fn of_folder(folder: folder::Folder) -> Self {
         let folder::Folder { train, validation, test, warnings } = folder;
         let labels = Some(train.labels());
