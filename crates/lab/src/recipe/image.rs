@@ -7,7 +7,7 @@ use trellis_guidance::data::Normalization;
 use trellis_guidance::data::images::picture::{color_square, decode, gray_square};
 use trellis_guidance::error::{Error, Result};
 
-/// What to do about an image that cannot be read.
+/// Advice about an image that cannot be read.
 const HINT: &str = "give JPEG or PNG files";
 
 /// An image as bytes, and what a person should know of how it became so.
@@ -17,7 +17,7 @@ pub(super) struct Prepared {
     pub(super) notes: Vec<String>,
 }
 
-/// How images of a recipe become bytes: channels, height and width before any crop, and whether other sizes are usual.
+/// Form of a recipe's images as bytes: channels, height and width before any crop, and whether other sizes are usual.
 #[derive(Clone, Copy)]
 pub(super) struct Stored {
     pub(super) channels: usize,
@@ -27,7 +27,7 @@ pub(super) struct Stored {
 }
 
 impl Recipe {
-    /// How image files become what the network takes.
+    /// Form of the bytes that image files become, for what the network takes.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where it takes no images, or none that files can become.
