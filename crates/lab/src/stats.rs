@@ -38,7 +38,7 @@ impl Estimate {
         Self { mean: 100.0 * self.mean, ci95: self.ci95.map(|half| 100.0 * half), ..self }
     }
 
-    /// Whether the interval leaves 0 out: the sign of the mean is then no accident, 19 times out of 20.
+    /// True if the interval leaves 0 out: the sign of the mean is then no accident, 19 times out of 20.
     pub fn excludes_zero(&self) -> bool {
         self.ci95.is_some_and(|half| self.mean.abs() > half)
     }

@@ -25,7 +25,7 @@ use super::{ArmSummary, EvalRecord, Experiment, LeftOut, RunRecord, StepRecord, 
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::io::write_atomic;
 
-/// What to do if the folder of a run is there already.
+/// Handling of a run folder that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Refuse with an error.
@@ -65,9 +65,9 @@ struct Summary {
 pub struct RunFolder {
     path: PathBuf,
     metrics: File,
-    /// Whether the folder was there before: only then there are lines of earlier processes.
+    /// True if the folder was there before: only then there are lines of earlier processes.
     resumed: bool,
-    /// Where an older folder of the name was moved.
+    /// New path of an older folder of the name, if it was moved.
     moved: Option<PathBuf>,
     // Held as long as the folder is: the lock goes with the process, however it ends.
     _lock: File,
@@ -339,7 +339,7 @@ pub(super) fn lock(path: &Path) -> Result<File> {
     }
 }
 
-/// Where the folder is now.
+/// Moves an older folder aside and returns its new path.
 fn move_aside(root: &Path, name: &str) -> Result<PathBuf> {
     if root.join(name).join(METRICS).exists() {
         lock(&root.join(name))?;

@@ -1,4 +1,4 @@
-//! What `trellis bench` and `cargo bench` time: fixed shapes, so that numbers compare across engines and years.
+//! Workloads of `trellis bench` and `cargo bench`: fixed shapes, so that numbers compare across engines and years.
 
 mod large;
 mod recurrent;
@@ -51,7 +51,7 @@ enum Kind {
     Large(large::Large),
 }
 
-/// What pulls the MLP.
+/// Guide of the MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guide {
     /// Nothing.
