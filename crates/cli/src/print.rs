@@ -29,7 +29,7 @@ pub(crate) fn harmless(text: impl Display) -> String {
     text.to_string().chars().map(|c| if obeyed(&c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// Whether the reader of standard output has left, as `head` does: no reason to complain.
+/// True if the reader of standard output has left, as `head` does: no reason to complain.
 pub(crate) fn reader_left(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
 }
