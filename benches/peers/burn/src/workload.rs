@@ -184,7 +184,7 @@ impl Guide {
     }
 }
 
-/// What does not change from step to step.
+/// Parts of a workload that do not change from step to step.
 struct Task {
     images: Tensor<4>,
     labels: Tensor<1, Int>,
