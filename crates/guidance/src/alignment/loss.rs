@@ -158,7 +158,7 @@ struct Batchable {
     looked_up: bool,
 }
 
-/// Cuts a list into runs that share dispatches; what cannot share is a run of its own.
+/// Cuts a list into runs that share dispatches; a layer that cannot share is a run of its own.
 fn runs(sizes: &[Option<Batchable>]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let mut elements = 0;

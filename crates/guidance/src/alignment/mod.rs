@@ -217,7 +217,7 @@ impl Metric {
         })
     }
 
-    /// From products of features to what is compared.
+    /// Makes the products of features comparable: kernel and centering, as the measure needs.
     fn finish<'g>(self, gram: Var<'g>) -> Result<Var<'g>> {
         Ok(match self {
             Self::Cka(Cka { bandwidth: None, debiased: false, .. }) => gram,

@@ -7,7 +7,7 @@ use trellis_tensor::{DType, Gpu, Tensor, TensorType, Var};
 
 use crate::error::{Error, Result};
 
-/// One example of what a network takes.
+/// One example of a network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputShape {
     /// An image: channels, height, width.

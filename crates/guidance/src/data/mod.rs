@@ -37,7 +37,7 @@ const SPLIT_STREAM: u64 = u64::MAX;
 
 /// Labeled images. Shapes: pixels (count, channels, height, width), row-major; labels (count).
 ///
-/// The lengths of `pixels` and `labels` belong together: who fills the fields by hand keeps them so.
+/// The lengths of `pixels` and `labels` belong together: keep them so when you fill the fields by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// 1 for gray, 3 for color.
@@ -84,7 +84,7 @@ impl Images {
         Ok(self.gather(permutation(&self.name, self.count(), &[count], seed)?.into_iter().take(count)))
     }
 
-    /// Disjoint parts of the given sizes, drawn without replacement under `seed`; what is left over is in none.
+    /// Disjoint parts of the given sizes, drawn without replacement under `seed`; the rest is in none.
     ///
     /// One seed gives one order of the images, from which the parts are cut one after another. The first part is
     /// therefore the same whatever the sizes of the later ones are.

@@ -1,4 +1,4 @@
-//! Images that are read one at a time, from wherever they lie: what a data set of one's own implements.
+//! Images that are read one at a time, from wherever they lie: the trait that a data set of one's own implements.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Largest size in bytes of images that are held in memory.
 const LARGEST_SET: usize = 16 << 30;
 
-/// Images that are left out, each told once: what was wrong with it and its split, and its class where that is known.
+/// Images that are left out, each listed once: its problem and its split, and its class where that is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Skipped(Arc<Mutex<Broken>>);
 
@@ -33,7 +33,7 @@ impl Skipped {
         self.all().into_iter().map(|((told, _), _)| told).collect()
     }
 
-    /// All of them, in order of what was wrong.
+    /// All of them, in order of their problems.
     pub(crate) fn all(&self) -> Broken {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -240,13 +240,13 @@ impl dyn Source + '_ {
         Err(Error::data(self.name(), problem, "they may take 16 GiB: stream them, or make them smaller"))
     }
 
-    /// The images at `indices`, on all threads; and what was wrong with those that could not be read.
+    /// The images at `indices`, read on all threads; and the problems of those that could not be read.
     pub(crate) fn read_some(&self, indices: &[usize]) -> Result<Read> {
         let ([channels, height, width], features) = (self.shape(), self.features(indices.len())?);
         let mut pixels = vec![0; features * indices.len()];
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = indices.len().div_ceil(threads).max(1);
-        // Each thread has neighboring images; what goes wrong is told in their order.
+        // Each thread has neighboring images; problems are reported in their order.
         let outcomes: Vec<Result<u16>> = thread::scope(|scope| {
             let work = move |(indices, pixels): (&[usize], &mut [u8])| {
                 let one = |(&index, pixels): (&usize, &mut [u8])| self.read_checked(index, pixels);

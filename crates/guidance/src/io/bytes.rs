@@ -13,7 +13,8 @@ use crate::io::regular_file;
 pub(crate) enum Bytes {
     /// All of them: of a file that was packed, say.
     Memory(Vec<u8>),
-    /// A file, whose place to read moves under the lock: a read is of kilobytes, and short beside what is made of it.
+    /// A file, whose read position moves under the lock: a read is of kilobytes, and short compared with the use of
+    /// them.
     File { path: PathBuf, file: Mutex<File>, length: u64 },
     /// So many that are all 0.
     Zeros(u64),
@@ -23,7 +24,7 @@ impl Bytes {
     /// Opens a file and reads nothing yet.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Data`] for what is no regular file.
+    /// [`Error::Io`]; [`Error::Data`] if it is no regular file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let (file, length) = regular_file::open(path)?;
         Ok(Self::File { path: path.to_owned(), file: Mutex::new(file), length })

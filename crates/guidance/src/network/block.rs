@@ -74,11 +74,11 @@ pub(super) struct Block<'g> {
     pub(super) norm: NormOrder,
     /// ε of its layer norms.
     pub(super) eps: f32,
-    /// Between the two linear layers.
+    /// Function between the two linear layers.
     pub(super) activation: Activation,
-    /// Of what attention and the feed-forward part give, and between the two linear layers.
+    /// Dropout of the outputs of attention and of the feed-forward part, and between the two linear layers.
     pub(super) dropout: f32,
-    /// Of attention's probabilities.
+    /// Dropout of attention's probabilities.
     pub(super) attention_dropout: f32,
     /// A second attention, to all positions of the block's input.
     pub(super) cross: bool,

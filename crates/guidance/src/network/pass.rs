@@ -14,23 +14,24 @@ pub enum Mode<'a> {
         clock: &'a Clock,
         /// Seed of dropout.
         seed: u64,
-        /// Element type of what linear layers multiply.
+        /// Element type that linear layers multiply.
         precision: Precision,
-        /// Blocks whose activations are computed again together for the backward pass; 0: all are kept.
+        /// Number of blocks whose activations are recomputed together for the backward pass; 0: all are kept.
         recompute: usize,
     },
     /// Batch norm uses the running statistics; dropout is off.
     Eval,
 }
 
-/// In what precision a network is trained. Parameters, moments, losses, norms and sums are f32 in either.
+/// Precision in which a network is trained. Parameters, moments, losses, norms and sums are f32 in either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Everything is f32.
     #[default]
     F32,
-    /// Linear layers multiply f16 copies of activations and weights, and of gradients in the backward pass, with f32 sums;
-    /// the loss is scaled so that small gradients survive. Convolutions and alignment stay f32, and so do evaluations.
+    /// Linear layers multiply f16 copies of activations and weights, and of gradients in the backward pass, with f32
+    /// sums. The loss is scaled so that small gradients survive. Convolutions and alignment stay f32, and so do
+    /// evaluations.
     Mixed(LossScale),
 }
 

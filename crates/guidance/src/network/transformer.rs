@@ -95,8 +95,8 @@ impl Transformer {
         Self { activation: Activation::GeluTanh, dropout: 0.1, ..Self::decoder(12, 768, 12) }
     }
 
-    /// The paper's copy-paste guide: four layers that share one set of weights, each with causal attention to itself and a
-    /// second one to all of its own input (arXiv:2410.20035; the authors' code).
+    /// The paper's copy-paste guide: four layers that share one set of weights. Each has causal attention to itself and
+    /// a second one to all of its own input (arXiv:2410.20035; the authors' code).
     pub fn paper_copy() -> Self {
         Self { hidden: 512, dropout: 0.1, causal: true, cross: true, shared: true, ..Self::encoder(4, 512, 16) }
     }

@@ -30,7 +30,7 @@ fn examples_of_step(most: usize, data: &Dataset, batch: usize) -> usize {
     most.min(batch.max(NUMBERS / numbers.max(logits).max(1))).max(1)
 }
 
-/// Evaluations of a target on all splits, and what is measured against its guide.
+/// Evaluations of a target on all splits, with alignment to its guide.
 pub struct Evaluation<'a> {
     evaluators: Vec<Evaluator<'a>>,
     /// The step of the last evaluation.

@@ -1,4 +1,4 @@
-//! One training step: what a plan replays.
+//! One training step, as a plan replays it.
 //!
 //! The target runs forward once on a batch, for both losses. The guide runs forward on the same batch, frozen. Each pair of layers adds
 //! `1 − metric` to the alignment loss, which is weighted by the schedule and added to the task loss. [`Session`](super::Session) then

@@ -49,8 +49,8 @@ pub struct Training {
     pub flip: bool,
     /// Steps between evaluations; one before the first step and one after the last come on top. 0 for those two alone.
     pub eval_every: u32,
-    /// Before the first guided step and at each evaluation, what the gradient of the measure must be is checked. For
-    /// debugging: it costs a step and copies the activations to the CPU.
+    /// Checks the gradient of the measure before the first guided step and at each evaluation. For debugging: it costs
+    /// a step and copies the activations to the CPU.
     pub check: bool,
 }
 

@@ -13,7 +13,7 @@ use super::write::{Named, RECIPE};
 use crate::error::{Error, Result};
 use crate::io::Bytes;
 
-/// Largest header that is read: what the library writes at most.
+/// Largest header that is read, the most that the library writes.
 const LARGEST_HEADER: u64 = 100_000_000;
 
 /// A safetensors file, of which a tensor is read when it is wanted.
@@ -42,7 +42,7 @@ pub struct TensorSummary {
 }
 
 impl WeightsFile {
-    /// Opens a file and reads what it says of its tensors.
+    /// Opens a file and reads its header.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Data`] for what is no regular file, or [`Error::Checkpoint`] if it is no safetensors file.
@@ -136,7 +136,7 @@ impl WeightsFile {
         Ok(Some((info.shape.clone(), self.numbers(name, info)?)))
     }
 
-    /// Key and value of what the file says of itself, in order of the keys.
+    /// Key and value of the file's metadata, in order of the keys.
     pub fn about(&self) -> Vec<(String, String)> {
         let mut about: Vec<(String, String)> = self.header.metadata().clone().unwrap_or_default().into_iter().collect();
         about.sort();

@@ -74,7 +74,7 @@ impl Naming {
         self.table().iter().map(|row| row.1).filter(|theirs| !theirs.contains("{}"))
     }
 
-    /// The name in the file of what we call `name`, and how its values lie there.
+    /// The file's name for our `name`, and the layout of its values in the file.
     pub(super) fn theirs(self, name: &str) -> Option<(String, Values)> {
         if self == Self::Trellis {
             return Some((name.to_string(), Same));

@@ -83,8 +83,8 @@ pub fn write(path: &Path, tensors: &[Named], format: Format, about: impl Into<Ab
     write_entries(path, entries.collect(), format, about.into())
 }
 
-/// [`write()`] without a look at the range of f16. Tensors on the GPU are copied in blocks: what is on the way takes 64 MiB of the
-/// memory of the CPU, however large they are.
+/// [`write()`] without a look at the range of f16. Tensors on the GPU are copied in blocks, which take 64 MiB of the
+/// memory of the CPU, however large the tensors are.
 pub(crate) fn write_entries(path: &Path, mut tensors: Vec<Entry<'_>>, format: Format, about: About) -> Result<()> {
     tensors.sort_by(|a, b| a.name.cmp(b.name));
     let header = header(&tensors, format, about);
@@ -143,7 +143,7 @@ fn header(tensors: &[Entry<'_>], format: Format, About { text, recipe }: About) 
     header
 }
 
-/// Key of the recipe among what a file says of itself.
+/// Key of the recipe in the file's metadata.
 pub(super) const RECIPE: &str = "recipe";
 
 impl Format {

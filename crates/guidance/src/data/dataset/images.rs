@@ -48,7 +48,7 @@ impl Dataset {
     /// [`Dataset::skipped`] tells of it.
     ///
     /// # Errors
-    /// As [`Dataset::new`], and what reading gives; [`Error::Data`] if a split takes more than 16 GiB.
+    /// As [`Dataset::new`], and any error of reading; [`Error::Data`] if a split takes more than 16 GiB.
     pub fn load(
         gpu: &Gpu,
         train: &dyn Source,
@@ -70,7 +70,7 @@ impl Dataset {
     /// out of evaluations, and in training another takes its place; [`Dataset::skipped`] tells of it.
     ///
     /// # Errors
-    /// As [`Dataset::new`], and what reading gives.
+    /// As [`Dataset::new`], and any error of reading.
     pub fn stream(
         gpu: &Gpu,
         train: Arc<dyn Source>,

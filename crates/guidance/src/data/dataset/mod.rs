@@ -36,7 +36,7 @@ pub struct Dataset {
     contents: String,
     /// Class names, unless they are just the indices or there are more than 100.
     class_names: Vec<String>,
-    /// Sentences for the user about what was found where the data lie.
+    /// Warnings for the user about the data that were found.
     warnings: Vec<String>,
     /// Examples that the splits were asked to have; fewer are there where broken ones were left out.
     asked: [usize; 3],
@@ -143,7 +143,7 @@ impl Dataset {
         classes.into_values().collect()
     }
 
-    /// Sentences for the user about what was found where the data lie: folders that are not used, say.
+    /// Warnings for the user about the data that were found: folders that are not used, say.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -234,7 +234,7 @@ impl Dataset {
         Ok([values, labels])
     }
 
-    /// The normalized value of a black pixel, what a shifted image is filled with; 0 where there are no images.
+    /// The normalized value of a black pixel, with which shifted images are filled; 0 where there are no images.
     pub fn black(&self) -> f32 {
         self.normalization.map_or(0.0, Normalization::shift)
     }
@@ -244,7 +244,7 @@ impl Dataset {
         self.normalization
     }
 
-    /// Names of all classes of images, of however many there are; empty where they are but numbers.
+    /// Names of all classes of images, however many; empty if they are just the indices.
     pub fn all_class_names(&self) -> &[String] {
         &self.all_class_names
     }

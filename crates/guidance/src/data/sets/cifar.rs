@@ -197,7 +197,7 @@ pub fn open(folder: &Path) -> Result<(CifarImages, CifarImages)> {
     Ok((open(train)?, open(&[test.to_string()])?))
 }
 
-/// Reads all of what [`open`] opens.
+/// Reads all images that [`open`] opens.
 ///
 /// # Errors
 /// As [`open`] and [`Images::read`].

@@ -34,7 +34,7 @@ pub struct Folder {
     pub validation: Option<ImageFiles>,
     /// Images under `test`, if it is there.
     pub test: Option<ImageFiles>,
-    /// Sentences that name what in the folder is not used.
+    /// Sentences that name unused parts of the folder.
     pub warnings: Vec<String>,
 }
 

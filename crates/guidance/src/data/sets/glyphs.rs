@@ -16,8 +16,8 @@
 //! (122 FCNs were tried on slightly larger symbols, and the best 16 of them on these.)
 //!
 //! An image is a pure function of (seed, index, size): the first images of a larger set are those of a smaller one.
-//! Drawing uses only operations that IEEE 754 rounds exactly (+ − × ÷ √), no sine and no logarithm of the platform's
-//! library, so the bits are the same everywhere.
+//! Drawing uses only operations that IEEE 754 rounds exactly (+ − × ÷ √). It needs no sine and no logarithm of the
+//! platform's library, so the bits are the same everywhere.
 
 use crate::data::{Images, Source};
 use crate::error::Result;

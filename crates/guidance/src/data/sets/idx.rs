@@ -3,9 +3,10 @@
 //! A file is a magic number (two zero bytes, the type 8 = unsigned byte, the number of dimensions), one big-endian u32
 //! per dimension, then the bytes in row-major order. Source: Y. LeCun, C. Cortes, C. Burges, *The MNIST database*.
 //!
-//! Files come from the network, so nothing in a header is believed before the bytes are there. A plain file is as long as its
-//! header says, and its images stay in it until they are wanted. A packed one is unpacked into memory, which grows with what
-//! arrives and ends one byte after what the header promises: that also bounds a gzip bomb.
+//! Files come from the network, so nothing in a header is believed before the bytes are there. A plain file is as long
+//! as its header says, and its images stay in it until they are wanted. A packed one is unpacked into memory. That
+//! grows with the bytes that arrive and ends one byte after the length that the header promises, which also bounds a
+//! gzip bomb.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -47,9 +48,9 @@ pub struct IdxImages {
 /// `classes` is the number of classes, which the format does not tell: 10 for MNIST.
 ///
 /// # Errors
-/// [`Error::Io`] if something cannot be read; [`Error::Data`] if a file is missing, no regular file, damaged, cut
-/// short, longer than its header says or, packed, over 1 GiB unpacked, if a label is not below `classes`, if the labels are
-/// not as many as the images, or if the two pairs differ in image size. Each names the file and what to do.
+/// [`Error::Io`] if something cannot be read. [`Error::Data`] if a file is missing, no regular file, damaged, cut
+/// short, longer than its header says or, packed, over 1 GiB unpacked. Also if a label is not below `classes`, if the
+/// labels are not as many as the images, or if the two pairs differ in image size. Each names the file and what to do.
 pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Option<IdxImages>)> {
     let folder = folder.as_ref();
     let train = open_pair(folder, "train-", classes)?;
@@ -73,7 +74,7 @@ pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Opti
     }
 }
 
-/// Reads all of what [`open`] opens.
+/// Reads all images that [`open`] opens.
 ///
 /// # Errors
 /// As [`open`] and [`Images::read`].
@@ -122,7 +123,7 @@ pub fn save(folder: impl AsRef<Path>, prefix: &str, images: &Images) -> Result<(
             out.extend(size.to_be_bytes());
         }
         out.extend(bytes);
-        // Renamed when complete, so that nobody finds half a file.
+        // Renamed when complete, so that no reader finds half a file.
         let part = path.with_extension("part");
         fs::write(&part, out).and_then(|()| fs::rename(&part, &path)).map_err(|source| Error::io(&path, source))
     };

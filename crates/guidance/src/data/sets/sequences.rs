@@ -1,4 +1,4 @@
-//! Copy-paste and parity as data sets: the paper's sizes, smaller ones, and what a network gets that learns nothing.
+//! Copy-paste and parity as data sets: the paper's sizes, smaller ones, and the score of a network that learns nothing.
 
 use trellis_tensor::ops::{SequenceTask, Sequences};
 

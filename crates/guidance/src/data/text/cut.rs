@@ -1,4 +1,4 @@
-//! Tokens of a text in a file: cut once, and found again by whoever wants the same.
+//! Token cache of a text in a file: cut once, and found again by later runs that want the same.
 //!
 //! A line of JSON, then the ids. The name and the line hold a hash of what the ids depend on: all bytes of the text, and how
 //! they are cut. Size and date would not tell of every change. Reading a text for its hash takes about two seconds a GiB, cutting
@@ -19,7 +19,7 @@ use crate::io::regular_file;
 /// The first line, filled up with spaces.
 #[derive(Serialize, Deserialize)]
 struct Header {
-    /// Hash of what they depend on.
+    /// Hash of everything that the ids depend on.
     key: u64,
     /// Number of ids.
     count: usize,
@@ -46,7 +46,7 @@ pub(super) fn find_or_make(path: &Path, tokenizer: Tokenizer, folder: &Path) -> 
         if self::key(path, &tokenizer)? != key {
             return Err(Error::data(path, "changed while it was read", "try again once it stays as it is"));
         }
-        // Renamed when complete, so that nobody finds half a file.
+        // Renamed when complete, so that no reader finds half a file.
         fs::rename(&part, &file).map_err(|e| Error::io(&file, e))
     });
     if let Err(error) = made {

@@ -54,7 +54,7 @@ impl Text {
         Self::in_memory(|| Ok(regular_file::open(path)?.0.take(LARGEST)), tokenizer, path)
     }
 
-    /// Cuts a text that is in memory already; `name` is what it is called.
+    /// Cuts a text that is in memory already; `name` is its name.
     ///
     /// # Errors
     /// [`Error::Data`] as [`Text::read`].
@@ -62,7 +62,7 @@ impl Text {
         Self::in_memory(|| Ok(text), tokenizer, Path::new(name))
     }
 
-    /// Cuts what `open` opens, as often as it is called.
+    /// Cuts the text that `open` opens, as often as it is called.
     fn in_memory<R: Read>(open: impl Fn() -> Result<R>, tokenizer: Tokenizer, path: &Path) -> Result<Self> {
         let vocabulary = tokenizer.vocabulary(open()?, path)?;
         let (width, mut words) = (Ids::width(&vocabulary), Vec::new());
@@ -166,7 +166,7 @@ impl Text {
         Ok(checksum.finalize())
     }
 
-    /// The text of `tokens`; what is no UTF-8 is shown as �, and so is an id that does not exist.
+    /// The text of `tokens`; bytes that are no UTF-8 are shown as �, and so is an id that does not exist.
     pub fn decode(&self, tokens: &[u32]) -> String {
         self.vocabulary.decode(tokens)
     }

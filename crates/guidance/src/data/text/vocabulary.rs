@@ -20,7 +20,7 @@ pub enum Tokenizer {
     Characters,
     /// By characters of a vocabulary that is known already, sorted; a text with another is refused.
     Known(Vec<char>),
-    /// By what a file of Hugging Face's says, a `tokenizer.json`: BPE, word pieces, unigrams.
+    /// By a `tokenizer.json` of Hugging Face's: BPE, word pieces, unigrams.
     Pieces(Pieces),
 }
 
@@ -243,7 +243,7 @@ impl Vocabulary {
         }
     }
 
-    /// The text of `tokens`; what is no UTF-8 is shown as �, and so is an id that does not exist.
+    /// The text of `tokens`; bytes that are no UTF-8 are shown as �, and so is an id that does not exist.
     pub(super) fn decode(&self, tokens: &[u32]) -> String {
         const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
         match self {

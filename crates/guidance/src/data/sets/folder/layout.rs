@@ -1,6 +1,6 @@
 //! Layout of a folder of images: `train/<class>/…` with held-out images beside it, or `<class>/…` by itself.
 //!
-//! Only names are read here, no image. Whatever is passed over is told, and never becomes a class.
+//! Only names are read here, no image. Everything that is passed over is reported, and never becomes a class.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) struct Layout {
     pub(super) train: Files,
     pub(super) validation: Option<Files>,
     pub(super) test: Option<Files>,
-    /// Sentence about what was passed over, if anything was.
+    /// Sentence about entries that were passed over, if any were.
     pub(super) warnings: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ const HINT: &str = "lay images out as <class>/…, or as train/<class>/… with 
 /// Largest number of files that are listed: ten times ImageNet.
 const MOST_FILES: usize = 20_000_000;
 
-/// Names passed over that are told.
+/// Number of names passed over that are listed.
 const TOLD: usize = 5;
 
 /// Lists `folder`.
@@ -221,14 +221,14 @@ impl Entries {
     }
 }
 
-/// Names, below the folder that was given, of what is not used.
+/// Names of unused entries, below the folder that was given.
 struct PassedOver {
     folders: Vec<String>,
     files: Vec<String>,
 }
 
 impl PassedOver {
-    /// Adds what programs left in the folder whose name, with a slash, is `below`.
+    /// Adds entries that programs left in the folder whose name, with a slash, is `below`.
     fn add(&mut self, below: &str, left_behind: Vec<(String, bool)>) {
         for (name, is_folder) in left_behind {
             if is_folder { &mut self.folders } else { &mut self.files }.push(format!("{below}{name}"));
