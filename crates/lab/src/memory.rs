@@ -24,7 +24,7 @@ pub struct Memory {
     pub parts: Vec<(String, u64)>,
     /// Greatest number of bytes in use at once.
     pub peak: u64,
-    /// Bytes by the name of what holds them, most first.
+    /// Bytes by the name of their holder, most first.
     pub by_name: Vec<(String, u64)>,
     /// Name and size of the largest buffer, which an adapter must be able to bind.
     pub largest: (String, u64),
@@ -80,7 +80,7 @@ impl Memory {
         account.finish("guide", &Trainer::new(guide, data, config.guide_training(0)))
     }
 
-    /// Refuses what does not fit on `gpu`: at most `copies` runs at once.
+    /// Refuses an experiment that does not fit on `gpu`: at most `copies` runs at once.
     ///
     /// # Errors
     /// [`Error::Memory`] with the table.
@@ -140,7 +140,7 @@ impl Account {
         Ok(account)
     }
 
-    /// Ends a part: what was taken since the last is its.
+    /// Ends a part, to which all memory belongs that was taken since the last.
     fn close(&mut self, name: String) {
         let now = self.gpu.memory_used();
         self.parts.push((name, now - self.before));

@@ -22,7 +22,7 @@ const MOST_STAGES: usize = 6;
 const MOST_IMAGES: usize = 10_000_000;
 
 impl Config {
-    /// Refuses what cannot be run; `path` names the file in the error. Reading a file does this.
+    /// Refuses a configuration that cannot be run; `path` names the file in the error. Reading a file does this.
     ///
     /// # Errors
     /// [`Error::Config`] with the first key whose value cannot be run.

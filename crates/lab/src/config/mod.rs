@@ -70,10 +70,10 @@ pub struct DataConfig {
     /// `glyphs`, `copy_paste` and `parity` (drawn), `idx` (MNIST's format), `cifar` and `folder` (JPEG and PNG, from the folder
     /// given by `--data`), or `text` (the file given by `--data`).
     pub set: DataSet,
-    /// Height and width of glyphs, 16 or 28, or of what networks see of a `folder`.
+    /// Height and width of glyphs, 16 or 28, or of the part of a `folder`'s images that networks see.
     pub size: usize,
-    /// Height and width of what the images of a `folder` become where networks see a part of them, `size` × `size`; without the
-    /// key they see all.
+    /// Height and width to which the images of a `folder` are resized where networks see a part of them, `size` ×
+    /// `size`. Without the key they see all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
     /// Training images, a number or a share; of sequences, a number that an evaluation looks at: batches are always of new ones;
@@ -253,7 +253,7 @@ pub struct TrainingConfig {
 pub enum CropName {
     /// The middle.
     Center,
-    /// A part of the size of what networks see.
+    /// A part of the size that networks see.
     Random,
     /// A part of any size.
     Resized,
@@ -293,7 +293,7 @@ pub enum RateSchedule {
     Steps,
 }
 
-/// Key at fault, what is wrong with it, what to do.
+/// Key at fault, problem and advice.
 type Bad = (String, String, String);
 
 fn bad<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<String>) -> Result<T, Bad> {

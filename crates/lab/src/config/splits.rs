@@ -1,4 +1,4 @@
-//! Sizes of the splits: what a file asks for, made to numbers by what there is, or a proposal that fits.
+//! Sizes of the splits: those that a file asks for, made to numbers by the examples there are, or a proposal that fits.
 
 use super::{Amount, Bad};
 
@@ -165,7 +165,7 @@ impl Request<'_> {
         format!("{} {}", self.name, problems.join("; and "))
     }
 
-    /// Numbers that fit, or what is missing for there to be some.
+    /// Numbers that fit, or a description of what is missing.
     fn proposal(&self, misfits: [bool; 3]) -> String {
         let none = |split: usize| self.amounts[split] == Some(Amount::Count(0));
         let held_out = |split: usize| (1..3).contains(&split) && self.pool_of(split) == 0 && !none(split);

@@ -78,7 +78,7 @@ pub fn run_on(
         return Err(Error::config("experiment", "data", problem, "give each worker a copy"));
     };
     let config = &config.resolved_for(Path::new("configuration"), data)?;
-    // Lack of room, together or in memory, is told before anything is trained.
+    // Anything that does not fit, together or into memory, is reported before anything is trained.
     Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
     let trained = config.arm_with(ArmGuide::Trained).is_some();
     if let Some(weights) = config.guide.weights.as_ref().filter(|_| trained) {

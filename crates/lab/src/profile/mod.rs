@@ -115,7 +115,7 @@ impl Phase {
         Self::Other,
     ];
 
-    /// The phase of what was recorded in `layer`: see [`Session`] for the scopes.
+    /// The phase of a launch that was recorded in `layer`: see [`Session`] for the scopes.
     fn of(layer: &str) -> Self {
         let backward = layer.strip_prefix("backward/");
         match (backward.unwrap_or(layer).split('/').next(), backward) {

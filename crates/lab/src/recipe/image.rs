@@ -10,7 +10,7 @@ use trellis_guidance::error::{Error, Result};
 /// Advice about an image that cannot be read.
 const HINT: &str = "give JPEG or PNG files";
 
-/// An image as bytes, and what a person should know of how it became so.
+/// An image as bytes, and notes for a person on how it became so.
 pub(super) struct Prepared {
     /// `[channels, height, width]`, not cropped yet.
     pub(super) pixels: Vec<u8>,
@@ -53,7 +53,7 @@ impl Stored {
     /// Reads an image file.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Data`] for what is no image, or damaged.
+    /// [`Error::Io`]; [`Error::Data`] if it is no image, or damaged.
     pub(super) fn read(self, path: &Path) -> Result<Prepared> {
         let Self { channels, size, usual, normalization } = self;
         let mut pixels = vec![0; channels * size * size];

@@ -178,7 +178,8 @@ impl Recipe {
     /// Reads the recipe of a file of weights.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Checkpoint`] for what is no such file, has no recipe, or one that this version does not know.
+    /// [`Error::Io`], or [`Error::Checkpoint`] if it is no such file, has no recipe, or one that this version does not
+    /// know.
     pub fn read(path: &Path) -> Result<Self> {
         let Some(text) = WeightsFile::read(path)?.recipe() else {
             let hint = "give a checkpoint of a run (those of earlier versions have none)";
@@ -246,7 +247,7 @@ impl Recipe {
         matches!(self.input, RecipeInput::Tokens { tokens: Some(TokenKind::Characters { .. }), .. })
     }
 
-    /// A few lines for people: what, and its value.
+    /// A few lines for people: names and values.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
         let input = match &self.input {
             RecipeInput::Images { shape, normalization: Normalization { mean, deviation }, scale, preparation } => {

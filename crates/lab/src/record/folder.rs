@@ -78,9 +78,9 @@ impl RunFolder {
     /// puts `config.toml`, `adapter.json` and an empty `metrics.jsonl` into it.
     ///
     /// # Errors
-    /// [`Error::Config`] if the name is no plain file name, [`Error::Data`] if another process writes to a folder of that
-    /// name, or it is to be resumed and this configuration does not extend its own; [`Error::Io`] if the folder exists and
-    /// `existing` refuses, or if something cannot be written; the new folder is then removed again.
+    /// [`Error::Config`] if the name is no plain file name. [`Error::Data`] if another process writes to a folder of
+    /// that name, or it is to be resumed and this configuration does not extend its own. [`Error::Io`] if the folder
+    /// exists and `existing` refuses, or if something cannot be written; the new folder is then removed again.
     pub fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
         let name = checked_name(root, &experiment.name)?;
         fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
@@ -194,7 +194,7 @@ impl RunFolder {
     /// Removes the lines of a run that begins anew, since an earlier process was killed before it kept a state.
     ///
     /// # Errors
-    /// [`Error::Io`] if the metrics cannot be replaced, [`Error::Data`] if they hold what no run writes.
+    /// [`Error::Io`] if the metrics cannot be replaced, [`Error::Data`] if they hold lines that no run writes.
     pub(crate) fn begin_anew(&mut self, arm: &str, seed: u64) -> Result<()> {
         self.rewind(Rewind { arm, seed, to: None, keeps_eval: false })
     }
@@ -256,7 +256,7 @@ impl RunFolder {
         write_json(&self.path.join(SUMMARY), &summary)
     }
 
-    /// One write for all lines and no buffer between: what is returned from is with the operating system.
+    /// One write for all lines and no buffer between: lines are with the operating system when it returns.
     fn append(&mut self, arm: &str, seed: u64, what: impl IntoIterator<Item = What>) -> Result<()> {
         let mut text = Vec::new();
         for what in what {

@@ -112,8 +112,8 @@ impl Rewind<'_> {
         }
     }
 
-    /// Removes from the file at `path` what does not stay; lines of other runs stay as they are, byte for byte. The file is
-    /// replaced whole or not at all, and not touched where nothing goes. Returns whether it was replaced.
+    /// Removes lines that do not stay from the file at `path`; lines of other runs stay as they are, byte for byte. The
+    /// file is replaced whole or not at all, and not touched where nothing goes. Returns true if it was replaced.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Data`] for a line that no run writes.

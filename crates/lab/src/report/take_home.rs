@@ -161,7 +161,7 @@ impl Constants {
         }
     }
 
-    /// Sets what the network's code needs, and gives the code.
+    /// Sets the constants that the network's code needs, and gives the code.
     fn network(&mut self, recipe: &Recipe) -> &'static str {
         let classes = recipe.output.classes;
         self.set("OUTPUTS", classes);
