@@ -113,7 +113,7 @@ fn in_pieces(cell: Cell, hidden: usize, [time, piece]: [usize; 2], lengths: Opti
     (launches, keep.into_iter().map(|var| plan.read(var).expect("kept")).collect())
 }
 
-/// Where loops must stay short a long sequence takes several dispatches, which go on where the last one ended: forward
+/// Long sequences take several dispatches where loops must stay short. Each goes on where the last one ended, forward
 /// and backward.
 #[test]
 fn long_sequences_are_cut_where_loops_end() {

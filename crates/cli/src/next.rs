@@ -1,4 +1,4 @@
-//! Last lines of a command: what to open, and what to try next.
+//! Last lines of a command: files to open, and commands to try next.
 
 use std::path::Path;
 

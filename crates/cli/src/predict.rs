@@ -74,7 +74,7 @@ impl Predict {
         }
     }
 
-    /// Refuses what the network does not take.
+    /// Refuses inputs that the network does not take.
     fn check(&self, recipe: &Recipe) -> Result<()> {
         let (problem, hint) = match (&recipe.input, &self.text) {
             (RecipeInput::Images { .. }, None) | (RecipeInput::Tokens { tokens: Some(_), .. }, Some(_)) => {

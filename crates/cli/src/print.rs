@@ -11,7 +11,7 @@ pub(crate) fn line(text: impl Display) -> Result<()> {
     writeln!(std::io::stdout().lock(), "{}", harmless(text)).map_err(|error| Error::io("standard output", error))
 }
 
-/// Tells what was found where data lie and is not used.
+/// Reports unused files and folders that were found where the data lie.
 pub(crate) fn warn_of_data(data: &Dataset) {
     for warning in data.warnings() {
         eprintln!("warning: {}", harmless(warning));

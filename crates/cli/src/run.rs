@@ -98,8 +98,8 @@ impl Train {
     }
 }
 
-/// Trains and prints the result; `existing` says what becomes of an older folder, without it a person is asked. `false` if
-/// the answer was to quit.
+/// Trains and prints the result. `existing` decides about an older folder; without it a person is asked. `false` if the
+/// answer was to quit.
 fn train(
     gpus: &[Gpu],
     config: &Config,
@@ -141,7 +141,7 @@ fn train(
         }),
         Progress::Done(run) if plain => {
             let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
-            // If nobody reads it, the table at the end will tell.
+            // If there is no reader, the table at the end will tell.
             let _ = print::line(format_args!("{}, seed {}: test top-1 {top1:.1} %", run.arm, run.seed));
         }
         Progress::Done(_) => {}

@@ -1,4 +1,4 @@
-//! The question what becomes of an experiment that was stopped, when it is started once more.
+//! The question of what becomes of an experiment that was stopped, when it is started once more.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
