@@ -38,7 +38,8 @@ impl Metric {
     /// flop for each layer and 2·a·b·n² for the pairs.
     ///
     /// # Errors
-    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::Each`](crate::alignment::Tokens), or as [`Metric::compare`].
+    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::Each`](crate::alignment::Tokens), or
+    /// as [`Metric::compare`].
     pub fn matrix<'g>(self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
         let refuse = |problem| {
             let hint = "compare pair by pair, or by CKA or RSA of whole layers";

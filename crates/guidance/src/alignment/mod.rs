@@ -61,10 +61,11 @@ pub enum Rsa {
     Pearson,
 }
 
-/// Kernel ridge regression: how well the first layer explains the second. The share of variance that is left is `|λ (K
-/// + λ I)⁻¹ Yc|² / |Yc|²` with `K = Xc Xcᵀ` scaled to a mean diagonal of 1, and the measure is 1 minus that. In [0, 1);
-/// not symmetric. The paper reports ridge regression as its best measure (arXiv:2410.20035, v2). Its authors fit on one
-/// half of the batch and test on the other; this one fits and tests on the same examples and has no split to draw.
+/// Kernel ridge regression: how well the first layer explains the second. The share of variance that is left is
+/// `|λ (K + λ I)⁻¹ Yc|² / |Yc|²` with `K = Xc Xcᵀ` scaled to a mean diagonal of 1, and the measure is 1 minus that. In
+/// [0, 1); not symmetric. The paper reports ridge regression as its best measure (arXiv:2410.20035, v2). Its authors
+/// fit on one half of the batch and test on the other. This one fits and tests on the same examples and has no split
+/// to draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ridge {
     lambda: f32,

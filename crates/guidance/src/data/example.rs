@@ -68,7 +68,7 @@ impl From<TokenShape> for InputShape {
 }
 
 impl From<usize> for Output {
-    /// One of so many classes for each example.
+    /// Label of each example, one of so many classes.
     fn from(classes: usize) -> Self {
         Self { classes, each: Each::Example }
     }

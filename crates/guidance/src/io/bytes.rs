@@ -13,10 +13,9 @@ use crate::io::regular_file;
 pub(crate) enum Bytes {
     /// All of them: of a file that was packed, say.
     Memory(Vec<u8>),
-    /// A file, whose read position moves under the lock: a read is of kilobytes, and short compared with the use of
-    /// them.
+    /// A file, whose read position moves under the lock. A read is of kilobytes, and short compared with their use.
     File { path: PathBuf, file: Mutex<File>, length: u64 },
-    /// So many that are all 0.
+    /// Zeros, so many of them.
     Zeros(u64),
 }
 

@@ -34,8 +34,8 @@ impl<'a> Keeper<'a> {
         self.path.filter(|path| path.exists()).map_or(Ok(Spent::default()), |path| session.resume(path))
     }
 
-    /// Saves the state after the steps that were submitted, unless there is none yet. Nor does it save so shortly after
-    /// the last time that it would take more than a twentieth of the time.
+    /// Saves the state after the steps that were submitted, unless there is none yet or the last save is too recent.
+    /// Saving takes at most a twentieth of the time.
     pub(super) fn keep(&mut self, session: &Session<'_>, spent: Spent) -> Result<()> {
         let now = Instant::now();
         let Some(path) = self.path.filter(|_| session.step() > 0 && now - self.last >= 20 * self.cost) else {

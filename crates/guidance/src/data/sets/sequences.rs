@@ -62,8 +62,8 @@ impl DrawnSequences {
 
     /// The expected share of labels that the trivial solution gets right: a network that has learned nothing of its
     /// input but where the end is. Copy-paste: it guesses any digit but 0 and always says the end mark. Of `L` digits
-    /// `L (s − 1) / s` are scored, one in `s − 1` of them is guessed, and the end mark comes on top. That is `(L / s +
-    /// 1) / (L (s − 1) / s + 1)` with the mean length L. Parity: one half.
+    /// `L (s − 1) / s` are scored, one in `s − 1` of them is guessed, and the end mark comes on top. That is
+    /// `(L / s + 1) / (L (s − 1) / s + 1)` with the mean length L. Parity: one half.
     ///
     /// ```
     /// use trellis_guidance::data::DrawnSequences;

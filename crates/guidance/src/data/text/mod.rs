@@ -90,7 +90,7 @@ impl Text {
         Self { name, vocabulary, ids }.not_empty()
     }
 
-    /// So many tokens, all the same, of so many different ones.
+    /// Placeholder text of `count` tokens, all the same, from a vocabulary of so many.
     pub fn blank(count: usize, vocabulary: usize) -> Self {
         let vocabulary = Vocabulary::Blank(vocabulary);
         let ids = Ids { bytes: Bytes::Zeros(count as u64), start: 0, width: 1, count };
