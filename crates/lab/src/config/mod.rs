@@ -76,8 +76,9 @@ pub struct DataConfig {
     /// `size`. Without the key they see all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
-    /// Training images, a number or a share; of sequences, a number that an evaluation looks at: batches are always of new ones;
-    /// of text, blocks of `context` tokens. Without the key 2,000, of a `folder` what the other splits leave.
+    /// Training images, a number or a share. Of sequences, a number that an evaluation looks at: batches are always of
+    /// new ones. Of text, blocks of `context` tokens. Without the key 2,000, of a `folder` the images that the other
+    /// splits leave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Amount>,
     /// Validation images, sequences or blocks. Without the key 500, of a `folder` all that it has to validate with, or a tenth.

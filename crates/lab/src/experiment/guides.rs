@@ -95,7 +95,7 @@ fn same_weights(guide: &Network, config: &Config, data: &Dataset, seed: u64, kep
     Ok(())
 }
 
-/// Sentence about a guide from a file whose images may have had another scale than they have here, where nobody says which.
+/// Warning about a guide from a file whose images may have had another scale than here, if nothing says which.
 pub(super) fn unknown_scale(config: &Config, data: &Dataset) -> Option<String> {
     let (weights, units) = (config.guide.weights.as_ref()?, data.normalization()?);
     if config.guide.input_scale().is_some() || config.arm_with(ArmGuide::Trained).is_none() {

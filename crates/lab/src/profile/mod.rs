@@ -1,9 +1,9 @@
 //! Profile of a training step: where its time goes, and how far each dispatch is from what the adapter could do.
 //!
-//! The ceilings are measured first, on the same adapter in the same process: bytes per second of a copy, and
+//! The ceilings are measured first, on the same adapter in the same process. They are bytes per second of a copy, and
 //! multiply-adds per second of a kernel that does nothing else. The floor of a dispatch is the longer of the times that
-//! its bytes and its operations need at those rates (the roofline model, Williams et al. 2009). Bytes are what a dispatch
-//! must read and write at least once; caches may make it faster than that.
+//! its bytes and its operations need at those rates (the roofline model, Williams et al. 2009). Bytes are those that a
+//! dispatch must read and write at least once; caches may make it faster than that.
 //!
 //! Read next: `ceilings.rs`, `loading.rs`, `page.rs` and `roofline.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
 

@@ -27,7 +27,7 @@ pub(super) struct Stored {
 }
 
 impl Recipe {
-    /// Form of the bytes that image files become, for what the network takes.
+    /// Size and channels to which image files are decoded, for the network's input.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where it takes no images, or none that files can become.

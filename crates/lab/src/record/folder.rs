@@ -124,7 +124,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Writes the configuration of `experiment` if it is another one than that of the folder, which then stays as
+    /// Writes the configuration of `experiment` if it is another one than that of the folder. The old one then stays as
     /// `config-1.toml`, or the first such number that is free.
     ///
     /// # Errors
