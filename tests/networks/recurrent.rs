@@ -253,7 +253,7 @@ fn twice(gpu: &Gpu, sample: &Sample) -> (Vec<String>, [Vec<Vec<f32>>; 2]) {
 }
 
 /// Forms, forced: states and gradients against f64, the kernel that ran, and the same bits twice. With 72 units,
-/// workgroups of 64 to 1024 invocations have teams of 4 to 32 lanes. Each team has 1 to 18 blocks, of which 0 to 8 are
+/// workgroups of 64 to 1024 invocations have teams of 4 to 32 lanes, each with 1 to 18 blocks, of which 0 to 8 are
 /// held.
 #[test]
 fn every_form_of_a_recurrence_agrees_with_f64() {

@@ -185,8 +185,8 @@ fn products_of_halves_are_exact_where_their_sums_are() {
     });
 }
 
-/// Any order of adding k products in f32 is off by less than `k u Σ |aᵢ bᵢ|`, u = 2⁻²⁴ (Higham, *Accuracy and Stability of
-/// Numerical Algorithms*, section 3.1): matrix units add in an order of their own.
+/// Any order of adding k products in f32 is off by less than `k u Σ |aᵢ bᵢ|`, u = 2⁻²⁴ (Higham, *Accuracy and Stability
+/// of Numerical Algorithms*, section 3.1). Matrix units add in an order of their own.
 #[test]
 fn products_of_halves_are_within_the_bound_of_any_order() {
     each_product(Rng::normal, |sums, products, name, k| {

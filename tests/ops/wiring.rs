@@ -1,5 +1,4 @@
-//! Settings that are made in one place arrive in another: settings of layers, data and optimizers, and loops cut in
-//! pieces.
+//! Settings of layers, data and optimizers arrive where they are used, and loops are cut in pieces.
 
 use trellis_guidance::data::Images;
 use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};

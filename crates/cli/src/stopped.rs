@@ -9,7 +9,7 @@ use trellis_lab::record::{Existing, Stopped, stopped};
 
 use crate::print::harmless;
 
-/// Decision on an older folder, and the sentence about it once it was moved aside.
+/// Decision on an older folder, and the fact that the message about it needs once it was moved aside.
 pub(crate) struct Choice {
     /// `None` to end here.
     pub(crate) existing: Option<Existing>,

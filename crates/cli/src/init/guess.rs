@@ -221,7 +221,7 @@ fn text(path: &Path) -> Result<Data> {
     Ok(Data::new(Set::Text, what, [train, validation, test], [0; 2]).with("level", level).with("context", context))
 }
 
-/// Level at which a text is cut, `characters` or `bytes`, and its number of them.
+/// Level at which a text is cut, `characters` or `bytes`, and the number of its characters or bytes.
 fn count(path: &Path) -> Result<(&'static str, usize)> {
     let mut file = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
     let (mut bytes, mut starts, mut utf8) = (0_usize, 0_usize, true);
