@@ -5,7 +5,7 @@ use trellis_guidance::{Cka, Ridge, Rsa, Tokens};
 use super::measures::Measure::ByFeatures;
 use super::measures::{Compared, Measure, compare, compare_shaped, largest};
 
-/// What `golden/alignment.py` wrote.
+/// Cases that `golden/alignment.py` wrote.
 fn golden(part: &str) -> Vec<serde_json::Value> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/alignment.json");
     let text = std::fs::read_to_string(path).expect("checked in");

@@ -7,7 +7,7 @@ use trellis_tensor::{Graph, Plan, Reference, Tensor, Var};
 
 use crate::gpu;
 
-/// What a measure says of two layers.
+/// Result of a measure for two layers.
 pub(super) struct Compared {
     pub(super) value: f32,
     /// With respect to the first layer.

@@ -1,4 +1,4 @@
-//! What feeds a network: batches, gathers, augmentation, pooling. Properties, and values computed by hand.
+//! Inputs of a network: batches, gathers, augmentation, pooling. Properties, and values computed by hand.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use trellis_tensor::{Clock, Graph, Plan, Reference, Result, Tensor, TensorType, 
 
 use crate::gpu;
 
-/// What `record` gives for one clock at each of `steps`, on the GPU.
+/// Values of `record` for one clock at each of `steps`, on the GPU.
 fn at_steps(steps: impl Iterator<Item = u32>, record: impl for<'g> Fn(Var<'g>) -> Result<Var<'g>>) -> Vec<Vec<u32>> {
     let clock = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
     let graph = Graph::new();

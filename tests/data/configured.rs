@@ -1,4 +1,4 @@
-//! What a configuration makes of data: splits, streams, crops, tokens. Each key by itself leads to other data.
+//! Data of a configuration: splits, streams, crops, tokens. Each key by itself leads to other data.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub(super) fn numbered(first: u8, count: u8) -> Images {
     }
 }
 
-/// How bright the images of each split are, darkest first; no two images are alike.
+/// Brightness of the images of each split, darkest first; no two images are alike.
 pub(super) fn brightness(data: &Dataset) -> Vec<Vec<f32>> {
     let of_split = |(_, split): (&str, &trellis_guidance::Split)| {
         let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));

@@ -14,7 +14,7 @@ fn places(count: usize, height: usize, width: usize) -> Vec<f32> {
     (0..count * 2 * height * width).map(|at| (place(at) + 100 * (at / (2 * height * width))) as f32).collect()
 }
 
-/// What `crop` makes of two such images at a step: for each the rows and the columns that it shows.
+/// Result of `crop` for two such images at a step: for each the rows and the columns that it shows.
 fn shown(
     [height, width]: [usize; 2],
     step: u32,

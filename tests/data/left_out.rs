@@ -49,7 +49,7 @@ fn broken_files_are_counted_by_class_and_split_in_summary_and_report() {
         for row in ["a</td><td>2</td><td>0</td><td>0</td><td>2", "All</td><td>2</td><td>0</td><td>1</td><td>3"] {
             assert!(report.contains(&format!("<tr><td>{row}</td></tr>")), "{row}");
         }
-        // What is read back is what was counted; a process that goes on does not forget it.
+        // Counts that are read back are those that were written; a process that goes on does not forget them.
         let read = |run: &str| Experiment::read(&folder.0.join(run)).expect("a run").left_out;
         let before = read("run");
         assert_eq!(before.iter().map(LeftOut::total).sum::<usize>(), 3);

@@ -90,7 +90,7 @@ fn shares_are_of_every_set_that_is_read() {
     }
 }
 
-/// What a message proposes is copied into the file, and runs.
+/// A proposal of a message is copied into the file, and runs.
 #[test]
 fn what_is_proposed_runs() {
     let (folder, out) = (Folder::new("configured-proposal"), Folder::new("configured-proposal-out"));
@@ -143,7 +143,8 @@ fn epochs_become_steps_once_the_data_are_known() {
     assert_eq!((first.runs[0].steps.len(), first.guides[0].steps.len()), (8, 4));
     let test: Vec<u64> = first.runs[0].evals.iter().filter(|eval| eval.split == "test").map(|eval| eval.step).collect();
     assert_eq!(test, [0, 4, 8]);
-    // What the folder keeps is in steps and numbers, reads back as itself, and goes on with the file in epochs.
+    // The configuration in the folder is in steps and numbers, reads back as itself, and goes on with the file in
+    // epochs.
     let kept = Config::parse(&first.config_toml, Path::new("kept.toml")).expect("a sane file");
     assert_eq!(kept, resolved);
     std::fs::remove_file(notes).expect("there");
@@ -155,7 +156,7 @@ fn epochs_become_steps_once_the_data_are_known() {
     assert!(more.contains("x.toml: `training.warmup`: 9 is longer than the training, 8 steps"), "{more}");
     assert!(error(&text.replace("epochs = 2", "epochs = 2000000000")).contains("`training.epochs`: 2000000000 epochs"));
     assert!(error(&text.replace("epochs = 1\n[t", "epochs = 0\n[t")).contains("guide.steps"));
-    // Where the file says none, the batch is all that is there, of up to 128.
+    // Without a batch in the file, it is all that is there, of up to 128.
     let none = self::config(&text.replace("batch = 7\n", ""));
     let resolved = none.resolved_for(Path::new("x.toml"), &data).expect("fits");
     assert_eq!((resolved.training.batch, resolved.training.steps), (Some(30), 2));

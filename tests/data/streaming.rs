@@ -165,7 +165,7 @@ fn a_ring_of_few_batches_serves_many_steps_and_goes_on_where_it_stopped() {
     assert!((2..10).contains(&depth), "{depth} batches of 7 MB");
     assert_eq!(labels(&mut feed, 0, 12, depth).expect("reads"), wanted);
     assert!(feed.waited().as_nanos() > 0);
-    // As after a kill: another feed, from the middle.
+    // As after a kill: another batch source, from the middle.
     let mut again = Feed::shuffled(&data, 33, 4).expect("fits");
     assert_eq!(labels(&mut again, 7, 5, 3).expect("reads"), wanted[7..]);
     assert!(matches!(feed.prepare(0, feed.depth() + 1), Err(Error::Tensor(trellis_tensor::Error::Size { .. }))));
@@ -185,7 +185,7 @@ fn what_cannot_be_read_is_an_error_with_its_name() {
     assert!(message(open(numbered(20, &[3], true), fine())).contains("panicked"));
     assert!(message(open(numbered(0, &[], false), fine())).contains("0 images"));
     assert!(message(open(fine(), numbered(20, &[3], false))).contains("image 3 is broken"));
-    // What is not looked at beforehand, or breaks later, fails where it is needed.
+    // Examples that are not looked at beforehand, or break later, fail where they are needed.
     for (panics, wanted) in [(false, "image 7 is broken"), (true, "panicked")] {
         let data = open(fine(), breaking(panics)).expect("whole so far");
         let (_, split) = data.splits().last().expect("a validation split");

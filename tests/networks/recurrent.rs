@@ -113,8 +113,8 @@ fn in_pieces(cell: Cell, hidden: usize, [time, piece]: [usize; 2], lengths: Opti
     (launches, keep.into_iter().map(|var| plan.read(var).expect("kept")).collect())
 }
 
-/// Where loops must stay short a long sequence takes several dispatches, which go on where the last one ended: forward and
-/// backward.
+/// Long sequences take several dispatches where loops must stay short. Each goes on where the last one ended, forward
+/// and backward.
 #[test]
 fn long_sequences_are_cut_where_loops_end() {
     for (cell, hidden, time) in [(Cell::Tanh, 129, 150), (Cell::Gru, 129, 150), (Cell::Gru, 128, 310)] {
@@ -172,7 +172,8 @@ fn a_training_step_takes_few_dispatches() {
     assert!((50..=250).contains(&count), "{count} dispatches\n{plan}");
 }
 
-/// Where an example has one label: logits of the last state that is no padding, in the paper's stack behind a ReLU.
+/// Logits where an example has one label: those of the last state that is no padding, in the paper's stack behind a
+/// ReLU.
 #[test]
 fn one_label_is_read_off_the_last_state() {
     let shape = TokenShape { time: 5, vocabulary: 4, padding: Some(3) };
@@ -251,8 +252,9 @@ fn twice(gpu: &Gpu, sample: &Sample) -> (Vec<String>, [Vec<Vec<f32>>; 2]) {
     (names.map(|launch| format!("{} {}", launch.kernel, launch.variant)).collect(), [run(), run()])
 }
 
-/// Forms, forced: states and gradients against f64, the kernel that ran, and the same bits twice. With 72 units, workgroups of 64
-/// to 1024 invocations have teams of 4 to 32 lanes, each with 1 to 18 blocks, of which 0 to 8 are held.
+/// Forms, forced: states and gradients against f64, the kernel that ran, and the same bits twice. With 72 units,
+/// workgroups of 64 to 1024 invocations have teams of 4 to 32 lanes, each with 1 to 18 blocks, of which 0 to 8 are
+/// held.
 #[test]
 fn every_form_of_a_recurrence_agrees_with_f64() {
     use Cell::{Gru, Lstm, Tanh};

@@ -185,8 +185,8 @@ fn products_of_halves_are_exact_where_their_sums_are() {
     });
 }
 
-/// Any order of adding k products in f32 is off by less than `k u Σ |aᵢ bᵢ|`, u = 2⁻²⁴ (Higham, *Accuracy and Stability of
-/// Numerical Algorithms*, section 3.1): matrix units add in an order of their own.
+/// Any order of adding k products in f32 is off by less than `k u Σ |aᵢ bᵢ|`, u = 2⁻²⁴ (Higham, *Accuracy and Stability
+/// of Numerical Algorithms*, section 3.1). Matrix units add in an order of their own.
 #[test]
 fn products_of_halves_are_within_the_bound_of_any_order() {
     each_product(Rng::normal, |sums, products, name, k| {
@@ -253,7 +253,7 @@ fn cka_of_halves_is_close_to_cka() {
     assert_eq!(launches, fewer + 2);
 }
 
-/// What follows is computed with the product rounded to f16, in the product's own dispatch.
+/// Ops that follow a product are computed with it rounded to f16, in the product's own dispatch.
 #[test]
 fn casts_behind_a_product_cost_no_dispatch() {
     let run = |fused: bool| -> (usize, Vec<f32>) {
@@ -264,7 +264,7 @@ fn casts_behind_a_product_cost_no_dispatch() {
         let half = product.cast(DType::F16).expect("f32");
         let back = half.cast(DType::F32).expect("f16");
         let out = back.add(bias).and_then(Var::tanh).and_then(|v| v.cast(DType::F16)).expect("legal");
-        // What is kept is not fused.
+        // Values that are kept are not fused.
         let keep = if fused { vec![out] } else { vec![out, product, half, back] };
         let plan = Plan::new(&gpu(), &graph, &keep).expect("fits");
         plan.run(1).expect("works");

@@ -24,7 +24,8 @@ fn a_product_of_more_workgroups_than_fit_a_dimension_is_whole() {
     assert!(plan.read(product).expect("kept") == expected);
 }
 
-/// A second pass over 40,000 rows is past the 65,535 turns after which llvmpipe leaves all loops of an invocation.
+/// A second pass over 40,000 rows is past the 65,535 loop iterations after which llvmpipe leaves all loops of an
+/// invocation.
 #[test]
 fn columns_of_many_rows_are_centered_to_their_end() {
     for rows in [16_384, 16_385, 40_000, 70_000] {
@@ -44,7 +45,7 @@ fn columns_of_many_rows_are_centered_to_their_end() {
     }
 }
 
-/// What counting memory lets pass, a run lets pass: the limits of loops are looked at without a run.
+/// A plan that a dry run lets pass, a run lets pass: the limits of loops are looked at without a run.
 #[test]
 fn loops_too_long_for_a_software_adapter_are_refused_where_memory_is_counted() {
     let counting = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");

@@ -1,4 +1,5 @@
-//! What a plan keeps: segments that are computed again for the backward pass, and layers that are forgotten once compared.
+//! Memory of a plan: segments that are computed again for the backward pass, and layers that are forgotten once
+//! compared.
 
 use std::path::Path;
 
@@ -43,8 +44,8 @@ fn weights() -> Weights {
     }
 }
 
-/// Gradients of all weights, running statistics after two steps, bytes of the plan. A layer is product, batch norm, ReLU,
-/// dropout; every fourth is tapped by a second loss.
+/// Gradients of all weights, running statistics after two steps, bytes of the plan. A layer is product, batch norm,
+/// ReLU, dropout; a second loss captures every fourth.
 fn train(layers_a_segment: Option<usize>) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, u64) {
     let (weights, graph, clock) = (weights(), Graph::new(), Clock::new(&gpu()).expect("fits"));
     let mut rng = Rng::new(5, 5);
@@ -143,7 +144,7 @@ fn what_runs_early_does_not_overtake_an_update() {
     let p = graph.leaf(&params.tensors()[0]);
     let loss = p.mul(graph.leaf(&w)).and_then(Var::sum_all).expect("legal");
     let before = p.affine(1.0, 0.0).and_then(|p| p.mul(graph.leaf(&other))).expect("legal");
-    // What reads this frees it, but reads what the update writes too.
+    // An op that reads this frees it, but reads what the update writes too.
     let scratch = graph.leaf(&other).relu().and_then(|x| x.affine(2.0, 0.0)).expect("legal");
     optimizer.update(&graph, loss, &clock).expect("records");
     let after = scratch.mul(p).expect("legal");
@@ -227,7 +228,7 @@ fn counted_memory_is_what_a_run_takes() {
     let guide = |memory: &Memory| memory.parts.iter().filter(|(name, _)| name.contains("guide, ")).count();
     assert_eq!([guide(&one), guide(&both)], [1, 2]);
     assert!(both.peak > one.peak, "{} and {}", one.peak, both.peak);
-    // What no adapter binds is counted too, and nothing is left behind.
+    // A tensor that no adapter binds is counted too, and nothing is left behind.
     let huge = config("[target]\ndepth = 2\nwidth = 20000\n");
     let counting = counting();
     let data = huge.dataset(&counting, Path::new("x.toml"), None).expect("counts");

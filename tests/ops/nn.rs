@@ -13,7 +13,7 @@ fn labels(values: &[u32]) -> Tensor {
     Tensor::from_u32(&gpu(), "labels", [values.len()], values).expect("small")
 }
 
-/// What `record` computes from `tensors` in one step.
+/// Result of `record` on `tensors` in one step.
 fn eval(tensors: &[&Tensor], record: impl for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>>) -> Vec<f32> {
     let graph = Graph::new();
     let leaves: Vec<Var<'_>> = tensors.iter().map(|t| graph.leaf(t)).collect();

@@ -1,5 +1,5 @@
-//! An op defined outside the crate: a backward rule that is wrong is refused where its gradients are recorded, and a kernel that
-//! is wrong where it is compiled.
+//! An op defined outside the crate. A backward rule that is wrong is refused where its gradients are recorded, and a
+//! kernel that is wrong where it is compiled.
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{

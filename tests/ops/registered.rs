@@ -119,8 +119,8 @@ fn products_of_long_rows_agree_with_the_naive_kernel() {
     }
 }
 
-/// What the random cases meet by chance only: every form on every tile, with each mask and dropout, where several tiles have an edge,
-/// without subgroup operations and with those of 8 lanes.
+/// Forms that the random cases meet by chance only: every form on every tile, with each mask and dropout, where several
+/// tiles have an edge, without subgroup operations and with those of 8 lanes.
 #[test]
 fn attention_has_the_same_numbers_in_every_form() {
     let tiles = [4, 8, 16].map(|lanes| AttentionTile { lanes, groups: lanes });

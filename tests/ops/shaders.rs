@@ -80,8 +80,8 @@ fn families_of_ops_and_kernels_have_the_same_names() {
     assert_eq!(families("shaders"), families("crates/tensor/src/ops"));
 }
 
-/// What no adapter here can run: the products on matrix units, as they would be launched, are read, checked and written as
-/// SPIR-V.
+/// Kernels that no adapter here can run: the products on matrix units, as they would be launched, are read, checked and
+/// written as SPIR-V.
 #[test]
 fn kernels_for_matrix_units_are_valid() {
     let caps = Caps { subgroup: 32, cooperative: true, workgroup_memory: 32 << 10, ..Caps::default() };

@@ -1,4 +1,4 @@
-//! That what is set in one place arrives in another: settings of layers, data and optimizers, and loops cut in pieces.
+//! Settings of layers, data and optimizers arrive where they are used, and loops are cut in pieces.
 
 use trellis_guidance::data::Images;
 use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};
@@ -16,7 +16,7 @@ fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> Tensor {
     Tensor::from_f32(&gpu(), "x", shape, &values).expect("fits")
 }
 
-/// A training pass over `images`: the taps.
+/// Captured activations of a training pass over `images`.
 fn taps(network: &Network, images: &Tensor, at: TapAt) -> Vec<Vec<f32>> {
     let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
     let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32, recompute: 0 };
@@ -94,7 +94,7 @@ fn batch_norm_of_a_network_has_pytorchs_settings() {
     }
 }
 
-/// Two dropouts of the same input, both tapped.
+/// Two dropouts of the same input, both captured.
 #[derive(Debug)]
 struct TwoDropouts;
 
@@ -184,7 +184,8 @@ fn adams_corrections_keep_their_digits_at_every_step() {
     }
 }
 
-/// Software adapters leave a loop after 65,535 turns, so sums over more are cut; each kernel adds what came before.
+/// Software adapters leave a loop after 65,535 iterations, so sums over more are cut; each kernel adds what came
+/// before.
 #[test]
 fn sums_over_long_inner_axes_are_whole() {
     const K: usize = 70_000;
@@ -231,7 +232,7 @@ fn the_median_distance_leaves_duplicates_out() {
         11 => 12.0,
         _ => 0.0,
     };
-    // What tells the copies apart is smaller than rounding.
+    // The difference between the copies is smaller than rounding.
     let x = tensor(&[N, 3], |at| [1e-4 * (at / 3 % 9) as f32, 2.0 + place(at / 3), -7.0][at % 3]);
     let graph = Graph::new();
     let variance = graph.leaf(&x).centered_gram().and_then(|gram| gram.median_variance(1.0)).expect("square");

@@ -31,7 +31,7 @@ fn config(keys: &str) -> Config {
     Config::parse(&text, Path::new("x.toml")).expect("a sane file")
 }
 
-/// Activations of every tapped layer and logits, one after another, of `count` images.
+/// Activations of every captured layer and logits, one after another, of `count` images.
 fn activations(network: &Network, input: &[f32], count: usize) -> Vec<f32> {
     let images = Tensor::from_f32(&gpu(), "images", [count, 3, 7, 7], input).expect("small");
     let graph = Graph::new();
@@ -82,7 +82,7 @@ fn a_guide_of_torchvision_sees_raw_images_in_the_scale_of_imagenet() {
         let seen: Vec<f32> = kept.iter().flat_map(|&value| plan.read(value).expect("kept")).collect();
         assert_close(&seen, &expected, 1e-5);
     }
-    // What the target sees: far from it.
+    // Activations under the target's scale are far from these.
     let Normalization { mean, deviation } = data.normalization().expect("images");
     let target: Vec<f32> = set.pixels.iter().map(|&byte| (f32::from(byte) / 255.0 - mean) / deviation).collect();
     let other = activations(&plain, &target, 6);

@@ -8,8 +8,8 @@ use trellis_tensor::{
 use crate::gpu;
 use crate::training::runs::{bits, data, networks, small_training};
 
-/// What scaled steps leave behind: after each the parameters, and the clock. The loss is Σ slope·w; with `halved` its
-/// gradient passes through f16.
+/// Results of scaled steps: after each the parameters, and the clock. The loss is Σ slope·w; with `halved` its gradient
+/// passes through f16.
 fn scaled_steps(
     steps: usize,
     slopes: &[f32],

@@ -1,4 +1,4 @@
-//! What a training run promises: no work beside the dispatches, the same bits twice, and an end when numbers go bad.
+//! Promises of a training run: no work beside the dispatches, the same bits twice, and an end when numbers go bad.
 
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
@@ -247,7 +247,7 @@ fn a_model_over_the_byte_budget_is_refused() {
     let data = data(&gpu);
     let error = Network::new(Fcn::new(4, 2048), &data, 0).unwrap_err().to_string();
     assert!(error.contains("budget") && error.contains("TRELLIS_MEMORY_MB"), "{error}");
-    // What fits still works.
+    // A network that fits still works.
     assert!(Network::new(Fcn::new(1, 8), &data, 0).is_ok());
 }
 

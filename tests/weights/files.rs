@@ -215,7 +215,7 @@ fn names_that_meet_and_numbers_that_half_cannot_hold_are_refused() {
     assert!(error.contains("would have the name of another"), "{error}");
     let error = weights::write(&other, &tensors, Format::F16, String::new()).unwrap_err().to_string();
     assert!(error.contains("`wte.weight` has numbers beyond 65,504") && !other.exists(), "{error}");
-    // What wrappers add, one upon the other.
+    // Prefixes that wrappers add, one upon the other.
     let wrapped = ["wte.weight", "h.0.ln_1.bias"].map(|name| named(&format!("module.transformer.{name}")));
     weights::write(&path, &wrapped, Format::Bf16, String::new()).expect("writable");
     let renamed = WeightsFile::read(&path).and_then(|file| file.renamed(Naming::Trellis)).expect("known");

@@ -29,7 +29,7 @@ pub(crate) struct Bench {
     /// Only workloads whose name this regular expression matches
     #[arg(long, value_name = "RE", default_value = "")]
     filter: String,
-    /// Which set of workloads
+    /// Set of workloads
     #[arg(long, value_enum, default_value_t = Size::Small)]
     size: Size,
     /// After each workload, the time of its kernels by timestamps (each costs a GPU up to 8 µs)
@@ -216,7 +216,8 @@ fn piped(gpu: &Gpu, prepared: &Prepared, budget: Duration) -> Result<(f64, bool)
     Ok((times[times.len() / 2], settled))
 }
 
-/// What the cost model says of a size, beside what was measured: the least time by features over that by examples.
+/// Prints the prediction of the cost model for a size beside the measurement: the least time by features over that by
+/// examples.
 fn print_choice(gpu: &Gpu, sizes: CkaSizes, measured: f64, as_json: bool) -> Result<()> {
     let modeled = CkaForm::Features.cost(sizes).total() as f64 / CkaForm::Examples.cost(sizes).total() as f64;
     let (chosen, lost) = match CkaForm::choose(sizes) {

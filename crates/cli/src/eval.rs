@@ -25,15 +25,15 @@ Examples:
 pub(crate) struct Eval {
     /// A checkpoint of a run: ARM-SEED.safetensors or ARM-SEED.best.safetensors
     checkpoint: PathBuf,
-    /// Where data lie, as for `train`: a folder, or a file of text
+    /// Path of the data, as for `train`: a folder, or a file of text
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Which split: train, validation, test, or all that there is
+    /// Split to evaluate: train, validation, test, or all that there is
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
 }
 
-/// What `--json` prints.
+/// Line that `--json` prints.
 #[derive(Serialize)]
 struct Line<'a> {
     checkpoint: String,
@@ -61,7 +61,7 @@ struct Class {
 /// Mistakes that are listed.
 const MISTAKES: usize = 10;
 
-/// Most classes that are listed where a person reads.
+/// Largest number of classes that are listed where a person reads.
 const LISTED: usize = 100;
 
 impl Eval {

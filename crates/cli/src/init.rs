@@ -105,7 +105,7 @@ impl Init {
         let (target, guide) = pair(self.target, self.guide, data.as_ref())?;
         let data = data.unwrap_or_else(|| Data::drawn(target.takes_tokens()));
         let text = configuration(target, guide, &data, &self.out, self.data.as_deref());
-        // What is written here is what `trellis train` reads.
+        // The text must be one that `trellis train` reads.
         Config::parse(&text, &self.out)?;
         self.write(&text)?;
         let (file, set) = (self.out.display().to_string(), data.set.name());

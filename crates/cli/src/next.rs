@@ -1,4 +1,4 @@
-//! Last lines of a command: what to open, and what to try next.
+//! Last lines of a command: files to open, and commands to try next.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn data(place: Option<&Path>) -> String {
     place.map_or(String::new(), |place| format!(" --data {}", shell(place)))
 }
 
-/// Where the report lies, and how to make the intervals tighter or see where the time goes.
+/// Tells where the report lies, and how to make the intervals tighter or see where the time goes.
 pub(crate) fn after_train(config: &Config, file: &Path, place: Option<&Path>, out: &Path) -> Result<()> {
     report(config, out)?;
     let (file, place) = (shell(file), data(place));

@@ -32,7 +32,7 @@ pub(crate) struct Predict {
 
 impl Predict {
     pub(crate) fn run(&self, gpu: impl FnOnce() -> Result<Gpu>, as_json: bool) -> Result<()> {
-        // What can be wrong is told before the GPU is opened.
+        // Anything that can be wrong is told before the GPU is opened.
         let recipe = Recipe::read(&self.checkpoint)?;
         self.check(&recipe)?;
         let files = expand(&self.images)?;
@@ -74,7 +74,7 @@ impl Predict {
         }
     }
 
-    /// Refuses what the network does not take.
+    /// Refuses inputs that the network does not take.
     fn check(&self, recipe: &Recipe) -> Result<()> {
         let (problem, hint) = match (&recipe.input, &self.text) {
             (RecipeInput::Images { .. }, None) | (RecipeInput::Tokens { tokens: Some(_), .. }, Some(_)) => {
@@ -93,7 +93,7 @@ impl Predict {
     }
 }
 
-/// What `--json` prints of an example.
+/// Line that `--json` prints for an example.
 #[derive(Default, Serialize)]
 struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

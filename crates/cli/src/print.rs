@@ -11,7 +11,7 @@ pub(crate) fn line(text: impl Display) -> Result<()> {
     writeln!(std::io::stdout().lock(), "{}", harmless(text)).map_err(|error| Error::io("standard output", error))
 }
 
-/// Tells what was found where data lie and is not used.
+/// Reports unused files and folders that were found where the data lie.
 pub(crate) fn warn_of_data(data: &Dataset) {
     for warning in data.warnings() {
         eprintln!("warning: {}", harmless(warning));
@@ -29,7 +29,7 @@ pub(crate) fn harmless(text: impl Display) -> String {
     text.to_string().chars().map(|c| if obeyed(&c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// Whether the reader of standard output has left, as `head` does: no reason to complain.
+/// True if the reader of standard output has left, as `head` does: no reason to complain.
 pub(crate) fn reader_left(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe)
 }

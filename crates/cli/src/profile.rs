@@ -27,7 +27,7 @@ pub(crate) struct ProfileCommand {
     /// The experiment whose step is profiled: see examples/configs/
     #[arg(required_unless_present = "compare")]
     config: Option<PathBuf>,
-    /// Where the data lies, as for `train`
+    /// Path of the data, as for `train`
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// Steps to time

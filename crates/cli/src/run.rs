@@ -19,7 +19,7 @@ use crate::{next, print};
 /// The experiment of `trellis demo`.
 const DEMO: &str = include_str!("../../../examples/configs/demo.toml");
 
-/// Most classes that are told by name.
+/// Largest number of classes that are told by name.
 const NAMED: usize = 12;
 
 #[derive(Args)]
@@ -105,8 +105,8 @@ impl Train {
     }
 }
 
-/// Trains and prints the result; `existing` says what becomes of an older folder, without it a person is asked. `false` if
-/// the answer was to quit.
+/// Trains and prints the result. `existing` decides about an older folder; without it a person is asked. `false` if the
+/// answer was to quit.
 fn train(
     gpus: &[Gpu],
     config: &Config,
@@ -136,7 +136,7 @@ fn train(
         ProgressStyle::with_template("{bar:32} {percent:>3} %  {msg}  {elapsed} gone, {eta} to go")
             .expect("the template is well-formed"),
     );
-    // Where nobody sees the bar, a line for each finished run.
+    // Without a visible bar, a line for each finished run.
     let plain = !json && bar.is_hidden();
     let experiment = experiment::run_on(config, &copies, out, existing, &mut |progress| match progress {
         Progress::Total(steps) => bar.set_length(steps),
@@ -148,7 +148,7 @@ fn train(
         }),
         Progress::Done(run) if plain => {
             let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
-            // If nobody reads it, the table at the end will tell.
+            // If there is no reader, the table at the end will tell.
             let _ = print::line(format_args!("{}, seed {}: test top-1 {top1:.1} %", run.arm, run.seed));
         }
         Progress::Done(_) => {}
@@ -209,7 +209,7 @@ fn print_json(gpus: &[Gpu], experiment: &Experiment) -> Result<()> {
     print::line(line)
 }
 
-/// What the table leaves out where each position has a label, and what a network gets that learns nothing.
+/// Scores that the table leaves out where each position has a label, and the score of a network that learns nothing.
 fn further_scores(config: &Config, experiment: &Experiment) -> Result<Option<String>> {
     let mut parts = Vec::new();
     if let Some(drawn) = config.drawn()? {
@@ -219,7 +219,7 @@ fn further_scores(config: &Config, experiment: &Experiment) -> Result<Option<Str
     Ok((!parts.is_empty()).then(|| parts.join("\n")))
 }
 
-/// What mixed precision cost, where a run used it.
+/// Cost of mixed precision, if a run used it.
 fn mixed(experiment: &Experiment) -> Option<String> {
     let last = experiment.runs.iter().filter_map(|run| run.steps.last());
     let scaled: Vec<(f32, u64)> = last.filter_map(|step| Some((step.loss_scale?, step.skipped?))).collect();

@@ -1,4 +1,4 @@
-//! The question what becomes of an experiment that was stopped, when it is started once more.
+//! The question of what becomes of an experiment that was stopped, when it is started once more.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -9,15 +9,15 @@ use trellis_lab::record::{Existing, Stopped, stopped};
 
 use crate::print::harmless;
 
-/// What becomes of an older folder, and the sentence about it once it was moved aside.
+/// Decision on an older folder, and the fact that the message about it needs once it was moved aside.
 pub(crate) struct Choice {
     /// `None` to end here.
     pub(crate) existing: Option<Existing>,
-    /// Whether the folder could have been resumed.
+    /// True if the folder could have been resumed.
     pub(crate) resumable: bool,
 }
 
-/// Asks what to do with a folder of just this experiment that stopped before its end. Where nobody can answer it is moved
+/// Asks what to do with a folder of just this experiment that stopped before its end. If nobody can answer, it is moved
 /// aside.
 ///
 /// # Errors

@@ -38,7 +38,7 @@ pub(crate) struct Convert {
     /// Whose names and layouts to write
     #[arg(long, value_enum, default_value = "trellis")]
     names: Names,
-    /// How to write numbers
+    /// Number format to write
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
 }

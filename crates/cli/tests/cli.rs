@@ -132,7 +132,7 @@ fn bad_configurations_say_what_where_and_what_to_do() {
     assert!(failure(&["train", "/nonexistent.toml"]).contains("check the path"));
     let missing_data = config(&folder, "[data]\nset = \"idx\"\n");
     assert!(failure(&["train", &missing_data]).contains("--data FOLDER"));
-    // What is drawn is read from nowhere.
+    // Drawn data are read from nowhere.
     assert!(failure(&["train", &config(&folder, SMALL), "--data", "x"]).contains("leave out --data"));
     let pairs = config(&folder, &SMALL.replace("first_steps = 2", "first_steps = 2\npairs = [[\"conv9\", \"fc1\"]]"));
     let out = folder.to_string_lossy().into_owned();

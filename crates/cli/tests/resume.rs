@@ -17,7 +17,7 @@ fn train(config: &Path, out: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// What a folder's metrics say, run by run and step by step, the last line of each; times are left out.
+/// Metrics of a folder, run by run and step by step, the last line of each; times are left out.
 fn metrics(folder: &Path) -> Vec<String> {
     let text = fs::read_to_string(folder.join("killed/metrics.jsonl")).expect("written");
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("whole lines"));
@@ -70,7 +70,7 @@ fn a_killed_run_goes_on_with_the_same_bits() {
     fs::write(&adapter, began).expect("writable");
 
     assert!(train(&config, &pieces, &["--resume"]).status().expect("runs").success());
-    // What was finished before a kill was not run again, what was not, was.
+    // Runs that were finished before a kill were not run again; those that were not, were.
     let text = fs::read_to_string(&log).expect("written");
     let starts = |arm: &str, seed: u64| {
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -100,7 +100,7 @@ fn a_killed_run_goes_on_with_the_same_bits() {
         );
     }
     assert!(pieces.join("killed/report.html").is_file());
-    // What a killed process had written beyond its last state is written once.
+    // Lines that a killed process had written beyond its last state are written once.
     let lines = |folder: &Path| {
         let text = fs::read_to_string(folder.join("killed/metrics.jsonl")).expect("written");
         text.lines().filter(|line| !line.contains("\"kind\":\"start\"")).count()
@@ -172,7 +172,7 @@ fn a_run_is_extended_by_steps_seeds_and_arms_with_the_bits_of_a_longer_one() {
         };
         let (wanted, found) = (evals(&whole, &[0, 4, 8, 12, 15]), evals(&run, &[0, 4, 8, 12, 15]));
         assert_eq!((wanted.len(), found), (15, wanted));
-        // What was measured at the old end stays.
+        // An evaluation that was made at the old end stays.
         assert_eq!(evals(&run, &[10]).len(), 3);
         assert_eq!(lines_of(&run, arm, 1, "end").len(), 1);
     }

@@ -1,4 +1,5 @@
-//! What a run leaves for others: checkpoints with recipes, evaluations and predictions of them, a program for PyTorch.
+//! Files that a run leaves for others: checkpoints with recipes, evaluations and predictions of them, a program for
+//! PyTorch.
 
 use std::fs;
 use std::io::Cursor;
@@ -72,7 +73,7 @@ fn trellis(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trellis")).args(arguments).output().expect("the binary runs")
 }
 
-/// What a command that must succeed prints.
+/// Output of a command that must succeed.
 fn prints(arguments: &[&str]) -> String {
     let output = trellis(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -119,8 +120,8 @@ fn last_evals(run: &Path) -> Vec<Value> {
     lines.filter(|line| line["kind"] == "eval" && line["arm"] == "alone" && line["step"] == 6).collect()
 }
 
-/// A checkpoint knows its network, its classes and what to do with an image; it is evaluated with the bits of its own run, on the
-/// splits of the run or on other data, and it predicts.
+/// A checkpoint knows its network, its classes and what to do with an image. It is evaluated with the bits of its own
+/// run, on the splits of the run or on other data, and it predicts.
 #[test]
 fn a_checkpoint_is_evaluated_and_predicts() {
     let folder = Folder::new("flowers");
@@ -213,7 +214,7 @@ fn recipes_are_text_in_a_file() {
     let found = json(&["eval", &last.replace(".safetensors", ".best.safetensors"), "--split", "validation"]);
     assert_eq!((&found[0]["top1"], &found[0]["loss"]), (&best["top1"], &best["loss"]));
 
-    // What is converted keeps its recipe.
+    // A converted file keeps its recipe.
     let half = folder.at("half.safetensors");
     prints(&["convert", &last, &half, "--dtype", "f16"]);
     let listed = prints(&["inspect", &half]);

@@ -1,4 +1,4 @@
-//! What can go wrong outside the engine, and how it is told: what was wrong, where, what to do.
+//! Errors outside the engine, and their messages: what was wrong, where, what to do.
 //!
 //! Every variant carries the facts, [`Display`](std::fmt::Display) makes the sentence. Messages are one line, so that
 //! they read well behind `error:` in a terminal and in a log file.
@@ -17,16 +17,16 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A data file was read, but does not hold what it should.
     Data {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         problem: String,
-        /// What to do.
+        /// Advice on what to do.
         hint: String,
     },
     /// A data set is too small for the split that was asked for.
@@ -44,18 +44,18 @@ pub enum Error {
         path: PathBuf,
         /// The key at fault, dotted (`target.depth`); empty if it is the file as a whole.
         key: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         problem: String,
-        /// What to do.
+        /// Advice on what to do.
         hint: String,
     },
     /// A checkpoint cannot be used.
     Checkpoint {
         /// The safetensors file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         problem: String,
-        /// What to do.
+        /// Advice on what to do.
         hint: String,
     },
     /// Training left the finite numbers and was stopped.
@@ -64,9 +64,9 @@ pub enum Error {
         step: u64,
         /// The first layer, in forward order, that holds a number that is not finite.
         layer: String,
-        /// What became of it, for example "the task loss is NaN".
+        /// Form in which it failed, for example "the task loss is NaN".
         what: String,
-        /// Whether a guide pulled.
+        /// True if a guide pulled.
         guided: bool,
     },
     /// The gradient of a measure is not what its definition promises: a bug of ours, or a fault of the adapter.
@@ -75,23 +75,23 @@ pub enum Error {
         step: u64,
         /// The target's layer.
         layer: String,
-        /// What should hold.
+        /// Property that should hold.
         invariant: &'static str,
         /// By how much it does not, relative to |X| |dX|.
         value: f64,
-        /// How much is taken for rounding.
+        /// Largest value that is taken for rounding.
         tolerance: f64,
     },
     /// An experiment does not fit into memory.
     Memory {
-        /// How much it takes, and how much there is.
+        /// Memory that it takes, and memory that there is.
         problem: String,
         /// The table of [`Memory`](crate::memory::Memory).
         table: String,
     },
     /// One run of an experiment failed.
     Run {
-        /// Which, for example "arm trained, seed 1".
+        /// Name of the run, for example "arm trained, seed 1".
         run: String,
         /// Why.
         source: Box<Error>,
@@ -204,7 +204,7 @@ impl From<trellis_tensor::Error> for Error {
     }
 }
 
-/// What to do about an error of the operating system.
+/// Advice about an error of the operating system.
 fn advice(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NotFound => "check the path",

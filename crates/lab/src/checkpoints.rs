@@ -15,7 +15,7 @@ pub(crate) struct Checkpoints<'a> {
     last: PathBuf,
     /// The best by validation, if it is kept.
     best: Option<PathBuf>,
-    /// Score of what lies there, and the step that it is of.
+    /// Score of the file that is there, and the step that it is of.
     found: Option<(u64, Score)>,
 }
 

@@ -24,9 +24,9 @@ pub struct Memory {
     pub parts: Vec<(String, u64)>,
     /// Greatest number of bytes in use at once.
     pub peak: u64,
-    /// Bytes by the name of what holds them, most first.
+    /// Bytes by the name of their holder, most first.
     pub by_name: Vec<(String, u64)>,
-    /// Name and size of the largest piece, which an adapter must be able to bind.
+    /// Name and size of the largest buffer, which an adapter must be able to bind.
     pub largest: (String, u64),
 }
 
@@ -34,9 +34,10 @@ pub struct Memory {
 const LISTED: usize = 12;
 
 impl Memory {
-    /// Counts what training takes on `data`, [`Config::dataset`] say: every arm of `config` and the training of its guide are
-    /// recorded as a run would record them. Nothing is allocated, compiled or run. The data may lie on a GPU that trains, or on one
-    /// that was opened to count ([`GpuOptions::count_memory`](trellis_tensor::GpuOptions::count_memory)).
+    /// Counts what training takes on `data`, [`Config::dataset`] say: every arm of `config` and the training of its
+    /// guide are recorded as a run would record them. Nothing is allocated, compiled or run. The data may lie on a GPU
+    /// that trains, or on one that was opened for a dry run
+    /// ([`GpuOptions::count_memory`](trellis_tensor::GpuOptions::count_memory)).
     ///
     /// # Errors
     /// When layers do not fit each other, or a step has loops that the adapter cannot run.
@@ -79,7 +80,7 @@ impl Memory {
         account.finish("guide", &Trainer::new(guide, data, config.guide_training(0)))
     }
 
-    /// Refuses what does not fit on `gpu`: at most `copies` runs at once.
+    /// Refuses an experiment that does not fit on `gpu`: at most `copies` runs at once.
     ///
     /// # Errors
     /// [`Error::Memory`] with the table.
@@ -121,7 +122,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// What is counted of one run, part by part, on a GPU of its own that only counts.
+/// Account of one run's memory, part by part, on a GPU of its own that only counts.
 struct Account {
     gpu: Gpu,
     data: Dataset,
@@ -139,7 +140,7 @@ impl Account {
         Ok(account)
     }
 
-    /// Ends a part: what was taken since the last is its.
+    /// Ends a part, to which all memory belongs that was taken since the last.
     fn close(&mut self, name: String) {
         let now = self.gpu.memory_used();
         self.parts.push((name, now - self.before));

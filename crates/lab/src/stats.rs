@@ -1,9 +1,9 @@
-//! Means with their uncertainty: what a handful of seeds can say, and what it cannot.
+//! Means with their uncertainty: the conclusions that a handful of seeds allow, and those that they do not.
 //!
 //! A run per seed gives n numbers. Their mean is reported as `0.873 ± 0.012`, where the second number is the half-width
-//! of the 95 % confidence interval, t · s / √n with Student's t for n − 1 degrees of freedom: for three seeds t is 4.30,
-//! not 1.96. Two arms that ran with the same seeds are compared by their [paired difference](paired_difference), in
-//! which what a seed does to both arms cancels.
+//! of the 95 % confidence interval. It is t · s / √n with Student's t for n − 1 degrees of freedom: for three seeds t
+//! is 4.30, not 1.96. Two arms that ran with the same seeds are compared by their
+//! [paired difference](paired_difference), in which the effect of a seed on both arms cancels.
 //!
 //! No value is left out quietly: one NaN makes a NaN of the mean.
 
@@ -38,7 +38,7 @@ impl Estimate {
         Self { mean: 100.0 * self.mean, ci95: self.ci95.map(|half| 100.0 * half), ..self }
     }
 
-    /// Whether the interval leaves 0 out: the sign of the mean is then no accident, 19 times out of 20.
+    /// True if the interval leaves 0 out: the sign of the mean is then no accident, 19 times out of 20.
     pub fn excludes_zero(&self) -> bool {
         self.ci95.is_some_and(|half| self.mean.abs() > half)
     }
@@ -93,8 +93,8 @@ pub fn paired_difference(arm: &[(u64, f64)], baseline: &[(u64, f64)]) -> Option<
 /// The number t for which a Student-t variable with `degrees` degrees of freedom lies within ±t with probability 0.95;
 /// infinite for 0 degrees.
 ///
-/// Found by halving an interval of θ = atan(t / √degrees), in which the probability is a finite series
-/// (Abramowitz & Stegun 26.7.3 and 26.7.4), so it is exact to rounding for every number of degrees.
+/// Found by halving an interval of θ = atan(t / √degrees), in which the probability is a finite series (Abramowitz &
+/// Stegun 26.7.3 and 26.7.4). It is therefore exact to rounding for every number of degrees.
 pub fn student_t95(degrees: usize) -> f64 {
     if degrees == 0 {
         return f64::INFINITY;

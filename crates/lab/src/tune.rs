@@ -10,7 +10,7 @@ use trellis_guidance::error::Result;
 /// A product and the time of every loop on it.
 #[derive(Clone, Debug)]
 pub struct TimedProduct {
-    /// Which side is transposed.
+    /// Layout: which side is transposed.
     pub layout: Layout,
     /// Rows, columns and inner axis.
     pub size: [usize; 3],
@@ -37,7 +37,7 @@ const SIZES: [[usize; 3]; 8] = [
     [4096, 4096, 4096],
 ];
 
-/// Most floating-point operations of a product that is tried on a software adapter.
+/// Largest number of floating-point operations of a product that is tried on a software adapter.
 const SOFTWARE_FLOPS: usize = 1 << 29;
 
 /// The products that are tried on this adapter.

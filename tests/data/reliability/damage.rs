@@ -75,7 +75,7 @@ impl Damage {
                 let brackets: [&[u8]; 4] = [b"[", b"{\"a\":", b"{a=", b"[["];
                 let piece =
                     if text { brackets[rng.below(4)].to_vec() } else { bytes[at..(at + 8).min(bytes.len())].to_vec() };
-                // Where a value begins.
+                // Offset at which a value begins.
                 let begin =
                     bytes.iter().skip(at).position(|byte| b"=:[,".contains(byte)).map_or(at, |found| at + found + 1);
                 let begin = if text { begin } else { at };

@@ -15,7 +15,7 @@ use crate::folder::Folder;
 /// Cases of `cargo test`; TRELLIS_DAMAGED gives another number, and counts memory and panics too.
 const FEW: usize = 300;
 
-/// Most memory and time that reading one of these small files may take.
+/// Largest memory and time that reading one of these small files may take.
 const MOST_MEMORY: usize = 256 << 20;
 const MOST_TIME: Duration = Duration::from_secs(5);
 

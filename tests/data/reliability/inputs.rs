@@ -14,7 +14,7 @@ use trellis_lab::Config;
 
 use crate::folder::Folder;
 
-/// What a reader gives: the value as bytes to compare, or why it cannot be one; or an error.
+/// Outcome of a reader: the value as bytes to compare, or why it cannot be one; or an error.
 pub(super) type Outcome = Result<Result<Vec<u8>, String>, Error>;
 
 /// A file, and how it is read.
@@ -23,11 +23,11 @@ pub(super) struct Input {
     pub(super) format: &'static str,
     pub(super) path: PathBuf,
     pub(super) bytes: Vec<u8>,
-    /// Whether it is text.
+    /// True if it is text.
     pub(super) text: bool,
-    /// Whether a checksum protects the value: damage is told, or does not matter.
+    /// True if a checksum protects the value: damage is told, or does not matter.
     pub(super) sealed: bool,
-    /// Whether the file tells its length, so that a part of it is never the whole.
+    /// True if the file tells its length, so that a part of it is never the whole.
     pub(super) tells_length: bool,
     /// Makes lengths and checksums right again after damage, so that the damage gets further.
     pub(super) reseal: Option<fn(&mut [u8])>,

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use trellis_guidance::data::Source;
 use trellis_guidance::data::folder;
 
-/// Greatest difference of a channel that is no fault, in levels of 256: two decoders round a cosine transform, an upsampled color and a
-/// conversion of colors each in their way.
+/// Greatest difference of a channel that is no fault, in levels of 256. Two decoders round a cosine transform, an
+/// upsampled color and a conversion of colors each in their way.
 const TOLERANCE: u8 = 4;
 
 /// The same of the last column, where the decoder interpolates colors with what lies beyond the image and libjpeg does not.

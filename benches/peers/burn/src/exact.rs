@@ -106,8 +106,8 @@ impl Images {
     }
 }
 
-/// Biased linear CKA of two layers `[n, p]`, `[n, q]`, and its gradient by the first: with the centred Gram matrices K and L,
-/// their norms a and b and the value c, it is 2 (L / (a b) − c K / a²) X. See `docs/alignment.md`.
+/// Biased linear CKA of two layers `[n, p]`, `[n, q]`, and its gradient by the first. With the centered Gram matrices K
+/// and L, their norms a and b and the value c, it is 2 (L / (a b) − c K / a²) X. See `docs/alignment.md`.
 pub fn cka(x: &Matrix, y: &Matrix) -> (f64, Matrix) {
     let (x, y) = (x.clone().centered(), y.clone().centered());
     let (k, l) = (x.product(&x.transposed()), y.product(&y.transposed()));

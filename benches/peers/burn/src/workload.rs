@@ -46,7 +46,7 @@ fn normal<const D: usize>(device: &Device, shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
 }
 
-/// Centred features, then n×n: at every size here the p×p form costs more.
+/// Centered features, then n×n: at every size here the p×p form costs more.
 fn gram(x: Tensor<2>) -> Tensor<2> {
     let mean = x.clone().mean_dim(0);
     let centered = x - mean;
@@ -184,7 +184,7 @@ impl Guide {
     }
 }
 
-/// What does not change from step to step.
+/// Parts of a workload that do not change from step to step.
 struct Task {
     images: Tensor<4>,
     labels: Tensor<1, Int>,

@@ -67,7 +67,7 @@ const SIDE: usize = 32;
 /// Fewest and most tokens of a block of text.
 const CONTEXT: [usize; 2] = [8, 64];
 
-/// Most blocks of text to validate and to test with: an evaluation looks at all of them.
+/// Largest numbers of blocks of text to validate and to test with: an evaluation looks at all of them.
 const HELD_OUT: [usize; 2] = [500, 1000];
 
 /// Fewest examples of a split: every measure of alikeness compares so many.
@@ -150,7 +150,7 @@ fn splits(path: &Path, first: usize, second: Option<usize>) -> Result<[usize; 3]
 }
 
 fn idx(path: &Path) -> Result<Data> {
-    // How many classes there are only the labels tell: any byte is one at first.
+    // The number of classes is known only from the labels: any byte is one at first.
     let (first, second) = idx::open(path, 256)?;
     let [_, height, width] = first.shape();
     let mut pixels = vec![0; height * width];
@@ -221,7 +221,7 @@ fn text(path: &Path) -> Result<Data> {
     Ok(Data::new(Set::Text, what, [train, validation, test], [0; 2]).with("level", level).with("context", context))
 }
 
-/// How a text is cut, by `characters` or `bytes`, and how many of them it has.
+/// Level at which a text is cut, `characters` or `bytes`, and the number of its characters or bytes.
 fn count(path: &Path) -> Result<(&'static str, usize)> {
     let mut file = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
     let (mut bytes, mut starts, mut utf8) = (0_usize, 0_usize, true);

@@ -67,7 +67,7 @@ fn pairs_that_do_not_go_together_are_told_what_does() {
         refused(Some(Kind::Fcn), None, Some(&text))
             .starts_with("fcn cnn: fcn takes images, and --data gives sequences (")
     );
-    // What is left out is what fits.
+    // A network that is not named is one that fits.
     let usual = |target, guide, data: Option<&Data>| pair(target, guide, data).expect("a pair");
     assert_eq!(usual(None, None, None), (Kind::Fcn, Kind::Cnn));
     assert_eq!(usual(None, None, Some(&text)), (Kind::Rnn, Kind::Transformer));

@@ -1,4 +1,4 @@
-//! Which layer of the guide pulls which layer of the target.
+//! Layer maps: which layer of the guide pulls which layer of the target.
 
 use crate::error::{Error, Result};
 
@@ -12,7 +12,7 @@ pub enum LayerMap {
 }
 
 impl LayerMap {
-    /// Guide layer i of m goes to target layer `round(i (n − 1) / (m − 1))` of n, halves to the even neighbor; where
+    /// Guide layer i of m goes to target layer `round(i (n − 1) / (m − 1))` of n, halves to the even neighbor. Where
     /// several land on one target layer the last one counts (arXiv:2410.20035, and the authors' `layer_supervision`).
     pub fn even() -> Self {
         Self::Even

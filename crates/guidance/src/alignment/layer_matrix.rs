@@ -9,7 +9,7 @@ use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::network::{Mode, Network, Tap, TapAt};
 
-/// How alike each pair of layers is.
+/// Similarity of each pair of layers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerMatrix {
     /// Layers of the first network, in forward order.
@@ -38,7 +38,8 @@ impl Metric {
     /// flop for each layer and 2·a·b·n² for the pairs.
     ///
     /// # Errors
-    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::Each`](crate::alignment::Tokens), or as [`Metric::compare`].
+    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::Each`](crate::alignment::Tokens), or
+    /// as [`Metric::compare`].
     pub fn matrix<'g>(self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
         let refuse = |problem| {
             let hint = "compare pair by pair, or by CKA or RSA of whole layers";
@@ -55,10 +56,10 @@ impl Metric {
 }
 
 impl LayerMatrix {
-    /// Debiased linear CKA over all images of `split`, in batches of `batch`: the estimators of the three HSIC terms are
-    /// added up over the batches before they are divided, so a data set of any size fits and the batch size does not bias
-    /// the result (Nguyen et al. 2021, arXiv:2010.15327, section 3). Both networks are in evaluation mode; images that do
-    /// not fill a batch are left out.
+    /// Debiased linear CKA over all images of `split`, in batches of `batch`. The estimators of the three HSIC terms
+    /// are added up over the batches before they are divided, so a data set of any size fits and the batch size does
+    /// not bias the result (Nguyen et al. 2021, arXiv:2010.15327, section 3). Both networks are in evaluation mode;
+    /// images that do not fill a batch are left out.
     ///
     /// # Errors
     /// When `batch` is below 4 or above the images of the split, or memory does not allow it.

@@ -17,11 +17,11 @@ pub struct Pair<'g> {
     pub target: Tap<'g>,
     /// Name of the guide's layer.
     pub guide: String,
-    /// What the guide says of the batch.
+    /// Guide side of the pair for the batch.
     pub gram: Guiding<'g>,
 }
 
-/// What a guide says of a batch.
+/// Guide side of a pair: activations, or their Gram matrix.
 #[derive(Clone, Copy, Debug)]
 pub enum Guiding<'g> {
     /// Activations `[n, …]`.
@@ -76,7 +76,7 @@ impl Metric {
         self.compare_grams(self.grams(&targets)?, l)
     }
 
-    /// How large a pair is, if its layers can be compared in one dispatch with others.
+    /// Size of a pair, if its layers can be compared in one dispatch with others.
     fn batchable_pair(self, pair: &Pair<'_>) -> Option<Batchable> {
         let target = self.batchable(pair.target.value)?;
         let Guiding::Activations(guide) = pair.gram else { return Some(Batchable { looked_up: true, ..target }) };
@@ -87,7 +87,7 @@ impl Metric {
         (!by_features).then_some(Batchable { elements: target.elements.max(guide.elements), ..target })
     }
 
-    /// How large a layer is, if its Gram matrix can be made in one dispatch with others.
+    /// Size of a layer, if its Gram matrix can be made in one dispatch with others.
     fn batchable(self, layer: Var<'_>) -> Option<Batchable> {
         let whole = match self {
             Self::Cka(cka) => !cka.each_token(),
@@ -158,7 +158,7 @@ struct Batchable {
     looked_up: bool,
 }
 
-/// Cuts a list into runs that share dispatches; what cannot share is a run of its own.
+/// Cuts a list into runs that share dispatches; a layer that cannot share is a run of its own.
 fn runs(sizes: &[Option<Batchable>]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let mut elements = 0;

@@ -1,4 +1,4 @@
-//! How alike two layers see the same examples, as a loss.
+//! Similarity of two layers over the same examples, as a loss.
 
 mod layer_map;
 mod layer_matrix;
@@ -39,7 +39,7 @@ pub struct Cka {
     tokens: Tokens,
 }
 
-/// How the time steps of sequences `[batch, time, features]` are compared.
+/// Treatment of the time steps of sequences `[batch, time, features]` in a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tokens {
     /// Time is more features: one comparison of `[batch, time · features]`.
@@ -61,10 +61,11 @@ pub enum Rsa {
     Pearson,
 }
 
-/// How well kernel ridge regression explains the second layer by the first: the share of its variance that is left
-/// is `|λ (K + λ I)⁻¹ Yc|² / |Yc|²` with `K = Xc Xcᵀ` scaled to a mean diagonal of 1, and the measure is 1 less that. In
-/// [0, 1); not symmetric. The paper reports ridge regression as its best measure (arXiv:2410.20035, v2); its authors fit
-/// on one half of the batch and test on the other, this one fits and tests on the same examples and has no split to draw.
+/// Kernel ridge regression: how well the first layer explains the second. The share of variance that is left is
+/// `|λ (K + λ I)⁻¹ Yc|² / |Yc|²` with `K = Xc Xcᵀ` scaled to a mean diagonal of 1, and the measure is 1 minus that. In
+/// [0, 1); not symmetric. The paper reports ridge regression as its best measure (arXiv:2410.20035, v2). Its authors
+/// fit on one half of the batch and test on the other. This one fits and tests on the same examples and has no split
+/// to draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ridge {
     lambda: f32,
@@ -108,7 +109,7 @@ impl Cka {
         Self { debiased: true, ..self }
     }
 
-    /// How sequences are compared; flattened, unless this is called.
+    /// Sets how sequences are compared; flattened, unless this is called.
     pub fn tokens(self, tokens: Tokens) -> Self {
         Self { tokens, ..self }
     }
@@ -178,8 +179,8 @@ impl Metric {
         Err(Error::config("alignment", "batch", problem, "make the batch, or the split that is evaluated, larger"))
     }
 
-    /// The centered Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it; with
-    /// [`Tokens::Each`] `[time, n, n]` of `[n, time, features]`.
+    /// The centered Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it. With
+    /// [`Tokens::Each`] it is `[time, n, n]` of `[n, time, features]`.
     ///
     /// # Errors
     /// When the batch is too small or too large for the measure, or the layer has no time steps.
@@ -209,7 +210,7 @@ impl Metric {
         })
     }
 
-    /// What the Gram matrix is made of.
+    /// Features that the Gram matrix is computed from.
     fn features<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
         Ok(match self {
             Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?,
@@ -217,7 +218,7 @@ impl Metric {
         })
     }
 
-    /// From products of features to what is compared.
+    /// Makes the products of features comparable: kernel and centering, as the measure needs.
     fn finish<'g>(self, gram: Var<'g>) -> Result<Var<'g>> {
         Ok(match self {
             Self::Cka(Cka { bandwidth: None, debiased: false, .. }) => gram,
@@ -228,7 +229,7 @@ impl Metric {
         })
     }
 
-    /// What is taken off its Gram matrices.
+    /// Centering of the measure's Gram matrices.
     fn centering(self) -> Centering {
         match self {
             Self::Cka(Cka { debiased: false, .. }) => Centering::Double,
@@ -238,13 +239,13 @@ impl Metric {
         }
     }
 
-    /// Whether it is blind to an offset common to all examples.
+    /// True if the measure is blind to an offset common to all examples.
     pub(crate) fn ignores_offset(self) -> bool {
         !matches!(self, Self::Rsa(_))
     }
 
-    /// Whether it is blind to the scale of a layer, its gradient included: that of an RBF kernel takes the width for a
-    /// constant.
+    /// True if the measure is blind to the scale of a layer, its gradient included. The gradient of an RBF kernel
+    /// treats the width as a constant.
     pub(crate) fn ignores_scale(self) -> bool {
         !matches!(self, Self::Cka(Cka { bandwidth: Some(_), .. }))
     }

@@ -1,4 +1,4 @@
-//! How long and how strongly the guide pulls.
+//! Guidance schedule: how long and how strongly the guide pulls.
 
 use trellis_tensor::Curve;
 

@@ -1,5 +1,5 @@
-//! The batches of a plan: looked up in what lies on the GPU, drawn there, or streamed through a ring of batches that
-//! threads of the CPU fill ahead.
+//! Batches of a plan: looked up in data on the GPU, drawn there, or streamed through a ring of batches that CPU threads
+//! fill ahead.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::data::{Batch, Dataset};
 use crate::data::{Skipped, Source};
 use crate::error::{Error, Result};
 
-/// The batches that a plan takes, one a step. [`Feed::batch`] records them; where [`Dataset::is_streamed`],
+/// Batch source of a plan, one batch a step. [`Feed::batch`] records the batches. If [`Dataset::is_streamed`],
 /// [`Feed::prepare`] must be called before each [`Plan::run`](trellis_tensor::Plan::run), with at most [`Feed::depth`]
 /// steps.
 pub struct Feed<'a> {
@@ -28,7 +28,7 @@ pub struct Feed<'a> {
     ring: Option<Ring>,
 }
 
-/// Which part of an image training sees.
+/// Part of an image that training sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Crop {
     /// The middle, if [`Dataset::cropped`]; else all.
@@ -36,8 +36,8 @@ pub enum Crop {
     Center,
     /// As much, somewhere else at each step.
     Random,
-    /// A box that covers a share of the image between these two and is up to 4/3 as wide as high, or as high as wide, brought
-    /// to the size that networks take; another at each step.
+    /// A box that covers a share of the image between these two and is up to 4/3 as wide as high, or as high as wide.
+    /// It is resized to the size that networks take; another at each step.
     Resized([f32; 2]),
 }
 
@@ -93,7 +93,7 @@ impl<'a> Feed<'a> {
         Ok(Self { data, split: split.clone(), order, batch, crop: Crop::Center, ring })
     }
 
-    /// Which part of shuffled images it takes.
+    /// Sets which part of shuffled images it takes.
     pub fn crop(self, crop: Crop) -> Self {
         Self { crop, ..self }
     }
@@ -101,7 +101,7 @@ impl<'a> Feed<'a> {
     /// The batch of the step that `clock` shows.
     ///
     /// # Errors
-    /// As for the feed.
+    /// As when the batch source is made.
     pub fn batch<'g>(&self, graph: &'g Graph, clock: &Clock) -> Result<Batch<'g>> {
         let now = graph.leaf(clock.tensor());
         let [values, labels] = match (&self.ring, self.order) {
@@ -128,11 +128,12 @@ impl<'a> Feed<'a> {
         Ok(Batch { input, labels })
     }
 
-    /// Puts the batches of `steps` steps from `first` on in place; waits for the threads that read them, not for the GPU.
-    /// Steps that were submitted before still read theirs.
+    /// Reads the batches of `steps` steps, from step `first` on, into place. Waits for the threads that read them, not
+    /// for the GPU. Steps that were submitted before still read theirs.
     ///
     /// # Errors
-    /// What reading an example gives; [`Error::Size`](trellis_tensor::Error::Size) for more steps than [`Feed::depth`].
+    /// Any error of reading an example; [`Error::Size`](trellis_tensor::Error::Size) for more steps than
+    /// [`Feed::depth`].
     pub fn prepare(&mut self, first: u32, steps: usize) -> Result<()> {
         match &mut self.ring {
             Some(ring) => ring.prepare(self.data.name(), first, steps),
@@ -155,7 +156,7 @@ impl<'a> Feed<'a> {
         self.data
     }
 
-    /// How long [`Feed::prepare`] has waited for examples in all.
+    /// Total time that [`Feed::prepare`] has waited for examples.
     pub fn waited(&self) -> Duration {
         self.ring.as_ref().map_or(Duration::ZERO, Ring::waited)
     }
@@ -259,9 +260,9 @@ struct ImageReader {
     source: Arc<dyn Source>,
     /// Name of the split that it reads.
     split: &'static str,
-    /// Where images that cannot be read are noted, if they may be left out.
+    /// Record of images that cannot be read, if they may be left out.
     skipped: Option<Skipped>,
-    /// Whether another image may take the place of one that is left out.
+    /// True if another image may take the place of one that is left out.
     random: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What goes into a network and what comes out.
+//! Inputs and outputs of a network.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use trellis_tensor::{DType, Gpu, Tensor, TensorType, Var};
 
 use crate::error::{Error, Result};
 
-/// One example of what a network takes.
+/// One example of a network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputShape {
     /// An image: channels, height, width.
@@ -36,16 +36,16 @@ pub enum Input<'g> {
     Tokens(Var<'g>, TokenShape),
 }
 
-/// What a network says of an example.
+/// Output classes, and what each label covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Classes: of labels, or a vocabulary.
     pub classes: usize,
-    /// What has a label.
+    /// Part of an example that each label covers.
     pub each: Each,
 }
 
-/// What has a label.
+/// Part of an example that each label covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Each {
@@ -68,7 +68,7 @@ impl From<TokenShape> for InputShape {
 }
 
 impl From<usize> for Output {
-    /// One of so many classes for each example.
+    /// Label of each example, one of so many classes.
     fn from(classes: usize) -> Self {
         Self { classes, each: Each::Example }
     }

@@ -1,4 +1,4 @@
-//! How often each class occurs among the training labels.
+//! Frequency of each class among the training labels.
 
 use trellis_tensor::{Clock, Graph, Plan};
 
@@ -17,7 +17,7 @@ impl Dataset {
     /// ones of the split; one is added to each count, so that no share is 0. Cost: those examples are read once.
     ///
     /// # Errors
-    /// What reading an example gives; when memory does not allow it.
+    /// Any error of reading an example; when memory does not allow it.
     pub fn label_shares(&self) -> Result<Vec<f64>> {
         let split = self.train().first(COUNTED);
         let batch = BATCH.min(split.count());

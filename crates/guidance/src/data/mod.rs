@@ -1,9 +1,9 @@
 //! Data sets: small gray or color images with one label each, held in memory as bytes; text; drawn sequences.
 //!
-//! [`glyphs`] draws ten symbols and needs no download; [`idx`] reads MNIST, Fashion-MNIST and whatever else comes in
-//! their file format, [`cifar`] CIFAR-10 and CIFAR-100, [`folder`] JPEG and PNG files. Each gives a [`Source`], which reads an
-//! image when it is wanted; [`Images`] are a source in memory, a [`Subset`] is a split of one. [`text`] cuts a file into tokens;
-//! [`DrawnSequences`] says what the GPU draws. Going to the GPU is another module's job.
+//! [`glyphs`] draws ten symbols and needs no download. [`idx`] reads MNIST, Fashion-MNIST and whatever else comes in
+//! their file format, [`cifar`] CIFAR-10 and CIFAR-100, [`folder`] JPEG and PNG files. Each gives a [`Source`], which
+//! reads an image when it is wanted; [`Images`] are a source in memory, a [`Subset`] is a split of one. [`text`] cuts a
+//! file into tokens; [`DrawnSequences`] says what the GPU draws. [`dataset`] and [`batches`] take them to the GPU.
 
 pub mod batches;
 pub mod dataset;
@@ -29,7 +29,7 @@ pub use source::{Source, Subset};
 pub use split::Split;
 use trellis_tensor::rng::Rng;
 
-/// Most examples of a set of which some are drawn: far more than there are of ImageNet.
+/// Largest number of examples of a set of which some are drawn: far more than there are of ImageNet.
 const MOST: usize = 200_000_000;
 
 /// Stream of [`Rng`] that shuffles; drawn images have the streams from 0 upwards.
@@ -37,7 +37,7 @@ const SPLIT_STREAM: u64 = u64::MAX;
 
 /// Labeled images. Shapes: pixels (count, channels, height, width), row-major; labels (count).
 ///
-/// The lengths of `pixels` and `labels` belong together: who fills the fields by hand keeps them so.
+/// The lengths of `pixels` and `labels` belong together: keep them so when you fill the fields by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// 1 for gray, 3 for color.
@@ -52,7 +52,7 @@ pub struct Images {
     pub labels: Vec<u16>,
     /// Number of classes, whether or not each of them occurs.
     pub classes: usize,
-    /// What the set is called in messages and reports.
+    /// Name of the set in messages and reports.
     pub name: String,
 }
 
@@ -84,10 +84,10 @@ impl Images {
         Ok(self.gather(permutation(&self.name, self.count(), &[count], seed)?.into_iter().take(count)))
     }
 
-    /// Disjoint parts of the given sizes, drawn without replacement under `seed`; what is left over is in none.
+    /// Disjoint parts of the given sizes, drawn without replacement under `seed`; the rest is in none.
     ///
-    /// One seed gives one order of the images and the parts are cut from it one after another: the first part is the
-    /// same whatever the sizes of the later ones are.
+    /// One seed gives one order of the images, from which the parts are cut one after another. The first part is
+    /// therefore the same whatever the sizes of the later ones are.
     ///
     /// ```
     /// use trellis_guidance::data::glyphs::glyphs;

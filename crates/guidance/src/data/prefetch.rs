@@ -14,7 +14,7 @@ pub(crate) struct Filled {
     pub(crate) labels: Vec<u32>,
 }
 
-/// What an example is.
+/// Values of the examples of a batch.
 #[derive(Debug)]
 pub(crate) enum Values {
     /// Of images, brightness.
@@ -26,8 +26,8 @@ pub(crate) enum Values {
 /// Puts the batch of a step together.
 pub(crate) type Fill = Arc<dyn Fn(u32) -> Result<Filled> + Send + Sync>;
 
-/// Batches in the order of steps. Thread t of T fills those of steps t, t + T, … into a channel of its own, so the order is
-/// that of the steps whichever thread is faster, and at most two batches a thread are held.
+/// Batches in the order of steps. Thread t of T fills those of steps t, t + T, … into a channel of its own. The order
+/// is therefore that of the steps whichever thread is faster, and at most two batches a thread are held.
 pub(crate) struct Loader {
     first: u32,
     next: u32,

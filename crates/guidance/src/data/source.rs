@@ -1,4 +1,4 @@
-//! Images that are read one at a time, from wherever they lie: what a data set of one's own implements.
+//! Images that are read one at a time, from wherever they lie: the trait that a data set of one's own implements.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,20 +9,20 @@ use std::thread;
 use super::{Images, permutation};
 use crate::error::{Error, Result};
 
-/// Most bytes of images that are held in memory.
+/// Largest size in bytes of images that are held in memory.
 const LARGEST_SET: usize = 16 << 30;
 
-/// Images that are left out, each told once: what was wrong with it and its split, and its class where that is known.
+/// Images that are left out, each listed once: its problem and its split, and its class where that is known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Skipped(Arc<Mutex<Broken>>);
 
-/// What was wrong, and in which split, with the class.
+/// Problems and the split of each, with the class.
 pub(crate) type Broken = BTreeMap<(String, &'static str), Option<u16>>;
 
 impl Skipped {
     pub(crate) fn note(&self, split: &'static str, class: Option<u16>, error: &Error) {
         let told = match error {
-            // What to do about it is being done.
+            // The hint is left out, since it is already being followed.
             Error::Data { path, problem, .. } => format!("{}: {problem}", path.display()),
             other => other.to_string(),
         };
@@ -33,13 +33,13 @@ impl Skipped {
         self.all().into_iter().map(|((told, _), _)| told).collect()
     }
 
-    /// All of them, in order of what was wrong.
+    /// All of them, in order of their problems.
     pub(crate) fn all(&self) -> Broken {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// What was read of a source, and what was wrong with the rest.
+/// Images that were read of a source, and the problems of the rest.
 pub(crate) struct Read {
     images: Images,
     /// With the class of each, where it is known.
@@ -64,7 +64,7 @@ impl Read {
 /// A split of a data set is one source: [`Dataset::stream`](crate::Dataset::stream) reads from it while a network trains,
 /// [`Images::read`] reads all of it. `examples/own_data.rs` is one.
 pub trait Source: Send + Sync {
-    /// What it is called in messages and reports.
+    /// Name in messages and reports.
     fn name(&self) -> &str;
 
     /// Channels, height and width of every image.
@@ -76,13 +76,13 @@ pub trait Source: Send + Sync {
     /// Number of images.
     fn count(&self) -> usize;
 
-    /// What a class is called in reports.
+    /// Name of a class in reports.
     fn class_name(&self, class: usize) -> String {
         class.to_string()
     }
 
-    /// Class of image `index` where it is known without reading the image, as that of a file in the folder of its class: by it
-    /// images that cannot be read are counted. `None` elsewhere.
+    /// Class of image `index` if it is known without reading the image, as that of a file in the folder of its class.
+    /// Images that cannot be read are counted by it. `None` elsewhere.
     fn class_of(&self, index: usize) -> Option<u16> {
         let _ = index;
         None
@@ -92,7 +92,7 @@ pub trait Source: Send + Sync {
     /// brightness from 0 to 255 in the order `[channels, height, width]`.
     ///
     /// # Errors
-    /// What stands in its way; [`Error::Data`] names a file and says what to do.
+    /// Any reason why the image cannot be read; [`Error::Data`] names a file and says what to do.
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16>;
 }
 
@@ -137,8 +137,8 @@ impl Subset {
         Ok(Self::cut(source, order, sizes))
     }
 
-    /// [`Subset::split`], but the first part has an image of each class that `labels`, of all images in their order, holds.
-    /// Where chance leaves a class out, its first image takes the place of one whose class the part has twice.
+    /// [`Subset::split`], but the first part has an image of each class in `labels`, the labels of all images in their
+    /// order. If chance leaves a class out, its first image takes the place of one whose class the part has twice.
     ///
     /// # Errors
     /// As [`Subset::split`]; [`Error::Data`] if the first part is smaller than the number of classes.
@@ -240,13 +240,13 @@ impl dyn Source + '_ {
         Err(Error::data(self.name(), problem, "they may take 16 GiB: stream them, or make them smaller"))
     }
 
-    /// The images at `indices`, on all threads; and what was wrong with those that could not be read.
+    /// The images at `indices`, read on all threads; and the problems of those that could not be read.
     pub(crate) fn read_some(&self, indices: &[usize]) -> Result<Read> {
         let ([channels, height, width], features) = (self.shape(), self.features(indices.len())?);
         let mut pixels = vec![0; features * indices.len()];
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = indices.len().div_ceil(threads).max(1);
-        // Each thread has neighboring images; what goes wrong is told in their order.
+        // Each thread has neighboring images; problems are reported in their order.
         let outcomes: Vec<Result<u16>> = thread::scope(|scope| {
             let work = move |(indices, pixels): (&[usize], &mut [u8])| {
                 let one = |(&index, pixels): (&usize, &mut [u8])| self.read_checked(index, pixels);

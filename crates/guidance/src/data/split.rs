@@ -18,7 +18,7 @@ pub struct Split {
     pub(crate) count: usize,
 }
 
-/// Where the examples of a split come from.
+/// Origin of the examples of a split.
 #[derive(Clone, Debug)]
 pub(crate) enum Examples {
     /// On the GPU: bytes `u8[count, channels, height, width]` and labels `u32[count]`; or blocks of text `u32[count, time]` and

@@ -25,14 +25,14 @@ impl Bytes {
     /// Opens a file and reads nothing yet.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Data`] for what is no regular file.
+    /// [`Error::Io`]; [`Error::Data`] if it is no regular file.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let (file, length) = regular_file::open(path)?;
         let written = file.metadata().and_then(|metadata| metadata.modified()).ok();
         Ok(Self::File { path: path.to_owned(), file: Mutex::new(file), length, written })
     }
 
-    /// How many there are.
+    /// Number of bytes.
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,

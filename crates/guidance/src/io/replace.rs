@@ -14,7 +14,7 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     replace(path, |temporary| fs::write(temporary, contents))
 }
 
-/// [`write_atomic`] of what `write` writes to the temporary name that it is given. Errors as there.
+/// [`write_atomic`] with contents that `write` writes to the temporary name that it is given. Errors as there.
 pub fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let file = path.file_name().ok_or_else(|| Error::io(path, ErrorKind::InvalidFilename.into()))?;
     let temporary = path.with_file_name(format!(".{}.{}.tmp", file.to_string_lossy(), std::process::id()));

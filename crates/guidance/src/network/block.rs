@@ -6,7 +6,7 @@ use trellis_tensor::{AttentionMask, Init, Var};
 use super::{Pass, TapAt};
 use crate::error::Result;
 
-/// Where a block normalizes.
+/// Position of the normalization in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormOrder {
@@ -18,7 +18,7 @@ pub enum NormOrder {
     Inside,
 }
 
-/// What stands between the two linear layers of a block.
+/// Function between the two linear layers of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -63,7 +63,7 @@ pub(super) const TIMM: Names = Names {
     linear: ["mlp.fc1", "mlp.fc2"],
 };
 
-/// What the blocks of a network have in common.
+/// Settings that the blocks of a network have in common.
 pub(super) struct Block<'g> {
     pub(super) names: Names,
     /// Positions of a sequence.
@@ -74,11 +74,11 @@ pub(super) struct Block<'g> {
     pub(super) norm: NormOrder,
     /// ε of its layer norms.
     pub(super) eps: f32,
-    /// Between the two linear layers.
+    /// Function between the two linear layers.
     pub(super) activation: Activation,
-    /// Of what attention and the feed-forward part give, and between the two linear layers.
+    /// Dropout of the outputs of attention and of the feed-forward part, and between the two linear layers.
     pub(super) dropout: f32,
-    /// Of attention's probabilities.
+    /// Dropout of attention's probabilities.
     pub(super) attention_dropout: f32,
     /// A second attention, to all positions of the block's input.
     pub(super) cross: bool,
@@ -88,9 +88,9 @@ pub(super) struct Block<'g> {
 }
 
 impl<'g> Block<'g> {
-    /// Records block `number`, whose parameters are called `name`; `x` is `[batch · time, width]`, and so is the result.
-    /// Tapped are, as by the paper's authors, attentions, norms and linear layers; where there is a second attention, the
-    /// block's output too (they listened to decoder layers, not to encoder layers).
+    /// Records a block whose parameters are called `name`; `x` is `[batch · time, width]`, and so is the result. As by
+    /// the paper's authors, the activations of attentions, norms and linear layers are captured. Where there is a
+    /// second attention, so is the block's output (they listened to decoder layers, not to encoder layers).
     pub(super) fn record(&self, pass: &mut Pass<'_, 'g>, tap: &str, name: &str, x: Var<'g>) -> Result<Var<'g>> {
         let input = x;
         let mut parts = 1;

@@ -18,7 +18,7 @@ pub struct Cnn {
     pub strides: Vec<usize>,
     /// Normalize before the activation.
     pub batch_norm: bool,
-    /// How weights begin.
+    /// Initial weights.
     pub init: InitialWeights,
 }
 

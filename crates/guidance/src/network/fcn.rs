@@ -23,7 +23,7 @@ pub struct Fcn {
     pub batch_norm: bool,
     /// Share of activations that are dropped while training.
     pub dropout: f32,
-    /// How weights begin.
+    /// Initial weights.
     pub init: InitialWeights,
 }
 
@@ -67,7 +67,7 @@ impl Architecture for Fcn {
             let name = format!("fc{number}");
             pass.block();
             let width = self.first_width.filter(|_| number == 1).unwrap_or(self.width);
-            // What batch norm subtracts again needs no bias.
+            // No bias before batch norm, which would subtract it again.
             let z = pass.linear(&name, x, width, !self.batch_norm, self.init.into())?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
             x = pass.dropout(x, self.dropout)?;

@@ -49,7 +49,8 @@ impl Network {
     /// Sets the bias of the head as `bias` says; the default leaves it as it was drawn.
     ///
     /// # Errors
-    /// [`Error::Config`] if the head has no bias, as with tied weights, or other classes than `data`; what reading labels gives.
+    /// [`Error::Config`] if the head has no bias, as with tied weights, or other classes than `data`; any error of
+    /// reading labels.
     pub fn set_head_bias(&self, bias: HeadBias, data: &Dataset) -> Result<()> {
         if bias == HeadBias::Default || data.gpu().counts_memory() {
             return Ok(());

@@ -64,7 +64,7 @@ pub(super) struct Rescaling {
     pub(super) scale: InputScale,
     /// Factor of each channel, `[channels, 1, 1]`.
     factor: Tensor,
-    /// What is added then, `[channels, 1, 1]`.
+    /// Offset that is added then, `[channels, 1, 1]`.
     offset: Tensor,
 }
 

@@ -62,7 +62,7 @@ impl Architecture for Box<dyn Architecture> {
 pub struct Network {
     architecture: Arc<dyn Architecture>,
     params: Params,
-    /// What is not trained by gradients: running statistics of batch norm, sinusoidal positions.
+    /// Tensors that gradients do not train: running statistics of batch norm, sinusoidal positions.
     buffers: Params,
     input: InputShape,
     output: Output,
@@ -125,7 +125,8 @@ impl Network {
         Ok(Self { architecture, params, buffers, input, output, head, rescaling: None, blank })
     }
 
-    /// Records a forward pass on a batch of `input`; a `Var` is one of images. The result is the logits and the tapped layers.
+    /// Records a forward pass on a batch of `input`; a `Var` is one of images. The result is the logits and the
+    /// captured activations.
     ///
     /// # Errors
     /// When `input` is not what this network takes.
@@ -185,7 +186,7 @@ impl Network {
         self.architecture.describe()
     }
 
-    /// What gradients train.
+    /// Parameters, which gradients train.
     pub fn params(&self) -> &Params {
         &self.params
     }
@@ -195,12 +196,12 @@ impl Network {
         self.params.tensors().iter().chain(self.buffers.tensors())
     }
 
-    /// What the forward pass of training moves.
+    /// Buffers, among them the running statistics that the forward pass of training updates.
     pub(crate) fn running_statistics(&self) -> impl Iterator<Item = &Tensor> {
         self.buffers.tensors().iter()
     }
 
-    /// Most numbers of one of its tensors.
+    /// Largest number of elements that one of its tensors may have.
     pub(super) fn largest_tensor(&self) -> usize {
         Params::largest(self.blank.gpu())
     }
@@ -210,12 +211,12 @@ impl Network {
         self.params.get(name).or_else(|| self.buffers.get(name))
     }
 
-    /// What it takes.
+    /// Input shape.
     pub fn input(&self) -> InputShape {
         self.input
     }
 
-    /// What it says.
+    /// Output classes, and what each label covers.
     pub fn output(&self) -> Output {
         self.output
     }
@@ -237,12 +238,12 @@ impl Network {
     }
 }
 
-/// What a forward pass gives.
+/// Result of a forward pass.
 #[derive(Clone, Debug)]
 pub struct Forward<'g> {
     /// `[batch, classes]`, or `[batch, time, classes]`.
     pub logits: Var<'g>,
-    /// Layers that can be aligned, in forward order.
+    /// Captured activations of the layers that can be aligned, in forward order.
     pub taps: Vec<Tap<'g>>,
 }
 

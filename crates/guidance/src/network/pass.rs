@@ -5,7 +5,7 @@ use trellis_tensor::{AttentionDropout, Clock, DType, Graph, Init, Layout, LossSc
 use super::Network;
 use crate::error::Result;
 
-/// Whether a network is trained.
+/// Mode of a forward pass: training or evaluation.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
     /// Batch norm uses the batch's statistics and updates the running ones; dropout is on.
@@ -14,28 +14,29 @@ pub enum Mode<'a> {
         clock: &'a Clock,
         /// Seed of dropout.
         seed: u64,
-        /// Element type of what linear layers multiply.
+        /// Element type that linear layers multiply.
         precision: Precision,
-        /// Blocks whose activations are computed again together for the backward pass; 0: all are kept.
+        /// Number of blocks whose activations are recomputed together for the backward pass; 0: all are kept.
         recompute: usize,
     },
     /// Batch norm uses the running statistics; dropout is off.
     Eval,
 }
 
-/// In what precision a network is trained. Parameters, moments, losses, norms and sums are f32 in either.
+/// Precision in which a network is trained. Parameters, moments, losses, norms and sums are f32 in either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Everything is f32.
     #[default]
     F32,
-    /// Linear layers multiply f16 copies of activations and weights, and of gradients in the backward pass, with f32 sums;
-    /// the loss is scaled so that small gradients survive. Convolutions and alignment stay f32, and so do evaluations.
+    /// Linear layers multiply f16 copies of activations and weights, and of gradients in the backward pass, with f32
+    /// sums. The loss is scaled so that small gradients survive. Convolutions and alignment stay f32, and so do
+    /// evaluations.
     Mixed(LossScale),
 }
 
 impl Precision {
-    /// How the loss is scaled, if it is.
+    /// Scaling of the loss, if it is scaled.
     pub fn loss_scale(self) -> Option<LossScale> {
         match self {
             Self::F32 => None,
@@ -44,7 +45,7 @@ impl Precision {
     }
 }
 
-/// Where a layer's activations are taken for alignment.
+/// Point at which a layer's activations are captured for alignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TapAt {
@@ -93,7 +94,7 @@ pub struct Pass<'n, 'g> {
     dropouts: u32,
     blocks: usize,
     segment: Option<Recompute<'g>>,
-    /// Most numbers of one tensor.
+    /// Largest number of elements of one tensor.
     largest: usize,
     /// Layer that gives the logits.
     head: Option<String>,
@@ -157,7 +158,7 @@ impl<'n, 'g> Pass<'n, 'g> {
         self.tensor(name, shape.into(), init, true)
     }
 
-    /// Where layers are tapped.
+    /// Point at which activations are captured.
     pub(super) fn tap_at(&self) -> TapAt {
         self.tap_at
     }
@@ -174,9 +175,9 @@ impl<'n, 'g> Pass<'n, 'g> {
         self.graph.constant(0.0, shape)
     }
 
-    /// `x wᵀ + b`. Shapes: x `[batch, in]`, w `[out, in]`, b `[out]`, to `[batch, out]`, f32 in every precision. Weights that the
-    /// adapter cannot bind at once are several parameters, `name.weight[0..1000]` and so on, each some of the rows; a file of
-    /// weights has them as one.
+    /// `x wᵀ + b`. Shapes: x `[batch, in]`, w `[out, in]`, b `[out]`, to `[batch, out]`, f32 in every precision.
+    /// Weights that the adapter cannot bind at once are several parameters, `name.weight[0..1000]` and so on, each some
+    /// of the rows. A file of weights has them as one.
     ///
     /// # Errors
     /// When `x` is no matrix.
@@ -236,7 +237,8 @@ impl<'n, 'g> Pass<'n, 'g> {
         Ok(x.conv2d(w, bias, stride, size / 2)?)
     }
 
-    /// What follows a linear or convolution layer: batch norm if wanted, then ReLU; the layer is tapped before or after.
+    /// Batch norm if wanted, then ReLU, after a linear or convolution layer. The activations are captured before or
+    /// after.
     ///
     /// # Errors
     /// When `x` has no channels.

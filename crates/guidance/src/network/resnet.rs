@@ -6,7 +6,7 @@ use trellis_tensor::{Init, Var};
 use super::{Architecture, Input, Output, Pass, TapAt, Window};
 use crate::error::{Error, Result};
 
-/// How a [`Resnet`] begins.
+/// First layers of a [`Resnet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stem {
@@ -33,7 +33,7 @@ pub struct Resnet {
     pub width: usize,
     /// Blocks of 1 × 1, 3 × 3 and 1 × 1 convolutions, the last with four times the channels, in place of two of 3 × 3.
     pub bottleneck: bool,
-    /// How it begins.
+    /// First layers.
     pub stem: Stem,
     /// Shortcuts around the blocks; without them it is the plain twin.
     pub residual: bool,
@@ -50,8 +50,9 @@ impl Resnet {
         Self { blocks: vec![3, 4, 6, 3], bottleneck: true, ..Self::resnet18() }
     }
 
-    /// The ResNets of He et al., section 4.2, for small images: three stages of `blocks` blocks, 16 channels in the first:
-    /// ResNet-20 has 3, ResNet-32 has 5, ResNet-56 has 9. Their shortcuts pad with zeros; ours are 1 × 1 convolutions.
+    /// The ResNets of He et al., section 4.2, for small images: three stages of `blocks` blocks, 16 channels in the
+    /// first. ResNet-20 has 3, ResNet-32 has 5, ResNet-56 has 9. Their shortcuts pad with zeros; ours are 1 × 1
+    /// convolutions.
     pub fn small(blocks: usize) -> Self {
         Self { blocks: vec![blocks; 3], width: 16, stem: Stem::Small, ..Self::resnet18() }
     }
@@ -104,7 +105,7 @@ impl Resnet {
     }
 }
 
-/// A convolution and its batch norm; the layer is tapped between them.
+/// A convolution and its batch norm; with `TapAt::BeforeNorm` the activations between them are captured.
 fn conv_norm<'g>(
     pass: &mut Pass<'_, 'g>,
     [conv, bn]: [&str; 2],
@@ -119,7 +120,7 @@ fn conv_norm<'g>(
     pass.batch_norm(bn, z)
 }
 
-/// What follows convolution `name`; where layers are tapped after their activation, it is that.
+/// ReLU behind convolution `name`; with `TapAt::AfterActivation` its output is captured.
 fn relu<'g>(pass: &mut Pass<'_, 'g>, name: &str, x: Var<'g>) -> Result<Var<'g>> {
     let y = x.relu()?;
     if pass.tap_at() == TapAt::AfterActivation {

@@ -6,7 +6,7 @@ use trellis_tensor::{Cell, Init, KeyMask, RecurrentLayer, Var};
 use super::{Architecture, Each, InitialWeights, Input, Output, Pass};
 use crate::error::{Error, Result};
 
-/// What a step of a recurrent network computes.
+/// Cell of a recurrent network: the computation of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RnnCell {
@@ -28,20 +28,20 @@ impl From<RnnCell> for Cell {
     }
 }
 
-/// How the layers of a recurrent network are stacked.
+/// Stacking of the layers of a recurrent network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stack {
     /// Every layer begins with zeros. An output depends on no later token.
     Causal,
-    /// The paper's code: a layer begins with the *last* state of the layer below, so that every output of the second layer
-    /// and those above has seen the whole sequence. What such a network predicts of a text has leaked. Where an example has one
-    /// label, a ReLU stands before the logits.
+    /// The paper's code: a layer begins with the *last* state of the layer below, so that every output of the second
+    /// layer and those above has seen the whole sequence. Predictions of a text by such a network have leaked. Where an
+    /// example has one label, a ReLU stands before the logits.
     Paper,
 }
 
-/// A recurrent network over tokens: an embedding, layers, and logits of each state; where an example has one label, of the
-/// state after its last token that is no padding.
+/// A recurrent network over tokens: an embedding, layers, and logits of each state. Where an example has one label, the
+/// logits are of the state after its last token that is no padding.
 ///
 /// Parameters have PyTorch's names and shapes: `embedding.weight`, `rnn.weight_ih_l0`, `rnn.weight_hh_l0`, `rnn.bias_ih_l0`,
 /// `rnn.bias_hh_l0` and so on, `logits.weight`, `logits.bias`. Layers to align are `rnn.l0`, `rnn.l1`, …, their states
@@ -49,7 +49,7 @@ pub enum Stack {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rnn {
-    /// What a step computes.
+    /// Cell: the computation of a step.
     pub cell: RnnCell,
     /// Layers.
     pub layers: usize,
@@ -57,7 +57,7 @@ pub struct Rnn {
     pub width: usize,
     /// Units of each layer.
     pub hidden: usize,
-    /// How layers are stacked.
+    /// Stacking of the layers.
     pub stack: Stack,
     /// Share of activations that are dropped while training, after every layer but the last.
     pub dropout: f32,

@@ -7,7 +7,7 @@ use super::block::{Activation, Block, NormOrder, TORCH};
 use super::{Architecture, Each, Input, Output, Pass};
 use crate::error::Result;
 
-/// How a Transformer knows where a token stands.
+/// Encoding of the positions of tokens in a Transformer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
@@ -38,16 +38,16 @@ pub struct Transformer {
     /// Share that is dropped while training, as by PyTorch: of attention's probabilities, and of activations after the
     /// positions, after attention and in the feed-forward part.
     pub dropout: f32,
-    /// Where layers normalize.
+    /// Position of the normalization in a layer.
     pub norm: NormOrder,
     /// Between the two linear layers.
     pub activation: Activation,
-    /// How it knows where a token stands.
+    /// Encoding of the positions of tokens.
     pub positions: Positions,
     /// A position sees itself and those before it: a decoder.
     pub causal: bool,
-    /// A second attention in each layer, `multihead_attn`, from its first half to all positions of its input, later ones too;
-    /// the norms are then three, and the layer itself can be aligned. The paper's copy-paste guide has it.
+    /// A second attention in each layer, `multihead_attn`, from its first half to all positions of its input, later
+    /// ones too. The norms are then three, and the layer itself can be aligned. The paper's copy-paste guide has it.
     pub cross: bool,
     /// All layers have the same weights, called `layers.0`.
     pub shared: bool,
@@ -95,8 +95,8 @@ impl Transformer {
         Self { activation: Activation::GeluTanh, dropout: 0.1, ..Self::decoder(12, 768, 12) }
     }
 
-    /// The paper's copy-paste guide: four layers that share one set of weights, each with causal attention to itself and a
-    /// second one to all of its own input (arXiv:2410.20035; the authors' code).
+    /// The paper's copy-paste guide: four layers that share one set of weights. Each has causal attention to itself and
+    /// a second one to all of its own input (arXiv:2410.20035; the authors' code).
     pub fn paper_copy() -> Self {
         Self { hidden: 512, dropout: 0.1, causal: true, cross: true, shared: true, ..Self::encoder(4, 512, 16) }
     }

@@ -7,8 +7,8 @@ use super::block::{Activation, Block, NormOrder, TIMM};
 use super::{Architecture, Input, Output, Pass};
 use crate::error::{Error, Result};
 
-/// A vision Transformer: square patches through one linear layer, a class token in front, learned positions, `depth`
-/// pre-norm blocks with GELU, a norm, and logits from the class token (Dosovitskiy et al. 2021, arXiv:2010.11929).
+/// A vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929): square patches through one linear layer, a class
+/// token in front, learned positions, `depth` pre-norm blocks with GELU, a norm, and logits from the class token.
 ///
 /// Parameters have timm's names and shapes: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.N.norm1`,
 /// `blocks.N.attn.qkv`, `blocks.N.attn.proj`, `blocks.N.norm2`, `blocks.N.mlp.fc1`, `blocks.N.mlp.fc2`, `norm`, `head`. Layers to

@@ -1,4 +1,4 @@
-//! Where a number stopped being finite. Updates stop at that step, so it can be played again with every layer kept.
+//! Diagnosis of a number that is not finite. Updates stop at that step, so it can be run again with every layer kept.
 
 use trellis_tensor::{Clock, Graph, Plan};
 

@@ -13,13 +13,13 @@ use crate::error::{Error, Result};
 use crate::network::{Each, InputShape, Mode, Network, Output, TapAt};
 use crate::trainer::records::EvalRecord;
 
-/// Most examples of one evaluation step; fewer of sequences, with 16 times as many positions.
+/// Largest number of examples of one evaluation step; fewer of sequences, with 16 times as many positions.
 const BATCH: usize = 500;
 
 /// Numbers that the examples of an evaluation step are made of, or their logits, unless a training step has more examples.
 const NUMBERS: usize = 1 << 20;
 
-/// How many of `most` examples an evaluation step may have, so that it needs not much more memory than a training step.
+/// Number of examples of an evaluation step, up to `most`, so that it needs not much more memory than a training step.
 fn examples_of_step(most: usize, data: &Dataset, batch: usize) -> usize {
     let Output { classes, each } = data.output();
     let (numbers, logits) = match (data.input(), each) {
@@ -30,7 +30,7 @@ fn examples_of_step(most: usize, data: &Dataset, batch: usize) -> usize {
     most.min(batch.max(NUMBERS / numbers.max(logits).max(1))).max(1)
 }
 
-/// Evaluations of a target on all splits, and what is measured against its guide.
+/// Evaluations of a target on all splits, with alignment to its guide.
 pub struct Evaluation<'a> {
     evaluators: Vec<Evaluator<'a>>,
     /// The step of the last evaluation.
@@ -95,12 +95,12 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// Most classes of which [`evaluate`] counts which is taken for which: a table of 16 MiB.
+/// Largest number of classes for which [`evaluate`] counts the confusion matrix: a table of 16 MiB.
 const MOST_COUNTED: usize = 2048;
 
-/// Evaluates `network` on `split` of `data`, called `name`. `batch` is the number of examples of a training step: with that of a
-/// run, the sums have the same order and the result the same bits as the run's own evaluations. The confusion matrix is there up
-/// to 2,048 classes.
+/// Evaluates `network` on `split` of `data`, called `name`. `batch` is the number of examples of a training step. With
+/// that of a run, the sums have the same order and the result has the same bits as the run's own evaluations. The
+/// confusion matrix is there up to 2,048 classes.
 ///
 /// # Errors
 /// [`Error::Data`] if no example has a label; when the network does not take such data, or memory does not allow it.
@@ -116,11 +116,11 @@ pub fn evaluate(
     Ok(EvalRecord { confusion: evaluator.confusion()?, ..eval })
 }
 
-/// Most training examples that an evaluation looks at: enough for what is plotted, and no second epoch.
+/// Largest number of training examples that an evaluation looks at: enough for what is plotted, and no second epoch.
 pub const TRAINING: usize = 10_000;
 
-/// Mean loss and top-1 of a network over the labels of one split, its share of sequences without a mistake, and which classes it
-/// takes for which.
+/// Mean loss and top-1 of a network over the labels of one split, its share of sequences without a mistake, and its
+/// confusion matrix.
 struct Evaluator<'a> {
     plan: Plan,
     clock: Clock,
@@ -215,8 +215,8 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// CKA of a target's layers with a guide's, on the first images of the test split (of the training split if there is
-/// none), both networks in evaluation mode.
+/// Alignment evaluation: CKA of a target's layers with a guide's, on the first images of the test split (of the
+/// training split if there is none), both networks in evaluation mode.
 struct Probe<'a> {
     plan: Plan,
     clock: Clock,

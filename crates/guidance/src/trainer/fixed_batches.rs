@@ -1,8 +1,8 @@
-//! Batches that are fixed sets of examples: what a frozen guide says of each is computed once and kept.
+//! Fixed batches: the guide side of each, from a frozen guide, is computed once and kept.
 //!
-//! The training images are cut into batches once; an epoch visits all of them in a fresh order. The guide's centered Gram
-//! matrices then depend on nothing but the number of the batch, so they are tables on the GPU, filled before the first
-//! step, and the guide's forward pass disappears from the step.
+//! The training images are cut into batches once; an epoch visits all of them in a fresh order. The guide's centered
+//! Gram matrices then depend on nothing but the number of the batch. They are tables on the GPU, filled before the
+//! first step, and the guide's forward pass disappears from the step.
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Clock, Graph, Plan, Tensor, TensorType, Var};
@@ -94,7 +94,7 @@ impl FixedBatches {
         data.train_examples(graph, graph.leaf(&self.examples).gather_labels(number)?.reshape([batch])?)
     }
 
-    /// What the guide's layers say of batch `number`: the centered Gram matrix of each pair.
+    /// Guide side of batch `number`: the centered Gram matrix of each pair.
     pub(super) fn guide_grams<'g>(&self, graph: &'g Graph, number: Var<'g>) -> Result<Vec<Var<'g>>> {
         let mut grams = Vec::new();
         for table in &self.grams {

@@ -4,7 +4,7 @@ use crate::alignment::{Cka, LayerMap, Metric, Schedule};
 use crate::error::Result;
 use crate::network::{Guide, Network, TapAt};
 
-/// How a target is guided.
+/// Settings of guidance: a guide, a measure, a layer map, a schedule and a weight.
 ///
 /// ```no_run
 /// # use trellis_guidance::{Cka, Guidance, Guide, LayerMap, Schedule};
@@ -39,27 +39,27 @@ impl Guidance {
         }
     }
 
-    /// How alikeness is measured: [`Cka`], or [`Rsa`](crate::Rsa).
+    /// Sets the measure of similarity: [`Cka`], or [`Rsa`](crate::Rsa).
     pub fn align(self, metric: impl Into<Metric>) -> Self {
         Self { align: metric.into(), ..self }
     }
 
-    /// Which layers are paired.
+    /// Sets which layers are paired.
     pub fn map_layers(self, map: LayerMap) -> Self {
         Self { map, ..self }
     }
 
-    /// When the guide pulls.
+    /// Sets when the guide pulls.
     pub fn schedule(self, schedule: Schedule) -> Self {
         Self { schedule, ..self }
     }
 
-    /// The paper's α: the weight of `Σ (1 − metric)` beside the task loss.
+    /// Sets the paper's α: the weight of `Σ (1 − metric)` beside the task loss.
     pub fn weight(self, alpha: f32) -> Self {
         Self { weight: alpha, ..self }
     }
 
-    /// Where layers are tapped.
+    /// Sets the point at which activations are captured.
     pub fn taps(self, taps: TapAt) -> Self {
         Self { taps, ..self }
     }

@@ -1,5 +1,6 @@
-//! What the gradient of a measure must be, checked while a run goes on: blind to an offset common to all examples, and to
-//! scale. A step is played again with activations and gradients kept, as in `diagnose`, but nothing that trains changes.
+//! Checks of the gradient of a measure while a run goes on: it must be blind to an offset common to all examples, and
+//! to scale. A step is run again with activations and gradients kept, as in `diagnose`, but nothing that trains
+//! changes.
 
 use trellis_tensor::{Clock, Graph, Plan};
 
@@ -15,11 +16,11 @@ use crate::network::Network;
 /// Largest value that is taken for rounding.
 const TOLERANCE: f64 = 1e-4;
 
-/// Where layers are nearly alike the terms of the gradient cancel, and what is left is rounding. |X| |dX| of one term is
-/// about 1, so below this it is measured against this.
+/// Smallest |X| |dX| that a violation is measured against. Where layers are nearly alike the terms of the gradient
+/// cancel, and the rest is rounding. |X| |dX| of one term is about 1.
 const LEAST_PRODUCT: f64 = 0.1;
 
-/// Plays `step` again and checks, for each guided pair, the gradient of its measure for the target's layer.
+/// Runs `step` again and checks, for each guided pair, the gradient of its measure for the target's layer.
 pub(super) fn check(
     target: &Network,
     data: &Dataset,
@@ -124,7 +125,7 @@ mod tests {
         let longer: Vec<f32> = dx.iter().enumerate().map(|(at, dx)| dx + 0.01 * centered(at)).collect();
         let found = broken(cka, &x, &longer, n);
         assert!(found.is_some_and(|(name, value)| name.starts_with("<X") && value > 0.001), "{found:?}");
-        // What a measure does not promise is not asked of it.
+        // An invariant that a measure does not promise is not checked.
         assert_eq!(broken(Cka::rbf(0.8).into(), &x, &longer, n), None);
         let offset: Vec<f32> = (0..n * p).map(|at| dx[at] + if at % p == 0 { 0.1 } else { 0.0 }).collect();
         assert!(broken(Cka::rbf(0.8).into(), &x, &offset, n).is_some());

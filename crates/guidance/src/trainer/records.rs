@@ -21,7 +21,7 @@ pub struct StepRecord {
     /// Learning rate of the step.
     #[serde(deserialize_with = "number")]
     pub learning_rate: f32,
-    /// What the loss was multiplied by; `None` without mixed precision.
+    /// Factor that the loss was multiplied by; `None` without mixed precision.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
     pub loss_scale: Option<f32>,
     /// Steps up to and with this one that were left out because a scaled gradient was not finite; `None` without mixed
@@ -93,12 +93,12 @@ impl RunRecord {
         self.evals.iter().filter(|e| e.split == split).max_by_key(|e| e.step)
     }
 
-    /// Whether it is at its end.
+    /// True if the run is finished.
     pub fn is_finished(&self) -> bool {
         self.seconds > 0.0
     }
 
-    /// Whether it is at its end, after at least `steps` steps.
+    /// True if the run is finished, after at least `steps` steps.
     pub fn is_finished_after(&self, steps: u32) -> bool {
         self.is_finished() && self.evals.iter().any(|eval| eval.step >= u64::from(steps))
     }

@@ -15,7 +15,7 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::network::Network;
 
-/// What happens while a run goes on, for progress bars and records.
+/// Event of a run, for progress bars and records.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// Steps whose metrics have arrived.
@@ -55,15 +55,15 @@ impl<'a> Trainer<'a> {
         Self { probe: Some(guidance), ..self }
     }
 
-    /// Keeps the state of the run in the file `state`, at evaluations and every minute, and goes on from it if the file is
-    /// there: with the same bits, on the same adapter, as if the run had not ended. The run's record then begins there. Cost: at
-    /// most a twentieth of the time, less often where the file is large. At the end it stays, so that a longer run of the
-    /// same training can go on from it.
+    /// Keeps the state of the run in the file `state`, at evaluations and every minute, and goes on from it if the file
+    /// is there. On the same adapter the bits are those of a run that had not ended. The run's record then begins
+    /// there. Cost: at most a twentieth of the time, less often where the file is large. At the end the file stays, so
+    /// that a longer run of the same training can go on from it.
     pub fn resumable(self, state: impl Into<PathBuf>) -> Self {
         Self { state: Some(state.into()), ..self }
     }
 
-    /// Whether there is an evaluation after so many steps.
+    /// True if there is an evaluation after so many steps.
     pub fn evaluates_after(&self, step: u32) -> bool {
         self.training.evaluates_after(step)
     }
@@ -79,7 +79,8 @@ impl<'a> Trainer<'a> {
         Ok(guidance.map.resolve(&theirs, &ours)?.into_iter().map(name).collect())
     }
 
-    /// Steps and evaluations, recorded and compiled: what [`Trainer::run`] begins with, for who wants to know what it takes.
+    /// Steps and evaluations, recorded and compiled, with which [`Trainer::run`] begins. Use this to inspect memory
+    /// before training.
     ///
     /// # Errors
     /// When layers do not fit, or memory does not allow it.

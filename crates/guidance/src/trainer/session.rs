@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
         self.step
     }
 
-    /// How long [`Session::advance`] has waited in all for examples that are read while they are needed.
+    /// Total time that [`Session::advance`] has waited for examples that are read while they are needed.
     pub fn waited(&self) -> Duration {
         self.feed.waited()
     }
@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
     }
 
     /// Submits the next `steps` steps, at most [`Log::CAPACITY`], and gives the metrics that have arrived, which may be
-    /// of earlier ones. Nothing is waited for but all except the last submission.
+    /// of earlier ones. Blocks until all but the most recent submission has finished.
     ///
     /// # Errors
     /// [`Error::Diverged`](crate::Error::Diverged), or a lost device.
@@ -142,9 +142,9 @@ impl<'a> Session<'a> {
         self.records(&rows)
     }
 
-    /// Checks what the gradient of the measure must be, on the step that comes next (on the last guided one, once the
-    /// guide has left): its columns sum to 0 and it is at right angles to the activations, as far as the measure promises.
-    /// The step is played apart; nothing that trains changes.
+    /// Checks the gradient of the measure on the step that comes next (on the last guided one, once the guide has
+    /// left). Its columns must sum to 0 and it must be at right angles to the activations, as far as the measure
+    /// promises. The step is run apart; nothing that trains changes.
     ///
     /// # Errors
     /// [`Error::Invariant`](crate::Error::Invariant) with step and layer.

@@ -16,11 +16,11 @@ pub(super) struct Spent {
     pub(super) training: Duration,
 }
 
-/// Keeps the state of a run in a file, if it has one, now and then.
+/// Checkpointer: keeps the state of a run in a file, if it has one, now and then.
 pub(super) struct Keeper<'a> {
     path: Option<&'a Path>,
     last: Instant,
-    /// What the last time took.
+    /// Time that the last save took.
     cost: Duration,
 }
 
@@ -34,8 +34,8 @@ impl<'a> Keeper<'a> {
         self.path.filter(|path| path.exists()).map_or(Ok(Spent::default()), |path| session.resume(path))
     }
 
-    /// Keeps the state after the steps that were submitted, unless there is none yet, or so shortly after the last time that
-    /// it would take more than a twentieth of the time.
+    /// Saves the state after the steps that were submitted, unless there is none yet or the last save is too recent.
+    /// Saving takes at most a twentieth of the time.
     pub(super) fn keep(&mut self, session: &Session<'_>, spent: Spent) -> Result<()> {
         let now = Instant::now();
         let Some(path) = self.path.filter(|_| session.step() > 0 && now - self.last >= 20 * self.cost) else {
@@ -51,14 +51,14 @@ impl<'a> Keeper<'a> {
         self.path.map_or(Ok(()), |path| session.save(path, spent))
     }
 
-    /// How long steps may be taken until the state is kept again, if no evaluation comes before.
+    /// Time for which steps may be taken until the state is saved again, if no evaluation comes before.
     pub(super) fn patience(&self) -> Duration {
         if self.path.is_some() { Duration::from_secs(60).max(20 * self.cost) } else { Duration::MAX }
     }
 }
 
 impl Session<'_> {
-    /// What changes from step to step, by name: parameters, running statistics, moments.
+    /// Tensors that change from step to step, by name: parameters, running statistics, moments.
     fn tensors(&self) -> impl Iterator<Item = (String, &Tensor)> {
         let network = self.target.tensors().map(|tensor| (format!("network.{}", tensor.name()), tensor));
         let moments = self.optimizer.state().map(|tensor| (format!("optimizer.{}", tensor.name()), tensor));

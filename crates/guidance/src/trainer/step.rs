@@ -1,4 +1,4 @@
-//! One training step: what a plan replays.
+//! One training step, as a plan replays it.
 //!
 //! The target runs forward once on a batch, for both losses. The guide runs forward on the same batch, frozen. Each pair of layers adds
 //! `1 − metric` to the alignment loss, which is weighted by the schedule and added to the task loss. [`Session`](super::Session) then
@@ -85,7 +85,7 @@ pub(super) fn rows<'g>(logits: Var<'g>, labels: Var<'g>) -> Result<(Var<'g>, Var
     Ok((logits.reshape([rows, logits.shape().last_axis()])?, labels.reshape([rows])?))
 }
 
-/// What the guide says of the batch for each pair: looked up where the batches are fixed, else its forward pass.
+/// Guide side of the batch for each pair: looked up where the batches are fixed, else computed by its forward pass.
 fn guiding<'g>(
     graph: &'g Graph,
     batch: &Batch<'g>,

@@ -7,7 +7,8 @@ use crate::data::{Crop, Dataset, Feed};
 use crate::error::Result;
 use crate::network::Precision;
 
-/// How batches are drawn. Either way every example is seen once an epoch, but for those that do not fill a batch.
+/// Order in which examples are drawn. Either way every example is seen once an epoch, but for those that do not fill a
+/// batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Batches {
@@ -20,27 +21,27 @@ pub enum Batches {
     Fixed,
 }
 
-/// What a run needs besides its networks and data.
+/// Settings of a run besides its networks and data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Training {
     /// Optimizer steps.
     pub steps: u32,
     /// Examples a step.
     pub batch: usize,
-    /// How batches are drawn.
+    /// Order in which examples are drawn.
     pub batches: Batches,
     /// Optimizer and learning rate.
     pub optimizer: OptimizerConfig,
-    /// Whether linear layers multiply f16.
+    /// Precision of training: mixed if linear layers multiply f16.
     pub precision: Precision,
-    /// Blocks of the target (hidden layers, residual blocks) that are computed again together for the backward pass in place
-    /// of being kept: less memory, one more forward pass, the same bits. 0: all are kept.
+    /// Number of blocks of the target (hidden layers, residual blocks) that are recomputed together for the backward
+    /// pass instead of being kept. Less memory, one more forward pass, the same bits. 0: all are kept.
     pub recompute: usize,
     /// Seed of batches, dropout and augmentation. Initial weights have their own.
     pub seed: u64,
     /// ε of label smoothing, 0 for none.
     pub label_smoothing: f32,
-    /// Which part of training images is seen.
+    /// Part of training images that is seen.
     pub crop: Crop,
     /// Training images are shifted by up to this many pixels each way.
     pub shift: usize,
@@ -48,8 +49,8 @@ pub struct Training {
     pub flip: bool,
     /// Steps between evaluations; one before the first step and one after the last come on top. 0 for those two alone.
     pub eval_every: u32,
-    /// Before the first guided step and at each evaluation, what the gradient of the measure must be is checked. For
-    /// debugging: it costs a step and copies the activations to the CPU.
+    /// Checks the gradient of the measure before the first guided step and at each evaluation. For debugging: it costs
+    /// a step and copies the activations to the CPU.
     pub check: bool,
 }
 
@@ -85,12 +86,12 @@ impl Training {
         if self.eval_every == 0 { self.steps.max(1) } else { self.eval_every }
     }
 
-    /// Whether there is an evaluation after so many steps.
+    /// True if there is an evaluation after so many steps.
     pub(super) fn evaluates_after(&self, step: u32) -> bool {
         step.is_multiple_of(self.evaluation_interval()) || step == self.steps
     }
 
-    /// Whether an image is not the same each time it is seen.
+    /// True if an image is not the same each time it is seen.
     pub fn augments(&self) -> bool {
         self.shift > 0 || self.flip || self.crop != Crop::Center
     }

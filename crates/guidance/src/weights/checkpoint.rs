@@ -50,8 +50,9 @@ fn save_about(network: &Network, path: &Path, recipe: Option<String>) -> Result<
 /// known, see [`Naming`]. F16, BF16 and F64 become f32. On an error the network is as it was.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Checkpoint`] if the file is damaged, holds a number that is not finite or a running variance
-/// below 0, or is of another network; the message names tensors that are missing, unexpected or of another shape.
+/// [`Error::Io`], or [`Error::Checkpoint`] if the file is damaged, holds a number that is not finite or a running
+/// variance below 0, or is of another network. The message names tensors that are missing, unexpected or of another
+/// shape.
 pub fn load(network: &Network, path: &Path) -> Result<()> {
     let file = WeightsFile::read(path)?;
     let names = file.names();

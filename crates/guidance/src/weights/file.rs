@@ -13,7 +13,7 @@ use super::write::{Named, RECIPE};
 use crate::error::{Error, Result};
 use crate::io::Bytes;
 
-/// Largest header that is read: what the library writes at most.
+/// Largest header that is read, the most that the library writes.
 const LARGEST_HEADER: u64 = 100_000_000;
 
 /// A safetensors file, of which a tensor is read when it is wanted.
@@ -21,12 +21,12 @@ const LARGEST_HEADER: u64 = 100_000_000;
 pub struct WeightsFile {
     path: PathBuf,
     bytes: Bytes,
-    /// Where the tensors begin.
+    /// Offset at which the tensors begin.
     start: u64,
     header: Metadata,
 }
 
-/// What a file says of one of its tensors.
+/// Summary of a tensor in a file: name, type, shape and statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorSummary {
     /// Its name in the file.
@@ -42,7 +42,7 @@ pub struct TensorSummary {
 }
 
 impl WeightsFile {
-    /// Opens a file and reads what it says of its tensors.
+    /// Opens a file and reads its header.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Data`] for what is no regular file, or [`Error::Checkpoint`] if it is no safetensors file.
@@ -77,7 +77,7 @@ impl WeightsFile {
         Ok(Self { path: path.to_owned(), bytes, start, header })
     }
 
-    /// Where it lies.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -136,7 +136,7 @@ impl WeightsFile {
         Ok(Some((info.shape.clone(), self.numbers(name, info)?)))
     }
 
-    /// Key and value of what the file says of itself, in order of the keys.
+    /// Key and value of the file's metadata, in order of the keys.
     pub fn about(&self) -> Vec<(String, String)> {
         let mut about: Vec<(String, String)> = self.header.metadata().clone().unwrap_or_default().into_iter().collect();
         about.sort();
@@ -243,11 +243,11 @@ impl WeightsFile {
     }
 }
 
-/// What a file is that begins with these bytes, if it is of a kind that is often given in place of safetensors, and what to do.
+/// Kind of a file that begins with these bytes, if such files are often given in place of safetensors, and what to do.
 fn other_kind(first: &[u8]) -> Option<(&'static str, &'static str)> {
     let save = "in Python: safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")";
     let known: [(&[u8], _, _); 8] = [
-        // What torch.save writes is a zip archive, and was a pickle.
+        // torch.save writes a zip archive, and once wrote a pickle.
         (b"PK", "a file of torch.save, which is a program", save),
         (&[0x80], "a file of torch.save, which is a program", save),
         (b"version ", "a pointer of Git LFS, not the file that it points to", "in its repository: git lfs pull"),
@@ -273,7 +273,7 @@ fn other_kind(first: &[u8]) -> Option<(&'static str, &'static str)> {
 pub struct Renamed {
     /// Name, shape and values of each.
     pub tensors: Vec<Named>,
-    /// What the file holds besides, under its own name, and why it is not needed.
+    /// Further contents of the file, under their own names, and why they are not needed.
     pub left_out: Vec<(String, &'static str)>,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use Values::{FirstRows, Same, Transposed};
 
-/// How a library names the parameters of a network that we name otherwise.
+/// Names that a library gives to the parameters of a network that we name otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
     /// Ours, which for most networks is PyTorch's.
@@ -13,7 +13,7 @@ pub enum Naming {
     Gpt2,
 }
 
-/// What becomes of a tensor between a file and a network.
+/// Change of a tensor between a file and a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Values {
     Same,
@@ -46,7 +46,7 @@ const GPT2: [Row; 16] = [
     ("norm.bias", "ln_f.bias", Same),
 ];
 
-/// What wrappers put before every name.
+/// Prefixes that wrappers put before every name.
 const PREFIXES: [&str; 7] =
     ["", "module.", "_orig_mod.", "model.", "transformer.", "module.transformer.", "_orig_mod.transformer."];
 
@@ -74,7 +74,7 @@ impl Naming {
         self.table().iter().map(|row| row.1).filter(|theirs| !theirs.contains("{}"))
     }
 
-    /// The name in the file of what we call `name`, and how its values lie there.
+    /// The file's name for our `name`, and the layout of its values in the file.
     pub(super) fn theirs(self, name: &str) -> Option<(String, Values)> {
         if self == Self::Trellis {
             return Some((name.to_string(), Same));
@@ -82,7 +82,7 @@ impl Naming {
         self.table().iter().find_map(|(ours, theirs, values)| Some((renamed(name, ours, theirs)?, *values)))
     }
 
-    /// What we call the file's `name`, and how its values lie in the file.
+    /// Our name for the file's `name`, and the layout of its values in the file.
     pub(super) fn ours(self, name: &str) -> Option<(String, Values)> {
         if self == Self::Trellis {
             return Some((name.to_string(), Same));
@@ -120,7 +120,8 @@ fn best(count: impl Fn(Naming, &str) -> usize) -> (Naming, &'static str) {
 /// GPT-2's logits, which are its embedding where a file has both.
 pub(super) const GPT2_HEAD: [&str; 2] = ["lm_head.weight", "wte.weight"];
 
-/// What a tensor of a PyTorch file is that is no parameter, by its name and its shape: the counters of batch norm, and GPT-2's masks.
+/// Kind of a tensor of a PyTorch file that is no parameter, by its name and its shape: the counters of batch norm, and
+/// GPT-2's masks.
 pub(super) fn no_parameter(naming: Naming, name: &str, shape: &[usize]) -> Option<&'static str> {
     let of_layer = |what: &str| renamed(name, &format!("h.{{}}.attn.{what}"), "").is_some();
     let counts = name.strip_suffix("num_batches_tracked").is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));

@@ -14,7 +14,7 @@ use crate::io::replace;
 /// A tensor to write: name, shape, values.
 pub type Named = (String, Vec<usize>, Vec<f32>);
 
-/// How numbers are written.
+/// Format in which numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// 4 bytes a number.
@@ -67,8 +67,8 @@ pub(crate) enum Contents<'a> {
 /// Numbers that are copied from the GPU at once: 16 MiB.
 const BLOCK: usize = 4 << 20;
 
-/// Writes `tensors` as a safetensors file, whole or not at all: the same tensors and text give the same bytes. It says of
-/// itself `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
+/// Writes `tensors` as a safetensors file, whole or not at all: the same tensors and text give the same bytes. Its
+/// metadata are `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
@@ -83,8 +83,8 @@ pub fn write(path: &Path, tensors: &[Named], format: Format, about: impl Into<Ab
     write_entries(path, entries.collect(), format, about.into())
 }
 
-/// [`write()`] without a look at the range of f16. Tensors on the GPU are copied in blocks: what is on the way takes 64 MiB of the
-/// memory of the CPU, however large they are.
+/// [`write()`] without a look at the range of f16. Tensors on the GPU are copied in blocks, which take 64 MiB of the
+/// memory of the CPU, however large the tensors are.
 pub(crate) fn write_entries(path: &Path, mut tensors: Vec<Entry<'_>>, format: Format, about: About) -> Result<()> {
     tensors.sort_by(|a, b| a.name.cmp(b.name));
     let header = header(&tensors, format, about);
@@ -143,7 +143,7 @@ fn header(tensors: &[Entry<'_>], format: Format, About { text, recipe }: About) 
     header
 }
 
-/// Key of the recipe among what a file says of itself.
+/// Key of the recipe in the file's metadata.
 pub(super) const RECIPE: &str = "recipe";
 
 impl Format {

@@ -14,7 +14,7 @@ use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::{InitialWeights, RnnCell, Stack, Transformer};
 use trellis_guidance::trainer::Batches;
 
-/// Most units, channels or layers: far above what is useful, far below what overflows.
+/// Largest number of units, channels or layers: far above what is useful, far below what overflows.
 const MOST_UNITS: usize = 65_536;
 const MOST_LAYERS: usize = 1000;
 /// Each stage of a residual network halves the image.
@@ -22,7 +22,7 @@ const MOST_STAGES: usize = 6;
 const MOST_IMAGES: usize = 10_000_000;
 
 impl Config {
-    /// Refuses what cannot be run; `path` names the file in the error. Reading a file does this.
+    /// Refuses a configuration that cannot be run; `path` names the file in the error. Reading a file does this.
     ///
     /// # Errors
     /// [`Error::Config`] with the first key whose value cannot be run.

@@ -1,4 +1,4 @@
-//! What a key is where the file does not say.
+//! Default values of keys, used if the file does not set them.
 
 use std::collections::BTreeMap;
 

@@ -8,9 +8,9 @@ use trellis_guidance::data::Dataset;
 use trellis_guidance::error::{Error, Result};
 
 impl Config {
-    /// This configuration with what the data decide filled in: numbers of examples for shares, the batch, steps for epochs. What
-    /// it says already stays, so that it may be resolved again. An epoch is as many steps as there are full batches of training
-    /// examples. `path` names the file in errors.
+    /// This configuration, completed from the data: numbers of examples for shares, the batch, steps for epochs. Values
+    /// that it has already stay, so that it may be resolved again. An epoch is as many steps as there are full batches
+    /// of training examples. `path` names the file in errors.
     ///
     /// # Errors
     /// [`Error::Config`] where batch, steps or splits do not go together.
@@ -49,7 +49,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Fills in what needs no data.
+    /// Fills in values that need no data.
     pub(super) fn fill_in(&mut self) {
         let [train, validation, test] = self.data.amounts();
         (self.data.train, self.data.validation, self.data.test) = (train, validation, test);
@@ -66,7 +66,7 @@ impl Config {
         self.training.batch.unwrap_or(default_batch(usize::MAX))
     }
 
-    /// Whether a length is given in epochs and the data are not known yet.
+    /// True if a length is given in epochs and the data are not known yet.
     pub(super) fn is_in_epochs(&self) -> bool {
         self.training.epochs.is_some()
     }
@@ -100,7 +100,7 @@ pub(super) fn drop_steps(file: &mut toml::Table) {
     }
 }
 
-/// Refuses epochs of none, and of what is drawn anew for every batch.
+/// Refuses epochs of none, and of examples that are drawn anew for every batch.
 pub(super) fn check(config: &Config) -> Result<(), Bad> {
     let drawn = matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity);
     let (training, guide) = (&config.training, &config.guide);

@@ -38,7 +38,7 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What the run folder is called.
+    /// Name of the run folder.
     pub name: String,
     /// Seeds; each arm is trained once with each.
     pub seeds: Vec<u64>,
@@ -53,11 +53,11 @@ pub struct Config {
     /// `[guide]`: the network that guides, a convolutional one unless `network` says otherwise.
     #[serde(skip_deserializing)]
     pub guide: GuideConfig,
-    /// How it guides.
+    /// Settings of guidance.
     pub guidance: GuidanceConfig,
-    /// How the target is trained.
+    /// Settings of the target's training.
     pub training: TrainingConfig,
-    /// Arms of one's own, and what single arms do differently: `[arm.alone] learning_rate = 0.003`.
+    /// Arms of one's own, and settings of single arms that differ: `[arm.alone] learning_rate = 0.003`.
     pub arm: BTreeMap<String, ArmConfig>,
     /// [`Training::check`](trellis_guidance::Training::check) of every arm. No key: it changes no result.
     #[serde(skip)]
@@ -71,14 +71,15 @@ pub struct DataConfig {
     /// `glyphs`, `copy_paste` and `parity` (drawn), `idx` (MNIST's format), `cifar` and `folder` (JPEG and PNG, from the folder
     /// given by `--data`), or `text` (the file given by `--data`).
     pub set: DataSet,
-    /// Height and width of glyphs, 16 or 28, or of what networks see of a `folder`.
+    /// Height and width of glyphs, 16 or 28, or of the part of a `folder`'s images that networks see.
     pub size: usize,
-    /// Height and width of what the images of a `folder` become where networks see a part of them, `size` × `size`; without the
-    /// key they see all.
+    /// Height and width to which the images of a `folder` are resized where networks see a part of them, `size` ×
+    /// `size`. Without the key they see all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
-    /// Training images, a number or a share; of sequences, a number that an evaluation looks at: batches are always of new ones;
-    /// of text, blocks of `context` tokens. Without the key 2,000, of a `folder` what the other splits leave.
+    /// Training images, a number or a share. Of sequences, a number that an evaluation looks at: batches are always of
+    /// new ones. Of text, blocks of `context` tokens. Without the key 2,000, of a `folder` the images that the other
+    /// splits leave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<Amount>,
     /// Validation images, sequences or blocks. Without the key 500, of a `folder` all that it has to validate with, or a tenth.
@@ -91,10 +92,10 @@ pub struct DataConfig {
     /// memory is counted by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
-    /// Whether files of a `folder` that are no images are left out, and not an error.
+    /// If true, files of a `folder` that are no images are left out; otherwise they are an error.
     pub skip_broken: bool,
-    /// Whether images and text stay on the CPU, and threads read each batch ahead of its step; without the key, where they do not
-    /// fit on the GPU. The batches are the same.
+    /// If true, images and text stay on the CPU, and threads read each batch ahead of its step. Without the key, this
+    /// is so where they do not fit on the GPU. The batches are the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Fewest and most symbols of a sequence; without the key the paper's, 20 to 40 of copy-paste and 2 to 50 of parity.
@@ -104,7 +105,7 @@ pub struct DataConfig {
     pub symbols: usize,
     /// Tokens of a block of text.
     pub context: usize,
-    /// Whether a token of text is one of its `characters` or `bytes`.
+    /// Tokens of text: its `characters` or `bytes`.
     pub level: TextLevel,
     /// A `tokenizer.json` that cuts the text, in place of `level`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,13 +135,13 @@ pub enum DataSet {
 }
 
 impl DataSet {
-    /// Whether examples are drawn, not read from files.
+    /// True if examples are drawn, not read from files.
     pub(crate) fn is_drawn(self) -> bool {
         matches!(self, Self::Glyphs | Self::CopyPaste | Self::Parity)
     }
 }
 
-/// What a token of text is.
+/// Unit of text that one token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextLevel {
@@ -162,7 +163,7 @@ pub struct GuidanceConfig {
     pub lambda: f32,
     /// α, the weight of Σ (1 − metric).
     pub weight: f32,
-    /// Where layers are tapped.
+    /// Point at which activations are captured.
     pub taps: TapAt,
     /// Guided steps of the arm `trained_first`, unless it has its own; half of all without the key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,7 +233,7 @@ pub struct TrainingConfig {
     pub clip_norm: f32,
     /// ε of label smoothing.
     pub label_smoothing: f32,
-    /// Which part of training images is seen: the `center`, a `random` part, or a random part `resized`.
+    /// Part of training images that is seen: the `center`, a `random` part, or a random part `resized`.
     pub crop: CropName,
     /// Least and greatest share of the image that `crop = "resized"` takes.
     #[serde(deserialize_with = "values::two::two")]
@@ -254,7 +255,7 @@ pub struct TrainingConfig {
 pub enum CropName {
     /// The middle.
     Center,
-    /// A part of the size of what networks see.
+    /// A part of the size that networks see.
     Random,
     /// A part of any size.
     Resized,
@@ -294,7 +295,7 @@ pub enum RateSchedule {
     Steps,
 }
 
-/// Key at fault, what is wrong with it, what to do.
+/// Key at fault, problem and advice.
 type Bad = (String, String, String);
 
 fn bad<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<String>) -> Result<T, Bad> {

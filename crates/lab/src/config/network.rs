@@ -116,7 +116,7 @@ impl NetworkConfig {
         true
     }
 
-    /// Whether an output depends on no later token.
+    /// True if an output depends on no later token.
     pub(crate) fn is_causal(&self) -> bool {
         match self {
             Self::Rnn(rnn) => rnn.stack == Stack::Causal,

@@ -26,7 +26,7 @@ impl Pools {
         Self { sources: [Some(Arc::new(train)), None, test], labels: None, warnings: Vec::new() }
     }
 
-    /// Where a folder has but one folder of held-out images, those are for tests.
+    /// Pools of a folder. If it has but one folder of held-out images, those are for tests.
     fn of_folder(folder: folder::Folder) -> Self {
         let folder::Folder { train, validation, test, warnings } = folder;
         let labels = Some(train.labels());
@@ -59,7 +59,7 @@ pub(super) fn cut(
 }
 
 impl DataConfig {
-    /// Size of each split: what the file says or, of other sets than folders, the usual numbers.
+    /// Size of each split: that of the file or, of other sets than folders, the usual number.
     pub(super) fn amounts(&self) -> [Option<Amount>; 3] {
         let usual = [2000, 500, 1000].map(|count| (self.set != DataSet::Folder).then_some(Amount::Count(count)));
         let said = [self.train, self.validation, self.test];
@@ -87,8 +87,8 @@ impl DataConfig {
 }
 
 impl Config {
-    /// The splits that are asked for, of a set of `name` that holds so many examples of each of which `classes` have to be among
-    /// the training examples.
+    /// Request for the splits of the set `name`, whose pools hold so many examples each. At least `classes` of them are
+    /// for training.
     pub(super) fn request<'a>(
         &self,
         name: &'a str,

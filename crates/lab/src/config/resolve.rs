@@ -22,8 +22,8 @@ use trellis_guidance::network::{Guide, Network, Output, Precision};
 use trellis_guidance::trainer::{Guidance, Training};
 
 impl Config {
-    /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text. Where `gpu` only
-    /// counts memory and there is no place, it is one of the size that `[data]` tells, `classes` included.
+    /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text. Where
+    /// `gpu` only counts memory and there is no place, the set has the size that `[data]` tells, `classes` included.
     ///
     /// # Errors
     /// When files are missing or damaged, or hold too few examples, or memory does not allow it.
@@ -186,7 +186,7 @@ impl Config {
         self.guidance.first_steps.unwrap_or(self.training.steps / 2)
     }
 
-    /// How `guide` pulls in an arm.
+    /// Guidance by `guide` in an arm.
     pub fn guidance(&self, arm: &str, guide: Guide) -> Guidance {
         Guidance::new(guide)
             .align(self.metric())

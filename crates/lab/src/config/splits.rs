@@ -1,4 +1,4 @@
-//! Sizes of the splits: what a file asks for, made to numbers by what there is, or a proposal that fits.
+//! Sizes of the splits: those that a file asks for, made to numbers by the examples there are, or a proposal that fits.
 
 use super::{Amount, Bad};
 
@@ -8,18 +8,18 @@ const NAMES: [&str; 3] = ["train", "validation", "test"];
 /// Share of the images that a held-out split has where nothing else is said.
 const HELD_OUT: f64 = 0.1;
 
-/// Most examples of a batch where nothing else is said.
+/// Largest number of examples of a batch, unless the file gives another.
 const BATCH: usize = 128;
 
 /// A share that is off by less than this is rounding: 0.7 + 0.2 + 0.1 is not 1.
 const ROUNDING: f64 = 1e-9;
 
-/// What splits are drawn from, and what is asked of them.
+/// Pools that splits are drawn from, and the sizes that are asked of them.
 #[derive(Clone, Debug)]
 pub(super) struct Request<'a> {
     /// Name of the set.
     pub(super) name: &'a str,
-    /// What is counted: `images`, or `blocks of 64 tokens`.
+    /// Unit that is counted: `images`, or `blocks of 64 tokens`.
     pub(super) unit: &'a str,
     /// Examples to train with and, where held-out splits have examples of their own, theirs. Others are drawn from the first.
     pub(super) pools: [Option<usize>; 3],
@@ -37,7 +37,7 @@ impl Request<'_> {
     /// Number of examples of each split.
     ///
     /// # Errors
-    /// Where splits or batch do not fit, with numbers that do, all of them at once.
+    /// If splits or batch do not fit, with numbers that do, all of them at once.
     pub(super) fn resolve(&self) -> Result<[usize; 3], Bad> {
         let counts = self.most();
         let (misfits, batch) = (self.misfits(counts), self.batch.filter(|&batch| batch > counts[0]));
@@ -71,9 +71,9 @@ impl Request<'_> {
         self.pools[self.pool_of(split)].unwrap_or(0)
     }
 
-    /// Amounts as numbers. Shares are rounded down; where those of one pool are 1 together, what is left over goes to its
-    /// splits in turn. What is `None`: of a held-out split all that it has of its own, or a tenth of the training images, or what
-    /// the others leave of it; of the training split what the others leave.
+    /// Amounts as numbers. Shares are rounded down; where those of one pool are 1 together, what is left over goes to
+    /// its splits in turn. For a held-out split, `None` is all that it has of its own, or a tenth of the training
+    /// images, or what the others leave of it. For the training split, it is what the others leave.
     fn fill(&self, amounts: [Option<Amount>; 3]) -> [usize; 3] {
         let number = |split: usize, amount: Amount| match amount {
             Amount::Count(count) => count,
@@ -104,7 +104,7 @@ impl Request<'_> {
         for split in [2, 1] {
             let (own, pool) = (self.pool_of(split) != 0, self.pool(split));
             let tenth = ((HELD_OUT * pool as f64) as usize).max(self.least[split]).max(1);
-            // Where the training split is given, what it leaves is for both.
+            // A training split that is given leaves its rest for both.
             let open = (1..3).filter(|&other| self.pool_of(other) == 0 && counts[other].is_none()).count().max(1);
             let left = pool.saturating_sub(given(counts));
             let left = if counts[0].is_some() { left.div_ceil(open) } else { left };
@@ -124,7 +124,7 @@ impl Request<'_> {
         })
     }
 
-    /// What does not fit, by name.
+    /// Description of what does not fit, by name.
     fn problem(&self, counts: [usize; 3], misfits: [bool; 3]) -> String {
         let named = |split: usize| match self.amounts[split] {
             Some(Amount::Count(count)) => format!("{} = {count}", NAMES[split]),
@@ -165,7 +165,7 @@ impl Request<'_> {
         format!("{} {}", self.name, problems.join("; and "))
     }
 
-    /// Numbers that fit, or what is missing for there to be some.
+    /// Numbers that fit, or a description of what is missing.
     fn proposal(&self, misfits: [bool; 3]) -> String {
         let none = |split: usize| self.amounts[split] == Some(Amount::Count(0));
         let held_out = |split: usize| (1..3).contains(&split) && self.pool_of(split) == 0 && !none(split);

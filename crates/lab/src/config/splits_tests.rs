@@ -81,7 +81,7 @@ fn a_proposal_stands_beside_what_does_not_fit() {
     );
 }
 
-/// What a user copies from a message is never refused, whatever was asked of whatever there is.
+/// A proposal that a user copies from a message is never refused, whatever was asked of whatever there is.
 #[test]
 fn every_proposal_fits() {
     let mut rng = Rng::new(1, 0);
@@ -122,7 +122,7 @@ fn every_proposal_fits() {
         for text in [numbers, as_shares] {
             let amounts: [Option<Amount>; 3] =
                 std::array::from_fn(|split| value(text, NAMES[split]).or(request.amounts[split]));
-            // Where there is but one proposal, the other text is empty.
+            // With but one proposal, the other text is empty.
             if text.is_empty() {
                 continue;
             }

@@ -1,6 +1,6 @@
 //! Keys by the names that other libraries give them.
 
-/// What is called so elsewhere: names, table and key here.
+/// Names of keys elsewhere, with table and key here.
 const KEYS: [(&[&str], &str, &str); 29] = [
     (&["seed", "random_seed", "manual_seed"], "", "seeds"),
     (&["dataset", "data_set", "dataset_name"], "data", "set"),
@@ -41,7 +41,7 @@ const KEYS: [(&[&str], &str, &str); 29] = [
     (&["image_std", "input_std", "stds", "deviation"], "guide", "std"),
 ];
 
-/// What is no key here, and what to do in its place.
+/// Names that are no keys here, and what to do in their place.
 const NO_KEYS: [(&[&str], &str); 3] = [
     (
         &["path", "data_path", "data_dir", "data_root", "root", "folder", "dir", "file"],
@@ -51,7 +51,7 @@ const NO_KEYS: [(&[&str], &str); 3] = [
     (&["workers", "num_workers", "n_workers", "threads"], "there is no such key: all CPU threads read data"),
 ];
 
-/// What to write for the key `unknown` of `table` (empty for the top of the file), of which `known` are the keys.
+/// Suggestion for the key `unknown` of `table` (empty for the top of the file), of which `known` are the keys.
 pub(super) fn suggestion(table: &str, unknown: &str, known: &[&str]) -> Option<String> {
     let lower = unknown.to_lowercase().replace('-', "_");
     let called = |names: &[&str]| names.contains(&lower.as_str());

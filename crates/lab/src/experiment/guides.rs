@@ -77,8 +77,8 @@ impl Guides {
     }
 }
 
-/// Refuses a guide with other weights than those in `kept`, the file that an earlier process of the run wrote, if it is there: the
-/// file that the configuration names has changed since.
+/// Refuses a guide with other weights than those in `kept`, the file that an earlier process of the run wrote, if it is
+/// there. In that case the file that the configuration names has changed since.
 fn same_weights(guide: &Network, config: &Config, data: &Dataset, seed: u64, kept: &Path) -> Result<()> {
     if !kept.exists() {
         return Ok(());

@@ -26,7 +26,7 @@ use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::trainer::{Event, Trainer};
 use trellis_guidance::weights::load;
 
-/// What is going on, for a progress display.
+/// Progress of an experiment, for a display.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress<'a> {
     /// All steps of the experiment, those of guides included.
@@ -43,9 +43,8 @@ pub enum Progress<'a> {
     Done(&'a RunRecord),
 }
 
-/// Runs `config` on `data` and leaves `<root>/<name>/` with configuration, metrics,
-/// checkpoints, summary, `report.html` and its first plot as `top1.svg`; `existing` says what becomes of an older folder of the
-/// name.
+/// Runs `config` on `data` and leaves `<root>/<name>/` with configuration, metrics, checkpoints, summary, `report.html`
+/// and its first plot as `top1.svg`. `existing` says what becomes of an older folder of the name.
 ///
 /// # Errors
 /// When something cannot be written, does not fit, or diverges; what was measured before stays in the folder.
@@ -107,7 +106,7 @@ pub fn run_on(
         let Experiment { adapter, version, .. } = &earlier;
         progress(Progress::Warning(&format!("it began on {adapter} with version {version}: not the same bits")));
     }
-    // What is not used may have changed.
+    // Parts of the data that are not used may have changed.
     if !earlier.data.starts_with(&data.describe()) {
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
@@ -203,7 +202,7 @@ fn run_seed(config: &Config, data: &Dataset, seed: u64, earlier: &Experiment, jo
     Ok(())
 }
 
-/// Where the weights of an arm come from before it begins.
+/// Origin of an arm's weights before it begins.
 fn origin(config: &Config, arm: &str, seed: u64) -> Origin {
     Origin { experiment: config.name.clone(), arm: arm.to_string(), seed, step: 0, validation: None }
 }

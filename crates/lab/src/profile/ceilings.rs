@@ -1,4 +1,4 @@
-//! What the adapter can do at best, measured.
+//! Ceilings of the adapter, measured.
 
 use serde::{Deserialize, Serialize};
 use trellis_tensor::ops::FmaChain;

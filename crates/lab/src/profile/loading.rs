@@ -1,4 +1,4 @@
-//! Whether the threads that read batches keep up with the steps that take them.
+//! Rate of the threads that read batches, compared with the steps that take them.
 
 use std::time::{Duration, Instant};
 

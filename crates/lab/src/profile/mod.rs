@@ -1,9 +1,9 @@
-//! Where the time of a training step goes, and how far each dispatch is from what the adapter could do.
+//! Profile of a training step: where its time goes, and how far each dispatch is from what the adapter could do.
 //!
-//! The ceilings are measured first, on the same adapter in the same process: bytes per second of a copy, and
+//! The ceilings are measured first, on the same adapter in the same process. They are bytes per second of a copy, and
 //! multiply-adds per second of a kernel that does nothing else. The floor of a dispatch is the longer of the times that
-//! its bytes and its operations need at those rates (the roofline model, Williams et al. 2009). Bytes are what a dispatch
-//! must read and write at least once; caches may make it faster than that.
+//! its bytes and its operations need at those rates (the roofline model, Williams et al. 2009). Bytes are those that a
+//! dispatch must read and write at least once; caches may make it faster than that.
 //!
 //! Read next: `ceilings.rs`, `loading.rs`, `page.rs` and `roofline.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
 
@@ -32,7 +32,7 @@ use trellis_guidance::trainer::{Guidance, Session, Training};
 /// One profiled step. All times are medians.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Profile {
-    /// What was profiled.
+    /// Name of what was profiled.
     pub name: String,
     /// The adapter.
     pub adapter: String,
@@ -40,11 +40,11 @@ pub struct Profile {
     pub version: String,
     /// Steps that were timed.
     pub steps: usize,
-    /// What the adapter can do.
+    /// Ceilings of the adapter.
     pub ceilings: Ceilings,
     /// Wall-clock milliseconds of a step that is not profiled, many submitted at once.
     pub step_ms: f64,
-    /// How the threads keep up that read a streamed data set.
+    /// Rate of the threads that read a streamed data set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loading: Option<Loading>,
     /// CPU milliseconds to encode one step.
@@ -115,7 +115,7 @@ impl Phase {
         Self::Other,
     ];
 
-    /// The phase of what was recorded in `layer`: see [`Session`] for the scopes.
+    /// The phase of a launch that was recorded in `layer`: see [`Session`] for the scopes.
     fn of(layer: &str) -> Self {
         let backward = layer.strip_prefix("backward/");
         match (backward.unwrap_or(layer).split('/').next(), backward) {
@@ -146,11 +146,11 @@ impl Phase {
 /// Dispatches that belong together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// What they have in common.
+    /// Name of what they have in common.
     pub name: String,
-    /// How many they are.
+    /// Number of launches.
     pub launches: usize,
-    /// How many of them wait behind a barrier.
+    /// Number of launches that wait behind a barrier.
     pub barriers: usize,
     /// Milliseconds, all together.
     pub ms: f64,
@@ -173,7 +173,7 @@ impl Group {
         self.bytes as f64 / self.ms.max(1e-9) / 1e6
     }
 
-    /// How many times longer it takes than it must; `None` where there is nothing that it must do.
+    /// Ratio of its time to the least it could take; `None` where there is nothing that it must do.
     pub fn times_floor(&self) -> Option<f64> {
         (self.floor_ms > 0.0).then(|| self.ms / self.floor_ms)
     }

@@ -31,7 +31,7 @@ pub(super) fn paint(phase: Phase) -> Paint {
     })
 }
 
-/// Class of what has the color of a phase as its background.
+/// Class of elements that have the color of a phase as their background.
 fn class(phase: Phase) -> String {
     format!("phase-{}", phase.name().replace(' ', "-"))
 }

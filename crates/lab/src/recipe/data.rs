@@ -58,10 +58,10 @@ impl Chosen {
 impl Recipe {
     /// Data to evaluate the file `checkpoint` on.
     ///
-    /// With `config.toml` beside the checkpoint, as in the folder of a run, they are the data of that configuration, from `place`
-    /// where they are not drawn, cut into its splits by its seeds; `split` says which, `test` without it, or the last that there
-    /// is. Data of another content than the run's, or without a configuration, are evaluated as a whole, unless `split` names one;
-    /// `all` asks for that.
+    /// With `config.toml` beside the checkpoint, as in the folder of a run, they are the data of that configuration,
+    /// cut into its splits by its seeds. Data that are not drawn come from `place`. `split` says which split, `test`
+    /// without it, or the last that there is. Data of another content than the run's, or without a configuration, are
+    /// evaluated as a whole, unless `split` names one; `all` asks for that.
     ///
     /// # Errors
     /// When no data are given for a set that is not drawn, or they cannot be read or do not fit the network.

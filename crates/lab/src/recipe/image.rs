@@ -7,17 +7,17 @@ use trellis_guidance::data::Normalization;
 use trellis_guidance::data::images::picture::{color_square, decode, gray_square};
 use trellis_guidance::error::{Error, Result};
 
-/// What to do about an image that cannot be read.
+/// Advice about an image that cannot be read.
 const HINT: &str = "give JPEG or PNG files";
 
-/// An image as bytes, and what a person should know of how it became so.
+/// An image as bytes, and notes for a person on how it became so.
 pub(super) struct Prepared {
     /// `[channels, height, width]`, not cropped yet.
     pub(super) pixels: Vec<u8>,
     pub(super) notes: Vec<String>,
 }
 
-/// How images of a recipe become bytes: channels, height and width before any crop, and whether other sizes are usual.
+/// Form of a recipe's images as bytes: channels, height and width before any crop, and whether other sizes are usual.
 #[derive(Clone, Copy)]
 pub(super) struct Stored {
     pub(super) channels: usize,
@@ -27,7 +27,7 @@ pub(super) struct Stored {
 }
 
 impl Recipe {
-    /// How image files become what the network takes.
+    /// Size and channels to which image files are decoded, for the network's input.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] where it takes no images, or none that files can become.
@@ -53,7 +53,7 @@ impl Stored {
     /// Reads an image file.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Data`] for what is no image, or damaged.
+    /// [`Error::Io`]; [`Error::Data`] if it is no image, or damaged.
     pub(super) fn read(self, path: &Path) -> Result<Prepared> {
         let Self { channels, size, usual, normalization } = self;
         let mut pixels = vec![0; channels * size * size];

@@ -1,4 +1,4 @@
-//! What a checkpoint needs besides its numbers: the network they are of, what goes in, what comes out, and where they come from.
+//! Recipe of a checkpoint, that is, what it needs besides its numbers: network, input, output and origin.
 //!
 //! A [`Recipe`] is one line of JSON among what a file of weights says of itself. It rebuilds the network exactly
 //! ([`Recipe::network`]), prepares images and text as training saw them ([`Predictor`]), and finds the data of an evaluation
@@ -28,18 +28,18 @@ use trellis_guidance::weights::{WeightsFile, load};
 /// Number of this form of recipes; readers refuse greater ones.
 const VERSION: u32 = 2;
 
-/// What a checkpoint's numbers are of. In JSON its keys have the order of these fields.
+/// Description of a checkpoint's numbers. In JSON its keys have the order of these fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Form of the recipe: 1, or 2 where its network sees images in a scale of its own, which readers of form 1 do not know.
     pub version: u32,
     /// The network, with the keys of the configuration's section.
     pub network: NetworkConfig,
-    /// What it takes.
+    /// Input of the network.
     pub input: RecipeInput,
-    /// What it says: number of classes, and what has a label.
+    /// Output of the network: number of classes, and what has a label.
     pub output: Output,
-    /// Names of all classes in order; empty where they are but numbers.
+    /// Names of all classes in order; empty if they are just the indices.
     pub class_names: Vec<String>,
     /// The data of the training.
     pub data: RecipeData,
@@ -47,7 +47,7 @@ pub struct Recipe {
     pub run: Origin,
 }
 
-/// What a network takes.
+/// Input of a network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RecipeInput {
@@ -60,7 +60,7 @@ pub enum RecipeInput {
         /// Scale of the images that the network sees, where it is another: that of `[guide] mean` and `std`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scale: Option<InputScale>,
-        /// What an image goes through first; `null` where images are taken as they lie.
+        /// Preparation of an image; `null` where images are taken as they lie.
         preparation: Option<Preparation>,
     },
     /// Sequences of token ids.
@@ -71,19 +71,19 @@ pub enum RecipeInput {
         vocabulary: usize,
         /// The id that fills shorter sequences up, at their end.
         padding: Option<u32>,
-        /// What ids stand for; `null` where they are but numbers.
+        /// Meaning of the ids; `null` if they are just numbers.
         tokens: Option<TokenKind>,
     },
 }
 
-/// What an image file goes through before it is normalized.
+/// Preparation of an image file before it is normalized.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preparation {
     /// Part of the image that is seen: `center square`.
     pub region: String,
     /// Height and width to which it is resized.
     pub resize: usize,
-    /// How it is resized.
+    /// Filter of the resizing.
     pub filter: String,
     /// Height and width of the middle that networks see of that; `null`: all.
     pub crop: Option<usize>,
@@ -101,7 +101,7 @@ pub struct RecipeData {
     pub contents: String,
 }
 
-/// Where a checkpoint's numbers come from.
+/// Origin of a checkpoint's numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// Name of the experiment.
@@ -178,7 +178,8 @@ impl Recipe {
     /// Reads the recipe of a file of weights.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Checkpoint`] for what is no such file, has no recipe, or one that this version does not know.
+    /// [`Error::Io`], or [`Error::Checkpoint`] if it is no such file, has no recipe, or one that this version does not
+    /// know.
     pub fn read(path: &Path) -> Result<Self> {
         let Some(text) = WeightsFile::read(path)?.recipe() else {
             let hint = "give a checkpoint of a run (those of earlier versions have none)";
@@ -220,7 +221,7 @@ impl Recipe {
         Ok(network)
     }
 
-    /// What the network takes.
+    /// Input shape of the network.
     pub fn input_shape(&self) -> InputShape {
         match self.input {
             RecipeInput::Images { shape, .. } => shape.into(),
@@ -241,12 +242,12 @@ impl Recipe {
         name.unwrap_or_else(|| class.to_string())
     }
 
-    /// Whether its classes are characters.
+    /// True if its classes are characters.
     pub fn is_of_characters(&self) -> bool {
         matches!(self.input, RecipeInput::Tokens { tokens: Some(TokenKind::Characters { .. }), .. })
     }
 
-    /// A few lines for people: what, and its value.
+    /// A few lines for people: names and values.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
         let input = match &self.input {
             RecipeInput::Images { shape, normalization: Normalization { mean, deviation }, scale, preparation } => {

@@ -23,7 +23,7 @@ pub struct Predictor {
     network: Network,
 }
 
-/// What a network says of one example.
+/// Prediction of a network for one example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// The most likely classes, or tokens that may be next, most likely first.
@@ -71,7 +71,7 @@ impl Predictor {
         Ok(Self { gpu: gpu.clone(), path: path.to_owned(), recipe, network })
     }
 
-    /// What the checkpoint says of itself.
+    /// Recipe of the checkpoint.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
@@ -151,7 +151,7 @@ impl Predictor {
                 format!("is of a network that looks at later tokens too, and {given} tokens do not fill its {time}");
             return bad(&problem, "give a longer text");
         }
-        // What is behind them is not seen.
+        // Positions behind them are not seen.
         ids.resize(*time, 0);
         let (logits, classes) = (self.logits(&ids)?, self.recipe.output.classes);
         let best = Candidate::best(&logits[(given - 1) * classes..given * classes], |id| text.token_name(id));

@@ -7,11 +7,11 @@ use crate::config::{ArmGuide, Config, RateSchedule};
 use trellis_guidance::alignment::Schedule;
 use trellis_guidance::error::{Error, Result};
 
-/// Refuses a configuration `new` that a folder with the configuration `old`, read from `path`, cannot go on with. Returns
-/// whether it trains for more steps.
+/// Refuses a configuration `new` that a folder with the configuration `old`, read from `path`, cannot go on with.
+/// Returns true if it trains for more steps.
 ///
-/// More seeds and more arms leave the old runs as they are. More steps let them go on from their last state, which is right
-/// only where no step would have been another one in a run of the new length from the start.
+/// More seeds and more arms leave the old runs as they are. More steps let them go on from their last state. That is
+/// right only where no step would have been another one in a run of the new length from the start.
 ///
 /// # Errors
 /// [`Error::Data`] with every line that differs and may not, or with the reason why more steps are not the same training.
@@ -23,7 +23,7 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
                     moved aside";
         refuse(format!("is of another experiment: {}", differences(old, new)), hint)
     };
-    // What an older version wrote may not be read.
+    // A configuration that an older version wrote may not be read.
     let (Ok(before), Ok(after)) = (parsed(old), parsed(new)) else { return differs() };
     let (from, to) = (before.training.steps, after.training.steps);
     let fewer = before.seeds.iter().any(|seed| !after.seeds.contains(seed))
@@ -59,7 +59,7 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
     Ok(to > from)
 }
 
-/// The configuration `before` with what `after` may have more of.
+/// The configuration `before` with the additions that `after` may have.
 fn raised(before: &Config, after: &Config) -> Config {
     let mut raised = before.clone();
     raised.seeds.clone_from(&after.seeds);

@@ -25,7 +25,7 @@ use super::{ArmSummary, EvalRecord, Experiment, LeftOut, RunRecord, StepRecord, 
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::io::write_atomic;
 
-/// What to do if the folder of a run is there already.
+/// Handling of a run folder that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Refuse with an error.
@@ -65,9 +65,9 @@ struct Summary {
 pub struct RunFolder {
     path: PathBuf,
     metrics: File,
-    /// Whether the folder was there before: only then there are lines of earlier processes.
+    /// True if the folder was there before: only then there are lines of earlier processes.
     resumed: bool,
-    /// Where an older folder of the name was moved.
+    /// New path of an older folder of the name, if it was moved.
     moved: Option<PathBuf>,
     // Held as long as the folder is: the lock goes with the process, however it ends.
     _lock: File,
@@ -78,9 +78,9 @@ impl RunFolder {
     /// puts `config.toml`, `adapter.json` and an empty `metrics.jsonl` into it.
     ///
     /// # Errors
-    /// [`Error::Config`] if the name is no plain file name, [`Error::Data`] if another process writes to a folder of that
-    /// name, or it is to be resumed and this configuration does not extend its own; [`Error::Io`] if the folder exists and
-    /// `existing` refuses, or if something cannot be written; the new folder is then removed again.
+    /// [`Error::Config`] if the name is no plain file name. [`Error::Data`] if another process writes to a folder of
+    /// that name, or it is to be resumed and this configuration does not extend its own. [`Error::Io`] if the folder
+    /// exists and `existing` refuses, or if something cannot be written; the new folder is then removed again.
     pub fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
         let name = checked_name(root, &experiment.name)?;
         fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
@@ -124,7 +124,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Writes the configuration of `experiment` if it is another one than that of the folder, which then stays as
+    /// Writes the configuration of `experiment` if it is another one than that of the folder. The old one then stays as
     /// `config-1.toml`, or the first such number that is free.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl RunFolder {
     /// Removes the lines of a run that begins anew, since an earlier process was killed before it kept a state.
     ///
     /// # Errors
-    /// [`Error::Io`] if the metrics cannot be replaced, [`Error::Data`] if they hold what no run writes.
+    /// [`Error::Io`] if the metrics cannot be replaced, [`Error::Data`] if they hold lines that no run writes.
     pub(crate) fn begin_anew(&mut self, arm: &str, seed: u64) -> Result<()> {
         self.rewind(Rewind { arm, seed, to: None, keeps_eval: false })
     }
@@ -256,7 +256,7 @@ impl RunFolder {
         write_json(&self.path.join(SUMMARY), &summary)
     }
 
-    /// One write for all lines and no buffer between: what is returned from is with the operating system.
+    /// One write for all lines and no buffer between: lines are with the operating system when it returns.
     fn append(&mut self, arm: &str, seed: u64, what: impl IntoIterator<Item = What>) -> Result<()> {
         let mut text = Vec::new();
         for what in what {
@@ -339,7 +339,7 @@ pub(super) fn lock(path: &Path) -> Result<File> {
     }
 }
 
-/// Where the folder is now.
+/// Moves an older folder aside and returns its new path.
 fn move_aside(root: &Path, name: &str) -> Result<PathBuf> {
     if root.join(name).join(METRICS).exists() {
         lock(&root.join(name))?;

@@ -24,7 +24,7 @@ pub(super) struct Line {
     pub(super) what: What,
 }
 
-/// What a line tells of its run.
+/// Content of a line about its run.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum What {
@@ -94,7 +94,7 @@ pub(super) struct Rewind<'a> {
     pub(super) seed: u64,
     /// Steps that stay; `None` for no line of the run at all.
     pub(super) to: Option<u64>,
-    /// Whether evaluations at the step `to` stay. They go where the run evaluates there again.
+    /// True if evaluations at the step `to` stay. They go where the run evaluates there again.
     pub(super) keeps_eval: bool,
 }
 
@@ -112,8 +112,8 @@ impl Rewind<'_> {
         }
     }
 
-    /// Removes from the file at `path` what does not stay; lines of other runs stay as they are, byte for byte. The file is
-    /// replaced whole or not at all, and not touched where nothing goes. Returns whether it was replaced.
+    /// Removes lines that do not stay from the file at `path`; lines of other runs stay as they are, byte for byte. The
+    /// file is replaced whole or not at all, and not touched where nothing goes. Returns true if it was replaced.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Data`] for a line that no run writes.

@@ -1,4 +1,4 @@
-//! What a run leaves behind: its numbers, what they amount to, and the folder they lie in.
+//! Records of a run: its numbers, their summary, and the folder they lie in.
 //!
 //! An [`Experiment`] is several arms (`alone`, `untrained`, …), each trained with several seeds; one arm with one seed is
 //! a [`RunRecord`]. [`Experiment::summary`] boils it down to one [`ArmSummary`] an arm, [`RunFolder`] keeps it on disk
@@ -28,16 +28,16 @@ pub use summary::{ArmSummary, Difference};
 /// All runs of one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Experiment {
-    /// What it is called; also the name of its folder.
+    /// Name of the experiment; also the name of its folder.
     pub name: String,
     /// The device it ran on, as the driver names it.
     pub adapter: String,
     /// Version of Trellis.
     pub version: String,
-    /// What data it was given, [`Dataset::describe`](trellis_guidance::Dataset::describe).
+    /// Description of its data, [`Dataset::describe`](trellis_guidance::Dataset::describe).
     #[serde(default)]
     pub data: String,
-    /// What classes or tokens are called, [`Dataset::class_names`](trellis_guidance::Dataset::class_names).
+    /// Names of classes or tokens, [`Dataset::class_names`](trellis_guidance::Dataset::class_names).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
     /// The configuration as it was resolved, defaults filled in (TOML).
@@ -73,8 +73,8 @@ impl Experiment {
         arms
     }
 
-    /// Whether a run is at its end, after as many steps as the longest one that is. While an experiment is extended to more
-    /// steps, the runs that have not gone on yet are shorter and cannot be compared with those that have.
+    /// True if a run is finished, after as many steps as the longest one that is. While an experiment is extended to
+    /// more steps, the runs that have not gone on yet are shorter and cannot be compared with those that have.
     pub fn is_complete(&self, run: &RunRecord) -> bool {
         let steps = |run: &RunRecord| run.evals.iter().map(|eval| eval.step).max();
         let longest = self.runs.iter().filter(|run| run.is_finished()).filter_map(steps).max();

@@ -15,7 +15,7 @@ pub(crate) const LOCK: &str = ".lock";
 /// Program that predicts with the networks of a folder, in PyTorch.
 pub(crate) const PREDICT: &str = "predict.py";
 
-/// What the training of guides by themselves is called where arms are named.
+/// Name of the guides' own training where arms are named.
 pub(crate) const GUIDE: &str = "guide";
 
 /// Name of an untrained guide's file, in place of an arm.

@@ -21,8 +21,8 @@ pub struct Stopped {
     pub failure: Option<String>,
 }
 
-/// Whether `<root>/<name>/` holds an experiment of just this configuration that stopped before its end, and at which
-/// point. `None` without such a folder, for one of another configuration, one that is finished, one that another process
+/// The experiment of just this configuration in `<root>/<name>/` that stopped before its end, and at which point.
+/// `None` without such a folder, for one of another configuration, one that is finished, one that another process
 /// writes to, and one that cannot be read.
 pub fn stopped(root: &Path, config: &Config) -> Option<Stopped> {
     let folder = root.join(&config.name);

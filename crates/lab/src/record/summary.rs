@@ -1,4 +1,4 @@
-//! What an experiment amounts to: one line per arm, compared with the first.
+//! Summary of an experiment: one line per arm, compared with the first.
 
 use serde::{Deserialize, Serialize};
 
@@ -94,8 +94,9 @@ impl Experiment {
         arms.iter().map(summarize).collect()
     }
 
-    /// A line for the guides by themselves, and one for each arm of what else the last `test` evaluation scored, means over the seeds: whole sequences that are right and
-    /// perplexity where each position of a sequence has a label, top-5 where there are more than ten classes.
+    /// A line for the guides by themselves, and one for each arm, of the further scores of the last `test` evaluation,
+    /// means over the seeds. They are whole sequences that are right and perplexity where each position of a sequence
+    /// has a label, and top-5 where there are more than ten classes.
     pub fn further_scores(&self) -> Vec<String> {
         let line = |&arm: &&str| {
             let of = |value: fn(&EvalRecord) -> f32| mean(&values(&self.final_test(arm, value)));

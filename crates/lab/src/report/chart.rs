@@ -18,9 +18,9 @@ const NAME_STEP: i32 = 15;
 const NAME_ROW: u32 = 20;
 /// Greatest share of the width that names at the ends of lines may take.
 const NAME_SHARE: f64 = 0.3;
-/// Most names of a list that a page shows unasked.
+/// Largest number of names in a list that a page shows unasked.
 const MOST_NAMES: usize = 8;
-/// Most points of a line for every hundred pixels of width.
+/// Largest number of points of a line for every hundred pixels of width.
 const POINTS: usize = 40;
 
 type Drawn<T> = Result<T, Box<dyn std::error::Error>>;
@@ -33,7 +33,7 @@ pub(super) struct Line {
     pub(super) label: String,
     pub(super) paint: Paint,
     pub(super) points: Vec<Point>,
-    /// Whether the range from lowest to highest seed is shaded.
+    /// True if the range from lowest to highest seed is shaded.
     pub(super) band: bool,
 }
 
@@ -127,7 +127,7 @@ impl Chart {
         }
     }
 
-    /// Whether all names have room at the ends of their lines, whole.
+    /// True if all names have room at the ends of their lines, whole.
     fn names_fit(&self, size: Size) -> bool {
         let room = (size.height as usize - 90) / NAME_STEP as usize;
         self.lines.len() <= room && self.longest_name(size) <= NAME_SHARE * f64::from(size.width)

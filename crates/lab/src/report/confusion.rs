@@ -1,4 +1,4 @@
-//! Which classes each arm takes for which, as squares: the confusion matrix.
+//! Confusion matrix of each arm, drawn as squares.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use super::escape::escape;
 use super::{arm_paint, palette};
 use crate::record::Experiment;
 
-/// Most classes whose squares have room for a number, and whose names have room along the sides.
+/// Largest number of classes whose squares have room for a number, and whose names have room along the sides.
 const ROOMY: usize = 14;
 
-/// Widest name along a side, and how wide a letter is taken to be, in units of the picture.
+/// Widest name along a side, and assumed width of a letter, in units of the picture.
 const WIDEST: usize = 92;
 const LETTER: usize = 7;
 /// Letters beyond the Latin ones may be as wide as they are high.
@@ -47,9 +47,9 @@ fn counts(experiment: &Experiment, arm: &str) -> Option<Vec<Vec<u64>>> {
 struct Classes {
     /// Their names as a sentence has them, escaped: `“cat”`, `17 “cat”` where the sides have numbers, or a number.
     names: Vec<String>,
-    /// What stands along the sides, not escaped.
+    /// Labels along the sides, not escaped.
     labels: Vec<String>,
-    /// Whether they have names but the sides have no room for them.
+    /// True if they have names but the sides have no room for them.
     numbered: bool,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::record::Experiment;
 use trellis_guidance::trainer::{EvalRecord, RunRecord};
 
-/// Most points a curve keeps; longer ones are averaged in groups.
+/// Largest number of points of a curve; longer ones are averaged in groups.
 const MOST_POINTS: usize = 240;
 
 /// One point of a curve: over the seeds, and over neighboring steps where a curve is long.

@@ -28,7 +28,7 @@ pub(super) fn level(config: &Config, experiment: &Experiment) -> Option<(f64, St
     Some((share, format!("{name} {:.1} %", 100.0 * share)))
 }
 
-/// Number of classes of images: that of the file, else that of what was recorded.
+/// Number of classes of images: that of the file, else that of the records.
 fn classes(config: &Config, experiment: &Experiment) -> Option<usize> {
     let confused = experiment.runs.iter().flat_map(|run| run.evals.iter().map(|eval| eval.confusion.len())).max();
     let known = [config.data.classes, confused, Some(experiment.class_names.len())];
@@ -57,7 +57,7 @@ fn target(config: &Config) -> String {
     words
 }
 
-/// The guide of an arm and how long it stays, then what the arm does differently.
+/// The guide of an arm and how long it stays, then the arm's own settings.
 fn arm(config: &Config, name: &str) -> String {
     let guide = match config.guide_of(name) {
         ArmGuide::None => "no guide",
@@ -89,7 +89,7 @@ fn arm(config: &Config, name: &str) -> String {
     differences.into_iter().flatten().fold(words, |words, difference| format!("{words}, {difference}"))
 }
 
-/// The set and what was loaded of it: `glyphs; train 2000, test 1000, images of 1 × 16 × 16, 10 classes`.
+/// The set and the part of it that was loaded: `glyphs; train 2000, test 1000, images of 1 × 16 × 16, 10 classes`.
 fn data(config: &Config, loaded: &str) -> String {
     let symbols = |lengths: Option<[usize; 2]>, usual: [usize; 2]| match lengths.unwrap_or(usual) {
         [shortest, longest] if shortest == longest => shortest.to_string(),

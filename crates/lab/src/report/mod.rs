@@ -43,8 +43,8 @@ pub fn report_html(experiment: &Experiment) -> String {
     page::page(experiment)
 }
 
-/// The plot of test top-1 over optimizer steps as an SVG file of its own, 860 × 400 CSS pixels, which follows light
-/// and dark mode by itself: the picture for a README. It is higher where names have no room beside the curves and stand
+/// The plot of test top-1 over optimizer steps as an SVG file of its own, 860 × 400 CSS pixels: the picture for a
+/// README. It follows light and dark mode by itself. It is higher where names have no room beside the curves and stand
 /// below.
 ///
 /// Without an evaluation it is a picture that says so.

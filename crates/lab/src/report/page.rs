@@ -54,7 +54,7 @@ fn section(title: &str, body: &str) -> String {
     format!("<section>\n<h2>{title}</h2>\n{body}\n</section>\n")
 }
 
-/// What was run, on what, for how long.
+/// Header of the page: what was run, on what, for how long.
 fn header(experiment: &Experiment, config: Option<&Config>) -> String {
     let mut seeds: Vec<u64> = experiment.runs.iter().map(|run| run.seed).collect();
     seeds.sort_unstable();
@@ -140,7 +140,7 @@ fn results(summary: &[ArmSummary]) -> String {
     section("Results", &html)
 }
 
-/// What the table leaves out.
+/// Scores that the table leaves out.
 fn further_scores(experiment: &Experiment) -> String {
     let lines: Vec<String> =
         experiment.further_scores().iter().map(|line| format!("<li>{}</li>", escape(line))).collect();

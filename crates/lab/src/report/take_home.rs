@@ -16,8 +16,9 @@ use trellis_guidance::data::Normalization;
 use trellis_guidance::data::text::TokenKind;
 use trellis_guidance::network::{Activation, Each, NormOrder, Positions, RnnCell, Stack, Stem};
 
-/// The program for the networks of the run folder `folder`: by default it takes the weights that are best by validation, of all
-/// arms and seeds, or, without a validation split, those of the first run. `None` where no run that came to its end has a checkpoint with a recipe.
+/// The program for the networks of the run folder `folder`. By default it takes the weights that are best by
+/// validation, of all arms and seeds, or, without a validation split, those of the first run. `None` where no run that
+/// came to its end has a checkpoint with a recipe.
 pub fn predict_py(folder: &Path, experiment: &Experiment) -> Option<String> {
     let mut chosen: Option<(String, Recipe)> = None;
     for run in experiment.runs.iter().filter(|run| run.is_finished()) {
@@ -160,7 +161,7 @@ impl Constants {
         }
     }
 
-    /// Sets what the network's code needs, and gives the code.
+    /// Sets the constants that the network's code needs, and gives the code.
     fn network(&mut self, recipe: &Recipe) -> &'static str {
         let classes = recipe.output.classes;
         self.set("OUTPUTS", classes);

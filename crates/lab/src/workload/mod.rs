@@ -1,4 +1,4 @@
-//! What `trellis bench` and `cargo bench` time: fixed shapes, so that numbers compare across engines and years.
+//! Workloads of `trellis bench` and `cargo bench`: fixed shapes, so that numbers compare across engines and years.
 
 mod large;
 mod recurrent;
@@ -51,7 +51,7 @@ enum Kind {
     Large(large::Large),
 }
 
-/// What pulls the MLP.
+/// Guide of the MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guide {
     /// Nothing.
@@ -286,7 +286,7 @@ fn generic_attention(qkv: Var<'_>, heads: usize) -> Result<Var<'_>> {
     Ok(joined.permute(&[0, 2, 1, 3])?.reshape([batch, time, heads * head])?)
 }
 
-/// Peers' workload: the guide is a frozen random CNN 1-8-16-32 with stride 2; its three activations and their mean over
+/// Peers' workload: the guide is a frozen random CNN 1-8-16-32 with stride 2. Its three activations and their mean over
 /// pixels are paired with the hidden layers 1, 3, 5 and 7, after the activation.
 fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
     const BATCH: usize = 128;

@@ -71,12 +71,12 @@ impl Dataset {
         Ok(Self { skipped, asked, ..data })
     }
 
-    /// Splits of images that are read while they are needed, by threads, ahead of the GPU: for more than fits into memory.
-    /// Batches and their normalization are those of [`Dataset::load`]. With `skip_broken` an image that cannot be read is left
-    /// out of evaluations, in training another takes its place, and [`Dataset::skipped`] tells of it.
+    /// Splits of images that threads read while they are needed, ahead of the GPU: for data larger than memory. Batches
+    /// and their normalization are those of [`Dataset::load`]. With `skip_broken`, an image that cannot be read is left
+    /// out of evaluations, and in training another takes its place; [`Dataset::skipped`] tells of it.
     ///
     /// # Errors
-    /// As [`Dataset::new`], and what reading gives.
+    /// As [`Dataset::new`], and any error of reading.
     pub fn stream(
         gpu: &Gpu,
         train: Arc<dyn Source>,
@@ -96,8 +96,8 @@ impl Dataset {
         Ok(Self { skipped, skip_broken, ..data })
     }
 
-    /// Whether as many examples in each split as `counts` says, of `bytes` each, have room on the GPU: each split in one
-    /// buffer, and all in 4 GiB and in half of what may be used, where that is known (see
+    /// True if examples of each split, as many as in `counts` and of `bytes` each, have room on the GPU. Each split is
+    /// in one buffer, and all are in 4 GiB and in half of what may be used, where that is known (see
     /// [`GpuOptions::memory_budget`](trellis_tensor::GpuOptions::memory_budget)).
     pub fn fits(gpu: &Gpu, counts: [usize; 3], bytes: usize) -> bool {
         let sizes = counts.map(|count| count.saturating_mul(bytes) as u64);

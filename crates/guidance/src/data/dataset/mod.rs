@@ -21,51 +21,51 @@ use crate::error::{Error, Result};
 pub struct Dataset {
     gpu: Gpu,
     name: String,
-    /// What an example is where it is kept, and what a network takes.
+    /// Shape of an example as it is stored, and as a network takes it.
     stored: InputShape,
     input: InputShape,
     output: Output,
-    /// What makes the training pixels have mean 0 and variance 1; `None` where there are no images.
+    /// Normalization that gives the training pixels mean 0 and variance 1; `None` where there are no images.
     normalization: Option<Normalization>,
     train: Split,
     validation: Option<Split>,
     test: Option<Split>,
     skipped: Skipped,
     skip_broken: bool,
-    /// What tells it from another of the same kind and size.
+    /// Description that tells the set from another of the same kind and size.
     contents: String,
-    /// What classes are called, of up to 100; empty where they are but numbers.
+    /// Class names, unless they are just the indices or there are more than 100.
     class_names: Vec<String>,
-    /// Sentences for the user about what was found where the data lie.
+    /// Warnings for the user about the data that were found.
     warnings: Vec<String>,
     /// Examples that the splits were asked to have; fewer are there where broken ones were left out.
     asked: [usize; 3],
-    /// Names of all classes of images, of however many; empty where they are but numbers.
+    /// Names of all classes of images, however many; empty if they are just the indices.
     all_class_names: Arc<[String]>,
-    /// What tokens of text stand for.
+    /// Meaning of the tokens of text.
     tokens: Option<TokenKind>,
 }
 
 /// A batch in a graph.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'g> {
-    /// What networks take: images are normalized, `[batch, channels, height, width]`; tokens are `u32[batch, time]`.
+    /// Input of networks: images are normalized, `[batch, channels, height, width]`; tokens are `u32[batch, time]`.
     pub input: Input<'g>,
     /// `u32[batch]`, or `u32[batch, time]` where each position has a label.
     pub labels: Var<'g>,
 }
 
-/// Most bytes of images that are uploaded as a whole, where nothing else is asked for.
+/// Largest size in bytes of images that are uploaded as a whole, unless something else is asked for.
 const RESIDENT: u64 = 4 << 30;
 
-/// Most training images, and others, that are looked at before a run: for normalization, and to tell a set from another.
+/// Number of images sampled for normalization and the data checksum: of training images, and of others.
 const SAMPLED: usize = 10_000;
 const SAMPLED_HELD_OUT: usize = 1_000;
 
-/// Most classes of which it is counted which is taken for which.
+/// Largest number of classes for which a confusion matrix is kept.
 pub(crate) const MOST_CONFUSED: usize = 100;
 
-/// Names of up to `most` classes, where they are more than their numbers.
+/// Class names, unless they are just the indices or there are more than `most`.
 fn class_names(classes: usize, most: usize, name: impl Fn(usize) -> String) -> Vec<String> {
     let names: Vec<String> = if classes <= most { (0..classes).map(name).collect() } else { Vec::new() };
     let numbers = names.iter().enumerate().all(|(class, name)| *name == class.to_string());
@@ -100,7 +100,7 @@ impl Dataset {
         Ok(Self { gpu: gpu.clone(), train, validation, test, ..self.clone() })
     }
 
-    /// What it holds in a few words, by which another set in its place shows.
+    /// Short description of the contents, by which another set in its place is noticed.
     pub fn describe(&self) -> String {
         format!("{}, {}", self.extent(), self.contents)
     }
@@ -111,18 +111,18 @@ impl Dataset {
         format!("{}, {} of {} classes", counts.join(", "), self.stored, self.output.classes)
     }
 
-    /// What classes, or tokens, are called, where there are at most 100; empty where they are but numbers.
+    /// Names of classes or tokens, unless they are just the indices or there are more than 100.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
     }
 
-    /// What was wrong with examples that have been left out so far because they could not be read.
+    /// Problems of the examples that have been left out so far because they could not be read.
     pub fn skipped(&self) -> Vec<String> {
         self.skipped.list()
     }
 
-    /// Number of examples of each class that have been left out so far because they could not be read, by split; classes of
-    /// which none is left out are not there. Of a streamed set, those that were read.
+    /// Number of examples of each class that have been left out so far because they could not be read, by split.
+    /// Classes of which none is left out are omitted. Of a streamed set, only examples that were read count.
     pub fn left_out(&self) -> Vec<LeftOut> {
         Self::left_out_of(std::slice::from_ref(self))
     }
@@ -143,7 +143,7 @@ impl Dataset {
         classes.into_values().collect()
     }
 
-    /// Sentences for the user about what was found where the data lie: folders that are not used, say.
+    /// Warnings for the user about the data that were found: folders that are not used, say.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -158,12 +158,12 @@ impl Dataset {
         self.asked
     }
 
-    /// Where to note an example that cannot be read, if it may be left out.
+    /// Record for examples that cannot be read, if they may be left out.
     pub(crate) fn skipping(&self) -> Option<Skipped> {
         self.skip_broken.then(|| self.skipped.clone())
     }
 
-    /// Whether batches are read while they are needed, so that a [`Feed`](crate::Feed) must be prepared.
+    /// True if batches are read while they are needed, so that a [`Feed`](crate::Feed) must be prepared.
     pub fn is_streamed(&self) -> bool {
         matches!(self.train.examples, Examples::Source(_) | Examples::Blocks(_))
     }
@@ -177,8 +177,8 @@ impl Dataset {
         Ok(Batch { input: self.center(values)?, labels })
     }
 
-    /// The same images, of which networks see a box of `size` × `size` pixels: where in the image,
-    /// [`Training::crop`](crate::Training::crop) says, and in evaluations it is the middle.
+    /// The same images, of which networks see a box of `size` × `size` pixels.
+    /// [`Training::crop`](crate::Training::crop) says where in the image it is; in evaluations it is the middle.
     ///
     /// # Errors
     /// [`Error::Config`] unless these are images that hold such a box.
@@ -234,7 +234,7 @@ impl Dataset {
         Ok([values, labels])
     }
 
-    /// The normalized value of a black pixel, what a shifted image is filled with; 0 where there are no images.
+    /// The normalized value of a black pixel, with which shifted images are filled; 0 where there are no images.
     pub fn black(&self) -> f32 {
         self.normalization.map_or(0.0, Normalization::shift)
     }
@@ -244,12 +244,12 @@ impl Dataset {
         self.normalization
     }
 
-    /// Names of all classes of images, of however many there are; empty where they are but numbers.
+    /// Names of all classes of images, however many; empty if they are just the indices.
     pub fn all_class_names(&self) -> &[String] {
         &self.all_class_names
     }
 
-    /// What tokens of text stand for; `None` where there is no text.
+    /// Meaning of the tokens of text; `None` where there is no text.
     pub fn token_kind(&self) -> Option<&TokenKind> {
         self.tokens.as_ref()
     }
@@ -276,17 +276,17 @@ impl Dataset {
         &self.name
     }
 
-    /// What an example is.
+    /// Shape of an example.
     pub fn input(&self) -> InputShape {
         self.input
     }
 
-    /// What has a label, and of how many classes.
+    /// Output classes, and what each label covers.
     pub fn output(&self) -> Output {
         self.output
     }
 
-    /// What an example is where it is kept: larger than [`Dataset::input`] where images are cropped.
+    /// Shape of an example as it is stored: larger than [`Dataset::input`] where images are cropped.
     pub fn stored(&self) -> InputShape {
         self.stored
     }

@@ -64,7 +64,7 @@ impl Dataset {
         Self::of_text(gpu, text, time, counts, blocks)
     }
 
-    /// `examples` gives so many blocks from the first on.
+    /// Data set of a text; `examples` makes a split of the block that it begins with and its number of blocks.
     fn of_text(
         gpu: &Gpu,
         text: &Text,

@@ -18,7 +18,8 @@ const LARGEST_FILE: u64 = 1 << 28;
 const LARGEST_SIDE: u32 = 32_768;
 const LARGEST_ALLOCATION: u64 = 1 << 30;
 
-/// Most pixels of an image, as of Pillow's. A small file may hold as many, and each becomes three bytes.
+/// Largest number of pixels of an image, the same as Pillow's. A small file may hold as many, and each becomes three
+/// bytes.
 const MOST_PIXELS: u64 = 178_956_970;
 
 /// Decodes a JPEG or PNG file; `hint` says what to do about one that is none.
@@ -56,8 +57,8 @@ fn no_image(path: &Path, hint: &str, error: &dyn fmt::Display) -> Error {
     Error::data(path, format!("is no image ({error})"), hint)
 }
 
-/// The center square of an image as planes of red, green and blue, `[3, size, size]`, as Pillow's `resize` with a `box` makes it: a
-/// bilinear filter as wide as the pixels that become one, which at the edge sees what lies beyond it.
+/// The center square of an image as planes of red, green and blue, `[3, size, size]`, as Pillow's `resize` with a `box`
+/// makes it. The bilinear filter is as wide as the pixels that become one; at the edge it sees what lies beyond.
 pub fn color_square(path: &Path, size: usize, planes: &mut [u8], hint: &str) -> Result<()> {
     let image = decode(path, hint)?.into_rgb8();
     let small = square(image.as_raw(), image.dimensions(), PixelType::U8x3, size);

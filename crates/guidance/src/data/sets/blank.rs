@@ -1,4 +1,4 @@
-//! Data without contents, as large as what there is to come: for counting memory.
+//! Placeholder data of the right size, for dry runs.
 
 use crate::data::Source;
 use crate::error::Result;

@@ -1,8 +1,8 @@
 //! CIFAR-10 and CIFAR-100 in their binary form: color images of 32 × 32 in 10 or 100 classes.
 //!
-//! A record is one label byte (CIFAR-10) or a coarse and a fine one (CIFAR-100, of which the fine one is taken), then 1,024
-//! bytes each of red, green and blue, row-major (Krizhevsky 2009; <https://www.cs.toronto.edu/~kriz/cifar.html>). There is no
-//! header, so what a file is shows in its name and in its length.
+//! A record begins with one label byte (CIFAR-10) or a coarse and a fine one (CIFAR-100, of which the fine one is
+//! taken). Then come 1,024 bytes each of red, green and blue, row-major (Krizhevsky 2009;
+//! <https://www.cs.toronto.edu/~kriz/cifar.html>). There is no header: the name and the length tell what a file is.
 
 use std::path::{Path, PathBuf};
 
@@ -213,7 +213,7 @@ pub fn open(folder: &Path) -> Result<(CifarImages, CifarImages)> {
     Ok((open(train)?, open(&[test.to_string()])?))
 }
 
-/// Reads all of what [`open`] opens.
+/// Reads all images that [`open`] opens.
 ///
 /// # Errors
 /// As [`open`] and [`Images::read`].

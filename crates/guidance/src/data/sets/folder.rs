@@ -34,7 +34,7 @@ pub struct Folder {
     pub validation: Option<ImageFiles>,
     /// Images under `test`, if it is there.
     pub test: Option<ImageFiles>,
-    /// Sentences that name what in the folder is not used.
+    /// Sentences that name unused parts of the folder.
     pub warnings: Vec<String>,
 }
 
@@ -91,7 +91,7 @@ impl Source for ImageFiles {
     }
 }
 
-/// What to do about an image that cannot be read.
+/// Advice about an image that cannot be read.
 const BROKEN: &str = "repair or remove it, or set data.skip_broken = true";
 
 #[cfg(test)]

@@ -137,13 +137,13 @@ fn files_that_are_no_images_are_named_or_skipped() {
         let mut labels = images.labels.clone();
         labels.sort_unstable();
         assert_eq!(labels, [0, 0, 0, 1, 1, 1]);
-        // What follows a file that is left out keeps its own pixels.
+        // An image that follows a file that is left out keeps its own pixels.
         for at in 0..6 {
             let color = [BLUE, RED][usize::from(images.labels[at])];
             assert!(images.image(at)[9].abs_diff(color[0]) < 8);
         }
     }
-    // What a camera adds after the end is no matter, nor a small image within the header.
+    // Bytes that a camera adds after the end do not matter, nor does a small image within the header.
     let (end, small_one) = ([&jpeg[..], b"after \xff\xda the end"].concat(), picture(8, 8, RED, ImageFormat::Jpeg));
     let comment = [&[0xff, 0xfe], &(small_one.len() as u16 + 2).to_be_bytes()[..], &small_one].concat();
     let within = [&jpeg[..2], &comment, &jpeg[2..]].concat();

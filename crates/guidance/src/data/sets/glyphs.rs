@@ -1,10 +1,10 @@
 //! `glyphs`: ten hand-made symbols, drawn anew for every image. No download, no license, any number of images.
 //!
 //! The set is made to separate architectures, not to be hard as such. A symbol is told by its local strokes and their
-//! joints, so a small CNN learns it from 2,000 images; but it lies anywhere in the frame, turned, scaled, sheared, dark
-//! on bright or bright on dark, among stray strokes, so that no pixel means anything by itself and a fully connected
-//! network memorises its training images instead. The constants below set the gap. Measured (PyTorch, 2,000 training,
-//! 4,000 test images; top-1 in %, for an FCN at its best test epoch and best setting, for the CNN at its last epoch):
+//! joints, so a small CNN learns it from 2,000 images. But it lies anywhere in the frame, turned, scaled, sheared, dark
+//! on bright or bright on dark, among stray strokes. No pixel means anything by itself, so a fully connected network
+//! memorizes its training images instead. The constants below set the gap. Measured (PyTorch, 2,000 training, 4,000
+//! test images; top-1 in %, for an FCN at its best test epoch and best setting, for the CNN at its last epoch):
 //!
 //! | network | epochs | 16 x 16 | 28 x 28 |
 //! |---|---|---|---|
@@ -16,8 +16,8 @@
 //! (122 FCNs were tried on slightly larger symbols, and the best 16 of them on these.)
 //!
 //! An image is a pure function of (seed, index, size): the first images of a larger set are those of a smaller one.
-//! Drawing uses only operations that IEEE 754 rounds exactly (+ − × ÷ √), no sine and no logarithm of the platform's
-//! library, so the bits are the same everywhere.
+//! Drawing uses only operations that IEEE 754 rounds exactly (+ − × ÷ √). It needs no sine and no logarithm of the
+//! platform's library, so the bits are the same everywhere.
 
 use crate::data::{Images, Source};
 use crate::error::Result;
@@ -26,7 +26,7 @@ use trellis_tensor::rng::Rng;
 /// Number of symbols.
 pub const CLASSES: usize = 10;
 
-/// What the classes are called, in the order of their labels.
+/// Class names, in the order of their labels.
 pub const NAMES: [&str; CLASSES] =
     ["ring", "cross", "triangle", "square", "zigzag", "wave", "arrow", "hook", "ladder", "fork"];
 
@@ -56,7 +56,7 @@ const STRAY_CONTRAST: [f32; 2] = [0.3, 0.6];
 
 type Point = [f32; 2];
 
-/// `count` gray images of `size` x `size` pixels, `seed`ed; the classes take turns, so they are balanced.
+/// `count` gray images of `size` x `size` pixels, `seed`ed; the classes alternate, so they are balanced.
 ///
 /// Shapes: pixels (count, 1, size, size), labels (count). The sizes measured and meant are 16 and 28; below 12 the
 /// symbols are no longer told apart.

@@ -3,9 +3,10 @@
 //! A file is a magic number (two zero bytes, the type 8 = unsigned byte, the number of dimensions), one big-endian u32
 //! per dimension, then the bytes in row-major order. Source: Y. LeCun, C. Cortes, C. Burges, *The MNIST database*.
 //!
-//! Files come from the network, so nothing in a header is believed before the bytes are there. A plain file is as long as its
-//! header says, and its images stay in it until they are wanted. A packed one is unpacked into memory, which grows with what
-//! arrives and ends one byte after what the header promises: that also bounds a gzip bomb.
+//! Files come from the network, so nothing in a header is believed before the bytes are there. A plain file is as long
+//! as its header says, and its images stay in it until they are wanted. A packed one is unpacked into memory. That
+//! grows with the bytes that arrive and ends one byte after the length that the header promises, which also bounds a
+//! gzip bomb.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
@@ -17,7 +18,8 @@ use crate::data::{Images, Source};
 use crate::error::{Error, Result};
 use crate::io::Bytes;
 
-/// Most bytes of one file that are held in memory, of images that were packed or of labels: a header can claim anything.
+/// Largest size in bytes of one file that is held in memory, of packed images or of labels: a header can claim
+/// anything.
 const MAX_BYTES: u64 = 1 << 30;
 
 const AGAIN: &str = "download it again, or ask the place it came from for its checksum";
@@ -33,23 +35,24 @@ pub struct IdxImages {
     classes: usize,
     labels: Vec<u8>,
     pixels: Bytes,
-    /// Where in `pixels` they begin.
+    /// Offset in `pixels` at which they begin.
     start: u64,
 }
 
 /// The training set and, where there is one, the test set of the IDX files in `folder`.
 ///
-/// Looks for `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` or `test-`, with a dot or a hyphen before
-/// `idx`, with or without `.gz`; then for such names with something before them, as EMNIST has, or within. With both pairs there the result is (train, Some(t10k)); with one pair alone
-/// it is (that pair, None), to be cut with [`Subset::split`](super::Subset::split). The sets are named after the folder and the
-/// prefix, as in `mnist/train`.
+/// Looks for `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` or `test-`, with a dot or a
+/// hyphen before `idx`, with or without `.gz`. Then it looks for such names with something before them, as EMNIST has,
+/// or within. With both pairs there the result is (train, Some(t10k)). With one pair alone it is (that pair, None), to
+/// be cut with [`Subset::split`](super::Subset::split). The sets are named after the folder and the prefix, as in
+/// `mnist/train`.
 ///
 /// `classes` is the number of classes, which the format does not tell: 10 for MNIST.
 ///
 /// # Errors
-/// [`Error::Io`] if something cannot be read; [`Error::Data`] if a file is missing, no regular file, damaged, cut
-/// short, longer than its header says or, packed, over 1 GiB unpacked, if a label is not below `classes`, if the labels are
-/// not as many as the images, or if the two pairs differ in image size. Each names the file and what to do.
+/// [`Error::Io`] if something cannot be read. [`Error::Data`] if a file is missing, no regular file, damaged, cut
+/// short, longer than its header says or, packed, over 1 GiB unpacked. Also if a label is not below `classes`, if the
+/// labels are not as many as the images, or if the two pairs differ in image size. Each names the file and what to do.
 pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Option<IdxImages>)> {
     let folder = folder.as_ref();
     let train = open_pair(folder, "train-", classes)?;
@@ -78,7 +81,7 @@ pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Opti
     }
 }
 
-/// Reads all of what [`open`] opens.
+/// Reads all images that [`open`] opens.
 ///
 /// # Errors
 /// As [`open`] and [`Images::read`].
@@ -127,7 +130,7 @@ pub fn save(folder: impl AsRef<Path>, prefix: &str, images: &Images) -> Result<(
             out.extend(size.to_be_bytes());
         }
         out.extend(bytes);
-        // Renamed when complete, so that nobody finds half a file.
+        // Renamed when complete, so that no reader finds half a file.
         let part = path.with_extension("part");
         fs::write(&part, out).and_then(|()| fs::rename(&part, &path)).map_err(|source| Error::io(&path, source))
     };
@@ -190,13 +193,14 @@ fn halves(path: &Path, prefix: &str, part: &str) -> (String, String) {
     (set.to_string(), format!("{within}{}", after.trim_end_matches(['-', '.'])))
 }
 
-/// The file of `part`, images or labels, of the set `prefix` in `folder`: of those called exactly so, else of those with something before
-/// the name (`emnist-letters-train-images-idx3-ubyte`), else of those with something within it; the plain one if there is a `.gz` too.
-/// A folder of that name that holds a file of the same name, as some archives unpack, is looked into; others are passed over.
+/// The file of `part`, images or labels, of the set `prefix` in `folder`. Files called exactly so come first, then
+/// those with something before the name (`emnist-letters-train-images-idx3-ubyte`), then those with something within
+/// it; the plain one if there is a `.gz` too. A folder of that name that holds a file of the same name, as some
+/// archives unpack, is looked into; others are passed over.
 fn find(folder: &Path, prefix: &str, part: &str, suffix: &str) -> Result<Option<PathBuf>> {
     // The test set has two names.
     let prefixes: &[&str] = if prefix == "t10k-" { &["t10k-", "test-"] } else { &[prefix] };
-    // How well a name fits, and whether it is packed; of several of one stem the first counts.
+    // Rank of a name's fit, and whether it is packed; of several of one stem the first counts.
     let mut found: Vec<(usize, String, bool, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder).map_err(|source| Error::io(folder, source))? {
         let mut path = entry.map_err(|source| Error::io(folder, source))?.path();
@@ -252,7 +256,7 @@ fn read<const N: usize>(path: &Path) -> Result<([usize; N], Bytes, u64)> {
     let size = |i: usize| u32::from_be_bytes(std::array::from_fn(|byte| header[4 + 4 * i + byte]));
     let sizes: [u32; N] = std::array::from_fn(size);
     let text = sizes.map(|size| size.to_string()).join(" x ");
-    // What is no number of 64 bits is more than any file holds.
+    // A product beyond 64 bits is more than any file holds.
     let bytes = sizes.iter().fold(1_u64, |product, &size| product.saturating_mul(size.into()));
     if bytes == 0 {
         return Err(Error::data(path, format!("its header claims {text} bytes: there is nothing in it"), AGAIN));
@@ -297,7 +301,7 @@ fn take(input: &mut dyn Read, limit: u64, path: &Path, gzip: bool) -> Result<Vec
     }
 }
 
-/// Whether the last 8 bytes of a file, as many as end a gzip stream, are zeros.
+/// True if the last 8 bytes of a file, as many as end a gzip stream, are zeros.
 fn ends_in_zeros(path: &Path) -> Result<bool> {
     let file = Bytes::open(path)?;
     let mut last = [1; 8];
@@ -307,12 +311,12 @@ fn ends_in_zeros(path: &Path) -> Result<bool> {
     Ok(last == [0; 8])
 }
 
-/// Whether the decoder complains of its input, rather than the system of the disk.
+/// True if the decoder complains of its input, rather than the system of the disk.
 fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
-/// Whether the first bytes are those of an IDX file of bytes with `N` dimensions.
+/// Checks that the first bytes are those of an IDX file of bytes with `N` dimensions.
 fn check_magic<const N: usize>(path: &Path, header: &[u8]) -> Result<()> {
     let wanted = [0, 0, 8, N as u8];
     let start = &header[..header.len().min(4)];

@@ -1,4 +1,4 @@
-//! Copy-paste and parity as data sets: the paper's sizes, smaller ones, and what a network gets that learns nothing.
+//! Copy-paste and parity as data sets: the paper's sizes, smaller ones, and the score of a network that learns nothing.
 
 use trellis_tensor::ops::{SequenceTask, Sequences};
 
@@ -29,7 +29,7 @@ impl DrawnSequences {
         Self { task: SequenceTask::CopyPaste { symbols }, shortest, longest, seed }.checked()
     }
 
-    /// Whether the ones among `shortest` to `longest` bits are odd in number. The paper's lengths are 2 to 50.
+    /// Parity: is the number of ones among `shortest` to `longest` bits odd? The paper's lengths are 2 to 50.
     ///
     /// # Errors
     /// [`Error::Config`] unless the lengths are 1 to 4096, in order.
@@ -60,10 +60,10 @@ impl DrawnSequences {
         Sequences { task, shortest, longest, seed, stream }
     }
 
-    /// The expected share of labels that the trivial solution gets right: a network that has learned nothing of its input but
-    /// where the end is. Copy-paste: it guesses any digit but 0 and always says the end mark. Of `L` digits `L (s − 1) / s` are
-    /// scored, one in `s − 1` of them is guessed, and the end mark comes on top: `(L / s + 1) / (L (s − 1) / s + 1)` with the mean
-    /// length L. Parity: one half.
+    /// The expected share of labels that the trivial solution gets right: a network that has learned nothing of its
+    /// input but where the end is. Copy-paste: it guesses any digit but 0 and always says the end mark. Of `L` digits
+    /// `L (s − 1) / s` are scored, one in `s − 1` of them is guessed, and the end mark comes on top. That is
+    /// `(L / s + 1) / (L (s − 1) / s + 1)` with the mean length L. Parity: one half.
     ///
     /// ```
     /// use trellis_guidance::data::DrawnSequences;

@@ -1,4 +1,4 @@
-//! Tokens of a text in a file: cut once, and found again by whoever wants the same.
+//! Token cache of a text in a file: cut once, and found again by later runs that want the same.
 //!
 //! A line of JSON, then the ids. The name and the line hold a hash of what the ids depend on: all bytes of the text, and how
 //! they are cut. Size and date would not tell of every change. Reading a text for its hash takes about two seconds a GiB, cutting
@@ -19,7 +19,7 @@ use crate::io::regular_file;
 /// The first line, filled up with spaces.
 #[derive(Serialize, Deserialize)]
 struct Header {
-    /// Hash of what they depend on.
+    /// Hash of everything that the ids depend on.
     key: u64,
     /// Number of ids.
     count: usize,
@@ -30,7 +30,7 @@ struct Header {
 /// Raised when the same text is cut another way.
 const VERSION: u32 = 3;
 
-/// Most bytes of a first line: all characters that there are, escaped.
+/// Largest size in bytes of a first line: all characters that there are, escaped.
 const LONGEST: u64 = 16 << 20;
 
 /// The tokens of `path`, from the file in `folder` that has them, or one that is made.
@@ -46,7 +46,7 @@ pub(super) fn find_or_make(path: &Path, tokenizer: Tokenizer, folder: &Path) -> 
         if self::key(path, &tokenizer)? != key {
             return Err(Error::data(path, "changed while it was read", "try again once it stays as it is"));
         }
-        // Renamed when complete, so that nobody finds half a file.
+        // Renamed when complete, so that no reader finds half a file.
         fs::rename(&part, &file).map_err(|e| Error::io(&file, e))
     });
     if let Err(error) = made {
@@ -85,7 +85,7 @@ fn key(path: &Path, tokenizer: &Tokenizer) -> Result<u64> {
     Ok(hash.finish())
 }
 
-/// What is in `file`, if it is whole and of this key.
+/// Contents of `file`, if it is whole and of this key.
 fn find(file: &Path, key: u64, tokenizer: &Tokenizer) -> Option<(Vocabulary, Ids)> {
     let mut line = Vec::new();
     BufReader::new(File::open(file).ok()?.take(LONGEST)).read_until(b'\n', &mut line).ok()?;

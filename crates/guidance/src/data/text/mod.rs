@@ -31,7 +31,7 @@ pub struct Text {
 #[derive(Debug)]
 struct Ids {
     bytes: Bytes,
-    /// Where in `bytes` they begin.
+    /// Offset in `bytes` at which they begin.
     start: u64,
     /// Bytes of a word: 1, 2 or 4.
     width: usize,
@@ -54,7 +54,7 @@ impl Text {
         Self::in_memory(|| Ok(regular_file::open(path)?.0.take(LARGEST)), tokenizer, path)
     }
 
-    /// Cuts a text that is in memory already; `name` is what it is called.
+    /// Cuts a text that is in memory already; `name` is its name.
     ///
     /// # Errors
     /// [`Error::Data`] as [`Text::read`].
@@ -62,7 +62,7 @@ impl Text {
         Self::in_memory(|| Ok(text), tokenizer, Path::new(name))
     }
 
-    /// Cuts what `open` opens, as often as it is called.
+    /// Cuts the text that `open` opens, as often as it is called.
     fn in_memory<R: Read>(open: impl Fn() -> Result<R>, tokenizer: Tokenizer, path: &Path) -> Result<Self> {
         let vocabulary = tokenizer.vocabulary(open()?, path)?;
         let (width, mut words) = (Ids::width(&vocabulary), Vec::new());
@@ -90,7 +90,7 @@ impl Text {
         Self { name, vocabulary, ids }.not_empty()
     }
 
-    /// So many tokens, all the same, of so many different ones.
+    /// Placeholder text of `count` tokens, all the same, from a vocabulary of so many.
     pub fn blank(count: usize, vocabulary: usize) -> Self {
         let vocabulary = Vocabulary::Blank(vocabulary);
         let ids = Ids { bytes: Bytes::Zeros(count as u64), start: 0, width: 1, count };
@@ -104,7 +104,7 @@ impl Text {
         }
     }
 
-    /// What it is called in messages and reports.
+    /// Name in messages and reports.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -123,7 +123,7 @@ impl Text {
     /// `count` ids from number `first` on.
     ///
     /// # Errors
-    /// What reading a file gives.
+    /// Any error of reading a file.
     ///
     /// # Panics
     /// Past the end, as a slice does.
@@ -147,7 +147,7 @@ impl Text {
         self.decode(&[id as u32]).chars().map(plain).collect()
     }
 
-    /// What ids stand for; `None` for a text that is none.
+    /// Meaning of the ids; `None` for a placeholder of a text.
     pub fn token_kind(&self) -> Option<TokenKind> {
         self.vocabulary.kind()
     }
@@ -166,7 +166,7 @@ impl Text {
         Ok(checksum.finalize())
     }
 
-    /// The text of `tokens`; what is no UTF-8 is shown as �, and so is an id that does not exist.
+    /// The text of `tokens`; bytes that are no UTF-8 are shown as �, and so is an id that does not exist.
     pub fn decode(&self, tokens: &[u32]) -> String {
         self.vocabulary.decode(tokens)
     }

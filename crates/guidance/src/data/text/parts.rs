@@ -11,9 +11,9 @@ const PART: usize = 1 << 20;
 
 /// Hands the text that `input` gives to `each` in parts of about a mebibyte; `path` names it in errors.
 ///
-/// A part ends with a line that others surround, if it can: a tokenizer that first cuts at white space, as those of GPT-2 and
-/// BERT do, makes the same tokens of the parts as of the whole. One that puts something before a text, as SentencePiece's puts a
-/// space, puts it before each part.
+/// A part ends with a line that others surround, if it can. A tokenizer that first cuts at white space, as those of
+/// GPT-2 and BERT do, then makes the same tokens of the parts as of the whole. One that puts something before a text,
+/// as SentencePiece's puts a space, puts it before each part.
 pub(super) fn parts(mut input: impl Read, path: &Path, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
     let (mut bytes, mut before) = (Vec::with_capacity(PART), 0);
     loop {
@@ -47,7 +47,7 @@ pub(super) fn parts(mut input: impl Read, path: &Path, mut each: impl FnMut(&str
     }
 }
 
-/// Where the last line ends that white space neither ends nor follows; without one, the last line; else the text.
+/// End of the last line that white space neither ends nor follows; without one, of the last line; else of the text.
 fn end_of_line(text: &str) -> usize {
     let ends = || text.rmatch_indices('\n').map(|(at, _)| at + 1);
     let solid = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());

@@ -146,7 +146,7 @@ fn what_is_cut_is_found_again_unless_it_has_changed() {
     assert_eq!(folder.cut().len(), 4);
 }
 
-/// What `touch -r`, `rsync -t` and unpacked archives leave behind.
+/// `touch -r`, `rsync -t` and unpacked archives leave such files behind.
 #[test]
 fn other_contents_of_the_same_size_and_date_are_cut_anew() {
     let folder = Folder::new("same-date");
@@ -251,7 +251,7 @@ fn what_is_no_tokenizer_is_refused_by_name() {
     assert!(error.contains("fixed.json: cannot cut a text"), "{error}");
 }
 
-/// What a model has no token for would vanish from the text.
+/// Characters that a model has no token for would vanish from the text.
 #[test]
 fn a_tokenizer_that_loses_letters_is_refused() {
     let folder = Folder::new("loses");
@@ -292,7 +292,7 @@ fn a_tokenizer_that_loses_letters_is_refused() {
     assert!(ids("ba", &ends).is_err());
     let begins = read(&none, &spaces, serde_json::json!({"continuing_subword_prefix": "#"}), &["a", "#b"]);
     assert!(ids("ab", &begins).is_ok() && ids("aa", &begins).is_err());
-    // What stands before a word does not make up for its letters.
+    // A prefix before a word does not make up for its letters.
     let meta = serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
     let meta = read(&none, &meta, serde_json::json!({}), &["▁", "a"]);
     assert!(ids("a a", &meta).is_ok() && ids("a b", &meta).is_err());
@@ -309,7 +309,7 @@ fn a_tokenizer_that_loses_letters_is_refused() {
         ids("ã", &read(&none, &none, serde_json::json!({"byte_fallback": true}), &fallback)).unwrap(),
         [0xc3, 0xa3]
     );
-    // What a pre-tokenizer takes away on purpose.
+    // Characters that a pre-tokenizer removes on purpose.
     let without = serde_json::json!({"type": "CharDelimiterSplit", "delimiter": "_"});
     assert_eq!(ids("a_a", &read(&none, &without, serde_json::json!({}), &["a"])).unwrap(), [0, 0]);
 }

@@ -1,4 +1,4 @@
-//! What a BPE model without a token for the unknown leaves out of a text without a word. Other models have one, or fail.
+//! Detects characters that a BPE model without an unk token silently drops. Other models have one, or fail.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What the tokens of a text are: bytes, characters, or the pieces of a `tokenizer.json`.
+//! Meaning of a text's tokens: bytes, characters, or the pieces of a `tokenizer.json`.
 
 use std::fmt;
 use std::io::Read;
@@ -11,7 +11,7 @@ use super::unknown::Lossy;
 use crate::error::{Error, Result};
 use crate::io::regular_file;
 
-/// How a text is cut into tokens.
+/// Rule by which a text is cut into tokens.
 #[derive(Clone, Debug)]
 pub enum Tokenizer {
     /// By bytes: a vocabulary of 256 for any file.
@@ -20,11 +20,11 @@ pub enum Tokenizer {
     Characters,
     /// By characters of a vocabulary that is known already, sorted; a text with another is refused.
     Known(Vec<char>),
-    /// By what a file of Hugging Face's says, a `tokenizer.json`: BPE, word pieces, unigrams.
+    /// By a `tokenizer.json` of Hugging Face's: BPE, word pieces, unigrams.
     Pieces(Pieces),
 }
 
-/// What token ids stand for, whole: what a checkpoint keeps of it.
+/// Full meaning of token ids, as a checkpoint keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "level", rename_all = "snake_case")]
 pub enum TokenKind {
@@ -37,7 +37,7 @@ pub enum TokenKind {
     },
     /// Pieces of a `tokenizer.json`.
     Tokenizer {
-        /// Where it lay when the network was trained.
+        /// Path of the file when the network was trained.
         path: PathBuf,
         /// CRC-32 of the file, eight hexadecimal digits.
         crc32: String,
@@ -86,7 +86,7 @@ impl Pieces {
         let read = without_panic(|| tokenizers::Tokenizer::from_bytes(bytes));
         let read = read.ok_or_else(|| bad("is no tokenizer".to_string()))?;
         let mut tokenizer = read.map_err(|error| bad(format!("is no tokenizer ({error})")))?;
-        // What serves sentences would cut a text short.
+        // Truncation and padding, made for sentences, would cut a text short.
         tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
         tokenizer.with_padding(None);
         let greatest = tokenizer.get_vocab(true).into_values().max();
@@ -116,7 +116,7 @@ impl fmt::Debug for Pieces {
     }
 }
 
-/// What `call` gives; `None` if it panics, as the library does over keys and values of a file that it does not expect.
+/// Result of `call`; `None` if it panics, as the library does over keys and values of a file that it does not expect.
 fn without_panic<T>(call: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).ok()
 }
@@ -141,10 +141,10 @@ impl Tokenizer {
 }
 
 impl TokenKind {
-    /// How text is cut into such tokens; the `tokenizer.json` lies where it lay, or in `folder`.
+    /// Tokenizer that cuts text into such tokens; the `tokenizer.json` lies where it lay, or in `folder`.
     ///
     /// # Errors
-    /// What [`Pieces::read`] gives; [`Error::Data`] if the file is another than that of the training.
+    /// Any error of [`Pieces::read`]; [`Error::Data`] if the file is another than that of the training.
     pub fn tokenizer(&self, folder: &Path) -> Result<Tokenizer> {
         let (path, crc32) = match self {
             Self::Bytes => return Ok(Tokenizer::Bytes),
@@ -163,7 +163,7 @@ impl TokenKind {
 }
 
 impl Vocabulary {
-    /// What ids stand for.
+    /// Meaning of the ids.
     pub(super) fn kind(&self) -> Option<TokenKind> {
         Some(match self {
             Self::Bytes => TokenKind::Bytes,
@@ -219,7 +219,7 @@ impl Vocabulary {
                 let lossy = Lossy::of(&pieces.tokenizer);
                 let mut encode = |waiting: &mut Vec<String>| {
                     let texts = std::mem::take(waiting);
-                    // What fails here fails once more below.
+                    // An error here occurs once more below.
                     let lost = |text: &String| without_panic(|| lossy.as_ref()?.lost(text).ok()?).flatten();
                     if let Some((piece, lost)) = texts.iter().find_map(lost) {
                         let tokenizer = pieces.path.display();
@@ -243,7 +243,7 @@ impl Vocabulary {
         }
     }
 
-    /// The text of `tokens`; what is no UTF-8 is shown as �, and so is an id that does not exist.
+    /// The text of `tokens`; bytes that are no UTF-8 are shown as �, and so is an id that does not exist.
     pub(super) fn decode(&self, tokens: &[u32]) -> String {
         const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
         match self {

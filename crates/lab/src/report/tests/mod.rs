@@ -272,7 +272,7 @@ fn the_header_says_what_was_run() {
     assert!(
         html.contains("<dd>fcn 6x128 bn</dd>") && html.contains("<dd>untrained: untrained guide at every step</dd>")
     );
-    // What cannot be read, or was never kept, is left out.
+    // A configuration that cannot be read, or was never kept, is left out.
     for config_toml in ["[target]\nkind = \"fcn\"\n", ""] {
         let html = report_html(&Experiment { config_toml: config_toml.into(), ..experiment() });
         assert!(

@@ -7,7 +7,7 @@ use super::frame::Frame;
 /// Codes of up to so many bits are looked up, longer ones searched.
 const LOOKUP: u32 = 9;
 
-/// What is wrong with codes. Short, since millions of results hold one.
+/// Description of what is wrong with codes. Short, since millions of results hold one.
 pub(super) type Fault = &'static str;
 
 const SHORT: &str = "is cut short: its image data end early";
@@ -149,7 +149,7 @@ impl<'a> Bits<'a> {
         Err(if self.held < 16 { SHORT } else { CODE })
     }
 
-    /// Where the marker is that ends the bits, of which less than a byte is left.
+    /// Position of the marker that ends the bits, of which less than a byte is left.
     pub(super) fn end(&mut self) -> Result<usize, Fault> {
         self.fill();
         match (self.held < 8, self.bytes.get(self.at)) {
@@ -171,18 +171,18 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// What a component is read with.
+/// Tables that a component is read with.
 pub(super) struct Tables<'a> {
     /// Its place among the components.
     pub(super) index: usize,
     /// Codes of the first coefficients, and of the others.
     pub(super) dc: Option<&'a Table>,
     pub(super) ac: Option<&'a Table>,
-    /// What coefficients are multiples of.
+    /// Quantization steps: each coefficient is a multiple of its own.
     pub(super) steps: &'a [i32; 64],
 }
 
-/// What the header of a scan says.
+/// Header of a scan.
 pub(super) struct Scan<'a> {
     pub(super) components: Vec<Tables<'a>>,
     /// Coefficients that are there.
@@ -198,7 +198,7 @@ impl Scan<'_> {
     /// Reads all codes of the scan.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// Description of what is wrong with them.
     pub(super) fn walk(&self, frame: &mut Frame, bits: &mut Bits<'_>) -> Result<(), Fault> {
         let first = &self.components[0];
         let [across, down] = match self.components.len() {
@@ -223,7 +223,7 @@ impl Scan<'_> {
                 Ok(run == 0)
             });
         }
-        // Several take turns, each with as many blocks as it has samples.
+        // Several components alternate, each with as many blocks as it has samples.
         let blocks = |own: &Tables<'_>| {
             let [wide, high] = frame.components[own.index].sampling;
             if self.components.len() == 1 { 1 } else { wide * high }

@@ -101,7 +101,7 @@ impl Frame {
         }
     }
 
-    /// What is about the file, at its first scan, that the decoder makes another picture of, without a word.
+    /// Property of the file, at its first scan, because of which the decoder silently makes another picture of it.
     pub(super) fn misread(&self, components_in_scan: usize, restart_interval: usize) -> Option<&'static str> {
         let [across, down] = [self.most(0), self.most(1)];
         let all = || self.components.iter();

@@ -29,7 +29,7 @@ struct Walk {
 /// `tests/reliability.sh` and docs/reliability.md. Cost: its codes are read once, without the pixels.
 ///
 /// # Errors
-/// What is wrong, to stand behind the name of the file.
+/// Description of what is wrong, to stand behind the name of the file.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     let mut walk = Walk::default();
     let mut at = 2;

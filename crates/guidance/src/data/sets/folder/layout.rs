@@ -1,6 +1,6 @@
 //! Layout of a folder of images: `train/<class>/…` with held-out images beside it, or `<class>/…` by itself.
 //!
-//! Only names are read here, no image. Whatever is passed over is told, and never becomes a class.
+//! Only names are read here, no image. Everything that is passed over is reported, and never becomes a class.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) struct Layout {
     pub(super) train: Files,
     pub(super) validation: Option<Files>,
     pub(super) test: Option<Files>,
-    /// Sentence about what was passed over, if anything was.
+    /// Sentence about entries that were passed over, if any were.
     pub(super) warnings: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ const LEFT_BEHIND: [&str; 16] = [
     "Icon\r",
 ];
 
-/// Whether a folder or file of this name is what a program left behind.
+/// True if a folder or file of this name was left behind by a program.
 fn is_left_behind(name: &str) -> bool {
     name.starts_with("._") || LEFT_BEHIND.iter().any(|left| name.eq_ignore_ascii_case(left))
 }
@@ -54,10 +54,10 @@ const IMAGES: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
 
 const HINT: &str = "lay images out as <class>/…, or as train/<class>/… with val/<class>/… and test/<class>/… beside it";
 
-/// Most files that are listed: ten times ImageNet.
+/// Largest number of files that are listed: ten times ImageNet.
 const MOST_FILES: usize = 20_000_000;
 
-/// Names passed over that are told.
+/// Number of names passed over that are listed.
 const TOLD: usize = 5;
 
 /// Lists `folder`.
@@ -177,17 +177,17 @@ fn of_class(folder: &Path, name: &str, class: usize, passed: &mut PassedOver) ->
     Ok(files.into_iter().map(|file| (path.join(file), class as u16)).collect())
 }
 
-/// Whether a file is called as an image may be; some are called without an ending.
+/// True if the name is one that an image may have; some have no ending.
 fn may_be_image(name: &str) -> bool {
     let ending = Path::new(name).extension().map(|ending| ending.to_string_lossy().to_lowercase());
     ending.is_none_or(|ending| IMAGES.contains(&ending.as_str()))
 }
 
-/// What lies in a folder, sorted by name; hidden things left out, but for what is told.
+/// Contents of a folder, sorted by name; hidden entries are left out, except those that programs left behind.
 struct Entries {
     folders: Vec<String>,
     files: Vec<String>,
-    /// What programs left there, and whether it is a folder.
+    /// Entries that programs left there, and whether each is a folder.
     left_behind: Vec<(String, bool)>,
 }
 
@@ -221,14 +221,14 @@ impl Entries {
     }
 }
 
-/// Names, below the folder that was given, of what is not used.
+/// Names of unused entries, below the folder that was given.
 struct PassedOver {
     folders: Vec<String>,
     files: Vec<String>,
 }
 
 impl PassedOver {
-    /// Adds what programs left in the folder whose name, with a slash, is `below`.
+    /// Adds entries that programs left in the folder whose name, with a slash, is `below`.
     fn add(&mut self, below: &str, left_behind: Vec<(String, bool)>) {
         for (name, is_folder) in left_behind {
             if is_folder { &mut self.folders } else { &mut self.files }.push(format!("{below}{name}"));
