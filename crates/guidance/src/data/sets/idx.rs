@@ -28,7 +28,7 @@ const AGAIN: &str = "download it again, or ask the place it came from for its ch
 #[derive(Debug)]
 pub struct IdxImages {
     name: String,
-    /// What stands in the names of its files before `train-` or `t10k-`: the set that they are of.
+    /// Part of the names of its files before `train-` or `t10k-`: the set that they belong to.
     set: String,
     height: usize,
     width: usize,
