@@ -1,6 +1,6 @@
 //! Checks of an op: its kernel against its f64 definition, its backward rule against central differences.
 //!
-//! The same checks take every op of this crate through random shapes, and whatever op is defined outside of it.
+//! They run every op of this crate through random shapes, and ops that are defined outside of it.
 
 use crate::device::gpu::Gpu;
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ pub struct GradientErrors {
 /// ```
 ///
 /// # Errors
-/// [`Error::Check`] with the case, what differs and by how much; what recording, compiling and running give.
+/// [`Error::Check`] with the case, the quantity that differs and the difference; errors of recording, compiling and running.
 pub fn check_op<O: Op>(gpu: &Gpu) -> Result<()> {
     let mut name = "op";
     for case in 0..CASES {
@@ -75,12 +75,13 @@ pub fn check_op<O: Op>(gpu: &Gpu) -> Result<()> {
 }
 
 impl Sample {
-    /// Greatest error of a kernel that is rounding.
+    /// Greatest error of a kernel that rounding explains.
     pub fn allowed_of_kernel(&self) -> f64 {
         if self.halved { HALF } else { 1e-5 }
     }
 
-    /// Greatest error of a gradient on the GPU that is rounding. The gradient of an f16 value is f16, and so are some that it is made of.
+    /// Greatest error of a gradient on the GPU that rounding explains. The gradient of an f16 value is f16, and so are some of
+    /// its parts.
     pub fn allowed_of_gradient(&self) -> f64 {
         let halved = self.halved || self.inputs.iter().any(|input| input.ty.dtype == DType::F16);
         if halved { 4.0 * HALF } else { 1e-4 }
@@ -97,7 +98,7 @@ impl Sample {
     /// Runs the case on `gpu` and in f64. Inputs that are updated in place are compared too.
     ///
     /// # Errors
-    /// What recording, compiling and running give.
+    /// Errors of recording, compiling and running.
     pub fn kernel_error(&self, gpu: &Gpu) -> Result<KernelError> {
         let (graph, mut reference) = (Graph::new(), Reference::new());
         let (tensors, inputs) = self.leaves(gpu, &graph, &mut reference)?;
@@ -122,7 +123,7 @@ impl Sample {
     /// Differentiates the loss Σ r · op(x) with random r on `gpu` and in f64, and takes central differences in f64.
     ///
     /// # Errors
-    /// What recording, differentiating, compiling and running give.
+    /// Errors of recording, differentiating, compiling and running.
     pub fn gradient_errors(&self, gpu: &Gpu) -> Result<GradientErrors> {
         let (graph, mut reference) = (Graph::new(), Reference::new());
         let (tensors, inputs) = self.leaves(gpu, &graph, &mut reference)?;

@@ -1,4 +1,4 @@
-//! Linear CKA by products of features: `p × p`, `q × q` and `q × p` matrices in place of two `n × n` ones.
+//! Linear CKA from products of features: `p × p`, `q × q` and `q × p` matrices in place of two `n × n` ones.
 //!
 //! `|XᵀY|² / (|XᵀX| |YᵀY|)` is the same number as `<X Xᵀ, Y Yᵀ> / (|X Xᵀ| |Y Yᵀ|)`, and cheaper where layers are narrower
 //! than the batch ([`CkaForm`](crate::CkaForm)).
@@ -20,8 +20,8 @@ use crate::shape::TensorType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesStats;
 
-/// The value out of [`CkaFeaturesStats`], as a differentiable scalar. Inputs: centered X and Y, A, B, T, statistics. The
-/// gradient goes to X and Y at once, not through the products.
+/// The value in [`CkaFeaturesStats`], as a differentiable scalar. Inputs: centered X and Y, A, B, T, statistics. The gradient
+/// goes to X and Y directly, not through the products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesValue;
 
@@ -33,7 +33,7 @@ pub struct CkaFeaturesGrad {
     pub right: bool,
 }
 
-/// p and q.
+/// Widths p and q.
 fn widths(a: &TensorType, b: &TensorType, t: &TensorType) -> Result<[usize; 2], String> {
     let [p, q] = [a.shape.last_axis(), b.shape.last_axis()];
     let wanted = [[p, p], [q, q], [q, p]].map(TensorType::f32);
@@ -214,8 +214,8 @@ impl Op for CkaFeaturesGrad {
 }
 
 impl<'g> Var<'g> {
-    /// Linear CKA, biased, of activations `x [n, …]` and `y [n, …]`: the same as [`Var::cka`] of their centered Gram
-    /// matrices, by products of features. Memory p² + q² + p·q in place of 2 n².
+    /// Linear CKA, biased, of activations `x [n, …]` and `y [n, …]`, from products of features: the same number as [`Var::cka`]
+    /// of their centered Gram matrices. Memory p² + q² + p·q in place of 2 n².
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless both have the same number of examples.

@@ -1,4 +1,5 @@
-//! Projections that rules of gradients owe: onto symmetric matrices, and onto columns without a mean. A fact may say that nothing is left to do.
+//! Projections of gradients: onto symmetric matrices, and onto columns without a mean. A fact may say that nothing is left to
+//! do.
 
 use crate::error::Result;
 use crate::graph::Var;
