@@ -83,7 +83,7 @@ impl UnaryFunction {
         }
     }
 
-    /// Whether the derivative is computed from the output rather than the input.
+    /// True if the derivative is computed from the output rather than the input.
     pub(crate) fn saves_output(self) -> bool {
         matches!(self, Relu | Tanh | Sigmoid | Exp | Sqrt)
     }

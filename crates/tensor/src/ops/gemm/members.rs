@@ -1,5 +1,5 @@
-//! Members of the families of products, by name and size: what a tuning table holds. `variant.rs` says which runs where, `block.rs` and
-//! `units.rs` what a kernel has to know of its member.
+//! Members of the families of products, by name and size: the entries of a tuning table. `variant.rs` chooses among them;
+//! `block.rs` and `units.rs` pass the sizes of a member to its kernel.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Which side of a product is transposed. The three are closed under differentiation: no other is needed.
+/// Side of a product that is transposed. The three are closed under differentiation: no other is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// `lhs [m, k] · rhs [k, n]`
@@ -19,10 +19,10 @@ pub enum Layout {
     TN,
 }
 
-/// How a product is cut into pieces.
+/// Loop that computes a product, with its tiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProductLoop {
-    /// One invocation per element, `shaders/gemm/matmul_naive.wgsl`: the lesson, and the baseline of the benchmarks.
+    /// One invocation per element, `shaders/gemm/matmul_naive.wgsl`: the simplest kernel, and the baseline of the benchmarks.
     Naive,
     /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs.
     Registers,
@@ -34,7 +34,7 @@ pub enum ProductLoop {
     Cooperative(Units),
 }
 
-/// A member of the family: how large a block of outputs a workgroup owns, and how its invocations share the work.
+/// A member of the family: the size of the block of outputs that a workgroup owns, and the split of its work among invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Block {
     /// Rows of the output that a workgroup owns.
@@ -45,7 +45,7 @@ pub struct Block {
     pub depth: u16,
     /// Rows and columns of an invocation: multiples of 4.
     pub own: [u16; 2],
-    /// Groups of invocations that share the k of a turn.
+    /// Number of groups of invocations that share the k of an iteration.
     pub slices: u16,
 }
 
@@ -74,7 +74,7 @@ impl Block {
     /// The same for products that are large both ways.
     pub(crate) const LARGE: Self = Self::new(128, 128, 8, [8, 8]);
 
-    /// All members that are worth measuring against each other.
+    /// Members that are worth measuring against each other.
     pub const FAMILY: &[Self] = &[
         Self::TINY,
         Self::NARROW,
@@ -89,7 +89,7 @@ impl Block {
         Self::DEEP,
     ];
 
-    /// Invocations that own a block together: those of one slice.
+    /// Number of invocations that own a block together: those of one slice.
     pub(super) fn slice(self) -> usize {
         usize::from(self.rows / self.own[0]) * usize::from(self.columns / self.own[1])
     }
@@ -105,15 +105,15 @@ impl Block {
         16 * depth * (rows / 4 + columns / 4 + 2 * self.padding()) + 4 * (usize::from(self.slices) - 1) * rows * columns
     }
 
-    /// Vectors that a row of a tile is longer, so that neighbors in k lie in different banks. Without them the largest tiles just
-    /// fit the 32 KiB that many adapters have.
+    /// Number of vectors that pad a row of a tile, so that neighbors in k lie in different banks. Without them the largest
+    /// tiles just fit the 32 KiB that many adapters have.
     pub(super) fn padding(self) -> usize {
         let tiles = 4 * usize::from(self.depth) * usize::from(self.rows + self.columns);
         usize::from(tiles < 32 << 10)
     }
 }
 
-/// A member of the family: how large a block of outputs a workgroup owns, and which share of it a subgroup.
+/// A member of the family: the size of the block of outputs that a workgroup owns, and the share of a subgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Units {
     /// Rows of the output that a workgroup owns.
@@ -182,7 +182,7 @@ impl FromStr for ProductLoop {
         match text {
             "registers" => Ok(Self::Registers),
             "tall" => Ok(Self::Tall),
-            // As tables named them before there was a family.
+            // Names in tables from before there was a family.
             "tiled" => Ok(Self::Block(Block::SMALL)),
             "wide" => Ok(Self::Block(Block::LARGE)),
             _ => text.parse().map(Self::Block).map_err(|blocks: String| format!("{blocks}, registers, tall")),
@@ -193,7 +193,7 @@ impl FromStr for ProductLoop {
 /// A product that was measured, and the loop that was fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunedProduct {
-    /// Which side is transposed.
+    /// Side that is transposed.
     pub layout: Layout,
     /// Rows, columns and inner axis.
     pub size: [usize; 3],
@@ -201,7 +201,7 @@ pub struct TunedProduct {
     pub fastest: ProductLoop,
 }
 
-/// What `trellis tune` found on one adapter. Empty: the static choice.
+/// Results of `trellis tune` on one adapter. Empty: the static choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tuning(pub Vec<TunedProduct>);
 
@@ -222,14 +222,14 @@ impl Tuning {
             .map(Self)
     }
 
-    /// The table in a file; none where there is no file that may be read.
+    /// The table in a file; empty if there is no file that may be read.
     ///
     /// # Errors
     /// [`Error::Tuning`] for a file that is damaged or cannot be read for other reasons.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path),
-            // A home that is no folder holds none either.
+            // A home that is not a folder holds no table either.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -242,9 +242,9 @@ impl Tuning {
         }
     }
 
-    /// The loop of the measured product that is most like this one; `None` without one of its layout.
+    /// The loop of the measured product that is most similar to this one; `None` without one of its layout.
     pub(super) fn fastest(&self, layout: Layout, size: [usize; 3]) -> Option<ProductLoop> {
-        // Sizes are alike by their ratio.
+        // Similarity is measured by ratios of sizes.
         let log = |size: usize| (size.max(1) as f64).log2();
         let distance = |entry: &&TunedProduct| -> f64 {
             entry.size.iter().zip(size).map(|(&own, other)| (log(own) - log(other)).abs()).sum()

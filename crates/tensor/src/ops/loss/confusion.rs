@@ -1,4 +1,4 @@
-//! Which class is taken for which.
+//! Confusion matrix: counts of predicted classes for each label.
 
 use crate::device::caps::Caps;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! How many labeled positions of a sequence are right, and whether all are.
+//! Scores of sequences: the number of correct labeled positions, and whether all are correct.
 
 use crate::device::caps::Caps;
 use crate::error::Result;

@@ -9,15 +9,15 @@ use crate::ops::recurrent::form::RecurrenceForm;
 /// real keeps the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recurrence {
-    /// What a step computes.
+    /// Computation of a step.
     pub cell: Cell,
-    /// Which steps are real.
+    /// Steps that are real.
     pub steps: Keys,
-    /// How it runs; `None`, or what an adapter cannot run: chosen by adapter and sizes.
+    /// Form of the computation; `None`, or a form that an adapter cannot run: chosen by adapter and sizes.
     pub form: Option<RecurrenceForm>,
 }
 
-/// What a step of a recurrent layer computes, with `a = W h[t−1] + b`. Gates have PyTorch's order.
+/// Computation of a step of a recurrent layer, with `a = W h[t−1] + b`. Gates have PyTorch's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
     /// `h = tanh(z + a)`.
@@ -29,7 +29,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// Blocks of `hidden` rows in its weights.
+    /// Number of blocks of `hidden` rows in its weights.
     pub fn gates(self) -> usize {
         match self {
             Self::Tanh => 1,
