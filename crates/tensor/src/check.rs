@@ -39,8 +39,8 @@ pub struct GradientErrors {
     pub device: f64,
 }
 
-/// Checks an op on random cases of [`Op::sample`]: 24 times its kernels against [`Op::reference`], up to 20 times its backward rule
-/// against central differences, and its gradient on the GPU against that in f64.
+/// Checks an op on random cases of [`Op::sample`]. Its kernels are compared 24 times with [`Op::reference`]. Its backward rule
+/// is compared up to 20 times with central differences, and its gradient on the GPU with that in f64.
 ///
 /// ```
 /// use trellis_tensor::{Gpu, check_op, ops::Softmax};
@@ -219,8 +219,8 @@ fn greater(worst: f64, error: f64) -> f64 {
     if error.is_nan() { f64::INFINITY } else { worst.max(error) }
 }
 
-/// Greatest difference, relative to the greatest finite number of `b`, or to `least` where all are smaller; infinite if one is NaN where
-/// the other is not, or if there are not as many.
+/// Greatest difference, relative to the greatest finite number of `b`, or to `least` if all are smaller. Infinite if one is NaN
+/// where the other is not, or if their lengths differ.
 fn relative_error_above(least: f64, a: &[f64], b: &[f64]) -> f64 {
     if a.len() != b.len() {
         return f64::INFINITY;

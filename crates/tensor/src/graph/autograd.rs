@@ -16,9 +16,9 @@ impl Graph {
     /// depend on gets a constant zero.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `loss` is not a single element, [`Error::NotDifferentiable`] when a path leads through
-    /// an op without a gradient, [`Error::Gradient`] when a backward rule returns another number of gradients than the op has
-    /// inputs, or one of another shape or type than its input.
+    /// [`Error::Shape`] when `loss` is not a single element. [`Error::NotDifferentiable`] when a path leads through an op
+    /// without a gradient. [`Error::Gradient`] when a backward rule returns another number of gradients than the op has inputs,
+    /// or one of another shape or type than its input.
     pub fn grad<'g>(&'g self, loss: Var<'g>, wrt: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
         self.grad_from(loss, self.constant(1.0, loss.shape()), wrt)
     }

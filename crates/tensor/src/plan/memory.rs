@@ -51,7 +51,7 @@ pub(super) fn share(needs: &[Need], software: bool) -> (Vec<usize>, Vec<usize>) 
 
 fn share_but(alone: &[bool], needs: &[Need]) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..needs.len()).collect();
-    // Of one size, the first comes first.
+    // Values of one size keep their order.
     order.sort_by_key(|&need| std::cmp::Reverse(size_class(needs[need].bytes as u64)));
     let mut members: Vec<Vec<usize>> = Vec::new();
     let mut buffer_of = vec![0; needs.len()];

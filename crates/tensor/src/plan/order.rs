@@ -127,7 +127,7 @@ impl<'a> Scheduler<'a> {
             let served = readers().filter(|(other, needs)| other != dispatch && needs.read.is_subset(&own.read));
             worth(&mut served.map(|(other, _)| *other).chain([*dispatch]))
         };
-        // Of equals the first.
+        // Ties go to the first.
         let own = needs.iter().rev().map(|own| (by_own(own), own.0)).max_by_key(|(worth, _)| *worth);
         let (own, best) = own.expect("some are ready");
         match readers().next() {

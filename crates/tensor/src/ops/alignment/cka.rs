@@ -277,7 +277,7 @@ impl<'g> Var<'g> {
     /// | RBF CKA | `x.centered_gram()`, [`Var::rbf_kernel`], then [`Centering::Double`] or `Unbiased` |
     /// | RSA, Pearson correlation of cosine similarities | `x.unit_rows(false)`, `gram()`, then [`Centering::OffDiagonal`] |
     ///
-    /// Of `[time, n, n]` it is the mean over time steps.
+    /// For `[time, n, n]` the value is the mean over time steps.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless both are `[n, n]`, or `[time, n, n]`.

@@ -188,7 +188,7 @@ impl Op for LayerGramsGrad {
 
 impl<'g> Var<'g> {
     /// The Gram matrices `X Xᵀ` of layers `[n, p]` of the same examples, most often centered ([`Var::center`]): `[layers, n,
-    /// n]`, in one dispatch, and the gradients of all layers in another. Widths may differ; they are multiples of 4.
+    /// n]`. They take one dispatch, and the gradients of all layers another. Widths may differ; they are multiples of 4.
     /// Activations are written side by side, so all live at once. Cost: n²·p flop a layer.
     ///
     /// # Errors

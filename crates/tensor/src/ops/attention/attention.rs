@@ -15,10 +15,12 @@ use crate::ops::movement::view::Pad;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// `softmax(q kᵀ / √d) v` of every head, then the logarithm of each softmax's divisor: f32, the output's elements
-/// `[batch, queries, heads · d]`, then `[batch, heads, queries]`. Inputs: q, k and v `[batch, time, heads · d]`, or one tensor
-/// `[batch, time, 3 · heads · d]` with all three as columns; then, unless all keys take part, lengths u32 `[batch]` or ids
-/// u32 `[batch, keys]`; then, with dropout, `clock` u32 `[4]` whose word 0 is the step.
+/// `softmax(q kᵀ / √d) v` of every head, then the logarithm of each softmax's divisor: f32, the output's elements `[batch,
+/// queries, heads · d]`, then `[batch, heads, queries]`.
+///
+/// Inputs: q, k and v `[batch, time, heads · d]`, or one tensor `[batch, time, 3 · heads · d]` with all three as columns.
+/// Unless all keys take part, lengths u32 `[batch]` or ids u32 `[batch, keys]` follow. With dropout, `clock` u32 `[4]` follows,
+/// whose word 0 is the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attention {
     /// Number of heads.

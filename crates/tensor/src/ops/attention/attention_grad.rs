@@ -12,7 +12,7 @@ use crate::ops::attention::sizes::AttentionSizes;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// dq, dk and dv of [`Attention`]. If one input holds q, k and v, they have its shape, else they lie one after the other, each
+/// dq, dk and dv of [`Attention`]. If one input holds q, k and v, they have its shape. Else they lie one after the other, each
 /// at an offset that an adapter can bind. Inputs: q, k and v as there, its output, `[batch, queries, heads · d]` of its
 /// output's gradient, the keys that take part, and the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl Op for AttentionGrad {
     }
 
     /// A case with the output of an attention. Its three parts are joined: gaps between them are not written, and one alone may
-    /// be 0 but for rounding, as dq is where there is one key.
+    /// be 0 but for rounding. dq is such where there is one key.
     fn sample(rng: &mut Rng) -> Sample {
         let mut width = 0;
         let mut sample = Attention::sample_inputs(rng, |of, s| {

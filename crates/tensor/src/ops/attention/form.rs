@@ -47,7 +47,7 @@ pub(crate) enum TiledKernel {
 }
 
 impl AttentionTile {
-    /// 64 × 32. Multiply-adds wait for workgroup memory, which gives a processor 128 bytes a cycle: scores have 8 for each 16
+    /// 64 × 32. Multiply-adds wait for workgroup memory, which gives a processor 128 bytes a cycle. Scores have 8 for each 16
     /// bytes of an invocation, sums over heads of 64 have 11, so 57 % of the peak remain.
     pub const TALL: Self = Self { lanes: 8, groups: 16 };
     /// 32 × 32, with half the workgroup memory and the least waste at the edges: 197 tokens are 224, not 256.
@@ -58,8 +58,8 @@ impl AttentionTile {
     const CHOSEN: [Self; 3] = [Self::LARGE, Self::TALL, Self::SMALL];
 
     /// Number of pairs that it computes in the time of 100 of the fastest tile. Measured on an H200: the output of 4 × 8 heads
-    /// of 256 × 256 × 64 takes 25, 31 and 32 µs. The gradient of 64 × 12 heads of 197 takes 2.1 and 3.0 ms by the last two, and
-    /// that of the first shape with pairs in memory 97 and 107 µs by `TALL` and `LARGE`.
+    /// of 256 × 256 × 64 takes 25, 31 and 32 µs. The gradient of 64 × 12 heads of 197 takes 2.1 and 3.0 ms by the last two.
+    /// That of the first shape with pairs in memory takes 97 and 107 µs by `TALL` and `LARGE`.
     fn speed(self, kernels: &[TiledKernel]) -> usize {
         match (kernels, self) {
             ([TiledKernel::Forward], Self::LARGE) => 100,
@@ -207,10 +207,10 @@ impl Caps {
 
     /// The form of an attention's gradient.
     ///
-    /// Tiles take 14 · head size flop a pair, as both kernels compute scores. Pairs in memory take 10, but 20 bytes a pair,
-    /// which cost little as long as they stay in cache. With the output that is 0.122 ms for 4 × 8 heads of 256 × 256 × 64 on
-    /// an H200 (16 MiB of pairs), where tiles take 0.193. 64 × 12 heads of 197 have 227 MiB of pairs and take 2.73 ms, where
-    /// tiles take 2.69.
+    /// Tiles take 14 · head size flop a pair, as both kernels compute scores. Pairs in memory take 10, and 20 bytes a pair,
+    /// which cost little as long as they stay in cache. With the output, 4 × 8 heads of 256 × 256 × 64 (16 MiB of pairs) take
+    /// 0.122 ms on an H200, where tiles take 0.193. 64 × 12 heads of 197 have 227 MiB of pairs and take 2.73 ms, where tiles
+    /// take 2.69.
     pub(crate) fn attention_grad_form(&self, s: &AttentionSizes) -> AttentionForm {
         let stored = pair_bytes(s) <= STORED;
         let small = stored.then(|| self.attention_tile(s, STORED_GRADIENT)).flatten();

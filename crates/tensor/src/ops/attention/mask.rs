@@ -19,7 +19,7 @@ pub struct AttentionMask<'g> {
 pub enum KeyMask<'g> {
     /// The first keys of each example, this many: u32 `[batch]`.
     Lengths(Var<'g>),
-    /// Those whose id, u32 `[batch, keys]`, is not `padding`.
+    /// The keys whose id, u32 `[batch, keys]`, is not `padding`.
     Ids {
         /// Token ids.
         ids: Var<'g>,
@@ -46,15 +46,15 @@ pub enum Keys {
     All,
     /// The first keys of each example.
     Lengths,
-    /// Those whose id is not this one.
+    /// The keys whose id is not this one.
     Ids {
         /// The id of padding.
         padding: u32,
     },
 }
 
-/// Dropout of attention's probabilities, as `torch.nn.MultiheadAttention` has it: each becomes 0 with probability `p`, rounded
-/// to a multiple of 1 / 65,536, and the others are divided by 1 − `p`. See [`Var::dropout`] for what the others are.
+/// Dropout of attention's probabilities, as in `torch.nn.MultiheadAttention`. Each becomes 0 with probability `p`, rounded to a
+/// multiple of 1 / 65,536, and the others are divided by 1 − `p`. See [`Var::dropout`] for the other fields.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionDropout<'g> {
     /// A u32 `[4]` leaf whose word 0 counts the steps.

@@ -311,9 +311,9 @@ impl<'g> Var<'g> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for other shapes, a window that does not fit, `padding` above k / 2, or a
-    /// window too large for the gradient's search: above 60,000 for k² times the number of windows that hold a pixel,
-    /// so k ≤ 15 with stride 1 and k ≤ 244 where windows do not overlap.
+    /// [`Error::Shape`](crate::Error::Shape) for other shapes, a window that does not fit, `padding` above k / 2, or a window
+    /// too large for the gradient's search. The limit is 60,000 for k² times the number of windows that hold a pixel: k ≤ 15
+    /// with stride 1, and k ≤ 244 where windows do not overlap.
     pub fn max_pool(self, k: usize, stride: usize, padding: usize) -> Result<Var<'g>> {
         self.graph().push(Pool { pooling: Pooling::Max, window: [k, k], stride, padding }, &[self])
     }

@@ -100,8 +100,8 @@ impl Op for Augment {
 }
 
 impl<'g> Var<'g> {
-    /// Each image shifted by up to `shift` pixels along each axis, `fill` coming in at the borders, and with `flip`
-    /// mirrored with probability 1/2; other draws at each step of `clock`. Shapes: f32 `[b, c, h, w]` to the same.
+    /// Each image shifted by up to `shift` pixels along each axis, and with `flip` mirrored with probability 1/2. `fill` comes
+    /// in at the borders. Each step of `clock` draws anew. Shapes: f32 `[b, c, h, w]` to the same.
     ///
     /// *Source*: He et al. 2016, arXiv:1512.03385, section 4.2 (there: pad by 4, crop, mirror).
     ///

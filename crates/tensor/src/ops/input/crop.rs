@@ -122,8 +122,9 @@ impl<'g> Var<'g> {
         self.graph().push(Crop { size, share: None, seed }, &[self, clock])
     }
 
-    /// A box of each image that covers a share of it in `share` and is up to 4/3 as wide as high, or as high as wide, brought
-    /// to `size` × `size` pixels; another at each step of `clock`. It has no gradient. Shapes as [`Var::random_crop`].
+    /// A box of each image, resized to `size` × `size` pixels; another at each step of `clock`. The box covers a share of the
+    /// image in `share` and is up to 4/3 as wide as high, or as high as wide. It has no gradient. Shapes as
+    /// [`Var::random_crop`].
     ///
     /// *Source*: Szegedy et al. 2015, arXiv:1409.4842, section 6. PyTorch: `RandomResizedCrop(size, share, antialias=False)`,
     /// with two differences. Boxes that do not fit are cut here and drawn again there. Edges lie between pixels here, and see

@@ -68,9 +68,9 @@ impl Op for SequenceScore {
 }
 
 impl<'g> Var<'g> {
-    /// Scores of sequences from hits `[batch, time]` (1 right, 0 wrong) and labels u32 `[batch, time]`: `[batch, 3]`, the hits at
-    /// labeled positions, their number, and 1 if there are any and all are hits. A label that is not below `classes` is none.
-    /// It has no gradient.
+    /// Scores of sequences from hits `[batch, time]` (1 right, 0 wrong) and labels u32 `[batch, time]`: `[batch, 3]`. They are
+    /// the hits at labeled positions, their number, and 1 if there are any and all are hits. A label that is not below
+    /// `classes` is none. It has no gradient.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for other shapes.

@@ -71,7 +71,7 @@ impl Op for UnitRows {
                 f64::from(rng.normal())
             }
         });
-        // Where a row is zero there is a kink.
+        // The op has a kink at a row of zeros.
         Sample { differentiable: zero_row == 0, ..sample }
     }
 }

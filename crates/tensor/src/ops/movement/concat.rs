@@ -232,7 +232,7 @@ impl Op for Pack {
     fn sample(rng: &mut Rng) -> Sample {
         let sizes: Vec<usize> = (0..1 + rng.below(10)).map(|_| 1 + rng.below(300)).collect();
         let pack = Pack::layout(sizes.iter().copied());
-        // Of up to two, scaled ones are written in place and bare leaves are copied; more are copied together.
+        // One or two parts: scaled ones are written in place, bare leaves are copied. More are copied together.
         let sample = Sample::new(move |x| {
             let parts: Vec<Var<'_>> = x
                 .iter()

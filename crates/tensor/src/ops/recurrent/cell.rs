@@ -3,10 +3,12 @@
 use crate::ops::attention::mask::Keys;
 use crate::ops::recurrent::form::RecurrenceForm;
 
-/// The states of a recurrent layer, `[batch, time, hidden]`, then what its gradient needs. Inputs: the projected input
-/// z `[batch, time, gates · hidden]`, w `[gates · hidden, hidden]`, bias `[gates · hidden]`, first state h0 `[batch, hidden]`; of
-/// an LSTM c0 likewise; then, unless all steps are real, lengths u32 `[batch]` or ids u32 `[batch, time]`. A step that is not
-/// real keeps the state.
+/// The states of a recurrent layer, `[batch, time, hidden]`, then what its gradient needs. A step that is not real keeps the
+/// state.
+///
+/// Inputs: the projected input z `[batch, time, gates · hidden]`, w `[gates · hidden, hidden]`, bias `[gates · hidden]`, first
+/// state h0 `[batch, hidden]`; of an LSTM c0 likewise. Unless all steps are real, lengths u32 `[batch]` or ids u32 `[batch,
+/// time]` follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recurrence {
     /// Computation of a step.

@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// dz of [`Recurrence`] `[batch, time, gates · hidden]`; of a GRU also the gradient of `W h + b`, which for the others is dz;
-/// then dh0 and an LSTM's dc0 `[batch, hidden]`: each at an offset that an adapter can bind. Inputs: w, the recurrence's
+/// then dh0 and an LSTM's dc0 `[batch, hidden]`. Each lies at an offset that an adapter can bind. Inputs: w, the recurrence's
 /// output, the gradient of its states, h0, an LSTM's c0, and the mask of real steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecurrenceGrad {
