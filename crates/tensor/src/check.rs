@@ -33,9 +33,9 @@ pub struct KernelError {
 /// Differences of a gradient, relative to its greatest element.
 #[derive(Clone, Copy, Debug)]
 pub struct GradientErrors {
-    /// Of the backward rule in f64 from central differences in f64.
+    /// Difference of the backward rule in f64 from central differences in f64.
     pub rule: f64,
-    /// Of the gradient on the GPU from that in f64.
+    /// Difference of the gradient on the GPU from that in f64.
     pub device: f64,
 }
 

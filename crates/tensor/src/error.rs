@@ -20,14 +20,14 @@ pub enum Error {
     Environment {
         /// Name of the variable.
         variable: &'static str,
-        /// Its value.
+        /// Value of the variable.
         value: String,
     },
     /// A table of `trellis tune` is damaged, or cannot be read.
     Tuning {
         /// The file.
         path: std::path::PathBuf,
-        /// Its line; 0 for the whole file.
+        /// Line of the table; 0 for the whole file.
         line: usize,
         /// Description of the problem.
         problem: String,
@@ -84,14 +84,14 @@ pub enum Error {
     NotDifferentiable {
         /// The op.
         op: &'static str,
-        /// Its layer.
+        /// Layer of the op.
         layer: String,
     },
     /// A backward rule returned gradients that do not fit the inputs of its op.
     Gradient {
         /// The op.
         op: &'static str,
-        /// Its layer.
+        /// Layer of the op.
         layer: String,
         /// The returned and the expected gradients.
         problem: String,

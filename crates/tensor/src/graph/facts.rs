@@ -8,15 +8,15 @@ use crate::shape::Shape;
 /// Known properties of a value, rounding aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// It is a square matrix, or several, each equal to its transpose.
+    /// The value is a square matrix, or several, each equal to its transpose.
     pub symmetric: bool,
     /// The rows of each of its matrices sum to 0.
     pub rows_sum_to_zero: bool,
     /// Elements along its first axis sum to 0: of activations `[n, …]`, each feature over the examples.
     pub columns_sum_to_zero: bool,
-    /// It holds layers one after another, and the columns of each sum to 0.
+    /// The value holds layers one after another, and the columns of each sum to 0.
     pub layers_sum_to_zero: bool,
-    /// It is a Gram matrix, or the gradient of one, centered in this way.
+    /// Centering of the value, if it is a Gram matrix, or the gradient of one.
     pub centering: Option<Centering>,
 }
 

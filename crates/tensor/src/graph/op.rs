@@ -243,9 +243,9 @@ pub type Record = Box<dyn for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>>>;
 /// One input of a [`Sample`].
 #[derive(Clone, Debug)]
 pub struct SampleInput {
-    /// Its type.
+    /// Type of the input.
     pub ty: TensorType,
-    /// Its values, exactly representable in the element type.
+    /// Values, exactly representable in the element type.
     pub values: Vec<f64>,
 }
 

@@ -18,10 +18,10 @@ struct Schedule<'a> {
     fused: &'a Fused,
     /// Storages that stay: kept values, and parts of a pack.
     stays: Vec<bool>,
-    /// For each node the live ones that read it, and the number of its own inputs that are not computed yet.
+    /// Live readers of each node, and the number of its own inputs that are not computed yet.
     readers: Vec<Vec<usize>>,
     missing: Vec<usize>,
-    /// For each storage the ops that have yet to read it.
+    /// Number of ops that have yet to read each storage.
     uses: Vec<usize>,
     /// In-place updates that have not run: the node, and the node that it writes.
     updates: Vec<(usize, usize)>,

@@ -118,7 +118,7 @@ impl Fused {
         storage(&self.nodes, id)
     }
 
-    /// For each node, by storage: the node that reads it last in `order`.
+    /// Last reader of each node, by storage, in `order`.
     pub(crate) fn last_reader(&self, order: &[usize]) -> Vec<usize> {
         let mut last: Vec<usize> = (0..self.nodes.len()).collect();
         for &id in order {

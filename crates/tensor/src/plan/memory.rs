@@ -38,7 +38,7 @@ fn apart(needs: &[Need]) -> Vec<bool> {
     apart
 }
 
-/// For each value the number of its buffer, and for each buffer the value that sets its size.
+/// Number of the buffer of each value, and for each buffer the value that sets its size.
 ///
 /// Greedy by size (Pisarchyk and Lee 2020, arXiv:2001.03288): the largest value first, each into the smallest buffer whose
 /// values all live at other times, else into one of its own. So a large buffer is never kept busy by earlier, smaller values.

@@ -17,7 +17,7 @@ use crate::plan::kernel::Access;
 /// A dispatch with its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
-    /// Its number in the recording.
+    /// Number of the dispatch in the recording.
     pub(super) dispatch: usize,
     /// Buffers that are moved to the state "read" before it.
     pub(super) moved: Vec<usize>,
@@ -44,7 +44,7 @@ pub(super) fn as_recorded(uses: &[Vec<Use>]) -> Vec<Turn> {
 
 struct Scheduler<'a> {
     uses: &'a [Vec<Use>],
-    /// For each dispatch those that must come later, and the number that must still come before it.
+    /// Dispatches that must come later than each, and the number that must still come before it.
     later: Vec<Vec<usize>>,
     waits: Vec<usize>,
     /// Number of dispatches in the longest chain that begins with it.
@@ -58,7 +58,7 @@ struct Scheduler<'a> {
 #[derive(Default)]
 struct Needs {
     read: BTreeSet<usize>,
-    /// It writes others: only its own barrier serves.
+    /// True if it writes others: only its own barrier serves.
     writes: bool,
 }
 
@@ -140,7 +140,7 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-/// For each dispatch those that must come after it: both use a buffer and one writes it.
+/// Dispatches that must come after each dispatch: both use a buffer and one writes it.
 fn followers(uses: &[Vec<Use>]) -> Vec<Vec<usize>> {
     let mut later: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); uses.len()];
     let mut writer: Vec<Option<usize>> = vec![None; count_buffers(uses)];

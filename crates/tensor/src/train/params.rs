@@ -25,7 +25,7 @@ pub struct ParamSpec {
 /// Initial values of a parameter.
 #[derive(Clone, Debug)]
 pub enum InitialValues {
-    /// These, row-major.
+    /// Given values, row-major.
     Given(Vec<f32>),
     /// Drawn from a stream of random numbers, in blocks, when the parameter is placed on the GPU.
     Drawn(Init, Rng),

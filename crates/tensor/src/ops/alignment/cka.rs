@@ -16,8 +16,8 @@ use crate::ops::alignment::gram_grad::GramGrad;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// From centered Gram matrices K and L `[n, n]` to `[8]`: the CKA value, then what its gradient needs
-/// (see `shaders/alignment/cka.wgsl`); from `[time, n, n]` to `[time, 8]`. A zero matrix gives 0 and a zero gradient, and sets word 6.
+/// CKA and the terms of its gradient (see `shaders/alignment/cka.wgsl`): from centered Gram matrices K and L `[n, n]` to `[8]`,
+/// or from `[time, n, n]` to `[time, 8]`. Word 0 is the CKA value. A zero matrix gives 0 and a zero gradient, and sets word 6.
 ///
 /// Whatever the matrices hold, the value is the cosine of the angle between them. How they were made and centered decides which
 /// measure this is: see [`Var::centered_gram`] and [`Var::center_gram`].
@@ -179,7 +179,7 @@ impl Op for CkaValue {
         let time = if measure == 3 { vec![1 + rng.below(3)] } else { vec![] };
         let shape = |width: usize| [vec![n], time.clone(), vec![width]].concat();
         Sample::new(move |x| {
-            // A fixed bandwidth: the chosen one takes no gradient.
+            // The bandwidth is fixed: the chosen one takes no gradient.
             let variance = |width: usize| x[0].graph().constant(2.0 * width as f32, []);
             let grams = (sample_gram(measure, x[0], variance(p))?, sample_gram(measure, x[1], variance(q))?);
             Ok(Var::cka(grams.0, grams.1)?.value)
@@ -257,7 +257,7 @@ impl Op for CkaGrad {
         inputs: &[&TensorType],
     ) -> Option<Rc<dyn Op>> {
         let any: &dyn Any = consumer;
-        // Formed while it is loaded, M costs no dispatch; but it is loaded once for every 32 or 64 features.
+        // M costs no dispatch if it is computed while it is loaded; but it is loaded once for every 32 or 64 features.
         let product = any.downcast_ref::<GramGrad>()?;
         let fits = position == 0 && inputs[1].elements() <= 8 * own.elements();
         fits.then(|| Rc::new(CkaGramGrad { right: self.right, stored: product.stored }) as Rc<dyn Op>)

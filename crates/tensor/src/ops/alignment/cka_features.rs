@@ -15,8 +15,9 @@ use crate::ops::gemm::members::Layout;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// From `A = XᵀX [p, p]`, `B = YᵀY [q, q]` and `T = YᵀX [q, p]` of centered activations to `[8]`: the CKA value, then what
-/// its gradient needs (see `shaders/alignment/cka_features.wgsl`). A zero A or B gives 0 and a zero gradient, and sets word 6.
+/// CKA and the terms of its gradient (see `shaders/alignment/cka_features.wgsl`), `[8]`, of centered activations. Inputs:
+/// `A = XᵀX [p, p]`, `B = YᵀY [q, q]` and `T = YᵀX [q, p]`. Word 0 is the CKA value. A zero A or B gives 0 and a zero gradient,
+/// and sets word 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesStats;
 

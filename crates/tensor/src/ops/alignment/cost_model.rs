@@ -7,9 +7,9 @@
 /// A way to compute biased linear CKA of `[n, p]` and `[n, q]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CkaForm {
-    /// From `X Xᵀ` and `Y Yᵀ`, both `[n, n]`: [`Var::cka`](crate::Var::cka).
+    /// Gram matrices of examples, `X Xᵀ` and `Y Yᵀ`, both `[n, n]`: [`Var::cka`](crate::Var::cka).
     Examples,
-    /// From `XᵀX`, `YᵀY` and `YᵀX`: [`Var::cka_by_features`](crate::Var::cka_by_features).
+    /// Products of features, `XᵀX`, `YᵀY` and `YᵀX`: [`Var::cka_by_features`](crate::Var::cka_by_features).
     Features,
 }
 

@@ -187,9 +187,9 @@ impl Op for LayerGramsGrad {
 }
 
 impl<'g> Var<'g> {
-    /// The Gram matrices `X Xᵀ` of layers `[n, p]` of the same examples, most often centered ([`Var::center`]): `[layers, n,
-    /// n]`. They take one dispatch, and the gradients of all layers another. Widths may differ; they are multiples of 4.
-    /// Activations are written side by side, so all live at once. Cost: n²·p flop a layer.
+    /// The Gram matrices `X Xᵀ`, `[layers, n, n]`, of layers `[n, p]` of the same examples, most often centered
+    /// ([`Var::center`]). They take one dispatch, and the gradients of all layers another. Widths may differ; they are
+    /// multiples of 4. Activations are written side by side, so all live at once. Cost: n²·p flop a layer.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for no layers, more than [`LayerGrams::LAYERS`], or layers of another shape.

@@ -15,8 +15,8 @@ use crate::ops::movement::view::Pad;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// `softmax(q kᵀ / √d) v` of every head, then the logarithm of each softmax's divisor: f32, the output's elements `[batch,
-/// queries, heads · d]`, then `[batch, heads, queries]`.
+/// `softmax(q kᵀ / √d) v` of every head, then the logarithm of each softmax's divisor: f32, the output's elements
+/// `[batch, queries, heads · d]`, then `[batch, heads, queries]`.
 ///
 /// Inputs: q, k and v `[batch, time, heads · d]`, or one tensor `[batch, time, 3 · heads · d]` with all three as columns.
 /// Unless all keys take part, lengths u32 `[batch]` or ids u32 `[batch, keys]` follow. With dropout, `clock` u32 `[4]` follows,
@@ -222,7 +222,7 @@ impl Attention {
         Lowered { dispatches: vec![tiles, join], scratch: vec![8 * parts * queries, 4 * parts * s.outputs()] }
     }
 
-    /// In f64, the keys that query `row` of example `batch` sees; `mask` as the op has it.
+    /// Keys that query `row` of example `batch` sees, in f64; `mask` as the op has it.
     pub(crate) fn seen(&self, s: &AttentionSizes, mask: Option<&Vec<f64>>, batch: usize, row: usize) -> Vec<usize> {
         let takes_part = |key: usize| match (self.keys, mask) {
             (Keys::Lengths, Some(lengths)) => (key as f64) < lengths[batch],
@@ -232,7 +232,7 @@ impl Attention {
         (0..s.keys).filter(|&key| (!self.causal || key <= row) && takes_part(key)).collect()
     }
 
-    /// In f64, dropout's factor of the probability of each key, for query `row` of head number `head`; the clock is the last of
+    /// Dropout's factor of the probability of each key, in f64, for query `row` of head number `head`. The clock is the last of
     /// `inputs`.
     pub(crate) fn factors(
         &self,

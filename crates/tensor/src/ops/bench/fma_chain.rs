@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// For every element x the sum of eight chains that start at x, x + 1, …, x + 7 and go through `v ← 0.999 v + 0.001`.
+/// Sums, for every element x, of eight chains that start at x, x + 1, …, x + 7 and go through `v ← 0.999 v + 0.001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FmaChain {
     /// Number of rounds, four multiply-adds of each chain at a time. Software adapters leave a loop after 65,535 iterations.

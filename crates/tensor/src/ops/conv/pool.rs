@@ -25,7 +25,7 @@ pub struct Pool {
 /// Function of the pixels of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
-    /// Its greatest pixel, NaN if any is; padding is −∞. The first maximum, row by row, gets the gradient.
+    /// Greatest pixel of the window, NaN if any is; padding is −∞. The first maximum, row by row, gets the gradient.
     Max,
     /// The sum of its pixels over its size; padding is zeros, and counts.
     Mean,

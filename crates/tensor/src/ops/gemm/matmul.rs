@@ -125,7 +125,7 @@ impl Op for MatMul {
         let mut s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [lhs_half, rhs_half] = [0, 1].map(|side| inputs[side].dtype == DType::F16);
         let forced = self.product_loop.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
-        // Matrix units would round sides of f32, so they cannot be forced.
+        // Matrix units would round sides of f32, so a caller cannot force them.
         let forced = forced.filter(|forced| forced.runs_on(caps) && !matches!(forced, Cooperative(_)));
         let chosen = forced
             .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n]))

@@ -59,17 +59,17 @@ impl Block {
         Self { slices, ..self }
     }
 
-    /// For products of few rows or columns: as many workgroups as there can be.
+    /// Member for products of few rows or columns: as many workgroups as there can be.
     pub(super) const TINY: Self = Self::new(16, 16, 64, [4, 4]).sliced(8);
-    /// For the layers of small networks, such as `[128, 512] · [512, 512]`.
+    /// Member for the layers of small networks, such as `[128, 512] · [512, 512]`.
     pub(super) const NARROW: Self = Self::new(16, 32, 64, [4, 4]).sliced(4);
     pub(super) const SQUARE: Self = Self::new(32, 32, 64, [4, 4]).sliced(4);
     pub(super) const HALFWAY: Self = Self::new(64, 32, 32, [4, 4]).sliced(2);
     pub(super) const MEDIUM: Self = Self::new(64, 64, 16, [8, 4]);
     pub(super) const BROAD: Self = Self::new(64, 64, 16, [8, 8]);
-    /// For products that are large both ways.
+    /// Member for products that are large both ways.
     pub(super) const DEEP: Self = Self::new(128, 128, 32, [8, 8]);
-    /// For adapters with the least that WebGPU allows, and few outputs.
+    /// Member for adapters with the least that WebGPU allows, and few outputs.
     pub(crate) const SMALL: Self = Self::new(64, 64, 16, [4, 4]);
     /// The same for products that are large both ways.
     pub(crate) const LARGE: Self = Self::new(128, 128, 8, [8, 8]);
@@ -127,9 +127,9 @@ pub struct Units {
 }
 
 impl Units {
-    /// For products that are large both ways: of those measured on an NVIDIA H200 the fastest at 4096.
+    /// Member for products that are large both ways: of those measured on an NVIDIA H200 the fastest at 4096.
     pub(crate) const LARGE: Self = Self { rows: 128, columns: 128, depth: 32, fragments: [4, 4] };
-    /// For products with few outputs.
+    /// Member for products with few outputs.
     pub(crate) const SMALL: Self = Self { rows: 64, columns: 64, depth: 32, fragments: [2, 2] };
 
     /// All members.

@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// For each sequence: hits at labeled positions, labeled positions, and 1 if there are any and all are hits. Inputs: hits
+/// Score of each sequence: hits at labeled positions, labeled positions, and 1 if there are any and all are hits. Inputs: hits
 /// `[batch, time]` of 0 and 1, labels u32 `[batch, time]`; a label that is not below `classes` is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceScore {

@@ -7,8 +7,8 @@ use crate::ops::recurrent::form::RecurrenceForm;
 /// state.
 ///
 /// Inputs: the projected input z `[batch, time, gates · hidden]`, w `[gates · hidden, hidden]`, bias `[gates · hidden]`, first
-/// state h0 `[batch, hidden]`; of an LSTM c0 likewise. Unless all steps are real, lengths u32 `[batch]` or ids u32 `[batch,
-/// time]` follow.
+/// state h0 `[batch, hidden]`; of an LSTM c0 likewise. Unless all steps are real, lengths u32 `[batch]` or ids u32
+/// `[batch, time]` follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recurrence {
     /// Computation of a step.

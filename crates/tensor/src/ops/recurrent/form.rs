@@ -191,14 +191,15 @@ fn in_registers(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, t
     common(op, dispatch, s, [0, s.time], 1)
 }
 
-/// On the loops of products: all steps in a dispatch, as far as loops on a CPU go, or a dispatch or two for each step.
+/// Launches on the loops of products: all steps in a dispatch, up to the limit of loops on a CPU, or a dispatch or two for each
+/// step.
 fn on_products(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, by_step: bool) -> Vec<Dispatch> {
     let (kernel, [n, k]) = match direction {
         Direction::Forward => (kernel!("recurrent/recurrence"), [s.gates * s.hidden, s.hidden]),
         Direction::Backward => (kernel!("recurrent/recurrence_grad"), [s.hidden, s.gates * s.hidden]),
     };
-    // More rows in registers are faster, but each of two threads wants some. Through workgroup memory all steps in a dispatch run
-    // on the loop that each adapter has, a step of its own on the one for its size.
+    // More rows in registers are faster, but each of two threads needs some. Through workgroup memory all steps in a dispatch
+    // run on the loop that each adapter has, a step of its own on the one for its size.
     let (chosen, rows, lanes) = match caps.product_loop(Layout::NT, [s.batch, n, k]) {
         own if own.in_registers() && s.batch > 32 => (ProductLoop::Tall, 32, 8),
         own if own.in_registers() => (ProductLoop::Registers, 16, 8),

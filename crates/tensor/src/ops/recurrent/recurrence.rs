@@ -79,7 +79,7 @@ impl Recurrence {
         [Arg::Input(first), c0, if self.steps == Keys::All { Arg::Unused } else { Arg::Input(mask) }]
     }
 
-    /// In f64: true if step `t` of a sequence is real.
+    /// True if step `t` of a sequence is real, in f64.
     pub(crate) fn is_real(&self, s: &Sizes, mask: Option<&Vec<f64>>, row: usize, t: usize) -> bool {
         match (self.steps, mask) {
             (Keys::Lengths, Some(lengths)) => (t as f64) < lengths[row],
