@@ -1,7 +1,7 @@
 // center.wgsl: Xc = X − 1 meanᵀ: every column (feature) of a batch made to sum to 0. Of one layer (ONE), or of up to seven.
 //
 // in      x0..x6 (n, p) f32: activations of a layer each, one row per example; with ONE x0 alone
-// out     out f32: the centered layers, each where its start is
+// out     out f32: the centered layers, each at its start
 // launch  workgroups of SIZE: SIZE / LANES neighboring columns (VEC4: fours of columns, when p is a multiple of 4), LANES
 //         invocations share a column and stride over its rows. 256 and 8 to 32; on software adapters 32 and 1, so that
 //         all threads have work. A row of workgroups for each layer, as many as the widest needs
@@ -32,8 +32,8 @@ override SIZE: u32 = 256u;
 override LANES: u32 = 1u;
 var<workgroup> sums: array<T, 256>;
 
-// What is left of equal numbers by rounding (4 units in the last place of the mean) is zero: a constant activation has
-// no direction, and CKA's gradient would blow that rounding up by 1 / |x − mean|.
+// Residues of rounding equal numbers (4 units in the last place of the mean) are set to zero: a constant activation has
+// no direction, and CKA's gradient would magnify that rounding by 1 / |x − mean|.
 fn centered(value: T, mean: T) -> T {
     let difference = value - mean;
     return select(difference, T(0.0), abs(difference) <= T(4e-7) * abs(mean));
@@ -69,7 +69,7 @@ fn center(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     let two = dims.layers[layer / 2u];
     let p = select(two.x, two.z, layer % 2u == 1u);
     let start = select(two.y, two.w, layer % 2u == 1u);
-    let at = min(column, p - 1u); // idle invocations redo the last column: barriers need everyone
+    let at = min(column, p - 1u); // idle invocations redo the last column: barriers need all invocations
     let lane = local / width;
     let first = load(layer, at);
     var sum = T(0.0);

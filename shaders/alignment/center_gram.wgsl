@@ -1,4 +1,4 @@
-// center_gram.wgsl: a Gram matrix K with what is common to all examples taken off, in one of three ways. r are the row
+// center_gram.wgsl: a Gram matrix K, centered in one of three ways. r are the row
 // sums of K and t is their sum; ' means without the diagonal.
 //   0 double       K_ij − r_i/n − r_j/n + t/n²                                             every row sums to 0
 //   1 unbiased     K_ij − r'_i/(n−2) − r'_j/(n−2) + t'/((n−1)(n−2)), 0 on the diagonal     every row sums to 0
@@ -58,7 +58,7 @@ fn center_gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
         } else {
             value -= total / n / (n - 1.0);
         }
-        // What is left of equal numbers by rounding is zero: examples that are all alike have no structure.
+        // Residues of rounding equal numbers are set to zero: equal examples have no structure.
         out[matrix + at] = select(value, 0.0, abs(value) <= 4e-7 * abs(k[matrix + at]));
     }
 }

@@ -1,7 +1,7 @@
 // cka.wgsl: CKA of two centered Gram matrices, and what its gradient needs.
 //   c = <K, L> / (|K| |L|), computed on K' = K k⁻ and L' = L l⁻ with k⁻ = 1 / max|K|, l⁻ = 1 / max|L|
 //
-// in      k, l (entries, n, n) f32: Gram matrices, centered in whichever way the measure wants (gram.wgsl,
+// in      k, l (entries, n, n) f32: Gram matrices, centered as the measure requires (gram.wgsl,
 //         center_gram.wgsl)
 // out     stats (entries, 8) f32: c, k⁻, l⁻, u = 1/(|K'||L'|), c/|K'|², c/|L'|², 1 if a matrix is zero, 0
 //         dc/dK = k⁻ (u L' − (c/|K'|²) K'), see cka_grad.wgsl

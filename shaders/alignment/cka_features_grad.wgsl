@@ -5,9 +5,9 @@
 //         a (p, p) f32: XᵀX; t f32: YᵀX (q, p), or with RIGHT its transpose (p, q), X being CKA's second argument
 //         stats (8) f32 from cka_features.wgsl; dc () f32: the gradient of the CKA value
 // out     out (n, p) f32: its columns sum to 0
-// launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+// launch  SUBGROUP: ceil(p/32) x ceil(n/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl; TALL: of 8 x 2
 //         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) workgroups, see lib/gemm/product_block.wgsl
-// memory  SUBGROUP: none; BLOCK: its two tiles
+// memory  SUBGROUP, TALL: none; BLOCK: its two tiles
 // cost    2·n·p·(p + q) flop
 // numeric f32 sums in order of the other layer's features, then of the own; all factors are applied while loading, so
 //         nothing leaves f32's range

@@ -11,7 +11,7 @@
 
 #import grid
 
-struct Dims { n: u32, elements: u32, share: f32 } // all elements, those of one matrix, 1 / entries
+struct Dims { n: u32, elements: u32, share: f32 } // elements of all matrices, of one matrix, 1 / entries
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> own: array<f32>;
 @group(0) @binding(2) var<storage, read> other: array<f32>;

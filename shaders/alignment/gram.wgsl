@@ -1,15 +1,15 @@
 // gram.wgsl: linear Gram matrices of activations, one for each entry:  K = X Xᵀ, or  A = Xᵀ X.
 //
 // in      x f32 or f16: element (row, k) of an entry is x[entry·batch + row·row + k·inner]. For K of activations (n, p) a
-//         row is an example and k a feature; for A the other way round; of (n, time, p) the entries are time steps, where
-//         they lie; PACKED: entries are layers (n, p of their own), where `places` says. Most often with column means
-//         taken off (center.wgsl)
+//         row is an example and k a feature; for A the other way round; of (n, time, p) the entries are time steps, read
+//         in place; PACKED: entries are layers (n, p of their own), at the offsets in `places`. Most often mean-centered
+//         (center.wgsl)
 // out     out (parts, entries, n, n) f32, n being the rows: symmetric; K of centered activations has rows that sum to 0.
 //         The inner axis may be cut into parts, each with a matrix of its own, see product_parts.wgsl
 // launch  for each part of each entry (grid's z) one workgroup for each block of 64 rows that is not wholly above the diagonal, counted
-//         row by row: blocks of 32 columns for 8 x 4 invocations (SUBGROUP, see lib/gemm/product_subgroup.wgsl), of 64 for
-//         a member of the family (BLOCK, see lib/gemm/product_block.wgsl). Blocks below the diagonal are stored on both sides of it
-// memory  SUBGROUP: none; else 8 KiB
+//         row by row: blocks of 32 columns (SUBGROUP: 8 x 4 invocations, see lib/gemm/product_subgroup.wgsl; TALL: 8 x 2), of 64
+//         for a member of the family (BLOCK, see lib/gemm/product_block.wgsl). Blocks below the diagonal are stored on both sides of it
+// memory  SUBGROUP, TALL: none; BLOCK: its two tiles
 // cost    n²·(length of k) flop (half of a product), x read about n/64 times
 // numeric f32 sums in order of k, also of f16. For centered kernels X is centered before the product: centering K afterwards (H K H,
 //         the same matrix) cancels when |mean| ≫ σ:
@@ -51,7 +51,7 @@ var<private> first: u32;  // of this entry in x
 var<private> row_step: u32;
 var<private> matrix: u32; // and in out
 var<private> first_col: u32;
-var<private> x_now: u32; // where rhs_at reads next
+var<private> x_now: u32; // next position of rhs_at
 
 fn columns(cols: vec4u) {
     first_col = cols.x;
@@ -131,7 +131,7 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let length = dims.length;
 #endif
     matrix = group.z * dims.n * dims.n;
-    // Parts are multiples of what loops take at a time.
+    // Parts are multiples of 64, a whole number of iterations of any loop.
     let chunk = (length + 64u * dims.parts - 1u) / (64u * dims.parts) * 64u;
     let k_start = min(part * chunk, length);
     let block = block_of(linear_group(group, groups));

@@ -1,15 +1,15 @@
-// gram_grad.wgsl: dX = 2 M X, where M is the gradient of a Gram matrix; with CKA, M is made on load:
+// gram_grad.wgsl: dX = 2 M X, where M is the gradient of a Gram matrix; with CKA, M is computed on load:
 //   M = dc · k⁻ (u L l⁻ − v K k⁻), see cka.wgsl
 //
 // in      m (entries, n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
 //         l (entries, n, n), stats (entries, 8), dc () f32: the other one, cka.wgsl's output, gradient of the mean CKA
-//         x (n, entries, p) f32 or f16: what the Gram matrices were made of, most often centered activations, see
-//         center.wgsl; an entry is a time step. PACKED: an entry is a layer (n, p of its own), multiples of 4, where
-//         `places` says; out likewise
+//         x (n, entries, p) f32 or f16: activations of the Gram matrices, most often centered, see
+//         center.wgsl; an entry is a time step. PACKED: an entry is a layer (n, p of its own), multiples of 4, at
+//         the offsets in `places`; out likewise
 // out     out (n, entries, p) f32, or f16 (OUT_HALF)
-// launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+// launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl; TALL: of 8 x 2
 //         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) x entries workgroups, see lib/gemm/product_block.wgsl
-// memory  SUBGROUP: none; BLOCK: its two tiles
+// memory  SUBGROUP, TALL: none; BLOCK: its two tiles
 // cost    2·n²·p flop; x read about n/16 or n/64 times
 // numeric f32 sums in order of k; with ROUND rounded to f16. With centered X no digits are lost when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
@@ -52,7 +52,7 @@ fn put(at: u32, v: vec4f) { out[at] = v; }
 #endif
 #import gemm/product
 
-override CKA: u32 = 0u;   // 1: form M on load
+override CKA: u32 = 0u;   // 1: compute M on load
 override RIGHT: u32 = 0u; // 1: this layer is CKA's second argument
 override ROUND: u32 = 0u; // 1: the result is rounded to f16
 
@@ -64,7 +64,7 @@ var<private> own_scale: f32;
 var<private> own_factor: f32;
 var<private> other_factor: f32;
 var<private> first_col: u32;
-var<private> x_now: u32; // where rhs_at reads next
+var<private> x_now: u32; // next position of rhs_at
 
 fn columns(cols: vec4u) {
     first_col = cols.x;
@@ -141,7 +141,7 @@ fn gram_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) 
     row_step = select(two.y, two.w, group.z % 2u == 1u);
     let p = row_step;
     if (group.x * COLUMNS >= p) {
-        return; // the grid is that of the widest
+        return; // the grid is that of the widest layer
     }
 #else
     first = group.z * dims.p;

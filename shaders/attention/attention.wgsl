@@ -4,13 +4,13 @@
 //         keys (batch) or (batch, keys) u32: lengths or ids, see lib/attention/attention.wgsl
 //         clock (4) u32  word 0 is the step; with DROPOUT, p[i, j] counts times 0 or 1 / (1 - share)
 // out     y  the output (batch, queries, heads · d) f32, then the logarithm of each softmax's divisor
-//            (batch, heads, queries) f32, which the gradient wants
+//            (batch, heads, queries) f32, which the gradient needs
 // launch  one invocation per query and head, the queries of a head filled up to a multiple of eight; workgroups of 256
 // memory  no workgroup memory: an invocation owns one row of the output, in registers, and meets keys eight at a time
 //         (lib/attention/attention.wgsl)
 // cost    4·d + 5 flop per query, key and head, half of that when causal; keys and values are read once per 32 queries or
 //         more from cache; 16 bytes per element of q, k, v and the output from memory. No matrix of queries x keys exists
-// numeric keys in blocks of eight; what was summed before is scaled down when a block holds a greater score, so exp
+// numeric keys in blocks of eight; earlier sums are scaled down when a block holds a greater score, so exp
 //         stays in (0, 1]. A query that may see no key gets 0, and 0 as its logarithm
 // source  Dao et al. 2022, arXiv:2205.14135, algorithm 1; Milakov and Gimelshein 2018, arXiv:1805.02867
 

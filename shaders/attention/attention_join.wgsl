@@ -1,4 +1,4 @@
-// attention_join.wgsl: attention of which parts of the keys were computed apart, by attention_tiled.wgsl with SPLIT.
+// attention_join.wgsl: joins attention whose keys were computed in parts, by attention_tiled.wgsl with SPLIT.
 //
 // in      known (parts, batch, heads, queries, 2) f32: greatest score, times log2 e, and divisor
 //         sums (parts, batch, heads, queries, d) f32
@@ -6,7 +6,7 @@
 // launch  one invocation per unit of a head's row, four elements where d is a multiple of four (VEC4); workgroups of 256
 // memory  none
 // cost    2 flop and 4 bytes per element and part, from cache where parts fit; 4 bytes per element written
-// numeric parts count by 2 to their greatest score, less the greatest of all: no weight exceeds 1. In order of parts. A part
+// numeric parts are weighted by 2 to their greatest score less the greatest of all: no weight exceeds 1. In order of parts. A part
 //         without keys has divisor 0 and counts nothing, a query without keys gets 0
 // source  Dao et al. 2023, "Flash-Decoding for long-context inference"
 

@@ -4,7 +4,7 @@
 // in      q, k, v, keys, clock  as in attention.wgsl
 //         dout (batch, queries, heads · d) f32
 //         rows (batch, heads, queries, 2) f32, from attention_rows.wgsl
-// out     dqkv  the rows of dk and dv, where `dims` says; other elements stay
+// out     dqkv  the rows of dk and dv, at the offsets in `dims`; other elements stay
 // launch  one invocation per key and head, the keys of a head filled up to a multiple of eight; workgroups of 256
 // memory  no workgroup memory: an invocation owns one row of dk and one of dv, in registers, and meets queries eight at a time
 // cost    8·d + 6 flop per query, key and head, half of that when causal; queries come from cache

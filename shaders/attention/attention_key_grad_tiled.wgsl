@@ -2,12 +2,12 @@
 // dv[j] = Σ_i p[i, j] dout[i], ds as in attention_query_grad_tiled.wgsl; with dropout p counts in dv times 0 or 1 / (1 - share).
 //
 // in      q, k, v, dout, rows, keys, clock  as in attention_key_grad.wgsl
-// out     sink  the rows of dk and dv, where `dims` says; other elements stay
+// out     sink  the rows of dk and dv, at the offsets in `dims`; other elements stay
 // launch  a workgroup per OWN keys and head, of GROUPS x LANES invocations with 4 keys x 4 queries each, see
 //         lib/attention/attention_tiles.wgsl; the first keys come first, as a causal mask leaves them most work
-// memory  k and v of the own keys (not with OWN_CACHED), q and dout of a turn, p and ds: 40 KiB for 32 x 32 of head size 64
+// memory  k and v of the own keys (not with OWN_CACHED), q and dout of an iteration, p and ds: 40 KiB for 32 x 32 of head size 64
 // cost    8·d + 6 flop per query, key and head that is not masked by the tile: half read 16 bytes of workgroup memory for 8
-//         multiply-adds, half for 8 to 11. q and dout are read once per OWN keys from cache, all else once. Three barriers a turn
+//         multiply-adds, half for 8 to 11. q and dout are read once per OWN keys from cache, all else once. 3 barriers per iteration
 // numeric probabilities are computed again from the scores and the logarithm of their sum; sums in order of queries. Keys that
 //         no query sees get 0
 // source  Dao 2023, arXiv:2307.08691, algorithm 2, its columns

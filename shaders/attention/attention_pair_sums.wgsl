@@ -3,12 +3,12 @@
 //
 // in      q, k, v, dout, keys  as in attention_query_grad.wgsl; v is not read
 //         pairs (2, batch, heads, queries, keys filled up to fours) f32
-// out     sink  the rows of dq, dk and dv, where `dims` says; other elements stay
+// out     sink  the rows of dq, dk and dv, at the offsets in `dims`; other elements stay
 // launch  a workgroup per OWN queries and head for dq, then one per OWN keys and head for each of dk and dv, of GROUPS x LANES
 //         invocations, see lib/attention/attention_tiles.wgsl
 // memory  MET rows of the side that is summed over, and OWN x MET of p or ds: 32 KiB for 64 x 64 of head size 64
 // cost    6·d flop per pair that a mask does not spare, 8 to 11 multiply-adds for 16 bytes of workgroup memory; 12 bytes per pair
-//         read, from cache if it holds them. Two barriers a turn
+//         read, from cache if it holds them. Two barriers per iteration
 // numeric sums in order of keys, or of queries
 // source  Vaswani et al. 2017, arXiv:1706.03762, section 3.2, differentiated
 

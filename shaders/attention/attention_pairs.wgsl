@@ -1,5 +1,5 @@
-// attention_pairs.wgsl: for every query and key of a head p[i, j], times what dropout multiplies it by, and ds[i, j] as in
-// attention_query_grad.wgsl: what the gradient of a small attention is made of, by attention_pair_sums.wgsl.
+// attention_pairs.wgsl: for every query and key of a head p[i, j], times dropout's factor, and ds[i, j] as in
+// attention_query_grad.wgsl. attention_pair_sums.wgsl computes the gradient of a small attention from them.
 //
 // in      q, k, v, dout, rows, keys, clock  as in attention_query_grad.wgsl
 // out     pairs (2, batch, heads, queries, keys filled up to fours) f32: p, then ds, times scale; 0 where a key is not seen

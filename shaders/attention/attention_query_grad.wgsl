@@ -1,10 +1,10 @@
 // attention_query_grad.wgsl: dq[i] = scale Σ_j ds[i, j] k[j] with ds = p (dp - Σ_c out dout) and dp = dout[i]·v[j],
-// times what dropout multiplied p[i, j] by.
+// times dropout's factor of p[i, j].
 //
 // in      q, k, v, keys, clock  as in attention.wgsl
 //         dout (batch, queries, heads · d) f32
 //         rows (batch, heads, queries, 2) f32, from attention_rows.wgsl
-// out     dqkv  the rows of dq, where `dims` says; other elements stay
+// out     dqkv  the rows of dq, at the offsets in `dims`; other elements stay
 // launch  one invocation per query and head, the queries of a head filled up to a multiple of eight; workgroups of 256
 // memory  no workgroup memory: an invocation owns one row of dq, in registers, and meets keys eight at a time
 // cost    6·d + 6 flop per query, key and head, half of that when causal; keys and values come from cache

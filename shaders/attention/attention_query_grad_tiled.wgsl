@@ -1,14 +1,14 @@
 // attention_query_grad_tiled.wgsl: attention_query_grad.wgsl for GPUs, through workgroup memory: dq[i] = scale Σ_j ds[i, j] k[j],
-// ds = p (dp - Σ_c out dout), dp = dout[i]·v[j] times what dropout multiplied p[i, j] by.
+// ds = p (dp - Σ_c out dout), dp = dout[i]·v[j] times dropout's factor of p[i, j].
 //
 // in      q, k, v, dout, rows, keys, clock  as in attention_query_grad.wgsl
-// out     sink  the rows of dq, where `dims` says; other elements stay
+// out     sink  the rows of dq, at the offsets in `dims`; other elements stay
 // launch  a workgroup per OWN queries and head, of GROUPS x LANES invocations with 4 queries x 4 keys each, see
 //         lib/attention/attention_tiles.wgsl; of a head the last queries come first, as a causal mask leaves them most work
-// memory  q and dout of the own queries (not with OWN_CACHED), k and v of a turn, ds: 36 KiB for 32 x 32 of head size 64
+// memory  q and dout of the own queries (not with OWN_CACHED), k and v of an iteration, ds: 36 KiB for 32 x 32 of head size 64
 // cost    6·d + 6 flop per query, key and head that is not masked by the tile: two thirds read 16 bytes of workgroup memory for 8
 //         multiply-adds, one third for 8 to 11. k and v are read once per OWN queries from cache, all else once. Three barriers
-//         a turn
+//         per iteration
 // numeric probabilities are computed again from the scores and the logarithm of their sum; sums in order of keys
 // source  Dao 2023, arXiv:2307.08691, algorithm 2, its rows
 

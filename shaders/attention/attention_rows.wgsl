@@ -1,10 +1,10 @@
-// attention_rows.wgsl: per query and head what both gradient kernels want: the logarithm of the softmax's divisor, and
+// attention_rows.wgsl: per query and head two numbers for both gradient kernels: the logarithm of the softmax's divisor, and
 // the sum over the head's elements of out · dout.
 //
 // in      y    (batch, queries, heads · d) f32 and (batch, heads, queries) f32, from attention.wgsl
 //         dout (batch, queries, heads · d) f32
 // out     rows (batch, heads, queries, 2) f32
-// launch  256 / LANES queries of a head per workgroup: LANES neighbors stride over a row, so that what they read is one piece.
+// launch  256 / LANES queries of a head per workgroup: LANES neighbors stride over a row, so that their reads are contiguous.
 //         LANES = 1 on software adapters
 // memory  1 KiB: one partial sum per invocation
 // cost    2 flop and 8 bytes per element: bound by memory

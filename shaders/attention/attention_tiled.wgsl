@@ -7,10 +7,10 @@
 // launch  a workgroup per OWN = 4 GROUPS queries, head and part, of GROUPS x LANES invocations that each have 4 queries x 4 keys
 //         of OWN x MET = 4 LANES scores (lib/attention/attention_tiles.wgsl); of a head the last queries come first, as a causal mask
 //         leaves them most work. 64 x 64 in 256 invocations, 64 x 32 in 128, 32 x 32 in 64
-// memory  q, k, v of a turn and p, which takes the place of k: 48 KiB for 64 x 64 of head size 64, 32 for 64 x 32, 24 for 32 x 32
+// memory  q, k, v of an iteration and p, which replaces k: 48 KiB for 64 x 64 of head size 64, 32 for 64 x 32, 24 for 32 x 32
 // cost    4·d + 5 flop per query, key and head that is not masked by the tile. Of 4·d flop's multiply-adds one in eight (scores)
 //         and one in 8 to 11 (sums) wait for 16 bytes of workgroup memory. k and v are read once per OWN queries from cache,
-//         all else once. Four barriers a turn (six without SHUFFLE), whose wait other workgroups of the processor fill
+//         all else once. Four barriers per iteration (six without SHUFFLE), whose wait other workgroups of the processor fill
 // numeric online softmax in powers of two, as in attention.wgsl; the sum of a row is one partial sum for each lane, then a
 //         butterfly over the lanes. SPLIT changes the order of sums, nothing else
 // source  Dao 2023, arXiv:2307.08691, algorithm 1; Dao et al. 2023, "Flash-Decoding" (SPLIT)

@@ -1,5 +1,5 @@
 // fma_chain.wgsl: y = Σ over 8 chains j of v_j, where v_j starts as x + j and becomes a·v_j + b four times a round.
-// Of no use but to measure how many multiply-adds the adapter does: nothing but registers is touched in between.
+// It measures the adapter's rate of multiply-adds: only registers are used in between.
 //
 // in      x (n) f32
 // out     y (n) f32

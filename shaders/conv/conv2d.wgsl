@@ -4,9 +4,9 @@
 //         bias (m), residual and saved (like y): see lib/gemm/epilogue.wgsl
 // out     y (batch, m, rows, columns) f32
 // launch  the product W (m x k) · P (k x n) where k counts (c, ky, kx), n counts (b, i, j) and P are the patches, read
-//         out of x in place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         out of x in place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl; TALL: of 8 x 2
 //         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) workgroups, see lib/gemm/product_block.wgsl
-// memory  SUBGROUP: none; BLOCK: its two tiles
+// memory  SUBGROUP, TALL: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; x is read kh·kw/stride² times, mostly from cache
 // numeric f32 sums in order of k
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)

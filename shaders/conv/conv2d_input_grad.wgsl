@@ -5,9 +5,9 @@
 //         bias, residual and saved: see lib/gemm/epilogue.wgsl
 // out     dx (batch, m, height, width) f32
 // launch  the product Wᵀ (m x k) · Q (k x n) where k counts (o, ky, kx), n counts (b, i, j) and Q is read out of dy in
-//         place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         place. SUBGROUP: ceil(n/32) x ceil(m/64) workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl; TALL: of 8 x 2
 //         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) workgroups, see lib/gemm/product_block.wgsl
-// memory  SUBGROUP: none; BLOCK: its two tiles
+// memory  SUBGROUP, TALL: none; BLOCK: its two tiles
 // cost    2·m·n·k flop, of which 1 in stride² is not a product with zero
 // numeric f32 sums in order of k
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)

@@ -4,10 +4,10 @@
 // out     out (parts, m, channels, kh, kw) f32: the sums over `part` window positions each; `reduce` adds them up
 // launch  the product dY (m x k) · Pᵀ (k x n) where k counts window positions (b, i, j), n counts (c, ky, kx) and P are
 //         the patches, read out of x in place; the third grid dimension is the part
-//         SUBGROUP: ceil(n/32) x ceil(m/64) x parts workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+//         SUBGROUP: ceil(n/32) x ceil(m/64) x parts workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl; TALL: of 8 x 2
 //         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x parts workgroups, see lib/gemm/product_block.wgsl
-// memory  SUBGROUP: none; BLOCK: its two tiles
-// cost    2·m·n·k flop; the output is small and k is long, so parts of k are what keeps an adapter busy (split-k)
+// memory  SUBGROUP, TALL: none; BLOCK: its two tiles
+// cost    2·m·n·k flop; the output is small and k is long, so parts of k keep an adapter busy (split-k)
 // numeric f32 sums in order of k within a part, parts in order
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)
 

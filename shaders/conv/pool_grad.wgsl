@@ -28,7 +28,7 @@ fn same(a: f32, b: f32) -> bool {
     return a == b || (is_nan(a) && is_nan(b));
 }
 
-// Whether no pixel of window (p, q) before `own`, row by row, is `greatest`.
+// True if no pixel of window (p, q) before `own`, row by row, is `greatest`.
 fn is_first(plane: u32, own: vec2u, p: u32, q: u32, greatest: f32) -> bool {
     let columns = pixels_of(q, KW, dims.width);
     for (var row = pixels_of(p, KH, dims.height).start; row <= own.x; row += 1u) {

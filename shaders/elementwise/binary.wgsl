@@ -22,7 +22,7 @@ struct Dims { n: u32, pad0: u32, pad1: u32, pad2: u32, shape: Axes, x: Axes, y: 
 @group(0) @binding(2) var<storage, read> y: array<T>;
 @group(0) @binding(3) var<storage, read_write> out: array<T>;
 
-override FUNCTION: u32 = 0u; // number in the enum of ops/binary.rs
+override FUNCTION: u32 = 0u; // number in the enum of ops/elementwise/binary.rs
 override STRETCH: bool = false;
 
 fn apply(p: T, q: T) -> T {

@@ -21,7 +21,7 @@ struct Dims { n: u32, a: f32, b: f32 } // n in units of T
 @group(0) @binding(1) var<storage, read> x: array<T>;
 @group(0) @binding(2) var<storage, read_write> y: array<T>;
 
-override FUNCTION: u32 = 0u; // number in the enum of ops/unary.rs
+override FUNCTION: u32 = 0u; // number in the enum of ops/elementwise/unary.rs
 
 fn apply(v: T) -> T {
     switch FUNCTION {

@@ -1,4 +1,4 @@
-// unary_grad.wgsl: dx[i] = f'(·) dy[i], with f' from whatever f saved: its input or its output.
+// unary_grad.wgsl: dx[i] = f'(·) dy[i], with f' from the value that f saved: its input or its output.
 //
 // in      saved (n) f32: the output y of relu, tanh, sigmoid, exp, sqrt; the input x of gelu, log, pow
 //         dy    (n) f32
@@ -23,7 +23,7 @@ struct Dims { n: u32, a: f32, b: f32 } // n in units of T
 @group(0) @binding(2) var<storage, read> dy: array<T>;
 @group(0) @binding(3) var<storage, read_write> dx: array<T>;
 
-override FUNCTION: u32 = 0u; // number in the enum of ops/unary.rs
+override FUNCTION: u32 = 0u; // number in the enum of ops/elementwise/unary.rs
 
 fn derivative(s: T) -> T {
     switch FUNCTION {

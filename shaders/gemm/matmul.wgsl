@@ -3,12 +3,12 @@
 // in      lhs (batch, m, k), or (batch, k, m) for TN; rhs (batch, k, n), or (batch, n, k) for NT; each f32 or f16
 //         bias (n), residual and saved (batch, m, n): see lib/gemm/epilogue.wgsl
 // out     out (batch, m, n) f32, or f16 (OUT_HALF)
-// launch  SUBGROUP: ceil(n/32) x ceil(m/64) x batch workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl
+// launch  SUBGROUP: ceil(n/32) x ceil(m/64) x batch workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl; TALL: of 8 x 2
 //         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x batch workgroups, see lib/gemm/product_block.wgsl
 //         COOPERATIVE: the same, see lib/gemm/product_cooperative.wgsl
-// memory  SUBGROUP: none; BLOCK: its two tiles
+// memory  SUBGROUP, TALL: none; BLOCK: its two tiles
 // cost    2·m·n·k flop; lhs is read n/32 or n/64 times, rhs m/16 or m/64 times
-// numeric f32 sums in order of k, also of f16; with ROUND they are rounded to f16 before anything else happens to them
+// numeric f32 sums in order of k, also of f16; with ROUND they are rounded to f16 before the epilogue
 // source  Goto and van de Geijn 2008; Volkov and Demmel 2008
 
 #if COOPERATIVE

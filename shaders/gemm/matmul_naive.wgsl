@@ -1,4 +1,4 @@
-// matmul_naive.wgsl: out[b] = epilogue(op(lhs[b]) · op(rhs[b])), one invocation per element. The lesson and the baseline.
+// matmul_naive.wgsl: out[b] = epilogue(op(lhs[b]) · op(rhs[b])), one invocation per element. The simplest kernel, and the baseline.
 //
 // in      lhs (batch, m, k), or (batch, k, m) for TN; rhs (batch, k, n), or (batch, n, k) for NT; f32
 //         bias (n), residual and saved (batch, m, n): see lib/gemm/epilogue.wgsl

@@ -1,6 +1,6 @@
 // product_parts.wgsl: out = epilogue(Σ over parts of partial[part]): the second pass of a product whose inner axis was cut up.
 //
-// in      partial (parts, rows, n) f32: what a product kernel made of each part of k
+// in      partial (parts, rows, n) f32: sums of a product kernel over each part of k
 //         bias (n), residual and saved (rows, n): see lib/gemm/epilogue.wgsl
 // out     out (rows, n) f32, or f16 (OUT_HALF)
 // launch  one invocation per element of out, or four of them (OUT4)

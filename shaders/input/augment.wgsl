@@ -3,7 +3,7 @@
 // in      x (b, c, h, w) f32
 //         clock (4) u32   word 0 is the number of the step
 // out     y (b, c, h, w) f32   y[row, column] = x[row + down, mirrored column + right], or `fill` outside of x;
-//         TRANSPOSED: the gradient, each pixel moved back to where it came from, 0 where nothing did
+//         TRANSPOSED: the gradient, each pixel moved back to its source, 0 where none comes from
 // launch  one invocation per output element; workgroups of 256
 // memory  none
 // cost    8 bytes per element, and Philox anew per element, about 200 integer operations: cheaper than a second kernel

@@ -4,10 +4,10 @@
 // out     out (batch) u32
 // launch  one invocation per index; workgroups of 256
 // memory  none
-// cost    SHUFFLED two Philox calls and on average less than two walks of 8 rounds per index; nothing to speak of
-// numeric integers, the same on every adapter. IN_ORDER, what lies past the end is 0xffffffff
+// cost    SHUFFLED two Philox calls and on average less than two walks of 8 rounds per index: negligible
+// numeric integers, the same on every adapter. IN_ORDER, indices past the end are 0xffffffff
 // source  Black and Rogaway 2002, "Ciphers with arbitrary finite domains": a Feistel network on the next power of two,
-//         applied until the result is in range; the round function is MurmurHash3's finaliser (Appleby)
+//         applied until the result is in range; the round function is MurmurHash3's finalizer (Appleby)
 
 #import grid
 #import philox

@@ -1,12 +1,12 @@
 // sequences.wgsl: tokens or labels of drawn sequences: copy-paste, or parity of bits.
 //
-// in      number (batch) u32   which example; 0xffffffff is none
+// in      number (batch) u32   number of the example; 0xffffffff is none
 // out     out (batch, time) u32, or (batch) for the labels of parity
 // launch  one invocation per output element; workgroups of 256
 // memory  none
 // cost    two Philox calls per element; labels of parity one for each bit and one more
 // numeric integers, the same on every adapter; the bias of a length or symbol is below its bound / 2^32
-// source  the tasks of arXiv:2410.20035; the twin is crates/tensor/src/ops/sequences.rs
+// source  the tasks of arXiv:2410.20035; the same in Rust: crates/tensor/src/ops/input/sequences.rs
 
 #import grid
 #import philox

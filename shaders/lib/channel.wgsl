@@ -1,7 +1,7 @@
 // Walks the elements of one channel of x (batch, channels, inner), LANES invocations at once; import reduce before it.
-// Which channel and which lane an invocation has depends on where neighbors in memory lie. With inner > 1: the lanes
+// The channel and the lane of an invocation depend on where neighbors in memory lie. With inner > 1: the lanes
 // of a channel are neighbors. With inner = 1 (ACROSS): neighbors take neighboring channels.
-// Where there are few channels, PARTS workgroups share each: a part is a range of its n elements.
+// If there are few channels, PARTS workgroups share each: a part is a range of its n elements.
 override PARTS: u32 = 1u;
 fn part_of(group: u32, n: u32) -> vec2u {
     let length = (n + PARTS - 1u) / PARTS;

@@ -2,7 +2,7 @@
 // they are stored as u32 and computed with as f32. `unpack2x16float` reads them.
 
 // Two numbers, each rounded to the nearest f16, ties to even: ±infinity from 65520 on, NaN stays NaN, denormals are kept.
-// WGSL leaves open how pack2x16float rounds and what it makes of numbers beyond 65504, so this is in integers.
+// WGSL does not define how pack2x16float rounds, nor its result for numbers beyond 65504, so this is in integers.
 fn pack_half(v: vec2f) -> u32 {
     let bits = bitcast<vec2u>(v);
     let size = bits & vec2u(0x7fffffffu);

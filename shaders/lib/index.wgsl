@@ -1,4 +1,4 @@
-// Up to six axes, packed in fours as uniform buffers want them. Leading axes of shorter shapes have size 1.
+// Up to six axes, packed in fours as uniform buffers require. Leading axes of shorter shapes have size 1.
 struct Axes {
     low: vec4u,  // axes 0..3
     high: vec4u, // axes 4..5, two unused

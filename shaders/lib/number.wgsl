@@ -1,5 +1,5 @@
-// NaN and infinity, read off the bits of an f32. A driver may assume that neither occurs and then takes `x == x` for true:
-// NVIDIA's does (Vulkan, driver 580). Comparisons of floats must therefore not be what finds them.
+// NaN and infinity, read off the bits of an f32. A driver may assume that neither occurs and then reads `x == x` as true:
+// NVIDIA's does (Vulkan, driver 580). So comparisons of floats must not be used to find them.
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }

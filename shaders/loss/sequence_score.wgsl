@@ -1,4 +1,4 @@
-// sequence_score.wgsl: per sequence the hits at labeled positions, the labeled positions, and whether all are hits.
+// sequence_score.wgsl: per sequence the hits at labeled positions, the labeled positions, and 1 if all are hits.
 //
 // in      hits   (batch, time) f32   1 right, 0 wrong
 //         labels (batch, time) u32   a label of `classes` or more is none

@@ -7,7 +7,7 @@
 // memory  1 KiB of counters
 // cost    5 reads of G, 8 flop per element and round
 // numeric exact selection, counted with integers: same bits every time. A distance of less than 1e-6 (G_ii + G_jj) is
-//         rounding, and taken for 0: duplicated examples say nothing of the bandwidth
+//         rounding, and counts as 0: duplicated examples do not determine the bandwidth
 // source  median heuristic: Gretton et al. 2012, JMLR 13, section 8
 
 struct Dims { n: u32, scale: f32 }

@@ -6,7 +6,7 @@
 // launch  one invocation per element; workgroups of 256
 // memory  none
 // cost    6 flop (one of them exp) and 8 bytes per element: bound by memory
-// numeric of centered activations, so that a common offset costs no digits; what rounding makes negative is 0
+// numeric of centered activations, so that a common offset costs no digits; distances that rounding makes negative are 0
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3
 
 #import grid
@@ -30,7 +30,7 @@ fn rbf_kernel(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grou
     let row = (at - first) / dims.n;
     let column = at % dims.n;
     let squared = g[first + row * dims.n + row] + g[first + column * dims.n + column] - 2.0 * g[at];
-    // By its sign bit: a driver makes `max` of a comparison, and `max` may lose NaN.
+    // The sign bit is read: a driver turns a comparison into `max`, and `max` may lose NaN.
     let negative = bitcast<u32>(squared) >> 31u == 1u && !is_nan(squared);
     out[at] = exp(-select(squared, 0.0, negative) / (2.0 * variance[entry]));
 }

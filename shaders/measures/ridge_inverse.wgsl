@@ -1,4 +1,4 @@
-// ridge_inverse.wgsl: one block step k of inverting A (with FIRST: A + λ I) in place, as far as the reader can tell:
+// ridge_inverse.wgsl: one block step k of inverting A (with FIRST: A + λ I) from one buffer into another:
 //   B_kk = P,  B_kj = P A_kj,  B_ik = −A_ik P,  B_ij = A_ij − A_ik P A_kj,   P = A_kk⁻¹ from ridge_pivot.wgsl
 // After all n / 16 steps B is the inverse.
 //

@@ -1,7 +1,7 @@
 // ridge_pivot.wgsl: the inverse of one 16 x 16 block on the diagonal of A (with FIRST: of A + λ I), for
 // ridge_inverse.wgsl.
 //
-// in      a (n, n) f32: A, or what earlier blocks have made of it
+// in      a (n, n) f32: A, or A after the earlier block steps
 // out     pivot (16, 16) f32
 // launch  one workgroup of 16 x 16, one invocation per element
 // memory  1 KiB: the block

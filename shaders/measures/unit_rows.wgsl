@@ -39,7 +39,7 @@ fn unit_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
         greatest = nan_max(greatest, abs(x[start + i] - mean));
     }
     greatest = lane_max(local, 1u, greatest);
-    // What is left of equal numbers by rounding has no direction.
+    // Residues of rounding equal numbers have no direction.
     if (greatest <= 4e-7 * abs(mean) || greatest <= 1e-37) {
         greatest = 0.0;
     }

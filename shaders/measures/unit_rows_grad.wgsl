@@ -30,7 +30,7 @@ fn unit_rows_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) 
     // Rows that do not exist are empty; their invocations stay for the barriers.
     let n = select(0u, dims.n, row < dims.rows);
     let start = row * dims.n;
-    // A centered u ignores what is common to x: less of it, more digits.
+    // A centered u ignores an offset of x: a smaller one keeps more digits.
     let offset = select(0.0, x[min(start, (dims.rows - 1u) * dims.n)], CENTER == 1u);
     var length = 0.0;
     var along = 0.0;

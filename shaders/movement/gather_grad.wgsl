@@ -6,7 +6,7 @@
 // launch  one invocation per element, or per four of them (VEC4, when width is a multiple of 4); workgroups of 256
 // memory  none
 // cost    1 flop and 4 bytes per element of dy, 4 bytes per element of dtable: bound by memory
-// numeric sums in order of j, in f32: same bits every time. Rows that nobody names are 0
+// numeric sums in order of j, in f32: same bits every time. Rows that no index names are 0
 // source  definition
 
 #import grid

@@ -1,6 +1,6 @@
 // pack.wgsl: out[start_p + (i / run_p)·pitch_p + i % run_p] = x_p[i]: up to seven tensors into their places in one buffer.
 //
-// in      x0..x6 f32: what is copied; those without a part are not read
+// in      x0..x6 f32: the tensors; those without a part are not read
 // out     out f32
 // launch  a row of workgroups of 256 for each part, an invocation per element of the longest, or per four (VEC4: all sizes are
 //         multiples of 4)

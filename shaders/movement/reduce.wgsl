@@ -25,7 +25,7 @@ fn reduce(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
           @builtin(local_invocation_index) local: u32) {
     let per_group = 256u / LANES;
     let o = linear_group(group, groups) * per_group + local % per_group;
-    // Idle invocations redo the last output: barriers need everyone.
+    // Idle invocations redo the last output: barriers need all invocations.
     let at = min(o, dims.outputs - 1u);
     let start = (at / dims.inner) * dims.n * dims.inner + at % dims.inner;
     let lane = lane_of(local, per_group);

@@ -1,7 +1,7 @@
 // moments_combine.wgsl: mean and biased variance of every channel from those of its parts (Chan, Golub and LeVeque):
 //   mean = Σ n_i mean_i / n,   variance = Σ n_i (variance_i + (mean_i − mean)²) / n
 //
-// in      partial (parts, 2, channels) f32: what moments.wgsl made of each part; all have `length` elements but the last ones
+// in      partial (parts, 2, channels) f32: output of moments.wgsl for each part; all have `length` elements but the last ones
 // out     out     (2, channels) f32  means, then variances
 // launch  one invocation per channel; workgroups of 256
 // memory  none

@@ -64,7 +64,7 @@ fn store(row: u32, col: u32, sums: vec4f) {
 }
 #endif
 
-// What the product gives; a tanh cell is done with it.
+// Stores one sum of the product, plus bias and input. For a tanh cell that gives the state.
 fn preactivation(row: u32, column: u32, sum: T) {
     let gate = column / width();
     var a = sum + bias[column];

@@ -1,13 +1,13 @@
-// recurrence_grad.wgsl: gradients of recurrence.wgsl, from the last step to the first. With dh what arrives at h[t] from above
+// recurrence_grad.wgsl: gradients of recurrence.wgsl, from the last step to the first. dh is the gradient of h[t] from above
 // and from step t + 1:
 //   tanh  dz = dh (1 − h²)
 //   LSTM  dc += dh o (1 − tanh(c)²);  dz = (dc g i', dc c[t−1] f', dc i g', dh tanh(c) o');  dc = dc f
 //   GRU   dn = dh (1 − u) (1 − n²);  dz = (dn a_n r', dh (h[t−1] − n) u', dn);  recurrent (…, …, dn r)
 //   then dh = Wᵀ recurrent (+ dh u of a GRU); of a step that is not real dz = 0 and dh stays.
 //
-// in      w (gates · hidden, hidden), y: what recurrence.wgsl gave, dy (batch, time, hidden), h0, c0 (batch, hidden); f32; mask
+// in      w (gates · hidden, hidden), y: output of recurrence.wgsl, dy (batch, time, hidden), h0, c0 (batch, hidden); f32; mask
 // out     dz (batch, time, gates · hidden); of a GRU also the gradient of W h + b, which for the others is dz; dh and dc
-//         (batch, hidden): what they are after the first step, the gradients of h0 and c0
+//         (batch, hidden): their values after the first step, the gradients of h0 and c0
 // launch  as recurrence.wgsl; steps last - 1 down to first
 // memory  as recurrence.wgsl
 // cost    2 · batch · hidden · gates · hidden flop a step. The gradient of w is one product over all steps, elsewhere
@@ -52,7 +52,7 @@ fn store(row: u32, col: u32, sums: vec4f) {
 }
 #endif
 
-// Gradients of a unit's preactivations, and what reaches its earlier state without passing through W.
+// Gradients of a unit's preactivations, and the gradient that reaches its earlier state without passing through W.
 fn backward(row: u32, unit: u32) {
     let state = row * width() + unit;
     let at = step_at(row, 1u) + unit;

@@ -3,7 +3,7 @@
 // in      as recurrence.wgsl: z (batch, time, gates · hidden), w (gates · hidden, hidden), bias, h0, c0, f32; mask u32
 // out     as recurrence.wgsl: h (batch, time, hidden) and what its gradient needs
 // launch  a workgroup of THREADS for each sequence. Its teams of LANES invocations, lib/recurrent/recurrence_registers.wgsl, own four units
-//         of a tanh cell, or the gates of one unit of another: a lane applies one gate's activation, and all hear all gates
+//         of a tanh cell, or the gates of one unit of another: a lane applies one gate's activation, and all get all gates
 // memory  32 · LANES · BLOCKS bytes, about 8 · hidden; without SHUFFLE 20 · THREADS more
 // cost    2 · batch · hidden · gates · hidden flop a step. W is read once a workgroup, but for blocks beyond HELD. A step is a chain:
 //         reads of workgroup memory, multiply-adds, shuffles, activation, barrier, about 500 cycles; z comes a step ahead.
@@ -24,7 +24,7 @@
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
 #import recurrent/recurrence_registers
 
-// Four elements of the row of W that a team's sum i is made with; the last row that there is, where it is none.
+// Four elements of the row of W for a team's sum i; of the last row if there is none.
 #if W4
 fn row_at(team: u32, i: u32, place: u32) -> vec4f {
     return w[row_of(team, i) * (dims.hidden / 4u) + place];
@@ -65,7 +65,7 @@ fn recurrence_registers(@builtin(workgroup_id) group: vec3u, @builtin(num_workgr
     let team = local / LANES;
     let lane = local % LANES;
     let n = dims.hidden;
-    let own = lane % 4u; // which of its team's sums a lane finishes
+    let own = lane % 4u; // number of the team's sum that a lane finishes
     let unit = select(team, 4u * team + own, CELL == TANH);
     let is_there = unit < n && lane < 4u;
     let known = min(unit, n - 1u);

@@ -2,11 +2,11 @@
 //
 // in      as recurrence_grad.wgsl: w (gates · hidden, hidden), y, dy (batch, time, hidden), h0, c0, f32; mask u32
 // out     as recurrence_grad.wgsl: dz, of a GRU the gradient of W h + b, dh, dc
-// launch  a workgroup of THREADS for each sequence; its teams of LANES invocations, lib/recurrent/recurrence_registers.wgsl, own four units:
-//         four columns of W. Lane q has unit q % 4 of them, whose dh and dc stay in its registers
+// launch  a workgroup of THREADS for each sequence; its teams of LANES invocations, lib/recurrent/recurrence_registers.wgsl, own four
+//         units: four columns of W. Lane q has unit q % 4 of them, whose dh and dc stay in its registers
 // memory  32 · LANES · BLOCKS bytes, about 8 · gates · hidden; without SHUFFLE 20 · THREADS more
-// cost    2 · batch · hidden · gates · hidden flop a step. W is read once a workgroup, but for blocks beyond HELD; what the
-//         forward pass saved comes a step ahead. A step is a chain as in recurrence_registers.wgsl. The gradient of w is one
+// cost    2 · batch · hidden · gates · hidden flop a step. W is read once a workgroup, but for blocks beyond HELD; the
+//         values that the forward pass saved come a step ahead. A step is a chain as in recurrence_registers.wgsl. The gradient of w is one
 //         product over all steps, elsewhere
 // numeric f32 sums by lanes, then over lanes in a fixed order
 // source  Werbos 1990; Diamos et al. 2016, "Persistent RNNs: Stashing recurrent weights on-chip"
@@ -33,7 +33,7 @@ fn units_at(team: u32, k: u32) -> vec4f {
 #else
         let units = 4u * team + vec4u(0u, 1u, 2u, 3u);
         let at = k * dims.hidden + min(units, vec4u(dims.hidden - 1u));
-        four = vec4f(w[at.x], w[at.y], w[at.z], w[at.w]); // of units that are not there, nobody reads a sum
+        four = vec4f(w[at.x], w[at.y], w[at.z], w[at.w]); // sums of units that are not there are never read
 #endif
     }
     return four;
@@ -43,10 +43,10 @@ fn block_at(team: u32, place: u32) -> Block {
     return Block(units_at(team, k), units_at(team, k + 1u), units_at(team, k + 2u), units_at(team, k + 3u));
 }
 
-// What a unit needs to go back a step.
+// Inputs of a unit's step backward.
 struct Step {
     dy: f32,
-    saved: vec4f, // h of a tanh cell, else what the forward pass saved
+    saved: vec4f, // h of a tanh cell, else the values that the forward pass saved
     cell: f32,    // an LSTM's
     before: f32,  // an LSTM's cell or a GRU's state, a step earlier
     real: bool
@@ -102,7 +102,7 @@ fn recurrence_registers_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_w
         now = t - 1u;
         let g = dh + here.dy;
         let saved = here.saved;
-        var direct = 0.0; // what reaches the earlier state without passing through W
+        var direct = 0.0; // gradient of the earlier state that does not pass through W
         var dz = vec4f(); // by gate, and of W h + b
         var recurrent = vec4f();
         if (CELL == TANH) {

@@ -3,13 +3,13 @@
 //
 // in      w, m, v (n) f32 in place; g (n) f32
 //         clock (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite; words 2 and 3 are of
-//         the loss scale, by which g is too large: see lib/update/update.wgsl and lib/update/loss_scale.wgsl
+//         the loss scale, which g is multiplied by: see lib/update/update.wgsl and lib/update/loss_scale.wgsl
 //         squares (partials) f32: partial sums of g², for clipping and for that
 // out     nothing
 // launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
 // memory  one clipping factor
 // cost    about 15 flop and 28 bytes per parameter: bound by memory
-// numeric t counts updates, steps that were left out do not; 1−βᵗ by a series where it would cancel
+// numeric t counts updates, not skipped steps; 1−βᵗ by a series where it would cancel
 // source  Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; decoupled decay: Loshchilov and Hutter 2019, arXiv:1711.05101
 
 #import grid

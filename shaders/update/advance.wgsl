@@ -1,4 +1,4 @@
-// advance.wgsl: ends a step: one more is counted.
+// advance.wgsl: ends a step: adds 1 to the step counter.
 //
 // in      clock (4) u32 in place: word 0 the step
 // out     nothing

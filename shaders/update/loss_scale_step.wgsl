@@ -3,7 +3,7 @@
 //
 // in      clock (4) u32 in place: words 2 and 3, see lib/update/loss_scale.wgsl; word 1 is set once the training has failed
 //         squares (partials) f32: partial sums of the squared gradients
-// out     skipped () f32: steps that were left out so far
+// out     skipped () f32: number of skipped steps so far
 // launch  one invocation, after the updates, which read the same sums
 // memory  none
 // cost    `partials` additions

@@ -3,7 +3,7 @@
 //
 // in      w, m (n) f32 in place; g (n) f32
 //         clock (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite; words 2 and 3 are of
-//         the loss scale, by which g is too large: see lib/update/update.wgsl and lib/update/loss_scale.wgsl
+//         the loss scale, which g is multiplied by: see lib/update/update.wgsl and lib/update/loss_scale.wgsl
 //         squares (partials) f32: partial sums of g², for clipping and for that
 // out     nothing
 // launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256

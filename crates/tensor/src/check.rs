@@ -1,6 +1,6 @@
 //! Checks of an op: its kernel against its f64 definition, its backward rule against central differences.
 //!
-//! The same checks take every op of this crate through random shapes, and whatever op is defined outside of it.
+//! They run every op of this crate through random shapes, and ops that are defined outside of it.
 
 use crate::device::gpu::Gpu;
 use crate::error::{Error, Result};
@@ -33,14 +33,14 @@ pub struct KernelError {
 /// Differences of a gradient, relative to its greatest element.
 #[derive(Clone, Copy, Debug)]
 pub struct GradientErrors {
-    /// Of the backward rule in f64 from central differences in f64.
+    /// Difference of the backward rule in f64 from central differences in f64.
     pub rule: f64,
-    /// Of the gradient on the GPU from that in f64.
+    /// Difference of the gradient on the GPU from that in f64.
     pub device: f64,
 }
 
-/// Checks an op on random cases of [`Op::sample`]: 24 times its kernels against [`Op::reference`], up to 20 times its backward rule
-/// against central differences, and its gradient on the GPU against that in f64.
+/// Checks an op on random cases of [`Op::sample`]. Its kernels are compared 24 times with [`Op::reference`]. Its backward rule
+/// is compared up to 20 times with central differences, and its gradient on the GPU with that in f64.
 ///
 /// ```
 /// use trellis_tensor::{Gpu, check_op, ops::Softmax};
@@ -49,7 +49,7 @@ pub struct GradientErrors {
 /// ```
 ///
 /// # Errors
-/// [`Error::Check`] with the case, what differs and by how much; what recording, compiling and running give.
+/// [`Error::Check`] with the case, the quantity that differs and the difference; errors of recording, compiling and running.
 pub fn check_op<O: Op>(gpu: &Gpu) -> Result<()> {
     let mut name = "op";
     for case in 0..CASES {
@@ -75,12 +75,13 @@ pub fn check_op<O: Op>(gpu: &Gpu) -> Result<()> {
 }
 
 impl Sample {
-    /// Greatest error of a kernel that is rounding.
+    /// Greatest error of a kernel that rounding explains.
     pub fn allowed_of_kernel(&self) -> f64 {
         if self.halved { HALF } else { 1e-5 }
     }
 
-    /// Greatest error of a gradient on the GPU that is rounding. The gradient of an f16 value is f16, and so are some that it is made of.
+    /// Greatest error of a gradient on the GPU that rounding explains. The gradient of an f16 value is f16, and so are some of
+    /// its parts.
     pub fn allowed_of_gradient(&self) -> f64 {
         let halved = self.halved || self.inputs.iter().any(|input| input.ty.dtype == DType::F16);
         if halved { 4.0 * HALF } else { 1e-4 }
@@ -97,7 +98,7 @@ impl Sample {
     /// Runs the case on `gpu` and in f64. Inputs that are updated in place are compared too.
     ///
     /// # Errors
-    /// What recording, compiling and running give.
+    /// Errors of recording, compiling and running.
     pub fn kernel_error(&self, gpu: &Gpu) -> Result<KernelError> {
         let (graph, mut reference) = (Graph::new(), Reference::new());
         let (tensors, inputs) = self.leaves(gpu, &graph, &mut reference)?;
@@ -122,7 +123,7 @@ impl Sample {
     /// Differentiates the loss Σ r · op(x) with random r on `gpu` and in f64, and takes central differences in f64.
     ///
     /// # Errors
-    /// What recording, differentiating, compiling and running give.
+    /// Errors of recording, differentiating, compiling and running.
     pub fn gradient_errors(&self, gpu: &Gpu) -> Result<GradientErrors> {
         let (graph, mut reference) = (Graph::new(), Reference::new());
         let (tensors, inputs) = self.leaves(gpu, &graph, &mut reference)?;
@@ -218,8 +219,8 @@ fn greater(worst: f64, error: f64) -> f64 {
     if error.is_nan() { f64::INFINITY } else { worst.max(error) }
 }
 
-/// Greatest difference, relative to the greatest finite number of `b`, or to `least` where all are smaller; infinite if one is NaN where
-/// the other is not, or if there are not as many.
+/// Greatest difference, relative to the greatest finite number of `b`, or to `least` if all are smaller. Infinite if one is NaN
+/// where the other is not, or if their lengths differ.
 fn relative_error_above(least: f64, a: &[f64], b: &[f64]) -> f64 {
     if a.len() != b.len() {
         return f64::INFINITY;

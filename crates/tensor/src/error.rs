@@ -1,11 +1,11 @@
-//! Every way in which the engine can fail, and what to do about it.
+//! Errors of the engine: each says what failed, where, and what to do about it.
 
 use std::fmt;
 
 /// Result of an engine call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, where, and what to do.
+/// Failure of an engine call, with its place and advice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,20 +16,20 @@ pub enum Error {
         /// Names of the adapters that exist.
         found: Vec<String>,
     },
-    /// An environment variable holds what it should not.
+    /// An environment variable holds an invalid value.
     Environment {
-        /// Its name.
+        /// Name of the variable.
         variable: &'static str,
-        /// What it holds.
+        /// Value of the variable.
         value: String,
     },
     /// A table of `trellis tune` is damaged, or cannot be read.
     Tuning {
         /// The file.
         path: std::path::PathBuf,
-        /// Its line; 0 for the whole file.
+        /// Line of the table; 0 for the whole file.
         line: usize,
-        /// What is wrong.
+        /// Description of the problem.
         problem: String,
     },
     /// The adapter refused to open a device.
@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// wgpu or the driver rejected an operation.
     Gpu {
-        /// What was being done.
+        /// The operation.
         label: String,
         /// wgpu's message.
         message: String,
@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// An allocation would exceed the byte budget.
     OutOfBudget {
-        /// What was to be allocated.
+        /// Name of the allocation.
         label: String,
         /// Bytes asked for.
         needed: u64,
@@ -77,23 +77,23 @@ pub enum Error {
         op: &'static str,
         /// The layer being recorded ("" outside any layer).
         layer: String,
-        /// What was given and which rule it breaks.
+        /// The inputs, and the rule that they break.
         problem: String,
     },
-    /// A gradient was asked for through an op that has none.
+    /// A gradient was requested through an op that has none.
     NotDifferentiable {
         /// The op.
         op: &'static str,
-        /// Its layer.
+        /// Layer of the op.
         layer: String,
     },
-    /// A backward rule did not give what the inputs of its op need.
+    /// A backward rule returned gradients that do not fit the inputs of its op.
     Gradient {
         /// The op.
         op: &'static str,
-        /// Its layer.
+        /// Layer of the op.
         layer: String,
-        /// What was returned, and what was expected.
+        /// The returned and the expected gradients.
         problem: String,
     },
     /// A check of an op found a difference, see [`check_op`](crate::check_op).
@@ -102,16 +102,16 @@ pub enum Error {
         op: &'static str,
         /// Number of the random case.
         case: u64,
-        /// What differs, and by how much.
+        /// The quantity that differs, and the difference.
         problem: String,
     },
     /// The text of a kernel cannot be expanded.
     Kernel {
         /// The file, `relu.wgsl`.
         file: String,
-        /// Its line, counted from 1; 0 where the text after its imports is meant.
+        /// Line, counted from 1; 0 for the text after the imports.
         line: usize,
-        /// What is wrong.
+        /// Description of the problem.
         problem: String,
     },
     /// Data of the wrong size was written to or expected from a tensor.
@@ -123,12 +123,12 @@ pub enum Error {
         /// Elements given.
         given: usize,
     },
-    /// A step was to be advanced twice by one plan.
+    /// One plan would advance a step twice.
     AdvancedTwice {
         /// The step state.
         state: String,
     },
-    /// Metrics are recorded of a step that no update and no [`Clock::advance`](crate::Clock::advance) ends.
+    /// Metrics of a step are recorded, but no update and no [`Clock::advance`](crate::Clock::advance) ends the step.
     NotAdvanced {
         /// The step state.
         state: String,

@@ -1,8 +1,8 @@
 //! Counter-based random numbers: the same bits on the CPU and on the GPU.
 //!
-//! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 4): a keyed bijection of
-//! a 128-bit counter. A number is a pure function of (key, counter), so every invocation of a kernel draws its own
-//! without shared state, and the CPU twin in a test draws exactly the same. `shaders/lib/philox.wgsl` is the other half.
+//! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 4): a keyed bijection of a 128-bit
+//! counter. A number is a pure function of (key, counter), so every invocation of a kernel draws its own without shared state.
+//! The CPU draws exactly the same in a test. `shaders/lib/philox.wgsl` has the kernels' part.
 
 /// Ten rounds of Philox on `counter` under `key`; four independent 32-bit words.
 ///

@@ -137,7 +137,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Shape and element type: all that a shape rule needs to know of a tensor.
+/// Shape and element type: the part of a tensor that a shape rule reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorType {
     /// Sizes of the axes.

@@ -144,7 +144,7 @@ impl Tensor {
         self.write_at(first, values)
     }
 
-    /// [`Tensor::write_u8_at`] for an f32 tensor; any ends will do.
+    /// [`Tensor::write_u8_at`] for an f32 tensor; both ends may be any elements.
     ///
     /// # Errors
     /// [`Error::Size`] when they do not lie within the tensor.
@@ -152,7 +152,7 @@ impl Tensor {
         self.write_at(first, values)
     }
 
-    /// [`Tensor::write_u8_at`] for a u32 tensor; any ends will do.
+    /// [`Tensor::write_u8_at`] for a u32 tensor; both ends may be any elements.
     ///
     /// # Errors
     /// [`Error::Size`] when they do not lie within the tensor.
@@ -174,7 +174,7 @@ impl Tensor {
         Ok(())
     }
 
-    /// Copies the values to the CPU: waits for the GPU, so never within a training loop's step.
+    /// Copies the values to the CPU. It waits for the GPU, so a training loop's step must not call it.
     ///
     /// # Errors
     /// When the device is lost.
@@ -227,7 +227,7 @@ impl Tensor {
         self.inner.gpu.submit(encoder.finish());
     }
 
-    /// The tensor's name: what errors, checkpoints and profiles call it.
+    /// The tensor's name in errors, checkpoints and profiles.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
@@ -255,7 +255,7 @@ impl Tensor {
         self.inner.offset
     }
 
-    /// Whether two handles name the same bytes.
+    /// True if two handles name the same tensor.
     pub(crate) fn same(&self, other: &Tensor) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
@@ -286,7 +286,7 @@ pub(crate) fn read_back<T: Pod>(gpu: &Gpu, buffer: &Buffer, offset: usize, eleme
     read_raw(gpu, buffer.raw(), offset, elements)
 }
 
-/// [`read_back`] of f16 values, widened. Copies are of whole words, so an odd last value brings a neighbor along.
+/// [`read_back`] of f16 values, widened to f32. Copies are of whole words, so an odd last value brings a neighbor along.
 pub(crate) fn read_halves(gpu: &Gpu, buffer: &Buffer, offset: usize, elements: usize) -> Result<Vec<f32>> {
     let halves: Vec<f16> = read_back(gpu, buffer, offset, elements.next_multiple_of(2))?;
     Ok(halves[..elements].iter().map(|value| value.to_f32()).collect())

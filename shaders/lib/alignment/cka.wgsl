@@ -1,5 +1,5 @@
 #import number
-// What one workgroup knows of two Gram matrices: their greatest magnitudes, and the sums of K'∘K', L'∘L' and K'∘L' where
+// Partial results of one workgroup for two Gram matrices: their greatest magnitudes, and the sums of K'∘K', L'∘L' and K'∘L' where
 // K' = K / max|K| and L' = L / max|L|. Scaled first, the squares of activations from 1e-15 to 1e15 stay in range.
 struct Sums { k_max: f32, l_max: f32, kk: f32, ll: f32, kl: f32 }
 

@@ -1,6 +1,6 @@
 #import number
-// What one workgroup knows of A = XᵀX, B = YᵀY and T = YᵀX: their greatest magnitudes, and the sums of squares of A' = A /
-// max|A|, B' and T'. Scaled first, the squares of activations from 1e-15 to 1e15 stay in range.
+// Partial results of one workgroup for A = XᵀX, B = YᵀY and T = YᵀX: their greatest magnitudes, and the sums of squares of
+// A' = A / max|A|, B' and T'. Scaled first, the squares of activations from 1e-15 to 1e15 stay in range.
 struct Sums { a_max: f32, b_max: f32, t_max: f32, aa: f32, bb: f32, tt: f32 }
 
 // 1 / max, and 0 for a zero matrix.

@@ -1,8 +1,8 @@
-// What the attention kernels share in which an invocation owns a row, and meets the rows of the other side eight at a time. The
-// importing kernel binds q, k, v, keys and clock.
+// Shared part of the attention kernels in which an invocation owns a row, and meets the rows of the other side eight at a
+// time. The importing kernel binds q, k, v, keys and clock.
 //
-// Where subgroups have eight neighbors (SUBGROUP8: a CPU, where every load is a gather over the lanes) each of them loads one
-// of the eight rows and hears the others from its neighbors; elsewhere each loads all eight, and since neighbors load the
+// If subgroups have eight neighbors (SUBGROUP8: a CPU, where every load is a gather over the lanes) each of them loads one
+// of the eight rows and gets the others from its neighbors; elsewhere each loads all eight, and since neighbors load the
 // same, one cache line serves all.
 //
 // Arrays of a row have UNITS elements, of which a loop with a constant bound uses the first HEAD: a GPU's compiler unrolls
@@ -41,11 +41,11 @@ fn invocations(rows: u32) -> u32 {
 
 // With dropout an invocation that owns a query draws twice for eight keys, one that owns a key four times for eight queries.
 #if DROPOUT
-// Of keys `j` to `j + 3`, a multiple of four and on, for query `row` of head number `head`.
+// Factors of keys `j` to `j + 3`, j a multiple of four, for query `row` of head number `head`.
 fn kept_keys(head: u32, row: u32, j: u32) -> vec4f {
     return factors((draw(head, row, j) >> vec4u(16u * (row % 2u))) & vec4u(0xffffu));
 }
-// Of `key` for queries `i` to `i + 3`, an even number and on.
+// Factors of `key` for queries `i` to `i + 3`, i even.
 fn kept_queries(head: u32, i: u32, key: u32) -> vec4f {
     let at = vec4<bool>(key % 4u == 0u, key % 4u == 1u, key % 4u == 2u, key % 4u == 3u);
     let first = select(vec4u(), draw(head, i, key), at);
@@ -76,7 +76,7 @@ fn weighed(w: Eight, y: Units) -> T {
         + w.high.x * y.e + w.high.y * y.f + w.high.z * y.g + w.high.w * y.h;
 }
 #if SUBGROUP8
-// Where rows `first` to `first + 7`, of `count`, begin: of the one that this lane loads.
+// Offsets of rows `first` to `first + 7`, of `count`: of the one that this lane loads.
 struct Rows { own: u32 }
 fn rows_from(start: u32, step: u32, first: u32, count: u32, lane: u32) -> Rows {
     return Rows(start + min(first + lane, count - 1u) * step);

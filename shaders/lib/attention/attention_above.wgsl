@@ -1,5 +1,5 @@
-// The gradient of the output for the tiled attention kernels, as lib/attention/attention_tiles.wgsl has it of q, k and v; the importing
-// kernel binds dout.
+// Loads of the output's gradient for the tiled attention kernels, like those of q, k and v in
+// lib/attention/attention_tiles.wgsl. The importing kernel binds dout.
 #if VEC4
 fn dout_unit(at: u32, c: u32) -> vec4f {
     return dout[at + c];

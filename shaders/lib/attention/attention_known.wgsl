@@ -1,4 +1,4 @@
-// Of queries `row` to `row + 3` of a head, for the tiled gradient kernels: the logarithm of the softmax's divisor, and out · dout.
+// The logarithm of the softmax's divisor, and out · dout, of queries `row` to `row + 3` of a head: for the tiled gradient kernels.
 // The importing kernel binds rows.
 fn known_rows(batch: u32, head: u32, row: u32) -> mat2x4f {
     let first = (batch * dims.heads + head) * dims.queries;

@@ -1,4 +1,4 @@
-// Stores unit c of a row of a head that begins at `at` in the importing kernel's `sink`; what lies behind the last element is
+// Stores unit c of a row of a head that begins at `at` in the importing kernel's `sink`. Elements behind the last are
 // left out.
 #if VEC4
 fn put(at: u32, c: u32, x: vec4f) {

@@ -1,5 +1,5 @@
-// What all attention kernels share: sizes, where rows begin, which keys take part, and dropout of probabilities. Rows of a head
-// are read in units of T, which is vec4f where the head size is a multiple of four (VEC4), else f32. The importing kernel
+// Shared part of all attention kernels: sizes, offsets of rows, keys that take part, and dropout of probabilities. Rows of a
+// head are read in units of T, which is vec4f where the head size is a multiple of four (VEC4), else f32. The importing kernel
 // binds `keys` and `clock`.
 #if VEC4
 alias T = vec4f;
@@ -18,7 +18,7 @@ struct Dims {
     dv_start: u32,
     causal: u32, // query i sees the keys up to i
     mask: u32,   // 0 all keys, 1 the first keys[batch] of them, 2 those whose id is not `padding`
-    seed_low: u32, seed_high: u32, stream: u32, dropped: u32, kept: f32, // of 65,536 pairs, so many are dropped
+    seed_low: u32, seed_high: u32, stream: u32, dropped: u32, kept: f32, // dropped: pairs out of 65,536
     parts: u32, part_keys: u32, // workgroups that share the keys of a query, and keys of each; for the tiled kernels
 }
 fn q_at(batch: u32, head: u32, row: u32) -> u32 {
@@ -45,21 +45,21 @@ fn end_of_keys(batch: u32, row: u32) -> u32 {
     }
     return end;
 }
-// Whether key `key` takes part, wherever the end of keys is.
+// True if key `key` takes part, wherever the end of keys is.
 fn takes_part(batch: u32, key: u32) -> bool {
     if (dims.mask != 2u) {
         return true;
     }
     return keys[batch * dims.keys + key] != dims.padding;
 }
-// Which of four keys, `j`, take part and lie before `end`.
+// True for each of four keys, `j`, that takes part and lies before `end`.
 fn present4(batch: u32, j: vec4u, end: u32) -> vec4<bool> {
     let at = min(j, vec4u(dims.keys - 1u));
     return (j < vec4u(end)) & vec4<bool>(takes_part(batch, at.x), takes_part(batch, at.y), takes_part(batch, at.z),
                                         takes_part(batch, at.w));
 }
 
-// What dropout multiplies probabilities by. A draw of Philox, sixteen bits a pair, serves four keys and two queries.
+// Dropout's factors of probabilities. A draw of Philox, sixteen bits a pair, serves four keys and two queries.
 #if DROPOUT
 #import philox
 fn draw(head: u32, row: u32, key: u32) -> vec4u {

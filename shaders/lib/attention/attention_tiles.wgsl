@@ -1,15 +1,15 @@
-// What the tiled attention kernels share. The importing kernel binds q, k, v, keys and clock.
+// Shared part of the tiled attention kernels. The importing kernel binds q, k, v, keys and clock.
 //
 // A workgroup owns OWN rows of a head, queries or keys, and meets those of the other side MET at a time. Its invocations are
 // GROUPS groups of LANES neighbors: a group owns four rows, each of its lanes meets four, so that an invocation has 4 x 4
-// scores in registers. Sums over what was met are rows of the head: of each of its group's four, a lane has every
+// scores in registers. Sums over met rows are rows of the head: of each of its group's four, a lane has every
 // LANES-th unit of four elements.
 //
 // In workgroup memory a row takes STRIDE units, a multiple of eight, of which the first INNER are used. Of rows that lanes read
 // by fours, unit c of row r lies at c ^ (r / 4 % 8): eight lanes read from eight different groups of banks.
 //
-// Blocks of 4 x 4 are mat4x4f whose "columns" are the four own rows, and no array is indexed by a variable: what is not in
-// workgroup memory stays in registers. Sums are chains of fma, one instruction for each multiply-add.
+// Blocks of 4 x 4 are mat4x4f whose "columns" are the four own rows, and no array is indexed by a variable: values
+// outside of workgroup memory stay in registers. Sums are chains of fma, one instruction for each multiply-add.
 #import attention/attention_sizes
 override LANES: u32 = 8u;
 override GROUPS: u32 = 8u;
@@ -36,7 +36,7 @@ const UNIT: u32 = 4u; // elements of a T
 #else
 const UNIT: u32 = 1u;
 #endif
-const EMPTY: f32 = -1e30; // the greatest score of a row that sees no key yet: what it is less a score is finite
+const EMPTY: f32 = -1e30; // greatest score of a row that sees no key yet: its difference from a score is finite
 
 // Unit c of a row that begins at `at`. Elements behind the last are 0.
 #if VEC4
@@ -67,8 +67,8 @@ fn v_unit(at: u32, c: u32) -> vec4f {
 }
 #endif
 
-// Unit c of row `row` of a head, 0 where there is no row or no element. Something is read in any case, so that the loads of a turn
-// are in flight together, not each behind a branch.
+// Unit c of row `row` of a head, 0 where there is no row or no element. Something is read in any case, so that the loads of an
+// iteration are in flight together, not each behind a branch.
 fn q_or_none(batch: u32, head: u32, row: u32, c: u32) -> vec4f {
     let there = q_unit(q_at(batch, head, min(row, dims.queries - 1u)), min(c, INNER - 1u));
     return select(vec4f(), there, row < dims.queries && c < INNER);
@@ -98,7 +98,7 @@ fn v_rows(batch: u32, head: u32, row: u32, c: u32) -> mat4x4f {
                    v_unit(v_at(batch, head, min(row + 2u, last)), c), v_unit(v_at(batch, head, min(row + 3u, last)), c));
 }
 
-// Where unit c of row `row` lies in workgroup memory when lanes read it by fours.
+// Position of unit c of row `row` in workgroup memory that lanes read by fours.
 fn turned(row: u32, c: u32) -> u32 {
     return row * STRIDE + (c ^ ((row / 4u) & 7u));
 }
@@ -135,7 +135,7 @@ fn set_weights_b(row: u32, four: u32, w: mat4x4f) {
     weights_b[at + 2u * LANES] = w[2];
     weights_b[at + 3u * LANES] = w[3];
 }
-// Those of four own rows.
+// Weights of four own rows.
 fn weights_a4(row: u32, four: u32) -> mat4x4f {
     let at = row * LANES + four;
     return mat4x4f(weights_a[at], weights_a[at + LANES], weights_a[at + 2u * LANES], weights_a[at + 3u * LANES]);
@@ -145,7 +145,7 @@ fn weights_b4(row: u32, four: u32) -> mat4x4f {
     return mat4x4f(weights_b[at], weights_b[at + LANES], weights_b[at + 2u * LANES], weights_b[at + 3u * LANES]);
 }
 
-// What an invocation has of the sums of four own rows: units `lane`, `lane + LANES` and so on.
+// An invocation's part of the sums of four own rows: units `lane`, `lane + LANES` and so on.
 struct Sums { a: mat4x4f, b: mat4x4f, c: mat4x4f, d: mat4x4f }
 // The unit to read for part `part` of them: one that exists.
 fn unit_of(lane: u32, part: u32) -> u32 {
@@ -184,7 +184,7 @@ fn add_met_b(sums: Sums, w: mat4x4f, four: u32, lane: u32) -> Sums {
 fn scaled(sums: Sums, x: vec4f) -> Sums {
     return Sums(rows_times(sums.a, x), rows_times(sums.b, x), rows_times(sums.c, x), rows_times(sums.d, x));
 }
-// Four rows of a head from `row` on, to what the importing kernel tells apart by `goal`.
+// Four rows of a head from `row` on, in the output that the importing kernel numbers by `goal`.
 struct Spot { goal: u32, batch: u32, head: u32, row: u32, lane: u32 }
 // Stores them through the importing kernel's store(spot, row, unit, value).
 fn store_sums(spot: Spot, sums: Sums) {
@@ -215,7 +215,7 @@ fn along16(sum: mat4x4f, x: mat4x4f, y: mat4x4f) -> mat4x4f {
 fn weigh4(sum: vec4f, w: vec4f, y: mat4x4f) -> vec4f {
     return fma(vec4f(w.w), y[3], fma(vec4f(w.z), y[2], fma(vec4f(w.y), y[1], fma(vec4f(w.x), y[0], sum))));
 }
-// Adds to the unit of own row i what it has of met units y[j], which is w[i][j].
+// Adds met units y[j], times w[i][j], to the unit of own row i.
 fn weigh(sum: mat4x4f, w: mat4x4f, y: mat4x4f) -> mat4x4f {
     return mat4x4f(weigh4(sum[0], w[0], y), weigh4(sum[1], w[1], y), weigh4(sum[2], w[2], y), weigh4(sum[3], w[3], y));
 }
@@ -233,7 +233,7 @@ fn columns_less(m: mat4x4f, x: vec4f) -> mat4x4f {
 fn times(a: mat4x4f, b: mat4x4f) -> mat4x4f {
     return mat4x4f(a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3]);
 }
-// m[i] where it is so, else `other`.
+// m[i] where the condition holds, else `other`.
 fn where4(m: mat4x4f, a: vec4<bool>, b: vec4<bool>, c: vec4<bool>, d: vec4<bool>, other: f32) -> mat4x4f {
     let no = vec4f(other);
     return mat4x4f(select(no, m[0], a), select(no, m[1], b), select(no, m[2], c), select(no, m[3], d));
@@ -256,7 +256,7 @@ fn row_tops(m: mat4x4f) -> vec4f {
     let t = transpose(m);
     return max(max(t[0], t[1]), max(t[2], t[3]));
 }
-// Of each own row, what its lanes have in common. Met rows of the first kind are lost.
+// Sum and maximum over the lanes of each own row. Without SHUFFLE the first tile of met rows is overwritten.
 #if SHUFFLE
 fn sum_of_lanes(local: u32, x: vec4f) -> vec4f {
     var all = x;
@@ -299,7 +299,7 @@ fn logarithm(greatest: f32, total: f32) -> f32 {
     return select(greatest / LOG2_E + log(total), 0.0, total == 0.0);
 }
 
-// What dropout multiplies the probabilities of keys `key` to `key + 3` by, for queries `row` to `row + 3`: [query][key]. Both
+// Dropout's factors of the probabilities of keys `key` to `key + 3`, for queries `row` to `row + 3`: [query][key]. Both
 // begin at multiples of four, so two draws serve all sixteen.
 #if DROPOUT
 fn kept16(head: u32, row: u32, key: u32) -> mat4x4f {

@@ -1,10 +1,10 @@
-// Sizes of a convolution, after m, n, k of the product that it is; the twin of `Geometry` in
-// crates/tensor/src/ops/conv2d.rs. Stride and window are constants, so that divisions by them are shifts or products.
+// Sizes of a convolution, after m, n, k of its product, as in `Geometry` of
+// crates/tensor/src/ops/conv/conv2d.rs. Stride and window are constants, so that divisions by them are shifts or products.
 override STRIDE: u32 = 1u;
 override KH: u32 = 1u;
 override KW: u32 = 1u;
 
-// Where four window positions (image, row, column of y) begin in x: element (image, channel 0, 0, 0), and the window's
+// Positions in x of four windows (image, row, column of y): element (image, channel 0, 0, 0), and the window's
 // first row and column, negative in the padding.
 struct Windows { image: vec4u, row: vec4i, column: vec4i }
 
@@ -33,7 +33,7 @@ fn masked(mask: vec4u, tap: vec3u) -> vec4<bool> {
     return (mask >> vec4u(tap.y * KW + tap.x) & vec4u(1u)) == vec4u(1u);
 }
 
-// Whether (row, column) lies in an image of height x width.
+// True if (row, column) lies in an image of height x width.
 fn inside(row: vec4i, column: vec4i, height: u32, width: u32) -> vec4<bool> {
     // Negative numbers are large as unsigned ones.
     return (vec4u(row) < vec4u(height)) & (vec4u(column) < vec4u(width));

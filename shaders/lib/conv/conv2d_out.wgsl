@@ -1,8 +1,8 @@
-// What convolution and its input's gradient share: both are products whose k counts (channel, ky, kx) and whose columns
+// Shared part of convolution and its input's gradient: both are products whose k counts (channel, ky, kx) and whose columns
 // count the pixels of images. The importing kernel has `out`, (batch, m, a row, a column), and `pixels()`, the pixels of
 // one image of it.
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
-var<private> out_at: vec4u;  // where row 0 of the four columns goes
+var<private> out_at: vec4u;  // position of row 0 of the four columns
 var<private> tap: vec3u;     // kx, ky, channel of the current k
 
 fn seek(k: u32) {

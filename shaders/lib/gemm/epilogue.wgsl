@@ -1,4 +1,4 @@
-// What a product does to each element before it is stored; the twin of `Epilogue` in crates/tensor/src/ops/matmul.rs.
+// Operations on each element of a product before it is stored: `Epilogue` of crates/tensor/src/ops/gemm/epilogue.rs.
 // The importing kernel declares bias, residual and saved; variants that do not use one bind a dummy to it.
 #if OUT4
 alias T = vec4f; // four columns at once

@@ -1,4 +1,4 @@
-// How matmul.wgsl reads its sides, which it declares in the types that the flags name.
+// Loads of matmul.wgsl's sides, which it declares in the types that the flags name.
 #if NATIVE
 fn lhs_four(i: u32) -> Four { return lhs[i]; }
 #elif LHS_HALF4
@@ -25,7 +25,7 @@ fn rhs_one(i: u32) -> f32 { return rhs[i]; }
 #endif
 
 var<private> first_col: u32;
-var<private> rhs_now: u32; // where rhs_at reads next
+var<private> rhs_now: u32; // next position of rhs_at
 fn columns(cols: vec4u) {
     first_col = cols.x;
 }

@@ -1,5 +1,5 @@
-// out = lhs · rhs: the loop that the adapter, the sizes and the types call for, see crates/tensor/src/product.rs. All but the
-// first take the same functions from the kernel that imports them.
+// out = lhs · rhs: the loop that the adapter, the sizes and the types call for, see crates/tensor/src/ops/gemm/variant.rs.
+// All but the first take the same functions from the kernel that imports them.
 #if COOPERATIVE
 #import gemm/product_cooperative
 #elif TALL
@@ -10,7 +10,7 @@
 #import gemm/product_block
 #endif
 
-// Four numbers of a side, on their way. NATIVE: of two sides of f16 to matrix units, which want them as they are.
+// Four numbers of a side, as loaded. NATIVE: two sides of f16 for matrix units, which read them unconverted.
 #if NATIVE
 alias Four = vec4<f16>;
 #else

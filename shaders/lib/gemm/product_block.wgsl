@@ -1,14 +1,14 @@
 // out = lhs · rhs through workgroup memory, for GPUs: a family of kernels. The importing kernel declares how elements are loaded
 // and stored, see product_loads.wgsl, so matmul, Gram and convolution are all this loop.
 //
-// A workgroup owns ROWS x COLUMNS of out. It takes DEPTH values of k a turn through workgroup memory, as two tiles
+// A workgroup owns ROWS x COLUMNS of out. It moves DEPTH values of k per iteration through workgroup memory, as two tiles
 // [DEPTH][ROWS] and [DEPTH][COLUMNS] of vec4f along rows and columns. An invocation owns OWN_ROWS x OWN_COLUMNS sums in
 // registers, as vectors that lie LANE_ROWS and LANE_COLUMNS vectors apart. The LANE_ROWS · LANE_COLUMNS invocations of a
 // subgroup own neighboring vectors, so that they read few words of workgroup memory, and read them together: for each k
 // (OWN_ROWS + OWN_COLUMNS) / 4 vectors for OWN_ROWS · OWN_COLUMNS multiply-adds.
-// While a turn is added up, the next one is on its way from memory to registers (LHS_LOADS and RHS_LOADS vectors).
-// SLICES > 1: as many groups of invocations share the k of a turn, TURN each, for products with few outputs; at the end slice 0 adds
-// the sums of the others to its own, in order.
+// While an iteration is added up, the next one is on its way from memory to registers (LHS_LOADS and RHS_LOADS vectors).
+// SLICES > 1: as many groups of invocations share the k of an iteration, TURN each, for products with few outputs; at the end slice 0
+// adds the sums of the others to its own, in order.
 //
 // memory  16·DEPTH·(ROWS/4 + COLUMNS/4 + 2·PADDING) bytes, and 4·(SLICES - 1)·ROWS·COLUMNS with SLICES > 1
 // numeric f32 sums in order of k within a slice, slices in order
@@ -62,7 +62,7 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
         return; // the whole workgroup returns
     }
     let index = local.x;
-    // Where the sums of this invocation lie: first vector of rows and of columns.
+    // Position of this invocation's sums: first vector of rows and of columns.
     let lane = index % (LANE_ROWS * LANE_COLUMNS);
     let subgroup = index % SLICE / (LANE_ROWS * LANE_COLUMNS);
     let across = COLUMNS / (LANE_COLUMNS * OWN_COLUMNS);

@@ -1,17 +1,17 @@
 // out = lhs · rhs on matrix units (cooperative matrices of 16 x 16, f16 with f32 sums), for subgroups of exactly 32. The
 // importing kernel declares how elements are loaded and stored, see product_loads.wgsl. Sizes need not be whole blocks.
 //
-// A workgroup owns ROWS x COLUMNS of out. It takes DEPTH values of k a turn through workgroup memory, rounded to f16 (operands
-// that are f16 stay what they are). A subgroup owns 64 x 64, sixteen sums in registers: for each 16 values of k it
-// reads 8 fragments for 16 products. While a turn is added up, the next one is on its way from memory to registers.
-// A tile is as memory is: [row][k] where four k are loaded at a time, else [k][row]; rows are 8 numbers longer, so that what is
-// read together lies in different banks.
-// skip() is not asked: matrix units want all invocations of a subgroup.
-// Sums go through workgroup memory, so that what follows the product is that of the other loops. A driver (NVIDIA 580) also cannot
+// A workgroup owns ROWS x COLUMNS of out. It moves DEPTH values of k per iteration through workgroup memory, rounded to f16
+// (operands that are f16 stay as they are). A subgroup owns 64 x 64, sixteen sums in registers: for each 16 values of k it
+// reads 8 fragments for 16 products. While an iteration is added up, the next one is on its way from memory to registers.
+// A tile has the layout of memory: [row][k] where four k are loaded at a time, else [k][row]; rows are 8 numbers longer, so
+// that numbers that are read together lie in different banks.
+// skip() is not called: matrix units need all invocations of a subgroup.
+// Sums go through workgroup memory, so that the epilogue is that of the other loops. A driver (NVIDIA 580) also cannot
 // compile kernels that store sums right into a buffer, or that read f16 out of vectors of u32: it loses the device.
 //
 // memory  2·(ROWS + COLUMNS)·(DEPTH + 8) bytes, and 1 KiB for each subgroup
-// numeric f16 operands are multiplied exactly; in which order sums are added is the hardware's affair
+// numeric f16 operands are multiplied exactly; the order of sums depends on the hardware
 // source  SPV_KHR_cooperative_matrix; NVIDIA CUTLASS, "Efficient GEMM in CUDA"
 #import gemm/product_loads
 const WIDTH: u32 = 32u * SUBGROUPS; // invocations of a workgroup

@@ -1,4 +1,4 @@
-// How the products of GPUs read their sides, four numbers at a time. The importing kernel declares how elements are loaded and
+// Loads of the sides of products on GPUs, four numbers at a time. The importing kernel declares how elements are loaded and
 // stored:
 //   seek(k)                          go to k, before lhs_at and rhs_at
 //   lhs4_at(row, k) -> Four          LHS_K4: k to k + 3 of a row, where a row of lhs is contiguous
@@ -8,7 +8,7 @@
 //   rhs4_at(col, k) -> Four          K4: k to k + 3 of a column
 //   rhs_at(k, cols) -> Four          in place of it; RHS_K: neighbors in k are neighbors in memory
 //   store(row, col, sums)            row < m, col < n: columns col, col + STEP, … of a row, of which some may be n or more
-//   skip(row, rows, col) -> bool     whether the block at (row, col) is not wanted
+//   skip(row, rows, col) -> bool     true if the block at (row, col) is not needed
 //
 // STEP is 1, or COLUMNS / 4 with SPREAD: a vector of rhs then holds columns that lie a quarter of the block apart, so that
 // neighboring invocations read and write neighboring columns one by one. Convolutions do that: images have any number of
@@ -41,7 +41,7 @@ const RHS_STEP: u32 = 4u;
 const RHS_STEP: u32 = 1u;
 #endif
 
-// Which vector of a tile load `index` is: (vector along rows or columns, k), or (row or column, vector of four k) with K4.
+// Vector of a tile that load `index` fills: (vector along rows or columns, k), or (row or column, vector of four k) with K4.
 fn lhs_place(index: u32) -> vec2u {
 #if LHS_K4
     // K_LANES neighbors along k, then rows.
@@ -70,10 +70,10 @@ fn at_columns(cols: vec4u) {
 fn at_columns(cols: vec4u) {} // the same for all loads of an invocation
 #endif
 
-// From memory to registers. What lies beyond k_end is read from before it, and beyond m or n from the last row or column: no
-// load waits for a branch. Of these numbers `lhs_kept` and `rhs_kept` make zeros, or they are never stored.
+// From memory to registers. Beyond k_end, elements before it are read, and beyond m or n the last row or column: no load waits
+// for a branch. `lhs_kept` and `rhs_kept` turn these numbers into zeros, or they are never stored.
 #if WHOLE
-// Parts of k are whole turns: nothing lies beyond.
+// Parts of k are a whole number of iterations: nothing lies beyond.
 fn last_k(k: u32, k_end: u32, step: u32) -> u32 {
     return k;
 }
@@ -126,8 +126,8 @@ fn rhs_kept(index: u32, value: Four, k0: u32, k_end: u32) -> Four {
     return kept(value, k0 + RHS_STEP * rhs_place(index).y, k_end);
 }
 
-// Workgroups that run at the same time take blocks of 8 rows of blocks, column by column, so that what they read is in the
-// second level of cache.
+// Workgroups that run at the same time take blocks of 8 rows of blocks, column by column, so that their operands are in
+// the second level of cache.
 fn near(group: vec2u, groups: vec2u) -> vec2u {
     let number = group.y * groups.x + group.x;
     let first = number / (8u * groups.x) * 8u;

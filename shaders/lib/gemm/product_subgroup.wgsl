@@ -9,11 +9,11 @@
 //   rows4_at(row, k) -> vec4f               LHS_R4, in place of lhs_at: row to row + 3, where a column of lhs is contiguous
 //   store(row, col, sums)                   row < m, col < n: columns col to col + 3 of a row, of which some may be
 //                                           n or more
-//   skip(row, rows, col) -> bool            whether the block at (row, col) is not wanted
+//   skip(row, rows, col) -> bool            true if the block at (row, col) is not needed
 //
 // A workgroup is 8 x 4. A row of 8 invocations is a subgroup and owns 16 rows by 32 columns; each invocation owns 4
-// neighboring columns of them, 64 sums. It loads 2 of the 16 rows of lhs and hears the others from its neighbors. On a
-// CPU every load is a gather over the 8 lanes, and what it gathers, 1 float or 4, costs little: so where layouts allow, lhs
+// neighboring columns of them, 64 sums. It loads 2 of the 16 rows of lhs and gets the others from its neighbors. On a
+// CPU every load is a gather over the 8 lanes, and the size of what it gathers, 1 float or 4, costs little: so where layouts allow, lhs
 // is loaded by fours, 64 multiply-adds for 1.5 loads in place of 3. No workgroup memory: on a CPU it is memory like any
 // other, and a barrier is a switch of coroutines.
 // Source: register blocking, Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
@@ -30,7 +30,7 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     if (row >= m || skip(row, 16u, group.x * 32u)) {
         return;
     }
-    // Edges: what lies outside is read from the last row or column and never stored.
+    // Edges: elements outside are read from the last row or column and never stored.
     let row_p = min(row + local.x, m - 1u);
     let row_q = min(row + local.x + 8u, m - 1u);
     let cols = min(vec4u(col, col + 1u, col + 2u, col + 3u), vec4u(n - 1u));

@@ -3,8 +3,8 @@
 //
 // A workgroup is 8 x 2. A row of 8 invocations is a subgroup and owns 32 rows by 32 columns, as two blocks of 16 rows; each
 // invocation owns 128 sums. A vector of rhs that has been gathered meets twice as many rows: with lhs by fours 128
-// multiply-adds for 2 loads in place of 64 for 1.5. On a CPU a load is a loop over the lanes, so loads are what counts; that
-// the sums are far more than there are registers matters less, as long as each is fetched once for four k.
+// multiply-adds for 2 loads in place of 64 for 1.5. On a CPU a load is a loop over the lanes, so loads decide the
+// time. There are far more sums than registers, but that matters less as long as each is fetched once for four k.
 // Source: register blocking, Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 #import gemm/register_block
 const WIDTH: u32 = 8u;
@@ -19,7 +19,7 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     if (row >= m || skip(row, 32u, group.x * 32u)) {
         return;
     }
-    // Edges: what lies outside is read from the last row or column and never stored.
+    // Edges: elements outside are read from the last row or column and never stored.
     let row_p = min(row + local.x, m - 1u);
     let row_q = min(row + local.x + 8u, m - 1u);
     let row_r = min(row + local.x + 16u, m - 1u);

@@ -1,5 +1,5 @@
-// Blocks of 16 rows by 32 columns in the registers of a subgroup of 8, four columns an invocation: what product_subgroup.wgsl
-// and product_tall.wgsl add to them. An invocation hears the rows that it has not loaded from its neighbors.
+// Blocks of 16 rows by 32 columns in the registers of a subgroup of 8, four columns an invocation, for product_subgroup.wgsl
+// and product_tall.wgsl. An invocation gets the rows that it has not loaded from its neighbors.
 
 const STEP: u32 = 1u; // from one column of a vector to the next
 
@@ -23,7 +23,7 @@ fn add_products(sums: ptr<function, array<vec4f, 16>>, p: f32, q: f32, b: vec4f)
     (*sums)[15] += subgroupBroadcast(q, 7u) * b;
 }
 
-// Four k at once, row by row: there are more sums than registers, and so each is fetched and put away once for four k.
+// Four k at once, row by row: there are more sums than registers, so each is fetched and stored once for four k.
 fn add_row(sum: vec4f, x: f32, y: f32, z: f32, w: f32, b: mat4x4f) -> vec4f {
     return (((sum + x * b[0]) + y * b[1]) + z * b[2]) + w * b[3];
 }
@@ -103,7 +103,7 @@ fn add_columns(sums: ptr<function, array<vec4f, 16>>, p: vec4f, q: vec4f, b: mat
 // Stores the block whose first row is `row`.
 fn store_block(sums: ptr<function, array<vec4f, 16>>, row: u32, col: u32, m: u32, n: u32) {
     // The loop below indexes a copy: indexed themselves, the sums would live in memory, and the loop above be 2.6 times
-    // slower. Without a loop the code would outgrow what llvmpipe keeps, and be compiled anew at every launch.
+    // slower. Without a loop the code would be too large for llvmpipe to keep, and be compiled anew at every launch.
     var block: array<vec4f, 16>;
     block[0] = (*sums)[0];
     block[1] = (*sums)[1];

@@ -1,4 +1,4 @@
-// What recurrence.wgsl and recurrence_grad.wgsl share: which workgroup owns which sequences, and the product of a step.
+// Shared part of recurrence.wgsl and recurrence_grad.wgsl: the sequences that a workgroup owns, and the product of a step.
 //
 // A workgroup owns some sequences of the batch (rows) and takes them through time, so nothing but its own barrier orders its
 // steps. The product of a step runs on lib/product*.wgsl over all columns of these rows; sequences are rows because their

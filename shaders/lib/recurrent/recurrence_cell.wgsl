@@ -1,4 +1,4 @@
-// What all recurrence kernels share: sizes, element types, and which steps are real.
+// Shared part of all recurrence kernels: sizes, element types, and the mask of real steps.
 #if VEC4
 alias T = vec4f; // hidden is a multiple of 4, and the loop of products loads by fours
 const UNIT: u32 = 4u;
@@ -8,7 +8,7 @@ const UNIT: u32 = 1u;
 #endif
 #import activation
 
-// Steps first to last of `time`; hidden in elements; where the other parts of the packed tensors begin, in units of T.
+// Steps first to last of `time`; hidden in elements; offsets of the other parts of the packed tensors, in units of T.
 struct Dims {
     batch: u32, time: u32, hidden: u32, first: u32, last: u32, padding: u32,
     saved: u32, cells: u32, recurrent: u32, dh: u32, dc: u32
@@ -30,7 +30,7 @@ fn gates() -> u32 {
 fn width() -> u32 {
     return dims.hidden / UNIT;
 }
-// Where step `now` of a sequence lies in a tensor of `parts` states a step.
+// Offset of step `now` of a sequence in a tensor of `parts` states a step.
 fn step_at(row: u32, parts: u32) -> u32 {
     return (row * dims.time + now) * parts * width();
 }

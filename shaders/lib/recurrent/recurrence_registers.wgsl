@@ -1,4 +1,4 @@
-// What the recurrences share that keep W in registers, recurrence_registers.wgsl and recurrence_registers_grad.wgsl.
+// Shared part of the recurrences that keep W in registers, recurrence_registers.wgsl and recurrence_registers_grad.wgsl.
 //
 // A workgroup takes one sequence through time. A team of it, LANES neighboring invocations, owns four sums over the inner
 // axis of a step's product, and lane q of the team those parts of W that meet four inner elements 4 (q + i LANES), for i below

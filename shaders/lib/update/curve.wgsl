@@ -1,4 +1,4 @@
-// A number as a function of the training step: learning rates, guidance weights. The twin of crates/tensor/src/curve.rs.
+// A number as a function of the training step: learning rates, guidance weights. `Curve` of crates/tensor/src/train/schedule.rs.
 struct Curve { kind: u32, base: f32, floor: f32, factor: f32, warmup: f32, total: f32 }
 
 fn curve_value(c: Curve, step: f32) -> f32 {

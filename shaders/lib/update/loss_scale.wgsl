@@ -1,5 +1,5 @@
 // The loss scale, a power of two, as the clock keeps it: word 2 is its logarithm plus 1, or 0 before the first step; the low
-// half of word 3 counts good steps in a row, the high half the steps that were left out.
+// half of word 3 counts good steps in a row, the high half the skipped steps.
 #import number
 fn log2_of_scale(word: u32, first: u32) -> i32 {
     return i32(select(word, first, word == 0u)) - 1;

@@ -1,11 +1,11 @@
-// What every optimizer shares: the gradient freed of the loss scale and clipped to a global norm, and what happens where it
-// is not finite.
+// Shared part of every optimizer: the gradient divided by the loss scale and clipped to a global norm, and the rule for one
+// that is not finite.
 #import update/loss_scale
 var<workgroup> clip_factor: f32;
 
 // From partial sums of squares: min(1, max_norm / |g|), or 1 where max_norm is 0, over the loss scale; negative to change
 // nothing. Where the norm is infinite or NaN, nothing changes: with a scale of 2 or more in this step (loss_scale_step.wgsl
-// halves it), with a scale of 1, or none, in this step and all later ones, and the clock says so. Every workgroup adds up the
+// divides it by 2); with a scale of 1, or none, in this step and all later ones, which the clock records. Every workgroup adds up the
 // same sums, so all of them do the same. All invocations of the workgroup must call it.
 fn clipping(local: u32, max_norm: f32, partials: u32, first_scale: u32) -> f32 {
     if (local == 0u) {
@@ -29,7 +29,7 @@ fn clipping(local: u32, max_norm: f32, partials: u32, first_scale: u32) -> f32 {
     return clip_factor;
 }
 
-// Updates before this one: what Adam's moments have seen.
+// Number of updates before this one: those that Adam's moments include.
 fn updates() -> f32 {
     return f32(atomicLoad(&clock[0]) - (atomicLoad(&clock[3]) >> 16u));
 }

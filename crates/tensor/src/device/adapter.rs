@@ -1,4 +1,4 @@
-//! The adapters of a machine: what there is, and which is the fastest kind.
+//! The adapters of a machine, and their order by kind, fastest first.
 
 use crate::device::mesa::name_runtime_folder;
 
@@ -20,7 +20,7 @@ pub struct AdapterSummary {
 }
 
 impl AdapterSummary {
-    /// Whether [`GpuOptions::adapter`](crate::GpuOptions::adapter) set to `part` takes this adapter.
+    /// True if [`GpuOptions::adapter`](crate::GpuOptions::adapter) set to `part` selects this adapter.
     pub fn matches(&self, part: &str) -> bool {
         name_contains(&self.name, part)
     }

@@ -4,33 +4,33 @@ use std::sync::Arc;
 
 use crate::ops::gemm::members::Tuning;
 
-/// What an adapter can do, as far as kernels are chosen by it.
+/// Capabilities of an adapter that decide which kernels run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caps {
     /// The adapter runs on the CPU (lavapipe, SwiftShader, WARP).
     pub software: bool,
-    /// Invocations of a subgroup where that number is fixed and subgroup operations are available, else 0.
+    /// Invocations of a subgroup if that number is fixed and subgroup operations are available, else 0.
     pub subgroup: u32,
-    /// The same where neighboring invocations of a workgroup are neighbors in the subgroup, tried out when the adapter is
-    /// opened: sums over a workgroup then go through shuffles. Else 0.
+    /// The same if neighboring invocations of a workgroup are neighbors in the subgroup, else 0. This is tried out when the
+    /// adapter is opened. Sums over a workgroup then go through shuffles.
     pub shuffle: u32,
     /// Timestamps can be written inside a compute pass.
     pub timestamps: bool,
     /// Matrix units that multiply 16 × 16 of f16 and add in f32, for subgroups of 32.
     pub cooperative: bool,
-    /// Most invocations of a workgroup.
+    /// Greatest number of invocations of a workgroup.
     pub invocations: u32,
-    /// Most bytes of workgroup memory.
+    /// Greatest number of bytes of workgroup memory.
     pub workgroup_memory: u32,
     /// Largest storage binding in bytes.
     pub max_binding: u64,
     /// Largest buffer in bytes.
     pub max_buffer: u64,
-    /// What `trellis tune` found here.
+    /// Results of `trellis tune` on this adapter.
     pub tuning: Arc<Tuning>,
 }
 
-/// The least that WebGPU allows an adapter to offer.
+/// The lowest limits that WebGPU allows an adapter to offer.
 impl Default for Caps {
     fn default() -> Self {
         let limits = wgpu::Limits::default();

@@ -1,12 +1,12 @@
-//! Matrix units: what wgpu calls cooperative matrices, and what it asks of those who use them.
+//! Matrix units: cooperative matrices in wgpu, and the features that they need.
 
 use wgpu::wgt::{CooperativeMatrixProperties, CooperativeScalarType};
 
-/// What kernels need of wgpu to reach matrix units.
+/// Features of wgpu that kernels need to use matrix units.
 pub(crate) const MATRIX_UNITS: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16);
 
-/// Whether the adapter has those of [`Caps::cooperative`](crate::Caps::cooperative).
+/// True if the adapter has the matrix units of [`Caps::cooperative`](crate::Caps::cooperative).
 pub(crate) fn has_matrix_units(adapter: &wgpu::Adapter) -> bool {
     let info = adapter.get_info();
     let fits = |p: &CooperativeMatrixProperties| {

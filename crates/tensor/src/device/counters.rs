@@ -1,8 +1,8 @@
-//! Counts of what a device has done.
+//! Counts of a device's work.
 
 use std::sync::atomic::AtomicU64;
 
-/// Counts since the device was opened. What a step must not do, a test reads here.
+/// Counts since the device was opened. Tests read them to check what a step must not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Kernels launched.

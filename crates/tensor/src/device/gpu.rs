@@ -1,4 +1,4 @@
-//! The GPU: adapter choice, device, pipelines, counters. The only file that talks to wgpu's set-up calls.
+//! The GPU: device, queue, pipelines, counters and errors.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -123,7 +123,8 @@ impl Gpu {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The same adapter as one that counts memory and takes none ([`GpuOptions::count_memory`]), with accounts of its own.
+    /// The same device, but one that counts memory without allocating it ([`GpuOptions::count_memory`]), with accounts of its
+    /// own.
     pub fn counting(&self) -> Self {
         let Inner { device, queue, info, caps, tuning_path, checked_shaders, .. } = &*self.inner;
         let counters = Arc::new(AtomicCounters::default());
@@ -149,13 +150,12 @@ impl Gpu {
         &self.inner.info.name
     }
 
-    /// What the adapter can do.
+    /// Capabilities of the adapter.
     pub fn caps(&self) -> &Caps {
         &self.inner.caps
     }
 
-    /// Where the table of `trellis tune` for this adapter and driver is, whether it exists or not; `None` where tables are
-    /// off.
+    /// Path of the table of `trellis tune` for this adapter and driver, whether or not it exists; `None` if tables are off.
     pub fn tuning_path(&self) -> Option<&Path> {
         self.inner.tuning_path.as_deref()
     }
@@ -172,7 +172,7 @@ impl Gpu {
         }
     }
 
-    /// Most bytes that buffers may hold, [`u64::MAX`] where nothing limits them.
+    /// Greatest number of bytes that buffers may hold; [`u64::MAX`] without a limit.
     pub fn memory_budget(&self) -> u64 {
         lock(&self.inner.pool).budget()
     }
@@ -182,12 +182,12 @@ impl Gpu {
         lock(&self.inner.pool).held()
     }
 
-    /// Bytes in use by the name of what holds them, most first, and the most that was ever in use at once.
+    /// Bytes in use by buffer name, largest first, and the peak of bytes in use.
     pub fn memory_by_name(&self) -> (Vec<(String, u64)>, u64) {
         lock(&self.inner.pool).uses()
     }
 
-    /// Name and bytes of the largest buffer that was ever in use.
+    /// Name and bytes of the largest buffer ever in use.
     pub fn largest_buffer(&self) -> (String, u64) {
         lock(&self.inner.pool).largest()
     }
@@ -202,7 +202,7 @@ impl Gpu {
         polled.map(|_| ()).map_err(|e| Error::DeviceLost { message: e.to_string() })
     }
 
-    /// Submits what was written and blocks until it has arrived: the copies that wgpu keeps of it are then free.
+    /// Submits pending writes and blocks until they have arrived. The copies that wgpu keeps of them are then free.
     ///
     /// # Errors
     /// As [`Gpu::wait`].
@@ -211,7 +211,7 @@ impl Gpu {
         self.wait()
     }
 
-    /// Lets callbacks of finished work run, without blocking.
+    /// Runs callbacks of finished work, without blocking.
     pub(crate) fn poll(&self) {
         // A failure shows in the next `check`.
         let _ = self.inner.device.poll(wgpu::PollType::Poll);
@@ -249,12 +249,12 @@ impl Gpu {
         &self.inner.queue
     }
 
-    /// What stands in for every buffer where memory is only counted, see [`GpuOptions::count_memory`].
+    /// Placeholder for every buffer if memory is only counted, see [`GpuOptions::count_memory`].
     pub(crate) fn stand_in(&self) -> Option<&wgpu::Buffer> {
         self.inner.stand_in.as_ref()
     }
 
-    /// Whether memory is only counted, see [`GpuOptions::count_memory`]: nothing runs, and everything reads as 0.
+    /// True if memory is only counted, see [`GpuOptions::count_memory`]: nothing runs, and everything reads as 0.
     pub fn counts_memory(&self) -> bool {
         self.inner.stand_in.is_some()
     }
@@ -357,13 +357,13 @@ impl fmt::Debug for Gpu {
     }
 }
 
-/// A buffer of no bytes, in place of every other.
+/// Empty buffer that stands for every other if memory is only counted.
 fn placeholder(device: &wgpu::Device) -> wgpu::Buffer {
     let usage = wgpu::BufferUsages::STORAGE;
     device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 0, usage, mapped_at_creation: false })
 }
 
-/// Half of the machine's memory, or 4 GiB where /proc does not tell.
+/// Half of the machine's memory, or 4 GiB where /proc/meminfo does not say.
 fn half_of_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kilobytes = meminfo
@@ -372,7 +372,7 @@ fn half_of_memory() -> u64 {
     kilobytes.map_or(4 << 30, |kb| kb * 1024 / 2)
 }
 
-/// Locks, also after a panic elsewhere: what the mutexes guard stays consistent.
+/// Locks a mutex, even after a panic on another thread: the guarded values stay consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What Mesa reads from the environment: a runtime folder, without which it prints a false alarm, and its number of threads.
+//! Environment variables of Mesa: a runtime folder, without which it prints a false alarm, and its number of threads.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::device::options::user_cache;
 /// Variable that names the folder of a user's sockets.
 const VARIABLE: &str = "XDG_RUNTIME_DIR";
 
-/// Threads of a device of Mesa's software Vulkan, beside the one that submits.
+/// Variable that sets the threads of a device of Mesa's software Vulkan, beside the one that submits.
 const THREADS: &str = "LP_NUM_THREADS";
 
 /// Lets each device of Mesa's software Vulkan run on the thread that submits to it, if the environment does not say otherwise.
@@ -23,7 +23,7 @@ pub(crate) fn one_thread_a_device() {
 ///
 /// Mesa's layer that chooses a device looks for a display each time adapters are listed. Without an absolute
 /// `XDG_RUNTIME_DIR` it prints `error: XDG_RUNTIME_DIR is invalid or not set`, though a device needs no display. Containers
-/// and batch jobs have no such variable. The folder is `trellis` in the user's cache folder, where nobody else can lay a
+/// and batch jobs have no such variable. The folder is `trellis` in the user's cache folder, where no other user can create a
 /// socket. Nothing is set while other threads run, since they may be reading the environment.
 pub(crate) fn name_runtime_folder() {
     let absolute = |path: &PathBuf| path.is_absolute();
@@ -39,7 +39,7 @@ fn set(variable: &str, value: impl AsRef<OsStr>) {
     unsafe { std::env::set_var(variable, value) }
 }
 
-/// Linux lists the threads of a process; where they are not listed, this is taken for one of several.
+/// True if this process has one thread. Linux lists the threads of a process; without the list the answer is false.
 fn is_the_only_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
 }

@@ -1,4 +1,4 @@
-//! The device: adapters, what they can do, buffers.
+//! The device: adapters, their capabilities, buffers.
 
 pub(crate) mod adapter;
 pub(crate) mod caps;

@@ -1,4 +1,4 @@
-//! Opening a device: which adapter, and which of its features.
+//! Opening a device: choice of the adapter and of its features.
 
 use crate::device::adapter::{AdapterSummary, adapters, name_contains, rank};
 use crate::device::cooperative::has_matrix_units;
@@ -38,8 +38,8 @@ impl Gpu {
             })
             .min_by_key(|adapter| rank(adapter.get_info().device_type))
             .ok_or_else(no_adapter)?;
-        // What is experimental must not keep an adapter from being used at all: some drivers cannot compile its kernels and
-        // lose the device, so they are tried out on a device of their own.
+        // Experimental features must not make an adapter unusable. Some drivers cannot compile their kernels and lose the
+        // device, so they are tried out on a device of their own.
         let units = has_matrix_units(&adapter)
             && !options.count_memory
             && Self::open(&adapter, options, true).and_then(|trial| multiplies_right(&trial)).unwrap_or(false);

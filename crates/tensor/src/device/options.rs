@@ -1,29 +1,28 @@
-//! How to open a GPU.
+//! Options for opening a GPU.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// How to open a [`Gpu`](crate::Gpu).
+/// Options for opening a [`Gpu`](crate::Gpu).
 #[derive(Clone, Debug)]
 pub struct GpuOptions {
-    /// Part of the adapter's name, any case. `None`: the fastest kind that exists.
+    /// Part of the adapter's name, in any case. `None`: the fastest kind that exists.
     pub adapter: Option<String>,
-    /// Bytes that this process may hold in GPU buffers. `None`: half of the machine's memory on a software adapter
-    /// (which never reports that memory is short), no limit of ours on real GPUs.
+    /// Bytes that this process may hold in GPU buffers. `None`: half of the machine's memory on a software adapter (which never
+    /// reports that memory is short), no limit by the engine on real GPUs.
     pub memory_budget: Option<u64>,
     /// Keep wgpu's bounds checks in shaders. On by default in debug builds.
     pub checked_shaders: bool,
-    /// Choose the kernels that a hardware GPU gets on a software adapter too: so that a machine without a GPU can test
-    /// them.
+    /// Use the kernels of a hardware GPU on a software adapter too, so that a machine without a GPU can test them.
     pub gpu_kernels: bool,
-    /// Use subgroup operations where the adapter has them. Off: the kernels of an adapter that has none.
+    /// Use subgroup operations if the adapter has them. Off: the kernels of an adapter that has none.
     pub subgroups: bool,
-    /// Count memory in place of taking it: tensors and plans have sizes, nothing runs, everything reads as 0. No limit of the
-    /// adapter or the budget applies. [`Gpu::memory_by_name`](crate::Gpu::memory_by_name) has the result.
+    /// Dry run: count memory in place of allocating it. Tensors and plans have sizes, nothing runs, everything reads as 0. No
+    /// limit of the adapter or the budget applies. [`Gpu::memory_by_name`](crate::Gpu::memory_by_name) has the result.
     pub count_memory: bool,
-    /// Devices that this process opens and keeps busy at once. Above 1 Mesa's software adapter runs each on one thread, unless
-    /// `LP_NUM_THREADS` says otherwise.
+    /// Number of devices that this process opens and keeps busy at once. Above 1 Mesa's software adapter runs each on one
+    /// thread, unless `LP_NUM_THREADS` says otherwise.
     pub devices: usize,
     /// Folder of the tables that `trellis tune` writes, one for each adapter. `None`: the static choice of kernels.
     pub tuning: Option<PathBuf>,
@@ -35,7 +34,7 @@ pub fn user_cache() -> Option<PathBuf> {
     Some(variable("XDG_CACHE_HOME").map(PathBuf::from).or(home)?.join("trellis"))
 }
 
-/// An environment variable that says something.
+/// Value of an environment variable, if it is set and not empty.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.is_empty())
 }
@@ -61,7 +60,7 @@ impl GpuOptions {
     /// `TRELLIS_TUNING` (`off` for none), else `trellis` in the user's cache folder.
     ///
     /// # Errors
-    /// [`Error::Environment`] when `TRELLIS_MEMORY_MB` is no number above 0.
+    /// [`Error::Environment`] when `TRELLIS_MEMORY_MB` is not a number above 0.
     pub fn from_env() -> Result<Self> {
         let megabytes = |text: String| match text.parse::<u64>() {
             Ok(number) if number > 0 => Ok(number.saturating_mul(1 << 20)),
@@ -76,7 +75,8 @@ impl GpuOptions {
         Ok(Self { adapter: variable("TRELLIS_ADAPTER"), memory_budget, tuning, ..Self::default() })
     }
 
-    /// The table of an adapter: the file is named after it and its driver, as another driver compiles other code.
+    /// Path of an adapter's table. The file is named after the adapter and its driver, since another driver compiles other
+    /// code.
     pub(crate) fn tuning_path(&self, info: &wgpu::AdapterInfo) -> Option<PathBuf> {
         let words = format!("{} {} {}", info.name, info.driver, info.driver_info).to_lowercase();
         let words: Vec<&str> =

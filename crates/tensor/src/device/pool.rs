@@ -12,12 +12,12 @@ use crate::device::counters::AtomicCounters;
 use crate::device::gpu::{ALIGNMENT, Gpu, lock};
 use crate::error::{Error, Result};
 
-/// Free buffers by size class, and the accounts.
+/// Free buffers by size class, and counts of bytes.
 pub(crate) struct Pool {
     free: HashMap<u64, Vec<wgpu::Buffer>>,
     held: u64,
     pooled: u64,
-    /// Bytes in use by what they were asked for.
+    /// Bytes in use, by label.
     uses: HashMap<String, u64>,
     peak: u64,
     /// The largest buffer that was ever in use.
@@ -40,16 +40,17 @@ impl Pool {
         }
     }
 
-    /// Bytes in buffers that exist, in use or free.
+    /// Greatest number of bytes that buffers may hold.
     pub(crate) fn budget(&self) -> u64 {
         self.budget
     }
 
+    /// Bytes in buffers that exist, in use or free.
     pub(crate) fn held(&self) -> u64 {
         self.held
     }
 
-    /// Bytes in use by label, most first, and the most that was ever in use at once.
+    /// Bytes in use by label, largest first, and the peak of bytes in use.
     pub(crate) fn uses(&self) -> (Vec<(String, u64)>, u64) {
         let mut uses: Vec<(String, u64)> = self.uses.iter().map(|(label, bytes)| (label.clone(), *bytes)).collect();
         uses.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -69,7 +70,7 @@ impl Pool {
         }
     }
 
-    /// Notes a buffer that does not exist.
+    /// Counts a buffer that is not allocated.
     fn count(&mut self, label: &str, size: u64) {
         self.held += size;
         self.note(label, size);
@@ -156,13 +157,13 @@ impl Buffer {
         &self.raw
     }
 
-    /// Bytes.
+    /// Size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 }
 
-/// In debug builds, so in tests: fills a buffer with NaN, so that a read of what was never written does not look right.
+/// Fills a buffer with NaN in debug builds, and so in tests: a read of unwritten memory then shows.
 fn poison(gpu: &Gpu, buffer: &wgpu::Buffer) {
     if cfg!(debug_assertions) {
         gpu.write(buffer, 0, &vec![0xff; buffer.size() as usize]);
@@ -194,7 +195,7 @@ pub(crate) fn size_class(bytes: u64) -> u64 {
     units.next_multiple_of(step) * ALIGNMENT as u64
 }
 
-/// Of 256 bytes: 64 MiB.
+/// Size from which classes are finer, in units of 256 bytes: 64 MiB.
 const FINE: u64 = 1 << 18;
 
 #[cfg(test)]

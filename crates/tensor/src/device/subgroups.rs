@@ -1,8 +1,8 @@
-//! How an adapter cuts workgroups into subgroups.
+//! Placement of an adapter's subgroups within workgroups.
 
 use wgpu::BufferUsages as Usage;
 
-/// Each invocation of a workgroup writes its place in its subgroup.
+/// Kernel in which each invocation of a workgroup writes its place in its subgroup.
 const PLACES: &str = "
 @group(0) @binding(0) var<storage, read_write> places: array<u32, 256>;
 @compute @workgroup_size(256)
@@ -10,8 +10,8 @@ fn places_in_subgroups(@builtin(local_invocation_index) local: u32, @builtin(sub
     places[local] = place;
 }";
 
-/// Whether invocations `size · i` to `size · i + size − 1` of a workgroup are a subgroup, in this order. Adapters do it so,
-/// but nothing in WebGPU promises it; where it is not so, or cannot be found out, it is not relied on.
+/// True if invocations `size · i` to `size · i + size − 1` of a workgroup are a subgroup, in this order. Adapters do it so, but
+/// WebGPU does not promise it. False if it is not so, or cannot be found out.
 pub(crate) fn neighbors_share(device: &wgpu::Device, queue: &wgpu::Queue, size: u32) -> bool {
     places(device, queue).is_some_and(|places| (0..).zip(places).all(|(local, place)| place == local % size))
 }

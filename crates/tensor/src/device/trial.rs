@@ -7,11 +7,11 @@ use crate::ops::gemm::members::{Layout, Units};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 
-/// Whether the kernels for matrix units compile on `trial`, a device of its own, and multiply right: each layout by each member of
-/// the family, with edges, on numbers whose sums are exact in any order.
+/// True if the kernels for matrix units compile on `trial`, a device of its own, and multiply right. It runs each layout by
+/// each member of the family, with edges, on numbers whose sums are exact in any order.
 ///
 /// # Errors
-/// Where the driver cannot compile them, or loses the device over it.
+/// An error if the driver cannot compile them, or loses the device over it.
 pub(crate) fn multiplies_right(trial: &Gpu) -> Result<bool> {
     for units in Units::FAMILY {
         // More blocks than for the member's limit, fewer than for the next.

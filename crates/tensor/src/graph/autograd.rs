@@ -1,7 +1,7 @@
-//! Reverse-mode differentiation of a graph: gradients are more graph.
+//! Reverse-mode differentiation of a graph: gradients are recorded into the same graph.
 //!
-//! Backward rules are naive and local (each op's file). What is global is here, once: which values lie on a path to a
-//! wanted gradient, and adding up the gradients of a value that is used more than once.
+//! Backward rules are naive and local (each op's file). This file has the global part, once: the values on a path to a wanted
+//! gradient, and the sum of the gradients of a value that is used more than once.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use crate::shape::DType;
 impl Graph {
     /// Records the gradients of `loss`, a single element, with respect to each of `wrt`.
     ///
-    /// Only values between `wrt` and `loss` are visited: a frozen network costs nothing here. What `loss` does not
+    /// Only values between `wrt` and `loss` are visited: a frozen network costs nothing here. A value that `loss` does not
     /// depend on gets a constant zero.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `loss` is not a single element, [`Error::NotDifferentiable`] when a path leads through
-    /// an op without a gradient, [`Error::Gradient`] when a backward rule returns another number of gradients than the op has
-    /// inputs, or one of another shape or type than its input.
+    /// [`Error::Shape`] when `loss` is not a single element. [`Error::NotDifferentiable`] when a path leads through an op
+    /// without a gradient. [`Error::Gradient`] when a backward rule returns another number of gradients than the op has inputs,
+    /// or one of another shape or type than its input.
     pub fn grad<'g>(&'g self, loss: Var<'g>, wrt: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
         self.grad_from(loss, self.constant(1.0, loss.shape()), wrt)
     }
@@ -31,7 +31,7 @@ impl Graph {
         }
         let needed = self.depends_on(wrt, loss.id());
         let forward = &self.nodes()[..=loss.id()];
-        // Segments that are computed again, by number: what stands for their values.
+        // Segments that are recomputed, by number: the stand-in of each value.
         let mut replayed: HashMap<u32, HashMap<usize, Var<'g>>> = HashMap::new();
         let mut gradients: Vec<Option<Var<'g>>> = vec![None; loss.id() + 1];
         gradients[loss.id()] = Some(seed);
@@ -88,7 +88,7 @@ impl Graph {
         wrt.iter().map(gradient).collect()
     }
 
-    /// For every value up to `last`: whether it depends on one of `wrt`.
+    /// True for each value up to `last` that depends on one of `wrt`.
     fn depends_on(&self, wrt: &[Var<'_>], last: usize) -> Vec<bool> {
         let mut depends = vec![false; last + 1];
         for var in wrt.iter().filter(|var| var.id() <= last) {

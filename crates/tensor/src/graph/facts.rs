@@ -1,26 +1,26 @@
-//! Facts: what is known of a value from how it was made, whatever its numbers.
+//! Facts: properties of a value that follow from the op that made it, for any numbers.
 //!
-//! Each op states them for its own output ([`Op::facts`](crate::Op::facts)); rules of gradients ask for them and leave out what a fact makes
-//! needless. A fact may be missing, but never false.
+//! Each op states them for its own output ([`Op::facts`](crate::Op::facts)). Backward rules read them and skip work that a fact
+//! makes needless. A fact may be missing, but never false.
 
 use crate::shape::Shape;
 
-/// What is known of a value, rounding aside.
+/// Known properties of a value, rounding aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// It is a square matrix, or several, each equal to its transpose.
+    /// The value is a square matrix, or several, each equal to its transpose.
     pub symmetric: bool,
     /// The rows of each of its matrices sum to 0.
     pub rows_sum_to_zero: bool,
-    /// What lies along its first axis sums to 0: of activations `[n, …]`, each feature over the examples.
+    /// Elements along its first axis sum to 0: of activations `[n, …]`, each feature over the examples.
     pub columns_sum_to_zero: bool,
-    /// It holds layers one after another, and the columns of each sum to 0.
+    /// The value holds layers one after another, and the columns of each sum to 0.
     pub layers_sum_to_zero: bool,
-    /// It is a Gram matrix, or the gradient of one, centered in this way.
+    /// Centering of the value, if it is a Gram matrix, or the gradient of one.
     pub centering: Option<Centering>,
 }
 
-/// What is taken off a Gram matrix before two are compared. Each is an orthogonal projection.
+/// Part of a Gram matrix that is subtracted before two are compared. Each centering is an orthogonal projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Centering {
     /// Row and column means: `H K H`. With it CKA is the biased estimator.
@@ -28,7 +28,7 @@ pub enum Centering {
     /// U-centering: the diagonal is 0, and so is every row sum. With it CKA is the debiased estimator (Song et al. 2012;
     /// Székely and Rizzo 2014). Needs n ≥ 4: for 3 examples nothing is left.
     Unbiased,
-    /// The mean off the diagonal, and the diagonal: what a correlation of dissimilarities compares (RSA). Needs n ≥ 3.
+    /// The mean off the diagonal, and the diagonal. A correlation of dissimilarities compares the rest (RSA). Needs n ≥ 3.
     OffDiagonal,
 }
 

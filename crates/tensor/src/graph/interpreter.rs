@@ -1,11 +1,11 @@
-//! The oracle: a graph evaluated on the CPU in f64, op by op, by each op's own definition. Rounding is no part of a
-//! definition: an f16 value is kept in f64 too.
+//! The oracle: evaluates a graph on the CPU in f64, op by op, by each op's own definition. Rounding is no part of a definition:
+//! an f16 value is kept in f64 too.
 
 use crate::graph::{Graph, Kind, Var};
 use crate::shape::{DType, TensorType};
 use crate::tensor::Tensor;
 
-/// Values of a graph's leaves, and after [`Reference::run`] of all that was recorded.
+/// Values of a graph's leaves and, after [`Reference::run`], of every recorded node.
 #[derive(Default)]
 pub struct Reference {
     leaves: Vec<(Tensor, Vec<f64>)>,
@@ -13,7 +13,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// No leaves known.
+    /// An interpreter without known leaves.
     pub fn new() -> Self {
         Self::default()
     }
@@ -27,7 +27,7 @@ impl Reference {
         }
     }
 
-    /// A leaf's values now: ops that update in place have written them.
+    /// Current values of a leaf: ops that update in place have written them.
     ///
     /// # Panics
     /// If the leaf was never set.
@@ -36,7 +36,7 @@ impl Reference {
         &found.unwrap_or_else(|| panic!("{} was not set", tensor.name())).1
     }
 
-    /// Evaluates everything recorded, once.
+    /// Evaluates every recorded node once.
     ///
     /// # Panics
     /// If the graph has a leaf that was not [`set`](Reference::set).

@@ -1,4 +1,4 @@
-//! The graph: operations recorded, none run. Shape errors are found here.
+//! The graph: operations that are recorded, not run. Shape errors are found here.
 
 pub(crate) mod autograd;
 pub(crate) mod facts;
@@ -22,7 +22,7 @@ use crate::tensor::Tensor;
 pub struct Graph {
     nodes: RefCell<Vec<Node>>,
     scope: RefCell<Vec<Rc<str>>>,
-    /// The segment that is being recorded, 0 for none, and the last one.
+    /// Number of the segment that is being recorded, 0 for none, and of the last one.
     pub(crate) segment: Cell<u32>,
     pub(crate) last_segment: Cell<u32>,
     /// Step states that are to be advanced at the end of a plan.
@@ -37,9 +37,9 @@ pub(crate) struct Node {
     pub(crate) ty: TensorType,
     /// Scopes open when it was recorded, joined by `/`; the first is the phase in a profile.
     pub(crate) layer: Rc<str>,
-    /// What is computed again together for the backward pass; 0: kept.
+    /// Segment that is recomputed for the backward pass; 0: the value is kept.
     pub(crate) segment: u32,
-    /// What is known of it.
+    /// Known facts.
     pub(crate) facts: Facts,
 }
 
@@ -91,8 +91,8 @@ impl Graph {
         Self::default()
     }
 
-    /// Opens a scope: what is recorded until the guard drops belongs to layer `name` of the scope around it.
-    /// Errors, prints and profiles show the scopes.
+    /// Opens a scope: nodes recorded until the guard drops belong to layer `name` of the scope around it. Errors, prints and
+    /// profiles show the scopes.
     pub fn scope(&self, name: &str) -> Scope<'_> {
         self.scope.borrow_mut().push(name.into());
         Scope { graph: self }
@@ -144,7 +144,7 @@ impl Graph {
         self.nodes.borrow().len()
     }
 
-    /// Whether nothing is recorded.
+    /// True if nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -176,7 +176,7 @@ impl Graph {
     }
 }
 
-/// One line a value: `%7 = matmul %3 %5 : f32[128, 10]  target/logits`.
+/// One line for each value: `%7 = matmul %3 %5 : f32[128, 10]  target/logits`.
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (id, node) in self.nodes.borrow().iter().enumerate() {
@@ -194,7 +194,7 @@ impl fmt::Display for Graph {
 }
 
 impl<'g> Var<'g> {
-    /// The graph it belongs to.
+    /// The graph that it belongs to.
     pub fn graph(self) -> &'g Graph {
         self.graph
     }
@@ -209,7 +209,7 @@ impl<'g> Var<'g> {
         self.ty().shape
     }
 
-    /// The scopes that were open when it was recorded, joined by `/`.
+    /// Scopes that were open when it was recorded, joined by `/`.
     pub fn layer(self) -> String {
         self.graph.nodes.borrow()[self.id].layer.to_string()
     }
@@ -249,12 +249,12 @@ impl<'g> Var<'g> {
         self.reshape([shape[0], features])
     }
 
-    /// What is known of this value from how it was made.
+    /// Known facts of this value.
     pub fn facts(self) -> Facts {
         self.graph.nodes.borrow()[self.id].facts
     }
 
-    /// The same value, of which is known what its op, or the rule that recorded it, has stated.
+    /// The same value with `facts` that its op, or the rule that recorded it, has stated.
     pub(crate) fn with_facts(self, facts: Facts) -> Self {
         self.graph.nodes.borrow_mut()[self.id].facts = facts;
         self
@@ -276,7 +276,7 @@ impl<'g> Var<'g> {
         }
     }
 
-    /// What it is another shape of.
+    /// The value that this one reshapes.
     pub(crate) fn reshaped(self) -> Option<Var<'g>> {
         let is_reshape = matches!(self.graph.nodes.borrow()[self.id].kind, Kind::Reshape);
         is_reshape.then(|| self.inputs()[0])

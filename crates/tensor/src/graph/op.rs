@@ -1,4 +1,4 @@
-//! What an op is: everything there is to know of one operation, in one place.
+//! The [`Op`] trait: the whole description of one operation, in one place.
 //!
 //! An op is a plain struct that implements [`Op`]. Those of this crate lie in `ops/<family>/<op>.rs` and stand in the `ops!` list of
 //! `ops/mod.rs`, which hands their random cases to the generic test. Ops defined elsewhere are recorded in the same way
@@ -23,7 +23,7 @@ pub trait Op: fmt::Debug + Any {
     /// Name in errors, prints and profiles.
     fn name(&self) -> &'static str;
 
-    /// The shape rule: the output's type, or which rule the inputs break.
+    /// The shape rule: the output's type, or the rule that the inputs break.
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String>;
 
     /// The backward rule: records the gradient of every input, given inputs `x`, output `y` and its gradient `dy`.
@@ -33,13 +33,13 @@ pub trait Op: fmt::Debug + Any {
     /// [`Var::not_differentiable`] where there is no rule.
     fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>>;
 
-    /// What is known of the output, given what is known of the inputs, whatever their numbers.
+    /// Facts of the output, given those of the inputs, for any numbers.
     fn facts(&self, inputs: &[Facts]) -> Facts {
         let _ = inputs;
         Facts::default()
     }
 
-    /// The dispatches that compute it on an adapter, with their cost.
+    /// The dispatches that compute it on an adapter, with their costs.
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered;
 
     /// The definition: the same in f64 on the CPU, as a reader would write it. An op that updates inputs in place
@@ -56,14 +56,15 @@ pub trait Op: fmt::Debug + Any {
         &[]
     }
 
-    /// The input that is the step state whose step this op updates parameters at. A plan with such an op advances it at its end.
+    /// Number of the input that is the step state at which this op updates parameters. A plan with such an op advances it at
+    /// its end.
     fn step_state(&self) -> Option<usize> {
         None
     }
 
-    /// Fusion rule: an op that computes `consumer` right after `self`, where `self`'s output is `consumer`'s input
-    /// number `position` and nobody else reads it. Its inputs are those of `self`, then the other inputs of
-    /// `consumer`. `own` is the type of `self`'s output, `inputs` are the types of all inputs of `consumer`.
+    /// Fusion rule: an op that computes `consumer` right after `self`. `self`'s output is `consumer`'s input number `position`,
+    /// and no other op reads it. The inputs of the fused op are those of `self`, then the other inputs of `consumer`. `own` is
+    /// the type of `self`'s output, `inputs` are the types of all inputs of `consumer`.
     fn absorb(
         &self,
         consumer: &dyn Op,
@@ -79,7 +80,7 @@ pub trait Op: fmt::Debug + Any {
 /// An op as dispatches. Most are one.
 #[derive(Clone, Debug)]
 pub struct Lowered {
-    /// In order.
+    /// The launches, in order.
     pub dispatches: Vec<Dispatch>,
     /// Sizes in bytes of buffers that live only within the op.
     pub scratch: Vec<usize>,
@@ -98,17 +99,17 @@ pub struct Dispatch {
     pub variant: Variant,
     /// Words of the uniform `dims` (at most 64; floats by their bits).
     pub dims: Vec<u32>,
-    /// What storage bindings 1, 2, … are bound to.
+    /// Buffers bound to storage bindings 1, 2, …
     pub args: Vec<Arg>,
     /// Workgroups.
     pub groups: [u32; 3],
     /// Floating-point operations, a multiply-add counted as two.
     pub flops: u64,
-    /// Most loop turns of one invocation, where they may be many; see [`Dispatch::turns`].
+    /// Greatest number of loop iterations of one invocation, where it may be large; see [`Dispatch::turns`].
     pub turns: usize,
 }
 
-/// What a storage binding is bound to.
+/// Buffer that a storage binding is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arg {
     /// Input number i of the op.
@@ -131,8 +132,8 @@ impl Dispatch {
         Self::grid(kernel, [columns, rows, 1])
     }
 
-    /// A launch of `kernel` on a grid of workgroups. Past 65,535 in a dimension the engine launches another grid of as many, and
-    /// the kernel sees its own all the same ([`Variant::grid`]).
+    /// A launch of `kernel` on a grid of workgroups. Past 65,535 in a dimension the engine launches another grid of as many
+    /// workgroups, and the kernel still sees the grid asked for ([`Variant::grid`]).
     pub fn grid(kernel: Kernel, groups: [usize; 3]) -> Self {
         let mut variant = Variant::plain(kernel);
         let mut launched = groups;
@@ -183,8 +184,8 @@ impl Dispatch {
         self
     }
 
-    /// Sets how many invocations of a workgroup share a sum or maximum, for kernels that import `shaders/lib/reduce.wgsl`, and
-    /// whether they use subgroup operations for it.
+    /// Sets the number of invocations of a workgroup that share a sum or maximum, for kernels that import
+    /// `shaders/lib/reduce.wgsl`. They use subgroup operations for it if the adapter has them.
     pub fn lanes(self, caps: &Caps, lanes: usize) -> Self {
         let shuffle = caps.shuffle > 0 && lanes > 1;
         let dispatch = self.constant("LANES", lanes as u32).flag("SHUFFLE", shuffle);
@@ -196,14 +197,14 @@ impl Dispatch {
         self.args((0..inputs).map(Arg::Input).chain([Arg::Output]))
     }
 
-    /// Sets what the storage bindings are bound to.
+    /// Sets the buffers bound to the storage bindings.
     pub fn args(mut self, args: impl IntoIterator<Item = Arg>) -> Self {
         self.args = args.into_iter().collect();
         self
     }
 
-    /// Notes the most loop turns that one invocation takes, where the sizes of tensors decide and nothing bounds them:
-    /// software adapters leave a loop after 65,535 turns without a word, so a plan for one refuses more.
+    /// Sets the greatest number of loop iterations of one invocation, where the sizes of tensors decide it and nothing bounds
+    /// it. Software adapters leave a loop after 65,535 iterations without an error, so a plan for one refuses more.
     pub fn turns(mut self, turns: usize) -> Self {
         self.turns = turns;
         self
@@ -216,23 +217,23 @@ impl Dispatch {
     }
 }
 
-/// Loop turns after which software adapters (Mesa's llvmpipe) leave.
+/// Loop iterations after which software adapters (Mesa's llvmpipe) leave a loop.
 pub(crate) const MAX_TURNS: usize = 65_535;
 
 /// Workgroups per grid dimension that every adapter allows.
 pub(crate) const MAX_GROUPS: usize = 65_535;
 
-/// A random case of an op: inputs, and how to record it.
+/// A random test case of an op: inputs, and how to record it.
 pub struct Sample {
     /// Inputs in order.
     pub inputs: Vec<SampleInput>,
     /// Records the op.
     pub record: Record,
-    /// Whether the gradient is checked against differences.
+    /// True if the gradient is checked against differences.
     pub differentiable: bool,
-    /// Whether values are rounded to f16 on the way: no more than its digits are compared then.
+    /// True if intermediate values are rounded to f16: only as many digits are compared then.
     pub halved: bool,
-    /// Results are compared relative to their greatest, or to this number where all are smaller.
+    /// Least scale of the comparison: errors are relative to the greatest result, or to this number if all are smaller.
     pub least: f64,
 }
 
@@ -242,9 +243,9 @@ pub type Record = Box<dyn for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>>>;
 /// One input of a [`Sample`].
 #[derive(Clone, Debug)]
 pub struct SampleInput {
-    /// Its type.
+    /// Type of the input.
     pub ty: TensorType,
-    /// Its values, exactly representable in the element type.
+    /// Values, exactly representable in the element type.
     pub values: Vec<f64>,
 }
 
@@ -265,12 +266,12 @@ impl Sample {
         self.values(shape, || f64::from(rng.normal()))
     }
 
-    /// Notes that values are rounded to f16 on the way.
+    /// Marks intermediate values as rounded to f16.
     pub fn halved(self) -> Self {
         Self { halved: true, ..self }
     }
 
-    /// Notes that results are differences of numbers of this size, and have no more digits than these.
+    /// Marks results as differences of numbers of size `least`, which limit their precision.
     pub fn differences_of(self, least: f64) -> Self {
         Self { least, ..self }
     }

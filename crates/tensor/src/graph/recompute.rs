@@ -1,4 +1,4 @@
-//! Segments of a forward pass that are computed again for the backward pass in place of being kept for it.
+//! Segments of a forward pass that are recomputed for the backward pass in place of being kept (activation checkpointing).
 
 use std::collections::HashMap;
 
@@ -17,24 +17,24 @@ impl Drop for Recompute<'_> {
 }
 
 impl Graph {
-    /// Opens a segment: what is recorded until the guard drops is computed again when [`Graph::grad`] needs it, in place of
-    /// being kept until then, its result aside (Chen et al. 2016, arXiv:1604.06174; PyTorch's `checkpoint`). Memory: that of
-    /// one segment and of the results of all. Cost: one more forward pass of each segment. The numbers are the same to the
-    /// last bit; in-place updates, of running statistics say, happen once. One segment at a time: another one ends it.
+    /// Opens a segment. Values recorded until the guard drops, except its result, are not kept: they are recomputed when
+    /// [`Graph::grad`] needs them (Chen et al. 2016, arXiv:1604.06174; PyTorch's `checkpoint`). Memory: that of one segment and
+    /// of the results of all. Cost: one more forward pass of each segment. The numbers are the same to the last bit. In-place
+    /// updates, of running statistics say, happen once. One segment at a time: another one ends it.
     pub fn recompute(&self) -> Recompute<'_> {
         self.last_segment.set(self.last_segment.get() + 1);
         self.segment.set(self.last_segment.get());
         Recompute { graph: self }
     }
 
-    /// Records `segment` once more: for each of its values what stands for it in the backward pass. `forward` are the values
-    /// before the backward pass.
+    /// Records `segment` once more and returns the stand-in of each of its values in the backward pass. `forward` are the
+    /// values before the backward pass.
     pub(crate) fn replay<'g>(&'g self, forward: &[Node], segment: u32) -> HashMap<usize, Var<'g>> {
         let inside = |id: usize| forward[id].segment == segment;
         let read_outside =
             |id: usize| (id + 1..forward.len()).any(|to| !inside(to) && forward[to].inputs.contains(&id));
         let ids: Vec<usize> = (0..forward.len()).filter(|&id| inside(id)).collect();
-        // The last value that others read is the result: the next segment begins with it, so it is there anyway.
+        // The last value that is read outside the segment is its result: the next segment begins with it, so it is kept anyway.
         let result = ids.iter().rev().copied().find(|&id| read_outside(id));
         let mut again: HashMap<usize, Var<'g>> = HashMap::new();
         for id in ids {

@@ -9,7 +9,7 @@ use crate::ops::{Advance, EndStep};
 use crate::tensor::Tensor;
 
 impl Graph {
-    /// Asks for `state` to be advanced at the end of a plan of this graph.
+    /// Requests that `state` be advanced at the end of a plan of this graph.
     pub(crate) fn request_advance(&self, state: &Tensor) -> Result<()> {
         let id = self.leaf(state).id;
         if self.advanced.borrow().contains(&id) {
@@ -19,7 +19,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Records the advance of each step state that an update of parameters reads, or that was asked for, unless it is recorded
+    /// Records the advance of each step state that an update of parameters reads, or that was requested, unless it is recorded
     /// already. Where metrics are the last to read the state, their op advances it too.
     pub(crate) fn end_steps(&self) -> Result<()> {
         let mut states = self.advanced.borrow().clone();

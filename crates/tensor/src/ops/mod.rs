@@ -17,7 +17,7 @@ pub(crate) mod update;
 /// An op of this crate, for the generic test.
 #[derive(Clone, Copy, Debug)]
 pub struct ListedOp {
-    /// Its family: a folder of `ops/` and of `shaders/`.
+    /// Family of the op: a folder of `ops/` and of `shaders/`.
     pub family: &'static str,
     /// Name of its type.
     pub name: &'static str,

@@ -1,4 +1,4 @@
-//! Barriers: in front of which dispatch wgpu puts one.
+//! Barriers: the dispatches in front of which wgpu puts one.
 //!
 //! Within a compute pass wgpu 30 knows one state of each buffer, "read" or "written" (`BufferTracker` and `flush_bindings` in
 //! wgpu-core). Each dispatch moves the buffers that it binds to the state it needs, in one barrier for all of them. Only a
@@ -11,7 +11,7 @@
 
 use crate::plan::kernel::Access;
 
-/// A buffer, by its number within a plan, and how a dispatch uses it.
+/// A buffer, by its number within a plan, and its use by a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Use {
     pub(super) buffer: usize,
@@ -23,12 +23,12 @@ pub(super) struct Use {
 pub(super) struct States(Vec<Option<Access>>);
 
 impl States {
-    /// Of a pass that has used nothing.
+    /// States of a pass that has used nothing.
     pub(super) fn new(buffers: usize) -> Self {
         Self(vec![None; buffers])
     }
 
-    /// Whether this use needs a barrier.
+    /// True if this use needs a barrier.
     pub(super) fn needs_barrier(&self, Use { buffer, access }: Use) -> bool {
         self.0[buffer].is_some_and(|state| state == Access::ReadWrite || access == Access::ReadWrite)
     }
@@ -38,7 +38,7 @@ impl States {
         self.0[buffer] = Some(access);
     }
 
-    /// Runs a dispatch; whether it needs a barrier.
+    /// Runs a dispatch; true if it needs a barrier.
     pub(super) fn run(&mut self, uses: &[Use]) -> bool {
         let barrier = uses.iter().any(|&own| self.needs_barrier(own));
         uses.iter().for_each(|&own| self.set(own));
@@ -46,7 +46,7 @@ impl States {
     }
 }
 
-/// How many buffers the dispatches use.
+/// Number of buffers that the dispatches use.
 pub(super) fn count_buffers(uses: &[Vec<Use>]) -> usize {
     uses.iter().flatten().map(|own| own.buffer + 1).max().unwrap_or(0)
 }

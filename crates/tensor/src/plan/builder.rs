@@ -1,4 +1,4 @@
-//! Makes a plan: places values in buffers, lowers ops to dispatches, compiles and binds them.
+//! Builder of a plan: places values in buffers, lowers ops to dispatches, compiles and binds them.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -25,13 +25,13 @@ pub(super) struct Builder<'a> {
     fused: &'a Fused,
     kept: &'a [bool],
     places: Vec<Option<Place>>,
-    /// Buffers of what is to be placed, in that order.
+    /// Buffers of the values that are not placed yet, in that order.
     upcoming: VecDeque<Arc<Buffer>>,
     owned: Vec<Arc<Buffer>>,
     leaves: Vec<Arc<Buffer>>,
-    /// Of a plan that does not run at the same time.
+    /// Buffers shared with a plan that does not run at the same time.
     lent: Vec<Arc<Buffer>>,
-    /// For another such plan.
+    /// Buffers that another such plan may share.
     lendable: Vec<Arc<Buffer>>,
     constants: HashMap<(u32, usize), Place>,
     pending: Vec<Pending>,
@@ -57,13 +57,13 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The plan, its dispatches in the order that `order` gives them by what they use.
+    /// The plan, with its dispatches in the order that `order` gives them from the buffers that they use.
     pub(super) fn build(mut self, order: impl Fn(&[Vec<Use>]) -> Vec<Turn>) -> Result<Plan> {
         self.place_and_lower()?;
         self.finish(order)
     }
 
-    /// Gives every value its place, and ops their dispatches in the order of the recording.
+    /// Places every value in a buffer, and lowers ops to dispatches in the order of the recording.
     fn place_and_lower(&mut self) -> Result<()> {
         let fused = self.fused;
         let software = self.gpu.caps().software;
@@ -102,7 +102,7 @@ impl<'a> Builder<'a> {
         matches!(&self.fused.nodes[id].kind, Kind::Op(op) if (op.as_ref() as &dyn Any).is::<Pack>())
     }
 
-    /// Where the output of op `id` goes.
+    /// Buffer slice of the output of op `id`.
     fn place(&mut self, id: usize, packed: Option<(usize, usize)>) -> Result<Place> {
         if let Some((pack, offset)) = packed {
             if self.places[pack].is_none() {
@@ -137,7 +137,7 @@ impl<'a> Builder<'a> {
         Ok(place)
     }
 
-    /// What needs a buffer, in the order in which it is placed: of each op the output, then its scratch.
+    /// Values that need a buffer, in the order in which they are placed: of each op the output, then its scratch.
     fn needs(&self, order: &[usize], packed: &[Option<(usize, usize)>], keeps: &[bool]) -> Vec<Need> {
         let fused = self.fused;
         let last_reader = fused.last_reader(order);
@@ -162,7 +162,7 @@ impl<'a> Builder<'a> {
         needs
     }
 
-    /// A buffer for each, several of them the same.
+    /// A buffer for each of the values; several of them may be the same.
     fn buffers(&mut self, needs: &[Need]) -> Result<VecDeque<Arc<Buffer>>> {
         let (buffer_of, largest) = share(needs, self.gpu.caps().software);
         let mut keeps = vec![false; largest.len()];
@@ -174,7 +174,7 @@ impl<'a> Builder<'a> {
         let mut buffers = Vec::with_capacity(largest.len());
         for (&need, &keeps) in largest.iter().zip(&keeps) {
             let Need { label, bytes, .. } = &needs[need];
-            // The smallest that is large enough.
+            // The smallest shared buffer that is large enough.
             let found = lent.iter().position(|buffer| buffer.size() >= *bytes as u64).filter(|_| !keeps);
             let buffer = match found {
                 Some(found) => lent.remove(found),
@@ -197,7 +197,7 @@ impl<'a> Builder<'a> {
         self.upcoming.pop_front().expect("everything that is placed was counted")
     }
 
-    /// An op's dispatches; none for what has no elements, as kernels need not think of nothing.
+    /// An op's dispatches; none for an output without elements, so kernels need not handle that case.
     fn lowered(&self, id: usize, op: &dyn Op) -> Option<Lowered> {
         let node = &self.fused.nodes[id];
         let types: Vec<&TensorType> = node.inputs.iter().map(|&input| &self.fused.nodes[input].ty).collect();
@@ -243,7 +243,7 @@ impl<'a> Builder<'a> {
     fn finish(mut self, order: impl Fn(&[Vec<Use>]) -> Vec<Turn>) -> Result<Plan> {
         let (uniforms, slots) = self.uniforms()?;
         let gpu = self.gpu;
-        // Also where memory is only counted: what that accepts, a run accepts.
+        // This is checked in a dry run too: a run then accepts what the dry run accepts.
         self.pending.iter().try_for_each(|pending| pending.check_size(gpu))?;
         if gpu.counts_memory() {
             self.pending.clear();
@@ -270,7 +270,7 @@ impl<'a> Builder<'a> {
         Ok(Plan { gpu: gpu.clone(), launches, kept, memory, lendable, _buffers: self.owned })
     }
 
-    /// What each dispatch uses, and the buffers by their numbers.
+    /// Buffers that each dispatch uses, and the buffers by their numbers.
     fn uses(&self, pipelines: &[Arc<Pipeline>]) -> (Vec<Vec<Use>>, Vec<Arc<Buffer>>) {
         let mut numbers: HashMap<*const Buffer, usize> = HashMap::new();
         let mut buffers = Vec::new();
@@ -280,7 +280,7 @@ impl<'a> Builder<'a> {
                 buffers.len() - 1
             })
         };
-        // Dispatches that write it would wait for each other.
+        // Dispatches that write the unused buffer would wait for each other.
         let sound = |place: &Place, access| access == Access::Read || !Arc::ptr_eq(&place.buffer, &self.unused.buffer);
         let mut uses = Vec::with_capacity(self.pending.len());
         for (pending, pipeline) in self.pending.iter().zip(pipelines) {

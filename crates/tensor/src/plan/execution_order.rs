@@ -1,6 +1,6 @@
-//! The order in which a plan runs: that of the recording, but for ops that free as much memory as they take. These run as
-//! soon as their inputs are there. So a guide's layer is centered, compared and forgotten before the next ones run, though
-//! the loss that wants it is recorded last.
+//! The order in which a plan runs: that of the recording, except for ops that free as much memory as they need. These run as
+//! soon as their inputs are computed. So a guide's layer is centered, compared and freed before the next ones run, though the
+//! loss that reads it is recorded last.
 
 use std::collections::BTreeSet;
 
@@ -18,12 +18,12 @@ struct Schedule<'a> {
     fused: &'a Fused,
     /// Storages that stay: kept values, and parts of a pack.
     stays: Vec<bool>,
-    /// For each node the live ones that read it, and how many of its own inputs are not there yet.
+    /// Live readers of each node, and the number of its own inputs that are not computed yet.
     readers: Vec<Vec<usize>>,
     missing: Vec<usize>,
-    /// For each storage the ops that have yet to read it.
+    /// Number of ops that have yet to read each storage.
     uses: Vec<usize>,
-    /// In-place updates that have not run: the node, and what it writes.
+    /// In-place updates that have not run: the node, and the node that it writes.
     updates: Vec<(usize, usize)>,
     ready: BTreeSet<usize>,
     done: Vec<bool>,
@@ -86,7 +86,7 @@ impl<'a> Schedule<'a> {
         self.fused.nodes[id].inputs.iter().map(|&input| self.fused.storage(input)).collect()
     }
 
-    /// Runs a node, and with it the views of it.
+    /// Runs a node, and the views of it.
     fn take(&mut self, id: usize) {
         self.ready.remove(&id);
         self.done[id] = true;
@@ -107,11 +107,11 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Whether a node whose inputs are there may run now and takes no more memory than it frees.
+    /// True if a node whose inputs are computed may run now and needs no more memory than it frees.
     fn frees(&self, id: usize) -> bool {
         let node = &self.fused.nodes[id];
         let Kind::Op(op) = &node.kind else { return false };
-        // What an earlier update is to write must not be read before.
+        // A value that an earlier update is to write must not be read before.
         let waits = |&(update, written): &(usize, usize)| {
             update < id && node.inputs.iter().any(|&input| share_memory(&self.fused.nodes, written, input))
         };

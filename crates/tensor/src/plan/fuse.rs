@@ -1,8 +1,8 @@
-//! Fusion: a recorded graph reduced to what must run.
+//! Fusion: a recorded graph reduced to the ops that must run.
 //!
-//! Two passes over the nodes: what no output needs is dropped, then ops absorb their only consumer where they have a
-//! rule for it ([`Op::absorb`](crate::graph::op::Op::absorb)): a matmul takes its bias, residual, activation or activation
-//! gradient; a CKA gradient takes the product that follows it.
+//! Two passes over the nodes. The first drops values that no output needs. The second fuses ops with their only consumer if
+//! they have a rule for it ([`Op::absorb`](crate::graph::op::Op::absorb)): a matmul with its bias, residual, activation or
+//! activation gradient; a CKA gradient with the product that follows it.
 
 use std::any::Any;
 
@@ -10,13 +10,13 @@ use crate::device::gpu::ALIGNMENT;
 use crate::graph::{Kind, Node};
 use crate::ops::{Pack, Slice};
 
-/// A graph's nodes with the dead ones marked. Ids stay those of the graph.
+/// A graph's nodes with the dead ones marked. Ids are those of the graph.
 pub(crate) struct Fused {
     pub(crate) nodes: Vec<Node>,
     pub(crate) live: Vec<bool>,
 }
 
-/// Drops what neither a kept value nor an in-place update needs, then fuses.
+/// Drops nodes that neither a kept value nor an in-place update needs, then fuses.
 pub(crate) fn fuse(mut nodes: Vec<Node>, kept: &[bool]) -> Fused {
     let mut live = needed(&nodes, kept);
     let mut uses = vec![0usize; nodes.len()];
@@ -33,7 +33,7 @@ pub(crate) fn fuse(mut nodes: Vec<Node>, kept: &[bool]) -> Fused {
     Fused { nodes, live }
 }
 
-/// The producer that absorbs node `id`, and the node that stands for both.
+/// The producer that fuses with node `id`, and the node that replaces both.
 fn absorbed(nodes: &[Node], id: usize, uses: &[usize], kept: &[bool]) -> Option<(usize, Node)> {
     let consumer = &nodes[id];
     let Kind::Op(op) = &consumer.kind else { return None };
@@ -52,7 +52,7 @@ fn absorbed(nodes: &[Node], id: usize, uses: &[usize], kept: &[bool]) -> Option<
     None
 }
 
-/// Whether an op between the two updates an input of `producer` in place: then it must not run later.
+/// True if an op between the two updates an input of `producer` in place: then it must not run later.
 fn updated_between(nodes: &[Node], producer: usize, consumer: usize) -> bool {
     nodes[producer + 1..consumer].iter().any(|node| match &node.kind {
         Kind::Op(op) => op
@@ -63,7 +63,7 @@ fn updated_between(nodes: &[Node], producer: usize, consumer: usize) -> bool {
     })
 }
 
-/// Whether two nodes may lie in the same memory. An optimizer updates a whole arena, a layer reads its part of it: those
+/// True if two nodes may lie in the same memory. An optimizer updates a whole arena, and a layer reads its part of it: those
 /// are two leaves over one buffer.
 pub(crate) fn share_memory(nodes: &[Node], a: usize, b: usize) -> bool {
     let (a, b) = (storage(nodes, a), storage(nodes, b));
@@ -73,7 +73,7 @@ pub(crate) fn share_memory(nodes: &[Node], a: usize, b: usize) -> bool {
     }
 }
 
-/// A node itself, or the one whose memory it is part of.
+/// The node itself, or the one whose memory it is part of.
 fn storage(nodes: &[Node], mut id: usize) -> usize {
     while view(nodes, id).is_some() {
         id = nodes[id].inputs[0];
@@ -81,8 +81,8 @@ fn storage(nodes: &[Node], mut id: usize) -> usize {
     id
 }
 
-/// Where in its input a node lies, in elements, if it is part of the input's memory: a reshape, or a slice in one piece
-/// that starts where every adapter can bind it.
+/// Offset of a node in its input, in elements, if it is part of the input's memory: a reshape, or a contiguous slice that
+/// starts where every adapter can bind it.
 fn view(nodes: &[Node], id: usize) -> Option<usize> {
     let node = &nodes[id];
     let op = match &node.kind {
@@ -108,17 +108,17 @@ fn needed(nodes: &[Node], kept: &[bool]) -> Vec<bool> {
 }
 
 impl Fused {
-    /// Where in its input a node lies, in elements, if it is part of the input's memory.
+    /// Offset of a node in its input, in elements, if it is part of the input's memory.
     pub(crate) fn view(&self, id: usize) -> Option<usize> {
         view(&self.nodes, id)
     }
 
-    /// The node whose storage `id` shares: itself, or what it is a part of.
+    /// The node whose storage `id` shares: itself, or the node that it is a part of.
     pub(crate) fn storage(&self, id: usize) -> usize {
         storage(&self.nodes, id)
     }
 
-    /// For each node, by storage: the node that reads it last in `order`.
+    /// Last reader of each node, by storage, in `order`.
     pub(crate) fn last_reader(&self, order: &[usize]) -> Vec<usize> {
         let mut last: Vec<usize> = (0..self.nodes.len()).collect();
         for &id in order {
@@ -129,9 +129,9 @@ impl Fused {
         last
     }
 
-    /// Nodes that can be written straight into a pack's buffer, as (pack, offset in bytes): ops whose only reader is
-    /// that pack, but for small ones on a GPU (to a CPU a barrier is nothing). A dispatch that writes one part of a buffer must
-    /// not read another, hence "only".
+    /// Nodes that can be written directly into a pack's buffer, as (pack, offset in bytes): ops whose only reader is that pack,
+    /// except small ones on a GPU (on a CPU a barrier costs nothing). A dispatch that writes one part of a buffer must not read
+    /// another, hence "only".
     pub(crate) fn packed(&self, kept: &[bool], software: bool) -> Vec<Option<(usize, usize)>> {
         let mut readers = vec![0usize; self.nodes.len()];
         for (id, node) in self.nodes.iter().enumerate().filter(|(id, _)| self.live[*id]) {

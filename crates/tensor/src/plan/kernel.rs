@@ -2,11 +2,11 @@
 //!
 //! A kernel file is plain WGSL but for three line-based directives. `#import name` pastes `shaders/lib/name.wgsl`, the first
 //! time. `#if FLAG` / `#elif FLAG` / `#else` / `#endif` choose lines by a set of flags, for types, which WGSL's `override`
-//! cannot vary. `#unroll i COUNT` / `#end` repeats lines with `$i` replaced by 0, 1, … COUNT − 1: a loop that no compiler may
-//! leave rolled, since an array that is indexed in a rolled loop lives in memory and not in registers.
-//! A [size](Variant::sizes) is a `const` of the text, for array lengths and unrolled loops. Everything else that is specialized is
-//! an `override` constant. Binding 0 is the uniform `dims`, the rest are storage buffers; their access modes are read off the
-//! text, so the file is the only place that states them.
+//! cannot vary. `#unroll i COUNT` / `#end` repeats lines with `$i` replaced by 0, 1, … COUNT − 1. No compiler may leave such a
+//! loop rolled, since an array that is indexed in a rolled loop lives in memory and not in registers. A [size](Variant::sizes)
+//! is a `const` of the text, for array lengths and unrolled loops. Everything else that is specialized is an `override`
+//! constant. Binding 0 is the uniform `dims`, the rest are storage buffers. Their access modes are read from the text, so the
+//! file is the only place that states them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -45,7 +45,7 @@ pub const fn file_name(path: &'static str) -> &'static str {
     path.split_at(start).1
 }
 
-/// How a kernel uses a storage binding.
+/// Access of a kernel to a storage binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<storage, read>`
@@ -112,7 +112,7 @@ impl Kernel {
     }
 }
 
-/// A kernel with its flags and constants fixed: what a pipeline is made of.
+/// A kernel with its flags and constants fixed, from which a pipeline is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
     /// The kernel.
@@ -123,8 +123,8 @@ pub struct Variant {
     pub constants: Vec<(&'static str, f64)>,
     /// Values of constants of the text: lengths of arrays, counts of unrolled loops.
     pub sizes: Vec<(&'static str, u32)>,
-    /// Workgroups `[x, y, z]` that the kernel sees, where no adapter launches so many in one dimension: the text is then changed
-    /// to find its place in this grid from that in the one which is launched.
+    /// Workgroups `[x, y, z]` that the kernel sees, if no adapter launches so many in one dimension. The text is then changed
+    /// to compute the position in this grid from that in the launched one.
     pub grid: Option<[u32; 3]>,
 }
 

@@ -1,9 +1,9 @@
-//! Which values share a buffer: those that do not live at the same time.
+//! Memory planner: values that do not live at the same time share a buffer.
 //!
 //! WebGPU forbids a dispatch to write one part of a buffer and read another, so values share whole buffers, not parts of one.
 //!
-//! Sharing saves memory and costs time: who writes a buffer again waits until all before it have ended, and cannot run earlier
-//! than those that read it before (`barriers.rs`, `order.rs`). So small values, where there is little to save, have buffers of
+//! Sharing saves memory and costs time. A dispatch that writes a buffer again waits until all before it have ended, and cannot
+//! run earlier than those that read it before (`barriers.rs`, `order.rs`). So small values, which save little, have buffers of
 //! their own.
 
 use std::ops::RangeInclusive;
@@ -13,19 +13,19 @@ use crate::device::pool::size_class;
 /// A value that needs memory.
 #[derive(Clone, Debug)]
 pub(super) struct Need {
-    /// What it is, for messages.
+    /// Name for messages.
     pub(super) label: String,
     pub(super) bytes: usize,
-    /// The first op that writes it and the last that reads it, by their places in the order.
+    /// Live range: the first op that writes it and the last that reads it, by their positions in the order.
     pub(super) lives: RangeInclusive<usize>,
 }
 
-/// Bytes of the largest value that has a buffer of its own, and of all such of a plan together. An H100 copies 2 MiB in 2 µs, as
-/// long as a barrier takes.
+/// Greatest number of bytes of a value that has a buffer of its own, and of all such values of a plan together. An H100 copies
+/// 2 MiB in 2 µs, as long as a barrier takes.
 const SMALL: usize = 2 << 20;
 const APART: u64 = 64 << 20;
 
-/// For each value whether it has a buffer of its own: small ones, the smallest first, as many as [`APART`] holds.
+/// True for each value that has a buffer of its own: small ones, the smallest first, as many as [`APART`] holds.
 fn apart(needs: &[Need]) -> Vec<bool> {
     let mut order: Vec<usize> = (0..needs.len()).collect();
     order.sort_by_key(|&need| needs[need].bytes);
@@ -38,11 +38,12 @@ fn apart(needs: &[Need]) -> Vec<bool> {
     apart
 }
 
-/// For each value the number of its buffer, and for each buffer the value that it is as large as.
+/// Number of the buffer of each value, and for each buffer the value that sets its size.
 ///
 /// Greedy by size (Pisarchyk and Lee 2020, arXiv:2001.03288): the largest value first, each into the smallest buffer whose
-/// values all live at other times, else into one of its own. So a large buffer is never kept busy by what came before it.
-/// On a GPU small values share with none, see [`APART`]. To a CPU a barrier is nothing, and a small working set is in its caches.
+/// values all live at other times, else into one of its own. So a large buffer is never kept busy by earlier, smaller values.
+/// On a GPU small values share with none, see [`APART`]. On a CPU a barrier costs nothing, and a small working set stays in its
+/// caches.
 pub(super) fn share(needs: &[Need], software: bool) -> (Vec<usize>, Vec<usize>) {
     let alone = if software { vec![false; needs.len()] } else { apart(needs) };
     share_but(&alone, needs)
@@ -50,7 +51,7 @@ pub(super) fn share(needs: &[Need], software: bool) -> (Vec<usize>, Vec<usize>) 
 
 fn share_but(alone: &[bool], needs: &[Need]) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..needs.len()).collect();
-    // Of one size, the first comes first.
+    // Values of one size keep their order.
     order.sort_by_key(|&need| std::cmp::Reverse(size_class(needs[need].bytes as u64)));
     let mut members: Vec<Vec<usize>> = Vec::new();
     let mut buffer_of = vec![0; needs.len()];
@@ -60,7 +61,7 @@ fn share_but(alone: &[bool], needs: &[Need]) -> (Vec<usize>, Vec<usize>) {
             let other = &needs[*other].lives;
             own.end() < other.start() || other.end() < own.start()
         };
-        // Buffers are in falling order of size: the last that fits is the smallest.
+        // Buffers are in descending order of size: the last that fits is the smallest.
         let shared = |members: &Vec<usize>| members.iter().all(|other| !alone[*other] && apart(other));
         let fits = members.iter().rposition(shared).filter(|_| !alone[need]);
         let buffer = fits.unwrap_or(members.len());

@@ -1,8 +1,8 @@
 //! The plan: a graph as a flat list of dispatches that is replayed.
 //!
-//! Making a plan does everything that is slow: fusion, buffers (shared by values that do not live at the same time),
-//! pipelines, bind groups, the uniforms with all sizes. A step then is one compute pass over the list: nothing is
-//! allocated, compiled or read back, which the [`Counters`](crate::Counters) show.
+//! Making a plan does everything that is slow: fusion, buffers (shared by values that do not live at the same time), pipelines,
+//! bind groups, the uniforms with all sizes. A step then is one compute pass over the list. Nothing is allocated, compiled or
+//! read back, which the [`Counters`](crate::Counters) show.
 
 mod barriers;
 mod builder;
@@ -34,7 +34,7 @@ pub struct Plan {
     launches: Vec<Launch>,
     kept: HashMap<usize, (Place, TensorType)>,
     memory: u64,
-    /// What another plan may use while this one does not run: buffers of values that are not kept.
+    /// Buffers that another plan may use while this one does not run: those of values that are not kept.
     lendable: Vec<Arc<Buffer>>,
     // Bind groups hold the raw buffers; these handles, of leaves too, keep them from going back to the pool.
     _buffers: Vec<Arc<Buffer>>,
@@ -47,7 +47,7 @@ pub struct LaunchInfo {
     pub op: &'static str,
     /// The kernel.
     pub kernel: &'static str,
-    /// What it was compiled with, for example `SUBGROUP LHS_K4`: which loop a product runs on.
+    /// Flags and constants that it was compiled with, for example `SUBGROUP LHS_K4`: they name the loop of a product.
     pub variant: String,
     /// Scopes in which it was recorded.
     pub layer: String,
@@ -55,14 +55,14 @@ pub struct LaunchInfo {
     pub groups: [u32; 3],
     /// Floating-point operations.
     pub flops: u64,
-    /// Bytes bound: what it must read and write at least once.
+    /// Bytes bound: the least number that it must read and write.
     pub bytes: u64,
-    /// wgpu puts a barrier in front of it: it waits until every dispatch before it has ended.
+    /// True if wgpu puts a barrier in front of it: it then waits until every dispatch before it has ended.
     pub barrier: bool,
 }
 
 struct Launch {
-    /// Buffers that it and others after it read, moved to that state before it in one barrier.
+    /// Buffers that it and later dispatches read, moved to that state before it in one barrier.
     moved: Vec<wgpu::Buffer>,
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
@@ -70,33 +70,34 @@ struct Launch {
     info: LaunchInfo,
 }
 
-/// Part of a buffer.
+/// Buffer slice.
 #[derive(Clone)]
 struct Place {
     buffer: Arc<Buffer>,
     offset: usize,
 }
 
-/// Dispatches that are encoded into one submission, whole steps of them. The device starts on a submission when all of it is
-/// encoded, at 2 µs a dispatch, and runs it while the next is encoded. So what is large starts late: 500 dispatches take 2.3 ms
-/// in one submission and 1.5 ms in eight on an H100. And a graphics driver may take a submission of several seconds for a hang.
+/// Number of dispatches that are encoded into one submission, in whole steps. The device starts on a submission when all of it
+/// is encoded, at 2 µs a dispatch, and runs it while the next is encoded. So large submissions start late: 500 dispatches take
+/// 2.3 ms in one submission and 1.5 ms in eight on an H100. A graphics driver may also take a submission of several seconds for
+/// a hang.
 const DISPATCHES_PER_SUBMIT: usize = 256;
 
 impl Plan {
-    /// Compiles `graph` for `gpu`. Where it updates parameters, the step they are updated at ends with the plan: the step counter
-    /// advances by one. What is neither in `keep` nor needed for an in-place update (an optimizer step, a
-    /// metric) is left out; only `keep` can be read afterwards.
+    /// Compiles `graph` for `gpu`. If the graph updates parameters, the plan ends their step: the step counter advances by one.
+    /// Values that are neither in `keep` nor needed for an in-place update (an optimizer step, a metric) are left out; only
+    /// `keep` can be read afterwards.
     ///
     /// # Errors
-    /// When memory or the adapter's limits do not allow it; [`Error::AdvancedTwice`] and [`Error::NotAdvanced`] where a step ends twice,
-    /// or metrics are recorded of one that does not end.
+    /// An error if memory or the adapter's limits do not allow it. [`Error::AdvancedTwice`] if a step ends twice, and
+    /// [`Error::NotAdvanced`] if metrics are recorded of one that does not end.
     pub fn new(gpu: &Gpu, graph: &Graph, keep: &[Var<'_>]) -> Result<Self> {
         Self::beside(None, gpu, graph, keep)
     }
 
     /// [`Plan::new`] in the memory of another plan, if there is one: values that neither keeps share buffers. As submissions
-    /// follow one another, training steps and the evaluations between them take no more than the larger of the two. What a plan
-    /// keeps can be read until it runs again, whatever runs in between.
+    /// follow one another, training steps and the evaluations between them need no more than the larger of the two. The values
+    /// that a plan keeps can be read until it runs again, whatever runs in between.
     ///
     /// # Errors
     /// As [`Plan::new`].
@@ -117,8 +118,8 @@ impl Plan {
         let steps = if self.gpu.counts_memory() { 0 } else { steps };
         for chunk in self.submissions(steps) {
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            // What a step writes anew does not wait for the step before if it begins a pass. A pass costs a GPU 8 µs and a
-            // barrier 2, so steps of few dispatches that do not wait anyway share one.
+            // A value that a step overwrites does not wait for the step before if it begins a pass. A pass costs a GPU 8 µs and
+            // a barrier 2, so steps of few dispatches that do not wait anyway share one.
             let passes = if self.launches.len() > self.barriers() + 3 { chunk } else { 1 };
             for _ in 0..passes {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
@@ -130,8 +131,8 @@ impl Plan {
         self.gpu.check("a step")
     }
 
-    /// Steps in each submission of [`Plan::run`] with this many steps: 1, 2, 4 and so on, so that the device starts early, up to
-    /// as many as have 256 dispatches, but one at least.
+    /// Numbers of steps in each submission of [`Plan::run`] with this many steps: 1, 2, 4 and so on, so that the device starts
+    /// early. They grow up to the number with 256 dispatches, at least one.
     pub fn submissions(&self, steps: usize) -> impl Iterator<Item = usize> {
         let most = (DISPATCHES_PER_SUBMIT / self.launches.len().max(1)).max(1);
         let (mut left, mut next) = (steps, 1);
@@ -143,7 +144,7 @@ impl Plan {
         })
     }
 
-    /// The dispatches of one step; `after` is called behind each with its number.
+    /// Encodes the dispatches of one step; `after` is called behind each with its number.
     pub(crate) fn encode(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
@@ -199,12 +200,12 @@ impl Plan {
         self.launches.iter().map(|launch| &launch.info)
     }
 
-    /// Barriers within a step, see [`LaunchInfo::barrier`].
+    /// Number of barriers within a step, see [`LaunchInfo::barrier`].
     pub fn barriers(&self) -> usize {
         self.launches().filter(|launch| launch.barrier).count()
     }
 
-    /// Bytes in buffers that the plan holds for itself, leaves and what another plan has too not counted.
+    /// Bytes in buffers of the plan alone: leaves, and buffers that it shares with another plan, do not count.
     pub fn memory(&self) -> u64 {
         self.memory
     }

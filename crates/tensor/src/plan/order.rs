@@ -1,11 +1,11 @@
-//! The order of a plan's dispatches: by dependency, so that barriers fall.
+//! The order of a plan's dispatches: by dependency, so that there are fewer barriers.
 //!
-//! Two dispatches that use one buffer keep their order where either writes it. Values that share a buffer are therefore safe.
-//! Otherwise a dispatch runs as soon as it needs no barrier (`barriers.rs`). When all that could run need one, there are two kinds
-//! of barriers to choose from: the one of a dispatch, which moves the buffers of that dispatch, and one by itself, which moves
-//! everything that they read to the state "read" (`ComputePass::transition_resources`). Without the latter, dispatches that read
-//! what different ones have just written would each have a barrier of their own. The barrier is taken that lets the dispatch run
-//! on which the longest chain of others waits; of several such, one that lets the most run.
+//! Two dispatches that use one buffer keep their order if either writes it. Values that share a buffer are therefore safe.
+//! Otherwise a dispatch runs as soon as it needs no barrier (`barriers.rs`). When all that could run need one, there are two
+//! kinds of barriers to choose from. The barrier of a dispatch moves the buffers of that dispatch. A barrier by itself moves
+//! everything that the waiting dispatches read to the state "read" (`ComputePass::transition_resources`). Without the latter,
+//! dispatches that read the results of different ones would each have a barrier of their own. The barrier is chosen that lets
+//! the dispatch run on which the longest chain of others waits; of several such, one that lets the greatest number run.
 //!
 //! Ties go to the dispatch that was recorded first, so the order is the same each time.
 
@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 use super::barriers::{States, Use, count_buffers};
 use crate::plan::kernel::Access;
 
-/// A dispatch in its turn.
+/// A dispatch with its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
-    /// Its number in the recording.
+    /// Number of the dispatch in the recording.
     pub(super) dispatch: usize,
     /// Buffers that are moved to the state "read" before it.
     pub(super) moved: Vec<usize>,
@@ -25,7 +25,7 @@ pub(super) struct Turn {
     pub(super) barrier: bool,
 }
 
-/// The order for dispatches that use these buffers: no more barriers than as they were recorded.
+/// The order for dispatches that use these buffers, with no more barriers than the recorded order.
 pub(super) fn by_dependency(uses: &[Vec<Use>]) -> Vec<Turn> {
     let (turns, recorded) = (Scheduler::new(uses).run(), as_recorded(uses));
     if barriers(&turns) <= barriers(&recorded) { turns } else { recorded }
@@ -44,10 +44,10 @@ pub(super) fn as_recorded(uses: &[Vec<Use>]) -> Vec<Turn> {
 
 struct Scheduler<'a> {
     uses: &'a [Vec<Use>],
-    /// For each dispatch those that must come later, and how many must still come before it.
+    /// Dispatches that must come later than each, and the number that must still come before it.
     later: Vec<Vec<usize>>,
     waits: Vec<usize>,
-    /// Dispatches in the longest chain of which it is the first.
+    /// Number of dispatches in the longest chain that begins with it.
     heights: Vec<usize>,
     ready: BTreeSet<usize>,
     states: States,
@@ -58,7 +58,7 @@ struct Scheduler<'a> {
 #[derive(Default)]
 struct Needs {
     read: BTreeSet<usize>,
-    /// It writes others: only its own barrier will do.
+    /// True if it writes others: only its own barrier serves.
     writes: bool,
 }
 
@@ -116,7 +116,7 @@ impl<'a> Scheduler<'a> {
         needs
     }
 
-    /// Takes a barrier: the one after which the dispatch can run that begins the longest chain, and as many as possible.
+    /// Runs a dispatch behind a barrier: the one that begins the longest chain, and with it as many as possible.
     fn take_with_barrier(&mut self) {
         let needs: Vec<(usize, Needs)> = self.ready.iter().map(|&dispatch| (dispatch, self.needs(dispatch))).collect();
         let readers = || needs.iter().filter(|(_, needs)| !needs.writes);
@@ -127,7 +127,7 @@ impl<'a> Scheduler<'a> {
             let served = readers().filter(|(other, needs)| other != dispatch && needs.read.is_subset(&own.read));
             worth(&mut served.map(|(other, _)| *other).chain([*dispatch]))
         };
-        // Of equals the first.
+        // Ties go to the first.
         let own = needs.iter().rev().map(|own| (by_own(own), own.0)).max_by_key(|(worth, _)| *worth);
         let (own, best) = own.expect("some are ready");
         match readers().next() {
@@ -140,7 +140,7 @@ impl<'a> Scheduler<'a> {
     }
 }
 
-/// For each dispatch those that must come after it: where both use a buffer and one writes it.
+/// Dispatches that must come after each dispatch: both use a buffer and one writes it.
 fn followers(uses: &[Vec<Use>]) -> Vec<Vec<usize>> {
     let mut later: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); uses.len()];
     let mut writer: Vec<Option<usize>> = vec![None; count_buffers(uses)];
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn chains_recorded_one_after_the_other_run_side_by_side() {
-        // Three chains of four: 9 barriers as recorded, a level each side by side.
+        // Three chains of four: 9 barriers as recorded, one a level when interleaved.
         let chains: Vec<_> =
             (0..3).flat_map(|c| (0..4).map(move |i| vec![read(10 * c + i), write(10 * c + i + 1)])).collect();
         assert_eq!(barriers(&as_recorded(&chains)), 9);
@@ -229,7 +229,7 @@ mod tests {
                     assert!(!conflicts || at[first] < at[second], "seed {seed}: {first} and {second}");
                 }
             }
-            // What wgpu does with the turns: a move, then the dispatch.
+            // wgpu's view of the order: a move, then the dispatch.
             let mut states = States::new(buffers);
             for turn in &turns {
                 let moved: Vec<Use> = turn.moved.iter().map(|&buffer| read(buffer)).collect();

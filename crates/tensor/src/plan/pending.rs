@@ -1,4 +1,4 @@
-//! A dispatch on its way into a plan: its buffers are known, its pipeline is not.
+//! A dispatch that is not part of a plan yet: its buffers are known, its pipeline is not.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The preprocessor of kernels: `#import`, `#if`, `#unroll`, and grids that are folded. `kernel.rs` tells of the directives.
+//! The preprocessor of kernels: `#import`, `#if`, `#unroll`, and grids that are folded. `kernel.rs` describes the directives.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -59,7 +59,7 @@ struct Branch {
     before: bool,
 }
 
-/// Adds the lines of `source`, the text of `file`, to `text`; what is among the `imported` is there already.
+/// Adds the lines of `source`, the text of `file`, to `text`; texts among the `imported` are not added again.
 pub(super) fn expand_into(
     file: &str,
     source: &str,
@@ -148,8 +148,8 @@ pub(super) fn unroll(lines: &[&str], sizes: &[(&'static str, u32)], out: &mut St
     Ok(())
 }
 
-/// The text of kernel `name` with a place in `grid` worked out from that in the grid of two dimensions which is launched; the
-/// workgroups that it has too many leave at once.
+/// The text of kernel `name` with its position in `grid` computed from that in the two-dimensional grid that is launched.
+/// Workgroups past the end of `grid` return at once.
 pub(super) fn unfolded(text: &str, name: &str, grid: [u32; 3]) -> Result<String, String> {
     let head = text.find(&format!("fn {name}(")).ok_or("has no entry point of its name")?;
     let body = head + text[head..].find(") {").ok_or("has an entry point without a body")?;

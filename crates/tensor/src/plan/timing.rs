@@ -1,4 +1,4 @@
-//! How long each dispatch of a step takes: timestamps between the same dispatches that [`Plan::run`] submits.
+//! Time of each dispatch of a step: timestamps between the same dispatches that [`Plan::run`] submits.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::plan::{LaunchInfo, Plan};
 use crate::tensor::read_raw;
 
-/// What one step costs.
+/// Time of one step.
 #[derive(Clone, Debug)]
 pub struct StepTime {
     /// Every dispatch, in order.
@@ -28,8 +28,8 @@ pub struct LaunchTime {
 }
 
 impl Plan {
-    /// Runs `steps` steps with a timestamp between every two dispatches; the median time of each. They are steps like
-    /// others: parameters move and the clock advances. Each is encoded, submitted and waited for by itself.
+    /// Runs `steps` steps with a timestamp between every two dispatches, and returns the median time of each. They are steps
+    /// like others: parameters move and the clock advances. Each is encoded, submitted and waited for by itself.
     ///
     /// # Errors
     /// [`Error::Device`] on an adapter without timestamps inside passes, or a lost device.

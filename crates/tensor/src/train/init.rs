@@ -1,10 +1,10 @@
-//! First values of parameters: seeded, drawn on the CPU, the same on every machine.
+//! Initial values of parameters: seeded, drawn on the CPU, the same on every machine.
 
 use crate::rng::Rng;
 use crate::shape::Shape;
 
-/// How a parameter begins. Weights are `[out, in]` or `[out, in, kh, kw]`, as in PyTorch: fan-in is the product of all
-/// axes but the first, fan-out that of all but the second.
+/// Distribution of a parameter's initial values. Weights are `[out, in]` or `[out, in, kh, kw]`, as in PyTorch: fan-in is the
+/// product of all axes but the first, fan-out that of all but the second.
 ///
 /// ```
 /// use trellis_tensor::{Init, Shape, rng::Rng};
@@ -13,7 +13,7 @@ use crate::shape::Shape;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// The same everywhere.
+    /// The same value everywhere.
     Constant(f32),
     /// Uniform in ± the bound.
     Uniform(f32),
@@ -34,8 +34,8 @@ pub enum Init {
     XavierUniform(f32),
     /// Normal with variance 2 gain² / (fan-in + fan-out).
     XavierNormal(f32),
-    /// Rows (or columns, whichever are shorter in number) of length gain, at right angles to each other
-    /// (Saxe et al. 2014, arXiv:1312.6120). All axes but the first count as one.
+    /// Rows (or columns, if there are fewer of them) of length gain, at right angles to each other (Saxe et al. 2014,
+    /// arXiv:1312.6120). All axes but the first count as one.
     Orthogonal(f32),
     /// Square matrices one above the other, `[blocks · n, n]`, each [`Init::Orthogonal`] by itself: recurrent weights, a matrix
     /// for each gate.
@@ -88,7 +88,8 @@ impl Init {
         }
     }
 
-    /// The same for a parameter of this shape, in numbers that no longer depend on it: for a part of its rows, say.
+    /// The same distribution for a parameter of this shape, in numbers that no longer depend on the shape: for a part of its
+    /// rows, say.
     ///
     /// ```
     /// use trellis_tensor::{Init, Shape};

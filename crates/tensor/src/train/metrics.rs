@@ -71,7 +71,7 @@ impl Log {
         Ok(())
     }
 
-    /// Starts copying the rows of `count` steps, the first being `first`. Nothing waits for it.
+    /// Starts to copy the rows of `count` steps, the first being `first`, without blocking.
     ///
     /// # Panics
     /// If `count` exceeds [`Log::CAPACITY`]: those rows are overwritten already.
@@ -89,13 +89,13 @@ impl Log {
         self.gpu.submit(encoder.finish());
         self.gpu.count_readback();
         let (sender, arrived) = mpsc::channel();
-        // If the log is gone nobody wants the rows.
+        // If the log is gone nothing reads the rows.
         staging.map_async(wgpu::MapMode::Read, .., move |outcome| drop(sender.send(outcome)));
         self.pending.push(Request { first, count, staging, arrived });
     }
 
-    /// Rows that have arrived, oldest first. With `wait` for all that were requested, else without blocking unless
-    /// more than one request is open, so that the CPU runs at most one chunk ahead.
+    /// Rows that have arrived, oldest first. With `wait` it blocks for all that were requested. Else it blocks only if more
+    /// than one request is open, so that the CPU runs at most one chunk ahead.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].

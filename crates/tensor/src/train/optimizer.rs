@@ -1,4 +1,4 @@
-//! Optimizers: what to do with gradients. Each owns its moments; the learning rate is evaluated on the GPU.
+//! Optimizers: update rules of parameters. Each owns its moments; the learning rate is evaluated on the GPU.
 
 use crate::device::gpu::Gpu;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 use crate::train::params::Params;
 use crate::train::schedule::{Clock, Curve};
 
-/// The rule of an optimizer.
+/// Settings of an optimizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerConfig {
     /// Learning rate.
@@ -54,7 +54,7 @@ impl OptimizerConfig {
     }
 }
 
-/// An optimizer over the parameters it was given: what is trained is what is in it.
+/// An optimizer over the parameters that it was given: no others are trained.
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
@@ -82,17 +82,17 @@ impl Optimizer {
         Ok(Self { config, scale: None, params: params.clone(), moments })
     }
 
-    /// Scales the loss before it is differentiated, for gradients that pass through f16; `None` does not.
+    /// Scales the loss before it is differentiated, for gradients that pass through f16; `None` leaves it as it is.
     pub fn with_loss_scale(self, scale: impl Into<Option<LossScale>>) -> Self {
         Self { scale: scale.into(), ..self }
     }
 
-    /// Records the gradients of `loss` and one update of every parameter. With a loss scale the result is what a log may
-    /// show: the scale, and the number of steps left out so far.
+    /// Records the gradients of `loss` and one update of every parameter. With a loss scale it returns two values for a log:
+    /// the scale, and the number of steps skipped so far.
     ///
-    /// A gradient that is not finite, or too large for its norm to be, stops the training: the clock remembers the step,
-    /// and neither that update nor a later one changes anything. With a loss scale it only leaves out the step, until the
-    /// scale is down to 1.
+    /// A gradient that is not finite, or too large for its norm to be, stops the training: the clock remembers the step, and
+    /// neither that update nor a later one changes anything. With a loss scale only that step is skipped, until the scale is
+    /// down to 1.
     ///
     /// # Errors
     /// As [`Graph::grad`].
@@ -116,7 +116,7 @@ impl Optimizer {
             packed.push(graph.push(arena.layout.clone(), now)?);
             rest = later;
         }
-        // Also without clipping: a norm that is not finite stops the training before anything changes.
+        // This is needed without clipping too: a norm that is not finite stops the training before anything changes.
         let parts = packed.iter().map(|gradient| partial_squares(*gradient)).collect::<Result<Vec<_>>>()?;
         let squares = if let [only] = parts[..] { only } else { Var::concat(&parts, 0)? };
         for ((arena, moments), gradient) in self.params.arenas().iter().zip(&self.moments).zip(packed) {

@@ -11,7 +11,7 @@ use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
 use crate::train::init::Init;
 
-/// A parameter before it exists: its name, shape and first values.
+/// Description of a parameter: its name, shape and initial values.
 #[derive(Clone, Debug)]
 pub struct ParamSpec {
     /// Name, unique within a network: `fc1.weight`.
@@ -25,7 +25,7 @@ pub struct ParamSpec {
 /// Initial values of a parameter.
 #[derive(Clone, Debug)]
 pub enum InitialValues {
-    /// These, row-major.
+    /// Given values, row-major.
     Given(Vec<f32>),
     /// Drawn from a stream of random numbers, in blocks, when the parameter is placed on the GPU.
     Drawn(Init, Rng),
@@ -37,7 +37,7 @@ impl From<Vec<f32>> for InitialValues {
     }
 }
 
-/// Numbers of a block: 16 MiB of drawn values are in the memory of the CPU at once, and as many on their way to the GPU.
+/// Numbers in a block: 16 MiB of drawn values are in the CPU's memory at once, and as many on their way to the GPU.
 const BLOCK: usize = 4 << 20;
 
 /// The parameters of a network, in the order in which they were given.
@@ -52,7 +52,7 @@ pub struct Params {
 pub(crate) struct Arena {
     /// The whole buffer as `f32[size]`.
     pub(crate) whole: Tensor,
-    /// The parameters in it, and where they are.
+    /// The parameters in it, and their offsets.
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) layout: Pack,
 }
@@ -79,8 +79,8 @@ impl Params {
         Ok(params)
     }
 
-    /// Places tensors on the GPU, each in a buffer of its own: for what each layer updates by itself, as dispatches that write one
-    /// buffer wait for each other.
+    /// Places tensors on the GPU, each in a buffer of its own. This is for tensors that each layer updates by itself, as
+    /// dispatches that write one buffer wait for each other.
     ///
     /// # Errors
     /// As [`Params::new`].
@@ -90,7 +90,7 @@ impl Params {
         Ok(params)
     }
 
-    /// Numbers that fit into one buffer of parameters: of what the adapter binds, a size class to spare.
+    /// Greatest number of values in one buffer of parameters, with a margin of a size class below the adapter's limit.
     pub fn largest(gpu: &Gpu) -> usize {
         gpu.caps().max_binding.min(gpu.caps().max_buffer) as usize / 5
     }

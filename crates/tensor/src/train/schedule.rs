@@ -7,8 +7,8 @@ use crate::ops::CurveValue;
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
 
-/// The training step, counted on the GPU: samplers, dropout, schedules and metrics read it. A plan that updates parameters advances it
-/// once, at its end. Plans over one clock (guided and unguided, say) continue each other.
+/// The training step, counted on the GPU: samplers, dropout, schedules and metrics read it. A plan that updates parameters
+/// advances it once, at its end. Plans over one clock (guided and unguided, say) continue each other.
 #[derive(Clone, Debug)]
 pub struct Clock {
     tensor: Tensor,
@@ -40,8 +40,8 @@ impl Clock {
     /// Records that a plan without an update of parameters, an evaluation say, advances the step at its end.
     ///
     /// # Errors
-    /// [`Error::AdvancedTwice`](crate::Error::AdvancedTwice) at the second call. [`Plan::new`](crate::Plan::new) gives it where an
-    /// update of parameters advances the step already.
+    /// [`Error::AdvancedTwice`](crate::Error::AdvancedTwice) at the second call. [`Plan::new`](crate::Plan::new) returns it if
+    /// an update of parameters advances the step already.
     pub fn advance(&self, graph: &Graph) -> Result<()> {
         graph.request_advance(&self.tensor)
     }

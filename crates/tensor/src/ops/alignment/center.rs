@@ -1,4 +1,4 @@
-//! Activations with the mean over the batch taken off.
+//! Mean-centering of activations over the batch.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -9,17 +9,17 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// `Xc = X − 1 meanᵀ`: activations `[n, p]` with every column centered. What is left of a constant column by rounding
-/// is taken for 0.
+/// `Xc = X − 1 meanᵀ`: activations `[n, p]` with every column centered. A constant column gives 0: residues of rounding are set
+/// to 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Center;
 
-/// Rows and columns of f32 activations, if there are any.
+/// Rows and columns of f32 activations, if the type fits.
 pub(crate) fn activations(x: &TensorType) -> Result<[usize; 2], String> {
     activations_of(&[DType::F32], x)
 }
 
-/// Rows and columns of activations of one of some types, if there are any.
+/// Rows and columns of activations of one of these types, if the type fits.
 pub(crate) fn activations_of(types: &[DType], x: &TensorType) -> Result<[usize; 2], String> {
     match x.shape[..] {
         [n, p] if n > 0 && p > 0 && types.contains(&x.dtype) => Ok([n, p]),
@@ -30,12 +30,12 @@ pub(crate) fn activations_of(types: &[DType], x: &TensorType) -> Result<[usize; 
     }
 }
 
-/// Layers that one dispatch centers: WebGPU grants eight storage bindings at least.
+/// Greatest number of layers that one dispatch centers: WebGPU grants eight storage bindings at least.
 pub(crate) const CENTERED_TOGETHER: usize = 7;
 
-/// Invocations of a workgroup, and how many of them share a column of `n` rows. There are so many columns (or fours of them). Few
-/// columns are shared by more, down to 8 a workgroup, so that a GPU's multiprocessors are busy. On a software adapter they are
-/// shared only where the loop over rows would be too long.
+/// Invocations of a workgroup, and the number of them that share a column of `n` rows. `columns` counts columns, or vectors of
+/// four. If they are few, more invocations share each, down to 8 columns a workgroup, so that a GPU's multiprocessors are busy.
+/// On a software adapter they are shared only if the loop over rows would be too long.
 fn workgroup(caps: &Caps, n: usize, columns: usize) -> (usize, usize) {
     if caps.software {
         return (32, 32.min(n.div_ceil(16_384).next_power_of_two()));
@@ -115,8 +115,8 @@ impl Op for Center {
 }
 
 impl<'g> Var<'g> {
-    /// Activations `[n, …]` with the mean over the batch taken off each feature: `[n, features]`. A feature that is the
-    /// same for every example gives exactly 0.
+    /// Mean-centered activations: `[n, …]` to `[n, features]`, with the mean over the batch subtracted from each feature. A
+    /// feature that is the same for every example gives exactly 0.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) without a batch axis.

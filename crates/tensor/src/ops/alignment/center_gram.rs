@@ -1,4 +1,4 @@
-//! Gram matrices with what is common to all examples taken off.
+//! Centering of Gram matrices.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -10,10 +10,10 @@ use crate::ops::movement::reduce::lanes;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// From symmetric Gram matrices `[n, n]` or `[time, n, n]` to the same, centered.
+/// Centers symmetric Gram matrices `[n, n]` or `[time, n, n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CenterGram {
-    /// How.
+    /// The kind of centering.
     pub centering: Centering,
 }
 
@@ -55,7 +55,7 @@ impl Op for CenterGram {
 
     fn backward<'g>(&self, _: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let dy = dy.symmetrized()?;
-        // A projection leaves what it has made alone, and the gradient of CKA is made of two such.
+        // A projection leaves its own output unchanged, and the gradient of CKA is made of two such outputs.
         let projected = dy.facts().centering == Some(self.centering);
         Ok(vec![Some(if projected { dy } else { dy.graph().push(*self, &[dy])? })])
     }
@@ -76,7 +76,7 @@ impl Op for CenterGram {
             .floats(&[1.0])
             .args([Arg::Input(0), Arg::Scratch(0)])
             .flops(rows * n);
-        // Every workgroup adds up all row sums: few with much to do on a CPU.
+        // Every workgroup adds up all row sums, so a CPU gets few workgroups with much work each.
         let elements = if caps.software { 64 * 256 } else { 4 * 256 };
         let mut apply = Dispatch::per_group(kernel!("alignment/center_gram"), (n * n).div_ceil(elements))
             .lanes(caps, 256)
@@ -123,7 +123,7 @@ impl CenterGram {
 }
 
 impl<'g> Var<'g> {
-    /// Takes off a symmetric Gram matrix `[n, n]`, or each of `[time, n, n]`, what is common to all examples.
+    /// Centers a symmetric Gram matrix `[n, n]`, or each of `[time, n, n]`.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for another shape, or too few examples.

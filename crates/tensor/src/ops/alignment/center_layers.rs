@@ -1,4 +1,4 @@
-//! Several layers with the means over the batch taken off.
+//! Mean-centering of several layers in one dispatch.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// [`Center`] of each of several small layers `[n, p]` of the same examples, seven in one dispatch: laid out by
-/// [`Pack::layout`]. What lies between two layers is not written. Widths are multiples of 4.
+/// [`Pack::layout`]. Gaps between two layers are not written. Widths are multiples of 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CenterLayers;
 
@@ -68,7 +68,7 @@ impl Op for CenterLayers {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        // Of a multiple of 16 examples and 4 features nothing lies between two layers.
+        // With a multiple of 16 examples and 4 features there are no gaps between layers.
         let n = 16 * (1 + rng.below(3));
         let widths: Vec<usize> = (0..1 + rng.below(9)).map(|_| 4 * awkward_size(rng, 20)).collect();
         let offset = [0.0, 3.0][rng.below(2)];

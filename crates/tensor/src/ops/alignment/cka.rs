@@ -16,19 +16,19 @@ use crate::ops::alignment::gram_grad::GramGrad;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// From centered Gram matrices K and L `[n, n]` to `[8]`: the CKA value, then what its gradient needs
-/// (see `shaders/alignment/cka.wgsl`); from `[time, n, n]` to `[time, 8]`. A zero matrix gives 0 and a zero gradient, and sets word 6.
+/// CKA and the terms of its gradient (see `shaders/alignment/cka.wgsl`): from centered Gram matrices K and L `[n, n]` to `[8]`,
+/// or from `[time, n, n]` to `[time, 8]`. Word 0 is the CKA value. A zero matrix gives 0 and a zero gradient, and sets word 6.
 ///
-/// Whatever the matrices hold, the value is the cosine of the angle between them. What it measures is decided by how
-/// they were made and centered: see [`Var::centered_gram`] and [`Var::center_gram`].
+/// Whatever the matrices hold, the value is the cosine of the angle between them. How they were made and centered decides which
+/// measure this is: see [`Var::centered_gram`] and [`Var::center_gram`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaStats;
 
-/// The value out of [`CkaStats`], the mean over time steps, as a differentiable scalar. Inputs: K, L, statistics, their
-/// mean over time `[8]`.
+/// The value in [`CkaStats`], its mean over time steps, as a differentiable scalar. Inputs: K, L, statistics, their mean over
+/// time `[8]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaValue {
-    /// How both matrices are centered, where that is known.
+    /// Centering of both matrices, if known.
     pub centering: Option<Centering>,
 }
 
@@ -38,19 +38,19 @@ pub struct CkaValue {
 pub struct CkaGrad {
     /// The gradient is for CKA's second argument.
     pub right: bool,
-    /// How both matrices are centered, where that is known.
+    /// Centering of both matrices, if known.
     pub centering: Option<Centering>,
 }
 
-/// How alike two layers are, in a graph.
+/// Similarity of two layers, in a graph.
 #[derive(Clone, Copy, Debug)]
 pub struct Similarity<'g> {
     /// The value, a scalar: at most 1.
     pub value: Var<'g>,
-    /// `[8]`: the value first, word 6 is 1 where a layer is constant (of time steps: the share where it is). Logging this
+    /// `[8]`: the value first; word 6 is 1 where a layer is constant (for time steps: the share of such steps). Logging this
     /// instead of the value saves a dispatch.
     pub stats: Var<'g>,
-    /// The same of each time step or layer, `[entries, 8]`; of a single comparison `stats`.
+    /// The same for each time step or layer, `[entries, 8]`; equal to `stats` for a single comparison.
     pub each: Var<'g>,
 }
 
@@ -118,7 +118,7 @@ impl Op for CkaStats {
     }
 }
 
-/// What [`CkaStats`] says of one pair.
+/// [`CkaStats`] of one pair.
 fn statistics(k: &[f64], l: &[f64]) -> [f64; 8] {
     let scale = |k: &[f64]| 1.0 / k.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     let (p, q) = (scale(k), scale(l));
@@ -179,7 +179,7 @@ impl Op for CkaValue {
         let time = if measure == 3 { vec![1 + rng.below(3)] } else { vec![] };
         let shape = |width: usize| [vec![n], time.clone(), vec![width]].concat();
         Sample::new(move |x| {
-            // A fixed bandwidth: the chosen one takes no gradient.
+            // The bandwidth is fixed: the chosen one takes no gradient.
             let variance = |width: usize| x[0].graph().constant(2.0 * width as f32, []);
             let grams = (sample_gram(measure, x[0], variance(p))?, sample_gram(measure, x[1], variance(q))?);
             Ok(Var::cka(grams.0, grams.1)?.value)
@@ -257,7 +257,7 @@ impl Op for CkaGrad {
         inputs: &[&TensorType],
     ) -> Option<Rc<dyn Op>> {
         let any: &dyn Any = consumer;
-        // Formed while it is loaded, M costs no dispatch; but it is loaded once for every 32 or 64 features.
+        // M costs no dispatch if it is computed while it is loaded; but it is loaded once for every 32 or 64 features.
         let product = any.downcast_ref::<GramGrad>()?;
         let fits = position == 0 && inputs[1].elements() <= 8 * own.elements();
         fits.then(|| Rc::new(CkaGramGrad { right: self.right, stored: product.stored }) as Rc<dyn Op>)
@@ -277,7 +277,7 @@ impl<'g> Var<'g> {
     /// | RBF CKA | `x.centered_gram()`, [`Var::rbf_kernel`], then [`Centering::Double`] or `Unbiased` |
     /// | RSA, Pearson correlation of cosine similarities | `x.unit_rows(false)`, `gram()`, then [`Centering::OffDiagonal`] |
     ///
-    /// Of `[time, n, n]` it is the mean over time steps.
+    /// For `[time, n, n]` the value is the mean over time steps.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless both are `[n, n]`, or `[time, n, n]`.
@@ -286,9 +286,8 @@ impl<'g> Var<'g> {
         similarity(k, l, known)
     }
 
-    /// [`Var::cka`] where the caller promises that both matrices are centered in this way ([`Var::centered_gram`] is
-    /// [`Centering::Double`]): for a matrix that was computed before and comes out of a table. The gradient then needs no
-    /// centering. Errors as there.
+    /// [`Var::cka`] of matrices that the caller promises to be centered in this way ([`Var::centered_gram`] is
+    /// [`Centering::Double`]), such as precomputed ones from a table. The gradient then needs no centering. Errors as there.
     pub fn cka_of_centered(k: Var<'g>, l: Var<'g>, centering: Centering) -> Result<Similarity<'g>> {
         similarity(k, l, Some(centering))
     }

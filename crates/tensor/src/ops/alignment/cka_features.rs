@@ -1,4 +1,4 @@
-//! Linear CKA by products of features: `p × p`, `q × q` and `q × p` matrices in place of two `n × n` ones.
+//! Linear CKA from products of features: `p × p`, `q × q` and `q × p` matrices in place of two `n × n` ones.
 //!
 //! `|XᵀY|² / (|XᵀX| |YᵀY|)` is the same number as `<X Xᵀ, Y Yᵀ> / (|X Xᵀ| |Y Yᵀ|)`, and cheaper where layers are narrower
 //! than the batch ([`CkaForm`](crate::CkaForm)).
@@ -15,13 +15,14 @@ use crate::ops::gemm::members::Layout;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// From `A = XᵀX [p, p]`, `B = YᵀY [q, q]` and `T = YᵀX [q, p]` of centered activations to `[8]`: the CKA value, then what
-/// its gradient needs (see `shaders/alignment/cka_features.wgsl`). A zero A or B gives 0 and a zero gradient, and sets word 6.
+/// CKA and the terms of its gradient (see `shaders/alignment/cka_features.wgsl`), `[8]`, of centered activations. Inputs:
+/// `A = XᵀX [p, p]`, `B = YᵀY [q, q]` and `T = YᵀX [q, p]`. Word 0 is the CKA value. A zero A or B gives 0 and a zero gradient,
+/// and sets word 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesStats;
 
-/// The value out of [`CkaFeaturesStats`], as a differentiable scalar. Inputs: centered X and Y, A, B, T, statistics. The
-/// gradient goes to X and Y at once, not through the products.
+/// The value in [`CkaFeaturesStats`], as a differentiable scalar. Inputs: centered X and Y, A, B, T, statistics. The gradient
+/// goes to X and Y directly, not through the products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaFeaturesValue;
 
@@ -33,7 +34,7 @@ pub struct CkaFeaturesGrad {
     pub right: bool,
 }
 
-/// p and q.
+/// Widths p and q.
 fn widths(a: &TensorType, b: &TensorType, t: &TensorType) -> Result<[usize; 2], String> {
     let [p, q] = [a.shape.last_axis(), b.shape.last_axis()];
     let wanted = [[p, p], [q, q], [q, p]].map(TensorType::f32);
@@ -214,8 +215,8 @@ impl Op for CkaFeaturesGrad {
 }
 
 impl<'g> Var<'g> {
-    /// Linear CKA, biased, of activations `x [n, …]` and `y [n, …]`: the same as [`Var::cka`] of their centered Gram
-    /// matrices, by products of features. Memory p² + q² + p·q in place of 2 n².
+    /// Linear CKA, biased, of activations `x [n, …]` and `y [n, …]`, from products of features: the same number as [`Var::cka`]
+    /// of their centered Gram matrices. Memory p² + q² + p·q in place of 2 n².
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless both have the same number of examples.

@@ -1,4 +1,4 @@
-//! The gradient of CKA and that of a Gram matrix in one product: fusion makes it of the two.
+//! The gradient of CKA and that of a Gram matrix in one product, made by fusion.
 
 use std::rc::Rc;
 
@@ -13,13 +13,13 @@ use crate::ops::elementwise::cast::Stored;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// `dX = 2 M X` where `M` is the gradient of CKA, formed while it is read: [`CkaGrad`] and [`GramGrad`] in one.
-/// Inputs: own and other Gram matrix, CKA's statistics, gradient of the CKA value, activations.
+/// `dX = 2 M X` where `M` is the gradient of CKA, computed while it is read: [`CkaGrad`] and [`GramGrad`] in one. Inputs: own
+/// and other Gram matrix, CKA's statistics, gradient of the CKA value, activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaGramGrad {
     /// The gradient is for CKA's second argument.
     pub right: bool,
-    /// How it is stored.
+    /// Storage type of the result.
     pub stored: Stored,
 }
 

@@ -1,19 +1,19 @@
-//! Which matrices biased linear CKA is computed by: a model of what each way costs.
+//! Cost model that chooses the matrices from which biased linear CKA is computed.
 //!
 //! The same number is `<K, L> / (|K| |L|)` of two n × n Gram matrices of examples and `|XᵀY|² / (|XᵀX| |YᵀY|)` of products
-//! of features. The first costs n² for every feature, the second p², q² and p·q for every example. The model counts, for
-//! sizes alone: the choice is the same on every adapter, and so are the bits of a run that it decides on.
+//! of features. The first costs n² for every feature, the second p², q² and p·q for every example. The model depends on sizes
+//! alone: the choice is the same on every adapter, and so are the bits of a run that it decides on.
 
 /// A way to compute biased linear CKA of `[n, p]` and `[n, q]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CkaForm {
-    /// From `X Xᵀ` and `Y Yᵀ`, both `[n, n]`: [`Var::cka`](crate::Var::cka).
+    /// Gram matrices of examples, `X Xᵀ` and `Y Yᵀ`, both `[n, n]`: [`Var::cka`](crate::Var::cka).
     Examples,
-    /// From `XᵀX`, `YᵀY` and `YᵀX`: [`Var::cka_by_features`](crate::Var::cka_by_features).
+    /// Products of features, `XᵀX`, `YᵀY` and `YᵀX`: [`Var::cka_by_features`](crate::Var::cka_by_features).
     Features,
 }
 
-/// What is compared.
+/// Sizes of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaSizes {
     /// Examples.
@@ -22,11 +22,11 @@ pub struct CkaSizes {
     pub p: usize,
     /// Features of the second layer.
     pub q: usize,
-    /// Whether a gradient is wanted.
+    /// True if a gradient is wanted.
     pub gradient: bool,
 }
 
-/// What one form costs beyond the two centerings, which both need.
+/// Cost of one form beyond the two centerings, which both need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CkaCost {
     /// Floating-point operations, edges of product kernels filled up.
@@ -37,16 +37,16 @@ pub struct CkaCost {
     pub dispatches: usize,
 }
 
-/// Operations that take the time of a byte, and of a launch. Measured on two cores of software Vulkan: products 30
-/// GFLOP/s, memory 5 GB/s, 50 to 90 µs for a launch; a GPU has fewer operations to the byte and more to the launch.
+/// Number of operations that take the time of a byte, and of a launch. Measured on two cores of software Vulkan: products 30
+/// GFLOP/s, memory 5 GB/s, 50 to 90 µs for a launch. A GPU has fewer operations to the byte and more to the launch.
 const BYTE: usize = 6;
 const LAUNCH: usize = 3_000_000;
 
-/// Rows and columns that a product computes at least.
+/// Least number of rows and columns that a product computes.
 const BLOCK: usize = 32;
 
 impl CkaCost {
-    /// In operations.
+    /// Total cost, in operations.
     pub fn total(self) -> usize {
         self.flops + BYTE * self.bytes + LAUNCH * self.dispatches
     }
@@ -60,7 +60,7 @@ impl CkaForm {
         if features < examples - examples / 10 { Self::Features } else { Self::Examples }
     }
 
-    /// What it costs.
+    /// Cost of this form.
     pub fn cost(self, CkaSizes { n, p, q, gradient }: CkaSizes) -> CkaCost {
         let full = |size: usize| size.next_multiple_of(BLOCK);
         let gradient = usize::from(gradient);
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(choose(256, 150_528, 10), [CkaForm::Examples; 2]);
     }
 
-    /// What the configurations of this repository compare: there a launch costs more than the products.
+    /// Sizes from the configurations of this repository: there a launch costs more than the products.
     #[test]
     fn small_batches_keep_the_form_with_fewer_launches() {
         for n in [64, 100, 128] {

@@ -15,18 +15,18 @@ use crate::shape::{DType, TensorType};
 
 use GramOf::{Examples, Features};
 
-/// What Gram matrices are made of. Sums are f32 in either case.
+/// Element types of activations of a Gram matrix. Sums are f32 in either case.
 pub(super) const FLOATS: [DType; 2] = [DType::F32, DType::F16];
 
 /// `K = X Xᵀ` or `A = Xᵀ X` of activations `[n, p]`, f32 or f16: symmetric; of centered ones ([`Var::center`]) every row of K
 /// sums to 0. Of activations `[n, time, p]` K for each time step: `[time, n, n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gram {
-    /// What is compared.
+    /// Examples or features.
     pub of: GramOf,
 }
 
-/// What a Gram matrix compares.
+/// Vectors whose products make up a Gram matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GramOf {
     /// Examples: `K = X Xᵀ`, `[n, n]`.
@@ -152,8 +152,8 @@ pub(super) struct Products {
 }
 
 /// Launches over the blocks that are not wholly above the diagonal. Where these alone would leave the adapter idle the inner
-/// axis is cut into parts (split-K), which a second pass adds up in order. `set` says how activations are read; it appends
-/// to the dims n, parts, entries, length.
+/// axis is cut into parts (split-K), which a second pass adds up in order. `set` states how activations are read; it appends to
+/// the dims n, parts, entries, length.
 pub(super) fn products(
     caps: &Caps,
     chosen: ProductLoop,
@@ -181,8 +181,8 @@ pub(super) fn products(
 const ENOUGH_GROUPS: usize = 256;
 const SHORTEST_PART: usize = 256;
 
-/// Parts of the inner axis. A choice by sizes alone, not measured: it decides in which order numbers are added up, and so
-/// the bits of a run. A CPU has few threads, and loops that must stay short.
+/// Number of parts of the inner axis. A choice by sizes alone, not measured: it decides in which order numbers are added up,
+/// and so the bits of a run. A CPU has few threads, and loops that must stay short.
 fn parts(caps: &Caps, groups: usize, length: usize) -> usize {
     if caps.software {
         return length.div_ceil(32_768).max(1);
@@ -191,7 +191,7 @@ fn parts(caps: &Caps, groups: usize, length: usize) -> usize {
 }
 
 impl<'g> Var<'g> {
-    /// The centered Gram matrix of activations `[n, …]`, everything but the first axis taken as features: `[n, n]`.
+    /// The centered Gram matrix of activations `[n, …]`, all axes but the first taken as features: `[n, n]`.
     ///
     /// Columns are centered before the product, not the product after it, so that a common offset costs no digits.
     /// Cost: n²·p flop, half of a matrix product.
@@ -202,8 +202,8 @@ impl<'g> Var<'g> {
         self.center()?.gram()
     }
 
-    /// The centered Gram matrix of each time step of activations `[n, time, features]`: `[time, n, n]`. The steps are read
-    /// where they lie, in one dispatch.
+    /// The centered Gram matrix of each time step of activations `[n, time, features]`: `[time, n, n]`. The steps are read in
+    /// place, in one dispatch.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for another number of axes.

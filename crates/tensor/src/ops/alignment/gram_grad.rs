@@ -18,7 +18,7 @@ use crate::shape::{DType, TensorType};
 /// `[n, time, p]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GramGrad {
-    /// How it is stored.
+    /// Storage type of the result.
     pub stored: Stored,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn grad_shapes(rng: &mut Rng) -> (Vec<usize>, Vec<usize>) {
     if rng.below(2) == 0 { (vec![n, n], vec![n, p]) } else { (vec![time, n, n], vec![n, time, p]) }
 }
 
-/// Casts that fusion takes into a product: none, to f16, to f16 and back.
+/// Product with the casts that fusion may move into it: none, to f16, to f16 and back.
 pub(super) fn casts_of(product: Var<'_>, casts: usize) -> Result<Var<'_>> {
     let half = if casts > 0 { product.cast(DType::F16)? } else { product };
     if casts > 1 { half.cast(DType::F32) } else { Ok(half) }

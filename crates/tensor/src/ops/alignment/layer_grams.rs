@@ -13,8 +13,8 @@ use crate::ops::movement::concat::Pack;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// `K = X Xᵀ` of each of several layers of the same examples: `[layers, n, n]`. Input: their activations `[n, p]`, each as
-/// wide as it is, laid out by [`Pack::layout`].
+/// `K = X Xᵀ` of each of several layers of the same examples: `[layers, n, n]`. Input: their activations `[n, p]`, each of its
+/// own width, laid out by [`Pack::layout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerGrams {
     /// Examples.
@@ -23,8 +23,8 @@ pub struct LayerGrams {
     pub widths: Vec<usize>,
 }
 
-/// `dX = 2 M X` of each of several layers, laid out as they are. Inputs: symmetric `M [layers, n, n]`, the layers. What lies
-/// between two layers is not written.
+/// `dX = 2 M X` of each of several layers, laid out as they are. Inputs: symmetric `M [layers, n, n]`, the layers. Gaps between
+/// two layers are not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerGramsGrad {
     /// The layers.
@@ -32,7 +32,7 @@ pub struct LayerGramsGrad {
 }
 
 impl LayerGrams {
-    /// Most layers that one launch takes.
+    /// Greatest number of layers that one launch takes.
     pub const LAYERS: usize = 28;
 
     fn layout(&self) -> Pack {
@@ -43,7 +43,7 @@ impl LayerGrams {
         self.widths.iter().copied().max().unwrap_or(0)
     }
 
-    /// Sum over the layers.
+    /// Number of features of all layers.
     fn features(&self) -> usize {
         self.widths.iter().sum()
     }
@@ -64,7 +64,7 @@ impl LayerGrams {
         Ok(TensorType::f32([self.widths.len(), self.n, self.n]))
     }
 
-    /// Where each layer begins and how wide it is.
+    /// Offset and width of each layer.
     fn places(&self) -> Vec<usize> {
         self.layout().offsets.into_iter().zip(&self.widths).flat_map(|(offset, &width)| [offset, width]).collect()
     }
@@ -177,7 +177,7 @@ impl Op for LayerGramsGrad {
     }
 
     fn sample(rng: &mut Rng) -> Sample {
-        // Of a multiple of 16 examples and 4 features nothing lies between two layers.
+        // With a multiple of 16 examples and 4 features there are no gaps between layers.
         let n = 16 * (1 + rng.below(5));
         let widths: Vec<usize> = (0..1 + rng.below(4)).map(|_| 4 * awkward_size(rng, 60)).collect();
         let (count, of) = (widths.len(), LayerGrams { n, widths });
@@ -187,9 +187,9 @@ impl Op for LayerGramsGrad {
 }
 
 impl<'g> Var<'g> {
-    /// The Gram matrices `X Xᵀ` of layers `[n, p]` of the same examples, most often centered ([`Var::center`]): `[layers, n,
-    /// n]`, in one dispatch, and the gradients of all layers in another. Widths may differ; they are multiples of 4.
-    /// Activations are written side by side, so all live at once. Cost: n²·p flop a layer.
+    /// The Gram matrices `X Xᵀ`, `[layers, n, n]`, of layers `[n, p]` of the same examples, most often centered
+    /// ([`Var::center`]). They take one dispatch, and the gradients of all layers another. Widths may differ; they are
+    /// multiples of 4. Activations are written side by side, so all live at once. Cost: n²·p flop a layer.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for no layers, more than [`LayerGrams::LAYERS`], or layers of another shape.
@@ -214,12 +214,12 @@ impl<'g> Var<'g> {
     }
 }
 
-/// Elements of a layer, 1 MiB of them, that is centered together with others. Of larger ones the launch costs little, and each is
-/// better centered and forgotten as soon as it is there.
+/// Greatest number of elements, 1 MiB of them, of a layer that is centered together with others. For a larger one the launch
+/// costs little, and it is better centered and freed as soon as it exists.
 const CENTERED_TOGETHER: usize = 1 << 18;
 
 impl LayerGrams {
-    /// Of layers `[n, p]`.
+    /// The op for layers `[n, p]`.
     fn of(layers: &[Var<'_>]) -> Result<Self> {
         let shape = |problem: String| {
             let layer = layers.first().map(|first| first.graph().layer()).unwrap_or_default();

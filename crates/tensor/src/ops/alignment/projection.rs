@@ -1,11 +1,12 @@
-//! Projections that rules of gradients owe: onto symmetric matrices, and onto columns without a mean. A fact may say that nothing is left to do.
+//! Projections of gradients: onto symmetric matrices, and onto columns without a mean. A fact may say that nothing is left to
+//! do.
 
 use crate::error::Result;
 use crate::graph::Var;
 
 impl<'g> Var<'g> {
-    /// This square matrix itself where it is known to be symmetric, else (M + Mᵀ) / 2: a Gram matrix is symmetric, so only that part of
-    /// its gradient counts.
+    /// This square matrix itself if it is known to be symmetric, else (M + Mᵀ) / 2. A Gram matrix is symmetric, so only that
+    /// part of its gradient counts.
     pub(crate) fn symmetrized(self) -> Result<Self> {
         if self.facts().symmetric { Ok(self) } else { self.add(self.transpose()?)?.affine(0.5, 0.0) }
     }

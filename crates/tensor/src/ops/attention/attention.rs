@@ -16,9 +16,11 @@ use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
 /// `softmax(q kᵀ / √d) v` of every head, then the logarithm of each softmax's divisor: f32, the output's elements
-/// `[batch, queries, heads · d]`, then `[batch, heads, queries]`. Inputs: q, k and v `[batch, time, heads · d]`, or one tensor
-/// `[batch, time, 3 · heads · d]` with all three as columns; then, unless all keys take part, lengths u32 `[batch]` or ids
-/// u32 `[batch, keys]`; then, with dropout, `clock` u32 `[4]` whose word 0 is the step.
+/// `[batch, queries, heads · d]`, then `[batch, heads, queries]`.
+///
+/// Inputs: q, k and v `[batch, time, heads · d]`, or one tensor `[batch, time, 3 · heads · d]` with all three as columns.
+/// Unless all keys take part, lengths u32 `[batch]` or ids u32 `[batch, keys]` follow. With dropout, `clock` u32 `[4]` follows,
+/// whose word 0 is the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attention {
     /// Number of heads.
@@ -27,12 +29,12 @@ pub struct Attention {
     pub causal: bool,
     /// q, k and v are columns of one tensor.
     pub packed: bool,
-    /// Which keys take part.
+    /// Keys that take part.
     pub keys: Keys,
-    /// Which probabilities are dropped.
+    /// Dropout of the probabilities.
     pub dropout: Option<PairDropout>,
-    /// How it is computed, and its gradient; `None` leaves that to the adapter and the sizes. What an adapter cannot run is
-    /// computed as if it were `None`.
+    /// Form of the computation, and of its gradient; `None` leaves it to the adapter and the sizes. A form that an adapter
+    /// cannot run counts as `None`.
     pub form: Option<AttentionForm>,
 }
 
@@ -40,22 +42,22 @@ pub struct Attention {
 pub const MAX_HEAD: usize = 128;
 
 impl Attention {
-    /// Inputs that hold q, k and v.
+    /// Number of inputs that hold q, k and v.
     pub(crate) fn sources(&self) -> usize {
         if self.packed { 1 } else { 3 }
     }
 
-    /// Inputs that say which keys take part.
+    /// Number of inputs that tell which keys take part.
     pub(crate) fn masks(&self) -> usize {
         usize::from(self.keys != Keys::All)
     }
 
-    /// Inputs that are neither gradients nor what those need: q, k, v, keys that take part, and the clock.
+    /// Number of inputs without gradients and what those need: q, k, v, keys that take part, and the clock.
     pub(crate) fn inputs(&self) -> usize {
         self.sources() + self.masks() + usize::from(self.dropout.is_some())
     }
 
-    /// The sizes, or which rule the inputs (q, k, v, the keys that take part, and the clock) break.
+    /// The sizes, or the rule that the inputs (q, k, v, the keys that take part, and the clock) break.
     pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<AttentionSizes, String> {
         let sources = inputs.get(..self.sources()).ok_or("takes q, k and v")?;
         let heads = self.heads;
@@ -95,12 +97,12 @@ impl Attention {
         Ok(AttentionSizes { batch, heads, queries, keys, head: width / heads, rows: [columns; 3], starts })
     }
 
-    /// [`Attention::sizes`] of types that the shape rule has let through.
+    /// [`Attention::sizes`] of types that the shape rule has accepted.
     pub(crate) fn checked_sizes(&self, inputs: &[&TensorType]) -> AttentionSizes {
         self.sizes(inputs).expect("checked while recording")
     }
 
-    /// What q, k, v, and mask and clock are bound to; the latter are inputs from number `next` on.
+    /// Bindings of q, k and v, and of mask and clock; the latter are inputs from number `next` on.
     pub(crate) fn args(&self, next: usize) -> ([Arg; 3], [Arg; 2]) {
         let sources = if self.packed { [Arg::Input(0); 3] } else { [0, 1, 2].map(Arg::Input) };
         let mask = if self.keys == Keys::All { Arg::Unused } else { Arg::Input(next) };
@@ -128,7 +130,7 @@ impl Attention {
         self.dims(dispatch, s, grads, [1, s.keys])
     }
 
-    /// A launch of a tiled kernel in so many workgroups, where so many share the keys of a query.
+    /// A launch of a tiled kernel in `groups` workgroups, of which `parts` share the keys of a query.
     pub(crate) fn launch_tiled(
         &self,
         caps: &Caps,
@@ -139,7 +141,7 @@ impl Attention {
         grads: ([usize; 3], [usize; 3]),
     ) -> Dispatch {
         let dispatch = tile.specialize(caps, kind, s.head, Dispatch::per_group(kernel, groups));
-        // Per turn: rows loaded, units of scores, lanes to add up over, and draws.
+        // Per iteration: rows loaded, units of scores, lanes to add up over, and draws.
         let turn = 2 * s.head.div_ceil(4).next_multiple_of(8) * tile.met().max(tile.own()) / tile.invocations()
             + s.head.div_ceil(4)
             + 3 * tile.lanes
@@ -148,7 +150,7 @@ impl Attention {
         self.dims(dispatch, s, grads, [parts, s.keys.div_ceil(parts).next_multiple_of(tile.met())])
     }
 
-    /// AttentionSizes in the kernel's units, masks and dropout: `shaders/lib/attention/attention_sizes.wgsl`.
+    /// Appends the sizes in the kernel's units, masks and dropout: `shaders/lib/attention/attention_sizes.wgsl`.
     fn dims(
         &self,
         dispatch: Dispatch,
@@ -186,7 +188,7 @@ impl Attention {
             .dims(&[parts, part_keys])
     }
 
-    /// The output with an invocation for each row.
+    /// The output with one invocation for each row.
     fn lower_rows(&self, caps: &Caps, s: &AttentionSizes) -> Lowered {
         let ([q, k, v], [mask, clock]) = self.args(self.sources());
         self.launch(caps, kernel!("attention/attention"), s, s.queries, Default::default())
@@ -195,14 +197,14 @@ impl Attention {
             .into()
     }
 
-    /// The output through tiles, keys in so many parts.
+    /// The output through tiles, with keys in `parts` parts.
     fn lower_tiled(&self, caps: &Caps, tile: AttentionTile, s: &AttentionSizes, parts: usize) -> Lowered {
         let ([q, k, v], [mask, clock]) = self.args(self.sources());
         let queries = s.batch * s.heads * s.queries;
         let groups = s.batch * s.heads * s.queries.div_ceil(tile.own()) * parts;
         let kernel = (kernel!("attention/attention_tiled"), TiledKernel::Forward);
         let split = parts > 1;
-        // What is bound for writing cannot be left unbound: without parts there are no sums, and a few bytes stand for them.
+        // A binding for writing must be bound: without parts there are no sums, and a few bytes stand in for them.
         let (known, sums) = if split { (Arg::Scratch(0), Arg::Scratch(1)) } else { (Arg::Output, Arg::Scratch(0)) };
         let tiles = self
             .launch_tiled(caps, kernel, tile, s, (groups, parts), Default::default())
@@ -220,7 +222,7 @@ impl Attention {
         Lowered { dispatches: vec![tiles, join], scratch: vec![8 * parts * queries, 4 * parts * s.outputs()] }
     }
 
-    /// In f64, the keys that query `row` of example `batch` sees; `mask` as the op has it.
+    /// Keys that query `row` of example `batch` sees, in f64; `mask` as the op has it.
     pub(crate) fn seen(&self, s: &AttentionSizes, mask: Option<&Vec<f64>>, batch: usize, row: usize) -> Vec<usize> {
         let takes_part = |key: usize| match (self.keys, mask) {
             (Keys::Lengths, Some(lengths)) => (key as f64) < lengths[batch],
@@ -230,8 +232,8 @@ impl Attention {
         (0..s.keys).filter(|&key| (!self.causal || key <= row) && takes_part(key)).collect()
     }
 
-    /// In f64, what dropout multiplies the probability of a key by, for query `row` of head number `head`; the clock is the
-    /// last of `inputs`.
+    /// Dropout's factor of the probability of each key, in f64, for query `row` of head number `head`. The clock is the last of
+    /// `inputs`.
     pub(crate) fn factors(
         &self,
         s: &AttentionSizes,
@@ -244,7 +246,7 @@ impl Attention {
         move |key| dropout.map_or(1.0, |dropout| dropout.factor(step, queries, head, row, key))
     }
 
-    /// Random inputs for it: sizes, then q, k and v, or all in one, and the mask.
+    /// Random inputs: sizes, then q, k and v, or all in one, and the mask.
     pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, AttentionSizes) -> Sample) -> Sample {
         let keys = [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)];
         let mut op = Self {
@@ -255,7 +257,7 @@ impl Attention {
             dropout: None,
             form: None,
         };
-        // Any form, on tiles that are small beside the sizes; what does not fit is as if it were not asked for.
+        // Any form, on tiles that are small beside the sizes; a form that does not fit counts as none.
         let tile = [AttentionTile { lanes: 4, groups: 4 }, AttentionTile::SMALL, AttentionTile::TALL][rng.below(3)];
         op.form = [
             None,
@@ -315,7 +317,7 @@ impl Op for Attention {
     fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let types: Vec<TensorType> = x.iter().map(|x| x.ty()).collect();
         let sizes = self.checked_sizes(&types.iter().collect::<Vec<_>>());
-        // `Var::attention` slices the output off; what comes back is that slice's gradient in zeros.
+        // `Var::attention` slices the output off; its gradient comes back padded with zeros.
         let padded =
             dy.op().filter(|op| (op.as_ref() as &dyn Any).downcast_ref::<Pad>().is_some_and(|pad| pad.start == 0));
         let dout = match padded {

@@ -12,9 +12,9 @@ use crate::ops::attention::sizes::AttentionSizes;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// dq, dk and dv of [`Attention`]: in the shape of the one input where that holds all three, else one after the other, each
-/// from where an adapter can bind it. Inputs: q, k and v as there, its output, `[batch, queries, heads · d]` of its output's
-/// gradient, the keys that take part, and the clock.
+/// dq, dk and dv of [`Attention`]. If one input holds q, k and v, they have its shape. Else they lie one after the other, each
+/// at an offset that an adapter can bind. Inputs: q, k and v as there, its output, `[batch, queries, heads · d]` of its
+/// output's gradient, the keys that take part, and the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionGrad {
     /// The attention whose gradient it is.
@@ -29,7 +29,7 @@ impl AttentionGrad {
         [&inputs[..sources], mask].concat()
     }
 
-    /// Elements from one row of dq, dk, dv to the next, and where each starts.
+    /// Elements from one row of dq, dk, dv to the next, and the start of each.
     pub(crate) fn rows_and_starts(&self, s: &AttentionSizes) -> ([usize; 3], [usize; 3]) {
         if self.of.packed {
             return (s.rows, s.starts);
@@ -114,7 +114,7 @@ impl Op for AttentionGrad {
                     |of: Attention, kernel, groups: usize| of.launch_tiled(caps, kernel, tile, &s, (groups, 1), grads);
                 let tiles = own_queries * s.keys.div_ceil(tile.met());
                 let of_pairs = launch(self.of, (kernel!("attention/attention_pairs"), TiledKernel::Pairs), tiles);
-                // What is summed has been dropped already.
+                // Dropout is already applied to the pairs that are summed.
                 let of_sums = launch(
                     Attention { dropout: None, ..self.of },
                     (kernel!("attention/attention_pair_sums"), TiledKernel::PairSums),
@@ -160,8 +160,8 @@ impl Op for AttentionGrad {
         out
     }
 
-    /// With the output of an attention. Its three parts are joined: between them nothing is written, and one alone may be 0
-    /// but for rounding, as dq is where there is one key.
+    /// A case with the output of an attention. Its three parts are joined: gaps between them are not written, and one alone may
+    /// be 0 but for rounding. dq is such where there is one key.
     fn sample(rng: &mut Rng) -> Sample {
         let mut width = 0;
         let mut sample = Attention::sample_inputs(rng, |of, s| {

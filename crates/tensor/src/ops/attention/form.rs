@@ -1,4 +1,4 @@
-//! Forms of attention and of its gradient, and which one for what.
+//! Forms of attention and of its gradient, and the choice among them.
 //!
 //! Software adapters, and adapters with little workgroup memory, have one form: an invocation for each row
 //! (`shaders/attention/attention.wgsl`). On hardware that form is slow, and the others go through tiles in workgroup memory
@@ -8,15 +8,15 @@ use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
 use crate::ops::attention::sizes::AttentionSizes;
 
-/// How attention is computed.
+/// Form in which attention is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttentionForm {
     /// An invocation for each row, nothing in workgroup memory.
     Rows,
     /// A workgroup for a block of queries, which meets all their keys; the gradient likewise, once by queries and once by keys.
     Tiled(AttentionTile),
-    /// [`AttentionForm::Tiled`] with each query's keys in so many parts, for a workgroup each, and a dispatch that joins them. The
-    /// gradient is that of `Tiled`.
+    /// [`AttentionForm::Tiled`] with each query's keys in this number of parts, one workgroup each, and a dispatch that joins
+    /// them. The gradient is that of `Tiled`.
     Split(AttentionTile, usize),
     /// The gradient through probabilities and their gradients in memory, computed once. The output is that of `Tiled`.
     Stored(AttentionTile),
@@ -27,7 +27,7 @@ pub enum AttentionForm {
 pub struct AttentionTile {
     /// Neighbors that share four rows of the side that the workgroup owns; each meets four rows of the other.
     pub lanes: usize,
-    /// Groups of so many lanes.
+    /// Groups of `lanes` invocations.
     pub groups: usize,
 }
 
@@ -47,19 +47,19 @@ pub(crate) enum TiledKernel {
 }
 
 impl AttentionTile {
-    /// 64 × 32. Multiply-adds wait for workgroup memory, which gives a processor 128 bytes a cycle: scores have 8 for each 16
+    /// 64 × 32. Multiply-adds wait for workgroup memory, which gives a processor 128 bytes a cycle. Scores have 8 for each 16
     /// bytes of an invocation, sums over heads of 64 have 11, so 57 % of the peak remain.
     pub const TALL: Self = Self { lanes: 8, groups: 16 };
     /// 32 × 32, with half the workgroup memory and the least waste at the edges: 197 tokens are 224, not 256.
     pub const SMALL: Self = Self { lanes: 8, groups: 8 };
     /// 64 × 64, which reads keys and values as seldom as `TALL`, and takes more memory: the fastest output on an H200.
     pub const LARGE: Self = Self { lanes: 16, groups: 16 };
-    /// Those that kernels are chosen from.
+    /// Tiles that kernels are chosen from.
     const CHOSEN: [Self; 3] = [Self::LARGE, Self::TALL, Self::SMALL];
 
-    /// Pairs that it computes in the time of 100 of the fastest tile. Measured on an H200: the output of 4 × 8 heads of
-    /// 256 × 256 × 64 takes 25, 31 and 32 µs; the gradient of 64 × 12 heads of 197 2.1 and 3.0 ms by the last two, and that of the
-    /// first shape with pairs in memory 97 and 107 µs by `TALL` and `LARGE`.
+    /// Number of pairs that it computes in the time of 100 of the fastest tile. Measured on an H200: the output of 4 × 8 heads
+    /// of 256 × 256 × 64 takes 25, 31 and 32 µs. The gradient of 64 × 12 heads of 197 takes 2.1 and 3.0 ms by the last two.
+    /// That of the first shape with pairs in memory takes 97 and 107 µs by `TALL` and `LARGE`.
     fn speed(self, kernels: &[TiledKernel]) -> usize {
         match (kernels, self) {
             ([TiledKernel::Forward], Self::LARGE) => 100,
@@ -76,7 +76,7 @@ impl AttentionTile {
         4 * self.groups
     }
 
-    /// Rows that it meets at a time.
+    /// Rows of the other side that it meets at a time.
     pub fn met(self) -> usize {
         4 * self.lanes
     }
@@ -86,7 +86,8 @@ impl AttentionTile {
         self.lanes * self.groups
     }
 
-    /// Vectors in workgroup memory of a tile of own rows, of the first tile of met rows, and of weights; heads of `head` elements.
+    /// Numbers of vectors in workgroup memory: of a tile of own rows, of the first tile of met rows, and of weights. Heads have
+    /// `head` elements.
     fn vectors(self, kernel: TiledKernel, head: usize, cached: bool) -> [usize; 3] {
         let (met, weights) = (self.met() * Self::stride(head), self.own() * self.lanes);
         let own = if cached { 1 } else { self.own() * Self::stride(head) };
@@ -117,12 +118,12 @@ impl AttentionTile {
         head.div_ceil(4).next_multiple_of(8)
     }
 
-    /// Units of each row of a sum that an invocation has.
+    /// Units of each row of a sum that an invocation holds.
     fn sums(self, head: usize) -> usize {
         Self::stride(head).div_ceil(self.lanes)
     }
 
-    /// Whether own rows are read from cache, as workgroup memory does not hold them; `None` where it does not hold the others
+    /// True if own rows are read from cache, as workgroup memory does not hold them. `None` if it does not hold the others
     /// either, a workgroup is too large, or its lanes are too few for the head.
     fn cached(self, caps: &Caps, kernel: TiledKernel, head: usize) -> Option<bool> {
         let fits = |cached: &bool| self.memory(kernel, head, *cached) <= caps.workgroup_memory as usize;
@@ -132,12 +133,12 @@ impl AttentionTile {
         ways.iter().copied().find(fits).filter(|_| runs)
     }
 
-    /// Whether the adapter can run all `kernels` on it.
+    /// True if the adapter can run all `kernels` on it.
     fn runs(self, caps: &Caps, kernels: &[TiledKernel], head: usize) -> bool {
         kernels.iter().all(|&kernel| self.cached(caps, kernel, head).is_some())
     }
 
-    /// Sets what `shaders/lib/attention/attention_tiles.wgsl` wants to know.
+    /// Sets the constants of `shaders/lib/attention/attention_tiles.wgsl`.
     pub(crate) fn specialize(self, caps: &Caps, kernel: TiledKernel, head: usize, dispatch: Dispatch) -> Dispatch {
         let cached = self.cached(caps, kernel, head).unwrap_or(true);
         let [own, met, weights] = self.vectors(kernel, head, cached).map(|vectors| vectors as u32);
@@ -155,21 +156,21 @@ impl AttentionTile {
             .constant("WEIGHTS_SIZE", weights)
     }
 
-    /// Pairs that are computed for `queries` and `keys`, edges of tiles included.
+    /// Number of pairs that are computed for `queries` and `keys`, edges of tiles included.
     fn computed(self, queries: usize, keys: usize) -> usize {
         queries.next_multiple_of(self.own()) * keys.next_multiple_of(self.met())
     }
 }
 
-/// Most units of a row that `Sums` of `shaders/lib/attention/attention_tiles.wgsl` has.
+/// Greatest number of units of a row that `Sums` of `shaders/lib/attention/attention_tiles.wgsl` holds.
 const MAX_SUMS: usize = 4;
 
 /// Workgroups that keep a large GPU busy: 4 × 8 heads of 256 × 256 × 64 take 25 µs on an H200 in 128 workgroups, 35 and more with
 /// their keys in parts.
 const ENOUGH: usize = 128;
 
-/// Most bytes of pairs that [`AttentionForm::Stored`] takes: what stays in the second-level cache of a large GPU (50 MB on an
-/// H100) beside all else, and is nothing beside its memory.
+/// Greatest number of bytes of pairs for [`AttentionForm::Stored`]. They stay in the second-level cache of a large GPU (50 MB
+/// on an H100) beside all else, and are little beside its memory.
 const STORED: usize = 32 << 20;
 
 const FORWARD: &[TiledKernel] = &[TiledKernel::Forward];
@@ -177,7 +178,7 @@ const GRADIENT: &[TiledKernel] = &[TiledKernel::QueryGrad, TiledKernel::KeyGrad]
 const STORED_GRADIENT: &[TiledKernel] = &[TiledKernel::Pairs, TiledKernel::PairSums];
 
 impl AttentionForm {
-    /// Whether the adapter can run it for heads of `head` elements: the output, or with `gradient` that.
+    /// True if the adapter can run it for heads of `head` elements: the output, or with `gradient` the gradient.
     pub fn runs_on(self, caps: &Caps, head: usize, gradient: bool) -> bool {
         match (self, gradient) {
             (Self::Rows, _) => true,
@@ -193,12 +194,12 @@ impl Caps {
     /// The form of an attention's output.
     ///
     /// On an H200 the form with a row for each invocation takes 0.328 ms for 4 × 8 heads of 256 × 256 × 64, unfused ops 0.069,
-    /// tiles 0.025. Where there are few workgroups the keys are cut into parts; a part's sums are no more bytes than its
-    /// scores would be, written and read once where unfused ops write and read twice, in three dispatches.
+    /// tiles 0.025. If there are few workgroups the keys are cut into parts. A part's sums are no more bytes than its scores
+    /// would be. They are written and read once where unfused ops write and read twice, in three dispatches.
     pub(crate) fn attention_form(&self, s: &AttentionSizes) -> AttentionForm {
         let Some(tile) = self.attention_tile(s, FORWARD) else { return AttentionForm::Rows };
         let workgroups = s.batch * s.heads * s.queries.div_ceil(tile.own());
-        // As many turns for each part as for the others.
+        // As many iterations for each part as for the others.
         let turns = s.keys.div_ceil(tile.met());
         let parts = turns.div_ceil(turns.div_ceil((ENOUGH / workgroups).clamp(1, turns)));
         if parts > 1 { AttentionForm::Split(tile, parts) } else { AttentionForm::Tiled(tile) }
@@ -206,9 +207,10 @@ impl Caps {
 
     /// The form of an attention's gradient.
     ///
-    /// Tiles take 14 · head size flop a pair, as both kernels compute scores; pairs in memory 10, but 20 bytes a pair, which cost
-    /// little as long as they stay in cache: with the output 0.122 ms for 4 × 8 heads of 256 × 256 × 64 on an H200 (16 MiB of
-    /// pairs) where tiles take 0.193. 64 × 12 heads of 197 have 227 MiB of pairs, 2.73 ms where tiles take 2.69.
+    /// Tiles take 14 · head size flop a pair, as both kernels compute scores. Pairs in memory take 10, and 20 bytes a pair,
+    /// which cost little as long as they stay in cache. With the output, 4 × 8 heads of 256 × 256 × 64 (16 MiB of pairs) take
+    /// 0.122 ms on an H200, where tiles take 0.193. 64 × 12 heads of 197 have 227 MiB of pairs and take 2.73 ms, where tiles
+    /// take 2.69.
     pub(crate) fn attention_grad_form(&self, s: &AttentionSizes) -> AttentionForm {
         let stored = pair_bytes(s) <= STORED;
         let small = stored.then(|| self.attention_tile(s, STORED_GRADIENT)).flatten();
@@ -238,7 +240,7 @@ mod tests {
         AttentionSizes { batch, heads, queries, keys, head, rows: [row; 3], starts: [0; 3] }
     }
 
-    /// Of output and gradient, on an adapter with so many KiB of workgroup memory and invocations of a workgroup.
+    /// Forms of output and gradient on an adapter with `kib` KiB of workgroup memory and `invocations` of a workgroup.
     fn forms(kib: u32, invocations: u32, of: [usize; 5]) -> [AttentionForm; 2] {
         let caps = Caps { workgroup_memory: kib << 10, invocations, ..Caps::default() };
         [caps.attention_form(&sizes(of)), caps.attention_grad_form(&sizes(of))]
@@ -253,7 +255,7 @@ mod tests {
         assert_eq!(forms(48, 1024, [64, 12, 197, 197, 64]), [Tiled(small), Tiled(tall)]);
         assert_eq!(forms(48, 1024, [8, 16, 1024, 1024, 64]), [Tiled(large), Tiled(tall)]);
         assert_eq!(forms(48, 1024, [64, 8, 512, 512, 128]), [Tiled(tall), Tiled(small)]);
-        // As many keys for each part as for the others: nine turns in five parts of two.
+        // As many keys for each part as for the others: nine iterations in five parts of two.
         assert_eq!(forms(48, 1024, [1, 2, 512, 576, 64])[0], Split(large, 5));
         assert_eq!(forms(48, 1024, [1, 1, 1, 1, 8]), [Tiled(small), Stored(small)]);
         // 32 KiB, and WebGPU's defaults: smaller tiles, then none.

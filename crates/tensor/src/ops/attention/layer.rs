@@ -1,4 +1,4 @@
-//! Attention as a user records it.
+//! Attention: the calls that record it.
 
 use crate::error::{Error, Result};
 use crate::graph::Var;
@@ -10,12 +10,14 @@ impl<'g> Var<'g> {
     /// Multi-head attention `softmax(q kᵀ / √d) v`; `self` is q. Shapes: q `[batch, queries, heads · d]`, k and v
     /// `[batch, keys, heads · d]`, f32, to the shape of q; d is at most 128. A query that sees no key gets 0.
     ///
-    /// No matrix of queries and keys is stored, but on hardware for the gradient, where two of them are small ([`AttentionForm`]).
+    /// No matrix of queries and keys is stored, except for the gradient on hardware, where two of them are small
+    /// ([`AttentionForm`]).
     ///
     /// *Source:* Vaswani et al. 2017, arXiv:1706.03762, section 3.2; Dao et al. 2022, arXiv:2205.14135.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the types are not these, or the mask's are not those of [`KeyMask`] and [`AttentionDropout`](crate::AttentionDropout).
+    /// [`Error::Shape`] when the types are not these, or the mask's are not those of [`KeyMask`] and
+    /// [`AttentionDropout`](crate::AttentionDropout).
     pub fn attention(self, k: Var<'g>, v: Var<'g>, heads: usize, mask: AttentionMask<'g>) -> Result<Var<'g>> {
         attend(&[self, k, v], self.shape().to_vec(), heads, mask, None)
     }
@@ -26,8 +28,8 @@ impl<'g> Var<'g> {
         self.self_attention_in(heads, mask, None)
     }
 
-    /// [`Var::self_attention`] in a form of one's choice, to measure it: `None` is the usual choice, and so is a form that the
-    /// adapter cannot run. Errors as there.
+    /// [`Var::self_attention`] in a given form, to measure it. `None` is the usual choice, and so is a form that the adapter
+    /// cannot run. Errors as there.
     pub fn self_attention_in(
         self,
         heads: usize,

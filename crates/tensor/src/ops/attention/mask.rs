@@ -1,9 +1,9 @@
-//! Which pairs of query and key take part in attention, and which steps of a sequence in a recurrence.
+//! Masks: the pairs of query and key that take part in attention, and the steps of a sequence in a recurrence.
 
 use crate::graph::Var;
 use crate::rng::philox;
 
-/// Which keys a query sees.
+/// Mask of the keys that a query sees.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttentionMask<'g> {
     /// Query i sees keys 0 to i.
@@ -17,9 +17,9 @@ pub struct AttentionMask<'g> {
 /// Keys that take part, per example. A query that sees none gets 0.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyMask<'g> {
-    /// The first so many: u32 `[batch]`.
+    /// The first keys of each example, this many: u32 `[batch]`.
     Lengths(Var<'g>),
-    /// Those whose id, u32 `[batch, keys]`, is not `padding`.
+    /// The keys whose id, u32 `[batch, keys]`, is not `padding`.
     Ids {
         /// Token ids.
         ids: Var<'g>,
@@ -29,7 +29,7 @@ pub enum KeyMask<'g> {
 }
 
 impl<'g> KeyMask<'g> {
-    /// What an op knows of a mask, and the input that holds it.
+    /// The op's part of a mask, and the input that holds the rest.
     pub(crate) fn parts(mask: Option<Self>) -> (Keys, Option<Var<'g>>) {
         match mask {
             None => (Keys::All, None),
@@ -39,22 +39,22 @@ impl<'g> KeyMask<'g> {
     }
 }
 
-/// Which keys of a batch take part in attention.
+/// Keys of a batch that take part in attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// All.
     All,
-    /// The first so many of each example.
+    /// The first keys of each example.
     Lengths,
-    /// Those whose id is not this one.
+    /// The keys whose id is not this one.
     Ids {
         /// The id of padding.
         padding: u32,
     },
 }
 
-/// Dropout of attention's probabilities, as `torch.nn.MultiheadAttention` has it: each becomes 0 with probability `p`, rounded
-/// to a multiple of 1 / 65,536, and the others are divided by 1 − `p`. See [`Var::dropout`] for what the others are.
+/// Dropout of attention's probabilities, as in `torch.nn.MultiheadAttention`. Each becomes 0 with probability `p`, rounded to a
+/// multiple of 1 / 65,536, and the others are divided by 1 − `p`. See [`Var::dropout`] for the other fields.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionDropout<'g> {
     /// A u32 `[4]` leaf whose word 0 counts the steps.
@@ -68,7 +68,7 @@ pub struct AttentionDropout<'g> {
 }
 
 impl AttentionDropout<'_> {
-    /// The op's own part of it; `None` where nothing is dropped.
+    /// The op's own part of dropout; `None` if nothing is dropped.
     pub(crate) fn pairs(&self) -> Result<Option<PairDropout>, String> {
         let Self { p, seed, stream, .. } = *self;
         if !(0.0..1.0).contains(&p) {
@@ -79,11 +79,11 @@ impl AttentionDropout<'_> {
     }
 }
 
-/// Pairs of query and key whose probability becomes 0 while the others grow by as much. The mask is a pure function of seed,
-/// stream, step and pair, so the gradient draws it again.
+/// Dropout of pairs of query and key: the probability of some becomes 0, and the others are scaled up. The mask is a pure
+/// function of seed, stream, step and pair, so the gradient draws it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairDropout {
-    /// Of 65,536 pairs, so many are dropped.
+    /// Number of pairs out of 65,536 that are dropped.
     pub dropped: u16,
     /// Seed of the run.
     pub seed: u64,
@@ -92,19 +92,19 @@ pub struct PairDropout {
 }
 
 impl PairDropout {
-    /// Half of the key of Philox, "ATTN": apart from what else is drawn under the same seed.
+    /// Half of the key of Philox, "ATTN": it keeps the random bits apart from others under the same seed.
     const DOMAIN: u32 = 0x4154_544e;
 
     pub(crate) fn key(self) -> [u32; 2] {
         [self.seed as u32 ^ Self::DOMAIN, (self.seed >> 32) as u32]
     }
 
-    /// What a probability is multiplied by that is not dropped.
+    /// Factor of a probability that is not dropped.
     pub(crate) fn kept(self) -> f64 {
         65_536.0 / (65_536.0 - f64::from(self.dropped))
     }
 
-    /// What the probability of `key` for query `row`, of `queries`, of head number `head` is multiplied by.
+    /// Factor of the probability of `key` for query `row`, of `queries`, of head number `head`.
     pub(crate) fn factor(self, step: u32, queries: usize, head: usize, row: usize, key: usize) -> f64 {
         let pair_of_rows = head * queries.div_ceil(2) + row / 2;
         let words = philox([(key / 4) as u32, pair_of_rows as u32, step, self.stream], self.key());

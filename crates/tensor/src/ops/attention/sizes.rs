@@ -1,6 +1,6 @@
 //! Sizes of one attention.
 
-/// Sizes of one attention, and where its rows lie.
+/// Sizes of one attention, and the positions of its rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttentionSizes {
     pub(crate) batch: usize,
@@ -9,7 +9,7 @@ pub(crate) struct AttentionSizes {
     pub(crate) keys: usize,
     /// Elements of a head's row.
     pub(crate) head: usize,
-    /// Elements from one row of q, k, v to the next, and where each starts.
+    /// Elements from one row of q, k, v to the next, and the start of each.
     pub(crate) rows: [usize; 3],
     pub(crate) starts: [usize; 3],
 }
@@ -20,7 +20,7 @@ impl AttentionSizes {
         self.batch * self.queries * self.heads * self.head
     }
 
-    /// Pairs of query and key over all heads that are computed, about.
+    /// Approximate number of pairs of query and key over all heads that are computed.
     pub(crate) fn pairs(&self, causal: bool) -> usize {
         let pairs = self.batch * self.heads * self.queries * self.keys;
         if causal { pairs / 2 + 1 } else { pairs }
@@ -35,7 +35,7 @@ impl AttentionSizes {
         1.0 / (self.head as f64).sqrt()
     }
 
-    /// Where row `row` of part `part` (0 q, 1 k, 2 v) begins.
+    /// Offset of row `row` of part `part` (0 q, 1 k, 2 v).
     pub(crate) fn at(&self, part: usize, batch: usize, head: usize, row: usize) -> usize {
         let time = if part == 0 { self.queries } else { self.keys };
         self.starts[part] + (batch * time + row) * self.rows[part] + head * self.head

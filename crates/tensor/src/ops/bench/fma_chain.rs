@@ -1,4 +1,4 @@
-//! Multiply-adds and nothing else: what the profiler measures the adapter's arithmetic ceiling with.
+//! Chains of multiply-adds and nothing else: the profiler measures the adapter's arithmetic ceiling with them.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -8,10 +8,10 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// For every element x the sum of eight chains that start at x, x + 1, …, x + 7 and go through `v ← 0.999 v + 0.001`.
+/// Sums, for every element x, of eight chains that start at x, x + 1, …, x + 7 and go through `v ← 0.999 v + 0.001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FmaChain {
-    /// Times round, four multiply-adds of each chain at a time. Software adapters leave a loop after 65,535 turns.
+    /// Number of rounds, four multiply-adds of each chain at a time. Software adapters leave a loop after 65,535 iterations.
     pub rounds: u32,
 }
 

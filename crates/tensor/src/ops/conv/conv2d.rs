@@ -16,14 +16,14 @@ use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
 /// `y[b, o, i, j] = Σ x[b, c, i·stride + ky − padding, j·stride + kx − padding] · w[o, c, ky, kx]`, zeros outside.
-/// Inputs: x, w, then what the epilogue names; its bias `[o]` is per output channel.
+/// Inputs: x, w, then those that the epilogue names; its bias `[o]` is per output channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2d {
     /// Pixels from one window to the next, in both directions.
     pub stride: usize,
     /// Zeros around the image, on every side.
     pub padding: usize,
-    /// What happens to each element before it is stored.
+    /// Operations on each element before it is stored.
     pub epilogue: Epilogue,
 }
 
@@ -79,7 +79,7 @@ impl Geometry {
         2 * self.batch * self.output_pixels() * channels * out_channels * self.window[0] * self.window[1]
     }
 
-    /// The kernels' sizes, after those of the product.
+    /// Appends the kernels' sizes, after those of the product.
     pub(crate) fn dims(&self, dispatch: Dispatch) -> Dispatch {
         let Self { channels, image, window, output, stride, padding, .. } = *self;
         dispatch

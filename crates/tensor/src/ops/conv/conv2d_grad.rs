@@ -15,7 +15,7 @@ use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
-/// `dx` from `dy` and `w`. Inputs: dy, w, then what the epilogue names.
+/// `dx` from `dy` and `w`. Inputs: dy, w, then those that the epilogue names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2dInputGrad {
     /// As in the forward pass.
@@ -24,7 +24,7 @@ pub struct Conv2dInputGrad {
     pub padding: usize,
     /// Height and width of x: with a stride they do not follow from dy.
     pub image: [usize; 2],
-    /// What happens to each element before it is stored. Only fusion sets it.
+    /// Operations on each element before it is stored. Only fusion sets it.
     pub epilogue: Epilogue,
 }
 
@@ -151,7 +151,7 @@ impl Op for Conv2dInputGrad {
     }
 }
 
-/// Window positions that one dispatch sums: enough of them to keep an adapter busy, few enough for llvmpipe's loops.
+/// Greatest number of window positions that one dispatch sums: enough to keep an adapter busy, few enough for llvmpipe's loops.
 const POSITIONS: usize = 2048;
 
 impl Op for Conv2dWeightGrad {

@@ -22,10 +22,10 @@ pub struct Pool {
     pub padding: usize,
 }
 
-/// What becomes of a window.
+/// Function of the pixels of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooling {
-    /// Its greatest pixel, NaN if any is; padding is −∞. The first maximum, row by row, gets the gradient.
+    /// Greatest pixel of the window, NaN if any is; padding is −∞. The first maximum, row by row, gets the gradient.
     Max,
     /// The sum of its pixels over its size; padding is zeros, and counts.
     Mean,
@@ -40,11 +40,11 @@ pub struct PoolGrad {
     pub image: [usize; 2],
 }
 
-/// Loop iterations that one invocation may need. Mesa's llvmpipe silently leaves loops after 65,535 of them, counted
-/// over all loops of an invocation; what is left over is for the outer loops.
+/// Loop iterations that one invocation may need. Mesa's llvmpipe silently leaves loops after 65,535 of them, counted over all
+/// loops of an invocation; the rest is for the outer loops.
 const LOOP_STEPS: usize = 60_000;
 
-/// Sizes of a pooling. `shaders/lib/conv/window.wgsl` is its twin.
+/// Sizes of a pooling, as in `shaders/lib/conv/window.wgsl`.
 struct Sizes {
     pool: Pool,
     planes: usize,
@@ -53,7 +53,7 @@ struct Sizes {
 }
 
 impl Pool {
-    /// The sizes for images of type `x`, or why they do not fit.
+    /// The sizes for images of type `x`, or the reason why they do not fit.
     fn sizes(self, x: &TensorType) -> Result<Sizes, String> {
         let Self { pooling, window: [kh, kw], stride, padding } = self;
         let (&[batch, channels, height, width], DType::F32) = (&x.shape[..], x.dtype) else {
@@ -91,7 +91,7 @@ impl Pool {
 }
 
 impl PoolGrad {
-    /// The sizes for gradients of type `dy`, or why they do not fit.
+    /// The sizes for gradients of type `dy`, or the reason why they do not fit.
     fn sizes(self, dy: &TensorType) -> Result<Sizes, String> {
         let &[batch, channels, ..] = &dy.shape[..] else { return Err(format!("dy is {dy}, without four axes")) };
         let x = TensorType::f32([batch, channels, self.image[0], self.image[1]]);
@@ -102,12 +102,12 @@ impl PoolGrad {
 }
 
 impl Sizes {
-    /// Whether one window is just the image.
+    /// True if one window is the whole image.
     fn is_whole(&self) -> bool {
         self.pool.window == self.image && self.pool.padding == 0
     }
 
-    /// The most windows that hold one pixel.
+    /// Greatest number of windows that hold one pixel.
     fn windows_of_a_pixel(&self) -> usize {
         let along = |axis: usize| self.pool.window[axis].div_ceil(self.pool.stride).min(self.output[axis]);
         along(0) * along(1)
@@ -127,7 +127,7 @@ impl Sizes {
             .dims(&[padding])
     }
 
-    /// For each output element in order, where in x the pixels of its window are, row by row.
+    /// Positions in x of each output element's window, row by row, for the elements in order.
     fn windows(&self) -> impl Iterator<Item = Vec<usize>> {
         let Pool { window, stride, padding, .. } = self.pool;
         let ([height, width], [rows, columns]) = (self.image, self.output);
@@ -144,7 +144,7 @@ impl Sizes {
     }
 }
 
-/// The greatest of a window's pixels, NaN if any is.
+/// Greatest pixel of a window, NaN if any is.
 fn greatest(x: &[f64], window: &[usize]) -> f64 {
     window.iter().fold(f64::NEG_INFINITY, |m, &at| if m.is_nan() || x[at] <= m { m } else { x[at] })
 }
@@ -311,9 +311,9 @@ impl<'g> Var<'g> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for other shapes, a window that does not fit, `padding` above k / 2, or a
-    /// window too large for the gradient's search: above 60,000 for k² times the number of windows that hold a pixel,
-    /// so k ≤ 15 with stride 1 and k ≤ 244 where windows do not overlap.
+    /// [`Error::Shape`](crate::Error::Shape) for other shapes, a window that does not fit, `padding` above k / 2, or a window
+    /// too large for the gradient's search. The limit is 60,000 for k² times the number of windows that hold a pixel: k ≤ 15
+    /// with stride 1, and k ≤ 244 where windows do not overlap.
     pub fn max_pool(self, k: usize, stride: usize, padding: usize) -> Result<Var<'g>> {
         self.graph().push(Pool { pooling: Pooling::Max, window: [k, k], stride, padding }, &[self])
     }

@@ -1,4 +1,4 @@
-//! Values in another element type: f32 to f16 and back.
+//! Casts: values in another element type, f32 to f16 and back.
 
 use std::any::Any;
 
@@ -58,7 +58,7 @@ impl Op for Cast {
     }
 }
 
-/// How a product is stored. Only fusion with casts sets it.
+/// Storage type of a product. Only fusion with casts sets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// The product is rounded to f16, before anything else happens to it.
@@ -68,12 +68,12 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Adds the cast `consumer` of a result whose last axis has `columns`; `bare`: nothing happens to the product before it
-    /// is stored.
+    /// Adds the cast `consumer` of a result whose last axis has `columns`. `bare`: no operation comes between the product and
+    /// its storage.
     pub(crate) fn then(self, consumer: &dyn Op, columns: usize, bare: bool) -> Option<Self> {
         let any: &dyn Any = consumer;
         match (any.downcast_ref::<Cast>()?.to, self.half) {
-            // Kernels store f16 by fours.
+            // Kernels store f16 as vec4.
             (DType::F16, false) if columns.is_multiple_of(4) => Some(Self { half: true, ..self }),
             (DType::F32, true) if bare => Some(Self { rounded: true, half: false }),
             _ => None,
@@ -84,7 +84,7 @@ impl Stored {
         if self.half { DType::F16 } else { DType::F32 }
     }
 
-    /// Flag and constant of the kernels.
+    /// Sets the flag and the constant of the kernels.
     pub(crate) fn on(self, dispatch: Dispatch) -> Dispatch {
         dispatch.flag("OUT_HALF", self.half).constant("ROUND", u32::from(self.rounded))
     }

@@ -35,7 +35,7 @@ impl Dropout {
         [self.seed as u32, (self.seed >> 32) as u32]
     }
 
-    /// What element `i` is multiplied by in a step.
+    /// Factor of element `i` in a step.
     fn factor(&self, step: u32, i: usize) -> f64 {
         let words = philox([(i / 4) as u32, step, self.stream, DOMAIN], self.key());
         if unit(words[i % 4]) < self.p { 0.0 } else { 1.0 / (1.0 - f64::from(self.p)) }

@@ -59,7 +59,7 @@ pub enum UnaryFunction {
 use UnaryFunction::{Affine, Exp, Gelu, GeluTanh, Log, Pow, Relu, Sigmoid, Sqrt, Tanh};
 
 impl UnaryFunction {
-    /// Its number in the kernels.
+    /// Number of the function in the kernels.
     pub(crate) fn number(self) -> u32 {
         match self {
             Affine { .. } => 0,
@@ -83,7 +83,7 @@ impl UnaryFunction {
         }
     }
 
-    /// Whether the derivative is computed from the output rather than the input.
+    /// True if the derivative is computed from the output rather than the input.
     pub(crate) fn saves_output(self) -> bool {
         matches!(self, Relu | Tanh | Sigmoid | Exp | Sqrt)
     }

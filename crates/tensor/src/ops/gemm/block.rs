@@ -4,25 +4,25 @@ use super::members::Block;
 use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
 
-/// Multiply-adds from which on large blocks pay.
+/// Number of multiply-adds from which large blocks are faster.
 const LARGE_WORK: usize = 800_000_000;
 
 /// Workgroups that keep a large GPU busy: two for each of 132 multiprocessors.
 const ENOUGH_GROUPS: usize = 264;
 
-/// Blocks of 128 from which on no multiprocessor is idle for long.
+/// Number of blocks of 128 from which no multiprocessor is idle for long.
 const BUSY: usize = 190;
 
 impl Block {
     /// Rows and columns of invocations that form a subgroup of 32, or as many as own a block.
     fn lanes(self) -> [usize; 2] {
         let [rows, columns] = [self.rows / self.own[0], self.columns / self.own[1]].map(usize::from);
-        // As square a tile as there is: it reads the fewest words of workgroup memory.
+        // The squarest tile reads the fewest words of workgroup memory.
         if rows.is_multiple_of(8) && columns.is_multiple_of(4) { [8, 4] } else { [rows.min(4), columns.min(8)] }
     }
 
-    /// The member for a product of `[m, n, k]` that nobody has measured, by what was fastest on an NVIDIA H100
-    /// (docs/benchmarks.md): large products want large blocks, small ones many.
+    /// The member for a product of `[m, n, k]` that has not been measured. It follows the fastest on an NVIDIA H100
+    /// (docs/benchmarks.md): large products get large blocks, small ones many.
     pub(crate) fn for_size(caps: &Caps, [m, n, k]: [usize; 3]) -> Self {
         let groups = |block: Self| m.div_ceil(block.rows.into()) * n.div_ceil(block.columns.into());
         let outputs = |block: Self| groups(block) * usize::from(block.rows) * usize::from(block.columns);
@@ -43,8 +43,8 @@ impl Block {
         if fastest.runs_on(caps) { fastest } else { fallback }
     }
 
-    /// Parts of the inner axis for workgroups of their own, where `groups` alone would leave a large GPU idle. They are summed by a
-    /// second dispatch of some 3 µs, so a part is no shorter than that is worth.
+    /// Number of parts of the inner axis, each with workgroups of its own, where `groups` alone would leave a large GPU idle. A
+    /// second dispatch of some 3 µs sums them, so a part is no shorter than that is worth.
     pub(crate) fn parts(self, groups: usize, k: usize) -> usize {
         let shortest = if self.slices > 1 { 512 } else { 128 };
         if 3 * groups > ENOUGH_GROUPS { 1 } else { (ENOUGH_GROUPS / groups.max(1)).min(k / shortest).max(1) }
@@ -55,12 +55,12 @@ impl Block {
         if self.rows.is_multiple_of(self.columns) { self } else { Self::SQUARE }
     }
 
-    /// Whether the adapter can run it.
+    /// True if the adapter can run it.
     pub fn runs_on(self, caps: &Caps) -> bool {
         self.invocations() <= caps.invocations as usize && self.memory() <= caps.workgroup_memory as usize
     }
 
-    /// The sizes that choose it in the kernel's text.
+    /// Sets the sizes that select it in the kernel's text.
     pub(crate) fn sizes(self, dispatch: Dispatch) -> Dispatch {
         let [rows, columns, depth, slices] = [self.rows, self.columns, self.depth, self.slices].map(usize::from);
         let [own_rows, own_columns] = self.own.map(usize::from);

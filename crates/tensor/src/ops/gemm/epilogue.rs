@@ -17,7 +17,7 @@ pub struct Epilogue {
     pub residual: bool,
     /// relu, gelu or tanh.
     pub activation: Option<UnaryFunction>,
-    /// The gradient of relu or tanh: times its derivative, from an input that holds what it saved.
+    /// The gradient of relu or tanh: multiplies by its derivative, from an input that holds its saved values.
     pub gradient: Option<UnaryFunction>,
 }
 

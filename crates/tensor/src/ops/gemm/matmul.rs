@@ -1,4 +1,4 @@
-//! Matrix products, batched, with what usually follows them fused in.
+//! Matrix products, batched, with the ops that usually follow fused in.
 
 use std::rc::Rc;
 
@@ -18,19 +18,19 @@ use crate::ops::movement::concat::copy_runs;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
-/// `out[b] = epilogue(op(lhs[b]) · op(rhs[b]))`, row-major. Inputs: lhs, rhs, then what the epilogue names. Each side is f32
-/// or f16; sums are f32, and so is the output unless a cast was fused.
+/// `out[b] = epilogue(op(lhs[b]) · op(rhs[b]))`, row-major. Inputs: lhs, rhs, then those that the epilogue names. Each side is
+/// f32 or f16; sums are f32, and so is the output unless a cast was fused.
 ///
 /// A batch axis is any axis before the last two; a side without them is shared by the whole batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MatMul {
-    /// Which side is transposed.
+    /// Side that is transposed.
     pub layout: Layout,
-    /// What happens to each element before it is stored.
+    /// Operations on each element before it is stored.
     pub epilogue: Epilogue,
-    /// How it is stored.
+    /// Storage type of the output.
     pub stored: Stored,
-    /// Which loop it runs on. `None`: the one for the adapter and the sizes. The naive one takes f32 only.
+    /// Loop that computes it. `None`: the one for the adapter and the sizes. The naive one takes f32 only.
     pub product_loop: Option<ProductLoop>,
 }
 
@@ -48,7 +48,7 @@ struct Sizes {
 }
 
 impl MatMul {
-    /// A bare product, by the loop for the adapter and the sizes.
+    /// A bare product, on the loop for the adapter and the sizes.
     fn new(layout: Layout) -> Self {
         Self { layout, epilogue: Epilogue::default(), stored: Stored::default(), product_loop: None }
     }
@@ -110,7 +110,7 @@ impl Op for MatMul {
         }
         let (lhs, rhs) = (x[0], x[1]);
         let types = [lhs.ty().dtype, rhs.ty().dtype];
-        // What was a product of f16 is one in the backward pass too.
+        // A product of f16 is one in the backward pass too.
         let dy = if types == [DType::F16; 2] { dy.cast(DType::F16)? } else { dy };
         let (dl, dr) = match self.layout {
             Layout::NN => (dy.matmul(rhs, Layout::NT)?, lhs.matmul(dy, Layout::TN)?),
@@ -125,7 +125,7 @@ impl Op for MatMul {
         let mut s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [lhs_half, rhs_half] = [0, 1].map(|side| inputs[side].dtype == DType::F16);
         let forced = self.product_loop.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
-        // Matrix units would round sides of f32, so nobody can ask for them.
+        // Matrix units would round sides of f32, so a caller cannot force them.
         let forced = forced.filter(|forced| forced.runs_on(caps) && !matches!(forced, Cooperative(_)));
         let chosen = forced
             .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n]))
@@ -143,7 +143,7 @@ impl Op for MatMul {
             return self.epilogue.constants(dispatch).into();
         }
         let (mut dispatches, mut scratch, mut rhs) = (Vec::new(), Vec::new(), Arg::Input(1));
-        // Rows a multiple of 4 KiB apart share few sets of a CPU's cache: a copy with longer rows is soon paid for.
+        // Rows a multiple of 4 KiB apart share few sets of a CPU's cache: a copy with longer rows soon pays off.
         let per_word = if rhs_half { 2 } else { 1 };
         let far = self.layout != Layout::NT && s.n.is_multiple_of(1024 * per_word);
         if registers && far && s.k >= 512 && s.m >= 128 {
@@ -161,7 +161,7 @@ impl Op for MatMul {
         let [rows, columns] = chosen.block();
         let groups = s.batch * s.m.div_ceil(rows) * s.n.div_ceil(columns);
         let parts = if k_ranges(caps, s.k).count() == 1 { chosen.parts(groups, s.k) } else { 1 };
-        // Whole turns of any member.
+        // A whole number of iterations for any member.
         let length = s.k.div_ceil(parts).next_multiple_of(64);
         let parts = if parts > 1 { s.k.div_ceil(length) } else { 1 };
         let out = if later || parts > 1 { Arg::Scratch(scratch.len()) } else { Arg::Output };
@@ -175,7 +175,7 @@ impl Op for MatMul {
             let lhs4 = rows4 || (fours && self.layout != Layout::TN);
             let rhs_fours = rhs4 || (fours && self.layout == Layout::NT);
             let native = matches!(chosen, Cooperative(_)) && lhs4 && rhs_fours;
-            // What follows the product waits for the last part.
+            // The epilogue waits for the last part.
             let (epilogue, rounded) =
                 if end == s.k && parts == 1 { (self.epilogue, self.stored.rounded) } else { Default::default() };
             let [bias, residual, saved] = epilogue.args(2);
@@ -305,8 +305,8 @@ impl Op for MatMul {
 }
 
 impl<'g> Var<'g> {
-    /// [`Var::matmul`] on a loop of your choice, for comparison: where the adapter cannot run it, or the naive one meets
-    /// f16, on the usual one. Errors as there.
+    /// [`Var::matmul`] on a given loop, for comparison. If the adapter cannot run it, or the naive one meets f16, the usual
+    /// loop is used. Errors as there.
     pub fn matmul_on(self, rhs: Var<'g>, layout: Layout, product_loop: ProductLoop) -> Result<Var<'g>> {
         self.graph().push(MatMul { product_loop: Some(product_loop), ..MatMul::new(layout) }, &[self, rhs])
     }

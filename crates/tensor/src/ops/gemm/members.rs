@@ -1,5 +1,5 @@
-//! Members of the families of products, by name and size: what a tuning table holds. `variant.rs` says which runs where, `block.rs` and
-//! `units.rs` what a kernel has to know of its member.
+//! Members of the families of products, by name and size: the entries of a tuning table. `variant.rs` chooses among them;
+//! `block.rs` and `units.rs` pass the sizes of a member to its kernel.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Which side of a product is transposed. The three are closed under differentiation: no other is needed.
+/// Side of a product that is transposed. The three are closed under differentiation: no other is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// `lhs [m, k] · rhs [k, n]`
@@ -19,10 +19,10 @@ pub enum Layout {
     TN,
 }
 
-/// How a product is cut into pieces.
+/// Loop that computes a product, with its tiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProductLoop {
-    /// One invocation per element, `shaders/gemm/matmul_naive.wgsl`: the lesson, and the baseline of the benchmarks.
+    /// One invocation per element, `shaders/gemm/matmul_naive.wgsl`: the simplest kernel, and the baseline of the benchmarks.
     Naive,
     /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs.
     Registers,
@@ -34,7 +34,7 @@ pub enum ProductLoop {
     Cooperative(Units),
 }
 
-/// A member of the family: how large a block of outputs a workgroup owns, and how its invocations share the work.
+/// A member of the family: the size of the block of outputs that a workgroup owns, and the split of its work among invocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Block {
     /// Rows of the output that a workgroup owns.
@@ -45,7 +45,7 @@ pub struct Block {
     pub depth: u16,
     /// Rows and columns of an invocation: multiples of 4.
     pub own: [u16; 2],
-    /// Groups of invocations that share the k of a turn.
+    /// Number of groups of invocations that share the k of an iteration.
     pub slices: u16,
 }
 
@@ -59,22 +59,22 @@ impl Block {
         Self { slices, ..self }
     }
 
-    /// For products of few rows or columns: as many workgroups as there can be.
+    /// Member for products of few rows or columns: as many workgroups as there can be.
     pub(super) const TINY: Self = Self::new(16, 16, 64, [4, 4]).sliced(8);
-    /// For the layers of small networks, such as `[128, 512] · [512, 512]`.
+    /// Member for the layers of small networks, such as `[128, 512] · [512, 512]`.
     pub(super) const NARROW: Self = Self::new(16, 32, 64, [4, 4]).sliced(4);
     pub(super) const SQUARE: Self = Self::new(32, 32, 64, [4, 4]).sliced(4);
     pub(super) const HALFWAY: Self = Self::new(64, 32, 32, [4, 4]).sliced(2);
     pub(super) const MEDIUM: Self = Self::new(64, 64, 16, [8, 4]);
     pub(super) const BROAD: Self = Self::new(64, 64, 16, [8, 8]);
-    /// For products that are large both ways.
+    /// Member for products that are large both ways.
     pub(super) const DEEP: Self = Self::new(128, 128, 32, [8, 8]);
-    /// For adapters with the least that WebGPU allows, and few outputs.
+    /// Member for adapters with the least that WebGPU allows, and few outputs.
     pub(crate) const SMALL: Self = Self::new(64, 64, 16, [4, 4]);
     /// The same for products that are large both ways.
     pub(crate) const LARGE: Self = Self::new(128, 128, 8, [8, 8]);
 
-    /// All members that are worth measuring against each other.
+    /// Members that are worth measuring against each other.
     pub const FAMILY: &[Self] = &[
         Self::TINY,
         Self::NARROW,
@@ -89,7 +89,7 @@ impl Block {
         Self::DEEP,
     ];
 
-    /// Invocations that own a block together: those of one slice.
+    /// Number of invocations that own a block together: those of one slice.
     pub(super) fn slice(self) -> usize {
         usize::from(self.rows / self.own[0]) * usize::from(self.columns / self.own[1])
     }
@@ -105,15 +105,15 @@ impl Block {
         16 * depth * (rows / 4 + columns / 4 + 2 * self.padding()) + 4 * (usize::from(self.slices) - 1) * rows * columns
     }
 
-    /// Vectors that a row of a tile is longer, so that neighbors in k lie in different banks. Without them the largest tiles just
-    /// fit the 32 KiB that many adapters have.
+    /// Number of vectors that pad a row of a tile, so that neighbors in k lie in different banks. Without them the largest
+    /// tiles just fit the 32 KiB that many adapters have.
     pub(super) fn padding(self) -> usize {
         let tiles = 4 * usize::from(self.depth) * usize::from(self.rows + self.columns);
         usize::from(tiles < 32 << 10)
     }
 }
 
-/// A member of the family: how large a block of outputs a workgroup owns, and which share of it a subgroup.
+/// A member of the family: the size of the block of outputs that a workgroup owns, and the share of a subgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Units {
     /// Rows of the output that a workgroup owns.
@@ -127,9 +127,9 @@ pub struct Units {
 }
 
 impl Units {
-    /// For products that are large both ways: of those measured on an NVIDIA H200 the fastest at 4096.
+    /// Member for products that are large both ways: of those measured on an NVIDIA H200 the fastest at 4096.
     pub(crate) const LARGE: Self = Self { rows: 128, columns: 128, depth: 32, fragments: [4, 4] };
-    /// For products with few outputs.
+    /// Member for products with few outputs.
     pub(crate) const SMALL: Self = Self { rows: 64, columns: 64, depth: 32, fragments: [2, 2] };
 
     /// All members.
@@ -182,7 +182,7 @@ impl FromStr for ProductLoop {
         match text {
             "registers" => Ok(Self::Registers),
             "tall" => Ok(Self::Tall),
-            // As tables named them before there was a family.
+            // Names in tables from before there was a family.
             "tiled" => Ok(Self::Block(Block::SMALL)),
             "wide" => Ok(Self::Block(Block::LARGE)),
             _ => text.parse().map(Self::Block).map_err(|blocks: String| format!("{blocks}, registers, tall")),
@@ -193,7 +193,7 @@ impl FromStr for ProductLoop {
 /// A product that was measured, and the loop that was fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunedProduct {
-    /// Which side is transposed.
+    /// Side that is transposed.
     pub layout: Layout,
     /// Rows, columns and inner axis.
     pub size: [usize; 3],
@@ -201,7 +201,7 @@ pub struct TunedProduct {
     pub fastest: ProductLoop,
 }
 
-/// What `trellis tune` found on one adapter. Empty: the static choice.
+/// Results of `trellis tune` on one adapter. Empty: the static choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tuning(pub Vec<TunedProduct>);
 
@@ -222,14 +222,14 @@ impl Tuning {
             .map(Self)
     }
 
-    /// The table in a file; none where there is no file that may be read.
+    /// The table in a file; empty if there is no file that may be read.
     ///
     /// # Errors
     /// [`Error::Tuning`] for a file that is damaged or cannot be read for other reasons.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path),
-            // A home that is no folder holds none either.
+            // A home that is not a folder holds no table either.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -242,9 +242,9 @@ impl Tuning {
         }
     }
 
-    /// The loop of the measured product that is most like this one; `None` without one of its layout.
+    /// The loop of the measured product that is most similar to this one; `None` without one of its layout.
     pub(super) fn fastest(&self, layout: Layout, size: [usize; 3]) -> Option<ProductLoop> {
-        // Sizes are alike by their ratio.
+        // Similarity is measured by ratios of sizes.
         let log = |size: usize| (size.max(1) as f64).log2();
         let distance = |entry: &&TunedProduct| -> f64 {
             entry.size.iter().zip(size).map(|(&own, other)| (log(own) - log(other)).abs()).sum()

@@ -15,14 +15,14 @@ impl Units {
         usize::from(self.rows / (16 * self.fragments[0])) * usize::from(self.columns / (16 * self.fragments[1]))
     }
 
-    /// Whether the adapter can run it.
+    /// True if the adapter can run it.
     pub fn runs_on(self, caps: &Caps) -> bool {
         let [rows, columns, depth] = [self.rows, self.columns, self.depth].map(usize::from);
         let memory = 2 * (rows + columns) * (depth + 8) + 1024 * self.subgroups();
         caps.cooperative && memory <= caps.workgroup_memory as usize
     }
 
-    /// The sizes that choose it in the kernel's text.
+    /// Sets the sizes that select it in the kernel's text.
     pub(crate) fn sizes(self, dispatch: Dispatch) -> Dispatch {
         let [rows, columns, depth] = [self.rows, self.columns, self.depth].map(usize::from);
         let invocations = 32 * self.subgroups();

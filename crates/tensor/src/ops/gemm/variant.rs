@@ -1,8 +1,9 @@
-//! The loops that matrix products, Gram matrices and convolutions run on, and which one for what.
+//! Loops of matrix products, Gram matrices and convolutions, and the choice among them.
 //!
-//! A kernel says how an element is loaded and stored (`shaders/lib/gemm/product.wgsl`); the loop around that is chosen here, by
-//! the adapter and the sizes, or from a table that `trellis tune` has measured. Every loop adds up in a fixed order, so a run has
-//! the same bits each time. Loops with slices of k add in another order than those without: a new table may change last digits.
+//! A kernel states how an element is loaded and stored (`shaders/lib/gemm/product.wgsl`). The loop around that is chosen here,
+//! by the adapter and the sizes, or from a table that `trellis tune` has measured. Every loop adds up in a fixed order, so a
+//! run has the same bits each time. Loops with slices of k add in another order than those without: a new table may change last
+//! digits.
 
 use super::members::{Block, Layout, ProductLoop, Units};
 use crate::Kernel;
@@ -11,7 +12,7 @@ use crate::graph::op::Dispatch;
 use crate::kernel;
 
 impl ProductLoop {
-    /// Those that are worth measuring against each other on an adapter. Of the blocks a CPU gets two: none is for it.
+    /// Loops that are worth measuring against each other on an adapter. A CPU gets two of the blocks only: none is made for it.
     pub fn tuned(caps: &Caps) -> Vec<Self> {
         let blocks = if caps.software { &[Block::SMALL, Block::LARGE][..] } else { Block::FAMILY };
         let loops = [Self::Registers, Self::Tall].into_iter().chain(blocks.iter().copied().map(Self::Block));
@@ -36,17 +37,18 @@ impl ProductLoop {
         }
     }
 
-    /// Whether sums lie in the registers of a subgroup of 8.
+    /// True if sums lie in the registers of a subgroup of 8.
     pub(crate) fn in_registers(self) -> bool {
         matches!(self, Self::Registers | Self::Tall)
     }
 
-    /// Whether it goes through workgroup memory, by `shaders/lib/gemm/product_loads.wgsl`.
+    /// True if it goes through workgroup memory, by `shaders/lib/gemm/product_loads.wgsl`.
     pub(crate) fn for_gpus(self) -> bool {
         matches!(self, Self::Block(_) | Self::Cooperative(_))
     }
 
-    /// Whether an inner axis of this length, or part of it, is whole turns: loads then need not look for its end.
+    /// True if an inner axis of this length, or part of it, is a whole number of iterations: loads then need not check for its
+    /// end.
     pub(crate) fn whole_turns(self, length: usize) -> bool {
         let depth = match self {
             Self::Block(block) => block.depth,
@@ -56,7 +58,7 @@ impl ProductLoop {
         length > 0 && length.is_multiple_of(depth.into())
     }
 
-    /// Parts of the inner axis for workgroups of their own, where `groups` alone would leave a large GPU idle.
+    /// Number of parts of the inner axis, each with workgroups of its own, where `groups` alone would leave a large GPU idle.
     pub(crate) fn parts(self, groups: usize, k: usize) -> usize {
         match self {
             Self::Block(block) => block.parts(groups, k),
@@ -65,12 +67,12 @@ impl ProductLoop {
         }
     }
 
-    /// Whether operands are best loaded by fours along k.
+    /// True if operands are best loaded as vec4 along k.
     pub(crate) fn by_fours(self) -> bool {
         self.in_registers() || self.for_gpus()
     }
 
-    /// Whether the adapter can run it.
+    /// True if the adapter can run it.
     pub fn runs_on(self, caps: &Caps) -> bool {
         match self {
             Self::Registers | Self::Tall => caps.subgroup == 8,
@@ -86,7 +88,7 @@ impl ProductLoop {
         self.flags(Dispatch::grid(kernel, [n.div_ceil(columns), m.div_ceil(rows), batch]))
     }
 
-    /// The flags that choose it in `shaders/lib/gemm/product.wgsl`.
+    /// Sets the flags that select it in `shaders/lib/gemm/product.wgsl`.
     pub(crate) fn flags(self, dispatch: Dispatch) -> Dispatch {
         match self {
             Self::Naive => dispatch,
@@ -99,8 +101,8 @@ impl ProductLoop {
 }
 
 impl Caps {
-    /// The loop for a product of this layout and size `[m, n, k]`: from the tuning table, else by what is known to be good:
-    /// registers where subgroups have 8 invocations (a CPU's vector), as many rows as there are, the wide loop where it has 256 workgroups to give.
+    /// The loop for a product of this layout and size `[m, n, k]`: from the tuning table, else by adapter. Where subgroups have
+    /// 8 invocations (a CPU's vector) it runs in registers, with a tall block above 16 rows; elsewhere on a block for the size.
     pub(crate) fn product_loop(&self, layout: Layout, size: [usize; 3]) -> ProductLoop {
         let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
         tuned.unwrap_or(match self.subgroup {
@@ -117,8 +119,8 @@ pub(crate) fn on_units(caps: &Caps, halves: bool, outputs: [usize; 2]) -> Option
     (halves && units.runs_on(caps)).then_some(ProductLoop::Cooperative(units))
 }
 
-/// The second pass of a product whose inner axis was cut into parts: adds them up in order, and does what follows the product.
-/// `size` counts rows, of all batch entries, and columns. Bound are the parts, bias, residual, saved and the output.
+/// The second pass of a product whose inner axis was cut into parts: adds them up in order, and applies the epilogue. Sizes are
+/// rows, of all batch entries, and columns. Bindings: the parts, bias, residual, saved and the output.
 pub(crate) fn sum_parts(parts: usize, [rows, columns]: [usize; 2]) -> Dispatch {
     let fours = columns.is_multiple_of(4);
     let unit = if fours { 4 } else { 1 };
@@ -128,7 +130,7 @@ pub(crate) fn sum_parts(parts: usize, [rows, columns]: [usize; 2]) -> Dispatch {
         .flops(rows * columns * (parts - 1))
 }
 
-/// The inner axis in parts, each for one dispatch: llvmpipe silently leaves a loop after 65,535 turns.
+/// The inner axis in parts, one dispatch each: llvmpipe silently leaves a loop after 65,535 iterations.
 pub(crate) fn k_ranges(caps: &Caps, k: usize) -> impl Iterator<Item = (usize, usize)> {
     let part = if caps.software { 32_768 } else { k.max(1) };
     (0..k.div_ceil(part).max(1)).map(move |i| (i * part, k.min((i + 1) * part)))

@@ -15,13 +15,13 @@ use crate::shape::{DType, TensorType};
 pub struct Augment {
     /// Greatest shift in pixels, each way.
     pub shift: usize,
-    /// Whether images are mirrored, left to right.
+    /// True if images may be mirrored, left to right.
     pub flip: bool,
     /// Value of pixels from outside the image.
     pub fill: f32,
     /// Seed.
     pub seed: u64,
-    /// Moves pixels back instead: the gradient, of which the gradient is the op itself.
+    /// The op moves pixels back: it is the gradient, and the gradient of that is the op itself.
     pub transposed: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct Augment {
 const STREAM: u32 = 0x4155_4721;
 
 impl Augment {
-    /// For an image of the batch at a step: whether it is mirrored, and the shifts down and right.
+    /// Random choices for an image of the batch at a step: true if it is mirrored, and the shifts down and right.
     fn draw(&self, image: usize, step: u32) -> (bool, i64, i64) {
         let bits = philox([image as u32, step, 0, STREAM], [self.seed as u32, (self.seed >> 32) as u32]);
         let range = 2 * self.shift as u64 + 1;
@@ -100,8 +100,8 @@ impl Op for Augment {
 }
 
 impl<'g> Var<'g> {
-    /// Each image shifted by up to `shift` pixels along each axis, `fill` coming in at the borders, and with `flip`
-    /// mirrored with probability 1/2; other draws at each step of `clock`. Shapes: f32 `[b, c, h, w]` to the same.
+    /// Each image shifted by up to `shift` pixels along each axis, and with `flip` mirrored with probability 1/2. `fill` comes
+    /// in at the borders. Each step of `clock` draws anew. Shapes: f32 `[b, c, h, w]` to the same.
     ///
     /// *Source*: He et al. 2016, arXiv:1512.03385, section 4.2 (there: pad by 4, crop, mirror).
     ///

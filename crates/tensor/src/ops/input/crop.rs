@@ -122,12 +122,13 @@ impl<'g> Var<'g> {
         self.graph().push(Crop { size, share: None, seed }, &[self, clock])
     }
 
-    /// A box of each image that covers a share of it in `share` and is up to 4/3 as wide as high, or as high as wide, brought
-    /// to `size` × `size` pixels; another at each step of `clock`. It has no gradient. Shapes as [`Var::random_crop`].
+    /// A box of each image, resized to `size` × `size` pixels; another at each step of `clock`. The box covers a share of the
+    /// image in `share` and is up to 4/3 as wide as high, or as high as wide. It has no gradient. Shapes as
+    /// [`Var::random_crop`].
     ///
-    /// *Source*: Szegedy et al. 2015, arXiv:1409.4842, section 6. PyTorch: `RandomResizedCrop(size, share, antialias=False)`, but
-    /// for boxes that do not fit, which are cut here and drawn again there, and for edges, which lie between pixels here and see
-    /// what is beyond them.
+    /// *Source*: Szegedy et al. 2015, arXiv:1409.4842, section 6. PyTorch: `RandomResizedCrop(size, share, antialias=False)`,
+    /// with two differences. Boxes that do not fit are cut here and drawn again there. Edges lie between pixels here, and see
+    /// the pixels beyond them.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) unless this has four axes, 0 < least share ≤ greatest ≤ 1 and `clock` is u32 `[4]`.

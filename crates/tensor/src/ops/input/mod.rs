@@ -1,4 +1,4 @@
-//! Batches drawn, cut out and augmented on the GPU.
+//! Ops on the input: batches drawn, cut out and augmented on the GPU.
 
 pub(crate) mod augment;
 pub(crate) mod crop;

@@ -1,4 +1,4 @@
-//! Which examples a step sees: indices drawn on the GPU as a pure function of the step number.
+//! Indices of the examples of a step, drawn on the GPU as a pure function of the step number.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
 
 /// A batch of indices without replacement: each epoch is a fresh permutation of `0..n`, cut into `n / batch` batches.
-/// The `n % batch` indices that do not fill a batch are left out, others every epoch.
+/// The `n % batch` indices that do not fill a batch are left out, different ones every epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleBatch {
     /// Number of examples.
@@ -29,7 +29,7 @@ pub struct SequentialBatch {
     pub batch: usize,
 }
 
-/// The indices `step mod slots · stride + i`: where a ring of batches, written from the CPU, holds that of the step.
+/// The indices `step mod slots · stride + i`: positions of the step's batch in a ring of batches that the CPU writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingBatch {
     /// Batches that the ring holds.
@@ -72,14 +72,14 @@ fn permuted(position: u32, n: usize, seed: u64, epoch: u32) -> u32 {
     }
 }
 
-/// The finaliser of MurmurHash3: every input bit changes every output bit with probability near 1/2.
+/// The finalizer of MurmurHash3: every input bit changes every output bit with probability near 1/2.
 fn mix(mut h: u32) -> u32 {
     h = (h ^ (h >> 16)).wrapping_mul(0x85eb_ca6b);
     h = (h ^ (h >> 13)).wrapping_mul(0xc2b2_ae35);
     h ^ (h >> 16)
 }
 
-/// Whether a type is that of a clock: u32[4], of which word 0 is the step number.
+/// True if a type is that of a clock: u32[4], of which word 0 is the step number.
 pub(crate) fn is_clock(ty: &TensorType) -> bool {
     ty.dtype == DType::U32 && *ty.shape == [4]
 }
@@ -101,7 +101,7 @@ fn infer(n: usize, batch: usize, inputs: &[&TensorType]) -> Result<TensorType, S
 }
 
 impl SampleBatch {
-    /// The indices of a step, as the GPU draws them: for batches that the CPU puts together.
+    /// The indices of a step, as the GPU draws them: for batches that the CPU assembles.
     pub fn indices(&self, step: u32) -> Vec<u32> {
         let Self { n, batch, seed } = *self;
         let batches = (n / batch) as u32;

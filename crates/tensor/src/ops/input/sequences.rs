@@ -12,11 +12,11 @@ use crate::shape::{DType, TensorType};
 /// A task on drawn sequences, and the lengths that it draws: uniform from `shortest` to `longest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequences {
-    /// What is asked.
+    /// The task.
     pub task: SequenceTask,
-    /// Fewest symbols of an example.
+    /// Least number of symbols of an example.
     pub shortest: usize,
-    /// Most symbols of an example.
+    /// Greatest number of symbols of an example.
     pub longest: usize,
     /// Seed of the examples.
     pub seed: u64,
@@ -24,7 +24,7 @@ pub struct Sequences {
     pub stream: u32,
 }
 
-/// What is asked of a sequence.
+/// Task on a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceTask {
     /// `symbols` s digits `0..s`, asked for again: `[digits, s + 1, zeros, s + 2]` with the labels
@@ -33,7 +33,7 @@ pub enum SequenceTask {
         /// Different digits.
         symbols: usize,
     },
-    /// Bits, padded by 2. The label of an example is whether the number of ones is odd.
+    /// Bits, padded by 2. The label of an example is 1 if the number of ones is odd, else 0.
     Parity,
 }
 
@@ -50,7 +50,7 @@ pub struct SequenceLabels(pub Sequences);
 const DOMAIN: u32 = 0x5345_5153;
 
 impl Sequences {
-    /// Positions of an example, padding counted.
+    /// Number of positions of an example, padding included.
     pub fn time(&self) -> usize {
         match self.task {
             SequenceTask::CopyPaste { .. } => 2 * self.longest + 2,
@@ -58,7 +58,7 @@ impl Sequences {
         }
     }
 
-    /// Token ids are below this.
+    /// Number of token ids.
     pub fn vocabulary(&self) -> usize {
         match self.task {
             SequenceTask::CopyPaste { symbols } => symbols + 3,
@@ -66,7 +66,7 @@ impl Sequences {
         }
     }
 
-    /// Different symbols that are drawn.
+    /// Number of different symbols that are drawn.
     fn symbols(&self) -> usize {
         match self.task {
             SequenceTask::CopyPaste { symbols } => symbols,

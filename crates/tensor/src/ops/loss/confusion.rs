@@ -1,4 +1,4 @@
-//! Which class is taken for which.
+//! Confusion matrix: counts of predicted classes for each label.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -73,8 +73,8 @@ impl Op for Confusion {
 }
 
 impl<'g> Var<'g> {
-    /// Adds the rows of logits `[rows, classes]` (this value) to a confusion matrix: `table`, u32 `[classes, classes]`, counts in
-    /// element (label, class) how often the greatest logit of a row with that label is that of the class. The first of equal
+    /// Adds the rows of logits `[rows, classes]` (this value) to a confusion matrix `table`, u32 `[classes, classes]`. Element
+    /// (label, class) counts how often the greatest logit of a row with that label is that of the class. The first of equal
     /// ones counts. Rows with a NaN, or whose label is no class, are left out.
     ///
     /// # Errors

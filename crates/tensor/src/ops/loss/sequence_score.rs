@@ -1,4 +1,4 @@
-//! How many labeled positions of a sequence are right, and whether all are.
+//! Scores of sequences: the number of correct labeled positions, and whether all are correct.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// For each sequence: hits at labeled positions, labeled positions, and 1 if there are any and all are hits. Inputs: hits
+/// Score of each sequence: hits at labeled positions, labeled positions, and 1 if there are any and all are hits. Inputs: hits
 /// `[batch, time]` of 0 and 1, labels u32 `[batch, time]`; a label that is not below `classes` is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SequenceScore {
@@ -68,9 +68,9 @@ impl Op for SequenceScore {
 }
 
 impl<'g> Var<'g> {
-    /// Scores of sequences from hits `[batch, time]` (1 right, 0 wrong) and labels u32 `[batch, time]`: `[batch, 3]`, the hits at
-    /// labeled positions, their number, and 1 if there are any and all are hits. A label that is not below `classes` is none.
-    /// It has no gradient.
+    /// Scores of sequences from hits `[batch, time]` (1 right, 0 wrong) and labels u32 `[batch, time]`: `[batch, 3]`. They are
+    /// the hits at labeled positions, their number, and 1 if there are any and all are hits. A label that is not below
+    /// `classes` is none. It has no gradient.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for other shapes.

@@ -12,7 +12,7 @@ use crate::shape::{DType, TensorType};
 /// `y = eˣ / Σ eˣ` over the last axis, or its logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Softmax {
-    /// Whether `y` is the logarithm.
+    /// True if `y` is the logarithm.
     pub log: bool,
 }
 
@@ -20,7 +20,7 @@ pub struct Softmax {
 /// logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoftmaxGrad {
-    /// Whether `y` is the logarithm.
+    /// True if `y` is the logarithm.
     pub log: bool,
 }
 
@@ -36,13 +36,13 @@ pub(crate) fn row_launch(kernel: crate::Kernel, caps: &Caps, rows: usize, n: usi
     launch.turns(MOST_PASSES * n.div_ceil(lanes))
 }
 
-/// Rows and elements of a row, if there are any.
+/// Number of rows and of elements of a row, if the type fits.
 pub(crate) fn rows_of(x: &TensorType) -> Option<[usize; 2]> {
     let n = x.shape.last_axis();
     (x.dtype == DType::F32 && x.shape.rank() > 0 && x.elements() > 0).then(|| [x.elements() / n, n])
 }
 
-/// [`rows_of`] a type that the shape rule has let through.
+/// [`rows_of`] a type that the shape rule has accepted.
 pub(crate) fn checked_rows(x: &TensorType) -> [usize; 2] {
     rows_of(x).expect("checked while recording")
 }

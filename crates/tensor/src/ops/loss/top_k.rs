@@ -1,4 +1,4 @@
-//! Whether the label's logit is among the greatest.
+//! Top-k hits: 1 where the label's logit is among the greatest.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::shape::TensorType;
 /// `[rows, classes]`, labels u32 `[rows]`. Its gradient is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopK {
-    /// Places that count.
+    /// Number of greatest logits that count.
     pub k: usize,
 }
 
@@ -58,7 +58,7 @@ impl Op for TopK {
         let value = |rng: &mut Rng| if rng.below(400) == 0 { f64::NAN } else { rng.below(4) as f64 };
         let k = 1 + rng.below(6);
         let sample = Sample::new(move |x| x[0].top_k(x[1], k)).values([rows, classes], || value(rng));
-        // At a tie it jumps, so differences do not see the zero gradient.
+        // The output jumps at a tie, so differences do not see the zero gradient.
         Sample { differentiable: false, ..sample }.index(rng, [rows], classes + 1)
     }
 }

@@ -1,8 +1,8 @@
 //! Large positive definite matrices inverted by their Cholesky factors, in blocks.
 //!
-//! With `A + λ I = L Lᵀ` the inverse is `L⁻ᵀ L⁻¹`. `L⁻¹` is made by halves, down to blocks of 32 rows that one workgroup eliminates:
-//! nearly all of the work is then products. Inverting `A` itself by halves would be as cheap and lose digits: the condition of `L` is the
-//! root of that of `A`.
+//! With `A + λ I = L Lᵀ` the inverse is `L⁻ᵀ L⁻¹`. `L⁻¹` is computed by halves, down to blocks of 32 rows that one workgroup
+//! eliminates: nearly all of the work is then products. Inverting `A` itself by halves would cost as little and lose digits:
+//! the condition of `L` is the root of that of `A`.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -24,8 +24,8 @@ pub struct CholeskyInverse {
     pub lambda: f32,
 }
 
-/// The second input, which is an inverse of the first plus λ I, with the gradient of an inverse to the first and none to what it was made
-/// of.
+/// The second input, an inverse of the first plus λ I. The first input gets the gradient of an inverse; the second, and the
+/// values that it was computed from, get none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InverseOf;
 

@@ -25,7 +25,7 @@ pub struct RbfKernelGrad;
 /// the same. Input: the Gram matrix `[n, n]` of centered activations, or `[time, n, n]` for `[time]`. Takes no gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MedianDistance {
-    /// What the median is multiplied by.
+    /// Factor of the median.
     pub factor: f32,
 }
 
@@ -34,7 +34,7 @@ fn widths(g: &TensorType) -> TensorType {
     TensorType::f32(&g.shape[..g.shape.rank() - 2])
 }
 
-/// |x_i − x_j|² out of a Gram matrix.
+/// |x_i − x_j|² from a Gram matrix.
 fn squared_distance(g: &[f64], n: usize, i: usize, j: usize) -> f64 {
     g[i * n + i] + g[j * n + j] - 2.0 * g[i * n + j]
 }
@@ -52,7 +52,7 @@ impl Op for RbfKernel {
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        // No gradient for the width: it is a choice, or the median, which is taken for a constant.
+        // The width gets no gradient: it is a choice, or the median, which counts as a constant.
         Ok(vec![Some(y.graph().push(RbfKernelGrad, &[dy.symmetrized()?, y, x[1]])?), None])
     }
 

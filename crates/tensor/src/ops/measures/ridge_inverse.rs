@@ -1,4 +1,4 @@
-//! The inverse of a Gram matrix with a ridge: what kernel ridge regression solves with.
+//! The inverse of a Gram matrix with a ridge, for kernel ridge regression.
 //!
 //! Up to 256 rows it is one op of Gauss-Jordan elimination; past that, [Cholesky factors](super::cholesky_inverse), whose work lies in
 //! products.
@@ -21,7 +21,7 @@ pub struct RidgeInverse {
     pub lambda: f32,
 }
 
-/// Rows of a matrix that is inverted by elimination alone.
+/// Greatest number of rows of a matrix that is inverted by elimination alone.
 const DIRECT: usize = 256;
 
 /// Rows and columns that one step eliminates; also in the kernels.

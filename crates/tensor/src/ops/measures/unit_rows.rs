@@ -1,4 +1,4 @@
-//! Rows scaled to length 1, so that their products are cosines, or with their means taken off, correlations.
+//! Rows scaled to length 1, so that their products are cosines, or with their means subtracted, correlations.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -13,14 +13,14 @@ use crate::shape::TensorType;
 /// `u_i = v_i / |v_i|` for every row of `[n, p]`, where v is x, or x less its row mean. A zero row stays zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitRows {
-    /// Whether the row's mean is taken off first.
+    /// True if the row's mean is subtracted first.
     pub center: bool,
 }
 
 /// The gradient of [`UnitRows`]. Inputs: x, u, gradient of u.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitRowsGrad {
-    /// Whether the row's mean was taken off.
+    /// True if the row's mean was subtracted.
     pub center: bool,
 }
 
@@ -71,7 +71,7 @@ impl Op for UnitRows {
                 f64::from(rng.normal())
             }
         });
-        // Where a row is zero there is a kink.
+        // The op has a kink at a row of zeros.
         Sample { differentiable: zero_row == 0, ..sample }
     }
 }
@@ -123,8 +123,8 @@ impl Op for UnitRowsGrad {
 }
 
 impl<'g> Var<'g> {
-    /// Every row of `[n, …]` (everything but the first axis taken as features) divided by its length, after taking off
-    /// its mean if `center`; a zero row stays zero. Products of such rows are cosines, with `center` correlations.
+    /// Every row of `[n, …]` (all axes but the first taken as features) divided by its length, with `center` after subtracting
+    /// its mean. A zero row stays zero. Products of such rows are cosines, with `center` correlations.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) without a batch axis.

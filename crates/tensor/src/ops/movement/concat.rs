@@ -41,13 +41,13 @@ struct Part {
 }
 
 impl Part {
-    /// Most parts that one dispatch copies: WebGPU grants eight storage bindings at least.
+    /// Greatest number of parts that one dispatch copies: WebGPU grants eight storage bindings at least.
     const TOGETHER: usize = 7;
 
-    /// Elements of a part that is copied together with others.
+    /// Greatest number of elements of a part that is copied together with others.
     const SMALL: usize = 1 << 18;
 
-    /// Copies of parts: of small ones several in one dispatch, as dispatches that write one buffer wait for each other.
+    /// Copies of parts: several small ones in one dispatch, as dispatches that write one buffer wait for each other.
     fn copies(parts: impl IntoIterator<Item = Self>) -> Vec<Dispatch> {
         let (small, large): (Vec<Self>, Vec<Self>) = parts.into_iter().partition(|part| part.elements <= Self::SMALL);
         let together = |parts: &[Self]| if let [only] = parts { only.alone() } else { Self::several(parts) };
@@ -179,12 +179,13 @@ impl Pack {
         Self { offsets, size }
     }
 
-    /// Elements of a part that is not written in place where there are several such.
+    /// Greatest number of elements of a part that is not written in place if there are several such.
     const SMALL: usize = 1 << 14;
 
-    /// Whether a part of so many elements, of a pack of parts of these sizes, is better copied than written in place. All parts
-    /// lie in one buffer, so each dispatch that writes one in place waits for those before it. For a weight's gradient that costs
-    /// nothing: its barrier serves what runs beside it. Biases and the like would wait for it; copies of seven wait once.
+    /// True if a part of `elements`, in a pack of parts of these sizes, is better copied than written in place. All parts lie
+    /// in one buffer, so each dispatch that writes one in place waits for those before it. For a weight's gradient that costs
+    /// nothing: its barrier serves the dispatches that run beside it. Small parts, such as biases, would wait for it; copies of
+    /// seven wait once.
     pub(crate) fn is_copied(elements: usize, sizes: impl Iterator<Item = usize>) -> bool {
         elements <= Self::SMALL && sizes.filter(|&size| size <= Self::SMALL).nth(2).is_some()
     }
@@ -215,7 +216,7 @@ impl Op for Pack {
         x.iter().zip(&self.offsets).map(|(part, &offset)| dy.packed_layer(offset, part.shape()).map(Some)).collect()
     }
 
-    // Of a plan only those whose input was not written in place: `Pack::copies`.
+    // A plan lowers only the parts whose input was not written in place: `Pack::copies`.
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         Lowered { dispatches: self.copies(0..inputs.len(), inputs), scratch: Vec::new() }
     }
@@ -231,7 +232,7 @@ impl Op for Pack {
     fn sample(rng: &mut Rng) -> Sample {
         let sizes: Vec<usize> = (0..1 + rng.below(10)).map(|_| 1 + rng.below(300)).collect();
         let pack = Pack::layout(sizes.iter().copied());
-        // Of up to two, scaled ones are written in place and bare leaves are copied; more are copied together.
+        // One or two parts: scaled ones are written in place, bare leaves are copied. More are copied together.
         let sample = Sample::new(move |x| {
             let parts: Vec<Var<'_>> = x
                 .iter()
@@ -244,7 +245,7 @@ impl Op for Pack {
     }
 }
 
-/// What `parts` are neighboring slices of along `axis`, in order: the tensor, the first index and how many.
+/// The tensor of which `parts` are neighboring slices along `axis`, in order, with the first index and the number of indices.
 fn neighbors<'g>(parts: &[Var<'g>], axis: usize) -> Option<(Var<'g>, usize, usize)> {
     let slice = |part: &Var<'g>| {
         let mut sliced = *part;

@@ -52,7 +52,7 @@ fn gather_rows(inputs: &[Vec<f64>], table: &Shape, missing: f64, map: impl Fn(f6
     inputs[1].iter().flat_map(row).collect()
 }
 
-/// A launch over `elements` in rows of `width`, by fours where that divides: its dims are n, width and rows.
+/// A launch over `elements` in rows of `width`, as vec4 if that divides it: its dims are n, width and rows.
 fn by_rows(kernel: crate::Kernel, elements: usize, width: usize, rows: usize) -> Dispatch {
     let vec4 = width.is_multiple_of(4);
     let unit = if vec4 { 4 } else { 1 };

@@ -15,7 +15,7 @@ pub struct Reduce {
     pub reduction: Reduction,
 }
 
-/// How many become one.
+/// Function that reduces an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduction {
     /// Σ x
@@ -89,7 +89,7 @@ impl Op for Reduce {
         if parts == 1 {
             return launch(function, output.elements(), n, scale).bind(1).into();
         }
-        // Of squares what is left to add up are sums.
+        // The second pass of a sum of squares adds up sums.
         let outputs = parts * output.elements();
         let first = launch(function, outputs, n / parts, 1.0).args([Arg::Input(0), Arg::Scratch(0)]);
         let last = launch(function % 2, output.elements(), parts, scale).args([Arg::Scratch(0), Arg::Output]);
@@ -122,8 +122,8 @@ impl Op for Reduce {
     }
 }
 
-/// Invocations that share one output: on software adapters, where each barrier is a switch of coroutines, as few as
-/// their loops allow.
+/// Number of invocations that share one output. On software adapters, where each barrier is a switch of coroutines, it is as
+/// small as their loops allow.
 pub(crate) fn lanes(caps: &Caps, n: usize, inner: usize) -> usize {
     match (caps.software, inner) {
         (true, _) => software_lanes(n),
@@ -133,8 +133,8 @@ pub(crate) fn lanes(caps: &Caps, n: usize, inner: usize) -> usize {
     }
 }
 
-/// Parts of n, a divisor of it, that are reduced by workgroups of their own and then with each other: few outputs alone would keep
-/// few of a GPU's multiprocessors busy.
+/// Number of parts of n, a divisor of it, that workgroups of their own reduce; a second pass reduces the parts. Few outputs
+/// alone would keep few of a GPU's multiprocessors busy.
 fn parts(caps: &Caps, outputs: usize, n: usize, inner: usize) -> usize {
     let groups = outputs.div_ceil(256 / lanes(caps, n, inner)).max(1);
     let shortest = if inner == 1 { 8192 } else { 128 };
@@ -142,12 +142,12 @@ fn parts(caps: &Caps, outputs: usize, n: usize, inner: usize) -> usize {
     if caps.software { 1 } else { (2..=most).rev().find(|parts| n.is_multiple_of(*parts)).unwrap_or(1) }
 }
 
-/// Passes over a row that a kernel makes at most.
+/// Greatest number of passes over a row that a kernel makes.
 pub(crate) const MOST_PASSES: usize = 4;
 
-/// Invocations that share `n` elements on a software adapter: one for each 4096, so that sums stay accurate and loops
-/// short. Mesa's llvmpipe silently leaves a loop after 65,535 iterations, counted over all loops of an invocation; with four
-/// passes over `n` that is reached at 4.2 million elements, which a plan for such an adapter refuses.
+/// Invocations that share `n` elements on a software adapter: one for each 4096, so that sums stay accurate and loops short.
+/// Mesa's llvmpipe silently leaves a loop after 65,535 iterations, counted over all loops of an invocation. With four passes
+/// over `n` that is reached at 4.2 million elements, which a plan for such an adapter refuses.
 pub(crate) fn software_lanes(n: usize) -> usize {
     256.min(n.div_ceil(4096).next_power_of_two())
 }

@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
-/// Most axes that broadcasting and moving kernels take.
+/// Greatest number of axes in broadcasting and moving kernels.
 pub(crate) const MAX_AXES: usize = 6;
 
 /// Reorders axes: axis `i` of the output is axis `order[i]` of the input.
@@ -41,13 +41,13 @@ pub struct Slice {
 pub struct Pad {
     /// The axis.
     pub axis: usize,
-    /// Where the input starts.
+    /// Index at which the input starts.
     pub start: usize,
     /// The axis's size in the output.
     pub size: usize,
 }
 
-/// How each output element is found in the input.
+/// Mapping from each output element to its input element.
 struct Walk {
     offset: i64,
     strides: Vec<usize>,
@@ -76,7 +76,8 @@ impl Walk {
             .into()
     }
 
-    /// The walk with as few axes as it needs: each costs a division. Of four neighbors at once where they lie together.
+    /// The walk with as few axes as possible, since each costs a division. It takes four neighbors at once if they are
+    /// contiguous.
     fn merged(&self, shape: &[usize]) -> Merged {
         let mut axes: Vec<MergedAxis> = Vec::new();
         for (a, &size) in shape.iter().enumerate() {
@@ -239,7 +240,7 @@ impl Slice {
 }
 
 impl Slice {
-    /// Its first element in a tensor of this shape, where the slice is one piece of memory.
+    /// Offset of its first element in a tensor of this shape, if the slice is contiguous.
     pub(crate) fn contiguous(&self, x: &Shape) -> Option<usize> {
         let one_piece = x[..self.axis].iter().all(|&size| size == 1);
         one_piece.then(|| self.start * x.strides()[self.axis])

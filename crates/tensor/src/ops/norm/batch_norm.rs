@@ -15,18 +15,18 @@ use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
 /// `y = γ (x − mean) / √(variance + ε) + β` per channel (axis 1) of `x [batch, channels, …]`.
-/// Inputs: x, gamma, beta, then what [`Statistics`] names.
+/// Inputs: x, gamma, beta, then those that [`Statistics`] names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
     /// Summand under the root.
     pub eps: f32,
-    /// Whose mean and variance.
+    /// Source of mean and variance.
     pub statistics: Statistics,
-    /// Whether `max(·, 0)` follows. Only fusion sets it.
+    /// True if `max(·, 0)` follows. Only fusion sets it.
     pub relu: bool,
 }
 
-/// Whose mean and variance batch normalization uses.
+/// Source of the mean and variance of batch normalization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
     /// The batch's own: one input `[2, channels]` of [`Moments`]. The gradient of `x` includes the paths through it.
@@ -52,7 +52,7 @@ impl Statistics {
         }
     }
 
-    /// The kernels' `RUNNING`.
+    /// Value of the kernels' constant `RUNNING`.
     pub(crate) fn running(self) -> u32 {
         u32::from(self == Statistics::Running)
     }
@@ -155,7 +155,7 @@ impl Op for BatchNorm {
         let sample = sample.normal(rng, shape).normal(rng, channels).normal(rng, channels);
         let mut sample = sample.normal(rng, channels).uniform(rng, channels, 0.2, 2.0);
         if sample.differentiable {
-            // The stored statistics are no parameters: differences would see them.
+            // The stored statistics are not parameters: differences would see them.
             let record = sample.record;
             let stored = sample.inputs.split_off(3);
             sample.record = Box::new(move |x| {

@@ -16,7 +16,7 @@ use crate::shape::TensorType;
 pub struct BatchNormSums {
     /// Summand under the root.
     pub eps: f32,
-    /// Whose mean and variance.
+    /// Source of mean and variance.
     pub statistics: Statistics,
 }
 
@@ -26,7 +26,7 @@ pub struct BatchNormSums {
 pub struct BatchNormGrad {
     /// Summand under the root.
     pub eps: f32,
-    /// Whose mean and variance.
+    /// Source of mean and variance.
     pub statistics: Statistics,
 }
 

@@ -44,8 +44,8 @@ pub(crate) fn channel_launch(kernel: crate::Kernel, caps: &Caps, sizes: [usize; 
         .dims(&[channels, inner, n])
 }
 
-/// Workgroups that share a channel: a GPU wants some 500 in all, each with 4,096 elements at least. On a software adapter it is one,
-/// as long as two passes in it are short enough.
+/// Number of workgroups that share a channel. A GPU wants some 500 in all, each with 4,096 elements at least. On a software
+/// adapter it is one, as long as two passes in it are short enough.
 pub(crate) fn channel_parts(caps: &Caps, [batch, channels, inner]: [usize; 3]) -> usize {
     if caps.software {
         return if inner == 1 { 1 } else { (batch * inner).div_ceil(1 << 22).max(1) };

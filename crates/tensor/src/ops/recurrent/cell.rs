@@ -3,21 +3,23 @@
 use crate::ops::attention::mask::Keys;
 use crate::ops::recurrent::form::RecurrenceForm;
 
-/// The states of a recurrent layer, `[batch, time, hidden]`, then what its gradient needs. Inputs: the projected input
-/// z `[batch, time, gates · hidden]`, w `[gates · hidden, hidden]`, bias `[gates · hidden]`, first state h0 `[batch, hidden]`; of
-/// an LSTM c0 likewise; then, unless all steps are real, lengths u32 `[batch]` or ids u32 `[batch, time]`. A step that is not
-/// real keeps the state.
+/// The states of a recurrent layer, `[batch, time, hidden]`, then what its gradient needs. A step that is not real keeps the
+/// state.
+///
+/// Inputs: the projected input z `[batch, time, gates · hidden]`, w `[gates · hidden, hidden]`, bias `[gates · hidden]`, first
+/// state h0 `[batch, hidden]`; of an LSTM c0 likewise. Unless all steps are real, lengths u32 `[batch]` or ids u32
+/// `[batch, time]` follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recurrence {
-    /// What a step computes.
+    /// Computation of a step.
     pub cell: Cell,
-    /// Which steps are real.
+    /// Steps that are real.
     pub steps: Keys,
-    /// How it runs; `None`, or what an adapter cannot run: chosen by adapter and sizes.
+    /// Form of the computation; `None`, or a form that an adapter cannot run: chosen by adapter and sizes.
     pub form: Option<RecurrenceForm>,
 }
 
-/// What a step of a recurrent layer computes, with `a = W h[t−1] + b`. Gates have PyTorch's order.
+/// Computation of a step of a recurrent layer, with `a = W h[t−1] + b`. Gates have PyTorch's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell {
     /// `h = tanh(z + a)`.
@@ -29,7 +31,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// Blocks of `hidden` rows in its weights.
+    /// Number of blocks of `hidden` rows in its weights.
     pub fn gates(self) -> usize {
         match self {
             Self::Tanh => 1,

@@ -1,4 +1,4 @@
-//! The ways through time that a recurrent layer can take, and which one for what.
+//! Forms of a recurrent layer over time, and the choice among them.
 //!
 //! Their results differ by rounding alone: each sums in another order, and each gives the same bits every time.
 
@@ -10,16 +10,17 @@ use crate::ops::gemm::members::Layout;
 use crate::ops::gemm::members::{Block, ProductLoop};
 use crate::ops::recurrent::cell::{Cell, Recurrence};
 
-/// How a recurrent layer runs through time.
+/// Form in which a recurrent layer runs through time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecurrenceForm {
     /// A workgroup takes some sequences through all steps, on the loops of products; one dispatch. For CPUs.
     Sequences,
     /// A workgroup takes one sequence through all steps, with the recurrent weights in registers; one dispatch.
     Registers {
-        /// Invocations of a workgroup, if as many find work; more where its rows need more.
+        /// Invocations of a workgroup, if as many have work; more if its rows need more.
         invocations: usize,
-        /// Most blocks of weights that an invocation keeps, 16 or 12 numbers each; the others are read in each step.
+        /// Greatest number of blocks of weights that an invocation keeps, 16 or 12 numbers each; the others are read in each
+        /// step.
         held: usize,
     },
     /// One or two dispatches for every step, each over all sequences and units.
@@ -27,7 +28,7 @@ pub enum RecurrenceForm {
 }
 
 impl RecurrenceForm {
-    /// Members of the family that differ in more than sizes: what tests go through, and what is worth measuring.
+    /// Members of the family that differ in more than sizes, for tests and measurements.
     pub fn members() -> [Self; 8] {
         let registers = |invocations, held| Self::Registers { invocations, held };
         [
@@ -52,14 +53,14 @@ pub(crate) struct Sizes {
     pub(crate) gates: usize,
 }
 
-/// Through time.
+/// Direction through time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Forward,
     Backward,
 }
 
-/// Loop turns that one dispatch takes on a CPU, of 65,535.
+/// Greatest number of loop iterations of one dispatch on a CPU, of 65,535.
 const MOST_TURNS: usize = 60_000;
 
 /// Workgroup of [`RecurrenceForm::Registers`], see `shaders/lib/recurrent/recurrence_registers.wgsl`.
@@ -73,7 +74,7 @@ struct Team {
 }
 
 impl Team {
-    /// The workgroup for these sizes; `None` where the adapter's workgroups are too small for it.
+    /// The workgroup for these sizes; `None` if the adapter's workgroups are too small for it.
     fn new(
         caps: &Caps,
         cell: Cell,
@@ -94,7 +95,7 @@ impl Team {
         let shuffle = caps.shuffle as usize >= lanes;
         let blocks = places.div_ceil(lanes);
         // The largest register files that invocations of a workgroup share have 65,536, of which one invocation gets 255. The
-        // rest of a step wants 32 of them: an LSTM of 4 × 128 with 512 invocations takes 2.48 ms on an H200 with no block held,
+        // rest of a step needs 32 of them. On an H200 an LSTM of 4 × 128 with 512 invocations takes 2.48 ms with no block held,
         // 1.55 with four and 1.19 with six.
         let block = if is_three(cell, direction) { 12 } else { 16 };
         let fits = (65_536 / invocations).min(255).saturating_sub(32) / block;
@@ -105,18 +106,19 @@ impl Team {
     }
 }
 
-/// Whether a team's sums are the three of a GRU's unit.
+/// True if a team's sums are the three of a GRU's unit.
 fn is_three(cell: Cell, direction: Direction) -> bool {
     cell == Cell::Gru && direction == Direction::Forward
 }
 
-/// What runs: the op's form, if it has one that the adapter can run, else the fastest as far as is known.
+/// The form that runs: the op's own, if it has one that the adapter can run, else the fastest one known.
 ///
-/// CPUs multiply best where sequences share a load of weights, and a barrier costs them more than a step's arithmetic:
-/// sequences. GPUs wait for the slowest chain of a step instead, which is shortest in registers: on an H100 43 times shorter than
-/// by sequences (4 × 128 tanh units, 64 sequences, 512 invocations each, 0.6 µs a step). Weights that registers cannot hold are
-/// read in each step by every workgroup, at 0.1 MB/µs from the L2 cache and 5 MB/µs for all of them. A dispatch for a step takes 6 to
-/// 8 µs, that of a small product, so this is what weights may cost: 640 KiB of them, 32 MiB of all workgroups together.
+/// CPUs multiply best if sequences share a load of weights, and a barrier costs them more than a step's arithmetic:
+/// `Sequences`. GPUs wait for the slowest chain of a step instead, which is shortest in registers. On an H100 it is 43 times
+/// shorter than by sequences (4 × 128 tanh units, 64 sequences, 512 invocations each, 0.6 µs a step). Weights that registers
+/// cannot hold are read in each step by every workgroup, at 0.1 MB/µs from the L2 cache and 5 MB/µs for all of them. A dispatch
+/// for a step takes 6 to 8 µs, as a small product does. So this is the limit of such weights: 640 KiB, and 32 MiB of all
+/// workgroups together.
 fn chosen(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction) -> (RecurrenceForm, Option<Team>) {
     let team = |invocations, held| Team::new(caps, op.cell, s, direction, invocations, held);
     match op.form {
@@ -154,7 +156,7 @@ pub(crate) fn launches(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direc
     }
 }
 
-/// Constants and sizes that all kernels have, in units of so many elements, and how many flop the steps `first` to `last` take.
+/// Sets the constants and sizes of all kernels, in units of `unit` elements, and the flop of the steps `first` to `last`.
 fn common(op: &Recurrence, dispatch: Dispatch, s: &Sizes, [first, last]: [usize; 2], unit: usize) -> Dispatch {
     let (kind, padding) = match op.steps {
         Keys::All => (0u32, 0),
@@ -189,14 +191,15 @@ fn in_registers(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, t
     common(op, dispatch, s, [0, s.time], 1)
 }
 
-/// On the loops of products: all steps in a dispatch, as far as loops on a CPU go, or a dispatch or two for each step.
+/// Launches on the loops of products: all steps in a dispatch, up to the limit of loops on a CPU, or a dispatch or two for each
+/// step.
 fn on_products(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, by_step: bool) -> Vec<Dispatch> {
     let (kernel, [n, k]) = match direction {
         Direction::Forward => (kernel!("recurrent/recurrence"), [s.gates * s.hidden, s.hidden]),
         Direction::Backward => (kernel!("recurrent/recurrence_grad"), [s.hidden, s.gates * s.hidden]),
     };
-    // More rows in registers are faster, but each of two threads wants some. Through workgroup memory all steps in a dispatch run
-    // on the loop that each adapter has, a step of its own on the one for its size.
+    // More rows in registers are faster, but each of two threads needs some. Through workgroup memory all steps in a dispatch
+    // run on the loop that each adapter has, a step of its own on the one for its size.
     let (chosen, rows, lanes) = match caps.product_loop(Layout::NT, [s.batch, n, k]) {
         own if own.in_registers() && s.batch > 32 => (ProductLoop::Tall, 32, 8),
         own if own.in_registers() => (ProductLoop::Registers, 16, 8),
@@ -206,8 +209,8 @@ fn on_products(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, by
     let vec4 = s.hidden.is_multiple_of(4) && (caps.subgroup == 8 || by_step);
     let unit = if vec4 { 4 } else { 1 };
     let [_, columns] = chosen.block();
-    // A block's loop over k, and what stores each of its rows, absent ones too: a function that returns early is a loop of
-    // one turn to a CPU, and odd columns are one of four.
+    // Iterations of a block's loop over k, and of storing each of its rows, absent ones too. A function that returns early is a
+    // loop of one iteration to a CPU, and odd columns are one of four.
     let block = k / unit + 3 + rows * if vec4 { 1 } else { 5 };
     let turns = n.div_ceil(columns) * block + rows * s.hidden / unit / 8 + 3;
     let groups = s.batch.div_ceil(rows);
@@ -248,7 +251,7 @@ mod tests {
         Caps::default()
     }
 
-    /// Kernel, launches, and of a form in registers invocations, lanes, blocks and how many are held.
+    /// Number of launches and, for a form in registers, invocations, lanes, blocks and blocks that are held.
     fn chosen(caps: &Caps, cell: Cell, [batch, hidden]: [usize; 2], direction: Direction) -> (usize, Vec<usize>) {
         let op = Recurrence { cell, steps: Keys::All, form: None };
         let s = Sizes { batch, time: 40, hidden, gates: cell.gates() };
@@ -264,7 +267,7 @@ mod tests {
     fn a_form_follows_from_the_adapter_and_the_sizes() {
         use Cell::{Gru, Lstm, Tanh};
         use Direction::{Backward, Forward};
-        // 128 units on an H100: what was fastest on an H200.
+        // 128 units on an H100: the fastest on an H200.
         assert_eq!(chosen(&h100(), Tanh, [64, 128], Forward), (1, vec![256, 8, 4, 4]));
         assert_eq!(chosen(&h100(), Tanh, [64, 128], Backward), (1, vec![256, 8, 4, 4]));
         // A part of W is read in each step, 128 KiB of it.

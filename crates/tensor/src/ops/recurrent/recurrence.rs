@@ -18,17 +18,17 @@ use crate::rng::Rng;
 use crate::shape::TensorType;
 
 impl Sizes {
-    /// States of all steps; the gates that are saved begin after them.
+    /// Number of states of all steps; the saved gates begin after them.
     pub(crate) fn states(&self) -> usize {
         self.batch * self.time * self.hidden
     }
 
-    /// Where an LSTM's cells begin.
+    /// Offset of an LSTM's cells, in elements.
     pub(crate) fn cells(&self) -> usize {
         5 * self.states()
     }
 
-    /// Elements of [`RecurrenceGrad`]'s parts that an adapter can bind: dz, the gradient of `W h + b`, dh, dc.
+    /// Offsets of [`RecurrenceGrad`]'s parts, in elements, that an adapter can bind: dz, the gradient of `W h + b`, dh, dc.
     pub(crate) fn grad_starts(&self, cell: Cell) -> [usize; 4] {
         let aligned = |elements: usize| elements.next_multiple_of(ALIGNMENT / 4);
         let projected = self.gates * self.states();
@@ -39,12 +39,12 @@ impl Sizes {
 }
 
 impl Recurrence {
-    /// Inputs before those that say which steps are real.
+    /// Number of inputs before those that tell which steps are real.
     pub(crate) fn sources(&self) -> usize {
         if self.cell == Cell::Lstm { 5 } else { 4 }
     }
 
-    /// The sizes, or which rule the inputs break.
+    /// The sizes, or the rule that the inputs break.
     pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<Sizes, String> {
         let (sources, mask) = inputs.split_at_checked(self.sources()).ok_or("takes z, w, bias and first states")?;
         let gates = self.cell.gates();
@@ -73,13 +73,13 @@ impl Recurrence {
         self.sizes(inputs).expect("checked while recording")
     }
 
-    /// What h0, c0 and the mask are bound to; h0 is input number `first`, the mask number `mask`.
+    /// Bindings of h0, c0 and the mask; h0 is input number `first`, the mask number `mask`.
     pub(crate) fn args(&self, first: usize, mask: usize) -> [Arg; 3] {
         let c0 = if self.cell == Cell::Lstm { Arg::Input(first + 1) } else { Arg::Unused };
         [Arg::Input(first), c0, if self.steps == Keys::All { Arg::Unused } else { Arg::Input(mask) }]
     }
 
-    /// In f64: whether step `t` of a sequence is real.
+    /// True if step `t` of a sequence is real, in f64.
     pub(crate) fn is_real(&self, s: &Sizes, mask: Option<&Vec<f64>>, row: usize, t: usize) -> bool {
         match (self.steps, mask) {
             (Keys::Lengths, Some(lengths)) => (t as f64) < lengths[row],
@@ -138,7 +138,7 @@ impl Op for Recurrence {
     fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let types: Vec<TensorType> = x.iter().map(|x| x.ty()).collect();
         let s = self.checked_sizes(&types.iter().collect::<Vec<_>>());
-        // `recurrent` slices the states off; what comes back is that slice's gradient in zeros.
+        // `recurrent` slices the states off; their gradient comes back padded with zeros.
         let padded =
             dy.op().filter(|op| (op.as_ref() as &dyn Any).downcast_ref::<Pad>().is_some_and(|pad| pad.start == 0));
         let dy = if padded.is_some() { dy.inputs()[0] } else { dy };
@@ -239,7 +239,7 @@ impl Op for Recurrence {
 /// A recurrent layer's weights and first states.
 #[derive(Clone, Copy, Debug)]
 pub struct RecurrentLayer<'g> {
-    /// What a step computes.
+    /// Computation of a step.
     pub cell: Cell,
     /// W, `[gates · hidden, hidden]`.
     pub w: Var<'g>,
@@ -252,12 +252,12 @@ pub struct RecurrentLayer<'g> {
 }
 
 impl<'g> Var<'g> {
-    /// The states of a recurrent layer `[batch, time, hidden]`; `self` is its projected input
-    /// `[batch, time, gates · hidden]`. `steps` are those that are real, all without it: the others, best at the end, keep the
-    /// state, so that the last state is that of the last real step.
+    /// The states of a recurrent layer `[batch, time, hidden]`; `self` is its projected input `[batch, time, gates · hidden]`.
+    /// `steps` are the real ones; without it all are. The others, best at the end, keep the state, so that the last state is
+    /// that of the last real step.
     ///
-    /// Cost: 2 · batch · time · gates · hidden² flop, one dispatch, or one or two a step where weights are many
-    /// ([`RecurrenceForm`]); so does the gradient, and one product for that of W.
+    /// Cost: 2 · batch · time · gates · hidden² flop, one dispatch, or one or two a step if there are many weights
+    /// ([`RecurrenceForm`]). The gradient costs as much, and one product for that of W.
     ///
     /// # Errors
     /// [`Error::Shape`] when the types are not these.
@@ -265,8 +265,8 @@ impl<'g> Var<'g> {
         self.recurrent_as(layer, steps, None)
     }
 
-    /// [`Var::recurrent`], with its gradient, in a form that the adapter and the sizes need not call for: for tests and
-    /// benchmarks. Where the adapter cannot run it, the chosen one.
+    /// [`Var::recurrent`], with its gradient, in a given form: for tests and benchmarks. If the adapter cannot run it, the
+    /// chosen form is used.
     ///
     /// # Errors
     /// As [`Var::recurrent`].

@@ -11,8 +11,8 @@ use crate::rng::Rng;
 use crate::shape::TensorType;
 
 /// dz of [`Recurrence`] `[batch, time, gates · hidden]`; of a GRU also the gradient of `W h + b`, which for the others is dz;
-/// then dh0 and an LSTM's dc0 `[batch, hidden]`: each from where an adapter can bind it. Inputs: w, what the recurrence gave,
-/// the gradient of its states, h0, an LSTM's c0, and which steps are real.
+/// then dh0 and an LSTM's dc0 `[batch, hidden]`. Each lies at an offset that an adapter can bind. Inputs: w, the recurrence's
+/// output, the gradient of its states, h0, an LSTM's c0, and the mask of real steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecurrenceGrad {
     /// The recurrence whose gradient it is.
@@ -138,7 +138,7 @@ impl Op for RecurrenceGrad {
         out
     }
 
-    /// With the output of a recurrence, of which it takes one part of four: between them nothing is written.
+    /// A case with the output of a recurrence, that takes one of the four parts: gaps between them are not written.
     fn sample(rng: &mut Rng) -> Sample {
         let which = rng.below(4);
         let mut shape = [0; 3];

@@ -9,7 +9,7 @@ use crate::rng::Rng;
 use crate::shape::TensorType;
 use crate::train::schedule::Curve;
 
-/// From the clock `u32[4]` to a scalar.
+/// Value of a curve at the clock's step. Input: clock `u32[4]`; the output is a scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurveValue {
     /// The curve.

@@ -1,4 +1,4 @@
-//! The end of a step: metrics into the ring, the step counter forward.
+//! The end of a step: writes metrics into the ring and advances the step counter.
 
 use crate::device::caps::Caps;
 use crate::error::Result;
@@ -8,9 +8,9 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// Writes metrics into row (step mod capacity) of a ring `f32[capacity, columns]`, with the first ones the clock's failure word into
-/// column 0, and with `advance` advances the clock. Inputs: clock, ring, up to five tensors. The first element of a tensor is a
-/// metric; of a tensor `[rows, …]` of two axes the first element of each row.
+/// Writes metrics into row (step mod capacity) of a ring `f32[capacity, columns]`. With the first metrics it writes the clock's
+/// failure word into column 0; with `advance` it advances the clock. Inputs: clock, ring, up to five tensors. The first element
+/// of a tensor is a metric; of a tensor `[rows, …]` of two axes the first element of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndStep {
     /// Column of the first metric.
@@ -19,15 +19,15 @@ pub struct EndStep {
     pub(crate) advance: bool,
 }
 
-/// Advances the step of a clock `u32[4]`, where no metrics are the last to read it.
+/// Advances the step of a clock `u32[4]`, if no metrics are the last to read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advance;
 
 impl EndStep {
-    /// Tensors that one dispatch takes: WebGPU grants eight storage bindings at least.
+    /// Greatest number of tensors in one dispatch: WebGPU grants eight storage bindings at least.
     pub const TENSORS: usize = 5;
 
-    /// How many metrics a tensor holds.
+    /// Number of metrics that a tensor holds.
     pub(crate) fn metrics(ty: &TensorType) -> usize {
         if ty.shape.rank() == 2 { ty.shape[0] } else { 1 }
     }

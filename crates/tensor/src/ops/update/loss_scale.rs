@@ -8,8 +8,8 @@ use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
-/// How the loss is scaled. Where the scaled gradient is not finite, the step changes nothing and the scale is halved; after
-/// `growth_interval` good steps in a row it is doubled. A gradient that is not finite at scale 1 ends the training.
+/// Settings of loss scaling. If the scaled gradient is not finite, the step changes nothing and the scale is divided by two.
+/// After `growth_interval` good steps in a row it is doubled. A gradient that is not finite at scale 1 ends the training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossScale {
     /// Logarithm to base 2 of the first scale, 0 to 30.
@@ -46,7 +46,7 @@ impl LossScale {
         (if clock[2] == 0.0 { first as i32 } else { clock[2] as i32 }) - 1
     }
 
-    /// Steps that a clock says were left out.
+    /// Number of skipped steps in a clock.
     pub(crate) fn skipped(clock: &[f64]) -> u32 {
         clock[3] as u32 >> 16
     }
@@ -55,15 +55,15 @@ impl LossScale {
 /// The scale of the current step, a scalar. Input: the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossScaleValue {
-    /// How the loss is scaled.
+    /// Settings of loss scaling.
     pub scale: LossScale,
 }
 
-/// Sets the next step's scale; the output is the number of steps left out so far, a scalar. Inputs: clock, partial sums of
+/// Sets the next step's scale; the output is the number of steps skipped so far, a scalar. Inputs: clock, partial sums of
 /// squared scaled gradients, which the updates have read before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossScaleStep {
-    /// How the loss is scaled.
+    /// Settings of loss scaling.
     pub scale: LossScale,
 }
 

@@ -10,9 +10,9 @@ use crate::rng::Rng;
 use crate::shape::TensorType;
 use crate::train::schedule::Curve;
 
-/// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), clock, partial
-/// sums of squared gradients. Gradients are taken off the loss scale. Where their sum is not finite nothing changes: in
-/// this step, and at a scale of 1 in no later one.
+/// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), clock, partial sums of squared
+/// gradients. Gradients are divided by the loss scale. If their sum is not finite nothing changes: in this step, and at a scale
+/// of 1 in no later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// Learning rate.
@@ -29,13 +29,13 @@ pub struct AdamStep {
     pub decoupled: bool,
     /// Largest global gradient norm; 0 for no clipping.
     pub max_norm: f32,
-    /// How the gradients are scaled.
+    /// Loss scaling of the gradients.
     pub scale: Option<LossScale>,
 }
 
-/// Gradient descent with momentum. Inputs: parameters, gradients, momentum (all `f32[n]`), clock, partial
-/// sums of squared gradients. Gradients are taken off the loss scale. Where their sum is not finite nothing changes: in
-/// this step, and at a scale of 1 in no later one.
+/// Gradient descent with momentum. Inputs: parameters, gradients, momentum (all `f32[n]`), clock, partial sums of squared
+/// gradients. Gradients are divided by the loss scale. If their sum is not finite nothing changes: in this step, and at a scale
+/// of 1 in no later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
     /// Learning rate.
@@ -48,7 +48,7 @@ pub struct SgdStep {
     pub weight_decay: f32,
     /// Largest global gradient norm; 0 for no clipping.
     pub max_norm: f32,
-    /// How the gradients are scaled.
+    /// Loss scaling of the gradients.
     pub scale: Option<LossScale>,
 }
 
@@ -64,7 +64,7 @@ fn infer(arenas: usize, inputs: &[&TensorType]) -> Result<TensorType, String> {
     Ok(TensorType::nothing())
 }
 
-/// The factor that takes gradients off the loss scale and clips them, and the step; `None` where nothing may change.
+/// The factor that unscales and clips gradients, and the step; `None` if nothing may change.
 fn clip_and_step(inputs: &mut [Vec<f64>], clock: usize, max_norm: f32, scale: Option<LossScale>) -> Option<(f64, u32)> {
     let (squares, step) = (inputs[clock + 1].iter().sum::<f64>(), inputs[clock][0]);
     let log2 = LossScale::log2_of(&inputs[clock], LossScale::first(scale));
@@ -98,7 +98,7 @@ fn sample_scale(rng: &mut Rng) -> Option<LossScale> {
     [None, Some(LossScale { log2: 3, growth_interval: 1 })][rng.below(2)]
 }
 
-/// A launch over `n` parameters, by fours where that divides; its first dimension is their number.
+/// A launch over `n` parameters, as vec4 if that divides it; its first dimension is their number.
 fn by_fours(kernel: crate::Kernel, n: usize) -> Dispatch {
     let vec4 = n.is_multiple_of(4);
     let units = if vec4 { n / 4 } else { n };
