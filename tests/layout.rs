@@ -81,6 +81,22 @@ fn files_do_not_import_each_other_in_circles() {
     }
 }
 
+/// A comment begins with the noun of its thing: "Number of …", not "How many …".
+#[test]
+fn comments_begin_with_their_thing() {
+    let vague = ["What ", "How ", "Whether ", "Which ", "Where ", "Most "];
+    let begins = |line: &str| {
+        let text = ["/// ", "//! "].iter().find_map(|mark| line.trim_start().strip_prefix(mark));
+        text.is_some_and(|text| vague.iter().any(|word| text.starts_with(word)))
+    };
+    for (_, files) in ["crates", "tests", "examples", "benches"].into_iter().flat_map(sources) {
+        for path in files.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
+            let found = read(path).lines().find(|line| begins(line)).map(str::to_string);
+            assert_eq!(found, None, "{}", path.display());
+        }
+    }
+}
+
 #[test]
 fn circles_are_found() {
     let imports = |pairs: &[(&str, &str)]| {

@@ -100,7 +100,7 @@ fn folders_are_resized_cropped_and_may_have_broken_files() {
     assert_eq!((data.input(), data.stored()), (InputShape::Image([3, 6, 6]), InputShape::Image([3, 6, 6])));
     let data = folder.dataset(&keys("resize = 9")).expect("fits");
     assert_eq!((data.input(), data.stored()), (InputShape::Image([3, 6, 6]), InputShape::Image([3, 9, 9])));
-    (0..4).for_each(|number| drop(folder.write(&format!("train/a/{number}.png"), b"broken")));
+    (0..2).for_each(|number| drop(folder.write(&format!("train/a/{number}.png"), b"broken")));
     for stream in [false, true] {
         let more = format!("stream = {stream}\n");
         let error = folder.dataset(&keys(&more)).expect_err("broken files").to_string();
@@ -108,7 +108,11 @@ fn folders_are_resized_cropped_and_may_have_broken_files() {
         let data = folder.dataset(&keys(&format!("{more}skip_broken = true\n"))).expect("the rest is fine");
         let all: usize = data.splits().map(|(_, split)| split.count()).sum();
         assert!(data.is_streamed() == stream && !data.skipped().is_empty());
-        assert_eq!(all, if stream { 12 } else { 8 }, "what is streamed is not looked at before");
+        // Of four images of the class three are drawn, and of these one or two are broken.
+        assert!(
+            if stream { all == 12 } else { [10, 11].contains(&all) },
+            "{all}: streamed images are not looked at before"
+        );
     }
 }
 

@@ -86,7 +86,7 @@ pub enum Error {
     Memory {
         /// Memory that it takes, and memory that there is.
         problem: String,
-        /// The table of [`Memory`](crate::memory::Memory).
+        /// The table of `trellis plan`.
         table: String,
     },
     /// One run of an experiment failed.

@@ -81,7 +81,7 @@ impl Config {
                 let vocabulary = match classes {
                     Some(classes) => classes,
                     None => match self.tokenizer()? {
-                        Tokenizer::Pieces(pieces) => pieces.len(),
+                        Tokenizer::Pieces(pieces) => pieces.count(),
                         _ => 256, // bytes, and more than the characters of most alphabets
                     },
                 };

@@ -44,7 +44,7 @@ pub struct IdxImages {
 /// Looks for `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` or `test-`, with a dot or a
 /// hyphen before `idx`, with or without `.gz`. Then it looks for such names with something before them, as EMNIST has,
 /// or within. With both pairs there the result is (train, Some(t10k)). With one pair alone it is (that pair, None), to
-/// be cut with [`Subset::split`](super::Subset::split). The sets are named after the folder and the prefix, as in
+/// be cut with [`Subset::split`](crate::data::Subset::split). The sets are named after the folder and the prefix, as in
 /// `mnist/train`.
 ///
 /// `classes` is the number of classes, which the format does not tell: 10 for MNIST.

@@ -99,8 +99,8 @@ impl Pieces {
         }
     }
 
-    /// One more than its greatest id.
-    pub fn len(&self) -> usize {
+    /// Number of ids: one more than the greatest.
+    pub fn count(&self) -> usize {
         self.ids
     }
 
@@ -180,7 +180,7 @@ impl Vocabulary {
         match self {
             Self::Bytes => 256,
             Self::Characters(characters) => characters.len(),
-            Self::Pieces(pieces) => pieces.len(),
+            Self::Pieces(pieces) => pieces.count(),
             Self::Blank(ids) => *ids,
         }
     }
