@@ -1,11 +1,11 @@
-// center_gram.wgsl: a Gram matrix K, centered in one of three ways. r are the row
-// sums of K and t is their sum; ' means without the diagonal.
-//   0 double       K_ij − r_i/n − r_j/n + t/n²                                             every row sums to 0
-//   1 unbiased     K_ij − r'_i/(n−2) − r'_j/(n−2) + t'/((n−1)(n−2)), 0 on the diagonal     every row sums to 0
-//   2 off-diagonal K_ij − t'/(n(n−1)), 0 on the diagonal                                   everything sums to 0
+// center_gram.wgsl: a Gram matrix K, centered in one of three ways. C is K, or with OFFSET K − K_12, r are
+// the row sums of C from center_gram_sums.wgsl and t is their sum; ' means without the diagonal.
+//   0 double       C_ij − r_i/n − r_j/n + t/n²                                             every row sums to 0
+//   1 unbiased     C_ij − r'_i/(n−2) − r'_j/(n−2) + t'/((n−1)(n−2)), 0 on the diagonal     every row sums to 0
+//   2 off-diagonal C_ij − t'/(n(n−1)), 0 on the diagonal                                   everything sums to 0
 // All three are orthogonal projections, so each is its own gradient.
 //
-// in      k (entries, n, n) f32, symmetric; sums (entries, n) f32: r
+// in      k (entries, n, n) f32, symmetric; sums (entries, n) f32: r, or r'
 // out     out (entries, n, n) f32
 // launch  for each entry (grid's z) workgroups of 256; each adds up t, then strides over the elements with all others
 // memory  1 KiB
@@ -24,15 +24,9 @@ struct Dims { n: u32 }
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
 override CENTERING: u32 = 0u;
+override OFFSET: u32 = 0u;
 var<private> matrix: u32; // of this entry in k and out
 var<private> vector: u32; // and in sums
-
-fn row_sum(row: u32) -> f32 {
-    if (CENTERING == 0u) {
-        return sums[vector + row];
-    }
-    return sums[vector + row] - k[matrix + row * dims.n + row];
-}
 
 @compute @workgroup_size(256)
 fn center_gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -41,20 +35,21 @@ fn center_gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) gro
     vector = group.z * dims.n;
     var total = 0.0;
     for (var i = local; i < dims.n; i += 256u) {
-        total += row_sum(i);
+        total += sums[vector + i];
     }
     total = lane_sum(local, 1u, total);
     let n = f32(dims.n);
+    let offset = select(0.0, k[matrix + min(1u, dims.n * dims.n - 1u)], OFFSET == 1u);
     for (var at = linear_index(group, groups, local); at < dims.n * dims.n; at += 256u * groups.x * groups.y) {
         let row = at / dims.n;
         let column = at % dims.n;
-        var value = k[matrix + at];
+        var value = k[matrix + at] - offset;
         if (CENTERING == 0u) {
-            value = (value - row_sum(row) / n) - (row_sum(column) / n - total / n / n);
+            value = (value - sums[vector + row] / n) - (sums[vector + column] / n - total / n / n);
         } else if (row == column) {
             value = 0.0;
         } else if (CENTERING == 1u) {
-            value = (value - row_sum(row) / (n - 2.0)) - (row_sum(column) - total / (n - 1.0)) / (n - 2.0);
+            value = (value - sums[vector + row] / (n - 2.0)) - (sums[vector + column] - total / (n - 1.0)) / (n - 2.0);
         } else {
             value -= total / n / (n - 1.0);
         }

@@ -1,8 +1,8 @@
 //! Ridge regression, RBF kernels and centering: what they promise, and where they end.
 
-use trellis_guidance::{Metric, Ridge};
+use trellis_guidance::{Cka, Metric, Ridge, Rsa};
 use trellis_tensor::ops::Centering;
-use trellis_tensor::{Graph, Layout, Plan, Tensor};
+use trellis_tensor::{Graph, Layout, Plan, Reference, Tensor};
 
 use super::measures::{compare, rotated, samples};
 use crate::gpu;
@@ -85,4 +85,33 @@ fn too_few_examples_for_a_centering_are_refused() {
     let error = k.center_gram(Centering::Unbiased).unwrap_err().to_string();
     assert!(error.contains("at least 4 examples, not 3"), "{error}");
     assert!(graph.constant(1.0, [3, 4]).center_gram(Centering::Double).is_err());
+}
+
+/// The kernel of distant examples is nearly the same everywhere. Centering takes that off before it adds up: the gradient keeps its
+/// digits, as far as f32 has them.
+#[test]
+fn gradients_of_kernels_keep_their_digits() {
+    let (n, p) = (64, 100);
+    for (metric, allowed) in
+        [(Metric::from(Cka::rbf(1.0)), 1e-5), (Cka::rbf(1.0).debiased().into(), 1e-5), (Rsa::Cosine.into(), 1e-5)]
+    {
+        let x = samples(n * p, 1);
+        let y: Vec<f32> = samples(n * p, 2).iter().zip(&x).map(|(noise, x)| noise + 0.7 * x).collect();
+        let graph = Graph::new();
+        let tensors = [&x, &y].map(|values| Tensor::from_f32(&gpu(), "layer", [n, p], values).expect("fits"));
+        let [a, b] = [0, 1].map(|i| graph.leaf(&tensors[i]));
+        let value = metric.compare(a, b).expect("same n").value;
+        let gradient = graph.grad(value, &[a]).expect("has one")[0];
+        let plan = Plan::new(&gpu(), &graph, &[gradient]).expect("fits");
+        plan.run(1).expect("works");
+        let mut reference = Reference::new();
+        for (tensor, values) in tensors.iter().zip([&x, &y]) {
+            reference.set(tensor, values.iter().map(|&value| f64::from(value)).collect());
+        }
+        reference.run(&graph);
+        let (got, exact) = (plan.read(gradient).expect("kept"), reference.value(gradient));
+        let greatest = exact.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+        let off = got.iter().zip(exact).fold(0.0, |most: f64, (got, exact)| most.max((f64::from(*got) - exact).abs()));
+        assert!(off / greatest < allowed, "{metric}: {:.1e}", off / greatest);
+    }
 }

@@ -6,7 +6,7 @@ use crate::graph::Var;
 use crate::graph::facts::{Centering, Facts};
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
-use crate::ops::movement::reduce::lanes;
+use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -15,6 +15,8 @@ use crate::shape::{DType, TensorType};
 pub struct CenterGram {
     /// The kind of centering.
     pub centering: Centering,
+    /// The elements have a constant in common, such as those of an RBF kernel: it is taken off first, so that it costs no digits.
+    pub offset: bool,
 }
 
 use Centering::{Double, OffDiagonal, Unbiased};
@@ -57,7 +59,7 @@ impl Op for CenterGram {
         let dy = dy.symmetrized()?;
         // A projection leaves its own output unchanged, and the gradient of CKA is made of two such outputs.
         let projected = dy.facts().centering == Some(self.centering);
-        Ok(vec![Some(if projected { dy } else { dy.graph().push(*self, &[dy])? })])
+        Ok(vec![Some(if projected { dy } else { dy.graph().push(CenterGram { offset: false, ..*self }, &[dy])? })])
     }
 
     fn facts(&self, inputs: &[Facts]) -> Facts {
@@ -68,19 +70,18 @@ impl Op for CenterGram {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
-        let (rows, lanes) = (count * n, lanes(caps, n, 1));
-        let row_sums = Dispatch::per_group(kernel!("movement/reduce"), rows.div_ceil(256 / lanes))
-            .lanes(caps, lanes)
-            .turns(n.div_ceil(lanes))
-            .dims(&[rows, n, 1])
-            .floats(&[1.0])
+        let rows = count * n;
+        let row_sums = row_launch(kernel!("alignment/center_gram_sums"), caps, rows, n)
+            .constant("DIAGONAL", u32::from(self.centering == Double))
+            .constant("OFFSET", u32::from(self.offset))
             .args([Arg::Input(0), Arg::Scratch(0)])
-            .flops(rows * n);
+            .flops(2 * rows * n);
         // Every workgroup adds up all row sums, so a CPU gets few workgroups with much work each.
         let elements = if caps.software { 64 * 256 } else { 4 * 256 };
         let mut apply = Dispatch::per_group(kernel!("alignment/center_gram"), (n * n).div_ceil(elements))
             .lanes(caps, 256)
             .constant("CENTERING", self.centering as u32)
+            .constant("OFFSET", u32::from(self.offset))
             .dims(&[n])
             .args([Arg::Input(0), Arg::Scratch(0), Arg::Output])
             .flops(5 * rows * n);
@@ -128,6 +129,8 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) for another shape, or too few examples.
     pub fn center_gram(self, centering: Centering) -> Result<Var<'g>> {
-        self.graph().push(CenterGram { centering }, &[self])
+        // Gram matrices of centered activations are 0 on average already.
+        let offset = self.facts().centering.is_none();
+        self.graph().push(CenterGram { centering, offset }, &[self])
     }
 }
