@@ -142,10 +142,24 @@ pub fn save(folder: impl AsRef<Path>, prefix: &str, images: &Images) -> Result<(
     write("labels", &[images.count()], &labels)
 }
 
+/// Type of the numbers of a file: its code in the header, and its bytes.
+#[derive(Clone, Copy)]
+struct Element {
+    code: u8,
+    size: u64,
+}
+
+const BYTES: Element = Element { code: 8, size: 1 };
+const INTEGERS: Element = Element { code: 12, size: 4 };
+
 /// Images and labels of one prefix; `None` if there is neither file.
 fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxImages>> {
     let images = find(folder, prefix, "images", "idx3-ubyte")?;
-    let labels = find(folder, prefix, "labels", "idx1-ubyte")?;
+    let labels = match find(folder, prefix, "labels", "idx1-ubyte")? {
+        Some(labels) => Some(labels),
+        // QMNIST's: eight numbers for each image, of which the first is the class.
+        None => find(folder, prefix, "labels", "idx2-int")?,
+    };
     let (images_path, labels_path) = match (images, labels) {
         (None, None) => return Ok(None),
         (Some(images), Some(labels)) => (images, labels),
@@ -162,21 +176,33 @@ fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxIm
         let problem = format!("pairs {} with {}, whose names are of two sets", name(&images_path), name(&labels_path));
         return Err(Error::data(folder, problem, "keep the files of one set, or name both after it"));
     }
-    let ([count, height, width], pixels, start) = read::<3>(&images_path)?;
-    let ([label_count], label_bytes, first_label) = read::<1>(&labels_path)?;
+    let ([count, height, width], pixels, start) = read::<3>(&images_path, BYTES)?;
+    let wide = labels_path.to_string_lossy().contains("idx2-int");
+    let ([label_count, columns], label_bytes, first_label) = match wide {
+        true => read::<2>(&labels_path, INTEGERS)?,
+        false => read::<1>(&labels_path, BYTES).map(|([count], bytes, first)| ([count, 1], bytes, first))?,
+    };
     if label_count != count {
         let problem = format!("{label_count} labels, but {} has {count} images", images_path.display());
         return Err(Error::data(labels_path, problem, "take both files from one download"));
     }
-    if label_count as u64 > MAX_BYTES {
+    if (label_count * columns) as u64 > MAX_BYTES / 4 {
         return Err(Error::data(labels_path, format!("{label_count} labels are too many"), "use a smaller data set"));
     }
-    let mut labels = vec![0; label_count];
-    label_bytes.read(first_label, &mut labels)?;
-    if let Some(at) = labels.iter().position(|&label| usize::from(label) >= classes) {
-        let problem = format!("label {at} is {}, but there are {classes} classes (0 to {classes} - 1)", labels[at]);
-        return Err(Error::data(labels_path, problem, "set this data set's number of classes, or repair the file"));
+    let size = if wide { 4 } else { 1 };
+    let mut numbers = vec![0; label_count * columns * size];
+    label_bytes.read(first_label, &mut numbers)?;
+    let first = |row: &[u8]| row[..size].iter().fold(0_u32, |number, &byte| number << 8 | u32::from(byte));
+    let numbers: Vec<u32> = numbers.chunks(columns * size).map(first).collect();
+    if let Some(at) = numbers.iter().position(|&label| label as usize >= classes || label > 255) {
+        let problem = format!("label {at} is {}, but there are {classes} classes (0 to {classes} - 1)", numbers[at]);
+        return Err(Error::data(
+            labels_path,
+            problem,
+            "set `data.classes` to its number of classes, or repair the file",
+        ));
     }
+    let labels: Vec<u8> = numbers.into_iter().map(|label| label as u8).collect();
     let folder_name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let name = format!("{}/{}", folder_name.as_deref().unwrap_or("idx"), prefix.trim_end_matches('-'));
     Ok(Some(IdxImages { name, set, height, width, classes, labels, pixels, start }))
@@ -237,7 +263,7 @@ fn find(folder: &Path, prefix: &str, part: &str, suffix: &str) -> Result<Option<
 }
 
 /// Sizes and data of an IDX file of bytes with `N` dimensions, and where in the latter they begin.
-fn read<const N: usize>(path: &Path) -> Result<([usize; N], Bytes, u64)> {
+fn read<const N: usize>(path: &Path, element: Element) -> Result<([usize; N], Bytes, u64)> {
     let plain = Bytes::open(path)?;
     let mut file = BufReader::new(File::open(path).map_err(|source| Error::io(path, source))?);
     // The first bytes tell gzip, not the name: browsers unpack without renaming.
@@ -249,7 +275,7 @@ fn read<const N: usize>(path: &Path) -> Result<([usize; N], Bytes, u64)> {
     if header.is_empty() {
         return Err(Error::data(path, "is empty", AGAIN));
     }
-    check_magic::<N>(path, &header)?;
+    check_magic::<N>(path, &header, element)?;
     if (header.len() as u64) < start {
         return Err(Error::data(path, format!("is cut short: {} bytes of a header of {start}", header.len()), AGAIN));
     }
@@ -257,7 +283,7 @@ fn read<const N: usize>(path: &Path) -> Result<([usize; N], Bytes, u64)> {
     let sizes: [u32; N] = std::array::from_fn(size);
     let text = sizes.map(|size| size.to_string()).join(" x ");
     // A product beyond 64 bits is more than any file holds.
-    let bytes = sizes.iter().fold(1_u64, |product, &size| product.saturating_mul(size.into()));
+    let bytes = sizes.iter().fold(element.size, |product, &size| product.saturating_mul(size.into()));
     if bytes == 0 {
         return Err(Error::data(path, format!("its header claims {text} bytes: there is nothing in it"), AGAIN));
     }
@@ -317,8 +343,8 @@ fn is_damage(error: &io::Error) -> bool {
 }
 
 /// Checks that the first bytes are those of an IDX file of bytes with `N` dimensions.
-fn check_magic<const N: usize>(path: &Path, header: &[u8]) -> Result<()> {
-    let wanted = [0, 0, 8, N as u8];
+fn check_magic<const N: usize>(path: &Path, header: &[u8], element: Element) -> Result<()> {
+    let wanted = [0, 0, element.code, N as u8];
     let start = &header[..header.len().min(4)];
     if wanted.starts_with(start) {
         return Ok(());

@@ -338,3 +338,23 @@ fn files_of_two_sets_are_no_pair() {
     let (train, test) = load(&folder.0, 10).unwrap();
     assert_eq!((train.count(), test.unwrap().count()), (3, 2));
 }
+
+/// QMNIST's labels: eight integers for each image.
+#[test]
+fn labels_of_qmnist_are_the_first_of_eight_numbers() {
+    let folder = Folder::new("qmnist");
+    let file = |first: u32| {
+        let mut bytes = vec![0, 0, 12, 2, 0, 0, 0, 3, 0, 0, 0, 8];
+        for row in 0..3_u32 {
+            (0..8).for_each(|column| bytes.extend((if column == 0 { first + row } else { 1000 }).to_be_bytes()));
+        }
+        bytes
+    };
+    folder.put("qmnist-train-images-idx3-ubyte", &images(3));
+    folder.put("qmnist-train-labels-idx2-int.gz", &gzip(&file(4)));
+    assert_eq!(load(&folder.0, 10).unwrap().0.labels, [4, 5, 6]);
+    folder.put("qmnist-train-labels-idx2-int.gz", &gzip(&file(8)));
+    folder.fails("qmnist-train-labels-idx2-int.gz", ["label 2 is 10", "data.classes"]);
+    folder.put("qmnist-train-labels-idx2-int.gz", &gzip(&file(4)[..60]));
+    folder.fails("qmnist-train-labels-idx2-int.gz", ["cut short", "3 x 8"]);
+}
