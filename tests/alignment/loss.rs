@@ -1,11 +1,11 @@
 //! The loss over several pairs: sharing dispatches changes their number, not what is measured.
 
-use trellis_guidance::alignment::{Guiding, Pair};
+use trellis_guidance::alignment::{GuideSide, Pair};
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Tap;
 use trellis_guidance::{Batches, Cka, Dataset, Fcn, Metric, Network, Ridge, Rsa, Session, Training};
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Clock, Curve, Graph, Plan, Tensor, Var};
+use trellis_tensor::{Curve, Graph, Plan, StepState, Tensor, Var};
 
 use crate::{gpu, training::runs as training};
 
@@ -31,11 +31,11 @@ fn leaves<'g>(graph: &'g Graph, layers: &[Tensor]) -> Vec<Var<'g>> {
 /// By [`Metric::loss`] with weight 0.5, over the guide's activations or its Gram matrices; and the number of launches.
 fn together(metric: Metric, targets: &[Tensor], guides: &[Tensor], looked_up: bool) -> (Measured, usize) {
     let (gpu, graph) = (gpu(), Graph::new());
-    let clock = Clock::new(&gpu).expect("fits");
+    let clock = StepState::new(&gpu).expect("fits");
     let (x, y) = (leaves(&graph, targets), leaves(&graph, guides));
     let mut pairs = Vec::new();
     for (&value, &y) in x.iter().zip(&y) {
-        let gram = if looked_up { Guiding::Gram(metric.gram(y).expect("fits")) } else { Guiding::Activations(y) };
+        let gram = if looked_up { GuideSide::Gram(metric.gram(y).expect("fits")) } else { GuideSide::Activations(y) };
         pairs.push(Pair { target: Tap { name: "t".to_string(), value }, guide: "g".to_string(), gram });
     }
     let alignment = metric.loss(&graph, &clock, Curve::Constant(0.5), &pairs).expect("same examples");

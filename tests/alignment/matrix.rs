@@ -2,8 +2,8 @@
 
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Cka, Cnn, Dataset, Fcn, Feed, LayerMatrix, Metric, Network, TapAt};
-use trellis_tensor::{Clock, Graph, Plan, Tensor};
+use trellis_guidance::{BatchSource, CapturePoint, Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network};
+use trellis_tensor::{Graph, Plan, StepState, Tensor};
 
 use super::measures::{compare, metrics, samples};
 use crate::gpu;
@@ -37,13 +37,14 @@ fn a_matrix_over_a_data_set_streams() {
     let cnn = Network::new(Cnn::new(&[4, 6]), &data, 1).expect("fits");
     let fcn = Network::new(Fcn::new(2, 12), &data, 2).expect("fits");
     let (_, split) = data.splits().next().expect("a training split");
-    let measure = |batch| LayerMatrix::measure(&cnn, &fcn, &data, split, batch, TapAt::default()).expect("fits");
+    let measure = |batch| LayerMatrix::measure(&cnn, &fcn, &data, split, batch, CapturePoint::default()).expect("fits");
     let whole = measure(200);
     assert_eq!((whole.rows.clone(), whole.columns.clone()), (cnn.layers().expect("fits"), fcn.layers().expect("fits")));
 
-    let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
-    let batch = Feed::sequential(&data, split, 200).and_then(|feed| feed.batch(&graph, &clock)).expect("fits").input;
-    let taps = [&cnn, &fcn].map(|n| n.forward(&graph, batch, Mode::Eval, TapAt::default()).expect("fits").taps);
+    let (clock, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
+    let batch =
+        BatchSource::sequential(&data, split, 200).and_then(|feed| feed.batch(&graph, &clock)).expect("fits").input;
+    let taps = [&cnn, &fcn].map(|n| n.forward(&graph, batch, Mode::Eval, CapturePoint::default()).expect("fits").taps);
     let metric = Metric::from(Cka::linear().debiased());
     let pair = metric.compare(taps[0][1].value, taps[1][0].value).expect("same n").value;
     let plan = Plan::new(&gpu(), &graph, &[pair]).expect("fits");
@@ -55,7 +56,7 @@ fn a_matrix_over_a_data_set_streams() {
     for (a, b) in whole.values.iter().zip(&parts.values) {
         assert!((a - b).abs() < 0.06, "{a} in one batch, {b} in eight");
     }
-    let itself = LayerMatrix::measure(&cnn, &cnn, &data, split, 50, TapAt::default()).expect("fits");
+    let itself = LayerMatrix::measure(&cnn, &cnn, &data, split, 50, CapturePoint::default()).expect("fits");
     (0..itself.rows.len()).for_each(|layer| assert!((itself.at(layer, layer) - 1.0).abs() < 1e-6));
-    assert!(LayerMatrix::measure(&cnn, &fcn, &data, split, 201, TapAt::default()).is_err());
+    assert!(LayerMatrix::measure(&cnn, &fcn, &data, split, 201, CapturePoint::default()).is_err());
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use trellis_guidance::data::Images;
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Dataset, Fcn, Feed, Network, TapAt, Trainer, Training};
+use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Trainer, Training};
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Clock, Graph, Plan, Reference, Result, Tensor, TensorType, Var};
+use trellis_tensor::{Graph, Plan, Reference, Result, StepState, Tensor, TensorType, Var};
 
 use crate::gpu;
 
@@ -287,10 +287,10 @@ fn top_5_is_counted_where_there_are_many_classes() {
     let run = Trainer::new(&target, &data, Training { batch: 20, ..Training::new(3) }).run().expect("trains");
     let eval = run.last_eval("test").expect("evaluated");
 
-    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("small"));
+    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("small"));
     let (_, split) = data.splits().last().expect("a test split");
-    let batch = Feed::sequential(&data, split, count).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
-    let logits = target.forward(&graph, batch.input, Mode::Eval, TapAt::default()).expect("fits").logits;
+    let batch = BatchSource::sequential(&data, split, count).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
+    let logits = target.forward(&graph, batch.input, Mode::Eval, CapturePoint::default()).expect("fits").logits;
     let plan = Plan::new(&gpu(), &graph, &[logits]).expect("fits");
     plan.run(1).expect("works");
     let logits = plan.read(logits).expect("kept");

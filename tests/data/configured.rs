@@ -7,11 +7,11 @@ use std::sync::Arc;
 use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::data::{Images, idx};
 use trellis_guidance::network::InputShape;
-use trellis_guidance::{Crop, Dataset, Feed, Result};
+use trellis_guidance::{BatchSource, Crop, Dataset, Result};
 use trellis_lab::config::DataSet;
 use trellis_lab::record::Existing;
 use trellis_lab::{Config, experiment};
-use trellis_tensor::{Clock, Gpu, GpuOptions, Graph, Plan};
+use trellis_tensor::{Gpu, GpuOptions, Graph, Plan, StepState};
 
 use crate::folder::Folder;
 use crate::gpu;
@@ -45,8 +45,8 @@ pub(super) fn numbered(first: u8, count: u8) -> Images {
 /// Brightness of the images of each split, darkest first; no two images are alike.
 pub(super) fn brightness(data: &Dataset) -> Vec<Vec<f32>> {
     let of_split = |(_, split): (&str, &trellis_guidance::Split)| {
-        let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
-        let mut feed = Feed::sequential(data, split, split.count()).expect("fits");
+        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+        let mut feed = BatchSource::sequential(data, split, split.count()).expect("fits");
         let batch = feed.batch(&graph, &clock).expect("fits");
         let means = batch.input.images().and_then(|images| Ok(images.mean(&[1, 2, 3], false)?)).expect("images");
         let plan = Plan::new(&gpu(), &graph, &[means]).expect("fits");

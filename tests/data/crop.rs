@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use trellis_guidance::data::Images;
-use trellis_guidance::{Batches, Crop, Dataset, Error, Fcn, Feed, Network, Trainer, Training};
-use trellis_tensor::{Clock, Graph, Plan, Result, Tensor, Var};
+use trellis_guidance::{BatchSource, Batches, Crop, Dataset, Error, Fcn, Network, Trainer, Training};
+use trellis_tensor::{Graph, Plan, Result, StepState, Tensor, Var};
 
 use crate::gpu;
 
@@ -21,7 +21,7 @@ fn shown(
     crop: impl for<'g> Fn(Var<'g>, Var<'g>) -> Result<Var<'g>>,
 ) -> Vec<[Vec<f32>; 2]> {
     let images = Tensor::from_f32(&gpu(), "places", [2, 2, height, width], &places(2, height, width)).expect("fits");
-    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
     clock.set(step).expect("a device");
     let y = crop(graph.leaf(&images), graph.leaf(clock.tensor())).expect("legal");
     let size = y.shape()[3];
@@ -104,7 +104,7 @@ fn a_resized_crop_has_the_share_and_the_shape_that_are_asked_for() {
 #[test]
 fn a_box_that_does_not_fit_is_refused() {
     let images = Tensor::from_f32(&gpu(), "places", [2, 2, 5, 4], &places(2, 5, 4)).expect("fits");
-    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
     let (x, now) = (graph.leaf(&images), graph.leaf(clock.tensor()));
     assert!(x.random_crop(now, 4, 1).is_ok() && x.random_resized_crop(now, 9, [0.5, 1.0], 1).is_ok());
     let message = x.random_crop(now, 5, 1).expect_err("4 wide").to_string();
@@ -126,8 +126,8 @@ fn networks_see_parts_of_what_is_stored() {
     let resident = Dataset::new(&gpu(), &images, None, Some(&images)).expect("fits");
     let streamed = Dataset::stream(&gpu(), streamed.clone(), None, Some(streamed), false).expect("fits");
     assert!(matches!(resident.clone().cropped(9), Err(Error::Config { .. })) && resident.clone().cropped(0).is_err());
-    let seen = |mut feed: Feed<'_>, step: u32| {
-        let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let seen = |mut feed: BatchSource<'_>, step: u32| {
+        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
         let batch = feed.batch(&graph, &clock).and_then(|batch| batch.input.images()).expect("images");
         let plan = Plan::new(&gpu(), &graph, &[batch]).expect("fits");
         feed.prepare(step, 1).expect("reads");
@@ -137,22 +137,22 @@ fn networks_see_parts_of_what_is_stored() {
     };
     let mut all = Vec::new();
     for data in [resident, streamed] {
-        let (_, whole) = seen(Feed::shuffled(&data, 5, 2).expect("fits"), 3);
+        let (_, whole) = seen(BatchSource::shuffled(&data, 5, 2).expect("fits"), 3);
         let data = data.cropped(6).expect("6 of 8");
         let split = data.splits().last().expect("a test split").1;
-        let (shape, middle) = seen(Feed::shuffled(&data, 5, 2).expect("fits"), 3);
+        let (shape, middle) = seen(BatchSource::shuffled(&data, 5, 2).expect("fits"), 3);
         assert_eq!(shape, [5, 1, 6, 6]);
         for (image, part) in whole.chunks(80).zip(middle.chunks(36)) {
             for (at, value) in part.iter().enumerate() {
                 assert_eq!(*value, image[(at / 6 + 2) * 8 + at % 6 + 1]);
             }
         }
-        let (shape, first) = seen(Feed::sequential(&data, split, 1).expect("fits"), 0);
+        let (shape, first) = seen(BatchSource::sequential(&data, split, 1).expect("fits"), 0);
         assert_eq!(shape, [1, 1, 6, 6]);
         let byte = |at: usize| f32::from(images.pixels[(at / 6 + 2) * 8 + at % 6 + 1]);
         let unit = (first[0] - first[1]) / (byte(0) - byte(1));
         assert!(first.iter().enumerate().all(|(at, v)| (v - first[0] - unit * (byte(at) - byte(0))).abs() < 1e-4));
-        let cropped = |crop, step| seen(Feed::shuffled(&data, 5, 2).expect("fits").crop(crop), step).1;
+        let cropped = |crop, step| seen(BatchSource::shuffled(&data, 5, 2).expect("fits").crop(crop), step).1;
         let random = cropped(Crop::Random, 3);
         assert!(random != middle && random == cropped(Crop::Random, 3));
         let resized = cropped(Crop::Resized([0.3, 1.0]), 3);

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use trellis_guidance::data::DrawnSequences;
 use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::network::{Architecture, Input, Output, Pass};
-use trellis_guidance::{Dataset, Feed, Network, Result, Trainer, Training};
+use trellis_guidance::{BatchSource, Dataset, Network, Result, Trainer, Training};
 use trellis_tensor::ops::IGNORE;
-use trellis_tensor::{Clock, Curve, Graph, Init, OptimizerConfig, Plan, Var};
+use trellis_tensor::{Curve, Graph, Init, OptimizerConfig, Plan, StepState, Var};
 
 use crate::gpu;
 
@@ -33,13 +33,13 @@ impl Architecture for PerPosition {
 
 /// Tokens and labels, a row for each example, of the training batch at a step or of the first examples of a split.
 fn examples(data: &Dataset, split: Option<&str>, batch: usize, step: u32, seed: u64) -> Vec<(Vec<u32>, Vec<u32>)> {
-    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
     clock.set(step).expect("a device");
     let feed = match split {
-        None => Feed::shuffled(data, batch, seed),
+        None => BatchSource::shuffled(data, batch, seed),
         Some(name) => {
             let split = data.splits().find(|(split, _)| *split == name).expect("there").1;
-            Feed::sequential(data, split, batch)
+            BatchSource::sequential(data, split, batch)
         }
     };
     let drawn = feed.and_then(|feed| feed.batch(&graph, &clock)).expect("fits");

@@ -9,11 +9,11 @@ use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::data::{Images, Source};
 use trellis_guidance::network::RnnCell;
 use trellis_guidance::{
-    Batches, Cnn, Dataset, Error, Fcn, Feed, Guidance, LayerMatrix, Network, Result, Rnn, Schedule, TapAt, Trainer,
-    Training,
+    BatchSource, Batches, CapturePoint, Cnn, Dataset, Error, Fcn, Guidance, LayerMatrix, Network, Result, Rnn,
+    Schedule, Trainer, Training,
 };
 use trellis_tensor::ops::{IGNORE, SampleBatch};
-use trellis_tensor::{Clock, Graph, Plan};
+use trellis_tensor::{Graph, Plan, StepState};
 
 use crate::gpu;
 use crate::training::runs::bits;
@@ -45,7 +45,7 @@ fn streamed_images_train_the_same_bits_as_resident_ones() {
     let network = Network::new(Fcn::new(2, 8), &resident, 6).expect("fits");
     let matrix = |data: &Dataset| {
         let (_, split) = data.splits().last().expect("a test split");
-        LayerMatrix::measure(&network, &network, data, split, 20, TapAt::default()).expect("fits")
+        LayerMatrix::measure(&network, &network, data, split, 20, CapturePoint::default()).expect("fits")
     };
     assert_eq!(matrix(&resident), matrix(&streamed));
 }
@@ -126,8 +126,8 @@ fn breaking(panics: bool) -> Arc<dyn Source> {
 }
 
 /// Labels of the batches of `steps` steps from `first` on, prepared `chunk` at a time. Each image is as bright as its label says.
-fn labels(feed: &mut Feed<'_>, first: u32, steps: u32, chunk: u32) -> Result<Vec<Vec<u32>>> {
-    let (graph, clock) = (Graph::new(), Clock::new(&gpu())?);
+fn labels(feed: &mut BatchSource<'_>, first: u32, steps: u32, chunk: u32) -> Result<Vec<Vec<u32>>> {
+    let (graph, clock) = (Graph::new(), StepState::new(&gpu())?);
     let batch = feed.batch(&graph, &clock)?;
     let brightest = batch.input.images()?.max(&[1, 2, 3], false)?;
     let darkest = batch.input.images()?.neg()?.max(&[1, 2, 3], false)?;
@@ -160,18 +160,18 @@ fn a_ring_of_few_batches_serves_many_steps_and_goes_on_where_it_stopped() {
     let data = Dataset::stream(&gpu(), numbered(100, &[], false), None, None, false).expect("fits");
     let sampler = SampleBatch { n: 100, batch: 33, seed: 4 };
     let wanted: Vec<Vec<u32>> = (0..12).map(|step| sampler.indices(step)).collect();
-    let mut feed = Feed::shuffled(&data, 33, 4).expect("fits");
+    let mut feed = BatchSource::shuffled(&data, 33, 4).expect("fits");
     let depth = feed.depth() as u32;
     assert!((2..10).contains(&depth), "{depth} batches of 7 MB");
     assert_eq!(labels(&mut feed, 0, 12, depth).expect("reads"), wanted);
     assert!(feed.waited().as_nanos() > 0);
     // As after a kill: another batch source, from the middle.
-    let mut again = Feed::shuffled(&data, 33, 4).expect("fits");
+    let mut again = BatchSource::shuffled(&data, 33, 4).expect("fits");
     assert_eq!(labels(&mut again, 7, 5, 3).expect("reads"), wanted[7..]);
     assert!(matches!(feed.prepare(0, feed.depth() + 1), Err(Error::Tensor(trellis_tensor::Error::Size { .. }))));
     // Past the end of a split there is nothing.
     let (_, split) = data.splits().next().expect("a training split");
-    let mut all = Feed::sequential(&data, split, 30).expect("fits");
+    let mut all = BatchSource::sequential(&data, split, 30).expect("fits");
     let read = labels(&mut all, 0, 4, 1).expect("reads").concat();
     assert_eq!(read, (0..100).chain([IGNORE; 20]).collect::<Vec<_>>());
 }
@@ -189,7 +189,7 @@ fn what_cannot_be_read_is_an_error_with_its_name() {
     for (panics, wanted) in [(false, "image 7 is broken"), (true, "panicked")] {
         let data = open(fine(), breaking(panics)).expect("whole so far");
         let (_, split) = data.splits().last().expect("a validation split");
-        let mut feed = Feed::sequential(&data, split, 4).expect("fits");
+        let mut feed = BatchSource::sequential(&data, split, 4).expect("fits");
         feed.prepare(0, 1).expect("the first four are fine");
         let error = feed.prepare(1, 1).expect_err("broken").to_string();
         assert!(error.contains(wanted), "{error}");
@@ -207,7 +207,7 @@ fn what_cannot_be_read_is_an_error_with_its_name() {
     let error = Trainer::new(&target, &data, training).run().expect_err("not resident").to_string();
     assert!(error.contains("resident"), "{error}");
     for batch in [0, 41] {
-        assert!(Feed::shuffled(&data, batch, 1).is_err(), "{batch}");
+        assert!(BatchSource::shuffled(&data, batch, 1).is_err(), "{batch}");
     }
 }
 
@@ -232,11 +232,11 @@ fn what_cannot_be_read_may_be_left_out() {
         sampler.indices(step).into_iter().map(whole).collect()
     };
     let wanted: Vec<Vec<u32>> = (0..6).map(batch).collect();
-    let mut feed = Feed::shuffled(&data, 8, 2).expect("fits");
+    let mut feed = BatchSource::shuffled(&data, 8, 2).expect("fits");
     assert_eq!(labels(&mut feed, 0, 6, 2).expect("reads"), wanted);
     // An evaluation does without it.
     let (_, split) = data.splits().last().expect("a validation split");
-    let mut feed = Feed::sequential(&data, split, 9).expect("fits");
+    let mut feed = BatchSource::sequential(&data, split, 9).expect("fits");
     assert_eq!(labels(&mut feed, 0, 1, 1).expect("reads")[0], [0, 1, 2, 3, 4, 5, 6, IGNORE, 8]);
     assert!(data.skipped().len() == 4 && data.skipped().iter().all(|text| text.contains("is broken")));
     let none: Vec<usize> = (0..5).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Network, TapAt};
+use trellis_guidance::{CapturePoint, Network};
 use trellis_tensor::{Graph, Plan, Tensor, Var};
 
 use crate::gpu;
@@ -80,7 +80,7 @@ pub(crate) fn compare_network(case: &Value, network: &Network, input: &Tensor, m
     load(case, network);
     let graph = Graph::new();
     let input = network.input().of(graph.leaf(input));
-    let forward = network.forward(&graph, input, mode, TapAt::BeforeNorm).expect("fits");
+    let forward = network.forward(&graph, input, mode, CapturePoint::BeforeNorm).expect("fits");
     let values: Vec<Var<'_>> = forward.taps.iter().map(|tap| tap.value).collect();
     let plan = Plan::new(&gpu(), &graph, &values).expect("small");
     plan.run(1).expect("the device works");

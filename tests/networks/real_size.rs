@@ -5,7 +5,7 @@ use std::path::Path;
 
 use trellis_guidance::network::{Architecture, Mode, Resnet};
 use trellis_guidance::weights::{self, Naming, WeightsFile};
-use trellis_guidance::{Network, TapAt, Vit};
+use trellis_guidance::{CapturePoint, Network, Vit};
 use trellis_tensor::{Graph, Plan, Tensor};
 
 use crate::gpu;
@@ -29,7 +29,7 @@ fn real_size() {
         let network = Network::with_shape(&gpu(), architecture, [3, 224, 224], 1000, 0).expect("fits");
         weights::load(&network, &folder.join(format!("{name}.safetensors"))).expect("fits");
         let graph = Graph::new();
-        let forward = network.forward(&graph, graph.leaf(&images), Mode::Eval, TapAt::default()).expect("fits");
+        let forward = network.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::default()).expect("fits");
         let plan = Plan::new(&gpu(), &graph, &[forward.logits]).expect("fits");
         plan.run(1).expect("works");
         let (logits, wanted) = (plan.read(forward.logits).expect("kept"), named(name));

@@ -1,11 +1,11 @@
 //! Recurrent layers and networks: against PyTorch (`golden/recurrent.py`), over many steps, and what they cost.
 
 use trellis_guidance::network::{Each, Mode, Output, Precision, RnnCell, Stack, TokenShape};
-use trellis_guidance::{Network, Rnn, TapAt};
+use trellis_guidance::{CapturePoint, Network, Rnn};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Cell, Clock, Curve, DType, Gpu, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer,
-    Sample, SampleInput, Tensor, Var,
+    Cell, Curve, DType, Gpu, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer, Sample,
+    SampleInput, StepState, Tensor, Var,
 };
 
 use crate::networks::against_pytorch::{case, compare_network, numbers};
@@ -44,11 +44,11 @@ fn dropout_stands_between_layers() {
         let output = Output { classes: 4, each: Each::Position };
         let network = Network::with_shape(&gpu(), rnn, shape, output, 3).expect("fits");
         let ids = Tensor::from_u32(&gpu(), "ids", [1, 5], &[0, 1, 2, 3, 0]).expect("small");
-        let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("small"));
+        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("small"));
         let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
         let mode = if training { mode } else { Mode::Eval };
         let input = network.input().of(graph.leaf(&ids));
-        let logits = network.forward(&graph, input, mode, TapAt::default()).expect("fits").logits;
+        let logits = network.forward(&graph, input, mode, CapturePoint::default()).expect("fits").logits;
         let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
         plan.run(1).expect("works");
         plan.read(logits).expect("kept")
@@ -69,7 +69,7 @@ fn only_the_papers_stack_sees_the_future() {
         let ids = Tensor::from_u32(&gpu(), "ids", [1, 5], &[0, 1, 2, 3, last]).expect("small");
         let graph = Graph::new();
         let input = network.input().of(graph.leaf(&ids));
-        let logits = network.forward(&graph, input, Mode::Eval, TapAt::default()).expect("fits").logits;
+        let logits = network.forward(&graph, input, Mode::Eval, CapturePoint::default()).expect("fits").logits;
         let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
         plan.run(1).expect("works");
         plan.read(logits).expect("kept")
@@ -157,11 +157,11 @@ fn a_training_step_takes_few_dispatches() {
     let rnn = Rnn::new(RnnCell::Tanh, 4, 128);
     let network = Network::with_shape(&gpu(), rnn, shape, Output { classes: 13, each: Each::Position }, 0);
     let network = network.expect("fits");
-    let clock = Clock::new(&gpu()).expect("small");
+    let clock = StepState::new(&gpu()).expect("small");
     let graph = Graph::new();
     let ids = graph.leaf(&Tensor::from_u32(&gpu(), "ids", [64, 40], &[1; 64 * 40]).expect("small"));
     let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
-    let forward = network.forward(&graph, network.input().of(ids), mode, TapAt::default()).expect("fits");
+    let forward = network.forward(&graph, network.input().of(ids), mode, CapturePoint::default()).expect("fits");
     let labels = ids.reshape([64 * 40]).expect("legal");
     let logits = forward.logits.reshape([64 * 40, 13]).expect("legal");
     let loss = logits.cross_entropy(labels, 0.0).expect("legal");
@@ -183,7 +183,7 @@ fn one_label_is_read_off_the_last_state() {
         let ids = Tensor::from_u32(&gpu(), "ids", [2, 5], &[0, 1, 2, 1, 0, 2, 1, 3, 3, 3]).expect("small");
         let graph = Graph::new();
         let input = network.input().of(graph.leaf(&ids));
-        let forward = network.forward(&graph, input, Mode::Eval, TapAt::default()).expect("fits");
+        let forward = network.forward(&graph, input, Mode::Eval, CapturePoint::default()).expect("fits");
         let states = forward.taps.last().expect("layers").value;
         let plan = Plan::new(&gpu(), &graph, &[forward.logits, states]).expect("small");
         plan.run(1).expect("works");

@@ -1,8 +1,8 @@
 //! Residual networks and their plain twins against PyTorch (`golden/resnets.py`).
 
 use trellis_guidance::network::{Mode, Precision, Resnet, Stem};
-use trellis_guidance::{Network, TapAt};
-use trellis_tensor::{Clock, Graph, Plan, Tensor};
+use trellis_guidance::{CapturePoint, Network};
+use trellis_tensor::{Graph, Plan, StepState, Tensor};
 
 use crate::gpu;
 use crate::networks::against_pytorch::{assert_near, case, compare_network, load, numbers};
@@ -21,12 +21,13 @@ fn residual_networks_agree_with_pytorch() {
         let network = Network::with_shape(&gpu(), resnet, [3, side, side], 5, 0).expect("fits");
         load(&case, &network);
         let graph = Graph::new();
-        let logits = network.forward(&graph, graph.leaf(&images), Mode::Eval, TapAt::BeforeNorm).expect("fits").logits;
+        let logits =
+            network.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::BeforeNorm).expect("fits").logits;
         let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
         plan.run(1).expect("the device works");
         assert_near(&format!("{name}: evaluation"), &plan.read(logits).expect("kept"), &case["eval"]);
 
-        let clock = Clock::new(&gpu()).expect("small");
+        let clock = StepState::new(&gpu()).expect("small");
         let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
         compare_network(&case, &network, &images, mode);
     }

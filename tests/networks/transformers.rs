@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 use trellis_guidance::network::{Activation, Each, Mode, NormOrder, Output, Positions, TokenShape};
-use trellis_guidance::{Network, TapAt, Transformer, Vit};
+use trellis_guidance::{CapturePoint, Network, Transformer, Vit};
 use trellis_tensor::{AttentionMask, Graph, KeyMask, Layout, Plan, Tensor, Var};
 
 use crate::gpu;
@@ -112,7 +112,7 @@ fn layer_norms_have_the_epsilon_of_their_library() {
         }
         let graph = Graph::new();
         let given = network.input().of(graph.leaf(input));
-        let taps = network.forward(&graph, given, Mode::Eval, TapAt::default()).expect("fits").taps;
+        let taps = network.forward(&graph, given, Mode::Eval, CapturePoint::default()).expect("fits").taps;
         let norm = taps.iter().find(|tap| tap.name.ends_with("0.norm1")).expect("a first norm").value;
         let plan = Plan::new(&gpu(), &graph, &[norm]).expect("small");
         plan.run(1).expect("works");

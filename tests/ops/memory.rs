@@ -9,8 +9,8 @@ use trellis_lab::Config;
 use trellis_lab::memory::Memory;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Clock, Curve, Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute,
-    Rule, Tensor, TensorType, Var,
+    Curve, Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute, Rule,
+    StepState, Tensor, TensorType, Var,
 };
 
 use crate::gpu;
@@ -47,7 +47,7 @@ fn weights() -> Weights {
 /// Gradients of all weights, running statistics after two steps, bytes of the plan. A layer is product, batch norm,
 /// ReLU, dropout; a second loss captures every fourth.
 fn train(layers_a_segment: Option<usize>) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, u64) {
-    let (weights, graph, clock) = (weights(), Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let (weights, graph, clock) = (weights(), Graph::new(), StepState::new(&gpu()).expect("fits"));
     let mut rng = Rng::new(5, 5);
     let images: Vec<f32> = (0..BATCH * WIDTH).map(|_| rng.normal()).collect();
     let images = Tensor::from_f32(&gpu(), "images", [BATCH, WIDTH], &images).expect("fits");
@@ -140,7 +140,7 @@ fn what_runs_early_does_not_overtake_an_update() {
     let rule = Rule::Sgd { momentum: 0.0, nesterov: false };
     let config = OptimizerConfig { rate, rule, weight_decay: 0.0, clip_norm: None };
     let optimizer = Optimizer::new(&gpu(), &params, config).expect("fits");
-    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
     let p = graph.leaf(&params.tensors()[0]);
     let loss = p.mul(graph.leaf(&w)).and_then(Var::sum_all).expect("legal");
     let before = p.affine(1.0, 0.0).and_then(|p| p.mul(graph.leaf(&other))).expect("legal");

@@ -3,7 +3,7 @@
 use trellis_tensor::ops::ListedOp;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    AttentionForm, AttentionTile, Block, Graph, Layout, Plan, ProductLoop, Reference, Sample, Tensor, TensorType, ops,
+    AttentionForm, AttentionTile, Block, GemmVariant, Graph, Layout, Plan, Reference, Sample, Tensor, TensorType, ops,
 };
 
 use crate::{gpu, gpu_with_block, gpu_with_gpu_kernels};
@@ -110,7 +110,7 @@ fn products_of_long_rows_agree_with_the_naive_kernel() {
         };
         let (a, b) = (leaf(&lhs), leaf(&[2, k, n]));
         let products =
-            [a.matmul(b, layout), a.matmul_on(b, layout, ProductLoop::Naive)].map(|x| x.expect("shapes fit"));
+            [a.matmul(b, layout), a.matmul_on(b, layout, GemmVariant::Naive)].map(|x| x.expect("shapes fit"));
         let plan = Plan::new(&gpu(), &graph, &products).expect("fits");
         plan.run(1).expect("the device works");
         let [own, naive] = products.map(|x| plan.read(x).expect("kept"));

@@ -92,7 +92,7 @@ fn kernels_for_matrix_units_are_valid() {
     {
         for half in [false, true] {
             let stored = Stored { half, rounded: !half };
-            let op = MatMul { layout, epilogue: Default::default(), stored, product_loop: None };
+            let op = MatMul { layout, epilogue: Default::default(), stored, gemm_variant: None };
             let (lhs, rhs) = (f16(lhs), f16(rhs));
             let out = op.infer(&[&lhs, &rhs]).expect("fits");
             launches.extend(op.lower(&caps, &[&lhs, &rhs], &out).dispatches);

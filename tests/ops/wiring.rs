@@ -2,11 +2,11 @@
 
 use trellis_guidance::data::Images;
 use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};
-use trellis_guidance::{Dataset, Fcn, Feed, Network, Precision, Rnn, TapAt, Transformer, Vit};
+use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Precision, Rnn, Transformer, Vit};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Clock, Curve, Graph, LaunchInfo, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor,
-    Var,
+    Curve, Graph, LaunchInfo, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, StepState,
+    Tensor, Var,
 };
 
 use crate::gpu;
@@ -17,8 +17,8 @@ fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> Tensor {
 }
 
 /// Captured activations of a training pass over `images`.
-fn taps(network: &Network, images: &Tensor, at: TapAt) -> Vec<Vec<f32>> {
-    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+fn taps(network: &Network, images: &Tensor, at: CapturePoint) -> Vec<Vec<f32>> {
+    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
     let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32, recompute: 0 };
     let forward = network.forward(&graph, graph.leaf(images), mode, at).expect("fits");
     let values: Vec<Var<'_>> = forward.taps.iter().map(|tap| tap.value).collect();
@@ -50,10 +50,10 @@ fn dropout_stands_wherever_a_network_has_it() {
         let network = Network::with_shape(&gpu(), architecture, input, 2, 0).expect("fits");
         let ids = Tensor::from_u32(&gpu(), "ids", [2, 4], &[1; 8]).expect("fits");
         let pixels = tensor(&[2, 1, 4, 4], |at| at as f32);
-        let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
         let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32, recompute: 0 };
         let leaf = graph.leaf(if input == image { &pixels } else { &ids });
-        let logits = network.forward(&graph, input.of(leaf), mode, TapAt::default()).expect("fits").logits;
+        let logits = network.forward(&graph, input.of(leaf), mode, CapturePoint::default()).expect("fits").logits;
         let plan = Plan::new(&gpu(), &graph, &[logits]).expect("fits");
         let drops = |launch: &&LaunchInfo| launch.op == "dropout" || launch.variant.contains("DROPOUT");
         let count = plan.launches().filter(drops).count();
@@ -70,7 +70,7 @@ fn batch_norm_of_a_network_has_pytorchs_settings() {
     let values: Vec<f32> = (0..6 * N).map(|_| 5e-3 * rng.normal()).collect();
     let images = Tensor::from_f32(&gpu(), "images", [N, 1, 2, 3], &values).expect("fits");
     let network = network();
-    let before = taps(&network, &images, TapAt::BeforeNorm).remove(0);
+    let before = taps(&network, &images, CapturePoint::BeforeNorm).remove(0);
     let column = |j: usize| (0..N).map(move |i| 8 * i + j);
     let mean: Vec<f64> = (0..8).map(|j| column(j).map(|at| f64::from(before[at])).sum::<f64>() / N as f64).collect();
     let squares = |j: usize| column(j).map(|at| (f64::from(before[at]) - mean[j]).powi(2)).sum::<f64>();
@@ -85,7 +85,7 @@ fn batch_norm_of_a_network_has_pytorchs_settings() {
         let unbiased = squares(j) / (N - 1) as f64;
         assert!((f64::from(got) - 0.9 - 0.1 * unbiased).abs() < 1e-6, "variance of unit {j}");
     }
-    let after = taps(&network, &images, TapAt::AfterActivation).remove(0);
+    let after = taps(&network, &images, CapturePoint::AfterActivation).remove(0);
     for (at, &got) in after.iter().enumerate() {
         let (j, variance) = (at % 8, squares(at % 8) / N as f64);
         assert!(variance < 1e-4, "ε counts");
@@ -122,7 +122,7 @@ impl Architecture for TwoDropouts {
 #[test]
 fn each_dropout_of_a_network_has_a_mask_of_its_own() {
     let network = Network::with_shape(&gpu(), TwoDropouts, [1, 32, 32], 2, 1).expect("fits");
-    let taps = taps(&network, &tensor(&[4, 1, 32, 32], |_| 1.0), TapAt::default());
+    let taps = taps(&network, &tensor(&[4, 1, 32, 32], |_| 1.0), CapturePoint::default());
     let same = taps[0].iter().zip(&taps[1]).filter(|(a, b)| a == b).count() as f32 / taps[0].len() as f32;
     assert!((same - 0.5).abs() < 0.05, "{same} of the masks agree");
 }
@@ -143,9 +143,9 @@ fn training_images_have_mean_0_and_variance_1_and_the_test_split_their_scale() {
     let (images, test) = (images(pixels, labels), images(vec![255; 9], vec![0]));
     let data = Dataset::new(&gpu(), &images, None, Some(&test)).expect("fits");
     let read = |name: &str, batch: usize| {
-        let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("fits"));
+        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
         let split = data.splits().find(|(split, _)| *split == name).expect("there").1;
-        let images = Feed::sequential(&data, split, batch)
+        let images = BatchSource::sequential(&data, split, batch)
             .and_then(|feed| feed.batch(&graph, &clock)?.input.images())
             .expect("fits");
         let plan = Plan::new(&gpu(), &graph, &[images]).expect("fits");
@@ -171,7 +171,7 @@ fn adams_corrections_keep_their_digits_at_every_step() {
         let spec = ParamSpec { name: "w".into(), shape: [1].into(), values: vec![0.0].into() };
         let params = Params::new(&gpu(), &[spec]).expect("fits");
         let optimizer = Optimizer::new(&gpu(), &params, config).expect("fits");
-        let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
+        let (clock, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
         clock.set(step).expect("works");
         let loss = graph.leaf(&params.tensors()[0]).affine(3.0, 0.0).and_then(Var::sum_all).expect("legal");
         optimizer.update(&graph, loss, &clock).expect("records");
@@ -248,7 +248,7 @@ fn the_median_distance_leaves_duplicates_out() {
 fn rows_arrive_whichever_thread_polls() {
     let gpu = gpu();
     let rows = |value: f32| {
-        let (graph, clock) = (Graph::new(), Clock::new(&gpu).expect("fits"));
+        let (graph, clock) = (Graph::new(), StepState::new(&gpu).expect("fits"));
         let mut log = Log::new(&gpu, 1).expect("fits");
         log.record(&graph, &clock, &[graph.constant(value, [])]).expect("one metric");
         clock.advance(&graph).expect("once");

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::data::{Images, Source};
 use trellis_guidance::network::Mode;
-use trellis_guidance::{Cnn, Dataset, Error, Event, Fcn, Feed, Guidance, Network, Result, TapAt, Trainer, Training};
-use trellis_tensor::{Clock, Graph, Plan, Var};
+use trellis_guidance::{
+    BatchSource, CapturePoint, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Result, Trainer, Training,
+};
+use trellis_tensor::{Graph, Plan, StepState, Var};
 
 use crate::gpu;
 use crate::training::runs::{bits, data, networks, small_training};
@@ -62,10 +64,10 @@ fn an_evaluation_counts_every_image_once() {
     let evaluated = Trainer::new(&target, &data, small_training(0)).run().expect("evaluates");
     let test = evaluated.last_eval("test").expect("evaluated");
 
-    let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
+    let (clock, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
     let (_, split) = data.splits().last().expect("a test split");
-    let all = Feed::sequential(&data, split, 620).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
-    let logits = target.forward(&graph, all.input, Mode::Eval, TapAt::default()).expect("fits").logits;
+    let all = BatchSource::sequential(&data, split, 620).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
+    let logits = target.forward(&graph, all.input, Mode::Eval, CapturePoint::default()).expect("fits").logits;
     let loss = logits.cross_entropy(all.labels, 0.0).expect("legal");
     let right = logits.top1(all.labels).and_then(Var::sum_all).expect("legal");
     let plan = Plan::new(&gpu(), &graph, &[loss, right]).expect("fits");

@@ -5,11 +5,11 @@ use std::path::Path;
 use trellis_guidance::data::{Images, Normalization};
 use trellis_guidance::network::{InputScale, Mode};
 use trellis_guidance::weights::{self, save_with_recipe};
-use trellis_guidance::{Cnn, Dataset, Fcn, Feed, Guidance, Network, TapAt, Trainer, Training};
+use trellis_guidance::{BatchSource, CapturePoint, Cnn, Dataset, Fcn, Guidance, Network, Trainer, Training};
 use trellis_lab::experiment::Progress;
 use trellis_lab::record::Existing;
 use trellis_lab::{Config, Recipe, experiment};
-use trellis_tensor::{Clock, Graph, Plan, Tensor};
+use trellis_tensor::{Graph, Plan, StepState, Tensor};
 
 use crate::folder::Folder;
 use crate::gpu;
@@ -35,7 +35,7 @@ fn config(keys: &str) -> Config {
 fn activations(network: &Network, input: &[f32], count: usize) -> Vec<f32> {
     let images = Tensor::from_f32(&gpu(), "images", [count, 3, 7, 7], input).expect("small");
     let graph = Graph::new();
-    let forward = network.forward(&graph, graph.leaf(&images), Mode::Eval, TapAt::BeforeNorm).expect("fits");
+    let forward = network.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::BeforeNorm).expect("fits");
     let kept: Vec<_> = forward.taps.iter().map(|tap| tap.value).chain([forward.logits]).collect();
     let plan = Plan::new(&gpu(), &graph, &kept).expect("small");
     plan.run(1).expect("works");
@@ -61,9 +61,11 @@ fn a_guide_of_torchvision_sees_raw_images_in_the_scale_of_imagenet() {
     };
     let scaled: Vec<f32> = set.pixels.iter().enumerate().map(by_hand).collect();
 
-    let (graph, clock) = (Graph::new(), Clock::new(&gpu()).expect("small"));
-    let input =
-        Feed::sequential(&data, data.train(), 6).and_then(|feed| feed.batch(&graph, &clock)).expect("fits").input;
+    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("small"));
+    let input = BatchSource::sequential(&data, data.train(), 6)
+        .and_then(|feed| feed.batch(&graph, &clock))
+        .expect("fits")
+        .input;
     let guide = |keys: &str| {
         let config = config(keys);
         let guide = config.draw_guide(&data, 1).expect("fits");
@@ -75,7 +77,7 @@ fn a_guide_of_torchvision_sees_raw_images_in_the_scale_of_imagenet() {
     for keys in ["mean = \"imagenet\"\nstd = \"imagenet\"", "mean = [0.485, 0.456, 0.406]\nstd = [0.229, 0.224, 0.225]"]
     {
         let guide = guide(keys).freeze();
-        let forward = guide.forward(&graph, input, TapAt::BeforeNorm).expect("fits");
+        let forward = guide.forward(&graph, input, CapturePoint::BeforeNorm).expect("fits");
         let kept: Vec<_> = forward.taps.iter().map(|tap| tap.value).chain([forward.logits]).collect();
         let plan = Plan::new(&gpu(), &graph, &kept).expect("small");
         plan.run(1).expect("works");

@@ -2,7 +2,8 @@
 
 use trellis_guidance::{Error, Fcn, Network, Precision, Schedule, Session, Trainer, Training};
 use trellis_tensor::{
-    Clock, Curve, DType, Gpu, Graph, Log, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, Var,
+    Curve, DType, Gpu, Graph, Log, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, StepState, Tensor,
+    Var,
 };
 
 use crate::gpu;
@@ -21,7 +22,7 @@ fn scaled_steps(
     let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n].into() };
     let params = Params::new(&gpu, &[spec]).expect("fits");
     let optimizer = Optimizer::new(&gpu, &params, config).expect("fits").with_loss_scale(scale);
-    let (clock, log, graph) = (Clock::new(&gpu).expect("fits"), Log::new(&gpu, 3).expect("fits"), Graph::new());
+    let (clock, log, graph) = (StepState::new(&gpu).expect("fits"), Log::new(&gpu, 3).expect("fits"), Graph::new());
     let w = graph.leaf(&params.tensors()[0]);
     let slopes = graph.leaf(&Tensor::from_f32(&gpu, "slopes", [n], slopes).expect("fits"));
     let path = if halved { w.cast(DType::F16).and_then(|w| w.cast(DType::F32)) } else { Ok(w) };
@@ -135,7 +136,7 @@ fn scales_out_of_range_are_refused() {
             Params::new(&gpu(), &[ParamSpec { name: "w".into(), shape: [1].into(), values: vec![1.0].into() }]);
         let params = params.expect("fits");
         let optimizer = Optimizer::new(&gpu(), &params, sgd(0.1)).expect("fits").with_loss_scale(scale);
-        let (clock, graph) = (Clock::new(&gpu()).expect("fits"), Graph::new());
+        let (clock, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
         let loss = graph.leaf(&params.tensors()[0]).sum_all().expect("f32");
         let error = optimizer.update(&graph, loss, &clock).expect_err("out of range").to_string();
         assert!(error.contains("65,535"), "{error}");

@@ -1,7 +1,7 @@
 //! Optimizers as a user calls them, step by step against PyTorch (`golden/optimizer.py`).
 
 use trellis_tensor::{
-    Clock, Curve, Graph, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Tensor, Var,
+    Curve, Graph, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, StepState, Tensor, Var,
 };
 
 use crate::gpu;
@@ -32,7 +32,7 @@ fn thirty_steps_of_every_optimizer_agree_with_pytorch() {
         let spec = ParamSpec { name: "w".into(), shape: [10].into(), values: numbers(&case["start"]).into() };
         let params = Params::new(&gpu, &[spec]).expect("fits");
         let optimizer = Optimizer::new(&gpu, &params, config).expect("fits");
-        let (clock, log, graph) = (Clock::new(&gpu).expect("fits"), Log::new(&gpu, 1).expect("fits"), Graph::new());
+        let (clock, log, graph) = (StepState::new(&gpu).expect("fits"), Log::new(&gpu, 1).expect("fits"), Graph::new());
         let w = graph.leaf(&params.tensors()[0]);
         let slopes = Tensor::from_f32(&gpu, "slopes", [10], &numbers(&case["slopes"])).expect("fits");
         let loss = w.mul(w).and_then(|square| square.add(w)).and_then(|sum| sum.mul(graph.leaf(&slopes)));
@@ -58,7 +58,8 @@ fn an_update_of_parameters_ends_the_step() {
         let params = Params::new(&gpu(), &[spec]).expect("fits");
         let rate = Curve::Linear { base: 0.1, total: 4 };
         let optimizer = Optimizer::new(&gpu(), &params, OptimizerConfig::adam(rate)).expect("fits");
-        let (clock, log, graph) = (Clock::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"), Graph::new());
+        let (clock, log, graph) =
+            (StepState::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"), Graph::new());
         let w = graph.leaf(&params.tensors()[0]);
         let loss = w.mul(w).and_then(Var::sum_all).expect("legal");
         if logged == "before" {
@@ -87,7 +88,7 @@ fn a_step_that_ends_twice_or_never_is_refused() {
     let spec = ParamSpec { name: "w".into(), shape: [8].into(), values: vec![1.0; 8].into() };
     let params = Params::new(&gpu(), &[spec]).expect("fits");
     let optimizer = Optimizer::new(&gpu(), &params, OptimizerConfig::adam(Curve::Constant(0.1))).expect("fits");
-    let (clock, log) = (Clock::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"));
+    let (clock, log) = (StepState::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"));
     let graph = Graph::new();
     let loss = graph.leaf(&params.tensors()[0]).sum_all().expect("legal");
     optimizer.update(&graph, loss, &clock).expect("records");

@@ -3,13 +3,13 @@
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
-    Batches, Cka, Cnn, Dataset, Error, Fcn, Guidance, Network, Precision, Schedule, Session, TapAt, Trainer, Training,
-    Vit, weights,
+    Batches, CapturePoint, Cka, Cnn, Dataset, Error, Fcn, Guidance, Network, Precision, Schedule, Session, Trainer,
+    Training, Vit, weights,
 };
 use trellis_lab::tune;
 use trellis_tensor::{
-    Clock, Curve, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
-    ProductLoop, Tensor, Var,
+    Curve, GemmVariant, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
+    StepState, Tensor, Var,
 };
 
 use crate::gpu;
@@ -117,7 +117,7 @@ fn guidance_raises_cka_and_leaves_the_guide_alone() {
     let data = data(&gpu());
     let (target, _) = networks(&data);
     let guide = Network::new(Cnn::new(&[4, 8]), &data, 5).expect("fits");
-    let guidance = Guidance::new(guide.clone().freeze()).taps(TapAt::AfterActivation).weight(3.0);
+    let guidance = Guidance::new(guide.clone().freeze()).taps(CapturePoint::AfterActivation).weight(3.0);
     let before = bits(&guide);
     let run = Trainer::new(&target, &data, small_training(40)).guided_by(guidance).run().expect("trains");
     assert_eq!(bits(&guide), before);
@@ -233,7 +233,7 @@ fn wrong_shapes_name_the_layer() {
     let (target, _) = networks(&data);
     let graph = Graph::new();
     let images = graph.constant(0.0, [2, 3, 16, 16]);
-    let error = target.forward(&graph, images, Mode::Eval, TapAt::BeforeNorm).unwrap_err().to_string();
+    let error = target.forward(&graph, images, Mode::Eval, CapturePoint::BeforeNorm).unwrap_err().to_string();
     assert!(error.contains("[1, 16, 16]") && error.contains("[2, 3, 16, 16]"), "{error}");
     let _scope = graph.scope("fc9");
     let x = graph.constant(0.0, [2, 3]);
@@ -254,7 +254,7 @@ fn a_model_over_the_byte_budget_is_refused() {
 #[test]
 fn a_tuning_table_is_written_by_measuring_and_a_damaged_one_is_named() {
     let timed = tune::time(&gpu(), Layout::TN, [40, 24, 16]).expect("a small product fits");
-    assert_eq!(timed.times.len(), ProductLoop::tuned(gpu().caps()).len());
+    assert_eq!(timed.times.len(), GemmVariant::tuned(gpu().caps()).len());
     assert!(timed.times.is_sorted_by(|(_, a), (_, b)| a <= b) && timed.times[0].1 > 0.0);
 
     let folder = std::env::temp_dir().join(format!("trellis-tuning-{}", std::process::id()));
@@ -320,7 +320,7 @@ fn fusion_does_not_move_a_read_past_an_update() {
         let params = Params::new(&gpu, &[spec]).expect("fits");
         let sgd = OptimizerConfig::sgd(Curve::Constant(1.0), 0.0);
         let optimizer = Optimizer::new(&gpu, &params, sgd).expect("fits");
-        let (clock, graph) = (Clock::new(&gpu).expect("fits"), Graph::new());
+        let (clock, graph) = (StepState::new(&gpu).expect("fits"), Graph::new());
         let x = graph.leaf(&Tensor::from_f32(&gpu, "x", [1, 2], &[1.0, 2.0]).expect("fits"));
         let w = graph.leaf(&params.tensors()[0]);
         let product = x.matmul(w, Layout::NT).expect("legal");
@@ -342,7 +342,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
         let params = Params::new(&gpu, &[spec]).expect("fits");
         let sgd = OptimizerConfig { clip_norm, ..OptimizerConfig::sgd(Curve::Constant(0.1), 0.0) };
         let optimizer = Optimizer::new(&gpu, &params, sgd).expect("fits");
-        let (clock, graph) = (Clock::new(&gpu).expect("fits"), Graph::new());
+        let (clock, graph) = (StepState::new(&gpu).expect("fits"), Graph::new());
         let mut slopes = vec![100.0; n];
         slopes[n / 2] = f32::NAN;
         let slopes = graph.leaf(&Tensor::from_f32(&gpu, "slopes", [n], &slopes).expect("fits"));
@@ -386,7 +386,7 @@ fn every_setting_reaches_the_step() {
         ("weight", &|guidance| guidance.weight(2.0)),
         ("decay", &|guidance| guidance.schedule(Schedule::linear_decay(4))),
         ("first steps", &|guidance| guidance.schedule(Schedule::first_steps(2))),
-        ("taps", &|guidance| guidance.taps(TapAt::AfterActivation)),
+        ("taps", &|guidance| guidance.taps(CapturePoint::AfterActivation)),
         ("metric", &|guidance| guidance.align(Cka::rbf(0.5))),
         ("bandwidth", &|guidance| guidance.align(Cka::rbf(1.0))),
     ];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use trellis_guidance::network::{Activation, Each, Mode, Output, Resnet, TokenShape};
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
-use trellis_guidance::{Fcn, Network, TapAt, Transformer};
+use trellis_guidance::{CapturePoint, Fcn, Network, Transformer};
 use trellis_tensor::{Graph, Plan, Tensor};
 
 use crate::folder::Folder;
@@ -24,7 +24,7 @@ fn expected(network: &str) -> Value {
 fn logits(network: &Network, input: &Tensor) -> Vec<f32> {
     let graph = Graph::new();
     let input = network.input().of(graph.leaf(input));
-    let logits = network.forward(&graph, input, Mode::Eval, TapAt::default()).expect("fits").logits;
+    let logits = network.forward(&graph, input, Mode::Eval, CapturePoint::default()).expect("fits").logits;
     let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
     plan.run(1).expect("the device works");
     plan.read(logits).expect("kept")

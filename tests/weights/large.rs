@@ -2,7 +2,7 @@
 
 use trellis_guidance::network::Mode;
 use trellis_guidance::weights::{self, WeightsFile};
-use trellis_guidance::{Fcn, Network, TapAt};
+use trellis_guidance::{CapturePoint, Fcn, Network};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Graph, Params, Plan, Tensor, Var};
 
@@ -33,7 +33,7 @@ fn a_weight_too_large_to_bind_is_several_parameters_and_one_tensor_in_a_file() {
     let images = Tensor::from_f32(&gpu(), "images", [BATCH, 3, 97, 97], &pixels).expect("fits");
     let labels = Tensor::from_u32(&gpu(), "labels", [BATCH], &[2, 0, 3]).expect("fits");
     let graph = Graph::new();
-    let logits = ours.forward(&graph, graph.leaf(&images), Mode::Eval, TapAt::default()).expect("fits").logits;
+    let logits = ours.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::default()).expect("fits").logits;
     let loss = logits.cross_entropy(graph.leaf(&labels), 0.0).expect("legal");
     let params: Vec<Var<'_>> = ours.params().tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
     let gradients = graph.grad(loss, &params).expect("differentiable");

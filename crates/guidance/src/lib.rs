@@ -14,7 +14,7 @@ pub mod trainer;
 pub mod weights;
 
 pub use alignment::{Cka, LayerMap, LayerMatrix, Metric, Ridge, Rsa, Schedule, Tokens};
-pub use data::{Crop, Dataset, Feed, Split};
+pub use data::{BatchSource, Crop, Dataset, Split};
 pub use error::{Error, Result};
-pub use network::{Cnn, Fcn, Guide, Network, Precision, Resnet, Rnn, TapAt, Transformer, Vit};
+pub use network::{CapturePoint, Cnn, Fcn, Guide, Network, Precision, Resnet, Rnn, Transformer, Vit};
 pub use trainer::{Batches, Event, Guidance, Session, Trainer, Training};

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Gpu, Graph, Layout, Plan, ProductLoop, Shape, Tensor, TunedProduct, Tuning};
+use trellis_tensor::{GemmVariant, Gpu, Graph, Layout, Plan, Shape, Tensor, TunedProduct, Tuning};
 
 use trellis_guidance::error::Result;
 
@@ -15,7 +15,7 @@ pub struct TimedProduct {
     /// Rows, columns and inner axis.
     pub size: [usize; 3],
     /// Least milliseconds of each loop that the adapter can run, fastest first.
-    pub times: Vec<(ProductLoop, f64)>,
+    pub times: Vec<(GemmVariant, f64)>,
 }
 
 impl TimedProduct {
@@ -52,9 +52,9 @@ pub fn products(gpu: &Gpu) -> Vec<(Layout, [usize; 3])> {
 /// # Errors
 /// When memory does not allow it, or the device is lost.
 pub fn time(gpu: &Gpu, layout: Layout, size: [usize; 3]) -> Result<TimedProduct> {
-    let mut times = ProductLoop::tuned(gpu.caps())
+    let mut times = GemmVariant::tuned(gpu.caps())
         .into_iter()
-        .map(|product_loop| Ok((product_loop, least(gpu, layout, size, product_loop)?)))
+        .map(|gemm_variant| Ok((gemm_variant, least(gpu, layout, size, gemm_variant)?)))
         .collect::<Result<Vec<_>>>()?;
     times.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     Ok(TimedProduct { layout, size, times })
@@ -66,12 +66,12 @@ pub fn table(timed: &[TimedProduct]) -> Tuning {
 }
 
 /// Least milliseconds of one product over at least 5 rounds and 50 ms, 10 products in a round.
-fn least(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3], product_loop: ProductLoop) -> Result<f64> {
+fn least(gpu: &Gpu, layout: Layout, [m, n, k]: [usize; 3], gemm_variant: GemmVariant) -> Result<f64> {
     const PRODUCTS: usize = 10;
     let graph = Graph::new();
     let lhs = normal(gpu, if layout == Layout::TN { [k, m] } else { [m, k] })?;
     let rhs = normal(gpu, if layout == Layout::NT { [n, k] } else { [k, n] })?;
-    let product = graph.leaf(&lhs).matmul_on(graph.leaf(&rhs), layout, product_loop)?;
+    let product = graph.leaf(&lhs).matmul_on(graph.leaf(&rhs), layout, gemm_variant)?;
     let plan = Plan::new(gpu, &graph, &[product])?;
     plan.run(2)?; // the first runs compile
     gpu.wait()?;

@@ -128,7 +128,7 @@ pub enum Error {
         /// The step state.
         state: String,
     },
-    /// Metrics of a step are recorded, but no update and no [`Clock::advance`](crate::Clock::advance) ends the step.
+    /// Metrics of a step are recorded, but no update and no [`StepState::advance`](crate::StepState::advance) ends the step.
     NotAdvanced {
         /// The step state.
         state: String,

@@ -33,7 +33,7 @@
 //!
 //! ```
 //! use trellis_tensor::{
-//!     Clock, Curve, Gpu, Graph, Init, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, rng::Rng,
+//!     StepState, Curve, Gpu, Graph, Init, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, rng::Rng,
 //! };
 //!
 //! let gpu = Gpu::new()?;
@@ -48,7 +48,7 @@
 //! };
 //! let params = Params::new(&gpu, &[draw("hidden", [32, 2]), draw("head", [2, 32])])?;
 //! let optimizer = Optimizer::new(&gpu, &params, OptimizerConfig::adam(Curve::Constant(0.03)))?;
-//! let (clock, mut log, graph) = (Clock::new(&gpu)?, Log::new(&gpu, 1)?, Graph::new());
+//! let (clock, mut log, graph) = (StepState::new(&gpu)?, Log::new(&gpu, 1)?, Graph::new());
 //!
 //! let [hidden, head] = [0, 1].map(|i| graph.leaf(&params.tensors()[i]));
 //! let features = graph.leaf(&x).matmul(hidden, Layout::NT)?.relu()?;
@@ -91,7 +91,7 @@ pub use graph::{Graph, Scope, Var};
 pub use ops::alignment::cost_model::{CkaCost, CkaForm, CkaSizes};
 pub use ops::attention::form::{AttentionForm, AttentionTile};
 pub use ops::attention::mask::{AttentionDropout, AttentionMask, KeyMask};
-pub use ops::gemm::members::{Block, ProductLoop, TunedProduct, Tuning, Units};
+pub use ops::gemm::members::{Block, GemmVariant, TunedProduct, Tuning, Units};
 pub use ops::recurrent::form::RecurrenceForm;
 pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
 #[doc(hidden)]
@@ -105,4 +105,4 @@ pub use train::init::Init;
 pub use train::metrics::{Log, Row};
 pub use train::optimizer::{Optimizer, OptimizerConfig, Rule};
 pub use train::params::{InitialValues, ParamSpec, Params};
-pub use train::schedule::{Clock, Curve};
+pub use train::schedule::{Curve, StepState};

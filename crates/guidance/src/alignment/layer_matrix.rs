@@ -1,13 +1,13 @@
 //! Every layer of one network against every layer of another.
 
-use trellis_tensor::{Clock, Graph, Layout, Plan, Var};
+use trellis_tensor::{Graph, Layout, Plan, StepState, Var};
 
 use crate::alignment::{Cka, Metric};
+use crate::data::BatchSource;
 use crate::data::Dataset;
-use crate::data::Feed;
 use crate::data::Split;
 use crate::error::{Error, Result};
-use crate::network::{Mode, Network, Tap, TapAt};
+use crate::network::{CapturePoint, Mode, Network, Tap};
 
 /// Similarity of each pair of layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,13 +63,20 @@ impl LayerMatrix {
     ///
     /// # Errors
     /// When `batch` is below 4 or above the images of the split, or memory does not allow it.
-    pub fn measure(a: &Network, b: &Network, data: &Dataset, split: &Split, batch: usize, taps: TapAt) -> Result<Self> {
+    pub fn measure(
+        a: &Network,
+        b: &Network,
+        data: &Dataset,
+        split: &Split,
+        batch: usize,
+        taps: CapturePoint,
+    ) -> Result<Self> {
         if !(4..=split.count()).contains(&batch) {
             let problem = format!("a batch of {batch} out of {} images", split.count());
             return Err(Error::config("layer matrix", "batch", problem, "give at least 4, at most all"));
         }
-        let (gpu, clock, graph) = (data.gpu(), Clock::new(data.gpu())?, Graph::new());
-        let mut feed = Feed::sequential(data, split, batch)?;
+        let (gpu, clock, graph) = (data.gpu(), StepState::new(data.gpu())?, Graph::new());
+        let mut feed = BatchSource::sequential(data, split, batch)?;
         let input = feed.batch(&graph, &clock)?.input;
         let forward = |network: &Network| network.forward(&graph, input, Mode::Eval, taps);
         let (a, b) = (forward(a)?.taps, forward(b)?.taps);

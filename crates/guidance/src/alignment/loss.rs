@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use trellis_tensor::ops::{LayerGrams, Similarity};
-use trellis_tensor::{CkaForm, CkaSizes, Clock, Curve, Graph, Var};
+use trellis_tensor::{CkaForm, CkaSizes, Curve, Graph, StepState, Var};
 
 use super::{Cka, Metric};
 use crate::error::Result;
@@ -18,12 +18,12 @@ pub struct Pair<'g> {
     /// Name of the guide's layer.
     pub guide: String,
     /// Guide side of the pair for the batch.
-    pub gram: Guiding<'g>,
+    pub gram: GuideSide<'g>,
 }
 
 /// Guide side of a pair: activations, or their Gram matrix.
 #[derive(Clone, Copy, Debug)]
-pub enum Guiding<'g> {
+pub enum GuideSide<'g> {
     /// Activations `[n, …]`.
     Activations(Var<'g>),
     /// The centered Gram matrix `[n, n]` of them, from [`Metric::gram`], computed before.
@@ -38,7 +38,7 @@ impl<'g> Pair<'g> {
 
     /// Two layers of the same batch.
     pub fn of(target: &Tap<'g>, guide: &Tap<'g>) -> Self {
-        Self { target: target.clone(), guide: guide.name.clone(), gram: Guiding::Activations(guide.value) }
+        Self { target: target.clone(), guide: guide.name.clone(), gram: GuideSide::Activations(guide.value) }
     }
 }
 
@@ -56,8 +56,8 @@ impl Metric {
     /// The measure of one pair, for a loss.
     pub(crate) fn compare_pair<'g>(self, pair: &Pair<'g>) -> Result<Similarity<'g>> {
         match pair.gram {
-            Guiding::Activations(guide) => self.compare_layers(pair.target.value, guide, true),
-            Guiding::Gram(gram) => self.compare_grams(self.gram(pair.target.value)?, gram),
+            GuideSide::Activations(guide) => self.compare_layers(pair.target.value, guide, true),
+            GuideSide::Gram(gram) => self.compare_grams(self.gram(pair.target.value)?, gram),
         }
     }
 
@@ -65,13 +65,13 @@ impl Metric {
     fn compare_pairs<'g>(self, pairs: &[Pair<'g>]) -> Result<Similarity<'g>> {
         let targets: Vec<Var<'g>> = pairs.iter().map(|pair| pair.target.value).collect();
         let guide = |pair: &Pair<'g>| match pair.gram {
-            Guiding::Activations(layer) => Ok(layer),
-            Guiding::Gram(gram) => Ok(gram.reshape([&[1], &gram.shape()[..]].concat())?),
+            GuideSide::Activations(layer) => Ok(layer),
+            GuideSide::Gram(gram) => Ok(gram.reshape([&[1], &gram.shape()[..]].concat())?),
         };
         let guides = pairs.iter().map(guide).collect::<Result<Vec<_>>>()?;
         let l = match pairs[0].gram {
-            Guiding::Activations(_) => self.grams(&guides)?,
-            Guiding::Gram(_) => Var::concat(&guides, 0)?,
+            GuideSide::Activations(_) => self.grams(&guides)?,
+            GuideSide::Gram(_) => Var::concat(&guides, 0)?,
         };
         self.compare_grams(self.grams(&targets)?, l)
     }
@@ -79,7 +79,7 @@ impl Metric {
     /// Size of a pair, if its layers can be compared in one dispatch with others.
     fn batchable_pair(self, pair: &Pair<'_>) -> Option<Batchable> {
         let target = self.batchable(pair.target.value)?;
-        let Guiding::Activations(guide) = pair.gram else { return Some(Batchable { looked_up: true, ..target }) };
+        let GuideSide::Activations(guide) = pair.gram else { return Some(Batchable { looked_up: true, ..target }) };
         let guide = self.batchable(guide).filter(|guide| guide.n == target.n)?;
         let [n, p, q] = [target.n, target.elements / target.n, guide.elements / guide.n];
         let form = CkaForm::choose(CkaSizes { n, p, q, gradient: true });
@@ -117,7 +117,13 @@ impl Metric {
     ///
     /// # Errors
     /// As [`Metric::compare`].
-    pub fn loss<'g>(self, graph: &'g Graph, clock: &Clock, weight: Curve, pairs: &[Pair<'g>]) -> Result<Alignment<'g>> {
+    pub fn loss<'g>(
+        self,
+        graph: &'g Graph,
+        clock: &StepState,
+        weight: Curve,
+        pairs: &[Pair<'g>],
+    ) -> Result<Alignment<'g>> {
         let weight = clock.value(graph, weight)?;
         let mut loss = graph.constant(0.0, []);
         let mut stats = Vec::new();

@@ -13,7 +13,7 @@ use trellis_tensor::{CkaForm, CkaSizes, Layout, Var};
 use crate::error::{Error, Result};
 pub use layer_map::LayerMap;
 pub use layer_matrix::LayerMatrix;
-pub use loss::{Alignment, Guiding, Pair};
+pub use loss::{Alignment, GuideSide, Pair};
 pub use schedule::Schedule;
 
 /// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0

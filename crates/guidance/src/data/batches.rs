@@ -7,19 +7,19 @@ use std::thread;
 use std::time::Duration;
 
 use trellis_tensor::ops::SampleBatch;
-use trellis_tensor::{Clock, Graph, Log, Tensor, TensorType};
+use trellis_tensor::{Graph, Log, StepState, Tensor, TensorType};
 
 use crate::data::example::InputShape;
-use crate::data::prefetch::{Fill, Filled, Loader, Values};
+use crate::data::prefetch::{Fill, Filled, Prefetcher, Values};
 use crate::data::split::{Examples, Split, TextBlocks};
 use crate::data::{Batch, Dataset};
 use crate::data::{Skipped, Source};
 use crate::error::{Error, Result};
 
-/// Batch source of a plan, one batch a step. [`Feed::batch`] records the batches. If [`Dataset::is_streamed`],
-/// [`Feed::prepare`] must be called before each [`Plan::run`](trellis_tensor::Plan::run), with at most [`Feed::depth`]
+/// Batch source of a plan, one batch a step. [`BatchSource::batch`] records the batches. If [`Dataset::is_streamed`],
+/// [`BatchSource::prepare`] must be called before each [`Plan::run`](trellis_tensor::Plan::run), with at most [`BatchSource::depth`]
 /// steps.
-pub struct Feed<'a> {
+pub struct BatchSource<'a> {
     data: &'a Dataset,
     split: Split,
     order: Order,
@@ -60,7 +60,7 @@ struct Ring {
     threads: usize,
     /// The step after the last that has examples.
     end: u32,
-    loader: Option<Loader>,
+    loader: Option<Prefetcher>,
     waited: Duration,
 }
 
@@ -70,7 +70,7 @@ const RING: usize = 64 << 20;
 /// Bytes that threads fill ahead, unless two batches take more.
 const AHEAD: usize = 1 << 30;
 
-impl<'a> Feed<'a> {
+impl<'a> BatchSource<'a> {
     /// Random training examples, without replacement within an epoch; streamed or not, the same ones.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl<'a> Feed<'a> {
     ///
     /// # Errors
     /// As when the batch source is made.
-    pub fn batch<'g>(&self, graph: &'g Graph, clock: &Clock) -> Result<Batch<'g>> {
+    pub fn batch<'g>(&self, graph: &'g Graph, clock: &StepState) -> Result<Batch<'g>> {
         let now = graph.leaf(clock.tensor());
         let [values, labels] = match (&self.ring, self.order) {
             (Some(ring), _) => {
@@ -133,7 +133,7 @@ impl<'a> Feed<'a> {
     ///
     /// # Errors
     /// Any error of reading an example; [`Error::Size`](trellis_tensor::Error::Size) for more steps than
-    /// [`Feed::depth`].
+    /// [`BatchSource::depth`].
     pub fn prepare(&mut self, first: u32, steps: usize) -> Result<()> {
         match &mut self.ring {
             Some(ring) => ring.prepare(self.data.name(), first, steps),
@@ -156,7 +156,7 @@ impl<'a> Feed<'a> {
         self.data
     }
 
-    /// Total time that [`Feed::prepare`] has waited for examples.
+    /// Total time that [`BatchSource::prepare`] has waited for examples.
     pub fn waited(&self) -> Duration {
         self.ring.as_ref().map_or(Duration::ZERO, Ring::waited)
     }
@@ -172,7 +172,7 @@ impl Ring {
                 let sampler = SampleBatch { n: split.count(), batch, seed };
                 // The same message as where the GPU draws.
                 let graph = Graph::new();
-                graph.leaf(Clock::new(data.gpu())?.tensor()).sample_batch(sampler.n, batch, seed)?;
+                graph.leaf(StepState::new(data.gpu())?.tensor()).sample_batch(sampler.n, batch, seed)?;
                 Some(sampler)
             }
             Order::Sequential => None,
@@ -230,7 +230,7 @@ impl Ring {
         // Another pass, or a run that goes on in its middle.
         if self.loader.as_ref().is_none_or(|loader| loader.next() != first) {
             self.waited = self.waited();
-            self.loader = Some(Loader::start(first, self.end, self.threads, &self.fill));
+            self.loader = Some(Prefetcher::start(first, self.end, self.threads, &self.fill));
         }
         let Some(loader) = &mut self.loader else { return Ok(()) };
         for step in first as usize..first as usize + steps {
@@ -251,7 +251,7 @@ impl Ring {
     }
 
     fn waited(&self) -> Duration {
-        self.waited + self.loader.as_ref().map_or(Duration::ZERO, Loader::waited)
+        self.waited + self.loader.as_ref().map_or(Duration::ZERO, Prefetcher::waited)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Frequency of each class among the training labels.
 
-use trellis_tensor::{Clock, Graph, Plan};
+use trellis_tensor::{Graph, Plan, StepState};
 
+use crate::data::BatchSource;
 use crate::data::Dataset;
-use crate::data::Feed;
 use crate::error::Result;
 
 /// Largest number of training examples whose labels are counted.
@@ -22,8 +22,8 @@ impl Dataset {
         let split = self.train().first(COUNTED);
         let batch = BATCH.min(split.count());
         let graph = Graph::new();
-        let clock = Clock::new(self.gpu())?;
-        let mut feed = Feed::sequential(self, &split, batch)?;
+        let clock = StepState::new(self.gpu())?;
+        let mut feed = BatchSource::sequential(self, &split, batch)?;
         let labels = feed.batch(&graph, &clock)?.labels;
         let plan = Plan::new(self.gpu(), &graph, &[labels])?;
         let mut counts = vec![1_u64; self.output().classes];

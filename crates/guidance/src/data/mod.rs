@@ -18,7 +18,7 @@ pub mod split;
 pub mod text;
 
 use crate::error::{Error, Result};
-pub use batches::{Crop, Feed};
+pub use batches::{BatchSource, Crop};
 pub use dataset::{Batch, Dataset};
 pub use images::Normalization;
 pub(crate) use images::Sample;

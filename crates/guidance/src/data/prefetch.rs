@@ -28,14 +28,14 @@ pub(crate) type Fill = Arc<dyn Fn(u32) -> Result<Filled> + Send + Sync>;
 
 /// Batches in the order of steps. Thread t of T fills those of steps t, t + T, … into a channel of its own. The order
 /// is therefore that of the steps whichever thread is faster, and at most two batches a thread are held.
-pub(crate) struct Loader {
+pub(crate) struct Prefetcher {
     first: u32,
     next: u32,
     channels: Vec<Receiver<Result<Filled>>>,
     waited: Duration,
 }
 
-impl Loader {
+impl Prefetcher {
     /// Begins with step `first`, on `threads` threads. They end before step `end`, or when the loader is dropped.
     pub(crate) fn start(first: u32, end: u32, threads: usize, fill: &Fill) -> Self {
         let worker = |number: usize| {
@@ -66,7 +66,7 @@ impl Loader {
         filled
     }
 
-    /// Time that [`Loader::take`] has waited.
+    /// Time that [`Prefetcher::take`] has waited.
     pub(crate) fn waited(&self) -> Duration {
         self.waited
     }
@@ -102,7 +102,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(if step % 3 == 0 { 3 } else { 0 }));
                 Ok(step)
             });
-            let mut loader = Loader::start(7, u32::MAX, threads, &slow_thirds);
+            let mut loader = Prefetcher::start(7, u32::MAX, threads, &slow_thirds);
             let taken: Vec<u32> = (0..20).map(|_| loader.take().unwrap().unwrap().labels[0]).collect();
             assert_eq!(taken, (7..27).collect::<Vec<_>>());
             assert_eq!(loader.next(), 27);
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_filled_ahead_is_bounded_and_ends_with_the_loader() {
         let (filled, fill) = counted();
-        let mut loader = Loader::start(0, u32::MAX, 2, &fill);
+        let mut loader = Prefetcher::start(0, u32::MAX, 2, &fill);
         loader.take().unwrap().unwrap();
         thread::sleep(Duration::from_millis(100));
         // One taken; a thread holds one in its channel and one in its hands.
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn nothing_is_filled_past_the_end() {
         let (filled, fill) = counted();
-        let mut loader = Loader::start(2, 5, 2, &fill);
+        let mut loader = Prefetcher::start(2, 5, 2, &fill);
         let taken: Vec<u32> = (0..3).map(|_| loader.take().unwrap().unwrap().labels[0]).collect();
         assert_eq!(taken, [2, 3, 4]);
         assert!(loader.take().is_none() && filled.load(Ordering::SeqCst) == 3);
@@ -134,10 +134,11 @@ mod tests {
     #[test]
     fn an_error_comes_where_its_batch_would_and_a_panic_is_told() {
         let broken = |step: u32| if step == 2 { Err(Error::config("data", "x", "broken", "")) } else { Ok(step) };
-        let mut loader = Loader::start(0, u32::MAX, 2, &fill(broken));
+        let mut loader = Prefetcher::start(0, u32::MAX, 2, &fill(broken));
         let taken: Vec<bool> = (0..4).map(|_| loader.take().unwrap().is_ok()).collect();
         assert_eq!(taken, [true, true, false, true]);
-        let mut loader = Loader::start(0, 9, 1, &fill(|step| if step == 1 { panic!("on purpose") } else { Ok(step) }));
+        let mut loader =
+            Prefetcher::start(0, 9, 1, &fill(|step| if step == 1 { panic!("on purpose") } else { Ok(step) }));
         assert!(loader.take().is_some());
         assert!(loader.take().is_none());
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{AttentionMask, Init, Var};
 
-use super::{Pass, TapAt};
+use super::{CapturePoint, Pass};
 use crate::error::Result;
 
 /// Position of the normalization in a block.
@@ -207,7 +207,7 @@ impl<'g> Block<'g> {
             Activation::Gelu => z.gelu()?,
             Activation::GeluTanh => z.gelu_tanh()?,
         };
-        let tapped = if pass.tap_at() == TapAt::BeforeNorm { z } else { active };
+        let tapped = if pass.tap_at() == CapturePoint::BeforeNorm { z } else { active };
         self.tap(pass, format!("{tap}.{first}"), tapped)?;
         let dropped = pass.dropout(active, self.dropout)?;
         let width = x.shape().last_axis();

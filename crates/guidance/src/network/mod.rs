@@ -27,7 +27,7 @@ pub use fcn::Fcn;
 pub use initial::{HeadBias, InitialWeights};
 pub use input_scale::InputScale;
 use input_scale::Rescaling;
-pub use pass::{Mode, Pass, Precision, Tap, TapAt, Window};
+pub use pass::{CapturePoint, Mode, Pass, Precision, Tap, Window};
 pub use resnet::{Resnet, Stem};
 pub use rnn::{Rnn, RnnCell, Stack};
 pub use transformer::{Positions, Transformer};
@@ -135,7 +135,7 @@ impl Network {
         graph: &'g Graph,
         input: impl Into<Input<'g>>,
         mode: Mode<'_>,
-        taps: TapAt,
+        taps: CapturePoint,
     ) -> Result<Forward<'g>> {
         let input = input.into();
         self.input.check(input, graph.layer())?;
@@ -152,7 +152,7 @@ impl Network {
     pub fn layers(&self) -> Result<Vec<String>> {
         let graph = Graph::new();
         let blank = self.input.of(graph.leaf(&self.blank));
-        let forward = self.forward(&graph, blank, Mode::Eval, TapAt::default())?;
+        let forward = self.forward(&graph, blank, Mode::Eval, CapturePoint::default())?;
         Ok(forward.taps.into_iter().map(|tap| tap.name).collect())
     }
 
@@ -258,7 +258,12 @@ impl Guide {
     ///
     /// # Errors
     /// As [`Network::forward`].
-    pub fn forward<'g>(&self, graph: &'g Graph, input: impl Into<Input<'g>>, taps: TapAt) -> Result<Forward<'g>> {
+    pub fn forward<'g>(
+        &self,
+        graph: &'g Graph,
+        input: impl Into<Input<'g>>,
+        taps: CapturePoint,
+    ) -> Result<Forward<'g>> {
         self.network.forward(graph, input, Mode::Eval, taps)
     }
 

@@ -1,6 +1,6 @@
 //! One forward pass: the layers that networks are written in.
 
-use trellis_tensor::{AttentionDropout, Clock, DType, Graph, Init, Layout, LossScale, Recompute, Shape, Var};
+use trellis_tensor::{AttentionDropout, DType, Graph, Init, Layout, LossScale, Recompute, Shape, StepState, Var};
 
 use super::Network;
 use crate::error::Result;
@@ -11,7 +11,7 @@ pub enum Mode<'a> {
     /// Batch norm uses the batch's statistics and updates the running ones; dropout is on.
     Train {
         /// The step counter that dropout follows.
-        clock: &'a Clock,
+        clock: &'a StepState,
         /// Seed of dropout.
         seed: u64,
         /// Element type that linear layers multiply.
@@ -48,7 +48,7 @@ impl Precision {
 /// Point at which a layer's activations are captured for alignment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TapAt {
+pub enum CapturePoint {
     /// The output of the linear or convolution layer, as the paper's authors do (their hooks sit on those modules).
     #[default]
     BeforeNorm,
@@ -89,7 +89,7 @@ pub struct Pass<'n, 'g> {
     /// `None` while parameters are declared.
     network: Option<&'n Network>,
     mode: Mode<'n>,
-    tap_at: TapAt,
+    tap_at: CapturePoint,
     taps: Vec<Tap<'g>>,
     dropouts: u32,
     blocks: usize,
@@ -112,7 +112,7 @@ impl<'n, 'g> Pass<'n, 'g> {
             graph,
             network: None,
             mode: Mode::Eval,
-            tap_at: TapAt::default(),
+            tap_at: CapturePoint::default(),
             taps: Vec::new(),
             dropouts: 0,
             blocks: 0,
@@ -124,7 +124,7 @@ impl<'n, 'g> Pass<'n, 'g> {
         }
     }
 
-    pub(super) fn record(graph: &'g Graph, network: &'n Network, mode: Mode<'n>, tap_at: TapAt) -> Self {
+    pub(super) fn record(graph: &'g Graph, network: &'n Network, mode: Mode<'n>, tap_at: CapturePoint) -> Self {
         Self { network: Some(network), mode, tap_at, ..Self::declare(graph, network.largest_tensor()) }
     }
 
@@ -159,7 +159,7 @@ impl<'n, 'g> Pass<'n, 'g> {
     }
 
     /// Point at which activations are captured.
-    pub(super) fn tap_at(&self) -> TapAt {
+    pub(super) fn tap_at(&self) -> CapturePoint {
         self.tap_at
     }
 
@@ -243,12 +243,12 @@ impl<'n, 'g> Pass<'n, 'g> {
     /// # Errors
     /// When `x` has no channels.
     pub fn norm_relu(&mut self, name: &str, x: Var<'g>, batch_norm: bool) -> Result<Var<'g>> {
-        if self.tap_at == TapAt::BeforeNorm {
+        if self.tap_at == CapturePoint::BeforeNorm {
             self.tap(name, x);
         }
         let _scope = self.graph.scope(name);
         let y = if batch_norm { self.batch_norm(&format!("{name}.bn"), x)?.relu()? } else { x.relu()? };
-        if self.tap_at == TapAt::AfterActivation {
+        if self.tap_at == CapturePoint::AfterActivation {
             self.tap(name, y);
         }
         Ok(y)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{Init, Var};
 
-use super::{Architecture, Input, Output, Pass, TapAt, Window};
+use super::{Architecture, CapturePoint, Input, Output, Pass, Window};
 use crate::error::{Error, Result};
 
 /// First layers of a [`Resnet`].
@@ -96,7 +96,7 @@ impl Resnet {
                 true => x,
                 false => conv_norm(pass, [&conv, &bn], x, out, Window { size: 1, stride })?,
             };
-            if !same && pass.tap_at() == TapAt::AfterActivation {
+            if !same && pass.tap_at() == CapturePoint::AfterActivation {
                 pass.tap(&conv, shortcut);
             }
             y = y.add(shortcut)?;
@@ -105,7 +105,7 @@ impl Resnet {
     }
 }
 
-/// A convolution and its batch norm; with `TapAt::BeforeNorm` the activations between them are captured.
+/// A convolution and its batch norm; with `CapturePoint::BeforeNorm` the activations between them are captured.
 fn conv_norm<'g>(
     pass: &mut Pass<'_, 'g>,
     [conv, bn]: [&str; 2],
@@ -114,16 +114,16 @@ fn conv_norm<'g>(
     window: Window,
 ) -> Result<Var<'g>> {
     let z = pass.conv(conv, x, out, window, false, Init::KaimingNormalOut(std::f32::consts::SQRT_2))?;
-    if pass.tap_at() == TapAt::BeforeNorm {
+    if pass.tap_at() == CapturePoint::BeforeNorm {
         pass.tap(conv, z);
     }
     pass.batch_norm(bn, z)
 }
 
-/// ReLU behind convolution `name`; with `TapAt::AfterActivation` its output is captured.
+/// ReLU behind convolution `name`; with `CapturePoint::AfterActivation` its output is captured.
 fn relu<'g>(pass: &mut Pass<'_, 'g>, name: &str, x: Var<'g>) -> Result<Var<'g>> {
     let y = x.relu()?;
-    if pass.tap_at() == TapAt::AfterActivation {
+    if pass.tap_at() == CapturePoint::AfterActivation {
         pass.tap(name, y);
     }
     Ok(y)

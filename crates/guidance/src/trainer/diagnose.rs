@@ -1,6 +1,6 @@
 //! Diagnosis of a number that is not finite. Updates stop at that step, so it can be run again with every layer kept.
 
-use trellis_tensor::{Clock, Graph, Plan};
+use trellis_tensor::{Graph, Plan, StepState};
 
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
@@ -25,7 +25,7 @@ pub(super) fn diagnose(
         what: what.to_string(),
         guided: guidance.is_some(),
     };
-    let clock = Clock::new(data.gpu())?;
+    let clock = StepState::new(data.gpu())?;
     clock.set(step)?;
     let mut feed = training.feed(data)?;
     let graph = Graph::new();

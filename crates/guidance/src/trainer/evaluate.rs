@@ -1,16 +1,16 @@
 //! Evaluations: loss and top-1 over a split, whole sequences that are right, CKA of the layer pairs on held-out examples.
 
-use trellis_tensor::{Clock, Graph, Log, Plan, Tensor, TensorType};
+use trellis_tensor::{Graph, Log, Plan, StepState, Tensor, TensorType};
 
 use super::guidance::Guidance;
 use super::run::{Event, Trainer};
 use super::step::rows;
 use crate::alignment::Pair;
-use crate::data::Feed;
+use crate::data::BatchSource;
 use crate::data::Split;
 use crate::data::dataset::{Dataset, MOST_CONFUSED};
 use crate::error::{Error, Result};
-use crate::network::{Each, InputShape, Mode, Network, Output, TapAt};
+use crate::network::{CapturePoint, Each, InputShape, Mode, Network, Output};
 use crate::trainer::records::EvalRecord;
 
 /// Largest number of examples of one evaluation step; fewer of sequences, with 16 times as many positions.
@@ -35,7 +35,7 @@ pub struct Evaluation<'a> {
     evaluators: Vec<Evaluator<'a>>,
     /// The step of the last evaluation.
     last: u32,
-    probe: Option<Probe<'a>>,
+    probe: Option<AlignmentEval<'a>>,
     pairs: Vec<[String; 2]>,
     warned: Vec<[String; 2]>,
 }
@@ -52,7 +52,7 @@ impl<'a> Evaluation<'a> {
             evaluators.push(Evaluator::new(what, trainer.training.batch, MOST_CONFUSED, beside)?);
         }
         let beside = evaluators.last().map(|evaluator| &evaluator.plan).or(steps);
-        let probe = trainer.probe.as_ref().map(|guidance| Probe::new(trainer, guidance, beside)).transpose()?;
+        let probe = trainer.probe.as_ref().map(|guidance| AlignmentEval::new(trainer, guidance, beside)).transpose()?;
         Ok(Self { evaluators, last, probe, pairs: trainer.pairs()?, warned: Vec::new() })
     }
 
@@ -68,7 +68,7 @@ impl<'a> Evaluation<'a> {
         step: u32,
         observe: &mut dyn FnMut(Event<'_>) -> Result<()>,
     ) -> Result<Vec<EvalRecord>> {
-        let similarity = self.probe.as_mut().map(Probe::measure).transpose()?.unwrap_or_default();
+        let similarity = self.probe.as_mut().map(AlignmentEval::measure).transpose()?.unwrap_or_default();
         // Nothing else gives exactly 0.
         for (pair, _) in self.pairs.iter().zip(&similarity).filter(|(_, similarity)| **similarity == 0.0) {
             if !self.warned.contains(pair) {
@@ -85,7 +85,7 @@ impl<'a> Evaluation<'a> {
             if step == self.last && number == splits {
                 eval.confusion = evaluator.confusion()?;
             }
-            if eval.split == Probe::SPLIT {
+            if eval.split == AlignmentEval::SPLIT {
                 eval.similarity.clone_from(&similarity);
             }
             observe(Event::Eval(&eval))?;
@@ -123,9 +123,9 @@ pub const TRAINING: usize = 10_000;
 /// confusion matrix.
 struct Evaluator<'a> {
     plan: Plan,
-    clock: Clock,
+    clock: StepState,
     log: Log,
-    feed: Feed<'a>,
+    feed: BatchSource<'a>,
     /// Counts by label and class, `[classes, classes]`.
     confusion: Option<Tensor>,
     split: &'static str,
@@ -143,13 +143,13 @@ impl<'a> Evaluator<'a> {
         most_confused: usize,
         beside: Option<&Plan>,
     ) -> Result<Self> {
-        let (clock, log) = (Clock::new(data.gpu())?, Log::new(data.gpu(), 5)?);
+        let (clock, log) = (StepState::new(data.gpu())?, Log::new(data.gpu(), 5)?);
         let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
         let batch = examples_of_step(BATCH * 16 / positions.max(16), data, batch).min(split.count());
         let graph = Graph::new();
-        let feed = Feed::sequential(data, split, batch)?;
+        let feed = BatchSource::sequential(data, split, batch)?;
         let examples = feed.batch(&graph, &clock)?;
-        let logits = network.forward(&graph, examples.input, Mode::Eval, TapAt::default())?.logits;
+        let logits = network.forward(&graph, examples.input, Mode::Eval, CapturePoint::default())?.logits;
         let (logits, labels) = rows(logits, examples.labels)?;
         let loss = logits.cross_entropy_rows(labels, 0.0)?.sum_all()?;
         let Output { classes, each } = network.output();
@@ -217,14 +217,14 @@ impl<'a> Evaluator<'a> {
 
 /// Alignment evaluation: CKA of a target's layers with a guide's, on the first images of the test split (of the
 /// training split if there is none), both networks in evaluation mode.
-struct Probe<'a> {
+struct AlignmentEval<'a> {
     plan: Plan,
-    clock: Clock,
+    clock: StepState,
     log: Log,
-    feed: Feed<'a>,
+    feed: BatchSource<'a>,
 }
 
-impl<'a> Probe<'a> {
+impl<'a> AlignmentEval<'a> {
     /// The evaluations that carry its numbers.
     const SPLIT: &'static str = "test";
     const BATCH: usize = 256;
@@ -233,10 +233,10 @@ impl<'a> Probe<'a> {
         let Trainer { target, data, training, .. } = *trainer;
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
-        let clock = Clock::new(data.gpu())?;
+        let clock = StepState::new(data.gpu())?;
         let most = examples_of_step(Self::BATCH, data, training.batch).min(split.count());
         let split = data.first_readable(split, most)?;
-        let feed = Feed::sequential(data, &split, split.count())?;
+        let feed = BatchSource::sequential(data, &split, split.count())?;
         let input = feed.batch(&graph, &clock)?.input;
         let ours = target.forward(&graph, input, Mode::Eval, guidance.taps)?.taps;
         let theirs = guidance.guide.forward(&graph, input, guidance.taps)?.taps;

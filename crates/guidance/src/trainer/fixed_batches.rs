@@ -5,7 +5,7 @@
 //! first step, and the guide's forward pass disappears from the step.
 
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Clock, Graph, Plan, Tensor, TensorType, Var};
+use trellis_tensor::{Graph, Plan, StepState, Tensor, TensorType, Var};
 
 use super::guidance::Guidance;
 use crate::data::{Batch, Dataset};
@@ -84,7 +84,7 @@ impl FixedBatches {
     }
 
     /// The number of the batch that `clock` draws: `[1]`, every number once an epoch.
-    pub(super) fn number<'g>(&self, graph: &'g Graph, clock: &Clock) -> Result<Var<'g>> {
+    pub(super) fn number<'g>(&self, graph: &'g Graph, clock: &StepState) -> Result<Var<'g>> {
         Ok(graph.leaf(clock.tensor()).sample_batch(self.examples.shape()[0], 1, self.seed)?)
     }
 

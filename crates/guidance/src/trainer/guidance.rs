@@ -2,7 +2,7 @@
 
 use crate::alignment::{Cka, LayerMap, Metric, Schedule};
 use crate::error::Result;
-use crate::network::{Guide, Network, TapAt};
+use crate::network::{CapturePoint, Guide, Network};
 
 /// Settings of guidance: a guide, a measure, a layer map, a schedule and a weight.
 ///
@@ -23,7 +23,7 @@ pub struct Guidance {
     pub(crate) map: LayerMap,
     pub(crate) schedule: Schedule,
     pub(crate) weight: f32,
-    pub(crate) taps: TapAt,
+    pub(crate) taps: CapturePoint,
 }
 
 impl Guidance {
@@ -35,7 +35,7 @@ impl Guidance {
             map: LayerMap::even(),
             schedule: Schedule::always(),
             weight: 1.0,
-            taps: TapAt::default(),
+            taps: CapturePoint::default(),
         }
     }
 
@@ -60,7 +60,7 @@ impl Guidance {
     }
 
     /// Sets the point at which activations are captured.
-    pub fn taps(self, taps: TapAt) -> Self {
+    pub fn taps(self, taps: CapturePoint) -> Self {
         Self { taps, ..self }
     }
 

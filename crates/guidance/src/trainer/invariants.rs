@@ -2,7 +2,7 @@
 //! to scale. A step is run again with activations and gradients kept, as in `diagnose`, but nothing that trains
 //! changes.
 
-use trellis_tensor::{Clock, Graph, Plan};
+use trellis_tensor::{Graph, Plan, StepState};
 
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
@@ -29,7 +29,7 @@ pub(super) fn check(
     step: u32,
     fixed: Option<&FixedBatches>,
 ) -> Result<()> {
-    let clock = Clock::new(data.gpu())?;
+    let clock = StepState::new(data.gpu())?;
     clock.set(step)?;
     let mut feed = training.feed(data)?;
     let graph = Graph::new();

@@ -9,7 +9,7 @@ use super::evaluate::Evaluation;
 use super::guidance::Guidance;
 use super::records::{EvalRecord, RunRecord, StepRecord};
 use super::session::Session;
-use super::state::Keeper;
+use super::state::Checkpointer;
 use super::training::Training;
 use crate::data::Dataset;
 use crate::error::Result;
@@ -106,7 +106,7 @@ impl<'a> Trainer<'a> {
     pub fn run_with(&self, observe: &mut dyn FnMut(Event<'_>) -> Result<()>) -> Result<RunRecord> {
         let started = Instant::now();
         let (mut session, mut evaluation) = self.prepare()?;
-        let mut keeper = Keeper::new(self.state.as_deref());
+        let mut keeper = Checkpointer::new(self.state.as_deref());
         let mut spent = keeper.resume(&mut session)?;
         let before = spent.total;
         if session.step() > 0 {

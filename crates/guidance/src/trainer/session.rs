@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trellis_tensor::{Clock, Graph, Log, Optimizer, Plan, Row};
+use trellis_tensor::{Graph, Log, Optimizer, Plan, Row, StepState};
 
 use super::diagnose::diagnose;
 use super::fixed_batches::FixedBatches;
@@ -10,7 +10,7 @@ use super::guidance::Guidance;
 use super::invariants::check;
 use super::step::record;
 use super::training::{Batches, Training};
-use crate::data::{Dataset, Feed};
+use crate::data::{BatchSource, Dataset};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::trainer::records::StepRecord;
@@ -22,11 +22,11 @@ pub struct Session<'a> {
     pub(super) training: Training,
     guidance: Option<Guidance>,
     pub(super) optimizer: Optimizer,
-    pub(super) clock: Clock,
+    pub(super) clock: StepState,
     /// First step that is not guided.
     guided_until: u32,
     fixed: Option<FixedBatches>,
-    feed: Feed<'a>,
+    feed: BatchSource<'a>,
     guided: Option<Plan>,
     unguided: Option<Plan>,
     log: Log,
@@ -44,7 +44,7 @@ impl<'a> Session<'a> {
         training: Training,
         guidance: Option<&Guidance>,
     ) -> Result<Self> {
-        let clock = Clock::new(data.gpu())?;
+        let clock = StepState::new(data.gpu())?;
         let optimizer = Optimizer::new(data.gpu(), target.params(), training.optimizer)?
             .with_loss_scale(training.precision.loss_scale());
         let guided_until = guidance.map_or(0, |g| g.schedule.end(training.steps));

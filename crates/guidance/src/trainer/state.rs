@@ -17,14 +17,14 @@ pub(super) struct Spent {
 }
 
 /// Checkpointer: keeps the state of a run in a file, if it has one, now and then.
-pub(super) struct Keeper<'a> {
+pub(super) struct Checkpointer<'a> {
     path: Option<&'a Path>,
     last: Instant,
     /// Time that the last save took.
     cost: Duration,
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> Checkpointer<'a> {
     pub(super) fn new(path: Option<&'a Path>) -> Self {
         Self { path, last: Instant::now(), cost: Duration::ZERO }
     }
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn a_state_is_kept_every_minute_unless_that_takes_long() {
-        assert_eq!(Keeper::new(None).patience(), Duration::MAX);
-        let mut keeper = Keeper::new(Some(Path::new("x")));
+        assert_eq!(Checkpointer::new(None).patience(), Duration::MAX);
+        let mut keeper = Checkpointer::new(Some(Path::new("x")));
         assert_eq!(keeper.patience(), Duration::from_secs(60));
         keeper.cost = Duration::from_secs(5);
         assert_eq!(keeper.patience(), Duration::from_secs(100));

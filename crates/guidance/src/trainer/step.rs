@@ -4,15 +4,15 @@
 //! `1 − metric` to the alignment loss, which is weighted by the schedule and added to the task loss. [`Session`](super::Session) then
 //! records the update of the parameters and the metrics, and makes the plan.
 
-use trellis_tensor::{Clock, Graph, Var};
+use trellis_tensor::{Graph, StepState, Var};
 
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
 use super::training::Training;
-use crate::alignment::{Guiding, Pair};
-use crate::data::{Batch, Feed};
+use crate::alignment::{GuideSide, Pair};
+use crate::data::{Batch, BatchSource};
 use crate::error::Result;
-use crate::network::{Forward, Mode, Network, TapAt};
+use crate::network::{CapturePoint, Forward, Mode, Network};
 
 /// A recorded step.
 pub(super) struct Step<'g> {
@@ -30,10 +30,10 @@ pub(super) struct Step<'g> {
 pub(super) fn record<'g>(
     graph: &'g Graph,
     target: &Network,
-    feed: &Feed<'g>,
+    feed: &BatchSource<'g>,
     training: &Training,
     guidance: Option<&Guidance>,
-    clock: &Clock,
+    clock: &StepState,
     fixed: Option<&FixedBatches>,
 ) -> Result<Step<'g>> {
     let (batch, number) = match fixed {
@@ -46,7 +46,7 @@ pub(super) fn record<'g>(
     };
     let Training { seed, precision, recompute, .. } = *training;
     let mode = Mode::Train { clock, seed, precision, recompute };
-    let taps = guidance.map_or(TapAt::default(), |g| g.taps);
+    let taps = guidance.map_or(CapturePoint::default(), |g| g.taps);
     // One forward pass of the target serves both losses.
     let forward = {
         let _scope = graph.scope("target");
@@ -67,7 +67,7 @@ pub(super) fn record<'g>(
     };
     let _scope = graph.scope("alignment");
     let names = guidance.guide.network().layers()?;
-    let pair = |(&(g, t), gram): (&(usize, usize), Guiding<'g>)| Pair {
+    let pair = |(&(g, t), gram): (&(usize, usize), GuideSide<'g>)| Pair {
         target: step.forward.taps[t].clone(),
         guide: names[g].clone(),
         gram,
@@ -92,15 +92,15 @@ fn guiding<'g>(
     guidance: &Guidance,
     pairs: &[(usize, usize)],
     number: Option<(&FixedBatches, Var<'g>)>,
-) -> Result<Vec<Guiding<'g>>> {
+) -> Result<Vec<GuideSide<'g>>> {
     if let Some((fixed, number)) = number {
-        return Ok(fixed.guide_grams(graph, number)?.into_iter().map(Guiding::Gram).collect());
+        return Ok(fixed.guide_grams(graph, number)?.into_iter().map(GuideSide::Gram).collect());
     }
     let taps = guidance.guide.forward(graph, batch.input, guidance.taps)?.taps;
-    Ok(pairs.iter().map(|&(guide, _)| Guiding::Activations(taps[guide].value)).collect())
+    Ok(pairs.iter().map(|&(guide, _)| GuideSide::Activations(taps[guide].value)).collect())
 }
 
-fn batch<'g>(graph: &'g Graph, feed: &Feed<'g>, training: &Training, clock: &Clock) -> Result<Batch<'g>> {
+fn batch<'g>(graph: &'g Graph, feed: &BatchSource<'g>, training: &Training, clock: &StepState) -> Result<Batch<'g>> {
     let _scope = graph.scope("data");
     let mut batch = feed.batch(graph, clock)?;
     if training.shift > 0 || training.flip {

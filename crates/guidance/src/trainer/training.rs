@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{Curve, OptimizerConfig};
 
-use crate::data::{Crop, Dataset, Feed};
+use crate::data::{BatchSource, Crop, Dataset};
 use crate::error::Result;
 use crate::network::Precision;
 
@@ -77,8 +77,8 @@ impl Training {
 
 impl Training {
     /// The batches of a run on `data`.
-    pub(super) fn feed<'a>(&self, data: &'a Dataset) -> Result<Feed<'a>> {
-        Ok(Feed::shuffled(data, self.batch, self.seed)?.crop(self.crop))
+    pub(super) fn feed<'a>(&self, data: &'a Dataset) -> Result<BatchSource<'a>> {
+        Ok(BatchSource::shuffled(data, self.batch, self.seed)?.crop(self.crop))
     }
 
     /// Steps from one evaluation to the next.

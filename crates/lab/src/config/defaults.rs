@@ -7,7 +7,7 @@ use super::{
     RateSchedule, TargetConfig, TextLevel, TrainingConfig,
 };
 use crate::record::names::ARMS;
-use trellis_guidance::network::TapAt;
+use trellis_guidance::network::CapturePoint;
 use trellis_guidance::trainer::Batches;
 
 impl Default for Config {
@@ -56,7 +56,7 @@ impl Default for GuidanceConfig {
             bandwidth: 1.0,
             lambda: 0.1,
             weight: 1.0,
-            taps: TapAt::BeforeNorm,
+            taps: CapturePoint::BeforeNorm,
             first_steps: None,
             decay_steps: 0,
             pairs: Vec::new(),

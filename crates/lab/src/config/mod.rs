@@ -26,7 +26,7 @@ use explain::explain;
 pub use network::{GuideConfig, NetworkConfig, TargetConfig};
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::io::regular_file;
-use trellis_guidance::network::TapAt;
+use trellis_guidance::network::CapturePoint;
 use trellis_guidance::trainer::Batches;
 pub use values::amount::Amount;
 pub use values::channels::Channels;
@@ -164,7 +164,7 @@ pub struct GuidanceConfig {
     /// α, the weight of Σ (1 − metric).
     pub weight: f32,
     /// Point at which activations are captured.
-    pub taps: TapAt,
+    pub taps: CapturePoint,
     /// Guided steps of the arm `trained_first`, unless it has its own; half of all without the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_steps: Option<u32>,

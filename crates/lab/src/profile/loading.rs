@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use trellis_guidance::data::Feed;
+use trellis_guidance::data::BatchSource;
 use trellis_guidance::error::Result;
 use trellis_guidance::trainer::Session;
 
@@ -23,7 +23,7 @@ pub struct Loading {
 
 impl Loading {
     /// Times the next `steps` steps of a session, after some to warm up, and reading by itself.
-    pub(super) fn measure(session: &mut Session<'_>, feed: &mut Feed<'_>, steps: usize) -> Result<Self> {
+    pub(super) fn measure(session: &mut Session<'_>, feed: &mut BatchSource<'_>, steps: usize) -> Result<Self> {
         let mut take = |steps: usize| -> Result<(Duration, Duration)> {
             let (began, waited, until) = (Instant::now(), session.waited(), session.step() + steps as u32);
             while session.step() < until {

@@ -23,8 +23,8 @@ pub use ceilings::Ceilings;
 pub use compare::{Change, compare};
 pub use loading::Loading;
 use loading::WARM_UP;
+use trellis_guidance::data::BatchSource;
 use trellis_guidance::data::Dataset;
-use trellis_guidance::data::Feed;
 use trellis_guidance::error::Result;
 use trellis_guidance::network::Network;
 use trellis_guidance::trainer::{Guidance, Session, Training};
@@ -198,7 +198,7 @@ impl Profile {
         let mut session = Session::new(target, data, training, guidance)?;
         let loading = match data.is_streamed() {
             true => {
-                let mut feed = Feed::shuffled(data, training.batch, training.seed)?;
+                let mut feed = BatchSource::shuffled(data, training.batch, training.seed)?;
                 Some(Loading::measure(&mut session, &mut feed, steps)?)
             }
             false => None,

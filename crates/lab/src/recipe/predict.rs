@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use trellis_tensor::{Clock, Gpu, Graph, Plan, Tensor};
+use trellis_tensor::{Gpu, Graph, Plan, StepState, Tensor};
 
 use super::image::{Prepared, Stored};
 use super::{Preparation, Recipe, RecipeInput};
+use trellis_guidance::data::BatchSource;
 use trellis_guidance::data::Dataset;
-use trellis_guidance::data::Feed;
 use trellis_guidance::data::Images;
 use trellis_guidance::data::text::Text;
 use trellis_guidance::error::{Error, Result};
-use trellis_guidance::network::{Mode, Network, TapAt};
+use trellis_guidance::network::{CapturePoint, Mode, Network};
 
 /// A checkpoint ready to predict.
 #[derive(Debug)]
@@ -118,9 +118,9 @@ impl Predictor {
         let data = Dataset::new(&self.gpu, &set, None, None)?.normalized(*normalization);
         let crop = preparation.as_ref().and_then(|Preparation { crop, .. }| *crop);
         let data = if let Some(size) = crop { data.cropped(size)? } else { data };
-        let (graph, clock) = (Graph::new(), Clock::new(&self.gpu)?);
-        let batch = Feed::sequential(&data, data.train(), images.len())?.batch(&graph, &clock)?;
-        let logits = self.network.forward(&graph, batch.input, Mode::Eval, TapAt::default())?.logits;
+        let (graph, clock) = (Graph::new(), StepState::new(&self.gpu)?);
+        let batch = BatchSource::sequential(&data, data.train(), images.len())?.batch(&graph, &clock)?;
+        let logits = self.network.forward(&graph, batch.input, Mode::Eval, CapturePoint::default())?.logits;
         let plan = Plan::new(&self.gpu, &graph, &[logits])?;
         plan.run(1)?;
         let logits = plan.read(logits)?;
@@ -167,7 +167,7 @@ impl Predictor {
         let graph = Graph::new();
         let ids = Tensor::from_u32(&self.gpu, "tokens", [1, ids.len()], ids)?;
         let input = self.network.input().of(graph.leaf(&ids));
-        let logits = self.network.forward(&graph, input, Mode::Eval, TapAt::default())?.logits;
+        let logits = self.network.forward(&graph, input, Mode::Eval, CapturePoint::default())?.logits;
         let plan = Plan::new(&self.gpu, &graph, &[logits])?;
         plan.run(1)?;
         Ok(plan.read(logits)?)

@@ -2,14 +2,14 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    AttentionForm, AttentionMask, AttentionTile, Clock, Curve, Gpu, Graph, Layout, Log, LossScale, Optimizer,
-    OptimizerConfig, Plan, Shape, Tensor, Var,
+    AttentionForm, AttentionMask, AttentionTile, Curve, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig,
+    Plan, Shape, StepState, Tensor, Var,
 };
 
 use super::{Kind, Prepared, Workload};
 use trellis_guidance::alignment::{Cka, Metric, Pair};
 use trellis_guidance::error::Result;
-use trellis_guidance::network::{Architecture, Fcn, Mode, Network, Precision, Resnet, TapAt, Vit};
+use trellis_guidance::network::{Architecture, CapturePoint, Fcn, Mode, Network, Precision, Resnet, Vit};
 
 /// A workload of `trellis bench --size large`.
 #[derive(Clone, Copy, Debug)]
@@ -199,13 +199,13 @@ fn step(
     let guide = guide.map(|guide| Network::with_shape(gpu, guide, image, 1000, 2)).transpose()?.map(Network::freeze);
     let labels: Vec<u32> = (0..batch as u32).map(|i| i % 1000).collect();
     let labels = Tensor::from_u32(gpu, "labels", [batch], &labels)?;
-    let clock = Clock::new(gpu)?;
+    let clock = StepState::new(gpu)?;
     let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-4)))?
         .with_loss_scale(precision.loss_scale());
 
     let graph = Graph::new();
     let images = graph.leaf(&random(gpu, [batch, 3, 224, 224], 3)?);
-    let taps = TapAt::AfterActivation;
+    let taps = CapturePoint::AfterActivation;
     let forward = {
         let _scope = graph.scope("target");
         target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0, precision, recompute: 0 }, taps)?

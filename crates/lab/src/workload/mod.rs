@@ -5,13 +5,13 @@ mod recurrent;
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    AttentionMask, Cell, CkaForm, CkaSizes, Clock, Curve, DType, Gpu, Graph, Layout, Log, LossScale, Optimizer,
-    OptimizerConfig, Plan, ProductLoop, RecurrenceForm, Tensor, Var, ops,
+    AttentionMask, Cell, CkaForm, CkaSizes, Curve, DType, GemmVariant, Gpu, Graph, Layout, Log, LossScale, Optimizer,
+    OptimizerConfig, Plan, RecurrenceForm, StepState, Tensor, Var, ops,
 };
 
-use trellis_guidance::alignment::{Cka, Guiding, Metric, Pair};
+use trellis_guidance::alignment::{Cka, GuideSide, Metric, Pair};
 use trellis_guidance::error::Result;
-use trellis_guidance::network::{Cnn, Fcn, Mode, Network, Precision, TapAt};
+use trellis_guidance::network::{CapturePoint, Cnn, Fcn, Mode, Network, Precision};
 
 /// A workload before it is compiled.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +151,7 @@ impl Workload {
                 let (a, b) = (normal(gpu, [size, size], 1)?, normal(gpu, [size, size], 2)?);
                 let (a, b) = (graph.leaf(&a), graph.leaf(&b));
                 let product =
-                    if naive { a.matmul_on(b, Layout::NN, ProductLoop::Naive)? } else { a.matmul(b, Layout::NN)? };
+                    if naive { a.matmul_on(b, Layout::NN, GemmVariant::Naive)? } else { a.matmul(b, Layout::NN)? };
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[product])?, flops: 2 * (size as u64).pow(3) })
             }
             Kind::HalfMatMul { size } => {
@@ -298,13 +298,13 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
     let images = normal(gpu, [BATCH, 1, 28, 28], 3)?;
     let labels: Vec<u32> = (0..BATCH as u32).map(|i| i % 10).collect();
     let labels = Tensor::from_u32(gpu, "labels", [BATCH], &labels)?;
-    let clock = Clock::new(gpu)?;
+    let clock = StepState::new(gpu)?;
     let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-3)))?
         .with_loss_scale(precision.loss_scale());
 
     let graph = Graph::new();
     let images = graph.leaf(&images);
-    let taps = TapAt::AfterActivation;
+    let taps = CapturePoint::AfterActivation;
     let forward = {
         let _scope = graph.scope("target");
         target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0, precision, recompute: 0 }, taps)?
@@ -325,7 +325,7 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
             let table = graph.leaf(&normal(gpu, [TABLES, 4, BATCH, BATCH], 4)?);
             let grams = table.gather(number)?.reshape([4, BATCH, BATCH])?;
             let pair = |i: usize| -> Result<Pair<'_>> {
-                let gram = Guiding::Gram(grams.slice(0, i, 1)?.reshape([BATCH, BATCH])?);
+                let gram = GuideSide::Gram(grams.slice(0, i, 1)?.reshape([BATCH, BATCH])?);
                 Ok(Pair { target: forward.taps[2 * i].clone(), guide: format!("layer {i}"), gram })
             };
             (0..4).map(pair).collect::<Result<_>>()?

@@ -238,7 +238,7 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clock, Curve, GpuOptions, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Tensor};
+    use crate::{Curve, GpuOptions, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, StepState, Tensor};
 
     fn normal(stream: u64, count: usize) -> Vec<f32> {
         let mut rng = crate::rng::Rng::new(1, stream);
@@ -287,7 +287,7 @@ mod tests {
                 [weight, spec(format!("{i}.bias"), &[size[1]], 20 + i)]
             });
             let params = Params::new(&gpu, &layers.collect::<Vec<_>>())?;
-            let (clock, graph) = (Clock::new(&gpu)?, Graph::new());
+            let (clock, graph) = (StepState::new(&gpu)?, Graph::new());
             let mut y = graph.leaf(&x);
             let mut loss = graph.constant(0.0, []);
             let guide = graph.leaf(&guide).centered_gram()?;

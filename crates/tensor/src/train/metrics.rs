@@ -8,7 +8,7 @@ use crate::graph::{Graph, Var};
 use crate::ops::EndStep;
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
-use crate::train::schedule::Clock;
+use crate::train::schedule::StepState;
 
 /// Metrics of a training loop. [`Log::record`] writes those of a step into its row; [`Log::request`] after a chunk of steps
 /// starts copying the rows, [`Log::collect`] fetches them when they have arrived.
@@ -56,8 +56,8 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Shape`] when there are more metrics than the log has columns. [`Plan::new`](crate::Plan::new) refuses metrics of a
-    /// step that does not end: update parameters with the same clock, or call [`Clock::advance`].
-    pub fn record<'g>(&self, graph: &'g Graph, clock: &Clock, metrics: &[Var<'g>]) -> Result<()> {
+    /// step that does not end: update parameters with the same clock, or call [`StepState::advance`].
+    pub fn record<'g>(&self, graph: &'g Graph, clock: &StepState, metrics: &[Var<'g>]) -> Result<()> {
         let _scope = graph.scope("metrics");
         let (clock, ring) = (graph.leaf(clock.tensor()), graph.leaf(&self.ring));
         let chunks: Vec<&[Var<'g>]> =

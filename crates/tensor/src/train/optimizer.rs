@@ -6,7 +6,7 @@ use crate::graph::{Graph, Var};
 use crate::ops::{AdamStep, LossScale, LossScaleStep, LossScaleValue, Reduce, Reduction, SgdStep};
 use crate::tensor::Tensor;
 use crate::train::params::Params;
-use crate::train::schedule::{Clock, Curve};
+use crate::train::schedule::{Curve, StepState};
 
 /// Settings of an optimizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,7 +96,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// As [`Graph::grad`].
-    pub fn update<'g>(&self, graph: &'g Graph, loss: Var<'g>, clock: &Clock) -> Result<Vec<Var<'g>>> {
+    pub fn update<'g>(&self, graph: &'g Graph, loss: Var<'g>, clock: &StepState) -> Result<Vec<Var<'g>>> {
         let leaves: Vec<Var<'_>> = self.params.tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
         let now = graph.leaf(clock.tensor());
         let value = |scale| {

@@ -10,11 +10,11 @@ use crate::tensor::Tensor;
 /// The training step, counted on the GPU: samplers, dropout, schedules and metrics read it. A plan that updates parameters
 /// advances it once, at its end. Plans over one clock (guided and unguided, say) continue each other.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub struct StepState {
     tensor: Tensor,
 }
 
-impl Clock {
+impl StepState {
     /// A clock at step 0.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Data sets: on the GPU, uploaded once or drawn there, or streamed to it from the CPU. A [`Feed`](crate::Feed) makes batches
+//! Data sets: on the GPU, uploaded once or drawn there, or streamed to it from the CPU. A [`BatchSource`](crate::BatchSource) makes batches
 //! of them.
 
 mod images;
@@ -163,7 +163,7 @@ impl Dataset {
         self.skip_broken.then(|| self.skipped.clone())
     }
 
-    /// True if batches are read while they are needed, so that a [`Feed`](crate::Feed) must be prepared.
+    /// True if batches are read while they are needed, so that a [`BatchSource`](crate::BatchSource) must be prepared.
     pub fn is_streamed(&self) -> bool {
         matches!(self.train.examples, Examples::Source(_) | Examples::Blocks(_))
     }

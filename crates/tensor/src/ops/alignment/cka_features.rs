@@ -173,7 +173,7 @@ impl Op for CkaFeaturesGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p, q] = [inputs[0].shape[0], inputs[0].shape[1], inputs[1].shape[1]];
-        let chosen = caps.product_loop(Layout::NN, [n, p, p + q]);
+        let chosen = caps.gemm_variant(Layout::NN, [n, p, p + q]);
         let fours = p.is_multiple_of(4) && q.is_multiple_of(4);
         chosen
             .dispatch(kernel!("alignment/cka_features_grad"), [n, p], 1)

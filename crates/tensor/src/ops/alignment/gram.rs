@@ -7,8 +7,8 @@ use crate::graph::facts::{Centering, Facts};
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::gram_grad::GramGrad;
+use crate::ops::gemm::members::GemmVariant;
 use crate::ops::gemm::members::Layout;
-use crate::ops::gemm::members::ProductLoop;
 use crate::ops::gemm::variant::{on_units, sum_parts};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -74,12 +74,12 @@ impl Op for Gram {
         };
         let half = inputs[0].dtype == DType::F16;
         let chosen = on_units(caps, half, [rows, rows])
-            .unwrap_or_else(|| caps.product_loop(layout, [rows, rows, length]).for_triangle());
+            .unwrap_or_else(|| caps.gemm_variant(layout, [rows, rows, length]).for_triangle());
         let fours = chosen.by_fours() && length.is_multiple_of(4) && p.is_multiple_of(4);
         products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
             dispatch
                 .flag("X4", fours && !half)
-                .flag("NATIVE", fours && matches!(chosen, ProductLoop::Cooperative(_)))
+                .flag("NATIVE", fours && matches!(chosen, GemmVariant::Cooperative(_)))
                 .flag("HALF4", fours && half)
                 .flag("HALF", half && !fours)
                 .flag("K4", fours && self.of == Examples)
@@ -156,7 +156,7 @@ pub(super) struct Products {
 /// the dims n, parts, entries, length.
 pub(super) fn products(
     caps: &Caps,
-    chosen: ProductLoop,
+    chosen: GemmVariant,
     Products { n, entries, length }: Products,
     set: impl FnOnce(Dispatch) -> Dispatch,
 ) -> Lowered {

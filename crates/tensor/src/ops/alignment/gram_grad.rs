@@ -88,7 +88,7 @@ pub(super) fn casts_of(product: Var<'_>, casts: usize) -> Result<Var<'_>> {
 
 pub(super) fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
     let Layer { n, time, p } = layer(x).expect("checked while recording");
-    let chosen = caps.product_loop(Layout::NN, [n, p, n]);
+    let chosen = caps.gemm_variant(Layout::NN, [n, p, n]);
     let (half, fours) = (x.dtype == DType::F16, p.is_multiple_of(4));
     chosen
         .dispatch(kernel!("alignment/gram_grad"), [n, p], time)

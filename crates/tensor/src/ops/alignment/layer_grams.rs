@@ -93,7 +93,7 @@ impl Op for LayerGrams {
 
     fn lower(&self, caps: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let (n, entries, length) = (self.n, self.widths.len(), self.widest());
-        let chosen = caps.product_loop(Layout::NT, [n, n, length]).for_triangle();
+        let chosen = caps.gemm_variant(Layout::NT, [n, n, length]).for_triangle();
         let fours = chosen.by_fours();
         products(caps, chosen, Products { n, entries, length }, |dispatch| {
             dispatch
@@ -148,7 +148,7 @@ impl Op for LayerGramsGrad {
     fn lower(&self, caps: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let LayerGrams { n, widths } = &self.of;
         let widest = self.of.widest();
-        let chosen = caps.product_loop(Layout::NN, [*n, widest, *n]);
+        let chosen = caps.gemm_variant(Layout::NN, [*n, widest, *n]);
         let args = [Arg::Input(0), Arg::Unused, Arg::Unused, Arg::Unused, Arg::Input(1), Arg::Output];
         let dispatch: Dispatch = chosen
             .dispatch(kernel!("alignment/gram_grad"), [*n, widest], widths.len())

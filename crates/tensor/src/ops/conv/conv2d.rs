@@ -160,7 +160,7 @@ impl Op for Conv2d {
         let (x, w) = (&inputs[0].shape, &inputs[1].shape);
         let g = Geometry::new(x, w, self.stride, self.padding).expect("checked while recording");
         let [m, n, k] = [w[0], g.batch * g.output_pixels(), w[1..].iter().product()];
-        let chosen = caps.product_loop(Layout::NN, [m, n, k]);
+        let chosen = caps.gemm_variant(Layout::NN, [m, n, k]);
         let spread = !chosen.in_registers();
         let part = |(start, end): (usize, usize)| {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };

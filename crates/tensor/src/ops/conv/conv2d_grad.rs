@@ -101,7 +101,7 @@ impl Op for Conv2dInputGrad {
         let g = self.geometry(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let pixels = g.image[0] * g.image[1];
         let [m, n, k] = [g.channels[0], g.batch * pixels, g.channels[1] * g.window[0] * g.window[1]];
-        let chosen = caps.product_loop(Layout::TN, [m, n, k]);
+        let chosen = caps.gemm_variant(Layout::TN, [m, n, k]);
         let spread = !chosen.in_registers();
         let part = |(start, end): (usize, usize)| {
             let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
@@ -183,7 +183,7 @@ impl Op for Conv2dWeightGrad {
         let parts = k.div_ceil(POSITIONS).max(1);
         let target = if parts == 1 { Arg::Output } else { Arg::Scratch(0) };
         let product = caps
-            .product_loop(Layout::NT, [m, n, k])
+            .gemm_variant(Layout::NT, [m, n, k])
             .dispatch(kernel!("conv/conv2d_weight_grad"), [m, n], parts)
             .flag("RHS_K", true)
             .dims(&[m, n, k, k.div_ceil(parts)])

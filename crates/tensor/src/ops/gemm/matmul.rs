@@ -11,8 +11,8 @@ use crate::ops::elementwise::cast::{Stored, cast_dispatch};
 use crate::ops::elementwise::unary::UnaryFunction;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Block;
+use crate::ops::gemm::members::GemmVariant::{self, Cooperative, Naive, Registers};
 use crate::ops::gemm::members::Layout;
-use crate::ops::gemm::members::ProductLoop::{self, Cooperative, Naive, Registers};
 use crate::ops::gemm::variant::{k_ranges, on_units, sum_parts};
 use crate::ops::movement::concat::copy_runs;
 use crate::rng::Rng;
@@ -31,7 +31,7 @@ pub struct MatMul {
     /// Storage type of the output.
     pub stored: Stored,
     /// Loop that computes it. `None`: the one for the adapter and the sizes. The naive one takes f32 only.
-    pub product_loop: Option<ProductLoop>,
+    pub gemm_variant: Option<GemmVariant>,
 }
 
 /// Sizes of a product.
@@ -50,7 +50,7 @@ struct Sizes {
 impl MatMul {
     /// A bare product, on the loop for the adapter and the sizes.
     fn new(layout: Layout) -> Self {
-        Self { layout, epilogue: Epilogue::default(), stored: Stored::default(), product_loop: None }
+        Self { layout, epilogue: Epilogue::default(), stored: Stored::default(), gemm_variant: None }
     }
 
     fn sizes(&self, lhs: &Shape, rhs: &Shape) -> Option<Sizes> {
@@ -124,14 +124,14 @@ impl Op for MatMul {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let mut s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [lhs_half, rhs_half] = [0, 1].map(|side| inputs[side].dtype == DType::F16);
-        let forced = self.product_loop.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
+        let forced = self.gemm_variant.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
         // Matrix units would round sides of f32, so a caller cannot force them.
         let forced = forced.filter(|forced| forced.runs_on(caps) && !matches!(forced, Cooperative(_)));
         let chosen = forced
             .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n]))
-            .unwrap_or_else(|| caps.product_loop(self.layout, [s.batch * s.m, s.n, s.k]));
+            .unwrap_or_else(|| caps.gemm_variant(self.layout, [s.batch * s.m, s.n, s.k]));
         let registers = chosen.in_registers();
-        if chosen == ProductLoop::Naive {
+        if chosen == GemmVariant::Naive {
             let [bias, residual, saved] = self.epilogue.args(2);
             let dispatch = chosen
                 .dispatch(kernel!("gemm/matmul_naive"), [s.m, s.n], s.batch)
@@ -271,8 +271,8 @@ impl Op for MatMul {
             return if casts > 1 { sample.halved() } else { sample };
         }
         let block = Block::FAMILY[rng.below(Block::FAMILY.len())];
-        let product_loop = [None, Some(Naive), Some(Registers), Some(ProductLoop::Block(block))][rng.below(4)];
-        let op = MatMul { layout, epilogue, stored: Stored::default(), product_loop };
+        let gemm_variant = [None, Some(Naive), Some(Registers), Some(GemmVariant::Block(block))][rng.below(4)];
+        let op = MatMul { layout, epilogue, stored: Stored::default(), gemm_variant };
         let mut sample = Sample::forward_only(op).normal_of(rng, sides[0], lhs).normal_of(rng, sides[1], rhs);
         if epilogue.bias {
             sample = sample.normal(rng, [n]);
@@ -295,7 +295,7 @@ impl Op for MatMul {
     ) -> Option<Rc<dyn Op>> {
         let bare = self.epilogue == Epilogue::default();
         if let Some(stored) =
-            self.stored.then(consumer, own.shape.last_axis(), bare).filter(|_| self.product_loop != Some(Naive))
+            self.stored.then(consumer, own.shape.last_axis(), bare).filter(|_| self.gemm_variant != Some(Naive))
         {
             return Some(Rc::new(MatMul { stored, ..*self }));
         }
@@ -307,8 +307,8 @@ impl Op for MatMul {
 impl<'g> Var<'g> {
     /// [`Var::matmul`] on a given loop, for comparison. If the adapter cannot run it, or the naive one meets f16, the usual
     /// loop is used. Errors as there.
-    pub fn matmul_on(self, rhs: Var<'g>, layout: Layout, product_loop: ProductLoop) -> Result<Var<'g>> {
-        self.graph().push(MatMul { product_loop: Some(product_loop), ..MatMul::new(layout) }, &[self, rhs])
+    pub fn matmul_on(self, rhs: Var<'g>, layout: Layout, gemm_variant: GemmVariant) -> Result<Var<'g>> {
+        self.graph().push(MatMul { gemm_variant: Some(gemm_variant), ..MatMul::new(layout) }, &[self, rhs])
     }
 
     /// Matrix product of the last two axes, batched over the ones before: f32, whether the sides are f32 or f16. The gradient

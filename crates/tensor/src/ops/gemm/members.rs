@@ -21,7 +21,7 @@ pub enum Layout {
 
 /// Loop that computes a product, with its tiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProductLoop {
+pub enum GemmVariant {
     /// One invocation per element, `shaders/gemm/matmul_naive.wgsl`: the simplest kernel, and the baseline of the benchmarks.
     Naive,
     /// 16 × 32 outputs for each subgroup of 8, in registers: for CPUs.
@@ -164,7 +164,7 @@ impl fmt::Display for Units {
     }
 }
 
-impl fmt::Display for ProductLoop {
+impl fmt::Display for GemmVariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Naive => f.write_str("naive"),
@@ -176,7 +176,7 @@ impl fmt::Display for ProductLoop {
     }
 }
 
-impl FromStr for ProductLoop {
+impl FromStr for GemmVariant {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
@@ -198,7 +198,7 @@ pub struct TunedProduct {
     /// Rows, columns and inner axis.
     pub size: [usize; 3],
     /// The fastest loop.
-    pub fastest: ProductLoop,
+    pub fastest: GemmVariant,
 }
 
 /// Results of `trellis tune` on one adapter. Empty: the static choice.
@@ -243,7 +243,7 @@ impl Tuning {
     }
 
     /// The loop of the measured product that is most similar to this one; `None` without one of its layout.
-    pub(super) fn fastest(&self, layout: Layout, size: [usize; 3]) -> Option<ProductLoop> {
+    pub(super) fn fastest(&self, layout: Layout, size: [usize; 3]) -> Option<GemmVariant> {
         // Similarity is measured by ratios of sizes.
         let log = |size: usize| (size.max(1) as f64).log2();
         let distance = |entry: &&TunedProduct| -> f64 {

@@ -5,18 +5,18 @@
 //! run has the same bits each time. Loops with slices of k add in another order than those without: a new table may change last
 //! digits.
 
-use super::members::{Block, Layout, ProductLoop, Units};
+use super::members::{Block, GemmVariant, Layout, Units};
 use crate::Kernel;
 use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
 use crate::kernel;
 
-impl ProductLoop {
+impl GemmVariant {
     /// Loops that are worth measuring against each other on an adapter. A CPU gets two of the blocks only: none is made for it.
     pub fn tuned(caps: &Caps) -> Vec<Self> {
         let blocks = if caps.software { &[Block::SMALL, Block::LARGE][..] } else { Block::FAMILY };
         let loops = [Self::Registers, Self::Tall].into_iter().chain(blocks.iter().copied().map(Self::Block));
-        loops.filter(|product_loop| product_loop.runs_on(caps)).collect()
+        loops.filter(|gemm_variant| gemm_variant.runs_on(caps)).collect()
     }
 
     /// Rows and columns of one workgroup.
@@ -103,20 +103,20 @@ impl ProductLoop {
 impl Caps {
     /// The loop for a product of this layout and size `[m, n, k]`: from the tuning table, else by adapter. Where subgroups have
     /// 8 invocations (a CPU's vector) it runs in registers, with a tall block above 16 rows; elsewhere on a block for the size.
-    pub(crate) fn product_loop(&self, layout: Layout, size: [usize; 3]) -> ProductLoop {
+    pub(crate) fn gemm_variant(&self, layout: Layout, size: [usize; 3]) -> GemmVariant {
         let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
         tuned.unwrap_or(match self.subgroup {
-            8 if size[0] > 16 => ProductLoop::Tall,
-            8 => ProductLoop::Registers,
-            _ => ProductLoop::Block(Block::for_size(self, size)),
+            8 if size[0] > 16 => GemmVariant::Tall,
+            8 => GemmVariant::Registers,
+            _ => GemmVariant::Block(Block::for_size(self, size)),
         })
     }
 }
 
 /// The loop on matrix units for a product of `[m, n]` outputs, where both sides are f16 and the adapter has such units.
-pub(crate) fn on_units(caps: &Caps, halves: bool, outputs: [usize; 2]) -> Option<ProductLoop> {
+pub(crate) fn on_units(caps: &Caps, halves: bool, outputs: [usize; 2]) -> Option<GemmVariant> {
     let units = Units::for_size(outputs);
-    (halves && units.runs_on(caps)).then_some(ProductLoop::Cooperative(units))
+    (halves && units.runs_on(caps)).then_some(GemmVariant::Cooperative(units))
 }
 
 /// The second pass of a product whose inner axis was cut into parts: adds them up in order, and applies the epilogue. Sizes are
@@ -148,17 +148,17 @@ mod tests {
         let text = "# measured\nNN 64 64 64 tiled\n\nNN 2048 2048 512 wide\nTN 64 64 64 registers\n";
         let tuning = Tuning::parse(text, Path::new("t")).expect("a sane table");
         assert_eq!(Tuning::parse(&tuning.to_string(), Path::new("t")), Ok(tuning.clone()));
-        assert_eq!(tuning.fastest(Layout::NN, [128, 64, 100]), Some(ProductLoop::Block(Block::SMALL)));
-        assert_eq!(tuning.fastest(Layout::NN, [1024, 1024, 1024]), Some(ProductLoop::Block(Block::LARGE)));
+        assert_eq!(tuning.fastest(Layout::NN, [128, 64, 100]), Some(GemmVariant::Block(Block::SMALL)));
+        assert_eq!(tuning.fastest(Layout::NN, [1024, 1024, 1024]), Some(GemmVariant::Block(Block::LARGE)));
         assert_eq!(tuning.fastest(Layout::NT, [64, 64, 64]), None);
         let caps = |subgroup| Caps { subgroup, tuning: tuning.clone().into(), ..Caps::default() };
-        assert_eq!(caps(8).product_loop(Layout::TN, [64; 3]), ProductLoop::Registers);
-        assert_eq!(caps(8).product_loop(Layout::NT, [16, 64, 64]), ProductLoop::Registers, "static");
-        assert_eq!(caps(8).product_loop(Layout::NT, [17, 64, 64]), ProductLoop::Tall, "static");
-        let [small, large] = [Block::SMALL, Block::LARGE].map(ProductLoop::Block);
-        assert_eq!(caps(32).product_loop(Layout::TN, [64; 3]), small, "no subgroups of 8");
-        assert_eq!(caps(32).product_loop(Layout::NT, [2048; 3]), large, "what fits WebGPU's limits");
-        assert_eq!(caps(32).product_loop(Layout::NT, [1024; 3]), small, "what fits WebGPU's limits");
+        assert_eq!(caps(8).gemm_variant(Layout::TN, [64; 3]), GemmVariant::Registers);
+        assert_eq!(caps(8).gemm_variant(Layout::NT, [16, 64, 64]), GemmVariant::Registers, "static");
+        assert_eq!(caps(8).gemm_variant(Layout::NT, [17, 64, 64]), GemmVariant::Tall, "static");
+        let [small, large] = [Block::SMALL, Block::LARGE].map(GemmVariant::Block);
+        assert_eq!(caps(32).gemm_variant(Layout::TN, [64; 3]), small, "no subgroups of 8");
+        assert_eq!(caps(32).gemm_variant(Layout::NT, [2048; 3]), large, "what fits WebGPU's limits");
+        assert_eq!(caps(32).gemm_variant(Layout::NT, [1024; 3]), small, "what fits WebGPU's limits");
     }
 
     #[test]

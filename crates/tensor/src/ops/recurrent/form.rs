@@ -7,7 +7,7 @@ use crate::graph::op::Dispatch;
 use crate::kernel;
 use crate::ops::attention::mask::Keys;
 use crate::ops::gemm::members::Layout;
-use crate::ops::gemm::members::{Block, ProductLoop};
+use crate::ops::gemm::members::{Block, GemmVariant};
 use crate::ops::recurrent::cell::{Cell, Recurrence};
 
 /// Form in which a recurrent layer runs through time.
@@ -200,11 +200,11 @@ fn on_products(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, by
     };
     // More rows in registers are faster, but each of two threads needs some. Through workgroup memory all steps in a dispatch
     // run on the loop that each adapter has, a step of its own on the one for its size.
-    let (chosen, rows, lanes) = match caps.product_loop(Layout::NT, [s.batch, n, k]) {
-        own if own.in_registers() && s.batch > 32 => (ProductLoop::Tall, 32, 8),
-        own if own.in_registers() => (ProductLoop::Registers, 16, 8),
-        ProductLoop::Block(block) if by_step => (ProductLoop::Block(block), block.rows.into(), block.invocations()),
-        _ => (ProductLoop::Block(Block::SMALL), Block::SMALL.rows.into(), Block::SMALL.invocations()),
+    let (chosen, rows, lanes) = match caps.gemm_variant(Layout::NT, [s.batch, n, k]) {
+        own if own.in_registers() && s.batch > 32 => (GemmVariant::Tall, 32, 8),
+        own if own.in_registers() => (GemmVariant::Registers, 16, 8),
+        GemmVariant::Block(block) if by_step => (GemmVariant::Block(block), block.rows.into(), block.invocations()),
+        _ => (GemmVariant::Block(Block::SMALL), Block::SMALL.rows.into(), Block::SMALL.invocations()),
     };
     let vec4 = s.hidden.is_multiple_of(4) && (caps.subgroup == 8 || by_step);
     let unit = if vec4 { 4 } else { 1 };
