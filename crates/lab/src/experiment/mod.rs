@@ -79,7 +79,7 @@ pub fn run_on(
     };
     let config = &config.resolved_for(Path::new("configuration"), data)?;
     let scale = unknown_scale(config, data)?;
-    // What does not fit, together or into memory, is told before anything is trained.
+    // Layers that do not fit each other, and experiments that do not fit into memory, are refused before anything is trained.
     Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
     let trained = config.arm_with(ArmGuide::Trained).is_some();
     if let Some(weights) = config.guide.weights.as_ref().filter(|_| trained) {
