@@ -2,6 +2,7 @@
 //! with a line where Python has no `transformers`.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -23,15 +24,14 @@ model, info = GPT2LMHeadModel.from_pretrained(folder, output_loading_info=True)
 print(json.dumps([sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sum(p.numel() for p in model.parameters())]))
 "#;
 
-fn python(arguments: &[&str]) -> Output {
+fn python(arguments: &[&str]) -> io::Result<Output> {
     let program = std::env::var("TRELLIS_PYTHON").unwrap_or_else(|_| "python3".to_string());
-    Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("python: {error}"))
+    Command::new(program).args(arguments).output()
 }
 
 #[test]
 fn transformers_loads_what_convert_writes() {
-    let program = std::env::var("TRELLIS_PYTHON").unwrap_or_else(|_| "python3".to_string());
-    let found = Command::new(program).args(["-c", "import transformers, torch, safetensors"]).output();
+    let found = python(&["-c", "import transformers, torch, safetensors"]);
     if !found.is_ok_and(|found| found.status.success()) {
         eprintln!("skipped: python3 has no transformers (pip install transformers torch safetensors)");
         return;
@@ -45,7 +45,7 @@ fn transformers_loads_what_convert_writes() {
         let output = convert.arg("convert").args([from, to]).args(["--names", names]).output().expect("runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    let output = python(&["-c", LOAD, &folder.display().to_string()]);
+    let output = python(&["-c", LOAD, &folder.display().to_string()]).expect("python runs");
     fs::remove_dir_all(&folder).expect("ours");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told = String::from_utf8_lossy(&output.stdout);

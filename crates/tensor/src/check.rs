@@ -51,14 +51,12 @@ pub struct GradientErrors {
 /// # Errors
 /// [`Error::Check`] with the case, the quantity that differs and the difference; errors of recording, compiling and running.
 pub fn check_op<O: Op>(gpu: &Gpu) -> Result<()> {
-    let mut name = "op";
     for case in 0..CASES {
         let sample = O::sample(&mut Rng::new(case, 1));
-        name = sample.recorded_name(gpu)?;
         let error = sample.kernel_error(gpu)?.relative;
         if error > sample.allowed_of_kernel() {
             let problem = format!("its kernel is {error:.1e} off its f64 definition, relative to the greatest result");
-            return Err(Error::Check { op: name, case, problem });
+            return Err(Error::Check { op: sample.recorded_name(gpu)?, case, problem });
         }
     }
     let cases = (0..4 * GRADIENT_CASES as u64).map(|case| (case, O::sample(&mut Rng::new(case, 2))));
@@ -69,7 +67,7 @@ pub fn check_op<O: Op>(gpu: &Gpu) -> Result<()> {
             (true, _) => format!("its backward rule is {rule:.1e} off central differences"),
             (false, true) => format!("its gradient on the GPU is {device:.1e} off that in f64"),
         };
-        return Err(Error::Check { op: name, case, problem });
+        return Err(Error::Check { op: sample.recorded_name(gpu)?, case, problem });
     }
     Ok(())
 }

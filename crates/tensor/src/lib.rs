@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Read in this order: [`shape`](Shape), [`op`](Op), `ops/gemm/matmul.rs` with `shaders/gemm/matmul_naive.wgsl`, [`graph`](Graph),
-//! `autograd.rs`, `fuse.rs`, [`plan`](Plan).
+//! `graph/autograd.rs`, `plan/fuse.rs`, [`plan`](Plan).
 //!
 //! ```
 //! use trellis_tensor::{Gpu, Graph, Layout, Plan, Tensor};
