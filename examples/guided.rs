@@ -1,7 +1,7 @@
 //! The README's program: a fully connected network, guided by a small CNN during its first steps.
 
 use trellis_guidance::data::glyphs::glyphs;
-use trellis_guidance::{Cnn, Dataset, Fcn, Guidance, Network, Result, Schedule, Trainer, Training};
+use trellis_guidance::{Cnn, Dataset, Fcn, Guidance, GuideSchedule, Network, Result, Trainer, Training};
 use trellis_tensor::Gpu;
 
 fn main() -> Result<()> {
@@ -16,7 +16,7 @@ fn main() -> Result<()> {
     let by_itself = Trainer::new(&alone, &data, Training::new(240)).run()?;
 
     let target = Network::new(Fcn::new(6, 128), &data, 2)?;
-    let guidance = Guidance::new(guide.freeze()).schedule(Schedule::first_steps(100));
+    let guidance = Guidance::new(guide.freeze()).schedule(GuideSchedule::first_steps(100));
     let guided = Trainer::new(&target, &data, Training::new(240)).guided_by(guidance).run()?;
 
     for (name, run) in [("alone", by_itself), ("guided", guided)] {

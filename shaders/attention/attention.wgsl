@@ -2,7 +2,7 @@
 //
 // in      q (batch, queries, heads · d) f32; k, v (batch, keys, heads · d) f32; or all three as columns of one tensor
 //         keys (batch) or (batch, keys) u32: lengths or ids, see lib/attention/attention.wgsl
-//         clock (4) u32  word 0 is the step; with DROPOUT, p[i, j] counts times 0 or 1 / (1 - share)
+//         step_state (4) u32  word 0 is the step; with DROPOUT, p[i, j] counts times 0 or 1 / (1 - share)
 // out     y  the output (batch, queries, heads · d) f32, then the logarithm of each softmax's divisor
 //            (batch, heads, queries) f32, which the gradient needs
 // launch  one invocation per query and head, the queries of a head filled up to a multiple of eight; workgroups of 256
@@ -20,7 +20,7 @@
 @group(0) @binding(2) var<storage, read> k: array<T>;
 @group(0) @binding(3) var<storage, read> v: array<T>;
 @group(0) @binding(4) var<storage, read> keys: array<u32>;
-@group(0) @binding(5) var<storage, read> clock: array<u32>;
+@group(0) @binding(5) var<storage, read> step_state: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 #import attention/attention
 #if SUBGROUP8

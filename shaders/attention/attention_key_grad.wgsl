@@ -1,7 +1,7 @@
 // attention_key_grad.wgsl: dk[j] = scale Σ_i ds[i, j] q[i] and dv[j] = Σ_i p[i, j] dout[i], ds as in attention_query_grad.wgsl;
 // with dropout, p[i, j] counts times 0 or 1 / (1 - share) in dv.
 //
-// in      q, k, v, keys, clock  as in attention.wgsl
+// in      q, k, v, keys, step state  as in attention.wgsl
 //         dout (batch, queries, heads · d) f32
 //         rows (batch, heads, queries, 2) f32, from attention_rows.wgsl
 // out     dqkv  the rows of dk and dv, at the offsets in `dims`; other elements stay
@@ -20,7 +20,7 @@
 @group(0) @binding(4) var<storage, read> dout: array<T>;
 @group(0) @binding(5) var<storage, read> rows: array<vec2f>;
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
-@group(0) @binding(7) var<storage, read> clock: array<u32>;
+@group(0) @binding(7) var<storage, read> step_state: array<u32>;
 @group(0) @binding(8) var<storage, read_write> dqkv: array<T>;
 #import attention/attention
 #if SUBGROUP8

@@ -1,7 +1,7 @@
 // attention_key_grad_tiled.wgsl: attention_key_grad.wgsl for GPUs, through workgroup memory: dk[j] = scale Σ_i ds[i, j] q[i] and
 // dv[j] = Σ_i p[i, j] dout[i], ds as in attention_query_grad_tiled.wgsl; with dropout p counts in dv times 0 or 1 / (1 - share).
 //
-// in      q, k, v, dout, rows, keys, clock  as in attention_key_grad.wgsl
+// in      q, k, v, dout, rows, keys, step state  as in attention_key_grad.wgsl
 // out     sink  the rows of dk and dv, at the offsets in `dims`; other elements stay
 // launch  a workgroup per OWN keys and head, of GROUPS x LANES invocations with 4 keys x 4 queries each, see
 //         lib/attention/attention_tiles.wgsl; the first keys come first, as a causal mask leaves them most work
@@ -20,7 +20,7 @@
 @group(0) @binding(4) var<storage, read> dout: array<T>;
 @group(0) @binding(5) var<storage, read> rows: array<vec2f>;
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
-@group(0) @binding(7) var<storage, read> clock: array<u32>;
+@group(0) @binding(7) var<storage, read> step_state: array<u32>;
 @group(0) @binding(8) var<storage, read_write> sink: array<T>;
 #import attention/attention_tiles
 #import attention/attention_above

@@ -1,7 +1,7 @@
 // attention_pairs.wgsl: for every query and key of a head p[i, j], times dropout's factor, and ds[i, j] as in
 // attention_query_grad.wgsl. attention_pair_sums.wgsl computes the gradient of a small attention from them.
 //
-// in      q, k, v, dout, rows, keys, clock  as in attention_query_grad.wgsl
+// in      q, k, v, dout, rows, keys, step state  as in attention_query_grad.wgsl
 // out     pairs (2, batch, heads, queries, keys filled up to fours) f32: p, then ds, times scale; 0 where a key is not seen
 // launch  a workgroup per OWN queries x MET keys and head, of GROUPS x LANES invocations with 4 x 4 pairs each, see
 //         lib/attention/attention_tiles.wgsl
@@ -19,7 +19,7 @@
 @group(0) @binding(4) var<storage, read> dout: array<T>;
 @group(0) @binding(5) var<storage, read> rows: array<vec2f>;
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
-@group(0) @binding(7) var<storage, read> clock: array<u32>;
+@group(0) @binding(7) var<storage, read> step_state: array<u32>;
 @group(0) @binding(8) var<storage, read_write> pairs: array<vec4f>;
 #import attention/attention_tiles
 #import attention/attention_above

@@ -1,7 +1,7 @@
 // attention_query_grad.wgsl: dq[i] = scale Σ_j ds[i, j] k[j] with ds = p (dp - Σ_c out dout) and dp = dout[i]·v[j],
 // times dropout's factor of p[i, j].
 //
-// in      q, k, v, keys, clock  as in attention.wgsl
+// in      q, k, v, keys, step state  as in attention.wgsl
 //         dout (batch, queries, heads · d) f32
 //         rows (batch, heads, queries, 2) f32, from attention_rows.wgsl
 // out     dqkv  the rows of dq, at the offsets in `dims`; other elements stay
@@ -19,7 +19,7 @@
 @group(0) @binding(4) var<storage, read> dout: array<T>;
 @group(0) @binding(5) var<storage, read> rows: array<vec2f>;
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
-@group(0) @binding(7) var<storage, read> clock: array<u32>;
+@group(0) @binding(7) var<storage, read> step_state: array<u32>;
 @group(0) @binding(8) var<storage, read_write> dqkv: array<T>;
 #import attention/attention
 #if SUBGROUP8

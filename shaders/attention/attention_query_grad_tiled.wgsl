@@ -1,7 +1,7 @@
 // attention_query_grad_tiled.wgsl: attention_query_grad.wgsl for GPUs, through workgroup memory: dq[i] = scale Σ_j ds[i, j] k[j],
 // ds = p (dp - Σ_c out dout), dp = dout[i]·v[j] times dropout's factor of p[i, j].
 //
-// in      q, k, v, dout, rows, keys, clock  as in attention_query_grad.wgsl
+// in      q, k, v, dout, rows, keys, step state  as in attention_query_grad.wgsl
 // out     sink  the rows of dq, at the offsets in `dims`; other elements stay
 // launch  a workgroup per OWN queries and head, of GROUPS x LANES invocations with 4 queries x 4 keys each, see
 //         lib/attention/attention_tiles.wgsl; of a head the last queries come first, as a causal mask leaves them most work
@@ -20,7 +20,7 @@
 @group(0) @binding(4) var<storage, read> dout: array<T>;
 @group(0) @binding(5) var<storage, read> rows: array<vec2f>;
 @group(0) @binding(6) var<storage, read> keys: array<u32>;
-@group(0) @binding(7) var<storage, read> clock: array<u32>;
+@group(0) @binding(7) var<storage, read> step_state: array<u32>;
 @group(0) @binding(8) var<storage, read_write> sink: array<T>;
 #import attention/attention_tiles
 #import attention/attention_above

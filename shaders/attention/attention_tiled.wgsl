@@ -1,7 +1,7 @@
 // attention_tiled.wgsl: attention.wgsl for GPUs, through workgroup memory: out[i] = Σ_j p[i, j] v[j], p[i, :] = softmax over j
 // of scale q[i]·k[j]. With SPLIT a workgroup has a part of the keys, and attention_join.wgsl joins them.
 //
-// in      q, k, v, keys, clock  as in attention.wgsl
+// in      q, k, v, keys, step state  as in attention.wgsl
 // out     y  as in attention.wgsl; with SPLIT (parts, batch, heads, queries, 2) f32: greatest score, times log2 e, and divisor
 //         parts  with SPLIT (parts, batch, heads, queries, d) f32: sums that are not divided yet
 // launch  a workgroup per OWN = 4 GROUPS queries, head and part, of GROUPS x LANES invocations that each have 4 queries x 4 keys
@@ -21,7 +21,7 @@
 @group(0) @binding(2) var<storage, read> k: array<T>;
 @group(0) @binding(3) var<storage, read> v: array<T>;
 @group(0) @binding(4) var<storage, read> keys: array<u32>;
-@group(0) @binding(5) var<storage, read> clock: array<u32>;
+@group(0) @binding(5) var<storage, read> step_state: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read_write> sink: array<T>;
 #import attention/attention_tiles

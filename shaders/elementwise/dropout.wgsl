@@ -1,7 +1,7 @@
 // dropout.wgsl: y[i] = x[i] / (1 - p) where a random number is at least p, else 0. Its gradient is itself, on dy.
 //
 // in      x     (n) f32
-//         clock (4) u32  word 0 is the step
+//         step_state (4) u32  word 0 is the step
 // out     y     (n) f32
 // launch  one invocation per four elements (the last may have fewer); workgroups of 256
 // memory  none
@@ -21,7 +21,7 @@ alias T = f32;
 struct Dims { blocks: u32, n: u32, seed_low: u32, seed_high: u32, stream: u32, p: f32, scale: f32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<T>;
-@group(0) @binding(2) var<storage, read> clock: array<u32>;
+@group(0) @binding(2) var<storage, read> step_state: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<T>;
 
 const DOMAIN: u32 = 0x44524f50u; // "DROP": apart from the numbers that rng.rs draws under the same seed
@@ -33,7 +33,7 @@ fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     if (block >= dims.blocks) {
         return;
     }
-    let words = philox(vec4u(block, clock[0], dims.stream, DOMAIN), vec2u(dims.seed_low, dims.seed_high));
+    let words = philox(vec4u(block, step_state[0], dims.stream, DOMAIN), vec2u(dims.seed_low, dims.seed_high));
     let random = vec4f(unit(words.x), unit(words.y), unit(words.z), unit(words.w));
     let mask = select(vec4f(dims.scale), vec4f(0.0), random < vec4f(dims.p));
 #if VEC4

@@ -1,7 +1,7 @@
 // augment.wgsl: every image shifted by up to dims.shift pixels and, where FLIP, mirrored with probability 1/2.
 //
 // in      x (b, c, h, w) f32
-//         clock (4) u32   word 0 is the number of the step
+//         step_state (4) u32   word 0 is the number of the step
 // out     y (b, c, h, w) f32   y[row, column] = x[row + down, mirrored column + right], or `fill` outside of x;
 //         TRANSPOSED: the gradient, each pixel moved back to its source, 0 where none comes from
 // launch  one invocation per output element; workgroups of 256
@@ -16,7 +16,7 @@
 struct Dims { n: u32, image: u32, height: u32, width: u32, shift: u32, fill: f32, seed_low: u32, seed_high: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> clock: array<u32>;
+@group(0) @binding(2) var<storage, read> step_state: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 override FLIP: u32 = 0u;
@@ -38,7 +38,7 @@ fn augment(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     if (i >= dims.n) {
         return;
     }
-    let bits = philox(vec4u(i / dims.image, clock[0], 0u, STREAM), vec2u(dims.seed_low, dims.seed_high));
+    let bits = philox(vec4u(i / dims.image, step_state[0], 0u, STREAM), vec2u(dims.seed_low, dims.seed_high));
     let flip = FLIP == 1u && bits.x >= 0x80000000u;
     let down = offset(bits.y);
     let right = offset(bits.z);

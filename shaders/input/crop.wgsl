@@ -1,7 +1,7 @@
 // crop.wgsl: a random box of every image, brought to dims.size x dims.size pixels.
 //
 // in      x (b, c, h, w) f32
-//         clock (4) u32   word 0 is the number of the step
+//         step_state (4) u32   word 0 is the number of the step
 // out     y (b, c, s, s) f32   bilinear between the pixels of x, whose edges go on outside of it
 // launch  one invocation per output element; workgroups of 256
 // memory  none
@@ -20,7 +20,7 @@ struct Dims {
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> clock: array<u32>;
+@group(0) @binding(2) var<storage, read> step_state: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 override RESIZED: u32 = 0u;
@@ -29,7 +29,7 @@ const LOG_RATIO = 0.28768207; // ln 4/3
 
 // Top, left, height and width of the box.
 fn draw(image: u32) -> vec4f {
-    let bits = philox(vec4u(image, clock[0], 0u, STREAM), vec2u(dims.seed_low, dims.seed_high));
+    let bits = philox(vec4u(image, step_state[0], 0u, STREAM), vec2u(dims.seed_low, dims.seed_high));
     let whole = vec2f(f32(dims.height), f32(dims.width));
     if (RESIZED == 0u) {
         let top = mul_high(bits.x, dims.height - dims.size + 1u);

@@ -1,6 +1,6 @@
 // sampler.wgsl: the indices of one batch: in order, in a fresh random order every epoch, or of a slot of a ring.
 //
-// in      clock (4) u32   word 0 is the number of the step
+// in      step_state (4) u32   word 0 is the number of the step
 // out     out (batch) u32
 // launch  one invocation per index; workgroups of 256
 // memory  none
@@ -16,7 +16,7 @@
 // RING: n examples from one of the `batches` slots to the next.
 struct Dims { n: u32, batch: u32, batches: u32, seed_low: u32, seed_high: u32, left: u32, right: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> clock: array<u32>;
+@group(0) @binding(1) var<storage, read> step_state: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<u32>;
 
 override ORDER: u32 = IN_ORDER;
@@ -49,7 +49,7 @@ fn sampler(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups:
     if (i >= dims.batch) {
         return;
     }
-    let step = clock[0];
+    let step = step_state[0];
     var index = (step % dims.batches) * dims.batch + i;
     if (ORDER == RING) {
         index = (step % dims.batches) * dims.n + i;

@@ -3,7 +3,7 @@
 // in      x        (batch, channels, inner) f32
 //         gamma    (channels) f32
 //         beta     (channels) f32
-//         mean     (channels) f32, or the moments (2, channels) of the batch, means first
+//         mean     (channels) f32, or the batch_stats (2, channels) of the batch, means first
 //         variance (channels) f32 with RUNNING, else unused: then it follows the mean
 // out     y        (batch, channels, inner) f32
 // launch  one invocation per element, or per four (VEC4, when inner is a multiple of 4); workgroups of 256

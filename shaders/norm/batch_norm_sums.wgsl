@@ -2,7 +2,7 @@
 //
 // in      x        (batch, channels, inner) f32
 //         dy       (batch, channels, inner) f32
-//         mean     (channels) f32, or the moments (2, channels) of the batch, means first
+//         mean     (channels) f32, or the batch_stats (2, channels) of the batch, means first
 //         variance (channels) f32 with RUNNING, else unused: then it follows the mean
 // out     out      (2, channels) f32  dgamma, then dbeta; with PARTS (parts, 2, channels), which product_parts.wgsl adds up
 // launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1

@@ -8,7 +8,7 @@
 //         adapters.
 // memory  1 KiB: one partial result per invocation
 // cost    10 flop and 8 bytes per element; the row is read three times, the last two from cache
-// numeric mean and variance as in moments.wgsl: two passes, so |mean| >> deviation costs no digits
+// numeric mean and variance as in batch_stats.wgsl: two passes, so |mean| >> deviation costs no digits
 // source  Ba, Kiros and Hinton 2016, arXiv:1607.06450, section 3
 
 #import grid

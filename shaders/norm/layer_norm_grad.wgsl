@@ -3,7 +3,7 @@
 // in      x       (rows, n) f32
 //         gamma   (n) f32
 //         dy      (rows, n) f32
-//         moments (2, rows) f32  means, then biased variances (moments.wgsl)
+//         row_stats (2, rows) f32  means, then biased variances (batch_stats.wgsl)
 // out     dx      (rows, n) f32
 // launch  256 / LANES rows per workgroup; LANES neighboring invocations stride over one row. LANES = 1 on software
 //         adapters.
@@ -20,7 +20,7 @@ struct Dims { rows: u32, n: u32, eps: f32 }
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> gamma: array<f32>;
 @group(0) @binding(3) var<storage, read> dy: array<f32>;
-@group(0) @binding(4) var<storage, read> moments: array<f32>;
+@group(0) @binding(4) var<storage, read> row_stats: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
 @compute @workgroup_size(256)
@@ -31,8 +31,8 @@ fn layer_norm_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     let n = select(0u, dims.n, row < dims.rows);
     let at = min(row, dims.rows - 1u);
     let start = at * dims.n;
-    let mean = moments[at];
-    let scale = 1.0 / sqrt(moments[dims.rows + at] + dims.eps);
+    let mean = row_stats[at];
+    let scale = 1.0 / sqrt(row_stats[dims.rows + at] + dims.eps);
     var sum = 0.0;
     var product = 0.0;
     for (var i = lane; i < n; i += LANES) {

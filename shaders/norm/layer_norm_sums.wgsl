@@ -2,7 +2,7 @@
 //
 // in      x       (rows, n) f32
 //         dy      (rows, n) f32
-//         moments (2, rows) f32  means, then biased variances (moments.wgsl)
+//         row_stats (2, rows) f32  means, then biased variances (batch_stats.wgsl)
 // out     out     (2, n) f32     dgamma, then dbeta; with PARTS (parts, 2, n), which product_parts.wgsl adds up
 // launch  256 / LANES columns per workgroup; neighboring invocations take neighboring columns, so that reads run
 //         along rows, and LANES of them share one column. LANES = 1 on software adapters. PARTS workgroups share the
@@ -19,7 +19,7 @@ struct Dims { rows: u32, n: u32, eps: f32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read> moments: array<f32>;
+@group(0) @binding(3) var<storage, read> row_stats: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 override PARTS: u32 = 1u;
@@ -38,8 +38,8 @@ fn layer_norm_sums(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     var dbeta = 0.0;
     for (var r = first + lane; r < rows; r += LANES) {
         let at = r * dims.n + column;
-        let scale = 1.0 / sqrt(moments[dims.rows + r] + dims.eps);
-        dgamma += dy[at] * ((x[at] - moments[r]) * scale);
+        let scale = 1.0 / sqrt(row_stats[dims.rows + r] + dims.eps);
+        dgamma += dy[at] * ((x[at] - row_stats[r]) * scale);
         dbeta += dy[at];
     }
     dgamma = lane_sum(local, per_group, dgamma);

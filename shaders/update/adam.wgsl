@@ -2,7 +2,7 @@
 //   m = β1 m + (1−β1) g,  v = β2 v + (1−β2) g²,  w −= lr · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ε)
 //
 // in      w, m, v (n) f32 in place; g (n) f32
-//         clock (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite; words 2 and 3 are of
+//         step_state (4) u32: word 0 the step; word 1 is set when the norm of the gradient is not finite; words 2 and 3 are of
 //         the loss scale, which g is multiplied by: see lib/update/update.wgsl and lib/update/loss_scale.wgsl
 //         squares (partials) f32: partial sums of g², for clipping and for that
 // out     nothing
@@ -13,7 +13,7 @@
 // source  Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; decoupled decay: Loshchilov and Hutter 2019, arXiv:1711.05101
 
 #import grid
-#import update/curve
+#import update/schedule
 #if VEC4
 alias T = vec4f;
 #else
@@ -24,14 +24,14 @@ struct Dims {
     n: u32, partials: u32, max_norm: f32, weight_decay: f32,
     beta1: f32, beta2: f32, log_beta1: f32, log_beta2: f32,
     epsilon: f32, first_scale: u32, rest1: f32, rest2: f32, // 1 − β₁, 1 − β₂
-    rate: Curve,
+    rate: Schedule,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read_write> w: array<T>;
 @group(0) @binding(2) var<storage, read> g: array<T>;
 @group(0) @binding(3) var<storage, read_write> m: array<T>;
 @group(0) @binding(4) var<storage, read_write> v: array<T>;
-@group(0) @binding(5) var<storage, read_write> clock: array<atomic<u32>>;
+@group(0) @binding(5) var<storage, read_write> step_state: array<atomic<u32>>;
 @group(0) @binding(6) var<storage, read> squares: array<f32>;
 #import update/update
 
@@ -52,7 +52,7 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         return;
     }
     let step = updates();
-    let rate = curve_value(dims.rate, f32(atomicLoad(&clock[0])));
+    let rate = schedule_value(dims.rate, f32(atomicLoad(&step_state[0])));
     var weight = w[i];
     var gradient = clip * g[i];
     if (DECOUPLED == 1u) {

@@ -1,7 +1,7 @@
 // end_step.wgsl: writes metrics into row (step mod capacity) of a ring; the last op of a step advances it too.
 //
-// in      clock (4) u32 in place: word 0 the step, word 1 the failed step + 1 or 0
-//         ring  (capacity, columns) f32 in place; column 0 is word 1 of the clock
+// in      step_state (4) u32 in place: word 0 the step, word 1 the failed step + 1 or 0
+//         ring  (capacity, columns) f32 in place; column 0 is word 1 of the step state
 //         m0..m4 f32: the first element of each row is one metric
 // out     nothing
 // launch  one invocation: the last dispatch of a step
@@ -15,7 +15,7 @@ struct Dims {
     rows0: u32, step0: u32, rows1: u32, step1: u32, rows2: u32, step2: u32, rows3: u32, step3: u32, rows4: u32, step4: u32,
 }
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read_write> clock: array<u32>;
+@group(0) @binding(1) var<storage, read_write> step_state: array<u32>;
 @group(0) @binding(2) var<storage, read_write> ring: array<f32>;
 @group(0) @binding(3) var<storage, read> m0: array<f32>;
 @group(0) @binding(4) var<storage, read> m1: array<f32>;
@@ -25,7 +25,7 @@ struct Dims {
 
 @compute @workgroup_size(1)
 fn end_step() {
-    let row = (clock[0] % dims.capacity) * dims.columns;
+    let row = (step_state[0] % dims.capacity) * dims.columns;
     var at = row + dims.first;
     for (var i = 0u; i < dims.rows0; i += 1u) {
         ring[at] = m0[i * dims.step0];
@@ -48,9 +48,9 @@ fn end_step() {
         at += 1u;
     }
     if (dims.first == 1u) {
-        ring[row] = f32(clock[1]);
+        ring[row] = f32(step_state[1]);
     }
     if (dims.advance == 1u) {
-        clock[0] += 1u;
+        step_state[0] += 1u;
     }
 }

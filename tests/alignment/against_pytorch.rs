@@ -57,10 +57,10 @@ fn every_measure_agrees_with_pytorch() {
 #[test]
 fn each_time_step_is_compared_with_its_own() {
     let named: [(&str, Measure); 5] = [
-        ("cka", Cka::linear().tokens(Tokens::Each).into()),
-        ("cka_debiased", Cka::linear().debiased().tokens(Tokens::Each).into()),
-        ("rbf_cka", Cka::rbf(0.8).tokens(Tokens::Each).into()),
-        ("rbf_cka_debiased", Cka::rbf(0.8).debiased().tokens(Tokens::Each).into()),
+        ("cka", Cka::linear().tokens(Tokens::PerTimestep).into()),
+        ("cka_debiased", Cka::linear().debiased().tokens(Tokens::PerTimestep).into()),
+        ("rbf_cka", Cka::rbf(0.8).tokens(Tokens::PerTimestep).into()),
+        ("rbf_cka_debiased", Cka::rbf(0.8).debiased().tokens(Tokens::PerTimestep).into()),
         ("cka_flattened", Cka::linear().into()),
     ];
     for case in golden("sequences") {

@@ -2,10 +2,10 @@
 
 use trellis_guidance::alignment::{GuideSide, Pair};
 use trellis_guidance::data::glyphs::glyphs;
-use trellis_guidance::network::Tap;
+use trellis_guidance::network::Captured;
 use trellis_guidance::{Batches, Cka, Dataset, Fcn, Metric, Network, Ridge, Rsa, Session, Training};
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Curve, Graph, Plan, StepState, Tensor, Var};
+use trellis_tensor::{Graph, Plan, Schedule, StepState, Tensor, Var};
 
 use crate::{gpu, training::runs as training};
 
@@ -31,14 +31,14 @@ fn leaves<'g>(graph: &'g Graph, layers: &[Tensor]) -> Vec<Var<'g>> {
 /// By [`Metric::loss`] with weight 0.5, over the guide's activations or its Gram matrices; and the number of launches.
 fn together(metric: Metric, targets: &[Tensor], guides: &[Tensor], looked_up: bool) -> (Measured, usize) {
     let (gpu, graph) = (gpu(), Graph::new());
-    let clock = StepState::new(&gpu).expect("fits");
+    let step_state = StepState::new(&gpu).expect("fits");
     let (x, y) = (leaves(&graph, targets), leaves(&graph, guides));
     let mut pairs = Vec::new();
     for (&value, &y) in x.iter().zip(&y) {
         let gram = if looked_up { GuideSide::Gram(metric.gram(y).expect("fits")) } else { GuideSide::Activations(y) };
-        pairs.push(Pair { target: Tap { name: "t".to_string(), value }, guide: "g".to_string(), gram });
+        pairs.push(Pair { target: Captured { name: "t".to_string(), value }, guide: "g".to_string(), gram });
     }
-    let alignment = metric.loss(&graph, &clock, Curve::Constant(0.5), &pairs).expect("same examples");
+    let alignment = metric.loss(&graph, &step_state, Schedule::Constant(0.5), &pairs).expect("same examples");
     let gradients = graph.grad(alignment.loss, &x).expect("differentiable");
     let keep = [alignment.stats.clone(), gradients.clone()].concat();
     let plan = Plan::new(&gpu, &graph, &keep).expect("fits");

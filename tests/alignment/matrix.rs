@@ -41,12 +41,15 @@ fn a_matrix_over_a_data_set_streams() {
     let whole = measure(200);
     assert_eq!((whole.rows.clone(), whole.columns.clone()), (cnn.layers().expect("fits"), fcn.layers().expect("fits")));
 
-    let (clock, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
-    let batch =
-        BatchSource::sequential(&data, split, 200).and_then(|feed| feed.batch(&graph, &clock)).expect("fits").input;
-    let taps = [&cnn, &fcn].map(|n| n.forward(&graph, batch, Mode::Eval, CapturePoint::default()).expect("fits").taps);
+    let (step_state, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
+    let batch = BatchSource::sequential(&data, split, 200)
+        .and_then(|batches| batches.batch(&graph, &step_state))
+        .expect("fits")
+        .input;
+    let activations =
+        [&cnn, &fcn].map(|n| n.forward(&graph, batch, Mode::Eval, CapturePoint::default()).expect("fits").activations);
     let metric = Metric::from(Cka::linear().debiased());
-    let pair = metric.compare(taps[0][1].value, taps[1][0].value).expect("same n").value;
+    let pair = metric.compare(activations[0][1].value, activations[1][0].value).expect("same n").value;
     let plan = Plan::new(&gpu(), &graph, &[pair]).expect("fits");
     plan.run(1).expect("works");
     let wanted = f64::from(plan.read(pair).expect("kept")[0]);

@@ -3,7 +3,7 @@
 use trellis_guidance::{Cka, Metric, Rsa};
 use trellis_tensor::ops::Similarity;
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Graph, Plan, Reference, Tensor, Var};
+use trellis_tensor::{Graph, Interpreter, Plan, Tensor, Var};
 
 use crate::gpu;
 
@@ -315,7 +315,7 @@ fn large_layers_keep_their_digits() {
             let value = metric.record(graph.leaf(&tensors[0]), graph.leaf(&tensors[1])).expect("same n").value;
             let plan = Plan::new(&gpu, &graph, &[value]).expect("fits");
             plan.run(1).expect("works");
-            let mut reference = Reference::new();
+            let mut reference = Interpreter::new();
             for (tensor, values) in tensors.iter().zip(&values) {
                 reference.set(tensor, values.iter().map(|&v| f64::from(v)).collect());
             }

@@ -2,7 +2,7 @@
 
 use trellis_guidance::{Cka, Metric, Ridge, Rsa};
 use trellis_tensor::ops::Centering;
-use trellis_tensor::{Graph, Layout, Plan, Reference, Tensor};
+use trellis_tensor::{Graph, Interpreter, Layout, Plan, Tensor};
 
 use super::measures::{compare, rotated, samples};
 use crate::gpu;
@@ -104,7 +104,7 @@ fn gradients_of_kernels_keep_their_digits() {
         let gradient = graph.grad(value, &[a]).expect("has one")[0];
         let plan = Plan::new(&gpu(), &graph, &[gradient]).expect("fits");
         plan.run(1).expect("works");
-        let mut reference = Reference::new();
+        let mut reference = Interpreter::new();
         for (tensor, values) in tensors.iter().zip([&x, &y]) {
             reference.set(tensor, values.iter().map(|&value| f64::from(value)).collect());
         }

@@ -9,7 +9,7 @@ use crate::gpu;
 /// Time costs workgroups, not dispatches; a layer without time steps is refused, and so is another number of them.
 #[test]
 fn time_steps_share_their_dispatches() {
-    let metric = Metric::from(Cka::linear().tokens(Tokens::Each));
+    let metric = Metric::from(Cka::linear().tokens(Tokens::PerTimestep));
     let dispatches = |time: usize| {
         let graph = Graph::new();
         let leaf = |p: usize| {
@@ -35,7 +35,7 @@ fn a_constant_time_step_is_counted() {
     let (n, time, p) = (10, 4, 3);
     let (mut x, y) = (samples(n * time * p, 1), samples(n * time * p, 2));
     (0..n).for_each(|i| x[i * time * p..][..p].fill(3.1));
-    let metric = Metric::from(Cka::linear().tokens(Tokens::Each));
+    let metric = Metric::from(Cka::linear().tokens(Tokens::PerTimestep));
     let graph = Graph::new();
     let leaf = |v: &[f32]| graph.leaf(&Tensor::from_f32(&gpu(), "x", [n, time, p], v).expect("fits"));
     let x = leaf(&x);

@@ -6,19 +6,19 @@ use trellis_guidance::data::Images;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Trainer, Training};
 use trellis_tensor::rng::Rng;
-use trellis_tensor::{Graph, Plan, Reference, Result, StepState, Tensor, TensorType, Var};
+use trellis_tensor::{Graph, Interpreter, Plan, Result, StepState, Tensor, TensorType, Var};
 
 use crate::gpu;
 
-/// Values of `record` for one clock at each of `steps`, on the GPU.
+/// Values of `record` for one step state at each of `steps`, on the GPU.
 fn at_steps(steps: impl Iterator<Item = u32>, record: impl for<'g> Fn(Var<'g>) -> Result<Var<'g>>) -> Vec<Vec<u32>> {
-    let clock = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
+    let step_state = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
     let graph = Graph::new();
-    let indices = record(graph.leaf(&clock)).expect("legal");
+    let indices = record(graph.leaf(&step_state)).expect("legal");
     let plan = Plan::new(&gpu(), &graph, &[indices]).expect("fits");
     steps
         .map(|step| {
-            clock.write_u32(&[step, 0, 0, 0]).expect("four words");
+            step_state.write_u32(&[step, 0, 0, 0]).expect("four words");
             plan.run(1).expect("the device works");
             plan.read_u32(indices).expect("kept")
         })
@@ -28,7 +28,7 @@ fn at_steps(steps: impl Iterator<Item = u32>, record: impl for<'g> Fn(Var<'g>) -
 /// The indices of one epoch in order.
 fn epoch(number: usize, n: usize, batch: usize, seed: u64) -> Vec<u32> {
     let steps = number * (n / batch)..(number + 1) * (n / batch);
-    at_steps(steps.map(|step| step as u32), |clock| clock.sample_batch(n, batch, seed)).concat()
+    at_steps(steps.map(|step| step as u32), |step_state| step_state.sample_batch(n, batch, seed)).concat()
 }
 
 #[test]
@@ -57,13 +57,13 @@ fn an_epoch_visits_distinct_examples_and_epochs_and_seeds_differ() {
 #[test]
 fn over_many_epochs_every_example_is_visited_equally_often_in_every_position() {
     let (n, batch, epochs) = (13, 4, 6000);
-    let clock = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
+    let step_state = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
     let graph = Graph::new();
-    let indices = graph.leaf(&clock).sample_batch(n, batch, 9).expect("legal");
-    let mut reference = Reference::new();
+    let indices = graph.leaf(&step_state).sample_batch(n, batch, 9).expect("legal");
+    let mut reference = Interpreter::new();
     let mut visits = vec![vec![0.0; n]; n / batch * batch];
     for step in 0..epochs * (n / batch) {
-        reference.set(&clock, vec![step as f64, 0.0, 0.0, 0.0]);
+        reference.set(&step_state, vec![step as f64, 0.0, 0.0, 0.0]);
         reference.run(&graph);
         for (i, &index) in reference.value(indices).iter().enumerate() {
             visits[step % (n / batch) * batch + i][index as usize] += 1.0;
@@ -84,21 +84,21 @@ fn over_many_epochs_every_example_is_visited_equally_often_in_every_position() {
 }
 
 #[test]
-fn a_batch_must_fit_and_needs_a_clock() {
-    let clock = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
+fn a_batch_must_fit_and_needs_a_step_state() {
+    let step_state = Tensor::zeros(&gpu(), "clock", TensorType::u32([4])).expect("fits");
     let graph = Graph::new();
-    let clock = graph.leaf(&clock);
-    let message = clock.sample_batch(3, 4, 0).expect_err("too few").to_string();
+    let step_state = graph.leaf(&step_state);
+    let message = step_state.sample_batch(3, 4, 0).expect_err("too few").to_string();
     assert!(message.contains("3 examples do not fill a batch of 4"), "{message}");
-    assert!(clock.sample_batch(3, 0, 0).is_err());
-    assert!(clock.sequential_batch(0, 4).is_err());
+    assert!(step_state.sample_batch(3, 0, 0).is_err());
+    assert!(step_state.sequential_batch(0, 4).is_err());
     assert!(graph.constant(0.0, [4]).sample_batch(4, 2, 0).is_err());
 }
 
 #[test]
 fn a_sequential_pass_masks_what_lies_past_the_end() {
     let none = u32::MAX;
-    let batches = at_steps([0, 1, 2, 3, u32::MAX].into_iter(), |clock| clock.sequential_batch(7, 3));
+    let batches = at_steps([0, 1, 2, 3, u32::MAX].into_iter(), |step_state| step_state.sequential_batch(7, 3));
     assert_eq!(batches, [[0, 1, 2], [3, 4, 5], [6, none, none], [none; 3], [none; 3]]);
 }
 
@@ -287,9 +287,11 @@ fn top_5_is_counted_where_there_are_many_classes() {
     let run = Trainer::new(&target, &data, Training { batch: 20, ..Training::new(3) }).run().expect("trains");
     let eval = run.last_eval("test").expect("evaluated");
 
-    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("small"));
+    let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("small"));
     let (_, split) = data.splits().last().expect("a test split");
-    let batch = BatchSource::sequential(&data, split, count).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
+    let batch = BatchSource::sequential(&data, split, count)
+        .and_then(|batches| batches.batch(&graph, &step_state))
+        .expect("fits");
     let logits = target.forward(&graph, batch.input, Mode::Eval, CapturePoint::default()).expect("fits").logits;
     let plan = Plan::new(&gpu(), &graph, &[logits]).expect("fits");
     plan.run(1).expect("works");

@@ -21,9 +21,9 @@ fn shown(
     crop: impl for<'g> Fn(Var<'g>, Var<'g>) -> Result<Var<'g>>,
 ) -> Vec<[Vec<f32>; 2]> {
     let images = Tensor::from_f32(&gpu(), "places", [2, 2, height, width], &places(2, height, width)).expect("fits");
-    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
-    clock.set(step).expect("a device");
-    let y = crop(graph.leaf(&images), graph.leaf(clock.tensor())).expect("legal");
+    let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+    step_state.set(step).expect("a device");
+    let y = crop(graph.leaf(&images), graph.leaf(step_state.tensor())).expect("legal");
     let size = y.shape()[3];
     let plan = Plan::new(&gpu(), &graph, &[y]).expect("fits");
     plan.run(1).expect("works");
@@ -44,7 +44,7 @@ fn shown(
 fn a_random_crop_is_a_box_of_whole_pixels_and_reaches_every_corner() {
     let mut tops = Vec::new();
     for step in 0..40 {
-        for [rows, columns] in shown([9, 7], step, |x, clock| x.random_crop(clock, 6, 3)) {
+        for [rows, columns] in shown([9, 7], step, |x, step_state| x.random_crop(step_state, 6, 3)) {
             for (places, most) in [(&rows, 3.0), (&columns, 1.0)] {
                 assert!(places.windows(2).all(|pair| pair[1] == pair[0] + 1.0), "{places:?}");
                 assert!((0.0..=most).contains(&places[0]) && places[0].fract() == 0.0);
@@ -59,7 +59,7 @@ fn a_random_crop_is_a_box_of_whole_pixels_and_reaches_every_corner() {
     }
     assert!(tops.chunks(2).any(|pair| pair[0] != pair[1]), "the images of a batch have boxes of their own");
     // The whole image is one box.
-    let whole = shown([6, 6], 1, |x, clock| x.random_crop(clock, 6, 3));
+    let whole = shown([6, 6], 1, |x, step_state| x.random_crop(step_state, 6, 3));
     assert_eq!(whole[1][0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
 }
 
@@ -69,7 +69,7 @@ fn a_resized_crop_has_the_share_and_the_shape_that_are_asked_for() {
     let (mut areas, mut ratios) = (Vec::new(), Vec::new());
     for step in 0..60 {
         for [rows, columns] in
-            shown([height, width], step, |x, clock| x.random_resized_crop(clock, size, [0.2, 0.4], 1))
+            shown([height, width], step, |x, step_state| x.random_resized_crop(step_state, size, [0.2, 0.4], 1))
         {
             // Evenly spaced but where the image's edge goes on, half a pixel at most.
             let side = |places: &[f32]| f64::from(places[size - 4] - places[3]) / (size - 7) as f64 * size as f64;
@@ -90,8 +90,9 @@ fn a_resized_crop_has_the_share_and_the_shape_that_are_asked_for() {
     // All of a square, larger or smaller: the places of pixel centers.
     for (size, wanted) in [(4, vec![0.5, 2.5, 4.5, 6.5]), (16, (0..16).map(|i| i as f32 / 2.0 - 0.25).collect())] {
         // A box as large as the image is cut to it, whatever its shape; look for one that is not.
-        let all =
-            (0..200).flat_map(|step| shown([8, 8], step, |x, clock| x.random_resized_crop(clock, size, [1.0, 1.0], 1)));
+        let all = (0..200).flat_map(|step| {
+            shown([8, 8], step, |x, step_state| x.random_resized_crop(step_state, size, [1.0, 1.0], 1))
+        });
         let square = all.map(|[rows, _]| rows).min_by(|a, b| {
             let off = |rows: &[f32]| (rows[size / 2] - wanted[size / 2]).abs();
             off(a).total_cmp(&off(b))
@@ -104,8 +105,8 @@ fn a_resized_crop_has_the_share_and_the_shape_that_are_asked_for() {
 #[test]
 fn a_box_that_does_not_fit_is_refused() {
     let images = Tensor::from_f32(&gpu(), "places", [2, 2, 5, 4], &places(2, 5, 4)).expect("fits");
-    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
-    let (x, now) = (graph.leaf(&images), graph.leaf(clock.tensor()));
+    let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+    let (x, now) = (graph.leaf(&images), graph.leaf(step_state.tensor()));
     assert!(x.random_crop(now, 4, 1).is_ok() && x.random_resized_crop(now, 9, [0.5, 1.0], 1).is_ok());
     let message = x.random_crop(now, 5, 1).expect_err("4 wide").to_string();
     assert!(message.contains("5 x 4") && message.contains("5 x 5"), "{message}");
@@ -126,12 +127,12 @@ fn networks_see_parts_of_what_is_stored() {
     let resident = Dataset::new(&gpu(), &images, None, Some(&images)).expect("fits");
     let streamed = Dataset::stream(&gpu(), streamed.clone(), None, Some(streamed), false).expect("fits");
     assert!(matches!(resident.clone().cropped(9), Err(Error::Config { .. })) && resident.clone().cropped(0).is_err());
-    let seen = |mut feed: BatchSource<'_>, step: u32| {
-        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
-        let batch = feed.batch(&graph, &clock).and_then(|batch| batch.input.images()).expect("images");
+    let seen = |mut batches: BatchSource<'_>, step: u32| {
+        let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+        let batch = batches.batch(&graph, &step_state).and_then(|batch| batch.input.images()).expect("images");
         let plan = Plan::new(&gpu(), &graph, &[batch]).expect("fits");
-        feed.prepare(step, 1).expect("reads");
-        clock.set(step).expect("a device");
+        batches.prepare(step, 1).expect("reads");
+        step_state.set(step).expect("a device");
         plan.run(1).expect("works");
         (batch.shape().to_vec(), plan.read(batch).expect("kept"))
     };

@@ -7,7 +7,7 @@ use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::network::{Architecture, Input, Output, Pass};
 use trellis_guidance::{BatchSource, Dataset, Network, Result, Trainer, Training};
 use trellis_tensor::ops::IGNORE;
-use trellis_tensor::{Curve, Graph, Init, OptimizerConfig, Plan, StepState, Var};
+use trellis_tensor::{Graph, Init, OptimizerConfig, Plan, Schedule, StepState, Var};
 
 use crate::gpu;
 
@@ -25,7 +25,7 @@ impl Architecture for PerPosition {
         let rows = ids.ty().elements();
         let table = pass.param("embedding".to_string(), [shape.vocabulary, 16], Init::Uniform(1.0));
         let x = table.gather(ids)?.reshape([rows, 16])?;
-        pass.tap("embedding", x.reshape([rows / shape.time, shape.time * 16])?);
+        pass.capture("embedding", x.reshape([rows / shape.time, shape.time * 16])?);
         let logits = pass.linear("logits", x, output.classes, true, Init::Default)?;
         Ok(logits.reshape([rows / shape.time, shape.time, output.classes])?)
     }
@@ -33,16 +33,16 @@ impl Architecture for PerPosition {
 
 /// Tokens and labels, a row for each example, of the training batch at a step or of the first examples of a split.
 fn examples(data: &Dataset, split: Option<&str>, batch: usize, step: u32, seed: u64) -> Vec<(Vec<u32>, Vec<u32>)> {
-    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
-    clock.set(step).expect("a device");
-    let feed = match split {
+    let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+    step_state.set(step).expect("a device");
+    let batches = match split {
         None => BatchSource::shuffled(data, batch, seed),
         Some(name) => {
             let split = data.splits().find(|(split, _)| *split == name).expect("there").1;
             BatchSource::sequential(data, split, batch)
         }
     };
-    let drawn = feed.and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
+    let drawn = batches.and_then(|batches| batches.batch(&graph, &step_state)).expect("fits");
     let (tokens, _) = drawn.input.tokens().expect("tokens");
     let plan = Plan::new(&gpu(), &graph, &[tokens, drawn.labels]).expect("fits");
     plan.run(1).expect("a device");
@@ -148,7 +148,7 @@ fn without_memory_copy_paste_ends_at_the_trivial_solution() {
     let task = DrawnSequences::copy_paste(10, [4, 8], 1).expect("legal");
     let data = Dataset::drawn(&gpu(), task, [100, 0, 1003]).expect("fits");
     let target = Network::new(PerPosition, &data, 1).expect("fits");
-    let rate = OptimizerConfig::adam(Curve::Constant(0.02));
+    let rate = OptimizerConfig::adam(Schedule::Constant(0.02));
     let training = Training { optimizer: rate, batch: 64, ..Training::new(150) };
     let run = Trainer::new(&target, &data, training).run().expect("trains");
     let last = run.last_eval("test").expect("a test split");
@@ -180,7 +180,7 @@ fn a_bigram_network_learns_an_alphabet() {
     let text = Text::new("words", words.as_bytes(), Tokenizer::Characters).expect("text");
     let data = Dataset::text(&gpu(), &text, 16, [50, 0, 10]).expect("fits");
     let target = Network::new(PerPosition, &data, 1).expect("fits");
-    let rate = OptimizerConfig::adam(Curve::Constant(0.05));
+    let rate = OptimizerConfig::adam(Schedule::Constant(0.05));
     let training = Training { optimizer: rate, batch: 16, ..Training::new(120) };
     let run = Trainer::new(&target, &data, training).run().expect("trains");
     let [first, last] = [run.evals.first(), run.last_eval("test")].map(|eval| eval.expect("evaluated"));

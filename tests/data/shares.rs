@@ -83,7 +83,7 @@ fn shares_are_of_every_set_that_is_read() {
         );
     }
     // Without data there is nothing to have a share of.
-    let counting = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+    let counting = Gpu::with(&GpuOptions { dry_run: true, ..GpuOptions::default() }).expect("an adapter");
     for text in [keys, "[data]\nset = \"folder\"\nclasses = 3\n"] {
         let error = config(text).dataset(&counting, Path::new("x.toml"), None).expect_err("no data").to_string();
         assert!(error.contains("`data.train`") && error.contains("--data"), "{error}");

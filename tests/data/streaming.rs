@@ -9,8 +9,8 @@ use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::data::{Images, Source};
 use trellis_guidance::network::RnnCell;
 use trellis_guidance::{
-    BatchSource, Batches, CapturePoint, Cnn, Dataset, Error, Fcn, Guidance, LayerMatrix, Network, Result, Rnn,
-    Schedule, Trainer, Training,
+    BatchSource, Batches, CapturePoint, Cnn, Dataset, Error, Fcn, Guidance, GuideSchedule, LayerMatrix, Network,
+    Result, Rnn, Trainer, Training,
 };
 use trellis_tensor::ops::{IGNORE, SampleBatch};
 use trellis_tensor::{Graph, Plan, StepState};
@@ -30,7 +30,7 @@ fn streamed_images_train_the_same_bits_as_resident_ones() {
     let train = |data: &Dataset| {
         let guide = Network::new(Cnn::new(&[4]), data, 5).expect("fits").freeze();
         let target = Network::new(Fcn::new(2, 16), data, 6).expect("fits");
-        let guidance = Guidance::new(guide).schedule(Schedule::first_steps(70));
+        let guidance = Guidance::new(guide).schedule(GuideSchedule::first_steps(70));
         let training = Training { batch: 7, shift: 1, flip: true, eval_every: 40, check: true, ..Training::new(150) };
         let record = Trainer::new(&target, data, training).guided_by(guidance).run().expect("trains");
         (bits(&target), record.steps, record.evals)
@@ -126,18 +126,18 @@ fn breaking(panics: bool) -> Arc<dyn Source> {
 }
 
 /// Labels of the batches of `steps` steps from `first` on, prepared `chunk` at a time. Each image is as bright as its label says.
-fn labels(feed: &mut BatchSource<'_>, first: u32, steps: u32, chunk: u32) -> Result<Vec<Vec<u32>>> {
-    let (graph, clock) = (Graph::new(), StepState::new(&gpu())?);
-    let batch = feed.batch(&graph, &clock)?;
+fn labels(batches: &mut BatchSource<'_>, first: u32, steps: u32, chunk: u32) -> Result<Vec<Vec<u32>>> {
+    let (graph, step_state) = (Graph::new(), StepState::new(&gpu())?);
+    let batch = batches.batch(&graph, &step_state)?;
     let brightest = batch.input.images()?.max(&[1, 2, 3], false)?;
     let darkest = batch.input.images()?.neg()?.max(&[1, 2, 3], false)?;
     let plan = Plan::new(&gpu(), &graph, &[brightest, darkest, batch.labels])?;
     let (mut all, mut unit) = (Vec::new(), None);
     for step in first..first + steps {
         if (step - first).is_multiple_of(chunk) {
-            feed.prepare(step, chunk.min(first + steps - step) as usize)?;
+            batches.prepare(step, chunk.min(first + steps - step) as usize)?;
         }
-        clock.set(step)?;
+        step_state.set(step)?;
         plan.run(1)?;
         let (brightest, darkest) = (plan.read(brightest)?, plan.read(darkest)?);
         let labels = plan.read_u32(batch.labels)?;
@@ -146,7 +146,7 @@ fn labels(feed: &mut BatchSource<'_>, first: u32, steps: u32, chunk: u32) -> Res
             if label == IGNORE || label == 0 {
                 continue;
             }
-            let step = (brightest - feed.data().black()) / label as f32;
+            let step = (brightest - batches.data().black()) / label as f32;
             let unit = *unit.get_or_insert(step);
             assert!((step / unit - 1.0).abs() < 1e-4, "image {label} has brightness {brightest}");
         }
@@ -160,15 +160,15 @@ fn a_ring_of_few_batches_serves_many_steps_and_goes_on_where_it_stopped() {
     let data = Dataset::stream(&gpu(), numbered(100, &[], false), None, None, false).expect("fits");
     let sampler = SampleBatch { n: 100, batch: 33, seed: 4 };
     let wanted: Vec<Vec<u32>> = (0..12).map(|step| sampler.indices(step)).collect();
-    let mut feed = BatchSource::shuffled(&data, 33, 4).expect("fits");
-    let depth = feed.depth() as u32;
+    let mut batches = BatchSource::shuffled(&data, 33, 4).expect("fits");
+    let depth = batches.depth() as u32;
     assert!((2..10).contains(&depth), "{depth} batches of 7 MB");
-    assert_eq!(labels(&mut feed, 0, 12, depth).expect("reads"), wanted);
-    assert!(feed.waited().as_nanos() > 0);
+    assert_eq!(labels(&mut batches, 0, 12, depth).expect("reads"), wanted);
+    assert!(batches.waited().as_nanos() > 0);
     // As after a kill: another batch source, from the middle.
     let mut again = BatchSource::shuffled(&data, 33, 4).expect("fits");
     assert_eq!(labels(&mut again, 7, 5, 3).expect("reads"), wanted[7..]);
-    assert!(matches!(feed.prepare(0, feed.depth() + 1), Err(Error::Tensor(trellis_tensor::Error::Size { .. }))));
+    assert!(matches!(batches.prepare(0, batches.depth() + 1), Err(Error::Tensor(trellis_tensor::Error::Size { .. }))));
     // Past the end of a split there is nothing.
     let (_, split) = data.splits().next().expect("a training split");
     let mut all = BatchSource::sequential(&data, split, 30).expect("fits");
@@ -189,9 +189,9 @@ fn what_cannot_be_read_is_an_error_with_its_name() {
     for (panics, wanted) in [(false, "image 7 is broken"), (true, "panicked")] {
         let data = open(fine(), breaking(panics)).expect("whole so far");
         let (_, split) = data.splits().last().expect("a validation split");
-        let mut feed = BatchSource::sequential(&data, split, 4).expect("fits");
-        feed.prepare(0, 1).expect("the first four are fine");
-        let error = feed.prepare(1, 1).expect_err("broken").to_string();
+        let mut batches = BatchSource::sequential(&data, split, 4).expect("fits");
+        batches.prepare(0, 1).expect("the first four are fine");
+        let error = batches.prepare(1, 1).expect_err("broken").to_string();
         assert!(error.contains(wanted), "{error}");
     }
     let tall = Images { height: 8, width: 32, ..glyphs(4, 16, 1) };
@@ -232,12 +232,12 @@ fn what_cannot_be_read_may_be_left_out() {
         sampler.indices(step).into_iter().map(whole).collect()
     };
     let wanted: Vec<Vec<u32>> = (0..6).map(batch).collect();
-    let mut feed = BatchSource::shuffled(&data, 8, 2).expect("fits");
-    assert_eq!(labels(&mut feed, 0, 6, 2).expect("reads"), wanted);
+    let mut batches = BatchSource::shuffled(&data, 8, 2).expect("fits");
+    assert_eq!(labels(&mut batches, 0, 6, 2).expect("reads"), wanted);
     // An evaluation does without it.
     let (_, split) = data.splits().last().expect("a validation split");
-    let mut feed = BatchSource::sequential(&data, split, 9).expect("fits");
-    assert_eq!(labels(&mut feed, 0, 1, 1).expect("reads")[0], [0, 1, 2, 3, 4, 5, 6, IGNORE, 8]);
+    let mut batches = BatchSource::sequential(&data, split, 9).expect("fits");
+    assert_eq!(labels(&mut batches, 0, 1, 1).expect("reads")[0], [0, 1, 2, 3, 4, 5, 6, IGNORE, 8]);
     assert!(data.skipped().len() == 4 && data.skipped().iter().all(|text| text.contains("is broken")));
     let none: Vec<usize> = (0..5).collect();
     assert!(Dataset::stream(&gpu(), numbered(5, &none, false), None, None, true).is_err());

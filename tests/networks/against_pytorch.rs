@@ -81,21 +81,25 @@ pub(crate) fn compare_network(case: &Value, network: &Network, input: &Tensor, m
     let graph = Graph::new();
     let input = network.input().of(graph.leaf(input));
     let forward = network.forward(&graph, input, mode, CapturePoint::BeforeNorm).expect("fits");
-    let values: Vec<Var<'_>> = forward.taps.iter().map(|tap| tap.value).collect();
+    let values: Vec<Var<'_>> = forward.activations.iter().map(|activation| activation.value).collect();
     let plan = Plan::new(&gpu(), &graph, &values).expect("small");
     plan.run(1).expect("the device works");
     let layers = case["layers"].as_array().expect("layers");
-    let names: Vec<&str> = forward.taps.iter().map(|tap| tap.name.as_str()).collect();
+    let names: Vec<&str> = forward.activations.iter().map(|activation| activation.name.as_str()).collect();
     let hooked: Vec<&str> = layers.iter().map(|layer| layer[0].as_str().expect("a name")).collect();
     // PyTorch has no hook within the layers of one nn.RNN.
     assert!(hooked.is_empty() || names == hooked, "{name}: {names:?}, not {hooked:?}");
-    for (tap, layer) in forward.taps.iter().zip(layers) {
-        let values = plan.read(tap.value).expect("kept");
+    for (activation, layer) in forward.activations.iter().zip(layers) {
+        let values = plan.read(activation.value).expect("kept");
         let square: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
         let sum: f64 = values.iter().map(|&v| f64::from(v)).sum();
         let [expected, squares] = [1, 2].map(|i| layer[i].as_f64().expect("a number"));
-        assert!((square / squares - 1.0).abs() <= TOLERANCE, "{name}, {}: {square} for {squares}", tap.name);
-        assert!((sum - expected).abs() <= TOLERANCE * squares.sqrt(), "{name}, {}: {sum} for {expected}", tap.name);
+        assert!((square / squares - 1.0).abs() <= TOLERANCE, "{name}, {}: {square} for {squares}", activation.name);
+        assert!(
+            (sum - expected).abs() <= TOLERANCE * squares.sqrt(),
+            "{name}, {}: {sum} for {expected}",
+            activation.name
+        );
     }
     let params: Vec<(String, Var<'_>)> =
         network.params().tensors().iter().map(|tensor| (tensor.name().to_string(), graph.leaf(tensor))).collect();

@@ -1,11 +1,11 @@
 //! Recurrent layers and networks: against PyTorch (`golden/recurrent.py`), over many steps, and what they cost.
 
-use trellis_guidance::network::{Each, Mode, Output, Precision, RnnCell, Stack, TokenShape};
+use trellis_guidance::network::{LabelPer, Mode, Output, Precision, RnnCell, Stack, TokenShape};
 use trellis_guidance::{CapturePoint, Network, Rnn};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Cell, Curve, DType, Gpu, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer, Sample,
-    SampleInput, StepState, Tensor, Var,
+    Cell, DType, Gpu, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer, Schedule,
+    StepState, Tensor, TestCase, TestInput, Var,
 };
 
 use crate::networks::against_pytorch::{case, compare_network, numbers};
@@ -14,7 +14,7 @@ use crate::{gpu, gpu_with_gpu_kernels};
 #[test]
 fn recurrent_networks_agree_with_pytorch() {
     let rnn = |cell| Rnn { width: 3, ..Rnn::new(cell, 2, 8) };
-    let (position, example) = (Output { classes: 5, each: Each::Position }, Output::from(2));
+    let (position, example) = (Output { classes: 5, label_per: LabelPer::Position }, Output::from(2));
     let (tanh, lstm, gru) = (rnn(RnnCell::Tanh), rnn(RnnCell::Lstm), rnn(RnnCell::Gru));
     for (name, rnn, output, padding) in [
         ("rnn", tanh, position, None),
@@ -41,11 +41,11 @@ fn dropout_stands_between_layers() {
     let logits = |layers: usize, dropout: f32, training: bool| {
         let shape = TokenShape { time: 5, vocabulary: 4, padding: None };
         let rnn = Rnn { dropout, ..Rnn::new(RnnCell::Gru, layers, 8) };
-        let output = Output { classes: 4, each: Each::Position };
+        let output = Output { classes: 4, label_per: LabelPer::Position };
         let network = Network::with_shape(&gpu(), rnn, shape, output, 3).expect("fits");
         let ids = Tensor::from_u32(&gpu(), "ids", [1, 5], &[0, 1, 2, 3, 0]).expect("small");
-        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("small"));
-        let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
+        let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("small"));
+        let mode = Mode::Train { step_state: &step_state, seed: 0, precision: Precision::F32, recompute: 0 };
         let mode = if training { mode } else { Mode::Eval };
         let input = network.input().of(graph.leaf(&ids));
         let logits = network.forward(&graph, input, mode, CapturePoint::default()).expect("fits").logits;
@@ -64,7 +64,7 @@ fn only_the_papers_stack_sees_the_future() {
     let logits = |stack: Stack, last: u32| {
         let shape = TokenShape { time: 5, vocabulary: 4, padding: None };
         let rnn = Rnn { stack, ..Rnn::new(RnnCell::Tanh, 2, 8) };
-        let network = Network::with_shape(&gpu(), rnn, shape, Output { classes: 4, each: Each::Position }, 3);
+        let network = Network::with_shape(&gpu(), rnn, shape, Output { classes: 4, label_per: LabelPer::Position }, 3);
         let network = network.expect("fits");
         let ids = Tensor::from_u32(&gpu(), "ids", [1, 5], &[0, 1, 2, 3, last]).expect("small");
         let graph = Graph::new();
@@ -155,18 +155,18 @@ fn a_sequence_ends_at_its_length() {
 fn a_training_step_takes_few_dispatches() {
     let shape = TokenShape { time: 40, vocabulary: 13, padding: None };
     let rnn = Rnn::new(RnnCell::Tanh, 4, 128);
-    let network = Network::with_shape(&gpu(), rnn, shape, Output { classes: 13, each: Each::Position }, 0);
+    let network = Network::with_shape(&gpu(), rnn, shape, Output { classes: 13, label_per: LabelPer::Position }, 0);
     let network = network.expect("fits");
-    let clock = StepState::new(&gpu()).expect("small");
+    let step_state = StepState::new(&gpu()).expect("small");
     let graph = Graph::new();
     let ids = graph.leaf(&Tensor::from_u32(&gpu(), "ids", [64, 40], &[1; 64 * 40]).expect("small"));
-    let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
+    let mode = Mode::Train { step_state: &step_state, seed: 0, precision: Precision::F32, recompute: 0 };
     let forward = network.forward(&graph, network.input().of(ids), mode, CapturePoint::default()).expect("fits");
     let labels = ids.reshape([64 * 40]).expect("legal");
     let logits = forward.logits.reshape([64 * 40, 13]).expect("legal");
     let loss = logits.cross_entropy(labels, 0.0).expect("legal");
-    let optimizer = Optimizer::new(&gpu(), network.params(), OptimizerConfig::adam(Curve::Constant(1e-3)));
-    optimizer.expect("fits").update(&graph, loss, &clock).expect("legal");
+    let optimizer = Optimizer::new(&gpu(), network.params(), OptimizerConfig::adam(Schedule::Constant(1e-3)));
+    optimizer.expect("fits").update(&graph, loss, &step_state).expect("legal");
     let plan = Plan::new(&gpu(), &graph, &[]).expect("fits");
     let count = plan.launches().len();
     assert!((50..=250).contains(&count), "{count} dispatches\n{plan}");
@@ -184,7 +184,7 @@ fn one_label_is_read_off_the_last_state() {
         let graph = Graph::new();
         let input = network.input().of(graph.leaf(&ids));
         let forward = network.forward(&graph, input, Mode::Eval, CapturePoint::default()).expect("fits");
-        let states = forward.taps.last().expect("layers").value;
+        let states = forward.activations.last().expect("layers").value;
         let plan = Plan::new(&gpu(), &graph, &[forward.logits, states]).expect("small");
         plan.run(1).expect("works");
         let (logits, states) = (plan.read(forward.logits).expect("kept"), plan.read(states).expect("kept"));
@@ -207,10 +207,10 @@ fn one_label_is_read_off_the_last_state() {
 }
 
 /// A recurrence in one of its forms, without padding or with some.
-fn in_form(form: RecurrenceForm, cell: Cell, hidden: usize, padded: bool) -> Sample {
+fn in_form(form: RecurrenceForm, cell: Cell, hidden: usize, padded: bool) -> TestCase {
     let mut rng = Rng::new(9, hidden as u64);
     let ([batch, time], columns, bound) = ([3, 4], cell.gates() * hidden, 1.0 / (hidden as f32).sqrt());
-    let mut sample = Sample::new(move |x| {
+    let mut sample = TestCase::new(move |x| {
         let c0 = (cell == Cell::Lstm).then(|| x[4]);
         let steps = padded.then(|| KeyMask::Lengths(x[x.len() - 1]));
         x[0].recurrent_as(RecurrentLayer { cell, w: x[1], bias: x[2], h0: x[3], c0 }, steps, Some(form))
@@ -226,9 +226,9 @@ fn in_form(form: RecurrenceForm, cell: Cell, hidden: usize, padded: bool) -> Sam
 }
 
 /// The plan of a sample's output and gradients, and what it gives in two runs.
-fn twice(gpu: &Gpu, sample: &Sample) -> (Vec<String>, [Vec<Vec<f32>>; 2]) {
+fn twice(gpu: &Gpu, sample: &TestCase) -> (Vec<String>, [Vec<Vec<f32>>; 2]) {
     let graph = Graph::new();
-    let leaf = |input: &SampleInput| {
+    let leaf = |input: &TestInput| {
         let shape = input.ty.shape.clone();
         let tensor = match input.ty.dtype {
             DType::U32 => {

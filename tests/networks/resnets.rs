@@ -27,8 +27,8 @@ fn residual_networks_agree_with_pytorch() {
         plan.run(1).expect("the device works");
         assert_near(&format!("{name}: evaluation"), &plan.read(logits).expect("kept"), &case["eval"]);
 
-        let clock = StepState::new(&gpu()).expect("small");
-        let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
+        let step_state = StepState::new(&gpu()).expect("small");
+        let mode = Mode::Train { step_state: &step_state, seed: 0, precision: Precision::F32, recompute: 0 };
         compare_network(&case, &network, &images, mode);
     }
 }
@@ -37,7 +37,7 @@ fn residual_networks_agree_with_pytorch() {
 #[test]
 fn the_named_sizes_have_their_parameters() {
     let gpu = trellis_tensor::Gpu::with(&trellis_tensor::GpuOptions {
-        count_memory: true,
+        dry_run: true,
         ..trellis_tensor::GpuOptions::from_env().expect("a sane environment")
     })
     .expect("an adapter");

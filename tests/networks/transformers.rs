@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use trellis_guidance::network::{Activation, Each, Mode, NormOrder, Output, Positions, TokenShape};
+use trellis_guidance::network::{Activation, LabelPer, Mode, NormOrder, Output, Positions, TokenShape};
 use trellis_guidance::{CapturePoint, Network, Transformer, Vit};
 use trellis_tensor::{AttentionMask, Graph, KeyMask, Layout, Plan, Tensor, Var};
 
@@ -67,7 +67,7 @@ fn vision_transformers_agree_with_pytorch() {
 fn transformers_agree_with_pytorch() {
     let encoder = Transformer { hidden: 12, ..Transformer::encoder(2, 8, 2) };
     let decoder = Transformer { hidden: 12, ..Transformer::decoder(2, 8, 2) };
-    let (example, position) = (Output::from(2), Output { classes: 7, each: Each::Position });
+    let (example, position) = (Output::from(2), Output { classes: 7, label_per: LabelPer::Position });
     for (name, transformer, output, padding) in [
         ("encoder, norms last", encoder, example, Some(6)),
         ("encoder, norms first", Transformer { norm: NormOrder::Pre, ..encoder }, example, Some(6)),
@@ -112,8 +112,10 @@ fn layer_norms_have_the_epsilon_of_their_library() {
         }
         let graph = Graph::new();
         let given = network.input().of(graph.leaf(input));
-        let taps = network.forward(&graph, given, Mode::Eval, CapturePoint::default()).expect("fits").taps;
-        let norm = taps.iter().find(|tap| tap.name.ends_with("0.norm1")).expect("a first norm").value;
+        let activations =
+            network.forward(&graph, given, Mode::Eval, CapturePoint::default()).expect("fits").activations;
+        let norm =
+            activations.iter().find(|activation| activation.name.ends_with("0.norm1")).expect("a first norm").value;
         let plan = Plan::new(&gpu(), &graph, &[norm]).expect("small");
         plan.run(1).expect("works");
         let normal = plan.read(norm).expect("kept");

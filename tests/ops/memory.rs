@@ -9,8 +9,8 @@ use trellis_lab::Config;
 use trellis_lab::memory::Memory;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Curve, Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute, Rule,
-    StepState, Tensor, TensorType, Var,
+    Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute, Rule,
+    Schedule, StepState, Tensor, TensorType, Var,
 };
 
 use crate::gpu;
@@ -47,15 +47,15 @@ fn weights() -> Weights {
 /// Gradients of all weights, running statistics after two steps, bytes of the plan. A layer is product, batch norm,
 /// ReLU, dropout; a second loss captures every fourth.
 fn train(layers_a_segment: Option<usize>) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, u64) {
-    let (weights, graph, clock) = (weights(), Graph::new(), StepState::new(&gpu()).expect("fits"));
+    let (weights, graph, step_state) = (weights(), Graph::new(), StepState::new(&gpu()).expect("fits"));
     let mut rng = Rng::new(5, 5);
     let images: Vec<f32> = (0..BATCH * WIDTH).map(|_| rng.normal()).collect();
     let images = Tensor::from_f32(&gpu(), "images", [BATCH, WIDTH], &images).expect("fits");
-    let now = graph.leaf(clock.tensor());
+    let now = graph.leaf(step_state.tensor());
     let mut x = graph.leaf(&images);
     let (mut loss, mut segment): (Var<'_>, Option<Recompute<'_>>) = (graph.constant(0.0, []), None);
     let leaves: Vec<Var<'_>> = weights.w.iter().map(|w| graph.leaf(w)).collect();
-    let mut taps = Vec::new();
+    let mut activations = Vec::new();
     for (number, &w) in leaves.iter().enumerate() {
         if layers_a_segment.is_some_and(|layers| number % layers == 0) {
             drop(segment.take());
@@ -68,12 +68,12 @@ fn train(layers_a_segment: Option<usize>) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, u64)
         let normal = z.batch_norm_train(gamma, beta, mean, variance, 0.1, 1e-5).expect("fits");
         x = normal.relu().and_then(|y| y.dropout(now, 0.2, 7, number as u32)).expect("legal");
         if number % 4 == 1 {
-            taps.push(z);
+            activations.push(z);
         }
     }
     drop(segment);
-    for tap in taps {
-        loss = tap.mul(tap).and_then(Var::mean_all).and_then(|m| loss.add(m)).expect("legal");
+    for activation in activations {
+        loss = activation.mul(activation).and_then(Var::mean_all).and_then(|m| loss.add(m)).expect("legal");
     }
     loss = x.mul(x).and_then(Var::sum_all).and_then(|sum| loss.add(sum)).expect("legal");
     let gradients = graph.grad(loss, &leaves).expect("differentiable");
@@ -136,17 +136,17 @@ fn what_runs_early_does_not_overtake_an_update() {
     let other = Tensor::from_f32(&gpu(), "x", [64], &[5.0; 64]).expect("fits");
     let spec = ParamSpec { name: "p".into(), shape: [64].into(), values: vec![1.0; 64].into() };
     let params = Params::new(&gpu(), &[spec]).expect("fits");
-    let rate = Curve::Constant(0.5);
+    let rate = Schedule::Constant(0.5);
     let rule = Rule::Sgd { momentum: 0.0, nesterov: false };
     let config = OptimizerConfig { rate, rule, weight_decay: 0.0, clip_norm: None };
     let optimizer = Optimizer::new(&gpu(), &params, config).expect("fits");
-    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+    let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
     let p = graph.leaf(&params.tensors()[0]);
     let loss = p.mul(graph.leaf(&w)).and_then(Var::sum_all).expect("legal");
     let before = p.affine(1.0, 0.0).and_then(|p| p.mul(graph.leaf(&other))).expect("legal");
     // An op that reads this frees it, but reads what the update writes too.
     let scratch = graph.leaf(&other).relu().and_then(|x| x.affine(2.0, 0.0)).expect("legal");
-    optimizer.update(&graph, loss, &clock).expect("records");
+    optimizer.update(&graph, loss, &step_state).expect("records");
     let after = scratch.mul(p).expect("legal");
     let plan = Plan::new(&gpu(), &graph, &[before, after]).expect("fits");
     plan.run(1).expect("works");
@@ -200,7 +200,7 @@ fn plans_beside_each_other_share_memory_and_no_value() {
 
 #[test]
 fn counted_memory_is_what_a_run_takes() {
-    let counting = || Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+    let counting = || Gpu::with(&GpuOptions { dry_run: true, ..GpuOptions::default() }).expect("an adapter");
     let config = |text: &str| Config::parse(text, Path::new("x.toml")).expect("a sane file");
     let text = "arms = [\"untrained\"]\n[data]\ntrain = 200\nvalidation = 50\ntest = 50\n[target]\ndepth = 9\nwidth = 32\n[training]\nbatch = 50\n";
     for recompute in [0, 3] {
@@ -241,7 +241,7 @@ fn counted_memory_is_what_a_run_takes() {
 /// The paper's Deep FCN on 224 × 224 pixels at batch 256, guided by ResNet-18, with Adam: 8 GiB, 1,000 images included.
 #[test]
 fn the_papers_deep_fcn_fits_8_gib() {
-    let gpu = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+    let gpu = Gpu::with(&GpuOptions { dry_run: true, ..GpuOptions::default() }).expect("an adapter");
     let count = 1000;
     let images = Images {
         channels: 3,
@@ -278,7 +278,7 @@ fn every_example_is_sound() {
                 continue;
             }
             let config = Config::read(&path).expect("a sane file");
-            let gpu = Gpu::with(&GpuOptions { count_memory: true, ..GpuOptions::default() }).expect("an adapter");
+            let gpu = Gpu::with(&GpuOptions { dry_run: true, ..GpuOptions::default() }).expect("an adapter");
             let memory = config.dataset(&gpu, &path, None).and_then(|data| Memory::count(&config, &data));
             let memory = memory.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let (name, bytes) = &memory.largest;

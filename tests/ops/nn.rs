@@ -143,8 +143,8 @@ fn batch_norm_training_keeps_running_statistics_as_pytorch_does() {
     let gradient = graph.grad(y.sum_all().expect("f32"), &[graph.leaf(&x)]).expect("differentiable")[0];
     let forward = Plan::new(&gpu(), &graph, &[y]).expect("small");
     let names: Vec<&str> = forward.launches().map(|launch| launch.op).collect();
-    assert_eq!(names, ["moments", "running_statistics", "batch_norm_relu"]);
-    // Moments, update, normalize with relu, relu's gradient, sums, dx.
+    assert_eq!(names, ["batch_stats", "running_statistics", "batch_norm_relu"]);
+    // BatchStats, update, normalize with relu, relu's gradient, sums, dx.
     assert_eq!(Plan::new(&gpu(), &graph, &[y, gradient]).expect("small").launches().len(), 6);
     forward.run(1).expect("the device works");
     // Unbiased variances: 14/3 · 3/2 = 7 and 300.
@@ -188,8 +188,8 @@ fn batch_norm_survives_large_offsets_and_single_rows() {
 fn dropout_keeps_the_mean_and_draws_another_mask_each_step_and_stream() {
     let x = tensor([40_001], &[1.0; 40_001]);
     let draw = |step: u32, seed: u64, stream: u32| {
-        let clock = labels(&[step, 9, 9, 9]);
-        eval(&[&x, &clock], |x| x[0].dropout(x[1], 0.25, seed, stream))
+        let step_state = labels(&[step, 9, 9, 9]);
+        eval(&[&x, &step_state], |x| x[0].dropout(x[1], 0.25, seed, stream))
     };
     let y = draw(1, 5, 0);
     assert!(y.iter().all(|&v| v == 0.0 || v == 1.0 / 0.75));
@@ -208,13 +208,13 @@ fn dropout_keeps_the_mean_and_draws_another_mask_each_step_and_stream() {
 #[test]
 fn dropout_of_probability_0_is_the_input_and_of_1_an_error() {
     let graph = Graph::new();
-    let (x, clock) = (tensor([3], &[1.0; 3]), labels(&[0; 4]));
-    let (x, clock) = (graph.leaf(&x), graph.leaf(&clock));
+    let (x, step_state) = (tensor([3], &[1.0; 3]), labels(&[0; 4]));
+    let (x, step_state) = (graph.leaf(&x), graph.leaf(&step_state));
     let recorded = graph.len();
-    x.dropout(clock, 0.0, 1, 1).expect("legal");
+    x.dropout(step_state, 0.0, 1, 1).expect("legal");
     assert_eq!(graph.len(), recorded);
     for p in [1.0, -0.1, f32::NAN] {
-        let error = x.dropout(clock, p, 1, 1).expect_err("not a probability below 1");
+        let error = x.dropout(step_state, p, 1, 1).expect_err("not a probability below 1");
         assert!(error.to_string().contains("is not in [0, 1)"), "{error}");
     }
 }
@@ -313,9 +313,9 @@ fn dropout_of_attention_keeps_the_mean_and_has_a_mask_for_each_head_step_and_str
     let unit: Vec<f32> = (0..T * 2 * 64).map(|at| f32::from(at / 128 == at % 64)).collect();
     let (q, v) = (tensor([1, T, 128], &[0.0; T * 128]), tensor([1, T, 128], &unit));
     let draw = |step: u32, seed: u64, stream: u32| {
-        let clock = labels(&[step, 9, 9, 9]);
-        let y = eval(&[&q, &v, &clock], |x| {
-            let dropout = Some(AttentionDropout { clock: x[2], p: 0.25, seed, stream });
+        let step_state = labels(&[step, 9, 9, 9]);
+        let y = eval(&[&q, &v, &step_state], |x| {
+            let dropout = Some(AttentionDropout { step_state: x[2], p: 0.25, seed, stream });
             x[0].attention(x[0], x[1], 2, AttentionMask { dropout, ..AttentionMask::default() })
         });
         // A key's probability for each query of each head.

@@ -3,7 +3,7 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Caps, DType, Dispatch, Error, Graph, Kernel, Lowered, Op, Plan, Result, Sample, TensorType, Var, check_op,
+    Caps, DType, Dispatch, Error, Graph, Kernel, Lowered, Op, Plan, Result, TensorType, TestCase, Var, check_op,
 };
 
 use crate::gpu;
@@ -49,8 +49,8 @@ impl Op for Twin {
         inputs[0].clone()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
-        Sample::forward_only(Self(Mistake::None)).normal(rng, [2, 3])
+    fn sample(rng: &mut Rng) -> TestCase {
+        TestCase::forward_only(Self(Mistake::None)).normal(rng, [2, 3])
     }
 }
 
@@ -132,9 +132,9 @@ impl Op for Cube {
         inputs[0].iter().map(|x| x.powi(3)).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = 1 + rng.below(600);
-        Sample::new(|x| x[0].graph().push(Cube { slope: 3.0 }, x)).normal(rng, [n])
+        TestCase::new(|x| x[0].graph().push(Cube { slope: 3.0 }, x)).normal(rng, [n])
     }
 }
 
@@ -163,9 +163,9 @@ impl Op for WrongCube {
         Cube { slope: 2.0 }.reference(inputs, types, output)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = 1 + rng.below(600);
-        Sample::new(|x| x[0].graph().push(WrongCube, x)).normal(rng, [n])
+        TestCase::new(|x| x[0].graph().push(WrongCube, x)).normal(rng, [n])
     }
 }
 

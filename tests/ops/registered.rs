@@ -3,7 +3,8 @@
 use trellis_tensor::ops::ListedOp;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    AttentionForm, AttentionTile, Block, GemmVariant, Graph, Layout, Plan, Reference, Sample, Tensor, TensorType, ops,
+    AttentionForm, AttentionTile, Block, GemmVariant, Graph, Interpreter, Layout, Plan, Tensor, TensorType, TestCase,
+    ops,
 };
 
 use crate::{gpu, gpu_with_block, gpu_with_gpu_kernels};
@@ -143,7 +144,7 @@ fn attention_has_the_same_numbers_in_every_form() {
         let dropout = (case % 4 < 2).then_some(ops::PairDropout { dropped: 20_000, seed: 3 << 33, stream: 5 });
         let op =
             ops::Attention { heads, causal, packed, keys: masks[case as usize / 2 % 3], dropout, form: Some(form) };
-        let mut sample = Sample::new(move |x| {
+        let mut sample = TestCase::new(move |x| {
             let y = x[0].graph().push(op, x)?;
             y.slice(0, 0, batch * heads * queries * head)
         });
@@ -206,7 +207,7 @@ fn reference_and_types_agree_on_scalars() {
     let two = graph.constant(2.0, []);
     let y = two.affine(3.0, 1.0).expect("f32");
     assert_eq!(y.ty(), TensorType::f32([]));
-    let mut reference = Reference::new();
+    let mut reference = Interpreter::new();
     reference.run(&graph);
     assert_eq!(reference.value(y), [7.0]);
 }

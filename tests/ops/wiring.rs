@@ -5,7 +5,7 @@ use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder
 use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Precision, Rnn, Transformer, Vit};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    Curve, Graph, LaunchInfo, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, StepState,
+    Graph, LaunchInfo, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Schedule, StepState,
     Tensor, Var,
 };
 
@@ -17,11 +17,11 @@ fn tensor(shape: &[usize], value: impl Fn(usize) -> f32) -> Tensor {
 }
 
 /// Captured activations of a training pass over `images`.
-fn taps(network: &Network, images: &Tensor, at: CapturePoint) -> Vec<Vec<f32>> {
-    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
-    let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32, recompute: 0 };
+fn activations(network: &Network, images: &Tensor, at: CapturePoint) -> Vec<Vec<f32>> {
+    let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+    let mode = Mode::Train { step_state: &step_state, seed: 4, precision: Precision::F32, recompute: 0 };
     let forward = network.forward(&graph, graph.leaf(images), mode, at).expect("fits");
-    let values: Vec<Var<'_>> = forward.taps.iter().map(|tap| tap.value).collect();
+    let values: Vec<Var<'_>> = forward.activations.iter().map(|activation| activation.value).collect();
     let plan = Plan::new(&gpu(), &graph, &values).expect("fits");
     plan.run(1).expect("works");
     values.into_iter().map(|value| plan.read(value).expect("kept")).collect()
@@ -50,8 +50,8 @@ fn dropout_stands_wherever_a_network_has_it() {
         let network = Network::with_shape(&gpu(), architecture, input, 2, 0).expect("fits");
         let ids = Tensor::from_u32(&gpu(), "ids", [2, 4], &[1; 8]).expect("fits");
         let pixels = tensor(&[2, 1, 4, 4], |at| at as f32);
-        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
-        let mode = Mode::Train { clock: &clock, seed: 4, precision: Precision::F32, recompute: 0 };
+        let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+        let mode = Mode::Train { step_state: &step_state, seed: 4, precision: Precision::F32, recompute: 0 };
         let leaf = graph.leaf(if input == image { &pixels } else { &ids });
         let logits = network.forward(&graph, input.of(leaf), mode, CapturePoint::default()).expect("fits").logits;
         let plan = Plan::new(&gpu(), &graph, &[logits]).expect("fits");
@@ -70,7 +70,7 @@ fn batch_norm_of_a_network_has_pytorchs_settings() {
     let values: Vec<f32> = (0..6 * N).map(|_| 5e-3 * rng.normal()).collect();
     let images = Tensor::from_f32(&gpu(), "images", [N, 1, 2, 3], &values).expect("fits");
     let network = network();
-    let before = taps(&network, &images, CapturePoint::BeforeNorm).remove(0);
+    let before = activations(&network, &images, CapturePoint::BeforeNorm).remove(0);
     let column = |j: usize| (0..N).map(move |i| 8 * i + j);
     let mean: Vec<f64> = (0..8).map(|j| column(j).map(|at| f64::from(before[at])).sum::<f64>() / N as f64).collect();
     let squares = |j: usize| column(j).map(|at| (f64::from(before[at]) - mean[j]).powi(2)).sum::<f64>();
@@ -85,7 +85,7 @@ fn batch_norm_of_a_network_has_pytorchs_settings() {
         let unbiased = squares(j) / (N - 1) as f64;
         assert!((f64::from(got) - 0.9 - 0.1 * unbiased).abs() < 1e-6, "variance of unit {j}");
     }
-    let after = taps(&network, &images, CapturePoint::AfterActivation).remove(0);
+    let after = activations(&network, &images, CapturePoint::AfterActivation).remove(0);
     for (at, &got) in after.iter().enumerate() {
         let (j, variance) = (at % 8, squares(at % 8) / N as f64);
         assert!(variance < 1e-4, "ε counts");
@@ -113,7 +113,7 @@ impl Architecture for TwoDropouts {
         let x = images.flatten()?;
         for name in ["first", "second"] {
             let y = pass.dropout(x, 0.5)?;
-            pass.tap(name, y);
+            pass.capture(name, y);
         }
         pass.linear("logits", x, classes, true, trellis_tensor::Init::Default)
     }
@@ -122,8 +122,9 @@ impl Architecture for TwoDropouts {
 #[test]
 fn each_dropout_of_a_network_has_a_mask_of_its_own() {
     let network = Network::with_shape(&gpu(), TwoDropouts, [1, 32, 32], 2, 1).expect("fits");
-    let taps = taps(&network, &tensor(&[4, 1, 32, 32], |_| 1.0), CapturePoint::default());
-    let same = taps[0].iter().zip(&taps[1]).filter(|(a, b)| a == b).count() as f32 / taps[0].len() as f32;
+    let activations = activations(&network, &tensor(&[4, 1, 32, 32], |_| 1.0), CapturePoint::default());
+    let same =
+        activations[0].iter().zip(&activations[1]).filter(|(a, b)| a == b).count() as f32 / activations[0].len() as f32;
     assert!((same - 0.5).abs() < 0.05, "{same} of the masks agree");
 }
 
@@ -143,10 +144,10 @@ fn training_images_have_mean_0_and_variance_1_and_the_test_split_their_scale() {
     let (images, test) = (images(pixels, labels), images(vec![255; 9], vec![0]));
     let data = Dataset::new(&gpu(), &images, None, Some(&test)).expect("fits");
     let read = |name: &str, batch: usize| {
-        let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
+        let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("fits"));
         let split = data.splits().find(|(split, _)| *split == name).expect("there").1;
         let images = BatchSource::sequential(&data, split, batch)
-            .and_then(|feed| feed.batch(&graph, &clock)?.input.images())
+            .and_then(|batches| batches.batch(&graph, &step_state)?.input.images())
             .expect("fits");
         let plan = Plan::new(&gpu(), &graph, &[images]).expect("fits");
         plan.run(1).expect("works");
@@ -167,14 +168,14 @@ fn training_images_have_mean_0_and_variance_1_and_the_test_split_their_scale() {
 fn adams_corrections_keep_their_digits_at_every_step() {
     for step in [0u32, 1, 2, 3, 20, 250, 298, 299, 300, 301, 1000, 30_000] {
         let config =
-            OptimizerConfig { rate: Curve::Constant(0.01), rule: Rule::Adam, weight_decay: 0.0, clip_norm: None };
+            OptimizerConfig { rate: Schedule::Constant(0.01), rule: Rule::Adam, weight_decay: 0.0, clip_norm: None };
         let spec = ParamSpec { name: "w".into(), shape: [1].into(), values: vec![0.0].into() };
         let params = Params::new(&gpu(), &[spec]).expect("fits");
         let optimizer = Optimizer::new(&gpu(), &params, config).expect("fits");
-        let (clock, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
-        clock.set(step).expect("works");
+        let (step_state, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
+        step_state.set(step).expect("works");
         let loss = graph.leaf(&params.tensors()[0]).affine(3.0, 0.0).and_then(Var::sum_all).expect("legal");
-        optimizer.update(&graph, loss, &clock).expect("records");
+        optimizer.update(&graph, loss, &step_state).expect("records");
         Plan::new(&gpu(), &graph, &[]).expect("fits").run(1).expect("works");
         let count = f64::from(step + 1);
         let (first, second) = (0.1 / (1.0 - 0.9f64.powf(count)), 0.001 / (1.0 - 0.999f64.powf(count)));
@@ -248,10 +249,10 @@ fn the_median_distance_leaves_duplicates_out() {
 fn rows_arrive_whichever_thread_polls() {
     let gpu = gpu();
     let rows = |value: f32| {
-        let (graph, clock) = (Graph::new(), StepState::new(&gpu).expect("fits"));
+        let (graph, step_state) = (Graph::new(), StepState::new(&gpu).expect("fits"));
         let mut log = Log::new(&gpu, 1).expect("fits");
-        log.record(&graph, &clock, &[graph.constant(value, [])]).expect("one metric");
-        clock.advance(&graph).expect("once");
+        log.record(&graph, &step_state, &[graph.constant(value, [])]).expect("one metric");
+        step_state.advance(&graph).expect("once");
         let plan = Plan::new(&gpu, &graph, &[]).expect("fits");
         let once = |step| {
             plan.run(1).expect("works");

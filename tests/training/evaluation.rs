@@ -64,9 +64,11 @@ fn an_evaluation_counts_every_image_once() {
     let evaluated = Trainer::new(&target, &data, small_training(0)).run().expect("evaluates");
     let test = evaluated.last_eval("test").expect("evaluated");
 
-    let (clock, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
+    let (step_state, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
     let (_, split) = data.splits().last().expect("a test split");
-    let all = BatchSource::sequential(&data, split, 620).and_then(|feed| feed.batch(&graph, &clock)).expect("fits");
+    let all = BatchSource::sequential(&data, split, 620)
+        .and_then(|batches| batches.batch(&graph, &step_state))
+        .expect("fits");
     let logits = target.forward(&graph, all.input, Mode::Eval, CapturePoint::default()).expect("fits").logits;
     let loss = logits.cross_entropy(all.labels, 0.0).expect("legal");
     let right = logits.top1(all.labels).and_then(Var::sum_all).expect("legal");

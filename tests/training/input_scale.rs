@@ -36,7 +36,7 @@ fn activations(network: &Network, input: &[f32], count: usize) -> Vec<f32> {
     let images = Tensor::from_f32(&gpu(), "images", [count, 3, 7, 7], input).expect("small");
     let graph = Graph::new();
     let forward = network.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::BeforeNorm).expect("fits");
-    let kept: Vec<_> = forward.taps.iter().map(|tap| tap.value).chain([forward.logits]).collect();
+    let kept: Vec<_> = forward.activations.iter().map(|activation| activation.value).chain([forward.logits]).collect();
     let plan = Plan::new(&gpu(), &graph, &kept).expect("small");
     plan.run(1).expect("works");
     kept.iter().flat_map(|&value| plan.read(value).expect("kept")).collect()
@@ -61,9 +61,9 @@ fn a_guide_of_torchvision_sees_raw_images_in_the_scale_of_imagenet() {
     };
     let scaled: Vec<f32> = set.pixels.iter().enumerate().map(by_hand).collect();
 
-    let (graph, clock) = (Graph::new(), StepState::new(&gpu()).expect("small"));
+    let (graph, step_state) = (Graph::new(), StepState::new(&gpu()).expect("small"));
     let input = BatchSource::sequential(&data, data.train(), 6)
-        .and_then(|feed| feed.batch(&graph, &clock))
+        .and_then(|batches| batches.batch(&graph, &step_state))
         .expect("fits")
         .input;
     let guide = |keys: &str| {
@@ -78,7 +78,8 @@ fn a_guide_of_torchvision_sees_raw_images_in_the_scale_of_imagenet() {
     {
         let guide = guide(keys).freeze();
         let forward = guide.forward(&graph, input, CapturePoint::BeforeNorm).expect("fits");
-        let kept: Vec<_> = forward.taps.iter().map(|tap| tap.value).chain([forward.logits]).collect();
+        let kept: Vec<_> =
+            forward.activations.iter().map(|activation| activation.value).chain([forward.logits]).collect();
         let plan = Plan::new(&gpu(), &graph, &kept).expect("small");
         plan.run(1).expect("works");
         let seen: Vec<f32> = kept.iter().flat_map(|&value| plan.read(value).expect("kept")).collect();

@@ -1,15 +1,15 @@
 //! Mixed precision: the loss scale step by step, and training with products of f16.
 
-use trellis_guidance::{Error, Fcn, Network, Precision, Schedule, Session, Trainer, Training};
+use trellis_guidance::{Error, Fcn, GuideSchedule, Network, Precision, Session, Trainer, Training};
 use trellis_tensor::{
-    Curve, DType, Gpu, Graph, Log, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, StepState, Tensor,
-    Var,
+    DType, Gpu, Graph, Log, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Schedule, StepState,
+    Tensor, Var,
 };
 
 use crate::gpu;
 use crate::training::runs::{bits, data, networks, small_training};
 
-/// Results of scaled steps: after each the parameters, and the clock. The loss is Σ slope·w; with `halved` its gradient
+/// Results of scaled steps: after each the parameters, and the step state. The loss is Σ slope·w; with `halved` its gradient
 /// passes through f16.
 fn scaled_steps(
     steps: usize,
@@ -22,30 +22,31 @@ fn scaled_steps(
     let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n].into() };
     let params = Params::new(&gpu, &[spec]).expect("fits");
     let optimizer = Optimizer::new(&gpu, &params, config).expect("fits").with_loss_scale(scale);
-    let (clock, log, graph) = (StepState::new(&gpu).expect("fits"), Log::new(&gpu, 3).expect("fits"), Graph::new());
+    let (step_state, log, graph) =
+        (StepState::new(&gpu).expect("fits"), Log::new(&gpu, 3).expect("fits"), Graph::new());
     let w = graph.leaf(&params.tensors()[0]);
     let slopes = graph.leaf(&Tensor::from_f32(&gpu, "slopes", [n], slopes).expect("fits"));
     let path = if halved { w.cast(DType::F16).and_then(|w| w.cast(DType::F32)) } else { Ok(w) };
     let loss = path.and_then(|w| w.mul(slopes)).and_then(Var::sum_all).expect("legal");
     let mut metrics = vec![loss];
-    metrics.extend(optimizer.update(&graph, loss, &clock).expect("records"));
+    metrics.extend(optimizer.update(&graph, loss, &step_state).expect("records"));
     assert_eq!(metrics.len(), if scale.is_some() { 3 } else { 1 });
-    log.record(&graph, &clock, &metrics).expect("records");
+    log.record(&graph, &step_state, &metrics).expect("records");
     let plan = Plan::new(&gpu, &graph, &[]).expect("fits");
     let step = |_| {
         plan.run(1).expect("works");
-        (params.tensors()[0].read_f32().expect("works"), clock.tensor().read_u32().expect("works"))
+        (params.tensors()[0].read_f32().expect("works"), step_state.tensor().read_u32().expect("works"))
     };
     (0..steps).map(step).collect()
 }
 
 fn sgd(rate: f32) -> OptimizerConfig {
-    OptimizerConfig::sgd(Curve::Constant(rate), 0.0)
+    OptimizerConfig::sgd(Schedule::Constant(rate), 0.0)
 }
 
-/// Words 2 and 3 of the clock: logarithm of the scale, good steps in a row, steps left out.
-fn scale_of(clock: &[u32]) -> [u32; 3] {
-    [clock[2] - 1, clock[3] & 0xffff, clock[3] >> 16]
+/// Words 2 and 3 of the step_state: logarithm of the scale, good steps in a row, steps left out.
+fn scale_of(step_state: &[u32]) -> [u32; 3] {
+    [step_state[2] - 1, step_state[3] & 0xffff, step_state[3] >> 16]
 }
 
 /// A gradient of 1 times 2²⁰, …, 2¹⁶ is infinite in f16, times 2¹⁵ it is not.
@@ -53,14 +54,14 @@ fn scale_of(clock: &[u32]) -> [u32; 3] {
 fn a_scale_that_is_too_large_leaves_steps_out_and_recovers() {
     let scale = LossScale { log2: 20, growth_interval: 2000 };
     let steps = scaled_steps(7, &[1.0; 5], sgd(0.25), Some(scale), true);
-    for (number, (w, clock)) in (0..).zip(&steps) {
-        assert_eq!(clock[..2], [number + 1, 0], "no failure");
+    for (number, (w, step_state)) in (0..).zip(&steps) {
+        assert_eq!(step_state[..2], [number + 1, 0], "no failure");
         if number < 5 {
             assert_eq!(*w, [1.0; 5], "step {number} changes nothing");
-            assert_eq!(scale_of(clock), [19 - number, 0, number + 1]);
+            assert_eq!(scale_of(step_state), [19 - number, 0, number + 1]);
         } else {
             assert_eq!(*w, [1.0 - 0.25 * (number - 4) as f32; 5], "step {number} is a full step");
-            assert_eq!(scale_of(clock), [15, number - 4, 5]);
+            assert_eq!(scale_of(step_state), [15, number - 4, 5]);
         }
     }
 }
@@ -69,7 +70,7 @@ fn a_scale_that_is_too_large_leaves_steps_out_and_recovers() {
 fn good_steps_in_a_row_double_the_scale() {
     let scale = LossScale { log2: 13, growth_interval: 2 };
     let steps = scaled_steps(8, &[1.0; 5], sgd(0.125), Some(scale), true);
-    let scales: Vec<[u32; 3]> = steps.iter().map(|(_, clock)| scale_of(clock)).collect();
+    let scales: Vec<[u32; 3]> = steps.iter().map(|(_, step_state)| scale_of(step_state)).collect();
     // 2¹⁶ is too much; two steps later it is tried again.
     let wanted = [[13, 1, 0], [14, 0, 0], [14, 1, 0], [15, 0, 0], [15, 1, 0], [16, 0, 0], [15, 0, 1], [15, 1, 1]];
     assert_eq!(scales, wanted);
@@ -94,7 +95,7 @@ fn small_gradients_survive_f16_only_with_a_scale() {
 fn a_scale_alone_changes_no_bit() {
     let slopes: Vec<f32> = (0..70).map(|i| (i as f32 - 20.3) * 0.01).collect();
     for clip_norm in [None, Some(0.5), Some(50.0)] {
-        for config in [OptimizerConfig::adamw(Curve::Constant(0.01)), OptimizerConfig { clip_norm, ..sgd(0.1) }] {
+        for config in [OptimizerConfig::adamw(Schedule::Constant(0.01)), OptimizerConfig { clip_norm, ..sgd(0.1) }] {
             let config = OptimizerConfig { clip_norm, ..config };
             let plain: Vec<Vec<f32>> = scaled_steps(4, &slopes, config, None, false).into_iter().map(|s| s.0).collect();
             let scale = LossScale { log2: 12, growth_interval: 2 };
@@ -111,16 +112,17 @@ fn a_gradient_that_stays_infinite_ends_at_scale_1() {
     let scale = LossScale { log2: 2, growth_interval: 2000 };
     let steps = scaled_steps(5, &[1.0, f32::NAN, 1.0], sgd(0.1), Some(scale), true);
     assert!(steps.iter().all(|(w, _)| *w == [1.0; 3]));
-    let clocks: Vec<(bool, [u32; 3])> = steps.iter().map(|(_, clock)| (clock[1] > 0, scale_of(clock))).collect();
+    let step_states: Vec<(bool, [u32; 3])> =
+        steps.iter().map(|(_, step_state)| (step_state[1] > 0, scale_of(step_state))).collect();
     let failed = (true, [0, 0, 2]);
-    assert_eq!(clocks, [(false, [1, 0, 1]), (false, [0, 0, 2]), failed, failed, failed]);
+    assert_eq!(step_states, [(false, [1, 0, 1]), (false, [0, 0, 2]), failed, failed, failed]);
     assert_eq!(steps[2].1[1], 3, "the failed step, plus 1");
 }
 
 /// Adam's corrections count the updates that its moments have seen.
 #[test]
 fn steps_that_were_left_out_do_not_age_adam() {
-    let adam = OptimizerConfig::adam(Curve::Constant(0.01));
+    let adam = OptimizerConfig::adam(Schedule::Constant(0.01));
     let plain = scaled_steps(3, &[1.0; 4], adam, None, true);
     let scale = LossScale { log2: 17, growth_interval: 2000 };
     let scaled = scaled_steps(5, &[1.0; 4], adam, Some(scale), true);
@@ -136,9 +138,9 @@ fn scales_out_of_range_are_refused() {
             Params::new(&gpu(), &[ParamSpec { name: "w".into(), shape: [1].into(), values: vec![1.0].into() }]);
         let params = params.expect("fits");
         let optimizer = Optimizer::new(&gpu(), &params, sgd(0.1)).expect("fits").with_loss_scale(scale);
-        let (clock, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
+        let (step_state, graph) = (StepState::new(&gpu()).expect("fits"), Graph::new());
         let loss = graph.leaf(&params.tensors()[0]).sum_all().expect("f32");
-        let error = optimizer.update(&graph, loss, &clock).expect_err("out of range").to_string();
+        let error = optimizer.update(&graph, loss, &step_state).expect_err("out of range").to_string();
         assert!(error.contains("65,535"), "{error}");
     }
 }
@@ -168,13 +170,13 @@ fn mixed_training_reaches_the_loss_of_f32() {
     }
 }
 
-/// Guided and not, one clock: the scale goes through both plans.
+/// Guided and not, one step_state: the scale goes through both plans.
 #[test]
 fn mixed_training_is_the_same_twice_and_shows_its_scale() {
     let data = data(&gpu());
     let train = || {
         let (target, guidance) = networks(&data);
-        let guidance = guidance.schedule(Schedule::first_steps(5));
+        let guidance = guidance.schedule(GuideSchedule::first_steps(5));
         let run = Trainer::new(&target, &data, mixed(12, 16)).guided_by(guidance).run().expect("trains");
         (bits(&target), run.steps)
     };
@@ -193,7 +195,7 @@ fn mixed_training_is_the_same_twice_and_shows_its_scale() {
 fn a_first_scale_that_is_too_large_costs_steps_and_nothing_else() {
     let data = data(&gpu());
     let target = Network::new(Fcn::new(3, 16), &data, 6).expect("fits");
-    let training = Training { optimizer: OptimizerConfig::adam(Curve::Constant(0.01)), ..mixed(60, 28) };
+    let training = Training { optimizer: OptimizerConfig::adam(Schedule::Constant(0.01)), ..mixed(60, 28) };
     let mut session = Session::new(&target, &data, training, None).expect("fits");
     let params = || -> Vec<f32> {
         target.params().tensors().iter().flat_map(|tensor| tensor.read_f32().expect("works")).collect()

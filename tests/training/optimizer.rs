@@ -1,7 +1,7 @@
 //! Optimizers as a user calls them, step by step against PyTorch (`golden/optimizer.py`).
 
 use trellis_tensor::{
-    Curve, Graph, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, StepState, Tensor, Var,
+    Graph, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Schedule, StepState, Tensor, Var,
 };
 
 use crate::gpu;
@@ -26,19 +26,20 @@ fn thirty_steps_of_every_optimizer_agree_with_pytorch() {
         };
         let weight_decay = case["weight_decay"].as_f64().expect("a number") as f32;
         let clip_norm = case["clip_norm"].as_f64().map(|norm| norm as f32);
-        let config = OptimizerConfig { rate: Curve::Constant(0.01), rule, weight_decay, clip_norm };
+        let config = OptimizerConfig { rate: Schedule::Constant(0.01), rule, weight_decay, clip_norm };
 
         let gpu = gpu();
         let spec = ParamSpec { name: "w".into(), shape: [10].into(), values: numbers(&case["start"]).into() };
         let params = Params::new(&gpu, &[spec]).expect("fits");
         let optimizer = Optimizer::new(&gpu, &params, config).expect("fits");
-        let (clock, log, graph) = (StepState::new(&gpu).expect("fits"), Log::new(&gpu, 1).expect("fits"), Graph::new());
+        let (step_state, log, graph) =
+            (StepState::new(&gpu).expect("fits"), Log::new(&gpu, 1).expect("fits"), Graph::new());
         let w = graph.leaf(&params.tensors()[0]);
         let slopes = Tensor::from_f32(&gpu, "slopes", [10], &numbers(&case["slopes"])).expect("fits");
         let loss = w.mul(w).and_then(|square| square.add(w)).and_then(|sum| sum.mul(graph.leaf(&slopes)));
         let loss = loss.and_then(trellis_tensor::Var::sum_all).expect("legal");
-        optimizer.update(&graph, loss, &clock).expect("records");
-        log.record(&graph, &clock, &[loss]).expect("records");
+        optimizer.update(&graph, loss, &step_state).expect("records");
+        log.record(&graph, &step_state, &[loss]).expect("records");
         let plan = Plan::new(&gpu, &graph, &[]).expect("fits");
         for (step, wanted) in case["steps"].as_array().expect("steps").iter().enumerate() {
             plan.run(1).expect("works");
@@ -56,24 +57,24 @@ fn an_update_of_parameters_ends_the_step() {
     let losses = |logged: &str| {
         let spec = ParamSpec { name: "w".into(), shape: [8].into(), values: vec![1.0; 8].into() };
         let params = Params::new(&gpu(), &[spec]).expect("fits");
-        let rate = Curve::Linear { base: 0.1, total: 4 };
+        let rate = Schedule::Linear { base: 0.1, total: 4 };
         let optimizer = Optimizer::new(&gpu(), &params, OptimizerConfig::adam(rate)).expect("fits");
-        let (clock, log, graph) =
+        let (step_state, log, graph) =
             (StepState::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"), Graph::new());
         let w = graph.leaf(&params.tensors()[0]);
         let loss = w.mul(w).and_then(Var::sum_all).expect("legal");
         if logged == "before" {
-            log.record(&graph, &clock, &[loss]).expect("records");
+            log.record(&graph, &step_state, &[loss]).expect("records");
         }
-        optimizer.update(&graph, loss, &clock).expect("records");
+        optimizer.update(&graph, loss, &step_state).expect("records");
         if logged == "after" {
-            log.record(&graph, &clock, &[loss]).expect("records");
+            log.record(&graph, &step_state, &[loss]).expect("records");
         }
         // Two plans of one graph advance it no more than one does.
         Plan::new(&gpu(), &graph, &[]).expect("fits");
         let plan = Plan::new(&gpu(), &graph, &[]).expect("fits");
         plan.run(7).expect("works");
-        assert_eq!(clock.step().expect("works"), 7, "{logged}");
+        assert_eq!(step_state.step().expect("works"), 7, "{logged}");
         params.tensors()[0].read_f32().expect("works")
     };
     let without = losses("never");
@@ -87,23 +88,23 @@ fn an_update_of_parameters_ends_the_step() {
 fn a_step_that_ends_twice_or_never_is_refused() {
     let spec = ParamSpec { name: "w".into(), shape: [8].into(), values: vec![1.0; 8].into() };
     let params = Params::new(&gpu(), &[spec]).expect("fits");
-    let optimizer = Optimizer::new(&gpu(), &params, OptimizerConfig::adam(Curve::Constant(0.1))).expect("fits");
-    let (clock, log) = (StepState::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"));
+    let optimizer = Optimizer::new(&gpu(), &params, OptimizerConfig::adam(Schedule::Constant(0.1))).expect("fits");
+    let (step_state, log) = (StepState::new(&gpu()).expect("fits"), Log::new(&gpu(), 1).expect("fits"));
     let graph = Graph::new();
     let loss = graph.leaf(&params.tensors()[0]).sum_all().expect("legal");
-    optimizer.update(&graph, loss, &clock).expect("records");
-    clock.advance(&graph).expect("looked at by the plan");
+    optimizer.update(&graph, loss, &step_state).expect("records");
+    step_state.advance(&graph).expect("looked at by the plan");
     let error = Plan::new(&gpu(), &graph, &[]).map(drop).expect_err("twice").to_string();
     assert!(error.contains("leave out `advance`"), "{error}");
 
     let graph = Graph::new();
-    clock.advance(&graph).expect("once");
-    assert!(clock.advance(&graph).is_err());
+    step_state.advance(&graph).expect("once");
+    assert!(step_state.advance(&graph).is_err());
     Plan::new(&gpu(), &graph, &[]).expect("fits").run(3).expect("works");
-    assert_eq!(clock.step().expect("works"), 3);
+    assert_eq!(step_state.step().expect("works"), 3);
 
     let graph = Graph::new();
-    log.record(&graph, &clock, &[graph.constant(1.0, [])]).expect("records");
+    log.record(&graph, &step_state, &[graph.constant(1.0, [])]).expect("records");
     let error = Plan::new(&gpu(), &graph, &[]).map(drop).expect_err("never").to_string();
     assert!(error.contains("never ends"), "{error}");
 }

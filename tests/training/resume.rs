@@ -8,9 +8,10 @@ use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_guidance::{
-    Batches, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Precision, Resnet, Result, Schedule, Trainer, Training,
+    Batches, Cnn, Dataset, Error, Event, Fcn, Guidance, GuideSchedule, Network, Precision, Resnet, Result, Trainer,
+    Training,
 };
-use trellis_tensor::{Curve, LossScale, OptimizerConfig};
+use trellis_tensor::{LossScale, OptimizerConfig, Schedule};
 
 use crate::gpu;
 use crate::training::runs::{bits, data, networks, small_training};
@@ -50,7 +51,7 @@ fn run_until(trainer: &Trainer<'_>, last: u64) -> (Option<u32>, Result<RunRecord
 
 /// Trains in one piece, and in three that a file connects; the weights and the last records are those of one piece.
 fn in_pieces(name: &str, data: &Dataset, training: Training, target: impl Fn() -> (Network, Guidance)) {
-    let schedule = Schedule::first_steps(7);
+    let schedule = GuideSchedule::first_steps(7);
     let (whole, guidance) = target();
     let wanted = Trainer::new(&whole, data, training).guided_by(guidance.schedule(schedule)).run().expect("trains");
     let state = State::new(name);
@@ -79,7 +80,7 @@ fn a_run_in_pieces_gives_the_bits_of_one_run() {
     let training = Training { eval_every: 4, shift: 1, flip: true, ..small_training(15) };
     in_pieces("adam", &resident, training, || networks(&resident));
     // Batch norm's running statistics, momentum, a falling rate, clipping; blocks of the target computed again.
-    let rate = Curve::Cosine { base: 0.05, floor: 0.0, warmup: 3, total: 15 };
+    let rate = Schedule::Cosine { base: 0.05, floor: 0.0, warmup: 3, total: 15 };
     let optimizer = OptimizerConfig { clip_norm: Some(0.5), ..OptimizerConfig::sgd(rate, 0.9) };
     let residual = || {
         let target = Network::new(Resnet::small(1), &resident, 2).expect("fits");
@@ -150,7 +151,7 @@ fn a_state_that_is_not_of_this_run_is_refused_and_changes_nothing() {
     let fresh = |depth| Network::new(Fcn::new(depth, 16), &data, 1).expect("fits");
     assert!(fails(&fresh(2), training).contains("moments"));
     assert!(fails(&Network::new(Cnn::new(&[4]), &data, 1).expect("fits"), training).contains("lacks"));
-    let sgd = OptimizerConfig::sgd(Curve::Constant(0.1), 0.9);
+    let sgd = OptimizerConfig::sgd(Schedule::Constant(0.1), 0.9);
     let (same, _) = networks(&data);
     assert!(fails(&same, Training { optimizer: sgd, ..training }).contains("momentum"));
     assert!(fails(&same, small_training(3)).contains("at step"));

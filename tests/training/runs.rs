@@ -3,13 +3,13 @@
 use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
-    Batches, CapturePoint, Cka, Cnn, Dataset, Error, Fcn, Guidance, Network, Precision, Schedule, Session, Trainer,
-    Training, Vit, weights,
+    Batches, CapturePoint, Cka, Cnn, Dataset, Error, Fcn, Guidance, GuideSchedule, Network, Precision, Session,
+    Trainer, Training, Vit, weights,
 };
 use trellis_lab::tune;
 use trellis_tensor::{
-    Curve, GemmVariant, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
-    StepState, Tensor, Var,
+    GemmVariant, Gpu, GpuOptions, Graph, Layout, LossScale, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
+    Schedule, StepState, Tensor, Var,
 };
 
 use crate::gpu;
@@ -57,7 +57,7 @@ fn one_seed_gives_the_same_bits_twice() {
     let data = data(&gpu());
     let train = |seed| {
         let (target, guidance) = networks(&data);
-        let guidance = guidance.schedule(Schedule::first_steps(7));
+        let guidance = guidance.schedule(GuideSchedule::first_steps(7));
         let training = Training { seed, shift: 1, flip: true, ..small_training(12) };
         Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains");
         bits(&target)
@@ -117,7 +117,7 @@ fn guidance_raises_cka_and_leaves_the_guide_alone() {
     let data = data(&gpu());
     let (target, _) = networks(&data);
     let guide = Network::new(Cnn::new(&[4, 8]), &data, 5).expect("fits");
-    let guidance = Guidance::new(guide.clone().freeze()).taps(CapturePoint::AfterActivation).weight(3.0);
+    let guidance = Guidance::new(guide.clone().freeze()).capture(CapturePoint::AfterActivation).weight(3.0);
     let before = bits(&guide);
     let run = Trainer::new(&target, &data, small_training(40)).guided_by(guidance).run().expect("trains");
     assert_eq!(bits(&guide), before);
@@ -134,7 +134,7 @@ fn guidance_raises_cka_and_leaves_the_guide_alone() {
 fn after_the_first_steps_nothing_of_the_guide_runs() {
     let data = data(&gpu());
     let (target, guidance) = networks(&data);
-    let guidance = guidance.schedule(Schedule::first_steps(3));
+    let guidance = guidance.schedule(GuideSchedule::first_steps(3));
     let mut session = Session::new(&target, &data, small_training(6), Some(&guidance)).expect("fits");
     let guided = |session: &Session<'_>| {
         session
@@ -154,7 +154,7 @@ fn a_learning_rate_out_of_hand_ends_with_step_and_layer() {
     let data = data(&gpu());
     let (target, _) = networks(&data);
     let fcn = Network::new(Fcn { batch_norm: false, ..Fcn::new(2, 16) }, &data, 6).expect("fits");
-    let optimizer = OptimizerConfig::sgd(Curve::Constant(1e30), 0.0);
+    let optimizer = OptimizerConfig::sgd(Schedule::Constant(1e30), 0.0);
     let training = Training { optimizer, ..small_training(50) };
     match Trainer::new(&fcn, &data, training).run() {
         Err(Error::Diverged { step, layer, .. }) => {
@@ -201,7 +201,7 @@ fn fixed_batches_look_up_their_own() {
     let data = data(&gpu());
     let cnn = Cnn { batch_norm: false, ..Cnn::new(&[4, 6]) };
     let [guide, target] = [(); 2].map(|()| Network::new(cnn.clone(), &data, 6).expect("fits"));
-    let optimizer = OptimizerConfig::adam(Curve::Constant(0.0));
+    let optimizer = OptimizerConfig::adam(Schedule::Constant(0.0));
     let training = Training { batches: Batches::Fixed, optimizer, ..small_training(10) };
     let guidance = Guidance::new(guide.freeze());
     let steps = Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains").steps;
@@ -318,13 +318,13 @@ fn fusion_does_not_move_a_read_past_an_update() {
     for keep_product in [false, true] {
         let spec = ParamSpec { name: "w".into(), shape: [2, 2].into(), values: vec![1.0, 0.0, 0.0, 1.0].into() };
         let params = Params::new(&gpu, &[spec]).expect("fits");
-        let sgd = OptimizerConfig::sgd(Curve::Constant(1.0), 0.0);
+        let sgd = OptimizerConfig::sgd(Schedule::Constant(1.0), 0.0);
         let optimizer = Optimizer::new(&gpu, &params, sgd).expect("fits");
-        let (clock, graph) = (StepState::new(&gpu).expect("fits"), Graph::new());
+        let (step_state, graph) = (StepState::new(&gpu).expect("fits"), Graph::new());
         let x = graph.leaf(&Tensor::from_f32(&gpu, "x", [1, 2], &[1.0, 2.0]).expect("fits"));
         let w = graph.leaf(&params.tensors()[0]);
         let product = x.matmul(w, Layout::NT).expect("legal");
-        optimizer.update(&graph, w.sum_all().expect("f32"), &clock).expect("records");
+        optimizer.update(&graph, w.sum_all().expect("f32"), &step_state).expect("records");
         let after = product.relu().expect("f32");
         let keep = if keep_product { vec![after, product] } else { vec![after] };
         let plan = Plan::new(&gpu, &graph, &keep).expect("fits");
@@ -340,17 +340,17 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     for clip_norm in [None, Some(1.0)] {
         let spec = ParamSpec { name: "w".into(), shape: [n].into(), values: vec![1.0; n].into() };
         let params = Params::new(&gpu, &[spec]).expect("fits");
-        let sgd = OptimizerConfig { clip_norm, ..OptimizerConfig::sgd(Curve::Constant(0.1), 0.0) };
+        let sgd = OptimizerConfig { clip_norm, ..OptimizerConfig::sgd(Schedule::Constant(0.1), 0.0) };
         let optimizer = Optimizer::new(&gpu, &params, sgd).expect("fits");
-        let (clock, graph) = (StepState::new(&gpu).expect("fits"), Graph::new());
+        let (step_state, graph) = (StepState::new(&gpu).expect("fits"), Graph::new());
         let mut slopes = vec![100.0; n];
         slopes[n / 2] = f32::NAN;
         let slopes = graph.leaf(&Tensor::from_f32(&gpu, "slopes", [n], &slopes).expect("fits"));
         let loss = graph.leaf(&params.tensors()[0]).mul(slopes).and_then(Var::sum_all).expect("f32");
-        optimizer.update(&graph, loss, &clock).expect("records");
+        optimizer.update(&graph, loss, &step_state).expect("records");
         Plan::new(&gpu, &graph, &[]).expect("fits").run(2).expect("works");
         assert!(params.tensors()[0].read_f32().expect("works").iter().all(|w| *w == 1.0), "clip {clip_norm:?}");
-        assert_eq!(clock.tensor().read_u32().expect("works")[1], 1, "the clock remembers step 0, plus 1");
+        assert_eq!(step_state.tensor().read_u32().expect("works")[1], 1, "the step_state remembers step 0, plus 1");
     }
 }
 
@@ -378,15 +378,15 @@ fn every_setting_reaches_the_step() {
         ("decay", Training { optimizer: OptimizerConfig { weight_decay: 0.1, ..optimizer }, ..base }),
         ("clip", Training { optimizer: OptimizerConfig { clip_norm: Some(0.01), ..optimizer }, ..base }),
         ("precision", Training { precision: Precision::Mixed(LossScale::default()), ..base }),
-        ("rate", Training { optimizer: OptimizerConfig::adam(Curve::Linear { base: 1e-3, total: 4 }), ..base }),
+        ("rate", Training { optimizer: OptimizerConfig::adam(Schedule::Linear { base: 1e-3, total: 4 }), ..base }),
     ] {
         assert_ne!(train(training, &same), before, "{what}");
     }
     let changes: [(&str, &dyn Fn(Guidance) -> Guidance); 6] = [
         ("weight", &|guidance| guidance.weight(2.0)),
-        ("decay", &|guidance| guidance.schedule(Schedule::linear_decay(4))),
-        ("first steps", &|guidance| guidance.schedule(Schedule::first_steps(2))),
-        ("taps", &|guidance| guidance.taps(CapturePoint::AfterActivation)),
+        ("decay", &|guidance| guidance.schedule(GuideSchedule::linear_decay(4))),
+        ("first steps", &|guidance| guidance.schedule(GuideSchedule::first_steps(2))),
+        ("capture", &|guidance| guidance.capture(CapturePoint::AfterActivation)),
         ("metric", &|guidance| guidance.align(Cka::rbf(0.5))),
         ("bandwidth", &|guidance| guidance.align(Cka::rbf(1.0))),
     ];

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trellis_guidance::network::{Activation, Each, Mode, Output, Resnet, TokenShape};
+use trellis_guidance::network::{Activation, LabelPer, Mode, Output, Resnet, TokenShape};
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_guidance::{CapturePoint, Fcn, Network, Transformer};
 use trellis_tensor::{Graph, Plan, Tensor};
@@ -33,7 +33,8 @@ fn logits(network: &Network, input: &Tensor) -> Vec<f32> {
 fn decoder(seed: u64) -> Network {
     let decoder = Transformer { hidden: 12, activation: Activation::GeluTanh, ..Transformer::decoder(2, 8, 2) };
     let shape = TokenShape { time: 6, vocabulary: 7, padding: None };
-    Network::with_shape(&gpu(), decoder, shape, Output { classes: 7, each: Each::Position }, seed).expect("fits")
+    Network::with_shape(&gpu(), decoder, shape, Output { classes: 7, label_per: LabelPer::Position }, seed)
+        .expect("fits")
 }
 
 fn ids(case: &Value) -> Tensor {

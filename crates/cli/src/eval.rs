@@ -71,7 +71,7 @@ impl Eval {
         let gpu = gpu()?;
         let chosen = recipe.dataset(&gpu, &self.checkpoint, self.data.as_deref(), self.split.as_deref())?;
         for note in &chosen.notes {
-            eprintln!("note: {}", print::harmless(note));
+            eprintln!("note: {}", print::escape_control(note));
         }
         let network = recipe.network(&gpu, &self.checkpoint)?;
         let eval = chosen.evaluate(&network)?;
@@ -79,7 +79,7 @@ impl Eval {
             eprintln!(
                 "warning: {} files are left out; the first: {}",
                 chosen.data.skipped().len(),
-                print::harmless(first)
+                print::escape_control(first)
             );
         }
         match as_json {

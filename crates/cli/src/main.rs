@@ -89,7 +89,7 @@ fn main() -> ExitCode {
         Err(error) if print::reader_left(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let (red, plain) = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-            eprintln!("{red}error:{plain} {}", print::harmless(error));
+            eprintln!("{red}error:{plain} {}", print::escape_control(error));
             ExitCode::FAILURE
         }
     }

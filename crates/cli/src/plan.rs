@@ -33,7 +33,7 @@ pub(crate) struct PlanCommand {
 impl PlanCommand {
     pub(crate) fn run(&self, options: GpuOptions, json: bool) -> Result<()> {
         let config = Config::read_with(&self.config, &self.set)?;
-        let gpu = Gpu::with(&GpuOptions { count_memory: true, ..options })?;
+        let gpu = Gpu::with(&GpuOptions { dry_run: true, ..options })?;
         let data = config.dataset(&gpu, &self.config, self.data.as_deref())?;
         print::warn_of_data(&data);
         let memory = Memory::count(&config, &data)?;

@@ -55,7 +55,7 @@ impl Predict {
                 Ok(prediction) => print_prediction(&path.display().to_string(), prediction, str::to_string),
                 Err(error) => {
                     unread += 1;
-                    let message = print::harmless(error);
+                    let message = print::escape_control(error);
                     eprintln!("error: {message}");
                     if !as_json {
                         return Ok(());

@@ -8,13 +8,13 @@ use trellis_guidance::{Dataset, Error, Result};
 
 /// Prints a line.
 pub(crate) fn line(text: impl Display) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{}", harmless(text)).map_err(|error| Error::io("standard output", error))
+    writeln!(std::io::stdout().lock(), "{}", escape_control(text)).map_err(|error| Error::io("standard output", error))
 }
 
 /// Reports unused files and folders that were found where the data lie.
 pub(crate) fn warn_of_data(data: &Dataset) {
     for warning in data.warnings() {
-        eprintln!("warning: {}", harmless(warning));
+        eprintln!("warning: {}", escape_control(warning));
     }
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
 }
 
 /// Text without characters that a terminal obeys: names come from files.
-pub(crate) fn harmless(text: impl Display) -> String {
+pub(crate) fn escape_control(text: impl Display) -> String {
     let obeyed = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
     text.to_string().chars().map(|c| if obeyed(&c) { '\u{fffd}' } else { c }).collect()
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use trellis_guidance::io::write_atomic;
-use trellis_guidance::{Error, Result, Schedule};
+use trellis_guidance::{Error, GuideSchedule, Result};
 use trellis_lab::Config;
 use trellis_lab::config::ArmGuide;
 use trellis_lab::memory::Memory;
@@ -92,7 +92,7 @@ impl ProfileCommand {
         let target = config.draw_target(arm, &data, seed)?;
         // Trained or not, a guide costs the same.
         let guide = guided.map(|_| config.draw_guide(&data, seed)).transpose()?;
-        let guidance = guide.map(|guide| config.guidance(arm, guide.freeze()).schedule(Schedule::always()));
+        let guidance = guide.map(|guide| config.guidance(arm, guide.freeze()).schedule(GuideSchedule::always()));
         let guidance = guidance.as_ref();
         let name = format!("{}, {name} step", config.name);
         Profile::measure(&name, &target, &data, config.training(arm, seed), guidance, usize::from(self.steps))

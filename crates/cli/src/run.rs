@@ -141,10 +141,10 @@ fn train(
     let experiment = experiment::run_on(config, &copies, out, existing, &mut |progress| match progress {
         Progress::Total(steps) => bar.set_length(steps),
         Progress::Run(arm, seed) => bar.set_message(format!("{arm}, seed {seed}")),
-        Progress::Warning(text) => bar.suspend(|| eprintln!("warning: {}", print::harmless(text))),
+        Progress::Warning(text) => bar.suspend(|| eprintln!("warning: {}", print::escape_control(text))),
         Progress::MovedAside(to) => bar.suspend(|| {
             let more = if choice.resumable { "; `trellis train --resume` would have gone on with it" } else { "" };
-            eprintln!("note: the older run of this name is now {}{more}", print::harmless(to.display()));
+            eprintln!("note: the older run of this name is now {}{more}", print::escape_control(to.display()));
         }),
         Progress::Done(run) if plain => {
             let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
@@ -194,7 +194,7 @@ fn about(config: &Config, data: &Dataset, epochs: Option<u32>) -> String {
 /// Tells of files that are left out; of a streamed set, of those found so far.
 fn warn_of_skipped(data: &Dataset) {
     if let [first, ..] = &data.skipped()[..] {
-        let first = print::harmless(first);
+        let first = print::escape_control(first);
         eprintln!("warning: {} files are left out; the first: {first}", data.skipped().len());
     }
 }

@@ -7,7 +7,7 @@ use trellis_guidance::{Error, Result};
 use trellis_lab::Config;
 use trellis_lab::record::{Existing, Stopped, stopped};
 
-use crate::print::harmless;
+use crate::print::escape_control;
 
 /// Decision on an older folder, and the fact that the message about it needs once it was moved aside.
 pub(crate) struct Choice {
@@ -48,7 +48,7 @@ fn question(folder: &str, stopped: &Stopped) -> String {
 
 /// Asks until there is an answer; the end of the input is the answer to quit.
 fn ask(question: &str, keys: &mut dyn BufRead, screen: &mut dyn Write) -> std::io::Result<Option<Existing>> {
-    writeln!(screen, "{}", harmless(question))?;
+    writeln!(screen, "{}", escape_control(question))?;
     loop {
         write!(screen, "[r]esume, [n]ew (the old folder is moved aside), [q]uit? ")?;
         screen.flush()?;

@@ -36,7 +36,7 @@ pub(crate) fn with_folder(options: GpuOptions) -> GpuOptions {
             Err(error) => format!("{}: {error}", folder.display()),
         },
     };
-    let problem = print::harmless(problem);
+    let problem = print::escape_control(problem);
     eprintln!("note: tuning tables are off ({problem}); set TRELLIS_TUNING to a folder for them");
     GpuOptions { tuning: None, ..options }
 }

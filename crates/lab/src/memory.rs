@@ -37,7 +37,7 @@ impl Memory {
     /// Counts what training takes on `data`, [`Config::dataset`] say: every arm of `config` and the training of its
     /// guide are recorded as a run would record them. Nothing is allocated, compiled or run. The data may lie on a GPU
     /// that trains, or on one that was opened for a dry run
-    /// ([`GpuOptions::count_memory`](trellis_tensor::GpuOptions::count_memory)).
+    /// ([`GpuOptions::dry_run`](trellis_tensor::GpuOptions::dry_run)).
     ///
     /// # Errors
     /// When layers do not fit each other, or a step has loops that the adapter cannot run.

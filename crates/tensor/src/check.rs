@@ -4,8 +4,8 @@
 
 use crate::device::gpu::Gpu;
 use crate::error::{Error, Result};
-use crate::graph::interpreter::Reference;
-use crate::graph::op::{Op, Sample, SampleInput};
+use crate::graph::interpreter::Interpreter;
+use crate::graph::op::{Op, TestCase, TestInput};
 use crate::graph::{Graph, Var};
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -72,23 +72,23 @@ pub fn check_op<O: Op>(gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-impl Sample {
+impl TestCase {
     /// Greatest error of a kernel that rounding explains.
     pub fn allowed_of_kernel(&self) -> f64 {
-        if self.halved { HALF } else { 1e-5 }
+        if self.rounds_to_f16 { HALF } else { 1e-5 }
     }
 
     /// Greatest error of a gradient on the GPU that rounding explains. The gradient of an f16 value is f16, and so are some of
     /// its parts.
     pub fn allowed_of_gradient(&self) -> f64 {
-        let halved = self.halved || self.inputs.iter().any(|input| input.ty.dtype == DType::F16);
-        if halved { 4.0 * HALF } else { 1e-4 }
+        let rounds_to_f16 = self.rounds_to_f16 || self.inputs.iter().any(|input| input.ty.dtype == DType::F16);
+        if rounds_to_f16 { 4.0 * HALF } else { 1e-4 }
     }
 
     /// Name of the op that the case records last.
     fn recorded_name(&self, gpu: &Gpu) -> Result<&'static str> {
         let graph = Graph::new();
-        let inputs = self.leaves(gpu, &graph, &mut Reference::new())?.1;
+        let inputs = self.leaves(gpu, &graph, &mut Interpreter::new())?.1;
         let output = (self.record)(&inputs)?;
         Ok(output.op().map_or("op", |op| op.name()))
     }
@@ -98,7 +98,7 @@ impl Sample {
     /// # Errors
     /// Errors of recording, compiling and running.
     pub fn kernel_error(&self, gpu: &Gpu) -> Result<KernelError> {
-        let (graph, mut reference) = (Graph::new(), Reference::new());
+        let (graph, mut reference) = (Graph::new(), Interpreter::new());
         let (tensors, inputs) = self.leaves(gpu, &graph, &mut reference)?;
         let output = (self.record)(&inputs)?;
         let plan = Plan::new(gpu, &graph, &[output])?;
@@ -123,7 +123,7 @@ impl Sample {
     /// # Errors
     /// Errors of recording, differentiating, compiling and running.
     pub fn gradient_errors(&self, gpu: &Gpu) -> Result<GradientErrors> {
-        let (graph, mut reference) = (Graph::new(), Reference::new());
+        let (graph, mut reference) = (Graph::new(), Interpreter::new());
         let (tensors, inputs) = self.leaves(gpu, &graph, &mut reference)?;
         let output = (self.record)(&inputs)?;
         let mut rng = Rng::new(7, 7);
@@ -132,7 +132,7 @@ impl Sample {
         reference.set(&r, widen(&weights));
         let loss = output.cast(DType::F32)?.mul(graph.leaf(&r))?.sum_all()?;
 
-        let float = |input: &SampleInput| matches!(input.ty.dtype, DType::F32 | DType::F16);
+        let float = |input: &TestInput| matches!(input.ty.dtype, DType::F32 | DType::F16);
         let floats: Vec<usize> = (0..inputs.len()).filter(|&i| float(&self.inputs[i])).collect();
         let wrt: Vec<Var<'_>> = floats.iter().map(|&i| inputs[i]).collect();
         let gradients = graph.grad(loss, &wrt)?;
@@ -177,10 +177,10 @@ impl Sample {
         &self,
         gpu: &Gpu,
         graph: &'g Graph,
-        reference: &mut Reference,
+        reference: &mut Interpreter,
     ) -> Result<(Vec<Tensor>, Vec<Var<'g>>)> {
         let mut tensors = Vec::with_capacity(self.inputs.len());
-        for (i, SampleInput { ty, values }) in self.inputs.iter().enumerate() {
+        for (i, TestInput { ty, values }) in self.inputs.iter().enumerate() {
             let (shape, name) = (ty.shape.clone(), format!("input {i}"));
             let floats = || values.iter().map(|&v| v as f32).collect::<Vec<_>>();
             let tensor = match ty.dtype {

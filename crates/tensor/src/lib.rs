@@ -33,7 +33,7 @@
 //!
 //! ```
 //! use trellis_tensor::{
-//!     StepState, Curve, Gpu, Graph, Init, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, rng::Rng,
+//!     StepState, Schedule, Gpu, Graph, Init, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, rng::Rng,
 //! };
 //!
 //! let gpu = Gpu::new()?;
@@ -47,21 +47,21 @@
 //!     ParamSpec { name: name.into(), shape: shape.into(), values }
 //! };
 //! let params = Params::new(&gpu, &[draw("hidden", [32, 2]), draw("head", [2, 32])])?;
-//! let optimizer = Optimizer::new(&gpu, &params, OptimizerConfig::adam(Curve::Constant(0.03)))?;
-//! let (clock, mut log, graph) = (StepState::new(&gpu)?, Log::new(&gpu, 1)?, Graph::new());
+//! let optimizer = Optimizer::new(&gpu, &params, OptimizerConfig::adam(Schedule::Constant(0.03)))?;
+//! let (step_state, mut log, graph) = (StepState::new(&gpu)?, Log::new(&gpu, 1)?, Graph::new());
 //!
 //! let [hidden, head] = [0, 1].map(|i| graph.leaf(&params.tensors()[i]));
 //! let features = graph.leaf(&x).matmul(hidden, Layout::NT)?.relu()?;
 //! let loss = features.matmul(head, Layout::NT)?.cross_entropy(graph.leaf(&labels), 0.0)?;
-//! optimizer.update(&graph, loss, &clock)?;
-//! log.record(&graph, &clock, &[loss])?;
+//! optimizer.update(&graph, loss, &step_state)?;
+//! log.record(&graph, &step_state, &[loss])?;
 //!
 //! let plan = Plan::new(&gpu, &graph, &[])?;
 //! plan.run(60)?;
 //! log.request(0, 60);
 //! let losses: Vec<f32> = log.collect(true)?.iter().map(|row| row.values[0]).collect();
 //! assert!(losses[59] < 0.6 * losses[0], "{losses:?}");
-//! assert_eq!(clock.step()?, 60);
+//! assert_eq!(step_state.step()?, 60);
 //! # Ok::<(), trellis_tensor::Error>(())
 //! ```
 
@@ -84,8 +84,8 @@ pub use device::gpu::Gpu;
 pub use device::options::{GpuOptions, user_cache};
 pub use error::{Error, Result};
 pub use graph::facts::Facts;
-pub use graph::interpreter::Reference;
-pub use graph::op::{Arg, Dispatch, Lowered, Op, Record, Sample, SampleInput};
+pub use graph::interpreter::Interpreter;
+pub use graph::op::{Arg, BuildCase, Dispatch, Lowered, Op, TestCase, TestInput};
 pub use graph::recompute::Recompute;
 pub use graph::{Graph, Scope, Var};
 pub use ops::alignment::cost_model::{CkaCost, CkaForm, CkaSizes};
@@ -105,4 +105,4 @@ pub use train::init::Init;
 pub use train::metrics::{Log, Row};
 pub use train::optimizer::{Optimizer, OptimizerConfig, Rule};
 pub use train::params::{InitialValues, ParamSpec, Params};
-pub use train::schedule::{Curve, StepState};
+pub use train::schedule::{Schedule, StepState};

@@ -66,7 +66,7 @@ impl Tensor {
     /// When memory does not allow it.
     pub(crate) fn filled(gpu: &Gpu, name: &str, shape: impl Into<Shape>, value: f32) -> Result<Self> {
         let ty = TensorType::f32(shape);
-        if value.to_bits() == 0 || gpu.counts_memory() {
+        if value.to_bits() == 0 || gpu.is_dry_run() {
             return Self::zeros(gpu, name, ty);
         }
         let tensor = Self::uninit(gpu, name, ty)?;
@@ -216,7 +216,7 @@ impl Tensor {
 
     /// Sets every byte to zero.
     pub fn clear(&self) {
-        if self.inner.gpu.counts_memory() {
+        if self.inner.gpu.is_dry_run() {
             return;
         }
         let mut encoder = self.inner.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -294,7 +294,7 @@ pub(crate) fn read_halves(gpu: &Gpu, buffer: &Buffer, offset: usize, elements: u
 
 /// [`read_back`] from a buffer that is not of the pool.
 pub(crate) fn read_raw<T: Pod>(gpu: &Gpu, buffer: &wgpu::Buffer, offset: usize, elements: usize) -> Result<Vec<T>> {
-    if elements == 0 || gpu.counts_memory() {
+    if elements == 0 || gpu.is_dry_run() {
         return Ok(vec![T::zeroed(); elements]);
     }
     let bytes = (elements * size_of::<T>()) as u64;

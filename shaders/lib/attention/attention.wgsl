@@ -1,5 +1,5 @@
 // Shared part of the attention kernels in which an invocation owns a row, and meets the rows of the other side eight at a
-// time. The importing kernel binds q, k, v, keys and clock.
+// time. The importing kernel binds q, k, v, keys and step state.
 //
 // If subgroups have eight neighbors (SUBGROUP8: a CPU, where every load is a gather over the lanes) each of them loads one
 // of the eight rows and gets the others from its neighbors; elsewhere each loads all eight, and since neighbors load the

@@ -1,6 +1,6 @@
 // Shared part of all attention kernels: sizes, offsets of rows, keys that take part, and dropout of probabilities. Rows of a
 // head are read in units of T, which is vec4f where the head size is a multiple of four (VEC4), else f32. The importing kernel
-// binds `keys` and `clock`.
+// binds `keys` and `step_state`.
 #if VEC4
 alias T = vec4f;
 #else
@@ -64,7 +64,7 @@ fn present4(batch: u32, j: vec4u, end: u32) -> vec4<bool> {
 #import philox
 fn draw(head: u32, row: u32, key: u32) -> vec4u {
     let rows = head * ((dims.queries + 1u) / 2u) + row / 2u;
-    return philox(vec4u(key / 4u, rows, clock[0], dims.stream), vec2u(dims.seed_low, dims.seed_high));
+    return philox(vec4u(key / 4u, rows, step_state[0], dims.stream), vec2u(dims.seed_low, dims.seed_high));
 }
 fn factors(random: vec4u) -> vec4f {
     return select(vec4f(dims.kept), vec4f(), random < vec4u(dims.dropped));

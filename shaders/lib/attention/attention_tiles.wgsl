@@ -1,4 +1,4 @@
-// Shared part of the tiled attention kernels. The importing kernel binds q, k, v, keys and clock.
+// Shared part of the tiled attention kernels. The importing kernel binds q, k, v, keys and step state.
 //
 // A workgroup owns OWN rows of a head, queries or keys, and meets those of the other side MET at a time. Its invocations are
 // GROUPS groups of LANES neighbors: a group owns four rows, each of its lanes meets four, so that an invocation has 4 x 4

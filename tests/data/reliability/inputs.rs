@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use trellis_guidance::Error;
-use trellis_guidance::data::text::{Pieces, Text, Tokenizer};
+use trellis_guidance::data::text::{HfTokenizer, Text, Tokenizer};
 use trellis_guidance::data::{Images, Source, cifar, folder, idx};
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_lab::Config;
@@ -251,8 +251,11 @@ fn tokenizer(place: &Folder, name: &str, json: &str) -> Input {
     let path = place.write(&format!("tokenizer/{name}"), &bytes);
     let read = |path: &Path| {
         // A text's error names the text; which tokenizer cuts it is known.
-        let text =
-            Text::new(&path.display().to_string(), b"the cat sat, the tea", Tokenizer::Pieces(Pieces::read(path)?))?;
+        let text = Text::new(
+            &path.display().to_string(),
+            b"the cat sat, the tea",
+            Tokenizer::HfTokenizer(HfTokenizer::read(path)?),
+        )?;
         let tokens = text.tokens(0, text.len())?;
         let known = tokens.iter().all(|&token| (token as usize) < text.vocabulary());
         Ok(if known {

@@ -7,7 +7,7 @@ use crate::data::BatchSource;
 use crate::data::Dataset;
 use crate::data::Split;
 use crate::error::{Error, Result};
-use crate::network::{CapturePoint, Mode, Network, Tap};
+use crate::network::{CapturePoint, Captured, Mode, Network};
 
 /// Similarity of each pair of layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ impl Metric {
     /// flop for each layer and 2·a·b·n² for the pairs.
     ///
     /// # Errors
-    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::Each`](crate::alignment::Tokens), or
+    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::PerTimestep`](crate::alignment::Tokens), or
     /// as [`Metric::compare`].
     pub fn matrix<'g>(self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
         let refuse = |problem| {
@@ -51,7 +51,7 @@ impl Metric {
             _ => {}
         }
         let (a, b) = (grams(self, a)?, grams(self, b)?);
-        Ok(a.unit_rows(false)?.matmul(b.unit_rows(false)?, Layout::NT)?)
+        Ok(a.l2_normalize(false)?.matmul(b.l2_normalize(false)?, Layout::NT)?)
     }
 }
 
@@ -69,29 +69,32 @@ impl LayerMatrix {
         data: &Dataset,
         split: &Split,
         batch: usize,
-        taps: CapturePoint,
+        capture: CapturePoint,
     ) -> Result<Self> {
         if !(4..=split.count()).contains(&batch) {
             let problem = format!("a batch of {batch} out of {} images", split.count());
             return Err(Error::config("layer matrix", "batch", problem, "give at least 4, at most all"));
         }
-        let (gpu, clock, graph) = (data.gpu(), StepState::new(data.gpu())?, Graph::new());
-        let mut feed = BatchSource::sequential(data, split, batch)?;
-        let input = feed.batch(&graph, &clock)?.input;
-        let forward = |network: &Network| network.forward(&graph, input, Mode::Eval, taps);
-        let (a, b) = (forward(a)?.taps, forward(b)?.taps);
+        let (gpu, step_state, graph) = (data.gpu(), StepState::new(data.gpu())?, Graph::new());
+        let mut batches = BatchSource::sequential(data, split, batch)?;
+        let input = batches.batch(&graph, &step_state)?.input;
+        let forward = |network: &Network| network.forward(&graph, input, Mode::Eval, capture);
+        let (a, b) = (forward(a)?.activations, forward(b)?.activations);
         let metric = Metric::from(Cka::linear().debiased());
-        let names = |taps: &[Tap<'_>]| taps.iter().map(|tap| tap.name.clone()).collect::<Vec<_>>();
+        let names = |activations: &[Captured<'_>]| {
+            activations.iter().map(|activation| activation.name.clone()).collect::<Vec<_>>()
+        };
         let (rows, columns) = (names(&a), names(&b));
-        let [a, b] = [a, b].map(|taps| taps.iter().map(|tap| tap.value).collect::<Vec<_>>());
+        let [a, b] =
+            [a, b].map(|activations| activations.iter().map(|activation| activation.value).collect::<Vec<_>>());
         let (a, b) = (grams(metric, &a)?, grams(metric, &b)?);
         // HSIC of a batch, but for the factor n (n − 3) that cancels.
         let terms = [a.matmul(b, Layout::NT)?, a.mul(a)?.sum(&[1], false)?, b.mul(b)?.sum(&[1], false)?];
         let plan = Plan::new(gpu, &graph, &terms)?;
         let mut sums = terms.map(|term| vec![0.0; term.ty().elements()]);
         for step in 0..split.count() / batch {
-            clock.set(step as u32)?;
-            feed.prepare(step as u32, 1)?;
+            step_state.set(step as u32)?;
+            batches.prepare(step as u32, 1)?;
             plan.run(1)?;
             for (sum, term) in sums.iter_mut().zip(terms) {
                 sum.iter_mut().zip(plan.read(term)?).for_each(|(sum, value)| *sum += f64::from(value));

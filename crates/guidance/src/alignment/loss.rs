@@ -4,17 +4,17 @@
 use std::ops::Range;
 
 use trellis_tensor::ops::{LayerGrams, Similarity};
-use trellis_tensor::{CkaForm, CkaSizes, Curve, Graph, StepState, Var};
+use trellis_tensor::{CkaForm, CkaSizes, Graph, Schedule, StepState, Var};
 
 use super::{Cka, Metric};
 use crate::error::Result;
-use crate::network::Tap;
+use crate::network::Captured;
 
 /// A layer of the target and what it is compared with.
 #[derive(Clone, Debug)]
 pub struct Pair<'g> {
     /// The target's layer.
-    pub target: Tap<'g>,
+    pub target: Captured<'g>,
     /// Name of the guide's layer.
     pub guide: String,
     /// Guide side of the pair for the batch.
@@ -37,7 +37,7 @@ impl<'g> Pair<'g> {
     }
 
     /// Two layers of the same batch.
-    pub fn of(target: &Tap<'g>, guide: &Tap<'g>) -> Self {
+    pub fn of(target: &Captured<'g>, guide: &Captured<'g>) -> Self {
         Self { target: target.clone(), guide: guide.name.clone(), gram: GuideSide::Activations(guide.value) }
     }
 }
@@ -112,7 +112,7 @@ impl Metric {
         runs(&sizes).into_iter().map(grams).collect()
     }
 
-    /// Records `Σ w (1 − metric)` over pairs of layers, where w follows `weight` at the clock's step. Neighboring pairs
+    /// Records `Σ w (1 − metric)` over pairs of layers, where w follows `weight` at the step state's step. Neighboring pairs
     /// are compared in one go where they are small.
     ///
     /// # Errors
@@ -120,11 +120,11 @@ impl Metric {
     pub fn loss<'g>(
         self,
         graph: &'g Graph,
-        clock: &StepState,
-        weight: Curve,
+        step_state: &StepState,
+        weight: Schedule,
         pairs: &[Pair<'g>],
     ) -> Result<Alignment<'g>> {
-        let weight = clock.value(graph, weight)?;
+        let weight = step_state.value(graph, weight)?;
         let mut loss = graph.constant(0.0, []);
         let mut stats = Vec::new();
         let sizes: Vec<_> = pairs.iter().map(|pair| self.batchable_pair(pair)).collect();

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub use layer_map::LayerMap;
 pub use layer_matrix::LayerMatrix;
 pub use loss::{Alignment, GuideSide, Pair};
-pub use schedule::Schedule;
+pub use schedule::GuideSchedule;
 
 /// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0
 /// for none in common.
@@ -48,7 +48,7 @@ pub enum Tokens {
     /// Each time step of one layer with the same one of the other; the measure is the mean over time steps. The paper's
     /// `token_sim` is their sum; the mean stays at most 1 and does not pull harder on longer sequences. Both layers need as
     /// many time steps. They are read where they lie, in as many dispatches as one comparison, but for one.
-    Each,
+    PerTimestep,
 }
 
 /// Representational similarity analysis (Kriegeskorte et al. 2008): the Pearson correlation, over all pairs of
@@ -115,7 +115,7 @@ impl Cka {
     }
 
     pub(crate) fn each_token(self) -> bool {
-        self.tokens == Tokens::Each
+        self.tokens == Tokens::PerTimestep
     }
 }
 
@@ -129,7 +129,7 @@ impl fmt::Display for Metric {
                     Some(fraction) => write!(f, "RBF CKA with σ = {fraction} of the median distance")?,
                 }
                 f.write_str(if *debiased { " (debiased)" } else { "" })?;
-                f.write_str(if *tokens == Tokens::Each { " of each time step" } else { "" })
+                f.write_str(if *tokens == Tokens::PerTimestep { " of each time step" } else { "" })
             }
             Self::Rsa(Rsa::Cosine) => f.write_str("RSA of cosine similarities"),
             Self::Rsa(Rsa::Pearson) => f.write_str("RSA of correlations"),
@@ -180,7 +180,7 @@ impl Metric {
     }
 
     /// The centered Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it. With
-    /// [`Tokens::Each`] it is `[time, n, n]` of `[n, time, features]`.
+    /// [`Tokens::PerTimestep`] it is `[time, n, n]` of `[n, time, features]`.
     ///
     /// # Errors
     /// When the batch is too small or too large for the measure, or the layer has no time steps.
@@ -213,7 +213,7 @@ impl Metric {
     /// Features that the Gram matrix is computed from.
     fn features<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
         Ok(match self {
-            Self::Rsa(rsa) => x.unit_rows(rsa == Rsa::Pearson)?,
+            Self::Rsa(rsa) => x.l2_normalize(rsa == Rsa::Pearson)?,
             Self::Cka(_) | Self::Ridge(_) => x.center()?,
         })
     }

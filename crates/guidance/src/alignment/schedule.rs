@@ -1,10 +1,10 @@
 //! Guidance schedule: how long and how strongly the guide pulls.
 
-use trellis_tensor::Curve;
+use trellis_tensor::Schedule;
 
 /// When guidance is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
+pub enum GuideSchedule {
     /// At every step.
     Always,
     /// During the first steps, then not at all.
@@ -13,7 +13,7 @@ pub enum Schedule {
     LinearDecay(u32),
 }
 
-impl Schedule {
+impl GuideSchedule {
     /// Guidance at every step.
     pub fn always() -> Self {
         Self::Always
@@ -38,10 +38,10 @@ impl Schedule {
     }
 
     /// The weight of the alignment loss over the steps, starting at `alpha`.
-    pub fn weight(self, alpha: f32) -> Curve {
+    pub fn weight(self, alpha: f32) -> Schedule {
         match self {
-            Self::Always | Self::FirstSteps(_) => Curve::Constant(alpha),
-            Self::LinearDecay(steps) => Curve::Linear { base: alpha, total: steps },
+            Self::Always | Self::FirstSteps(_) => Schedule::Constant(alpha),
+            Self::LinearDecay(steps) => Schedule::Linear { base: alpha, total: steps },
         }
     }
 }

@@ -10,7 +10,7 @@ use trellis_tensor::ops::SampleBatch;
 use trellis_tensor::{Graph, Log, StepState, Tensor, TensorType};
 
 use crate::data::example::InputShape;
-use crate::data::prefetch::{Fill, Filled, Prefetcher, Values};
+use crate::data::prefetch::{HostBatch, Prefetcher, ReadBatch, Values};
 use crate::data::split::{Examples, Split, TextBlocks};
 use crate::data::{Batch, Dataset};
 use crate::data::{Skipped, Source};
@@ -25,7 +25,7 @@ pub struct BatchSource<'a> {
     order: Order,
     batch: usize,
     crop: Crop,
-    ring: Option<Ring>,
+    ring: Option<StagingRing>,
 }
 
 /// Part of an image that training sees.
@@ -50,13 +50,13 @@ enum Order {
 }
 
 /// Batches on the GPU that are written before the steps that read them.
-struct Ring {
+struct StagingRing {
     /// `[slots · stride, …]`
     values: Tensor,
     labels: Tensor,
     slots: usize,
     stride: usize,
-    fill: Fill,
+    fill: ReadBatch,
     threads: usize,
     /// The step after the last that has examples.
     end: u32,
@@ -89,7 +89,7 @@ impl<'a> BatchSource<'a> {
 
     fn new(data: &'a Dataset, split: &Split, order: Order, batch: usize) -> Result<Self> {
         let streamed = matches!(split.examples, Examples::Source(_) | Examples::Blocks(_));
-        let ring = if streamed { Some(Ring::new(data, split, order, batch)?) } else { None };
+        let ring = if streamed { Some(StagingRing::new(data, split, order, batch)?) } else { None };
         Ok(Self { data, split: split.clone(), order, batch, crop: Crop::Center, ring })
     }
 
@@ -98,12 +98,12 @@ impl<'a> BatchSource<'a> {
         Self { crop, ..self }
     }
 
-    /// The batch of the step that `clock` shows.
+    /// The batch of the step that `step_state` shows.
     ///
     /// # Errors
     /// As when the batch source is made.
-    pub fn batch<'g>(&self, graph: &'g Graph, clock: &StepState) -> Result<Batch<'g>> {
-        let now = graph.leaf(clock.tensor());
+    pub fn batch<'g>(&self, graph: &'g Graph, step_state: &StepState) -> Result<Batch<'g>> {
+        let now = graph.leaf(step_state.tensor());
         let [values, labels] = match (&self.ring, self.order) {
             (Some(ring), _) => {
                 let index = now.ring_batch(ring.slots, ring.stride, self.batch)?;
@@ -158,11 +158,11 @@ impl<'a> BatchSource<'a> {
 
     /// Total time that [`BatchSource::prepare`] has waited for examples.
     pub fn waited(&self) -> Duration {
-        self.ring.as_ref().map_or(Duration::ZERO, Ring::waited)
+        self.ring.as_ref().map_or(Duration::ZERO, StagingRing::waited)
     }
 }
 
-impl Ring {
+impl StagingRing {
     fn new(data: &Dataset, split: &Split, order: Order, batch: usize) -> Result<Self> {
         if batch == 0 {
             return Err(Error::config("training", "batch", "is 0", "give a number above 0"));
@@ -188,7 +188,7 @@ impl Ring {
         };
         // Writes are of whole words.
         let stride = batch.next_multiple_of(4);
-        let (example, labels, fill): (TensorType, usize, Fill) = match (&split.examples, data.stored()) {
+        let (example, labels, fill): (TensorType, usize, ReadBatch) = match (&split.examples, data.stored()) {
             (Examples::Source(source), InputShape::Image(shape)) => {
                 let (skipped, random) = (data.skipping(), sampler.is_some());
                 let reader = ImageReader { source: source.clone(), split: split.name, skipped, random };
@@ -235,7 +235,7 @@ impl Ring {
         let Some(loader) = &mut self.loader else { return Ok(()) };
         for step in first as usize..first as usize + steps {
             let panicked = || Err(Error::data(name, "reading an example panicked", "mend what reads it"));
-            let Filled { values, labels } = match step as u32 >= self.end {
+            let HostBatch { values, labels } = match step as u32 >= self.end {
                 true => (self.fill)(step as u32)?,
                 false => loader.take().unwrap_or_else(panicked)?,
             };
@@ -268,7 +268,7 @@ struct ImageReader {
 
 impl ImageReader {
     /// The images at `indices`, in slots of `features` bytes; no image where there is no index.
-    fn fill(&self, indices: &[Option<usize>], stride: usize, features: usize) -> Result<Filled> {
+    fn fill(&self, indices: &[Option<usize>], stride: usize, features: usize) -> Result<HostBatch> {
         let mut pixels = vec![0; stride * features];
         let mut labels = vec![u32::MAX; stride];
         // No image is twice in a batch, as its similarity to itself would count.
@@ -278,7 +278,7 @@ impl ImageReader {
                 *label = self.read(*index, &mut taken, pixels)?;
             }
         }
-        Ok(Filled { values: Values::Bytes(pixels), labels })
+        Ok(HostBatch { values: Values::Bytes(pixels), labels })
     }
 
     /// The image at `index`; in its place the next one that can be read and is not `taken`, or none.
@@ -310,7 +310,7 @@ impl ImageReader {
 
 impl TextBlocks {
     /// The blocks at `indices` and the token after each of theirs; no token where there is no index.
-    fn fill(&self, indices: &[Option<usize>], stride: usize) -> Result<Filled> {
+    fn fill(&self, indices: &[Option<usize>], stride: usize) -> Result<HostBatch> {
         let mut tokens = vec![u32::MAX; stride * self.time];
         let mut next = tokens.clone();
         for (at, index) in indices.iter().enumerate().filter_map(|(at, index)| Some((at, (*index)?))) {
@@ -319,6 +319,6 @@ impl TextBlocks {
             tokens[to.clone()].copy_from_slice(&text[..self.time]);
             next[to].copy_from_slice(&text[1..]);
         }
-        Ok(Filled { values: Values::Tokens(tokens), labels: next })
+        Ok(HostBatch { values: Values::Tokens(tokens), labels: next })
     }
 }

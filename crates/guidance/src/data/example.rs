@@ -42,13 +42,13 @@ pub struct Output {
     /// Classes: of labels, or a vocabulary.
     pub classes: usize,
     /// Part of an example that each label covers.
-    pub each: Each,
+    pub label_per: LabelPer,
 }
 
 /// Part of an example that each label covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Each {
+pub enum LabelPer {
     /// Each example: logits `[batch, classes]`.
     Example,
     /// Each position of a sequence: logits `[batch, time, classes]`.
@@ -70,7 +70,7 @@ impl From<TokenShape> for InputShape {
 impl From<usize> for Output {
     /// Label of each example, one of so many classes.
     fn from(classes: usize) -> Self {
-        Self { classes, each: Each::Example }
+        Self { classes, label_per: LabelPer::Example }
     }
 }
 
@@ -120,9 +120,9 @@ impl Output {
     /// # Errors
     /// [`Error::Config`] where each position has a label.
     pub fn of_examples(self) -> Result<usize> {
-        match self.each {
-            Each::Example => Ok(self.classes),
-            Each::Position => {
+        match self.label_per {
+            LabelPer::Example => Ok(self.classes),
+            LabelPer::Position => {
                 let problem = "has one output an example, and the data a label for each position";
                 Err(Error::config("network", "output", problem, "choose another network or data set"))
             }
@@ -147,12 +147,12 @@ impl fmt::Display for InputShape {
 
 impl InputShape {
     /// Values of a batch for a pass that is recorded for its names and shapes alone.
-    pub(crate) fn blank(self, gpu: &Gpu) -> Result<Tensor> {
+    pub(crate) fn placeholder(self, gpu: &Gpu) -> Result<Tensor> {
         let shape = match self {
             Self::Image(image) => TensorType::f32([&[BLANK][..], &image].concat()),
             Self::Tokens(TokenShape { time, .. }) => TensorType::u32([BLANK, time]),
         };
-        Ok(Tensor::zeros(gpu, "blank", shape)?)
+        Ok(Tensor::zeros(gpu, "placeholder", shape)?)
     }
 
     /// A batch of such examples.
@@ -182,5 +182,5 @@ impl InputShape {
     }
 }
 
-/// Examples of a blank batch: enough for statistics over it.
+/// Examples of a placeholder batch: enough for statistics over it.
 const BLANK: usize = 2;

@@ -22,14 +22,14 @@ impl Dataset {
         let split = self.train().first(COUNTED);
         let batch = BATCH.min(split.count());
         let graph = Graph::new();
-        let clock = StepState::new(self.gpu())?;
-        let mut feed = BatchSource::sequential(self, &split, batch)?;
-        let labels = feed.batch(&graph, &clock)?.labels;
+        let step_state = StepState::new(self.gpu())?;
+        let mut batches = BatchSource::sequential(self, &split, batch)?;
+        let labels = batches.batch(&graph, &step_state)?.labels;
         let plan = Plan::new(self.gpu(), &graph, &[labels])?;
         let mut counts = vec![1_u64; self.output().classes];
         for step in 0..split.count().div_ceil(batch) as u32 {
-            clock.set(step)?;
-            feed.prepare(step, 1)?;
+            step_state.set(step)?;
+            batches.prepare(step, 1)?;
             plan.run(1)?;
             // Positions without a label, and what lies past the end, have classes that do not exist.
             for label in plan.read_u32(labels)? {

@@ -23,7 +23,7 @@ pub use dataset::{Batch, Dataset};
 pub use images::Normalization;
 pub(crate) use images::Sample;
 pub use left_out::LeftOut;
-pub use sets::{Blank, DrawnSequences, cifar, folder, glyphs, idx};
+pub use sets::{DrawnSequences, Placeholder, cifar, folder, glyphs, idx};
 pub(crate) use source::Skipped;
 pub use source::{Source, Subset};
 pub use split::Split;

@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// A batch on the CPU, as a ring on the GPU takes it.
 #[derive(Debug)]
-pub(crate) struct Filled {
+pub(crate) struct HostBatch {
     pub(crate) values: Values,
     pub(crate) labels: Vec<u32>,
 }
@@ -24,20 +24,20 @@ pub(crate) enum Values {
 }
 
 /// Puts the batch of a step together.
-pub(crate) type Fill = Arc<dyn Fn(u32) -> Result<Filled> + Send + Sync>;
+pub(crate) type ReadBatch = Arc<dyn Fn(u32) -> Result<HostBatch> + Send + Sync>;
 
 /// Batches in the order of steps. Thread t of T fills those of steps t, t + T, … into a channel of its own. The order
 /// is therefore that of the steps whichever thread is faster, and at most two batches a thread are held.
 pub(crate) struct Prefetcher {
     first: u32,
     next: u32,
-    channels: Vec<Receiver<Result<Filled>>>,
+    channels: Vec<Receiver<Result<HostBatch>>>,
     waited: Duration,
 }
 
 impl Prefetcher {
     /// Begins with step `first`, on `threads` threads. They end before step `end`, or when the loader is dropped.
-    pub(crate) fn start(first: u32, end: u32, threads: usize, fill: &Fill) -> Self {
+    pub(crate) fn start(first: u32, end: u32, threads: usize, fill: &ReadBatch) -> Self {
         let worker = |number: usize| {
             let (sender, receiver) = sync_channel(1);
             let fill = fill.clone();
@@ -57,7 +57,7 @@ impl Prefetcher {
     }
 
     /// The next batch; `None` if the thread that was to fill it has panicked.
-    pub(crate) fn take(&mut self) -> Option<Result<Filled>> {
+    pub(crate) fn take(&mut self) -> Option<Result<HostBatch>> {
         let began = Instant::now();
         let channel = (self.next - self.first) as usize % self.channels.len();
         self.next += 1;
@@ -80,12 +80,12 @@ mod tests {
     use super::*;
     use crate::error::Error;
 
-    fn fill(of: impl Fn(u32) -> Result<u32> + Send + Sync + 'static) -> Fill {
-        Arc::new(move |step| Ok(Filled { values: Values::Bytes(Vec::new()), labels: vec![of(step)?] }))
+    fn fill(of: impl Fn(u32) -> Result<u32> + Send + Sync + 'static) -> ReadBatch {
+        Arc::new(move |step| Ok(HostBatch { values: Values::Bytes(Vec::new()), labels: vec![of(step)?] }))
     }
 
     /// Fills with the number of the step, and counts how often.
-    fn counted() -> (Arc<AtomicUsize>, Fill) {
+    fn counted() -> (Arc<AtomicUsize>, ReadBatch) {
         let filled = Arc::new(AtomicUsize::new(0));
         let count = filled.clone();
         let fill = fill(move |step| {

@@ -91,19 +91,19 @@ impl<'g> Block<'g> {
     /// Records a block whose parameters are called `name`; `x` is `[batch · time, width]`, and so is the result. As by
     /// the paper's authors, the activations of attentions, norms and linear layers are captured. Where there is a
     /// second attention, so is the block's output (they listened to decoder layers, not to encoder layers).
-    pub(super) fn record(&self, pass: &mut Pass<'_, 'g>, tap: &str, name: &str, x: Var<'g>) -> Result<Var<'g>> {
+    pub(super) fn record(&self, pass: &mut Pass<'_, 'g>, layer: &str, name: &str, x: Var<'g>) -> Result<Var<'g>> {
         let input = x;
         let mut parts = 1;
         let mut x =
-            self.around(pass, [tap, name], &mut parts, x, |pass, x| self.self_attention(pass, [tap, name], x))?;
+            self.around(pass, [layer, name], &mut parts, x, |pass, x| self.self_attention(pass, [layer, name], x))?;
         if self.cross {
-            x = self.around(pass, [tap, name], &mut parts, x, |pass, x| {
-                self.cross_attention(pass, [tap, name], x, input)
+            x = self.around(pass, [layer, name], &mut parts, x, |pass, x| {
+                self.cross_attention(pass, [layer, name], x, input)
             })?;
         }
-        x = self.around(pass, [tap, name], &mut parts, x, |pass, x| self.feed_forward(pass, [tap, name], x))?;
+        x = self.around(pass, [layer, name], &mut parts, x, |pass, x| self.feed_forward(pass, [layer, name], x))?;
         if self.cross {
-            self.tap(pass, tap.to_string(), x)?;
+            self.capture(pass, layer.to_string(), x)?;
         }
         Ok(x)
     }
@@ -112,7 +112,7 @@ impl<'g> Block<'g> {
     fn around<'n>(
         &self,
         pass: &mut Pass<'n, 'g>,
-        [tap, name]: [&str; 2],
+        [layer, name]: [&str; 2],
         number: &mut usize,
         x: Var<'g>,
         part: impl FnOnce(&mut Pass<'n, 'g>, Var<'g>) -> Result<Var<'g>>,
@@ -121,7 +121,7 @@ impl<'g> Block<'g> {
         *number += 1;
         let norm = |pass: &mut Pass<'n, 'g>, x| {
             let y = pass.layer_norm(&format!("{name}.{norm}"), x, self.eps)?;
-            self.tap(pass, format!("{tap}.{norm}"), y)?;
+            self.capture(pass, format!("{layer}.{norm}"), y)?;
             Ok(y)
         };
         match self.norm {
@@ -143,7 +143,7 @@ impl<'g> Block<'g> {
         }
     }
 
-    fn self_attention(&self, pass: &mut Pass<'_, 'g>, [tap, name]: [&str; 2], x: Var<'g>) -> Result<Var<'g>> {
+    fn self_attention(&self, pass: &mut Pass<'_, 'g>, [layer, name]: [&str; 2], x: Var<'g>) -> Result<Var<'g>> {
         let Names { attention, weight, bias, projection, .. } = self.names;
         let _scope = x.graph().scope(&format!("{name}.{attention}"));
         let width = x.shape().last_axis();
@@ -154,7 +154,7 @@ impl<'g> Block<'g> {
         let heads = self.sequences(qkv)?.self_attention(self.heads, mask)?;
         let joined = heads.reshape(x.shape())?;
         let y = self.after_heads(pass, &format!("{name}.{attention}.{projection}"), joined)?;
-        self.tap(pass, format!("{tap}.{attention}"), y)?;
+        self.capture(pass, format!("{layer}.{attention}"), y)?;
         Ok(y)
     }
 
@@ -162,7 +162,7 @@ impl<'g> Block<'g> {
     fn cross_attention(
         &self,
         pass: &mut Pass<'_, 'g>,
-        [tap, name]: [&str; 2],
+        [layer, name]: [&str; 2],
         x: Var<'g>,
         memory: Var<'g>,
     ) -> Result<Var<'g>> {
@@ -181,7 +181,7 @@ impl<'g> Block<'g> {
         let mask = AttentionMask { causal: false, dropout, ..self.mask };
         let joined = q.attention(k, v, self.heads, mask)?.reshape(x.shape())?;
         let y = self.after_heads(pass, &format!("{name}.{attention}.{projection}"), joined)?;
-        self.tap(pass, format!("{tap}.{attention}"), y)?;
+        self.capture(pass, format!("{layer}.{attention}"), y)?;
         Ok(y)
     }
 
@@ -199,7 +199,7 @@ impl<'g> Block<'g> {
         Ok(pass.product(x, w)?.add(b)?)
     }
 
-    fn feed_forward(&self, pass: &mut Pass<'_, 'g>, [tap, name]: [&str; 2], x: Var<'g>) -> Result<Var<'g>> {
+    fn feed_forward(&self, pass: &mut Pass<'_, 'g>, [layer, name]: [&str; 2], x: Var<'g>) -> Result<Var<'g>> {
         let [first, second] = self.names.linear;
         let z = pass.linear_drawn(&format!("{name}.{first}"), x, self.hidden, self.deviation)?;
         let active = match self.activation {
@@ -207,12 +207,12 @@ impl<'g> Block<'g> {
             Activation::Gelu => z.gelu()?,
             Activation::GeluTanh => z.gelu_tanh()?,
         };
-        let tapped = if pass.tap_at() == CapturePoint::BeforeNorm { z } else { active };
-        self.tap(pass, format!("{tap}.{first}"), tapped)?;
+        let captured = if pass.capture_point() == CapturePoint::BeforeNorm { z } else { active };
+        self.capture(pass, format!("{layer}.{first}"), captured)?;
         let dropped = pass.dropout(active, self.dropout)?;
         let width = x.shape().last_axis();
         let y = pass.linear_drawn(&format!("{name}.{second}"), dropped, width, self.deviation)?;
-        self.tap(pass, format!("{tap}.{second}"), y)?;
+        self.capture(pass, format!("{layer}.{second}"), y)?;
         Ok(y)
     }
 
@@ -222,9 +222,9 @@ impl<'g> Block<'g> {
         Ok(x.reshape([shape[0] / self.time, self.time, shape.last_axis()])?)
     }
 
-    fn tap(&self, pass: &mut Pass<'_, 'g>, name: String, x: Var<'g>) -> Result<()> {
+    fn capture(&self, pass: &mut Pass<'_, 'g>, name: String, x: Var<'g>) -> Result<()> {
         let value = self.sequences(x)?;
-        pass.tap(&name, value);
+        pass.capture(&name, value);
         Ok(())
     }
 }

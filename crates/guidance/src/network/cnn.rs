@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::Var;
 
-use super::{Architecture, InitialWeights, Input, Output, Pass, Window};
+use super::{Architecture, ConvKernel, InitialWeights, Input, Output, Pass};
 use crate::error::Result;
 
 /// A small convolutional network: 3 × 3 convolutions `conv1`, `conv2`, …, the mean over all pixels (`pool`), `logits`.
@@ -47,12 +47,12 @@ impl Architecture for Cnn {
         for (number, (&channels, &stride)) in self.channels.iter().zip(&self.strides).enumerate() {
             let name = format!("conv{}", number + 1);
             pass.block();
-            let window = Window { size: 3, stride };
-            let z = pass.conv(&name, x, channels, window, !self.batch_norm, self.init.into())?;
+            let kernel = ConvKernel { size: 3, stride };
+            let z = pass.conv(&name, x, channels, kernel, !self.batch_norm, self.init.into())?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
         }
         let pooled = x.global_avg_pool()?;
-        pass.tap("pool", pooled);
+        pass.capture("pool", pooled);
         pass.head("logits");
         pass.linear("logits", pooled, classes, true, self.init.into())
     }

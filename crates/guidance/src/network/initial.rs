@@ -52,7 +52,7 @@ impl Network {
     /// [`Error::Config`] if the head has no bias, as with tied weights, or other classes than `data`; any error of
     /// reading labels.
     pub fn set_head_bias(&self, bias: HeadBias, data: &Dataset) -> Result<()> {
-        if bias == HeadBias::Default || data.gpu().counts_memory() {
+        if bias == HeadBias::Default || data.gpu().is_dry_run() {
             return Ok(());
         }
         let refused = |problem: String| Err(Error::config("network", "bias", problem, "remove the key"));

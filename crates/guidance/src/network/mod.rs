@@ -19,7 +19,7 @@ use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
 
 use crate::data::Dataset;
 use crate::data::Normalization;
-pub use crate::data::example::{Each, Input, InputShape, Output, TokenShape};
+pub use crate::data::example::{Input, InputShape, LabelPer, Output, TokenShape};
 use crate::error::{Error, Result};
 pub use block::{Activation, NormOrder};
 pub use cnn::Cnn;
@@ -27,7 +27,7 @@ pub use fcn::Fcn;
 pub use initial::{HeadBias, InitialWeights};
 pub use input_scale::InputScale;
 use input_scale::Rescaling;
-pub use pass::{CapturePoint, Mode, Pass, Precision, Tap, Window};
+pub use pass::{CapturePoint, Captured, ConvKernel, Mode, Pass, Precision};
 pub use resnet::{Resnet, Stem};
 pub use rnn::{Rnn, RnnCell, Stack};
 pub use transformer::{Positions, Transformer};
@@ -71,7 +71,7 @@ pub struct Network {
     /// Scale of the images that it sees, where that is not the data's.
     rescaling: Option<Rescaling>,
     /// A batch of nothing, for passes that are recorded for their names.
-    blank: Tensor,
+    placeholder: Tensor,
 }
 
 /// Streams of [`Rng`] that draw weights; drawn images have the streams from 0 upwards, and a seed may serve both.
@@ -99,14 +99,14 @@ impl Network {
         seed: u64,
     ) -> Result<Self> {
         let (input, output) = (input.into(), output.into());
-        let (graph, blank) = (Graph::new(), input.blank(gpu)?);
+        let (graph, placeholder) = (Graph::new(), input.placeholder(gpu)?);
         let mut pass = Pass::declare(&graph, Params::largest(gpu));
-        architecture.forward(&mut pass, input.of(graph.leaf(&blank)), output)?;
+        architecture.forward(&mut pass, input.of(graph.leaf(&placeholder)), output)?;
         for declared in pass.declared().0 {
             // Before the CPU draws values that no GPU would take.
             let needed = 4 * declared.shape.elements() as u64;
             let limit = gpu.caps().max_binding;
-            if needed > limit && !gpu.counts_memory() {
+            if needed > limit && !gpu.is_dry_run() {
                 let label = declared.name.clone();
                 return Err(trellis_tensor::Error::BindingTooLarge { label, needed, limit }.into());
             }
@@ -122,7 +122,7 @@ impl Network {
         let (params, buffers) = (Params::new(gpu, &specs(params))?, Params::apart(gpu, &specs(buffers))?);
         let head = pass.declared_head().map(str::to_string);
         let architecture = Arc::new(architecture);
-        Ok(Self { architecture, params, buffers, input, output, head, rescaling: None, blank })
+        Ok(Self { architecture, params, buffers, input, output, head, rescaling: None, placeholder })
     }
 
     /// Records a forward pass on a batch of `input`; a `Var` is one of images. The result is the logits and the
@@ -135,14 +135,14 @@ impl Network {
         graph: &'g Graph,
         input: impl Into<Input<'g>>,
         mode: Mode<'_>,
-        taps: CapturePoint,
+        capture: CapturePoint,
     ) -> Result<Forward<'g>> {
         let input = input.into();
         self.input.check(input, graph.layer())?;
         let input = self.rescaling.as_ref().map_or(Ok(input), |rescaling| rescaling.apply(graph, input))?;
-        let mut pass = Pass::record(graph, self, mode, taps);
+        let mut pass = Pass::record(graph, self, mode, capture);
         let logits = self.architecture.forward(&mut pass, input, self.output)?;
-        Ok(Forward { logits, taps: pass.into_taps() })
+        Ok(Forward { logits, activations: pass.into_activations() })
     }
 
     /// Names of the layers that can be aligned, in forward order.
@@ -151,9 +151,9 @@ impl Network {
     /// As [`Network::forward`].
     pub fn layers(&self) -> Result<Vec<String>> {
         let graph = Graph::new();
-        let blank = self.input.of(graph.leaf(&self.blank));
-        let forward = self.forward(&graph, blank, Mode::Eval, CapturePoint::default())?;
-        Ok(forward.taps.into_iter().map(|tap| tap.name).collect())
+        let placeholder = self.input.of(graph.leaf(&self.placeholder));
+        let forward = self.forward(&graph, placeholder, Mode::Eval, CapturePoint::default())?;
+        Ok(forward.activations.into_iter().map(|activation| activation.name).collect())
     }
 
     /// This network with another scale of its input: given images in the units `from`, it sees them in `scale`. The change is
@@ -162,7 +162,7 @@ impl Network {
     /// # Errors
     /// [`Error::Config`] unless it takes images of as many channels, with finite means and deviations above 0.
     pub fn with_input_scale(self, scale: &InputScale, from: Normalization) -> Result<Self> {
-        let rescaling = Rescaling::new(self.blank.gpu(), scale, from, self.input)?;
+        let rescaling = Rescaling::new(self.placeholder.gpu(), scale, from, self.input)?;
         Ok(Self { rescaling: Some(rescaling), ..self })
     }
 
@@ -203,7 +203,7 @@ impl Network {
 
     /// Largest number of elements that one of its tensors may have.
     pub(super) fn largest_tensor(&self) -> usize {
-        Params::largest(self.blank.gpu())
+        Params::largest(self.placeholder.gpu())
     }
 
     /// The tensor called `name`.
@@ -244,7 +244,7 @@ pub struct Forward<'g> {
     /// `[batch, classes]`, or `[batch, time, classes]`.
     pub logits: Var<'g>,
     /// Captured activations of the layers that can be aligned, in forward order.
-    pub taps: Vec<Tap<'g>>,
+    pub activations: Vec<Captured<'g>>,
 }
 
 /// A frozen network that a target is pulled towards. Trained or not is up to who made it.
@@ -262,9 +262,9 @@ impl Guide {
         &self,
         graph: &'g Graph,
         input: impl Into<Input<'g>>,
-        taps: CapturePoint,
+        capture: CapturePoint,
     ) -> Result<Forward<'g>> {
-        self.network.forward(graph, input, Mode::Eval, taps)
+        self.network.forward(graph, input, Mode::Eval, capture)
     }
 
     /// The network.

@@ -11,7 +11,7 @@ pub enum Mode<'a> {
     /// Batch norm uses the batch's statistics and updates the running ones; dropout is on.
     Train {
         /// The step counter that dropout follows.
-        clock: &'a StepState,
+        step_state: &'a StepState,
         /// Seed of dropout.
         seed: u64,
         /// Element type that linear layers multiply.
@@ -58,19 +58,19 @@ pub enum CapturePoint {
 
 /// A layer's activations.
 #[derive(Clone, Debug)]
-pub struct Tap<'g> {
+pub struct Captured<'g> {
     /// Name of the layer: `fc1`, `conv2`, `pool`.
     pub name: String,
     /// `[batch, …]`.
     pub value: Var<'g>,
 }
 
-/// The window of a convolution: square, of odd size, so that zeros around the image can keep it in the middle.
+/// The kernel of a convolution: square, of odd size, so that zeros around the image can keep it in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct ConvKernel {
     /// Height and width.
     pub size: usize,
-    /// Pixels from one window to the next, in both directions.
+    /// Pixels from one kernel to the next, in both directions.
     pub stride: usize,
 }
 
@@ -89,8 +89,8 @@ pub struct Pass<'n, 'g> {
     /// `None` while parameters are declared.
     network: Option<&'n Network>,
     mode: Mode<'n>,
-    tap_at: CapturePoint,
-    taps: Vec<Tap<'g>>,
+    capture_point: CapturePoint,
+    activations: Vec<Captured<'g>>,
     dropouts: u32,
     blocks: usize,
     segment: Option<Recompute<'g>>,
@@ -112,8 +112,8 @@ impl<'n, 'g> Pass<'n, 'g> {
             graph,
             network: None,
             mode: Mode::Eval,
-            tap_at: CapturePoint::default(),
-            taps: Vec::new(),
+            capture_point: CapturePoint::default(),
+            activations: Vec::new(),
             dropouts: 0,
             blocks: 0,
             segment: None,
@@ -124,8 +124,8 @@ impl<'n, 'g> Pass<'n, 'g> {
         }
     }
 
-    pub(super) fn record(graph: &'g Graph, network: &'n Network, mode: Mode<'n>, tap_at: CapturePoint) -> Self {
-        Self { network: Some(network), mode, tap_at, ..Self::declare(graph, network.largest_tensor()) }
+    pub(super) fn record(graph: &'g Graph, network: &'n Network, mode: Mode<'n>, capture_point: CapturePoint) -> Self {
+        Self { network: Some(network), mode, capture_point, ..Self::declare(graph, network.largest_tensor()) }
     }
 
     /// Parameters and buffers that were asked for.
@@ -133,8 +133,8 @@ impl<'n, 'g> Pass<'n, 'g> {
         (&self.params, &self.buffers)
     }
 
-    pub(super) fn into_taps(self) -> Vec<Tap<'g>> {
-        self.taps
+    pub(super) fn into_activations(self) -> Vec<Captured<'g>> {
+        self.activations
     }
 
     /// Begins a block: a hidden layer, a residual block, layers that belong together. Where memory is to be saved, a few
@@ -159,8 +159,8 @@ impl<'n, 'g> Pass<'n, 'g> {
     }
 
     /// Point at which activations are captured.
-    pub(super) fn tap_at(&self) -> CapturePoint {
-        self.tap_at
+    pub(super) fn capture_point(&self) -> CapturePoint {
+        self.capture_point
     }
 
     fn tensor(&mut self, name: String, shape: Shape, init: Init, buffer: bool) -> Var<'g> {
@@ -225,7 +225,7 @@ impl<'n, 'g> Pass<'n, 'g> {
         name: &str,
         x: Var<'g>,
         out: usize,
-        Window { size, stride }: Window,
+        ConvKernel { size, stride }: ConvKernel,
         bias: bool,
         init: Init,
     ) -> Result<Var<'g>> {
@@ -243,13 +243,13 @@ impl<'n, 'g> Pass<'n, 'g> {
     /// # Errors
     /// When `x` has no channels.
     pub fn norm_relu(&mut self, name: &str, x: Var<'g>, batch_norm: bool) -> Result<Var<'g>> {
-        if self.tap_at == CapturePoint::BeforeNorm {
-            self.tap(name, x);
+        if self.capture_point == CapturePoint::BeforeNorm {
+            self.capture(name, x);
         }
         let _scope = self.graph.scope(name);
         let y = if batch_norm { self.batch_norm(&format!("{name}.bn"), x)?.relu()? } else { x.relu()? };
-        if self.tap_at == CapturePoint::AfterActivation {
-            self.tap(name, y);
+        if self.capture_point == CapturePoint::AfterActivation {
+            self.capture(name, y);
         }
         Ok(y)
     }
@@ -276,16 +276,16 @@ impl<'n, 'g> Pass<'n, 'g> {
     /// # Errors
     /// When `p` is outside `[0, 1)`.
     pub fn dropout(&mut self, x: Var<'g>, p: f32) -> Result<Var<'g>> {
-        let Mode::Train { clock, seed, .. } = self.mode else { return Ok(x) };
+        let Mode::Train { step_state, seed, .. } = self.mode else { return Ok(x) };
         self.dropouts += 1;
-        Ok(x.dropout(self.graph.leaf(clock.tensor()), p, seed, self.dropouts)?)
+        Ok(x.dropout(self.graph.leaf(step_state.tensor()), p, seed, self.dropouts)?)
     }
 
     /// Dropout of an attention's probabilities while training; each call has a mask of its own.
     pub(super) fn attention_dropout(&mut self, p: f32) -> Option<AttentionDropout<'g>> {
-        let Mode::Train { clock, seed, .. } = self.mode else { return None };
+        let Mode::Train { step_state, seed, .. } = self.mode else { return None };
         self.dropouts += 1;
-        Some(AttentionDropout { clock: self.graph.leaf(clock.tensor()), p, seed, stream: self.dropouts })
+        Some(AttentionDropout { step_state: self.graph.leaf(step_state.tensor()), p, seed, stream: self.dropouts })
     }
 
     /// Notes the layer that gives the logits; its bias is `name.bias`, if it has one.
@@ -298,7 +298,7 @@ impl<'n, 'g> Pass<'n, 'g> {
     }
 
     /// Notes a layer's activations.
-    pub fn tap(&mut self, name: &str, value: Var<'g>) {
-        self.taps.push(Tap { name: name.to_string(), value });
+    pub fn capture(&mut self, name: &str, value: Var<'g>) {
+        self.activations.push(Captured { name: name.to_string(), value });
     }
 }

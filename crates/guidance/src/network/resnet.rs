@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{Init, Var};
 
-use super::{Architecture, CapturePoint, Input, Output, Pass, Window};
+use super::{Architecture, CapturePoint, ConvKernel, Input, Output, Pass};
 use crate::error::{Error, Result};
 
 /// First layers of a [`Resnet`].
@@ -84,7 +84,7 @@ impl Resnet {
         let mut y = x;
         for (number, (out, size, stride)) in (1..).zip(layers) {
             let (conv, bn) = (format!("{name}.conv{number}"), format!("{name}.bn{number}"));
-            y = conv_norm(pass, [&conv, &bn], y, out, Window { size, stride })?;
+            y = conv_norm(pass, [&conv, &bn], y, out, ConvKernel { size, stride })?;
             if number < count {
                 y = relu(pass, &conv, y)?;
             }
@@ -94,10 +94,10 @@ impl Resnet {
             let [conv, bn] = [0, 1].map(|part| format!("{name}.downsample.{part}"));
             let shortcut = match same {
                 true => x,
-                false => conv_norm(pass, [&conv, &bn], x, out, Window { size: 1, stride })?,
+                false => conv_norm(pass, [&conv, &bn], x, out, ConvKernel { size: 1, stride })?,
             };
-            if !same && pass.tap_at() == CapturePoint::AfterActivation {
-                pass.tap(&conv, shortcut);
+            if !same && pass.capture_point() == CapturePoint::AfterActivation {
+                pass.capture(&conv, shortcut);
             }
             y = y.add(shortcut)?;
         }
@@ -111,11 +111,11 @@ fn conv_norm<'g>(
     [conv, bn]: [&str; 2],
     x: Var<'g>,
     out: usize,
-    window: Window,
+    kernel: ConvKernel,
 ) -> Result<Var<'g>> {
-    let z = pass.conv(conv, x, out, window, false, Init::KaimingNormalOut(std::f32::consts::SQRT_2))?;
-    if pass.tap_at() == CapturePoint::BeforeNorm {
-        pass.tap(conv, z);
+    let z = pass.conv(conv, x, out, kernel, false, Init::KaimingNormalOut(std::f32::consts::SQRT_2))?;
+    if pass.capture_point() == CapturePoint::BeforeNorm {
+        pass.capture(conv, z);
     }
     pass.batch_norm(bn, z)
 }
@@ -123,8 +123,8 @@ fn conv_norm<'g>(
 /// ReLU behind convolution `name`; with `CapturePoint::AfterActivation` its output is captured.
 fn relu<'g>(pass: &mut Pass<'_, 'g>, name: &str, x: Var<'g>) -> Result<Var<'g>> {
     let y = x.relu()?;
-    if pass.tap_at() == CapturePoint::AfterActivation {
-        pass.tap(name, y);
+    if pass.capture_point() == CapturePoint::AfterActivation {
+        pass.capture(name, y);
     }
     Ok(y)
 }
@@ -150,11 +150,11 @@ impl Architecture for Resnet {
             return Err(Error::config("network", "blocks", problem, "give each stage a block and a channel"));
         }
         pass.block();
-        let window = match self.stem {
-            Stem::Large => Window { size: 7, stride: 2 },
-            Stem::Small => Window { size: 3, stride: 1 },
+        let kernel = match self.stem {
+            Stem::Large => ConvKernel { size: 7, stride: 2 },
+            Stem::Small => ConvKernel { size: 3, stride: 1 },
         };
-        let z = conv_norm(pass, ["conv1", "bn1"], images, self.width, window)?;
+        let z = conv_norm(pass, ["conv1", "bn1"], images, self.width, kernel)?;
         let mut x = relu(pass, "conv1", z)?;
         if self.stem == Stem::Large {
             x = x.max_pool(3, 2, 1)?;
@@ -168,7 +168,7 @@ impl Architecture for Resnet {
             }
         }
         let pooled = x.global_avg_pool()?;
-        pass.tap("avgpool", pooled);
+        pass.capture("avgpool", pooled);
         pass.head("fc");
         pass.linear("fc", pooled, classes, true, Init::Default)
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{Cell, Init, KeyMask, RecurrentLayer, Var};
 
-use super::{Architecture, Each, InitialWeights, Input, Output, Pass};
+use super::{Architecture, InitialWeights, Input, LabelPer, Output, Pass};
 use crate::error::{Error, Result};
 
 /// Cell of a recurrent network: the computation of a step.
@@ -135,7 +135,7 @@ impl Architecture for Rnn {
             let z = pass.product(x, w)?.add(bias)?.reshape([batch, time, columns])?;
             let c0 = (cell == Cell::Lstm).then_some(zeros);
             let y = z.recurrent(RecurrentLayer { cell, w: recurrent, bias: recurrent_bias, h0, c0 }, steps)?;
-            pass.tap(&name, y);
+            pass.capture(&name, y);
             last = y.slice(1, time - 1, 1)?.reshape([batch, hidden])?;
             if self.stack == Stack::Paper {
                 h0 = last;
@@ -146,12 +146,12 @@ impl Architecture for Rnn {
             }
         }
         pass.head("logits");
-        match output.each {
-            Each::Position => {
+        match output.label_per {
+            LabelPer::Position => {
                 let logits = pass.linear("logits", x, output.classes, true, Init::Default)?;
                 Ok(logits.reshape([batch, time, output.classes])?)
             }
-            Each::Example => {
+            LabelPer::Example => {
                 let last = if self.stack == Stack::Paper { last.relu()? } else { last };
                 pass.linear("logits", last, output.classes, true, Init::Default)
             }

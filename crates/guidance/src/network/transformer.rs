@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use trellis_tensor::{AttentionMask, Init, KeyMask, Var};
 
 use super::block::{Activation, Block, NormOrder, TORCH};
-use super::{Architecture, Each, Input, Output, Pass};
+use super::{Architecture, Input, LabelPer, Output, Pass};
 use crate::error::Result;
 
 /// Encoding of the positions of tokens in a Transformer.
@@ -169,9 +169,9 @@ impl Architecture for Transformer {
         if self.norm == NormOrder::Pre {
             x = pass.layer_norm("norm", x, EPSILON)?;
             let normal = block.sequences(x)?;
-            pass.tap("norm", normal);
+            pass.capture("norm", normal);
         }
-        if output.each == Each::Example {
+        if output.label_per == LabelPer::Example {
             // A query of zeros finds all keys alike: attention is then the mean over those that are no padding.
             let (zeros, all) = (x.graph().constant(0.0, [batch, 1, width]), block.sequences(x)?);
             let mask = AttentionMask { keys, ..AttentionMask::default() };
@@ -184,9 +184,9 @@ impl Architecture for Transformer {
                 pass.linear("logits", x, output.classes, true, Init::Default)?
             }
         };
-        match output.each {
-            Each::Example => Ok(logits),
-            Each::Position => block.sequences(logits),
+        match output.label_per {
+            LabelPer::Example => Ok(logits),
+            LabelPer::Position => block.sequences(logits),
         }
     }
 }

@@ -95,7 +95,7 @@ impl Architecture for Vit {
         let (batch, width) = (input.batch(), self.width);
         let (patches, count) = self.patches(pass, images)?;
         let patches = patches.reshape([batch, count, width])?;
-        pass.tap("patch_embed", patches);
+        pass.capture("patch_embed", patches);
         let time = count + 1;
         let class = pass.param("cls_token".to_string(), [1, 1, width], Init::Normal(DEVIATION));
         let positions = pass.param("pos_embed".to_string(), [1, time, width], Init::Normal(DEVIATION));
@@ -121,7 +121,7 @@ impl Architecture for Vit {
             x = block.record(pass, &name, &name, x)?;
         }
         let normal = block.sequences(pass.layer_norm("norm", x, EPSILON)?)?;
-        pass.tap("norm", normal);
+        pass.capture("norm", normal);
         let class = normal.slice(1, 0, 1)?.reshape([batch, width])?;
         pass.head("head");
         pass.linear_drawn("head", class, classes, Some(DEVIATION))

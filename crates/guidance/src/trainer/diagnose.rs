@@ -25,27 +25,27 @@ pub(super) fn diagnose(
         what: what.to_string(),
         guided: guidance.is_some(),
     };
-    let clock = StepState::new(data.gpu())?;
-    clock.set(step)?;
-    let mut feed = training.feed(data)?;
+    let step_state = StepState::new(data.gpu())?;
+    step_state.set(step)?;
+    let mut batches = training.batches(data)?;
     let graph = Graph::new();
-    let played = record(&graph, target, &feed, training, guidance, &clock, fixed)?;
+    let played = record(&graph, target, &batches, training, guidance, &step_state, fixed)?;
     let params: Vec<_> = target.params().tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
     let gradients = graph.grad(played.loss, &params)?;
-    let taps = &played.forward.taps;
-    let mut keep: Vec<_> = taps.iter().map(|tap| tap.value).collect();
+    let activations = &played.forward.activations;
+    let mut keep: Vec<_> = activations.iter().map(|activation| activation.value).collect();
     keep.push(played.forward.logits);
     keep.extend(&played.metrics);
     keep.push(played.loss);
     keep.extend(&gradients);
     let plan = Plan::new(data.gpu(), &graph, &keep)?;
-    feed.prepare(step, 1)?;
+    batches.prepare(step, 1)?;
     plan.run(1)?;
     let bad = |var| Ok::<bool, Error>(!plan.read(var)?.iter().all(|value| value.is_finite()));
 
-    for tap in taps {
-        if bad(tap.value)? {
-            return Ok(diverged(&tap.name, "its output is not finite"));
+    for activation in activations {
+        if bad(activation.value)? {
+            return Ok(diverged(&activation.name, "its output is not finite"));
         }
     }
     if bad(played.forward.logits)? {

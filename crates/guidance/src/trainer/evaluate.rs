@@ -10,7 +10,7 @@ use crate::data::BatchSource;
 use crate::data::Split;
 use crate::data::dataset::{Dataset, MOST_CONFUSED};
 use crate::error::{Error, Result};
-use crate::network::{CapturePoint, Each, InputShape, Mode, Network, Output};
+use crate::network::{CapturePoint, InputShape, LabelPer, Mode, Network, Output};
 use crate::trainer::records::EvalRecord;
 
 /// Largest number of examples of one evaluation step; fewer of sequences, with 16 times as many positions.
@@ -21,11 +21,11 @@ const NUMBERS: usize = 1 << 20;
 
 /// Number of examples of an evaluation step, up to `most`, so that it needs not much more memory than a training step.
 fn examples_of_step(most: usize, data: &Dataset, batch: usize) -> usize {
-    let Output { classes, each } = data.output();
-    let (numbers, logits) = match (data.input(), each) {
+    let Output { classes, label_per } = data.output();
+    let (numbers, logits) = match (data.input(), label_per) {
         (InputShape::Image(image), _) => (image.iter().product(), classes),
-        (InputShape::Tokens(tokens), Each::Example) => (tokens.time, classes),
-        (InputShape::Tokens(tokens), Each::Position) => (tokens.time, tokens.time * classes),
+        (InputShape::Tokens(tokens), LabelPer::Example) => (tokens.time, classes),
+        (InputShape::Tokens(tokens), LabelPer::Position) => (tokens.time, tokens.time * classes),
     };
     most.min(batch.max(NUMBERS / numbers.max(logits).max(1))).max(1)
 }
@@ -123,13 +123,13 @@ pub const TRAINING: usize = 10_000;
 /// confusion matrix.
 struct Evaluator<'a> {
     plan: Plan,
-    clock: StepState,
+    step_state: StepState,
     log: Log,
-    feed: BatchSource<'a>,
+    batches: BatchSource<'a>,
     /// Counts by label and class, `[classes, classes]`.
     confusion: Option<Tensor>,
     split: &'static str,
-    each: Each,
+    label_per: LabelPer,
     top5: bool,
     count: usize,
     steps: usize,
@@ -143,17 +143,17 @@ impl<'a> Evaluator<'a> {
         most_confused: usize,
         beside: Option<&Plan>,
     ) -> Result<Self> {
-        let (clock, log) = (StepState::new(data.gpu())?, Log::new(data.gpu(), 5)?);
+        let (step_state, log) = (StepState::new(data.gpu())?, Log::new(data.gpu(), 5)?);
         let positions = if let InputShape::Tokens(tokens) = data.input() { tokens.time } else { 1 };
         let batch = examples_of_step(BATCH * 16 / positions.max(16), data, batch).min(split.count());
         let graph = Graph::new();
-        let feed = BatchSource::sequential(data, split, batch)?;
-        let examples = feed.batch(&graph, &clock)?;
+        let batches = BatchSource::sequential(data, split, batch)?;
+        let examples = batches.batch(&graph, &step_state)?;
         let logits = network.forward(&graph, examples.input, Mode::Eval, CapturePoint::default())?.logits;
         let (logits, labels) = rows(logits, examples.labels)?;
         let loss = logits.cross_entropy_rows(labels, 0.0)?.sum_all()?;
-        let Output { classes, each } = network.output();
-        let top5 = each == Each::Example && classes > 10;
+        let Output { classes, label_per } = network.output();
+        let top5 = label_per == LabelPer::Example && classes > 10;
         // An example with one label is a sequence of one.
         let sequences = [batch, labels.ty().elements() / batch];
         let hits = logits.top1(labels)?.reshape(sequences)?;
@@ -167,24 +167,24 @@ impl<'a> Evaluator<'a> {
         if let Some(table) = &confusion {
             logits.count_confusion(labels, graph.leaf(table))?;
         }
-        log.record(&graph, &clock, &[loss, score.reshape([3, 1])?, five])?;
-        clock.advance(&graph)?;
+        log.record(&graph, &step_state, &[loss, score.reshape([3, 1])?, five])?;
+        step_state.advance(&graph)?;
         let plan = Plan::beside(beside, data.gpu(), &graph, &[])?;
         let (count, steps) = (split.count(), split.count().div_ceil(batch));
-        Ok(Self { plan, clock, log, feed, confusion, split: name, each, top5, count, steps })
+        Ok(Self { plan, step_state, log, batches, confusion, split: name, label_per, top5, count, steps })
     }
 
     /// Evaluates the network as it is after `step` steps of training.
     fn evaluate(&mut self, step: u32) -> Result<EvalRecord> {
-        self.clock.set(0)?;
+        self.step_state.set(0)?;
         if let Some(table) = &self.confusion {
             table.write_u32(&vec![0; table.ty().elements()])?;
         }
         // Loss, right labels, labels, right sequences, labels among the first five.
         let mut sums = [0.0_f64; 5];
-        for first in (0..self.steps).step_by(self.feed.depth()) {
-            let steps = (self.steps - first).min(self.feed.depth());
-            self.feed.prepare(first as u32, steps)?;
+        for first in (0..self.steps).step_by(self.batches.depth()) {
+            let steps = (self.steps - first).min(self.batches.depth());
+            self.batches.prepare(first as u32, steps)?;
             self.plan.run(steps)?;
             self.log.request(first as u32, steps);
             for row in self.log.collect(true)? {
@@ -194,7 +194,7 @@ impl<'a> Evaluator<'a> {
         let [loss, right, labels, sequences, five] = sums;
         if labels == 0.0 {
             let problem = format!("no example of its {} split has a label", self.split);
-            return Err(Error::data(self.feed.data().name(), problem, "look at what was left out"));
+            return Err(Error::data(self.batches.data().name(), problem, "look at what was left out"));
         }
         Ok(EvalRecord {
             step: u64::from(step),
@@ -202,7 +202,7 @@ impl<'a> Evaluator<'a> {
             loss: (loss / labels) as f32,
             top1: (right / labels) as f32,
             top5: self.top5.then_some((five / labels) as f32),
-            sequences: (self.each == Each::Position).then_some((sequences / self.count as f64) as f32),
+            sequences: (self.label_per == LabelPer::Position).then_some((sequences / self.count as f64) as f32),
             similarity: Vec::new(),
             confusion: Vec::new(),
         })
@@ -219,9 +219,9 @@ impl<'a> Evaluator<'a> {
 /// training split if there is none), both networks in evaluation mode.
 struct AlignmentEval<'a> {
     plan: Plan,
-    clock: StepState,
+    step_state: StepState,
     log: Log,
-    feed: BatchSource<'a>,
+    batches: BatchSource<'a>,
 }
 
 impl<'a> AlignmentEval<'a> {
@@ -233,26 +233,26 @@ impl<'a> AlignmentEval<'a> {
         let Trainer { target, data, training, .. } = *trainer;
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
-        let clock = StepState::new(data.gpu())?;
+        let step_state = StepState::new(data.gpu())?;
         let most = examples_of_step(Self::BATCH, data, training.batch).min(split.count());
         let split = data.first_readable(split, most)?;
-        let feed = BatchSource::sequential(data, &split, split.count())?;
-        let input = feed.batch(&graph, &clock)?.input;
-        let ours = target.forward(&graph, input, Mode::Eval, guidance.taps)?.taps;
-        let theirs = guidance.guide.forward(&graph, input, guidance.taps)?.taps;
+        let batches = BatchSource::sequential(data, &split, split.count())?;
+        let input = batches.batch(&graph, &step_state)?.input;
+        let ours = target.forward(&graph, input, Mode::Eval, guidance.capture)?.activations;
+        let theirs = guidance.guide.forward(&graph, input, guidance.capture)?.activations;
         let indices = guidance.pairs(target)?;
-        let tapped: Vec<_> = indices.iter().map(|&(g, t)| Pair::of(&ours[t], &theirs[g])).collect();
-        let weight = trellis_tensor::Curve::Constant(1.0);
-        let alignment = guidance.align.loss(&graph, &clock, weight, &tapped)?;
-        let log = Log::new(data.gpu(), tapped.len())?;
-        log.record(&graph, &clock, &alignment.stats)?;
-        clock.advance(&graph)?;
-        Ok(Self { plan: Plan::beside(beside, data.gpu(), &graph, &[])?, clock, log, feed })
+        let captured: Vec<_> = indices.iter().map(|&(g, t)| Pair::of(&ours[t], &theirs[g])).collect();
+        let weight = trellis_tensor::Schedule::Constant(1.0);
+        let alignment = guidance.align.loss(&graph, &step_state, weight, &captured)?;
+        let log = Log::new(data.gpu(), captured.len())?;
+        log.record(&graph, &step_state, &alignment.stats)?;
+        step_state.advance(&graph)?;
+        Ok(Self { plan: Plan::beside(beside, data.gpu(), &graph, &[])?, step_state, log, batches })
     }
 
     fn measure(&mut self) -> Result<Vec<f32>> {
-        self.clock.set(0)?;
-        self.feed.prepare(0, 1)?;
+        self.step_state.set(0)?;
+        self.batches.prepare(0, 1)?;
         self.plan.run(1)?;
         self.log.request(0, 1);
         Ok(self.log.collect(true)?.into_iter().flat_map(|row| row.values).collect())

@@ -56,9 +56,9 @@ impl FixedBatches {
         let number = Tensor::zeros(gpu, "number of the batch", TensorType::u32([1]))?;
         let graph = Graph::new();
         let input = self.examples(data, &graph, graph.leaf(&number))?.input;
-        let taps = guidance.guide.forward(&graph, input, guidance.taps)?.taps;
+        let activations = guidance.guide.forward(&graph, input, guidance.capture)?.activations;
         let pairs = guidance.pairs(target)?;
-        let gram = |&(guide, _): &(usize, usize)| guidance.align.gram(taps[guide].value);
+        let gram = |&(guide, _): &(usize, usize)| guidance.align.gram(activations[guide].value);
         let grams = pairs.iter().map(gram).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(gpu, &graph, &grams)?;
         // One table for as many pairs as an adapter can bind: one lookup a step.
@@ -83,9 +83,9 @@ impl FixedBatches {
         values.into_iter().zip(&tables).map(upload).collect()
     }
 
-    /// The number of the batch that `clock` draws: `[1]`, every number once an epoch.
-    pub(super) fn number<'g>(&self, graph: &'g Graph, clock: &StepState) -> Result<Var<'g>> {
-        Ok(graph.leaf(clock.tensor()).sample_batch(self.examples.shape()[0], 1, self.seed)?)
+    /// The number of the batch that `step_state` draws: `[1]`, every number once an epoch.
+    pub(super) fn number<'g>(&self, graph: &'g Graph, step_state: &StepState) -> Result<Var<'g>> {
+        Ok(graph.leaf(step_state.tensor()).sample_batch(self.examples.shape()[0], 1, self.seed)?)
     }
 
     /// The examples of batch `number`.

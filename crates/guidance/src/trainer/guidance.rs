@@ -1,18 +1,18 @@
 //! Guidance: which guide pulls at which layers, by which measure, when and how strongly.
 
-use crate::alignment::{Cka, LayerMap, Metric, Schedule};
+use crate::alignment::{Cka, GuideSchedule, LayerMap, Metric};
 use crate::error::Result;
 use crate::network::{CapturePoint, Guide, Network};
 
 /// Settings of guidance: a guide, a measure, a layer map, a schedule and a weight.
 ///
 /// ```no_run
-/// # use trellis_guidance::{Cka, Guidance, Guide, LayerMap, Schedule};
+/// # use trellis_guidance::{Cka, Guidance, Guide, LayerMap, GuideSchedule};
 /// # fn example(guide: Guide) {
 /// let guidance = Guidance::new(guide)
 ///     .align(Cka::linear())
 ///     .map_layers(LayerMap::even())
-///     .schedule(Schedule::first_steps(150))
+///     .schedule(GuideSchedule::first_steps(150))
 ///     .weight(1.0);
 /// # }
 /// ```
@@ -21,9 +21,9 @@ pub struct Guidance {
     pub(crate) guide: Guide,
     pub(crate) align: Metric,
     pub(crate) map: LayerMap,
-    pub(crate) schedule: Schedule,
+    pub(crate) schedule: GuideSchedule,
     pub(crate) weight: f32,
-    pub(crate) taps: CapturePoint,
+    pub(crate) capture: CapturePoint,
 }
 
 impl Guidance {
@@ -33,9 +33,9 @@ impl Guidance {
             guide,
             align: Cka::linear().into(),
             map: LayerMap::even(),
-            schedule: Schedule::always(),
+            schedule: GuideSchedule::always(),
             weight: 1.0,
-            taps: CapturePoint::default(),
+            capture: CapturePoint::default(),
         }
     }
 
@@ -50,7 +50,7 @@ impl Guidance {
     }
 
     /// Sets when the guide pulls.
-    pub fn schedule(self, schedule: Schedule) -> Self {
+    pub fn schedule(self, schedule: GuideSchedule) -> Self {
         Self { schedule, ..self }
     }
 
@@ -60,8 +60,8 @@ impl Guidance {
     }
 
     /// Sets the point at which activations are captured.
-    pub fn taps(self, taps: CapturePoint) -> Self {
-        Self { taps, ..self }
+    pub fn capture(self, capture: CapturePoint) -> Self {
+        Self { capture, ..self }
     }
 
     /// Pairs of (guide layer, target layer) as indices of captured activations.

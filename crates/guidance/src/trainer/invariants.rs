@@ -29,29 +29,29 @@ pub(super) fn check(
     step: u32,
     fixed: Option<&FixedBatches>,
 ) -> Result<()> {
-    let clock = StepState::new(data.gpu())?;
-    clock.set(step)?;
-    let mut feed = training.feed(data)?;
+    let step_state = StepState::new(data.gpu())?;
+    step_state.set(step)?;
+    let mut batches = training.batches(data)?;
     let graph = Graph::new();
-    let played = record(&graph, target, &feed, training, Some(guidance), &clock, fixed)?;
+    let played = record(&graph, target, &batches, training, Some(guidance), &step_state, fixed)?;
     let mut layers = Vec::new();
     for pair in &played.pairs {
         let value = guidance.align.compare_pair(pair)?.value;
         layers.push((&pair.target, graph.grad(value, &[pair.target.value])?[0]));
     }
-    let keep: Vec<_> = layers.iter().flat_map(|(tap, gradient)| [tap.value, *gradient]).collect();
+    let keep: Vec<_> = layers.iter().flat_map(|(activation, gradient)| [activation.value, *gradient]).collect();
     let plan = Plan::new(data.gpu(), &graph, &keep)?;
     // The forward pass of training moves running statistics.
     let before = target.running_statistics().map(|tensor| tensor.read_f32()).collect::<Result<Vec<_>, _>>()?;
-    feed.prepare(step, 1)?;
+    batches.prepare(step, 1)?;
     plan.run(1)?;
     for (tensor, values) in target.running_statistics().zip(before) {
         tensor.write_f32(&values)?;
     }
-    for (tap, gradient) in layers {
-        let (x, dx) = (plan.read(tap.value)?, plan.read(gradient)?);
+    for (activation, gradient) in layers {
+        let (x, dx) = (plan.read(activation.value)?, plan.read(gradient)?);
         if let Some((invariant, value)) = broken(guidance.align, &x, &dx, training.batch) {
-            let (step, layer) = (u64::from(step), tap.name.clone());
+            let (step, layer) = (u64::from(step), activation.name.clone());
             return Err(Error::Invariant { step, layer, invariant, value, tolerance: TOLERANCE });
         }
     }

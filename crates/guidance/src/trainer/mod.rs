@@ -1,7 +1,7 @@
 //! Training a target, guided or alone, entirely on the GPU.
 //!
 //! Read `step.rs` first: it records one guided step. A run is a [`Session`]: one plan for guided steps and one for
-//! unguided ones over the same parameters, optimizer and clock. The CPU submits chunks of steps and collects metrics of
+//! unguided ones over the same parameters, optimizer and step state. The CPU submits chunks of steps and collects metrics of
 //! earlier chunks while they run.
 
 mod diagnose;

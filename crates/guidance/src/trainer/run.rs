@@ -131,7 +131,7 @@ impl<'a> Trainer<'a> {
             keeper.keep(&session, spent)?;
             let until = steps.min((session.step() / every + 1) * every);
             let began = Instant::now();
-            while session.step() < until && began.elapsed() < keeper.patience() {
+            while session.step() < until && began.elapsed() < keeper.save_interval() {
                 let chunk = (until - session.step()).min(Log::CAPACITY as u32);
                 let rows = session.advance(chunk)?;
                 observe(Event::Steps(&rows))?;

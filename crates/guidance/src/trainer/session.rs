@@ -1,4 +1,4 @@
-//! A training run that can be advanced: its plans, parameters, optimizer and clock.
+//! A training run that can be advanced: its plans, parameters, optimizer and step state.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ pub struct Session<'a> {
     pub(super) training: Training,
     guidance: Option<Guidance>,
     pub(super) optimizer: Optimizer,
-    pub(super) clock: StepState,
+    pub(super) step_state: StepState,
     /// First step that is not guided.
     guided_until: u32,
     fixed: Option<FixedBatches>,
-    feed: BatchSource<'a>,
+    batches: BatchSource<'a>,
     guided: Option<Plan>,
     unguided: Option<Plan>,
     log: Log,
@@ -44,7 +44,7 @@ impl<'a> Session<'a> {
         training: Training,
         guidance: Option<&Guidance>,
     ) -> Result<Self> {
-        let clock = StepState::new(data.gpu())?;
+        let step_state = StepState::new(data.gpu())?;
         let optimizer = Optimizer::new(data.gpu(), target.params(), training.optimizer)?
             .with_loss_scale(training.precision.loss_scale());
         let guided_until = guidance.map_or(0, |g| g.schedule.end(training.steps));
@@ -58,14 +58,14 @@ impl<'a> Session<'a> {
         let fixed = (training.batches == Batches::Fixed)
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
             .transpose()?;
-        let feed = training.feed(data)?;
+        let batches = training.batches(data)?;
         let plan = |guidance: Option<&Guidance>, beside: Option<&Plan>| {
             let graph = Graph::new();
-            let step = record(&graph, target, &feed, &training, guidance, &clock, fixed.as_ref())?;
+            let step = record(&graph, target, &batches, &training, guidance, &step_state, fixed.as_ref())?;
             // Task loss, loss scale, pairs: an unguided step has no pairs.
             let mut metrics = step.metrics;
-            metrics.splice(1..1, optimizer.update(&graph, step.loss, &clock)?);
-            log.record(&graph, &clock, &metrics)?;
+            metrics.splice(1..1, optimizer.update(&graph, step.loss, &step_state)?);
+            log.record(&graph, &step_state, &metrics)?;
             Ok::<Plan, crate::Error>(Plan::beside(beside, data.gpu(), &graph, &[])?)
         };
         let guided = pulls.map(|g| plan(Some(g), None)).transpose()?;
@@ -77,10 +77,10 @@ impl<'a> Session<'a> {
             training,
             guidance,
             optimizer,
-            clock,
+            step_state,
             guided_until,
             fixed,
-            feed,
+            batches,
             guided,
             unguided,
             log,
@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
 
     /// Total time that [`Session::advance`] has waited for examples that are read while they are needed.
     pub fn waited(&self) -> Duration {
-        self.feed.waited()
+        self.batches.waited()
     }
 
     /// The plan whose memory other plans between steps may use, that of all its steps.
@@ -121,10 +121,10 @@ impl<'a> Session<'a> {
     pub fn advance(&mut self, steps: u32) -> Result<Vec<StepRecord>> {
         let before_switch = self.guided_until.checked_sub(self.step).filter(|&left| left > 0);
         let steps = steps.min(before_switch.unwrap_or(u32::MAX)).min(self.training.steps - self.step);
-        let (first, steps) = (self.step, steps.min(self.feed.depth() as u32));
+        let (first, steps) = (self.step, steps.min(self.batches.depth() as u32));
         let plan = if first < self.guided_until { &self.guided } else { &self.unguided };
         if let Some(plan) = plan {
-            self.feed.prepare(first, steps as usize)?;
+            self.batches.prepare(first, steps as usize)?;
             plan.run(steps as usize)?;
             self.log.request(first, steps as usize);
             self.step += steps;

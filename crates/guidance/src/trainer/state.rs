@@ -11,7 +11,7 @@ use crate::weights::{Entry, Format, WeightsFile, write_entries};
 
 /// Time that a run has taken so far: in all, and for its steps.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Spent {
+pub(super) struct Elapsed {
     pub(super) total: Duration,
     pub(super) training: Duration,
 }
@@ -30,13 +30,13 @@ impl<'a> Checkpointer<'a> {
     }
 
     /// Goes on from the file, if it is there.
-    pub(super) fn resume(&self, session: &mut Session<'_>) -> Result<Spent> {
-        self.path.filter(|path| path.exists()).map_or(Ok(Spent::default()), |path| session.resume(path))
+    pub(super) fn resume(&self, session: &mut Session<'_>) -> Result<Elapsed> {
+        self.path.filter(|path| path.exists()).map_or(Ok(Elapsed::default()), |path| session.resume(path))
     }
 
     /// Saves the state after the steps that were submitted, unless there is none yet or the last save is too recent.
     /// Saving takes at most a twentieth of the time.
-    pub(super) fn keep(&mut self, session: &Session<'_>, spent: Spent) -> Result<()> {
+    pub(super) fn keep(&mut self, session: &Session<'_>, spent: Elapsed) -> Result<()> {
         let now = Instant::now();
         let Some(path) = self.path.filter(|_| session.step() > 0 && now - self.last >= 20 * self.cost) else {
             return Ok(());
@@ -47,12 +47,12 @@ impl<'a> Checkpointer<'a> {
     }
 
     /// Keeps the state at the end of the run, from which a longer one can go on.
-    pub(super) fn finish(&self, session: &Session<'_>, spent: Spent) -> Result<()> {
+    pub(super) fn finish(&self, session: &Session<'_>, spent: Elapsed) -> Result<()> {
         self.path.map_or(Ok(()), |path| session.save(path, spent))
     }
 
     /// Time for which steps may be taken until the state is saved again, if no evaluation comes before.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn save_interval(&self) -> Duration {
         if self.path.is_some() { Duration::from_secs(60).max(20 * self.cost) } else { Duration::MAX }
     }
 }
@@ -66,12 +66,12 @@ impl Session<'_> {
     }
 
     /// Writes the state after the steps that were submitted, whole or not at all; waits for them.
-    fn save(&self, path: &Path, spent: Spent) -> Result<()> {
+    fn save(&self, path: &Path, spent: Elapsed) -> Result<()> {
         let tensors: Vec<(String, &Tensor)> = self.tensors().collect();
         // Halves of words are numbers that f32 has.
-        let clock = self.clock.tensor().read_u32()?;
+        let step_state = self.step_state.tensor().read_u32()?;
         let halves: Vec<f32> =
-            clock.iter().flat_map(|word| [word & 0xffff, word >> 16]).map(|half| half as f32).collect();
+            step_state.iter().flat_map(|word| [word & 0xffff, word >> 16]).map(|half| half as f32).collect();
         let seconds = [spent.total.as_secs_f32(), spent.training.as_secs_f32()];
         let mut entries: Vec<Entry<'_>> = tensors.iter().map(|(name, tensor)| Entry::on_gpu(name, tensor)).collect();
         entries.push(Entry::given("clock", vec![halves.len()], &halves));
@@ -80,7 +80,7 @@ impl Session<'_> {
     }
 
     /// Goes on from the state in a file; the session has taken no step yet.
-    fn resume(&mut self, path: &Path) -> Result<Spent> {
+    fn resume(&mut self, path: &Path) -> Result<Elapsed> {
         let hint = "remove the file: the run then begins anew";
         let bad = |problem: String| Error::checkpoint(path, problem, hint);
         let file = WeightsFile::read(path).map_err(|error| bad(format!("is no state of a run ({error})")))?;
@@ -90,13 +90,13 @@ impl Session<'_> {
             None => Err(bad(format!("lacks `{name}`"))),
         };
         let word = |halves: &[f32]| halves.iter().rev().fold(0, |word, &half| word << 16 | half as u32);
-        let clock: Vec<u32> =
-            values("clock", &[2 * self.clock.tensor().ty().elements()])?.chunks(2).map(word).collect();
+        let step_state: Vec<u32> =
+            values("clock", &[2 * self.step_state.tensor().ty().elements()])?.chunks(2).map(word).collect();
         let [total, training] = values("seconds", &[2])?[..] else { return Err(bad("lacks its time".to_string())) };
         let duration =
             |seconds: f32| Duration::try_from_secs_f32(seconds).map_err(|_| bad(format!("took {seconds} s")));
-        let spent = Spent { total: duration(total)?, training: duration(training)? };
-        let step = clock[0];
+        let spent = Elapsed { total: duration(total)?, training: duration(training)? };
+        let step = step_state[0];
         if step > self.training.steps {
             return Err(bad(format!("is at step {step} of {}", self.training.steps)));
         }
@@ -106,7 +106,7 @@ impl Session<'_> {
             tensor.write_f32(&values(&name, tensor.shape())?)?;
             tensor.gpu().flush()?;
         }
-        self.clock.tensor().write_u32(&clock)?;
+        self.step_state.tensor().write_u32(&step_state)?;
         self.step = step;
         Ok(spent)
     }
@@ -118,10 +118,10 @@ mod tests {
 
     #[test]
     fn a_state_is_kept_every_minute_unless_that_takes_long() {
-        assert_eq!(Checkpointer::new(None).patience(), Duration::MAX);
+        assert_eq!(Checkpointer::new(None).save_interval(), Duration::MAX);
         let mut keeper = Checkpointer::new(Some(Path::new("x")));
-        assert_eq!(keeper.patience(), Duration::from_secs(60));
+        assert_eq!(keeper.save_interval(), Duration::from_secs(60));
         keeper.cost = Duration::from_secs(5);
-        assert_eq!(keeper.patience(), Duration::from_secs(100));
+        assert_eq!(keeper.save_interval(), Duration::from_secs(100));
     }
 }

@@ -30,27 +30,27 @@ pub(super) struct Step<'g> {
 pub(super) fn record<'g>(
     graph: &'g Graph,
     target: &Network,
-    feed: &BatchSource<'g>,
+    batches: &BatchSource<'g>,
     training: &Training,
     guidance: Option<&Guidance>,
-    clock: &StepState,
+    step_state: &StepState,
     fixed: Option<&FixedBatches>,
 ) -> Result<Step<'g>> {
     let (batch, number) = match fixed {
         Some(fixed) => {
             let _scope = graph.scope("data");
-            let number = fixed.number(graph, clock)?;
-            (fixed.examples(feed.data(), graph, number)?, Some((fixed, number)))
+            let number = fixed.number(graph, step_state)?;
+            (fixed.examples(batches.data(), graph, number)?, Some((fixed, number)))
         }
-        None => (batch(graph, feed, training, clock)?, None),
+        None => (batch(graph, batches, training, step_state)?, None),
     };
     let Training { seed, precision, recompute, .. } = *training;
-    let mode = Mode::Train { clock, seed, precision, recompute };
-    let taps = guidance.map_or(CapturePoint::default(), |g| g.taps);
+    let mode = Mode::Train { step_state, seed, precision, recompute };
+    let capture = guidance.map_or(CapturePoint::default(), |g| g.capture);
     // One forward pass of the target serves both losses.
     let forward = {
         let _scope = graph.scope("target");
-        target.forward(graph, batch.input, mode, taps)?
+        target.forward(graph, batch.input, mode, capture)?
     };
     let task = {
         let _scope = graph.scope("loss");
@@ -61,19 +61,19 @@ pub(super) fn record<'g>(
     let Some(guidance) = guidance else { return Ok(step) };
 
     let indices = guidance.pairs(target)?;
-    let guiding = {
+    let guide_side = {
         let _scope = graph.scope("guide");
-        guiding(graph, &batch, guidance, &indices, number)?
+        guide_side(graph, &batch, guidance, &indices, number)?
     };
     let _scope = graph.scope("alignment");
     let names = guidance.guide.network().layers()?;
     let pair = |(&(g, t), gram): (&(usize, usize), GuideSide<'g>)| Pair {
-        target: step.forward.taps[t].clone(),
+        target: step.forward.activations[t].clone(),
         guide: names[g].clone(),
         gram,
     };
-    step.pairs = indices.iter().zip(guiding).map(pair).collect();
-    let alignment = guidance.align.loss(graph, clock, guidance.schedule.weight(guidance.weight), &step.pairs)?;
+    step.pairs = indices.iter().zip(guide_side).map(pair).collect();
+    let alignment = guidance.align.loss(graph, step_state, guidance.schedule.weight(guidance.weight), &step.pairs)?;
     step.loss = task.add(alignment.loss)?;
     step.metrics.extend(alignment.stats);
     Ok(step)
@@ -86,7 +86,7 @@ pub(super) fn rows<'g>(logits: Var<'g>, labels: Var<'g>) -> Result<(Var<'g>, Var
 }
 
 /// Guide side of the batch for each pair: looked up where the batches are fixed, else computed by its forward pass.
-fn guiding<'g>(
+fn guide_side<'g>(
     graph: &'g Graph,
     batch: &Batch<'g>,
     guidance: &Guidance,
@@ -96,17 +96,22 @@ fn guiding<'g>(
     if let Some((fixed, number)) = number {
         return Ok(fixed.guide_grams(graph, number)?.into_iter().map(GuideSide::Gram).collect());
     }
-    let taps = guidance.guide.forward(graph, batch.input, guidance.taps)?.taps;
-    Ok(pairs.iter().map(|&(guide, _)| GuideSide::Activations(taps[guide].value)).collect())
+    let activations = guidance.guide.forward(graph, batch.input, guidance.capture)?.activations;
+    Ok(pairs.iter().map(|&(guide, _)| GuideSide::Activations(activations[guide].value)).collect())
 }
 
-fn batch<'g>(graph: &'g Graph, feed: &BatchSource<'g>, training: &Training, clock: &StepState) -> Result<Batch<'g>> {
+fn batch<'g>(
+    graph: &'g Graph,
+    batches: &BatchSource<'g>,
+    training: &Training,
+    step_state: &StepState,
+) -> Result<Batch<'g>> {
     let _scope = graph.scope("data");
-    let mut batch = feed.batch(graph, clock)?;
+    let mut batch = batches.batch(graph, step_state)?;
     if training.shift > 0 || training.flip {
-        let now = graph.leaf(clock.tensor());
+        let now = graph.leaf(step_state.tensor());
         let images = batch.input.images()?;
-        batch.input = images.augment(now, training.shift, training.flip, feed.data().black(), training.seed)?.into();
+        batch.input = images.augment(now, training.shift, training.flip, batches.data().black(), training.seed)?.into();
     }
     Ok(batch)
 }

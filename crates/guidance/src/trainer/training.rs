@@ -1,7 +1,7 @@
 //! Settings of a run.
 
 use serde::{Deserialize, Serialize};
-use trellis_tensor::{Curve, OptimizerConfig};
+use trellis_tensor::{OptimizerConfig, Schedule};
 
 use crate::data::{BatchSource, Crop, Dataset};
 use crate::error::Result;
@@ -61,7 +61,7 @@ impl Training {
             steps,
             batch: 128,
             batches: Batches::Random,
-            optimizer: OptimizerConfig::adam(Curve::Constant(1e-3)),
+            optimizer: OptimizerConfig::adam(Schedule::Constant(1e-3)),
             precision: Precision::F32,
             recompute: 0,
             seed: 0,
@@ -77,7 +77,7 @@ impl Training {
 
 impl Training {
     /// The batches of a run on `data`.
-    pub(super) fn feed<'a>(&self, data: &'a Dataset) -> Result<BatchSource<'a>> {
+    pub(super) fn batches<'a>(&self, data: &'a Dataset) -> Result<BatchSource<'a>> {
         Ok(BatchSource::shuffled(data, self.batch, self.seed)?.crop(self.crop))
     }
 

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bad, Config, TargetConfig, bad, explain::suggestion};
+use super::{Config, ConfigError, TargetConfig, explain::suggestion, refuse};
 use crate::record::names::{ARMS, GUIDE, UNTRAINED_GUIDE, checked_name};
-use trellis_guidance::alignment::Schedule;
+use trellis_guidance::alignment::GuideSchedule;
 use trellis_guidance::network::{HeadBias, InitialWeights};
 
 /// `[arm.<name>]`: the guide of an arm, and what the arm does differently; missing keys are as in the rest of the file.
@@ -97,13 +97,13 @@ impl Config {
     }
 
     /// Steps at which the guide of an arm pulls.
-    pub fn schedule_of(&self, arm: &str) -> Schedule {
+    pub fn schedule_of(&self, arm: &str) -> GuideSchedule {
         let own = self.arm(arm);
         let first = own.first_steps.or((arm == TRAINED_FIRST).then(|| self.first_steps()));
         match (first, own.decay_steps.unwrap_or(self.guidance.decay_steps)) {
-            (Some(steps), _) => Schedule::first_steps(steps),
-            (None, 0) => Schedule::always(),
-            (None, steps) => Schedule::linear_decay(steps),
+            (Some(steps), _) => GuideSchedule::first_steps(steps),
+            (None, 0) => GuideSchedule::always(),
+            (None, steps) => GuideSchedule::linear_decay(steps),
         }
     }
 
@@ -127,11 +127,11 @@ impl Config {
 }
 
 /// Refuses arms that are not defined, not used, or would not do what their keys say.
-pub(super) fn check(config: &Config) -> Result<(), Bad> {
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     for arm in &config.arms {
         if usual_guide(arm).is_none() && !config.arm.contains_key(arm) {
             let hint = format!("{}; an arm of your own needs a table `[arm.{arm}]`", suggestion(arm, &ARMS));
-            return bad("arms", format!("unknown arm `{arm}`"), hint);
+            return refuse("arms", format!("unknown arm `{arm}`"), hint);
         }
     }
     for (name, arm) in &config.arm {
@@ -139,20 +139,20 @@ pub(super) fn check(config: &Config) -> Result<(), Bad> {
         if !config.arms.contains(name) {
             let arms: Vec<&str> = config.arms.iter().map(String::as_str).collect();
             let hint = format!("add it to `arms`, or remove the table; {}", suggestion(name, &arms));
-            return bad(format!("arm.{name}"), "is not among `arms`", hint);
+            return refuse(format!("arm.{name}"), "is not among `arms`", hint);
         }
         if [GUIDE, UNTRAINED_GUIDE].contains(&name.as_str()) || checked_name(name.as_ref(), name).is_err() {
             let problem = "cannot be the name of an arm, since files are named after it";
-            return bad(
+            return refuse(
                 format!("arm.{name}"),
                 problem,
                 "use letters, digits, `.`, `_` and `-`, and not the name of a guide",
             );
         }
         match (usual_guide(name), arm.guide) {
-            (None, None) => return bad(key("guide"), "is missing", "`none`, `untrained` or `trained`"),
+            (None, None) => return refuse(key("guide"), "is missing", "`none`, `untrained` or `trained`"),
             (Some(usual), Some(given)) if given != usual => {
-                return bad(key("guide"), "is not what the arm's name says", "choose another name for the arm");
+                return refuse(key("guide"), "is not what the arm's name says", "choose another name for the arm");
             }
             _ => {}
         }
@@ -163,45 +163,45 @@ pub(super) fn check(config: &Config) -> Result<(), Bad> {
                 ("decay_steps", arm.decay_steps.is_some()),
             ];
             if let Some((idle, _)) = given.iter().find(|(_, given)| *given) {
-                return bad(key(idle), "has no meaning", "this arm has no guide: remove the key");
+                return refuse(key(idle), "has no meaning", "this arm has no guide: remove the key");
             }
         }
         if arm.first_steps.is_some() && arm.decay_steps.is_some() {
-            return bad(key("decay_steps"), "does not go with first_steps", "remove one of the two");
+            return refuse(key("decay_steps"), "does not go with first_steps", "remove one of the two");
         }
         if arm.dropout.is_some_and(|share| !config.target.network.clone().set_dropout(share)) {
-            return bad(key("dropout"), "has no meaning", "this target has no dropout: remove the key");
+            return refuse(key("dropout"), "has no meaning", "this target has no dropout: remove the key");
         }
         if arm.init.is_some_and(|init| !config.target.network.clone().set_init(init)) {
-            return bad(key("init"), "has no meaning", "this target has no such key: remove it");
+            return refuse(key("init"), "has no meaning", "this target has no such key: remove it");
         }
     }
     Ok(())
 }
 
 /// Refuses guides that leave before they come, stay to the end, or are not trained.
-pub(super) fn check_guides(config: &Config) -> Result<(), Bad> {
+pub(super) fn check_guides(config: &Config) -> Result<(), ConfigError> {
     let steps = config.training.steps;
     for arm in &config.arms {
-        if let Schedule::FirstSteps(first) = config.schedule_of(arm)
+        if let GuideSchedule::FirstSteps(first) = config.schedule_of(arm)
             && !(1..steps).contains(&first)
         {
             let own = config.arm.get(arm).is_some_and(|own| own.first_steps.is_some());
             let key = if own { format!("arm.{arm}.first_steps") } else { "guidance.first_steps".to_string() };
             let problem = format!("the guide of the arm `{arm}` would stay for {first} of {steps} steps");
-            return bad(key, problem, "give a number above 0 and below training.steps");
+            return refuse(key, problem, "give a number above 0 and below training.steps");
         }
     }
     let trained = config.arm_with(ArmGuide::Trained);
     if trained.is_some() && config.guide.steps == 0 && config.guide.weights.is_none() {
-        return bad(
+        return refuse(
             "guide.steps",
             "0 steps do not train a guide",
             "give a number above 0, or `weights`, or leave out the trained arms",
         );
     }
     if trained.is_none() && config.guide.weights.is_some() {
-        return bad("guide.weights", "no arm has the trained guide", "add such an arm, or remove the key");
+        return refuse("guide.weights", "no arm has the trained guide", "add such an arm, or remove the key");
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use trellis_tensor::ops;
 
 use super::{
-    Amount, Bad, Channels, Config, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule, arm, bad,
-    lengths, refused,
+    Amount, Channels, Config, ConfigError, CropName, DataSet, MetricName, NetworkConfig, OptimizerName, RateSchedule,
+    arm, lengths, refuse, refused,
 };
 use crate::record::names::checked_name;
 use trellis_guidance::data::text::MOST_IDS;
@@ -28,24 +28,24 @@ impl Config {
     /// [`Error::Config`] with the first key whose value cannot be run.
     pub fn check(&self, path: &Path) -> Result<()> {
         checked_name(path, &self.name)?;
-        let checks = [arms, idle, amounts, lengths::check, sizes, numbers, steps];
+        let checks = [arms, unused_keys, amounts, lengths::check, sizes, numbers, steps];
         let checked = checks.iter().try_for_each(|check| check(self));
         checked.map_err(|bad| refused(path, bad))
     }
 }
 
-fn arms(config: &Config) -> Result<(), Bad> {
+fn arms(config: &Config) -> Result<(), ConfigError> {
     if config.arms.is_empty() {
-        return bad("arms", "is empty", "name at least one arm");
+        return refuse("arms", "is empty", "name at least one arm");
     }
     if config.seeds.is_empty() {
-        return bad("seeds", "is empty", "give at least one seed");
+        return refuse("seeds", "is empty", "give at least one seed");
     }
     if let Some(arm) = repeated(&config.arms) {
-        return bad("arms", format!("names `{arm}` twice"), "name each arm once");
+        return refuse("arms", format!("names `{arm}` twice"), "name each arm once");
     }
     if let Some(seed) = repeated(&config.seeds) {
-        return bad("seeds", format!("holds {seed} twice"), "equal seeds give equal runs: give each once");
+        return refuse("seeds", format!("holds {seed} twice"), "equal seeds give equal runs: give each once");
     }
     arm::check(config)
 }
@@ -55,7 +55,7 @@ fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
 }
 
 /// Splits that no data could have. What a set that is read from files holds is known later.
-fn amounts(config: &Config) -> Result<(), Bad> {
+fn amounts(config: &Config) -> Result<(), ConfigError> {
     let (least, metric) = (config.least_examples(), config.metric());
     let fewest = [("data.train", 1), ("data.validation", 0), ("data.test", 1)];
     for ((key, fewest), amount) in fewest.into_iter().zip(config.data.amounts()) {
@@ -64,16 +64,16 @@ fn amounts(config: &Config) -> Result<(), Bad> {
                 size(key, count.max(1 - fewest), count, MOST_IMAGES, "")?;
                 if key == "data.test" && count < least {
                     let problem = format!("{count} is too few: {metric} compares at least {least} examples");
-                    return bad(key, problem, "make it larger");
+                    return refuse(key, problem, "make it larger");
                 }
             }
             Some(share) if config.data.set.is_drawn() => {
                 let problem = format!("{share} is a share, and of what is drawn there is no whole");
-                return bad(key, problem, "give a number of examples");
+                return refuse(key, problem, "give a number of examples");
             }
             Some(Amount::Share(share)) if !(0.0..=1.0).contains(&share) => {
                 let hint = "give a share from 0.0 to 1.0, or a whole number of examples, without a point";
-                return bad(key, format!("{share:?} is no share"), hint);
+                return refuse(key, format!("{share:?} is no share"), hint);
             }
             Some(Amount::Share(0.0)) => size(key, 1 - fewest, 0, MOST_IMAGES, "")?,
             Some(Amount::Share(_)) | None => {}
@@ -84,16 +84,16 @@ fn amounts(config: &Config) -> Result<(), Bad> {
         size("training.batch", batch, batch, train, " (data.train)")?;
     }
     match batch {
-        Some(0) => bad("training.batch", "is 0 or empty", "give a number above 0"),
+        Some(0) => refuse("training.batch", "is 0 or empty", "give a number above 0"),
         Some(batch) if batch < least => {
             let problem = format!("{batch} is too few: {metric} compares at least {least} examples");
-            bad("training.batch", problem, "make it larger")
+            refuse("training.batch", problem, "make it larger")
         }
         _ => Ok(()),
     }
 }
 
-fn sizes(config: &Config) -> Result<(), Bad> {
+fn sizes(config: &Config) -> Result<(), ConfigError> {
     let Config { data, training, .. } = config;
     for (key, low, high, most) in [
         ("training.steps", training.steps as usize, training.steps as usize, usize::MAX),
@@ -104,7 +104,7 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     }
     if matches!(data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text) {
         if config.training("", 0).augments() {
-            return bad(
+            return refuse(
                 "training.shift",
                 "only images are cropped, shifted and flipped",
                 "no `crop`, `shift` and `flip`",
@@ -122,11 +122,11 @@ fn sizes(config: &Config) -> Result<(), Bad> {
                 true => ("takes images, and data.set gives tokens", "`rnn` or `transformer`"),
                 false => ("takes tokens, and data.set gives images", "`fcn`, `cnn`, `resnet` or `vit`"),
             };
-            return bad(format!("{section}.network"), takes, hint);
+            return refuse(format!("{section}.network"), takes, hint);
         }
         if let (DataSet::Text, NetworkConfig::Transformer(Transformer { causal: false, .. })) = (data.set, network) {
             let problem = "a network that sees the tokens to come cannot be told by how well it predicts them";
-            return bad(format!("{section}.causal"), problem, "set it to true");
+            return refuse(format!("{section}.causal"), problem, "set it to true");
         }
     }
     if let Some(classes) = config.guide.classes {
@@ -134,7 +134,7 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     }
     input_scale(config)?;
     if training.batches == Batches::Fixed && config.training("", 0).augments() {
-        return bad(
+        return refuse(
             "training.batches",
             "fixed batches cannot be augmented",
             "`random`, or no `crop`, `shift` and `flip`",
@@ -142,15 +142,15 @@ fn sizes(config: &Config) -> Result<(), Bad> {
     }
     if training.crop == CropName::Random && data.resize.is_none_or(|resize| resize == data.size) {
         let hint = "set data.resize for a folder, or `shift`, which moves images of any set";
-        return bad("training.crop", "images are as large as what networks see: no part can be chosen", hint);
+        return refuse("training.crop", "images are as large as what networks see: no part can be chosen", hint);
     }
     let [low, high] = training.crop_scale;
     if !(low > 0.0 && low <= high && high <= 1.0) {
-        return bad("training.crop_scale", format!("{low} to {high} are no shares"), "two numbers above 0, up to 1");
+        return refuse("training.crop_scale", format!("{low} to {high} are no shares"), "two numbers above 0, up to 1");
     }
     if let Some(classes) = data.classes {
         if data.set == DataSet::Glyphs && classes != 10 {
-            return bad("data.classes", "glyphs have 10", "remove the key");
+            return refuse("data.classes", "glyphs have 10", "remove the key");
         }
         let most = match data.set {
             DataSet::Idx => 256,
@@ -165,21 +165,21 @@ fn sizes(config: &Config) -> Result<(), Bad> {
         return size("data.size", data.size, data.size, stored, " (data.resize)");
     }
     if data.set == DataSet::Glyphs && !matches!(data.size, 16 | 28) {
-        return bad("data.size", format!("glyphs are not {} pixels wide", data.size), "16 or 28");
+        return refuse("data.size", format!("glyphs are not {} pixels wide", data.size), "16 or 28");
     }
     Ok(())
 }
 
 /// Scale of the guide's input. How many channels there are is known with the data.
-fn input_scale(config: &Config) -> Result<(), Bad> {
+fn input_scale(config: &Config) -> Result<(), ConfigError> {
     let (mean, std) = match (&config.guide.mean, &config.guide.std) {
         (None, None) => return Ok(()),
-        (Some(_), None) => return bad("guide.std", "is missing beside guide.mean", "give both, or neither"),
-        (None, Some(_)) => return bad("guide.mean", "is missing beside guide.std", "give both, or neither"),
+        (Some(_), None) => return refuse("guide.std", "is missing beside guide.mean", "give both, or neither"),
+        (None, Some(_)) => return refuse("guide.mean", "is missing beside guide.std", "give both, or neither"),
         (Some(mean), Some(std)) => (mean, std),
     };
     if matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text) {
-        return bad("guide.mean", "scales images, and data.set gives tokens", "remove `mean` and `std`");
+        return refuse("guide.mean", "scales images, and data.set gives tokens", "remove `mean` and `std`");
     }
     for (key, values, range) in [("guide.mean", mean, BRIGHTNESS), ("guide.std", std, ABOVE_0)] {
         let Channels::Each(values) = values else { continue };
@@ -190,7 +190,7 @@ fn input_scale(config: &Config) -> Result<(), Bad> {
 }
 
 /// Keys that are there though nothing asks for them.
-fn idle(config: &Config) -> Result<(), Bad> {
+fn unused_keys(config: &Config) -> Result<(), ConfigError> {
     use DataSet::{Cifar, CopyPaste, Folder, Glyphs, Idx, Parity, Text};
     let Config { data, guidance, training, .. } = config;
     let default = Config::default();
@@ -206,7 +206,7 @@ fn idle(config: &Config) -> Result<(), Bad> {
         ("data.tokenizer", data.tokenizer.is_some(), &[Text]),
     ] {
         if given && !sets.contains(&data.set) {
-            return bad(key, "says nothing of this `data.set`", "remove the key");
+            return refuse(key, "says nothing of this `data.set`", "remove the key");
         }
     }
     let (ours, usual) = (training, &default.training);
@@ -229,14 +229,14 @@ fn idle(config: &Config) -> Result<(), Bad> {
         ),
     ] {
         if given && !asked {
-            return bad(key, format!("means something with {by} only"), "remove one, or set the other");
+            return refuse(key, format!("means something with {by} only"), "remove one, or set the other");
         }
     }
     Ok(())
 }
 
 /// An error of the data's own, under the key of the file.
-fn in_section(error: Error) -> Bad {
+fn in_section(error: Error) -> ConfigError {
     match error {
         Error::Config { key, problem, hint, .. } => (format!("data.{key}"), problem, hint),
         other => ("data".to_string(), other.to_string(), String::new()),
@@ -244,23 +244,23 @@ fn in_section(error: Error) -> Bad {
 }
 
 /// Refuses a size of which the least is 0 or the greatest more than `most`.
-fn size(key: &str, low: usize, high: usize, most: usize, what: &str) -> Result<(), Bad> {
+fn size(key: &str, low: usize, high: usize, most: usize, what: &str) -> Result<(), ConfigError> {
     match () {
-        () if low == 0 => bad(key, "is 0 or empty", "give a number above 0"),
-        () if high > most => bad(key, format!("{high} is more than {most}{what}"), "make it smaller"),
+        () if low == 0 => refuse(key, "is 0 or empty", "give a number above 0"),
+        () if high > most => refuse(key, format!("{high} is more than {most}{what}"), "make it smaller"),
         () => Ok(()),
     }
 }
 
 /// Refuses a list of sizes that is empty or too long, or holds a 0 or more than `most`.
-fn list(key: &str, values: &[usize], most: usize) -> Result<(), Bad> {
+fn list(key: &str, values: &[usize], most: usize) -> Result<(), ConfigError> {
     let (low, high) = (values.iter().copied().min(), values.iter().copied().max());
     size(key, low.unwrap_or(0), high.unwrap_or(0), most, "")?;
     size(key, values.len(), values.len(), MOST_LAYERS, " (layers)")
 }
 
 /// The network of a section.
-fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
+fn network(section: &str, network: &NetworkConfig) -> Result<(), ConfigError> {
     let key = |name: &str| format!("{section}.{name}");
     match network {
         NetworkConfig::Fcn(fcn) => {
@@ -275,7 +275,7 @@ fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
             list(&key("strides"), &cnn.strides, 16)?;
             if cnn.strides.len() != cnn.channels.len() {
                 let problem = format!("has another length than {section}.channels");
-                return bad(key("strides"), problem, "give one for each");
+                return refuse(key("strides"), problem, "give one for each");
             }
             Ok(())
         }
@@ -297,10 +297,10 @@ fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
             size(&key("width"), rnn.width, rnn.width, MOST_UNITS, "")?;
             size(&key("hidden"), rnn.hidden, rnn.hidden, MOST_UNITS, "")?;
             if rnn.stack == Stack::Paper && rnn.cell != RnnCell::Tanh {
-                return bad(key("stack"), "the paper's is one of tanh cells", "remove the key");
+                return refuse(key("stack"), "the paper's is one of tanh cells", "remove the key");
             }
             if !matches!(rnn.init, InitialWeights::Default | InitialWeights::Orthogonal) {
-                return bad(key("init"), "is not for recurrent weights", "`default` or `orthogonal`");
+                return refuse(key("init"), "is not for recurrent weights", "`default` or `orthogonal`");
             }
             number(key("dropout"), rnn.dropout, SHARE)
         }
@@ -313,14 +313,14 @@ fn network(section: &str, network: &NetworkConfig) -> Result<(), Bad> {
 }
 
 /// The blocks of a Transformer.
-fn blocks(section: &str, width: usize, heads: usize, hidden: usize) -> Result<(), Bad> {
+fn blocks(section: &str, width: usize, heads: usize, hidden: usize) -> Result<(), ConfigError> {
     let key = |name: &str| format!("{section}.{name}");
     size(&key("width"), width, width, MOST_UNITS, "")?;
     size(&key("hidden"), hidden, hidden, MOST_UNITS, "")?;
     size(&key("heads"), heads, heads, width, " (width)")?;
     if !width.is_multiple_of(heads) || width / heads > ops::MAX_HEAD {
         let problem = format!("{width} features do not make {heads} heads of up to {}", ops::MAX_HEAD);
-        return bad(key("heads"), problem, "choose a divisor of the width");
+        return refuse(key("heads"), problem, "choose a divisor of the width");
     }
     Ok(())
 }
@@ -333,11 +333,11 @@ const ABOVE_0: Range = ("above 0", |v| v > 0.0 && v.is_finite());
 const FROM_0: Range = ("of 0 or more", |v| v >= 0.0 && v.is_finite());
 const SHARE: Range = ("from 0 up to, not including, 1", |v| (0.0..1.0).contains(&v));
 
-fn number(key: String, value: f32, (range, fits): Range) -> Result<(), Bad> {
-    if fits(value) { Ok(()) } else { bad(key, format!("{value} is out of range"), format!("give a number {range}")) }
+fn number(key: String, value: f32, (range, fits): Range) -> Result<(), ConfigError> {
+    if fits(value) { Ok(()) } else { refuse(key, format!("{value} is out of range"), format!("give a number {range}")) }
 }
 
-fn numbers(config: &Config) -> Result<(), Bad> {
+fn numbers(config: &Config) -> Result<(), ConfigError> {
     let Config { guide, guidance, training, .. } = config;
     for (key, value, range) in [
         ("guide.learning_rate", guide.learning_rate, ABOVE_0),
@@ -367,7 +367,7 @@ fn numbers(config: &Config) -> Result<(), Bad> {
 }
 
 /// Lengths that do not go together.
-fn steps(config: &Config) -> Result<(), Bad> {
+fn steps(config: &Config) -> Result<(), ConfigError> {
     // Checked once the data tell how many there are.
     if config.is_in_epochs() {
         return Ok(());
@@ -376,7 +376,7 @@ fn steps(config: &Config) -> Result<(), Bad> {
     let steps = config.training.steps;
     if config.training.warmup > steps {
         let problem = format!("{} is longer than the training, {steps} steps", config.training.warmup);
-        return bad("training.warmup", problem, "make it shorter");
+        return refuse("training.warmup", problem, "make it shorter");
     }
     Ok(())
 }

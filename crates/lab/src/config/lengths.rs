@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::splits::default_batch;
-use super::{Amount, Bad, Config, DataSet, bad};
+use super::{Amount, Config, ConfigError, DataSet, refuse};
 use trellis_guidance::data::Dataset;
 use trellis_guidance::error::{Error, Result};
 
@@ -101,7 +101,7 @@ pub(super) fn drop_steps(file: &mut toml::Table) {
 }
 
 /// Refuses epochs of none, and of examples that are drawn anew for every batch.
-pub(super) fn check(config: &Config) -> Result<(), Bad> {
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let drawn = matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity);
     let (training, guide) = (&config.training, &config.guide);
     for (key, epochs, least) in [
@@ -112,13 +112,13 @@ pub(super) fn check(config: &Config) -> Result<(), Bad> {
         match epochs {
             Some(_) if drawn => {
                 let problem = "sequences are drawn anew for every batch, so they have no epochs";
-                return bad(
+                return refuse(
                     key,
                     problem,
                     format!("give `{}`", if key.contains("eval") { "eval_every" } else { "steps" }),
                 );
             }
-            Some(epochs) if epochs < least => return bad(key, "is 0 or empty", "give a number above 0"),
+            Some(epochs) if epochs < least => return refuse(key, "is 0 or empty", "give a number above 0"),
             _ => {}
         }
     }

@@ -296,14 +296,14 @@ pub enum RateSchedule {
 }
 
 /// Key at fault, problem and advice.
-type Bad = (String, String, String);
+type ConfigError = (String, String, String);
 
-fn bad<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<String>) -> Result<T, Bad> {
+fn refuse<T>(key: impl Into<String>, problem: impl Into<String>, hint: impl Into<String>) -> Result<T, ConfigError> {
     Err((key.into(), problem.into(), hint.into()))
 }
 
 /// The error of a key in the file `path`.
-fn refused(path: &Path, (key, problem, hint): Bad) -> Error {
+fn refused(path: &Path, (key, problem, hint): ConfigError) -> Error {
     Error::config(path, key, problem, hint)
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use trellis_tensor::Gpu;
 
 use super::splits::Request;
-use super::{Amount, Bad, Config, DataConfig, DataSet, bad, refused};
+use super::{Amount, Config, ConfigError, DataConfig, DataSet, refuse, refused};
 use trellis_guidance::data::glyphs::{Glyphs, glyphs};
-use trellis_guidance::data::{Blank, Source, Subset, cifar, folder, idx};
+use trellis_guidance::data::{Placeholder, Source, Subset, cifar, folder, idx};
 use trellis_guidance::error::{Error, Result};
 
 /// Images to train with and, where a set has them, others to validate and to test with.
@@ -67,18 +67,26 @@ impl DataConfig {
     }
 
     /// Number of examples of each split, where nothing but the file tells it.
-    pub(super) fn counts(&self) -> Result<[usize; 3], Bad> {
+    pub(super) fn counts(&self) -> Result<[usize; 3], ConfigError> {
         let mut counts = [0; 3];
         for ((count, amount), name) in counts.iter_mut().zip(self.amounts()).zip(["train", "validation", "test"]) {
             *count = match amount {
                 Some(Amount::Count(count)) => count,
                 Some(share) => {
                     let problem = format!("{share} is a share, and without data it is not known of how many");
-                    return bad(format!("data.{name}"), problem, "give a number of examples, or the data with --data");
+                    return refuse(
+                        format!("data.{name}"),
+                        problem,
+                        "give a number of examples, or the data with --data",
+                    );
                 }
                 None => {
                     let problem = "is missing, and without data it is not known how many there are";
-                    return bad(format!("data.{name}"), problem, "give a number of examples, or the data with --data");
+                    return refuse(
+                        format!("data.{name}"),
+                        problem,
+                        "give a number of examples, or the data with --data",
+                    );
                 }
             };
         }
@@ -116,10 +124,10 @@ impl Config {
         let counts = || self.data.counts().map_err(|bad| refused(path, bad));
         let unread = |shape, classes| {
             let [train, validation, test] = counts()?;
-            let blank = |count| Blank { shape, classes, count };
+            let blank = |count| Placeholder { shape, classes, count };
             Ok(Pools::new(blank(train.saturating_add(validation)), Some(blank(test))))
         };
-        let absent = folder.is_none() && gpu.counts_memory();
+        let absent = folder.is_none() && gpu.is_dry_run();
         let folder = || {
             let hint = "give it with --data FOLDER";
             folder.ok_or_else(|| Error::config(path, "data.set", "such a set lies in a folder", hint))

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use trellis_tensor::{Curve, Gpu, LossScale, OptimizerConfig, Rule, user_cache};
+use trellis_tensor::{Gpu, LossScale, OptimizerConfig, Rule, Schedule, user_cache};
 
 use super::pools::{Pools, cut};
 use super::{
@@ -15,7 +15,7 @@ use trellis_guidance::alignment::{Cka, Metric, Ridge, Rsa};
 use trellis_guidance::data::Crop;
 use trellis_guidance::data::Dataset;
 use trellis_guidance::data::DrawnSequences;
-use trellis_guidance::data::text::{Pieces, Text, Tokenizer};
+use trellis_guidance::data::text::{HfTokenizer, Text, Tokenizer};
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::io::regular_file;
 use trellis_guidance::network::{Guide, Network, Output, Precision};
@@ -53,7 +53,7 @@ impl Config {
 
     fn tokenizer(&self) -> Result<Tokenizer> {
         Ok(match (&self.data.tokenizer, self.data.level) {
-            (Some(path), _) => Tokenizer::Pieces(Pieces::read(path)?),
+            (Some(path), _) => Tokenizer::HfTokenizer(HfTokenizer::read(path)?),
             (None, TextLevel::Bytes) => Tokenizer::Bytes,
             (None, TextLevel::Characters) => Tokenizer::Characters,
         })
@@ -77,16 +77,16 @@ impl Config {
                 Text::on_disk(file, self.tokenizer()?, &cache.unwrap_or_else(std::env::temp_dir))?
             }
             Some(file) => Text::read(file, self.tokenizer()?)?,
-            None if gpu.counts_memory() => {
+            None if gpu.is_dry_run() => {
                 let vocabulary = match classes {
                     Some(classes) => classes,
                     None => match self.tokenizer()? {
-                        Tokenizer::Pieces(pieces) => pieces.count(),
+                        Tokenizer::HfTokenizer(pieces) => pieces.count(),
                         _ => 256, // bytes, and more than the characters of most alphabets
                     },
                 };
                 let blocks = most.iter().fold(0_usize, |sum, &count| sum.saturating_add(count));
-                Text::blank(blocks.saturating_mul(context).saturating_add(1), vocabulary)
+                Text::placeholder(blocks.saturating_mul(context).saturating_add(1), vocabulary)
             }
             None => {
                 return Err(Error::config(path, "data.set", "a text lies in a file", "give it with --data FILE"));
@@ -193,7 +193,7 @@ impl Config {
             .map_layers(self.layer_map())
             .weight(self.weight(arm))
             .schedule(self.schedule_of(arm))
-            .taps(self.guidance.taps)
+            .capture(self.guidance.taps)
     }
 
     /// The training of an arm.
@@ -202,9 +202,9 @@ impl Config {
         let own = self.arm.get(arm).cloned().unwrap_or_default();
         let base = own.learning_rate.unwrap_or(t.learning_rate);
         let rate = match t.schedule {
-            RateSchedule::Constant => Curve::Constant(base),
-            RateSchedule::Steps => Curve::Steps { base, factor: t.decay, every: t.decay_every },
-            RateSchedule::Cosine => Curve::Cosine { base, floor: 0.0, warmup: t.warmup, total: t.steps },
+            RateSchedule::Constant => Schedule::Constant(base),
+            RateSchedule::Steps => Schedule::Steps { base, factor: t.decay, every: t.decay_every },
+            RateSchedule::Cosine => Schedule::Cosine { base, floor: 0.0, warmup: t.warmup, total: t.steps },
         };
         let rule = match t.optimizer {
             OptimizerName::Sgd => Rule::Sgd { momentum: t.momentum, nesterov: false },
@@ -236,7 +236,7 @@ impl Config {
     /// The guide's own training.
     pub fn guide_training(&self, seed: u64) -> Training {
         let steps = self.guide.steps;
-        let rate = Curve::Cosine { base: self.guide.learning_rate, floor: 0.0, warmup: 0, total: steps };
+        let rate = Schedule::Cosine { base: self.guide.learning_rate, floor: 0.0, warmup: 0, total: steps };
         let batch = self.batch();
         let (crop, shift, flip) = (self.crop(), self.training.shift, self.training.flip);
         Training { batch, optimizer: OptimizerConfig::adam(rate), seed, crop, shift, flip, ..Training::new(steps) }

@@ -1,6 +1,6 @@
 //! Sizes of the splits: those that a file asks for, made to numbers by the examples there are, or a proposal that fits.
 
-use super::{Amount, Bad};
+use super::{Amount, ConfigError};
 
 /// Names of the splits, in the order of all arrays here.
 const NAMES: [&str; 3] = ["train", "validation", "test"];
@@ -38,7 +38,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// If splits or batch do not fit, with numbers that do, all of them at once.
-    pub(super) fn resolve(&self) -> Result<[usize; 3], Bad> {
+    pub(super) fn resolve(&self) -> Result<[usize; 3], ConfigError> {
         let counts = self.most();
         let (misfits, batch) = (self.misfits(counts), self.batch.filter(|&batch| batch > counts[0]));
         if misfits == [false; 3] && batch.is_none() {

@@ -1,9 +1,9 @@
 //! Files that must be refused, and one that must not.
 
-use trellis_tensor::{Curve, LossScale};
+use trellis_tensor::{LossScale, Schedule};
 
 use super::*;
-use trellis_guidance::alignment::Schedule;
+use trellis_guidance::alignment::GuideSchedule;
 use trellis_guidance::network::{HeadBias, InitialWeights, Precision};
 
 fn error(text: &str) -> String {
@@ -14,8 +14,8 @@ fn error(text: &str) -> String {
 fn the_resolved_file_reads_back_as_itself() {
     let text = "name = \"a\"\n[arm.alone]\nlearning_rate = 0.003\n[guidance]\npairs = [[\"conv1\", \"fc2\"]]\n";
     let config = Config::parse(text, Path::new("x.toml")).unwrap();
-    assert_eq!(config.training("alone", 0).optimizer.rate, Curve::Constant(0.003));
-    assert_eq!(config.training("trained", 0).optimizer.rate, Curve::Constant(0.001));
+    assert_eq!(config.training("alone", 0).optimizer.rate, Schedule::Constant(0.003));
+    assert_eq!(config.training("trained", 0).optimizer.rate, Schedule::Constant(0.001));
     assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
 }
 
@@ -42,8 +42,8 @@ fn arms_are_defined_by_their_tables() {
         ["alone", "brief", "own", "untrained"].map(|arm| config.guide_of(arm)),
         [ArmGuide::None, ArmGuide::Untrained, ArmGuide::None, ArmGuide::Untrained]
     );
-    assert_eq!(config.schedule_of("brief"), Schedule::first_steps(20));
-    assert_eq!(config.schedule_of("untrained"), Schedule::linear_decay(9));
+    assert_eq!(config.schedule_of("brief"), GuideSchedule::first_steps(20));
+    assert_eq!(config.schedule_of("untrained"), GuideSchedule::linear_decay(9));
     assert_eq!((config.guided_arm(), config.compared_with("own")), (Some("brief"), ArmGuide::Untrained));
     assert_eq!(config.target_of("own").bias, HeadBias::LabelPrior);
     assert_eq!(config.target_of("alone"), TargetConfig::default());
@@ -65,10 +65,10 @@ fn schedules_of_the_learning_rate() {
         let text = format!("[training]\nsteps = 200\nlearning_rate = 0.5\n{text}");
         Config::parse(&text, Path::new("x.toml")).unwrap().training("alone", 0).optimizer.rate
     };
-    assert_eq!(rate(""), Curve::Constant(0.5));
-    let cosine = Curve::Cosine { base: 0.5, floor: 0.0, warmup: 7, total: 200 };
+    assert_eq!(rate(""), Schedule::Constant(0.5));
+    let cosine = Schedule::Cosine { base: 0.5, floor: 0.0, warmup: 7, total: 200 };
     assert_eq!(rate("schedule = \"cosine\"\nwarmup = 7"), cosine);
-    let steps = Curve::Steps { base: 0.5, factor: 0.25, every: 60 };
+    let steps = Schedule::Steps { base: 0.5, factor: 0.25, every: 60 };
     assert_eq!(rate("schedule = \"steps\"\ndecay_every = 60\ndecay = 0.25"), steps);
 }
 

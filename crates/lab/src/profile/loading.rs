@@ -23,7 +23,7 @@ pub struct Loading {
 
 impl Loading {
     /// Times the next `steps` steps of a session, after some to warm up, and reading by itself.
-    pub(super) fn measure(session: &mut Session<'_>, feed: &mut BatchSource<'_>, steps: usize) -> Result<Self> {
+    pub(super) fn measure(session: &mut Session<'_>, batches: &mut BatchSource<'_>, steps: usize) -> Result<Self> {
         let mut take = |steps: usize| -> Result<(Duration, Duration)> {
             let (began, waited, until) = (Instant::now(), session.waited(), session.step() + steps as u32);
             while session.step() < until {
@@ -36,12 +36,12 @@ impl Loading {
         let (elapsed, waited) = take(steps)?;
 
         // The first batches also wait for the threads to begin.
-        (0..WARM_UP).try_for_each(|step| feed.prepare(step as u32, 1))?;
+        (0..WARM_UP).try_for_each(|step| batches.prepare(step as u32, 1))?;
         let began = Instant::now();
-        (WARM_UP..WARM_UP + steps).try_for_each(|step| feed.prepare(step as u32, 1))?;
-        let reads_per_s = (feed.batch_size() * steps) as f64 / began.elapsed().as_secs_f64();
+        (WARM_UP..WARM_UP + steps).try_for_each(|step| batches.prepare(step as u32, 1))?;
+        let reads_per_s = (batches.batch_size() * steps) as f64 / began.elapsed().as_secs_f64();
         let ms = |time: Duration| 1e3 * time.as_secs_f64() / steps as f64;
-        Ok(Self { batch: feed.batch_size(), reads_per_s, step_ms: ms(elapsed), waited_ms: ms(waited) })
+        Ok(Self { batch: batches.batch_size(), reads_per_s, step_ms: ms(elapsed), waited_ms: ms(waited) })
     }
 
     /// Examples a second of steps that take `step_ms` where nothing is read.

@@ -99,7 +99,7 @@ pub enum Phase {
     Backward,
     /// The optimizer.
     Optimizer,
-    /// The task loss, metrics, the clock.
+    /// The task loss, metrics, the step state.
     Other,
 }
 
@@ -198,8 +198,8 @@ impl Profile {
         let mut session = Session::new(target, data, training, guidance)?;
         let loading = match data.is_streamed() {
             true => {
-                let mut feed = BatchSource::shuffled(data, training.batch, training.seed)?;
-                Some(Loading::measure(&mut session, &mut feed, steps)?)
+                let mut batches = BatchSource::shuffled(data, training.batch, training.seed)?;
+                Some(Loading::measure(&mut session, &mut batches, steps)?)
             }
             false => None,
         };

@@ -184,7 +184,7 @@ impl Recipe {
             return differs("examples", data.input().to_string(), self.input_shape().to_string());
         }
         if data.output() != self.output {
-            let said = |output: Output| format!("{} classes for each {:?}", output.classes, output.each);
+            let said = |output: Output| format!("{} classes for each {:?}", output.classes, output.label_per);
             return differs("labels", said(data.output()), said(self.output));
         }
         if let RecipeInput::Images { .. } = self.input

@@ -296,7 +296,7 @@ const LISTED: usize = 10;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-    use trellis_guidance::network::{Each, Rnn};
+    use trellis_guidance::network::{LabelPer, Rnn};
 
     #[test]
     fn more_right_labels_are_better_then_a_lower_loss() {
@@ -316,7 +316,7 @@ mod tests {
             version: VERSION,
             network: NetworkConfig::Rnn(Rnn { dropout: 0.1, ..Rnn::paper() }),
             input: RecipeInput::Tokens { time: 8, vocabulary: 7, padding: None, tokens },
-            output: Output { classes: 7, each: Each::Position },
+            output: Output { classes: 7, label_per: LabelPer::Position },
             class_names: Vec::new(),
             data: RecipeData { set: DataSet::Text, contents: "train 3".to_string() },
             run: Origin {

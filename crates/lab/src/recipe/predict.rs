@@ -118,8 +118,8 @@ impl Predictor {
         let data = Dataset::new(&self.gpu, &set, None, None)?.normalized(*normalization);
         let crop = preparation.as_ref().and_then(|Preparation { crop, .. }| *crop);
         let data = if let Some(size) = crop { data.cropped(size)? } else { data };
-        let (graph, clock) = (Graph::new(), StepState::new(&self.gpu)?);
-        let batch = BatchSource::sequential(&data, data.train(), images.len())?.batch(&graph, &clock)?;
+        let (graph, step_state) = (Graph::new(), StepState::new(&self.gpu)?);
+        let batch = BatchSource::sequential(&data, data.train(), images.len())?.batch(&graph, &step_state)?;
         let logits = self.network.forward(&graph, batch.input, Mode::Eval, CapturePoint::default())?.logits;
         let plan = Plan::new(&self.gpu, &graph, &[logits])?;
         plan.run(1)?;

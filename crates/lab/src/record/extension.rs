@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::{ArmGuide, Config, RateSchedule};
-use trellis_guidance::alignment::Schedule;
+use trellis_guidance::alignment::GuideSchedule;
 use trellis_guidance::error::{Error, Result};
 
 /// Refuses a configuration `new` that a folder with the configuration `old`, read from `path`, cannot go on with.
@@ -42,7 +42,7 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
         }
         let schedules = [&before, &after].map(|config| config.schedule_of(arm));
         if schedules[0] != schedules[1] {
-            let Schedule::FirstSteps(first) = schedules[0] else { return differs() };
+            let GuideSchedule::FirstSteps(first) = schedules[0] else { return differs() };
             let problem = format!(
                 "the guide of `{arm}` stayed for {first} steps, half of {from}, and would now stay for half of {to}"
             );

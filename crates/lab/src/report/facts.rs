@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::config::{ArmGuide, Config, DataSet, NetworkConfig, RateSchedule};
 use crate::record::Experiment;
-use trellis_guidance::alignment::Schedule;
+use trellis_guidance::alignment::GuideSchedule;
 use trellis_guidance::network::{HeadBias, InputScale};
 
 /// Configuration of a run; `None` if it kept none, or one that this version cannot read.
@@ -67,9 +67,9 @@ fn arm(config: &Config, name: &str) -> String {
     let mut words = guide.to_string();
     if config.guide_of(name) != ArmGuide::None {
         words += &match config.schedule_of(name) {
-            Schedule::Always => " at every step".to_string(),
-            Schedule::FirstSteps(steps) => format!(", the first {steps} of {} steps", config.training.steps),
-            Schedule::LinearDecay(steps) => format!(", its weight falling to 0 at step {steps}"),
+            GuideSchedule::Always => " at every step".to_string(),
+            GuideSchedule::FirstSteps(steps) => format!(", the first {steps} of {} steps", config.training.steps),
+            GuideSchedule::LinearDecay(steps) => format!(", its weight falling to 0 at step {steps}"),
         };
     }
     let Some(own) = config.arm.get(name) else { return words };

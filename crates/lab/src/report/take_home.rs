@@ -14,7 +14,7 @@ use crate::recipe::{Preparation, Recipe, RecipeInput};
 use crate::record::Experiment;
 use trellis_guidance::data::Normalization;
 use trellis_guidance::data::text::TokenKind;
-use trellis_guidance::network::{Activation, Each, NormOrder, Positions, RnnCell, Stack, Stem};
+use trellis_guidance::network::{Activation, LabelPer, NormOrder, Positions, RnnCell, Stack, Stem};
 
 /// The program for the networks of the run folder `folder`. By default it takes the weights that are best by
 /// validation, of all arms and seeds, or, without a validation split, those of the first run. `None` where no run that
@@ -70,7 +70,7 @@ fn program(checkpoint: &str, recipe: &Recipe) -> String {
         }
         RecipeInput::Tokens { time, vocabulary, padding, tokens } => {
             lines.set("TIME", time).set("VOCABULARY", vocabulary).set("PADDING", padding);
-            lines.set("EACH_POSITION", recipe.output.each == Each::Position);
+            lines.set("EACH_POSITION", recipe.output.label_per == LabelPer::Position);
             lines.set("CAUSAL_NETWORK", recipe.network.is_causal());
             let (given, encode) = match tokens {
                 None => ("\"TOKEN TOKEN …\"", include_str!("take_home/ids.py")),

@@ -2,8 +2,8 @@
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    AttentionForm, AttentionMask, AttentionTile, Curve, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig,
-    Plan, Shape, StepState, Tensor, Var,
+    AttentionForm, AttentionMask, AttentionTile, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig, Plan,
+    Schedule, Shape, StepState, Tensor, Var,
 };
 
 use super::{Kind, Prepared, Workload};
@@ -199,36 +199,44 @@ fn step(
     let guide = guide.map(|guide| Network::with_shape(gpu, guide, image, 1000, 2)).transpose()?.map(Network::freeze);
     let labels: Vec<u32> = (0..batch as u32).map(|i| i % 1000).collect();
     let labels = Tensor::from_u32(gpu, "labels", [batch], &labels)?;
-    let clock = StepState::new(gpu)?;
-    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-4)))?
+    let step_state = StepState::new(gpu)?;
+    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Schedule::Constant(1e-4)))?
         .with_loss_scale(precision.loss_scale());
 
     let graph = Graph::new();
     let images = graph.leaf(&random(gpu, [batch, 3, 224, 224], 3)?);
-    let taps = CapturePoint::AfterActivation;
+    let capture = CapturePoint::AfterActivation;
     let forward = {
         let _scope = graph.scope("target");
-        target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0, precision, recompute: 0 }, taps)?
+        target.forward(
+            &graph,
+            images,
+            Mode::Train { step_state: &step_state, seed: 0, precision, recompute: 0 },
+            capture,
+        )?
     };
     let mut loss = forward.logits.cross_entropy(graph.leaf(&labels), 0.0)?;
     let mut metrics = vec![loss];
     let mut pairs = 0;
     if let Some(guide) = &guide {
-        let taps = {
+        let activations = {
             let _scope = graph.scope("guide");
-            guide.forward(&graph, images, taps)?.taps
+            guide.forward(&graph, images, capture)?.activations
         };
         let at = |number: usize, of: usize| number * (of - 1) / (PAIRS - 1);
-        let chosen: Vec<Pair<'_>> =
-            (0..PAIRS).map(|i| Pair::of(&forward.taps[at(i, forward.taps.len())], &taps[at(i, taps.len())])).collect();
+        let chosen: Vec<Pair<'_>> = (0..PAIRS)
+            .map(|i| {
+                Pair::of(&forward.activations[at(i, forward.activations.len())], &activations[at(i, activations.len())])
+            })
+            .collect();
         pairs = chosen.len();
         let _scope = graph.scope("alignment");
-        let alignment = Metric::from(Cka::linear()).loss(&graph, &clock, Curve::Constant(1.0), &chosen)?;
+        let alignment = Metric::from(Cka::linear()).loss(&graph, &step_state, Schedule::Constant(1.0), &chosen)?;
         loss = loss.add(alignment.loss)?;
         metrics.extend(alignment.stats);
     }
-    metrics.extend(optimizer.update(&graph, loss, &clock)?);
-    Log::new(gpu, metrics.len() + pairs)?.record(&graph, &clock, &metrics)?;
+    metrics.extend(optimizer.update(&graph, loss, &step_state)?);
+    Log::new(gpu, metrics.len() + pairs)?.record(&graph, &step_state, &metrics)?;
     let plan = Plan::new(gpu, &graph, &[])?;
     let flops = plan.launches().map(|launch| launch.flops).sum();
     Ok(Prepared { plan, flops })

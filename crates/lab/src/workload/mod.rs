@@ -5,8 +5,8 @@ mod recurrent;
 
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
-    AttentionMask, Cell, CkaForm, CkaSizes, Curve, DType, GemmVariant, Gpu, Graph, Layout, Log, LossScale, Optimizer,
-    OptimizerConfig, Plan, RecurrenceForm, StepState, Tensor, Var, ops,
+    AttentionMask, Cell, CkaForm, CkaSizes, DType, GemmVariant, Gpu, Graph, Layout, Log, LossScale, Optimizer,
+    OptimizerConfig, Plan, RecurrenceForm, Schedule, StepState, Tensor, Var, ops,
 };
 
 use trellis_guidance::alignment::{Cka, GuideSide, Metric, Pair};
@@ -298,16 +298,21 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
     let images = normal(gpu, [BATCH, 1, 28, 28], 3)?;
     let labels: Vec<u32> = (0..BATCH as u32).map(|i| i % 10).collect();
     let labels = Tensor::from_u32(gpu, "labels", [BATCH], &labels)?;
-    let clock = StepState::new(gpu)?;
-    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-3)))?
+    let step_state = StepState::new(gpu)?;
+    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Schedule::Constant(1e-3)))?
         .with_loss_scale(precision.loss_scale());
 
     let graph = Graph::new();
     let images = graph.leaf(&images);
-    let taps = CapturePoint::AfterActivation;
+    let capture = CapturePoint::AfterActivation;
     let forward = {
         let _scope = graph.scope("target");
-        target.forward(&graph, images, Mode::Train { clock: &clock, seed: 0, precision, recompute: 0 }, taps)?
+        target.forward(
+            &graph,
+            images,
+            Mode::Train { step_state: &step_state, seed: 0, precision, recompute: 0 },
+            capture,
+        )?
     };
     let mut loss = forward.logits.cross_entropy(graph.leaf(&labels), 0.0)?;
     let mut metrics = vec![loss];
@@ -315,30 +320,30 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
         Guide::None => Vec::new(),
         Guide::Running => {
             let _scope = graph.scope("guide");
-            let taps = cnn.forward(&graph, images, taps)?.taps;
-            (0..4).map(|i| Pair::of(&forward.taps[2 * i], &taps[i])).collect()
+            let activations = cnn.forward(&graph, images, capture)?.activations;
+            (0..4).map(|i| Pair::of(&forward.activations[2 * i], &activations[i])).collect()
         }
         Guide::LookedUp => {
             let _scope = graph.scope("guide");
-            let number = graph.leaf(clock.tensor()).sample_batch(TABLES, 1, 0)?;
+            let number = graph.leaf(step_state.tensor()).sample_batch(TABLES, 1, 0)?;
             // Any numbers take the same time.
             let table = graph.leaf(&normal(gpu, [TABLES, 4, BATCH, BATCH], 4)?);
             let grams = table.gather(number)?.reshape([4, BATCH, BATCH])?;
             let pair = |i: usize| -> Result<Pair<'_>> {
                 let gram = GuideSide::Gram(grams.slice(0, i, 1)?.reshape([BATCH, BATCH])?);
-                Ok(Pair { target: forward.taps[2 * i].clone(), guide: format!("layer {i}"), gram })
+                Ok(Pair { target: forward.activations[2 * i].clone(), guide: format!("layer {i}"), gram })
             };
             (0..4).map(pair).collect::<Result<_>>()?
         }
     };
     if !pairs.is_empty() {
         let _scope = graph.scope("alignment");
-        let alignment = Metric::from(Cka::linear()).loss(&graph, &clock, Curve::Constant(1.0), &pairs)?;
+        let alignment = Metric::from(Cka::linear()).loss(&graph, &step_state, Schedule::Constant(1.0), &pairs)?;
         loss = loss.add(alignment.loss)?;
         metrics.extend(alignment.stats);
     }
-    metrics.extend(optimizer.update(&graph, loss, &clock)?);
-    Log::new(gpu, metrics.len() + pairs.len())?.record(&graph, &clock, &metrics)?;
+    metrics.extend(optimizer.update(&graph, loss, &step_state)?);
+    Log::new(gpu, metrics.len() + pairs.len())?.record(&graph, &step_state, &metrics)?;
     let weights = (784 * 512 + 7 * 512 * 512 + 512 * 10) as u64;
     let flops = 6 * BATCH as u64 * weights - 2 * (BATCH * 784 * 512) as u64;
     Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })

@@ -1,13 +1,13 @@
 //! Workloads of recurrent layers and networks.
 
 use trellis_tensor::{
-    Cell, Curve, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer, StepState,
-    Tensor,
+    Cell, Gpu, Graph, Layout, Log, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer, Schedule,
+    StepState, Tensor,
 };
 
 use super::{Kind, Prepared, Workload, normal, scaled};
 use trellis_guidance::error::Result;
-use trellis_guidance::network::{CapturePoint, Each, Mode, Network, Output, Precision, Rnn, RnnCell, TokenShape};
+use trellis_guidance::network::{CapturePoint, LabelPer, Mode, Network, Output, Precision, Rnn, RnnCell, TokenShape};
 
 /// Layers and hidden units of a network without an output, in a form of its own or the chosen one.
 pub(super) fn workload(
@@ -50,19 +50,19 @@ pub(super) fn large_workloads() -> Vec<Workload> {
 pub(super) fn training_step(gpu: &Gpu) -> Result<Prepared> {
     let [batch, time, layers, hidden, vocabulary] = [64, 40, 4, 128, 13];
     let shape = TokenShape { time, vocabulary, padding: None };
-    let output = Output { classes: vocabulary, each: Each::Position };
+    let output = Output { classes: vocabulary, label_per: LabelPer::Position };
     let target = Network::with_shape(gpu, Rnn::new(RnnCell::Tanh, layers, hidden), shape, output, 1)?;
     let tokens: Vec<u32> = (0..(batch * time) as u32).map(|i| i % vocabulary as u32).collect();
     let tokens = Tensor::from_u32(gpu, "tokens", [batch, time], &tokens)?;
-    let clock = StepState::new(gpu)?;
-    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Curve::Constant(1e-3)))?;
+    let step_state = StepState::new(gpu)?;
+    let optimizer = Optimizer::new(gpu, target.params(), OptimizerConfig::adam(Schedule::Constant(1e-3)))?;
     let graph = Graph::new();
     let ids = graph.leaf(&tokens);
-    let mode = Mode::Train { clock: &clock, seed: 0, precision: Precision::F32, recompute: 0 };
+    let mode = Mode::Train { step_state: &step_state, seed: 0, precision: Precision::F32, recompute: 0 };
     let logits = target.forward(&graph, target.input().of(ids), mode, CapturePoint::default())?.logits;
     let loss = logits.reshape([batch * time, vocabulary])?.cross_entropy(ids.reshape([batch * time])?, 0.0)?;
-    let metrics = [vec![loss], optimizer.update(&graph, loss, &clock)?].concat();
-    Log::new(gpu, metrics.len())?.record(&graph, &clock, &metrics)?;
+    let metrics = [vec![loss], optimizer.update(&graph, loss, &step_state)?].concat();
+    Log::new(gpu, metrics.len())?.record(&graph, &step_state, &metrics)?;
     let rows = (batch * time) as u64;
     let flops = 6 * rows * (2 * layers * hidden * hidden + hidden * vocabulary) as u64;
     Ok(Prepared { plan: Plan::new(gpu, &graph, &[])?, flops })

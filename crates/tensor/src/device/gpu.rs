@@ -37,7 +37,7 @@ struct Inner {
     pool: Arc<Mutex<Pool>>,
     counters: Arc<AtomicCounters>,
     failure: Arc<Mutex<Option<Failure>>>,
-    stand_in: Option<wgpu::Buffer>,
+    dry_run_buffer: Option<wgpu::Buffer>,
 }
 
 enum Failure {
@@ -102,7 +102,7 @@ impl Gpu {
             max_buffer: limits.max_buffer_size,
             tuning: Arc::new(tuning),
         };
-        let stand_in = options.count_memory.then(|| placeholder(&device));
+        let dry_run_buffer = options.dry_run.then(|| placeholder(&device));
         let budget = options.memory_budget.unwrap_or(if software { half_of_memory() } else { u64::MAX });
         let counters = Arc::new(AtomicCounters::default());
         let pool = Arc::new(Mutex::new(Pool::new(budget, counters.clone())));
@@ -118,12 +118,12 @@ impl Gpu {
             pool,
             counters,
             failure,
-            stand_in,
+            dry_run_buffer,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The same device, but one that counts memory without allocating it ([`GpuOptions::count_memory`]), with accounts of its
+    /// The same device, but one that counts memory without allocating it ([`GpuOptions::dry_run`]), with accounts of its
     /// own.
     pub fn counting(&self) -> Self {
         let Inner { device, queue, info, caps, tuning_path, checked_shaders, .. } = &*self.inner;
@@ -140,7 +140,7 @@ impl Gpu {
             pool: Arc::new(Mutex::new(Pool::new(self.memory_budget(), counters.clone()))),
             counters,
             failure: self.inner.failure.clone(),
-            stand_in: Some(placeholder(device)),
+            dry_run_buffer: Some(placeholder(device)),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -249,18 +249,18 @@ impl Gpu {
         &self.inner.queue
     }
 
-    /// Placeholder for every buffer if memory is only counted, see [`GpuOptions::count_memory`].
-    pub(crate) fn stand_in(&self) -> Option<&wgpu::Buffer> {
-        self.inner.stand_in.as_ref()
+    /// Placeholder for every buffer if memory is only counted, see [`GpuOptions::dry_run`].
+    pub(crate) fn dry_run_buffer(&self) -> Option<&wgpu::Buffer> {
+        self.inner.dry_run_buffer.as_ref()
     }
 
-    /// True if memory is only counted, see [`GpuOptions::count_memory`]: nothing runs, and everything reads as 0.
-    pub fn counts_memory(&self) -> bool {
-        self.inner.stand_in.is_some()
+    /// True if memory is only counted, see [`GpuOptions::dry_run`]: nothing runs, and everything reads as 0.
+    pub fn is_dry_run(&self) -> bool {
+        self.inner.dry_run_buffer.is_some()
     }
 
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
-        if !self.counts_memory() {
+        if !self.is_dry_run() {
             self.inner.queue.write_buffer(buffer, offset, bytes);
         }
     }

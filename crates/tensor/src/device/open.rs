@@ -41,7 +41,7 @@ impl Gpu {
         // Experimental features must not make an adapter unusable. Some drivers cannot compile their kernels and lose the
         // device, so they are tried out on a device of their own.
         let units = has_matrix_units(&adapter)
-            && !options.count_memory
+            && !options.dry_run
             && Self::open(&adapter, options, true).and_then(|trial| multiplies_right(&trial)).unwrap_or(false);
         Self::open(&adapter, options, units)
     }

@@ -20,7 +20,7 @@ pub struct GpuOptions {
     pub subgroups: bool,
     /// Dry run: count memory in place of allocating it. Tensors and plans have sizes, nothing runs, everything reads as 0. No
     /// limit of the adapter or the budget applies. [`Gpu::memory_by_name`](crate::Gpu::memory_by_name) has the result.
-    pub count_memory: bool,
+    pub dry_run: bool,
     /// Number of devices that this process opens and keeps busy at once. Above 1 Mesa's software adapter runs each on one
     /// thread, unless `LP_NUM_THREADS` says otherwise.
     pub devices: usize,
@@ -48,7 +48,7 @@ impl Default for GpuOptions {
             checked_shaders,
             gpu_kernels: false,
             subgroups: true,
-            count_memory: false,
+            dry_run: false,
             devices: 1,
             tuning: None,
         }

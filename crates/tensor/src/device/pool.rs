@@ -104,7 +104,7 @@ impl Buffer {
     /// A buffer of at least `bytes`. `label` names it in errors.
     pub(crate) fn new(gpu: &Gpu, label: &str, bytes: usize) -> Result<Self> {
         let size = size_class(bytes as u64);
-        if let Some(raw) = gpu.stand_in() {
+        if let Some(raw) = gpu.dry_run_buffer() {
             let pool = gpu.pool().clone();
             lock(&pool).count(label, size);
             return Ok(Self { raw: raw.clone(), size, label: label.to_string(), pool });

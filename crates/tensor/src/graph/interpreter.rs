@@ -5,14 +5,14 @@ use crate::graph::{Graph, Kind, Var};
 use crate::shape::{DType, TensorType};
 use crate::tensor::Tensor;
 
-/// Values of a graph's leaves and, after [`Reference::run`], of every recorded node.
+/// Values of a graph's leaves and, after [`Interpreter::run`], of every recorded node.
 #[derive(Default)]
-pub struct Reference {
+pub struct Interpreter {
     leaves: Vec<(Tensor, Vec<f64>)>,
     values: Vec<Vec<f64>>,
 }
 
-impl Reference {
+impl Interpreter {
     /// An interpreter without known leaves.
     pub fn new() -> Self {
         Self::default()
@@ -39,7 +39,7 @@ impl Reference {
     /// Evaluates every recorded node once.
     ///
     /// # Panics
-    /// If the graph has a leaf that was not [`set`](Reference::set).
+    /// If the graph has a leaf that was not [`set`](Interpreter::set).
     pub fn run(&mut self, graph: &Graph) {
         let nodes = graph.nodes();
         self.values = Vec::with_capacity(nodes.len());

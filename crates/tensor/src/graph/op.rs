@@ -47,7 +47,7 @@ pub trait Op: fmt::Debug + Any {
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64>;
 
     /// A random legal case for the generic test: odd sizes, 1, 0 where legal, larger than a tile.
-    fn sample(rng: &mut Rng) -> Sample
+    fn sample(rng: &mut Rng) -> TestCase
     where
         Self: Sized;
 
@@ -65,7 +65,7 @@ pub trait Op: fmt::Debug + Any {
     /// Fusion rule: an op that computes `consumer` right after `self`. `self`'s output is `consumer`'s input number `position`,
     /// and no other op reads it. The inputs of the fused op are those of `self`, then the other inputs of `consumer`. `own` is
     /// the type of `self`'s output, `inputs` are the types of all inputs of `consumer`.
-    fn absorb(
+    fn fuse_consumer(
         &self,
         consumer: &dyn Op,
         position: usize,
@@ -105,8 +105,8 @@ pub struct Dispatch {
     pub groups: [u32; 3],
     /// Floating-point operations, a multiply-add counted as two.
     pub flops: u64,
-    /// Greatest number of loop iterations of one invocation, where it may be large; see [`Dispatch::turns`].
-    pub turns: usize,
+    /// Greatest number of loop iterations of one invocation, where it may be large; see [`Dispatch::iterations`].
+    pub iterations: usize,
 }
 
 /// Buffer that a storage binding is bound to.
@@ -144,7 +144,7 @@ impl Dispatch {
             launched = [all.div_ceil(rows), rows, 1];
         }
         let groups = launched.map(|n| n as u32);
-        Self { variant, dims: Vec::new(), args: Vec::new(), groups, flops: 0, turns: 0 }
+        Self { variant, dims: Vec::new(), args: Vec::new(), groups, flops: 0, iterations: 0 }
     }
 
     /// A launch with one workgroup for each of `items`, wrapped as in [`Dispatch::linear`].
@@ -205,8 +205,8 @@ impl Dispatch {
 
     /// Sets the greatest number of loop iterations of one invocation, where the sizes of tensors decide it and nothing bounds
     /// it. Software adapters leave a loop after 65,535 iterations without an error, so a plan for one refuses more.
-    pub fn turns(mut self, turns: usize) -> Self {
-        self.turns = turns;
+    pub fn iterations(mut self, iterations: usize) -> Self {
+        self.iterations = iterations;
         self
     }
 
@@ -224,41 +224,41 @@ pub(crate) const MAX_TURNS: usize = 65_535;
 pub(crate) const MAX_GROUPS: usize = 65_535;
 
 /// A random test case of an op: inputs, and how to record it.
-pub struct Sample {
+pub struct TestCase {
     /// Inputs in order.
-    pub inputs: Vec<SampleInput>,
+    pub inputs: Vec<TestInput>,
     /// Records the op.
-    pub record: Record,
+    pub record: BuildCase,
     /// True if the gradient is checked against differences.
     pub differentiable: bool,
     /// True if intermediate values are rounded to f16: only as many digits are compared then.
-    pub halved: bool,
+    pub rounds_to_f16: bool,
     /// Least scale of the comparison: errors are relative to the greatest result, or to this number if all are smaller.
     pub least: f64,
 }
 
 /// Records an op on leaves of the sample's types.
-pub type Record = Box<dyn for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>>>;
+pub type BuildCase = Box<dyn for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>>>;
 
-/// One input of a [`Sample`].
+/// One input of a [`TestCase`].
 #[derive(Clone, Debug)]
-pub struct SampleInput {
+pub struct TestInput {
     /// Type of the input.
     pub ty: TensorType,
     /// Values, exactly representable in the element type.
     pub values: Vec<f64>,
 }
 
-impl Sample {
+impl TestCase {
     /// A case that records with `record`.
     pub fn new(record: impl for<'g> Fn(&[Var<'g>]) -> Result<Var<'g>> + 'static) -> Self {
-        Self { inputs: Vec::new(), record: Box::new(record), differentiable: true, halved: false, least: 1e-3 }
+        Self { inputs: Vec::new(), record: Box::new(record), differentiable: true, rounds_to_f16: false, least: 1e-3 }
     }
 
     /// A case that pushes `op` itself; for ops that have no gradient of their own, such as gradient kernels.
     pub fn forward_only<O: Op + Clone>(op: O) -> Self {
-        let record: Record = Box::new(move |inputs| inputs[0].graph().push(op.clone(), inputs));
-        Self { inputs: Vec::new(), record, differentiable: false, halved: false, least: 1e-3 }
+        let record: BuildCase = Box::new(move |inputs| inputs[0].graph().push(op.clone(), inputs));
+        Self { inputs: Vec::new(), record, differentiable: false, rounds_to_f16: false, least: 1e-3 }
     }
 
     /// Adds an f32 input of standard normal values.
@@ -267,8 +267,8 @@ impl Sample {
     }
 
     /// Marks intermediate values as rounded to f16.
-    pub fn halved(self) -> Self {
-        Self { halved: true, ..self }
+    pub fn rounds_to_f16(self) -> Self {
+        Self { rounds_to_f16: true, ..self }
     }
 
     /// Marks results as differences of numbers of size `least`, which limit their precision.
@@ -295,7 +295,7 @@ impl Sample {
     pub fn index(mut self, rng: &mut Rng, shape: impl Into<Shape>, bound: usize) -> Self {
         let ty = TensorType::u32(shape);
         let values = (0..ty.elements()).map(|_| rng.below(bound) as f64).collect();
-        self.inputs.push(SampleInput { ty, values });
+        self.inputs.push(TestInput { ty, values });
         self
     }
 
@@ -303,14 +303,14 @@ impl Sample {
     pub fn values(mut self, shape: impl Into<Shape>, mut next: impl FnMut() -> f64) -> Self {
         let ty = TensorType::f32(shape);
         let values = (0..ty.elements()).map(|_| next()).collect();
-        self.inputs.push(SampleInput { ty, values });
+        self.inputs.push(TestInput { ty, values });
         self
     }
 
     /// Adds an input of any type.
     pub fn input(mut self, ty: TensorType, values: Vec<f64>) -> Self {
         debug_assert_eq!(ty.elements(), values.len());
-        self.inputs.push(SampleInput { ty, values });
+        self.inputs.push(TestInput { ty, values });
         self
     }
 }

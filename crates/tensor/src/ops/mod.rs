@@ -22,7 +22,7 @@ pub struct ListedOp {
     /// Name of its type.
     pub name: &'static str,
     /// Generator of random cases.
-    pub sample: fn(&mut crate::rng::Rng) -> crate::graph::op::Sample,
+    pub sample: fn(&mut crate::rng::Rng) -> crate::graph::op::TestCase,
 }
 
 macro_rules! ops {
@@ -54,7 +54,7 @@ ops! {
     conv::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
     conv::pool::{Pool, PoolGrad},
     norm::layer_norm::{LayerNorm, LayerNormGrad, LayerNormSums},
-    norm::moments::{Moments, RunningStatistics},
+    norm::batch_stats::{BatchStats, RunningStatistics},
     norm::batch_norm::{BatchNorm},
     norm::batch_norm_grad::{BatchNormSums, BatchNormGrad},
     attention::attention::{Attention},
@@ -77,14 +77,14 @@ ops! {
     alignment::cka::{CkaStats, CkaValue, CkaGrad},
     alignment::cka_features::{CkaFeaturesStats, CkaFeaturesValue, CkaFeaturesGrad},
     measures::rbf::{MedianDistance, RbfKernel, RbfKernelGrad},
-    measures::unit_rows::{UnitRows, UnitRowsGrad},
+    measures::l2_normalize::{L2Normalize, L2NormalizeGrad},
     measures::ridge_inverse::{RidgeInverse},
     measures::cholesky_inverse::{CholeskyInverse, InverseOf},
     input::sampler::{RingBatch, SampleBatch, SequentialBatch},
     input::sequences::{SequenceTokens, SequenceLabels},
     input::augment::{Augment},
     input::crop::{Crop},
-    update::curve::{CurveValue},
+    update::schedule::{ScheduleValue},
     update::end_step::{Advance, EndStep},
     update::loss_scale::{LossScaleValue, LossScaleStep},
     update::optimizer::{AdamStep, SgdStep},

@@ -5,10 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::barriers::Use;
-use super::memory::{Need, share};
+use super::memory::{Allocation, share};
 use super::order::Turn;
 use super::pending::Pending;
-use super::{Launch, Place, Plan};
+use super::{BufferSlice, Launch, Plan};
 use crate::device::gpu::{ALIGNMENT, Gpu, Pipeline};
 use crate::device::pool::Buffer;
 use crate::error::Result;
@@ -24,33 +24,33 @@ pub(super) struct Builder<'a> {
     gpu: &'a Gpu,
     fused: &'a Fused,
     kept: &'a [bool],
-    places: Vec<Option<Place>>,
+    slices: Vec<Option<BufferSlice>>,
     /// Buffers of the values that are not placed yet, in that order.
     upcoming: VecDeque<Arc<Buffer>>,
     owned: Vec<Arc<Buffer>>,
     leaves: Vec<Arc<Buffer>>,
     /// Buffers shared with a plan that does not run at the same time.
-    lent: Vec<Arc<Buffer>>,
+    shared: Vec<Arc<Buffer>>,
     /// Buffers that another such plan may share.
-    lendable: Vec<Arc<Buffer>>,
-    constants: HashMap<(u32, usize), Place>,
+    shareable: Vec<Arc<Buffer>>,
+    constants: HashMap<(u32, usize), BufferSlice>,
     pending: Vec<Pending>,
-    unused: Place,
+    unused: BufferSlice,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(gpu: &'a Gpu, fused: &'a Fused, kept: &'a [bool], lent: Vec<Arc<Buffer>>) -> Result<Self> {
-        let unused = Place { buffer: Arc::new(Buffer::new(gpu, "unused binding", ALIGNMENT)?), offset: 0 };
+    pub(super) fn new(gpu: &'a Gpu, fused: &'a Fused, kept: &'a [bool], shared: Vec<Arc<Buffer>>) -> Result<Self> {
+        let unused = BufferSlice { buffer: Arc::new(Buffer::new(gpu, "unused binding", ALIGNMENT)?), offset: 0 };
         Ok(Self {
             gpu,
             fused,
             kept,
-            places: vec![None; fused.nodes.len()],
+            slices: vec![None; fused.nodes.len()],
             upcoming: VecDeque::new(),
             owned: vec![unused.buffer.clone()],
             leaves: Vec::new(),
-            lent,
-            lendable: Vec::new(),
+            shared,
+            shareable: Vec::new(),
             constants: HashMap::new(),
             pending: Vec::new(),
             unused,
@@ -72,24 +72,24 @@ impl<'a> Builder<'a> {
         let mut keeps = vec![false; fused.nodes.len()];
         (0..keeps.len()).filter(|&id| self.kept[id]).for_each(|id| keeps[fused.storage(id)] = true);
 
-        self.upcoming = self.buffers(&self.needs(&order, &packed, &keeps))?;
+        self.upcoming = self.buffers(&self.allocations(&order, &packed, &keeps))?;
         for id in order {
             let node = &fused.nodes[id];
             if let Some(elements) = fused.view(id) {
-                let Place { buffer, offset } = self.placed(node.inputs[0]);
-                self.places[id] = Some(Place { buffer, offset: offset + 4 * elements });
+                let BufferSlice { buffer, offset } = self.placed(node.inputs[0]);
+                self.slices[id] = Some(BufferSlice { buffer, offset: offset + 4 * elements });
                 continue;
             }
             match &node.kind {
                 Kind::Leaf(tensor) => {
                     self.leaves.push(tensor.buffer().clone());
-                    self.places[id] = Some(of_leaf(tensor));
+                    self.slices[id] = Some(of_leaf(tensor));
                 }
-                Kind::Constant(value) => self.places[id] = Some(self.constant(*value, &node.ty)?),
+                Kind::Constant(value) => self.slices[id] = Some(self.constant(*value, &node.ty)?),
                 Kind::Reshape => unreachable!("a reshape is a view"),
                 Kind::Op(op) => {
-                    if self.places[id].is_none() {
-                        self.places[id] = Some(self.place(id, packed[id])?);
+                    if self.slices[id].is_none() {
+                        self.slices[id] = Some(self.place(id, packed[id])?);
                     }
                     self.lower(id, op.as_ref(), &packed);
                 }
@@ -103,29 +103,29 @@ impl<'a> Builder<'a> {
     }
 
     /// Buffer slice of the output of op `id`.
-    fn place(&mut self, id: usize, packed: Option<(usize, usize)>) -> Result<Place> {
+    fn place(&mut self, id: usize, packed: Option<(usize, usize)>) -> Result<BufferSlice> {
         if let Some((pack, offset)) = packed {
-            if self.places[pack].is_none() {
-                self.places[pack] = Some(self.zeroed_place(pack)?);
+            if self.slices[pack].is_none() {
+                self.slices[pack] = Some(self.zeroed_place(pack)?);
             }
-            let buffer = self.places[pack].as_ref().expect("placed above").buffer.clone();
-            return Ok(Place { buffer, offset });
+            let buffer = self.slices[pack].as_ref().expect("placed above").buffer.clone();
+            return Ok(BufferSlice { buffer, offset });
         }
         if self.is_pack(id) {
             return self.zeroed_place(id);
         }
-        Ok(Place { buffer: self.next_buffer(), offset: 0 })
+        Ok(BufferSlice { buffer: self.next_buffer(), offset: 0 })
     }
 
     /// A buffer of its own for a pack: the gaps between its parts are zero and stay so.
-    fn zeroed_place(&mut self, id: usize) -> Result<Place> {
+    fn zeroed_place(&mut self, id: usize) -> Result<BufferSlice> {
         let node = &self.fused.nodes[id];
         let tensor = Tensor::zeros(self.gpu, &node.layer, node.ty.clone())?;
         self.owned.push(tensor.buffer().clone());
         Ok(of_leaf(&tensor))
     }
 
-    fn constant(&mut self, value: f32, ty: &TensorType) -> Result<Place> {
+    fn constant(&mut self, value: f32, ty: &TensorType) -> Result<BufferSlice> {
         let key = (value.to_bits(), ty.elements());
         if let Some(place) = self.constants.get(&key) {
             return Ok(place.clone());
@@ -138,12 +138,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Values that need a buffer, in the order in which they are placed: of each op the output, then its scratch.
-    fn needs(&self, order: &[usize], packed: &[Option<(usize, usize)>], keeps: &[bool]) -> Vec<Need> {
+    fn allocations(&self, order: &[usize], packed: &[Option<(usize, usize)>], keeps: &[bool]) -> Vec<Allocation> {
         let fused = self.fused;
         let last_reader = fused.last_reader(order);
         let mut position = vec![0; fused.nodes.len()];
         order.iter().enumerate().for_each(|(at, &id)| position[id] = at);
-        let mut needs = Vec::new();
+        let mut allocations = Vec::new();
         for (at, &id) in order.iter().enumerate() {
             let node = &fused.nodes[id];
             let Kind::Op(op) = &node.kind else { continue };
@@ -153,31 +153,31 @@ impl<'a> Builder<'a> {
             if packed[id].is_none() && !self.is_pack(id) {
                 let label = format!("{} {}", node.op_name(), node.layer).trim_end().to_string();
                 let end = if keeps[id] { usize::MAX } else { position[last_reader[id]] };
-                needs.push(Need { label, bytes: node.ty.bytes(), lives: at..=end });
+                allocations.push(Allocation { label, bytes: node.ty.bytes(), live: at..=end });
             }
             for bytes in self.lowered(id, op.as_ref()).map_or(Vec::new(), |lowered| lowered.scratch) {
-                needs.push(Need { label: node.layer.to_string(), bytes, lives: at..=at });
+                allocations.push(Allocation { label: node.layer.to_string(), bytes, live: at..=at });
             }
         }
-        needs
+        allocations
     }
 
     /// A buffer for each of the values; several of them may be the same.
-    fn buffers(&mut self, needs: &[Need]) -> Result<VecDeque<Arc<Buffer>>> {
-        let (buffer_of, largest) = share(needs, self.gpu.caps().software);
+    fn buffers(&mut self, allocations: &[Allocation]) -> Result<VecDeque<Arc<Buffer>>> {
+        let (buffer_of, largest) = share(allocations, self.gpu.caps().software);
         let mut keeps = vec![false; largest.len()];
-        for (&buffer, need) in buffer_of.iter().zip(needs) {
-            keeps[buffer] |= *need.lives.end() == usize::MAX;
+        for (&buffer, need) in buffer_of.iter().zip(allocations) {
+            keeps[buffer] |= *need.live.end() == usize::MAX;
         }
-        let mut lent = std::mem::take(&mut self.lent);
-        lent.sort_by_key(|buffer| buffer.size());
+        let mut shared = std::mem::take(&mut self.shared);
+        shared.sort_by_key(|buffer| buffer.size());
         let mut buffers = Vec::with_capacity(largest.len());
         for (&need, &keeps) in largest.iter().zip(&keeps) {
-            let Need { label, bytes, .. } = &needs[need];
+            let Allocation { label, bytes, .. } = &allocations[need];
             // The smallest shared buffer that is large enough.
-            let found = lent.iter().position(|buffer| buffer.size() >= *bytes as u64).filter(|_| !keeps);
+            let found = shared.iter().position(|buffer| buffer.size() >= *bytes as u64).filter(|_| !keeps);
             let buffer = match found {
-                Some(found) => lent.remove(found),
+                Some(found) => shared.remove(found),
                 None => {
                     let buffer = Arc::new(Buffer::new(self.gpu, label, *bytes)?);
                     self.owned.push(buffer.clone());
@@ -185,11 +185,11 @@ impl<'a> Builder<'a> {
                 }
             };
             if !keeps {
-                self.lendable.push(buffer.clone());
+                self.shareable.push(buffer.clone());
             }
             buffers.push(buffer);
         }
-        self.lendable.extend(lent);
+        self.shareable.extend(shared);
         Ok(buffer_of.into_iter().map(|buffer| buffers[buffer].clone()).collect())
     }
 
@@ -227,7 +227,7 @@ impl<'a> Builder<'a> {
                 .map(|arg| match *arg {
                     Arg::Input(i) => (self.placed(node.inputs[i]), types[i].bytes()),
                     Arg::Output => (self.placed(id), node.ty.bytes()),
-                    Arg::Scratch(i) => (Place { buffer: scratch[i].clone(), offset: 0 }, lowered.scratch[i]),
+                    Arg::Scratch(i) => (BufferSlice { buffer: scratch[i].clone(), offset: 0 }, lowered.scratch[i]),
                     Arg::Unused => (self.unused.clone(), 0),
                 })
                 .collect();
@@ -236,8 +236,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn placed(&self, id: usize) -> Place {
-        self.places[id].clone().expect("inputs precede their readers")
+    fn placed(&self, id: usize) -> BufferSlice {
+        self.slices[id].clone().expect("inputs precede their readers")
     }
 
     fn finish(mut self, order: impl Fn(&[Vec<Use>]) -> Vec<Turn>) -> Result<Plan> {
@@ -245,7 +245,7 @@ impl<'a> Builder<'a> {
         let gpu = self.gpu;
         // This is checked in a dry run too: a run then accepts what the dry run accepts.
         self.pending.iter().try_for_each(|pending| pending.check_size(gpu))?;
-        if gpu.counts_memory() {
+        if gpu.is_dry_run() {
             self.pending.clear();
         }
         let pipelines: Vec<Arc<Pipeline>> =
@@ -266,22 +266,23 @@ impl<'a> Builder<'a> {
         self.owned.push(uniforms);
         let memory = self.owned.iter().map(|buffer| buffer.size()).sum();
         self.owned.append(&mut self.leaves);
-        let lendable = self.lendable;
-        Ok(Plan { gpu: gpu.clone(), launches, kept, memory, lendable, _buffers: self.owned })
+        let shareable = self.shareable;
+        Ok(Plan { gpu: gpu.clone(), launches, kept, memory, shareable, _buffers: self.owned })
     }
 
     /// Buffers that each dispatch uses, and the buffers by their numbers.
     fn uses(&self, pipelines: &[Arc<Pipeline>]) -> (Vec<Vec<Use>>, Vec<Arc<Buffer>>) {
         let mut numbers: HashMap<*const Buffer, usize> = HashMap::new();
         let mut buffers = Vec::new();
-        let mut number = |place: &Place| {
+        let mut number = |place: &BufferSlice| {
             *numbers.entry(Arc::as_ptr(&place.buffer)).or_insert_with(|| {
                 buffers.push(place.buffer.clone());
                 buffers.len() - 1
             })
         };
         // Dispatches that write the unused buffer would wait for each other.
-        let sound = |place: &Place, access| access == Access::Read || !Arc::ptr_eq(&place.buffer, &self.unused.buffer);
+        let sound =
+            |place: &BufferSlice, access| access == Access::Read || !Arc::ptr_eq(&place.buffer, &self.unused.buffer);
         let mut uses = Vec::with_capacity(self.pending.len());
         for (pending, pipeline) in self.pending.iter().zip(pipelines) {
             let bound = pending.bindings.iter().zip(&pipeline.bindings);
@@ -318,6 +319,6 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn of_leaf(tensor: &Tensor) -> Place {
-    Place { buffer: tensor.buffer().clone(), offset: tensor.offset() }
+fn of_leaf(tensor: &Tensor) -> BufferSlice {
+    BufferSlice { buffer: tensor.buffer().clone(), offset: tensor.offset() }
 }

@@ -1,7 +1,7 @@
 //! Fusion: a recorded graph reduced to the ops that must run.
 //!
 //! Two passes over the nodes. The first drops values that no output needs. The second fuses ops with their only consumer if
-//! they have a rule for it ([`Op::absorb`](crate::graph::op::Op::absorb)): a matmul with its bias, residual, activation or
+//! they have a rule for it ([`Op::fuse_consumer`](crate::graph::op::Op::fuse_consumer)): a matmul with its bias, residual, activation or
 //! activation gradient; a CKA gradient with the product that follows it.
 
 use std::any::Any;
@@ -43,7 +43,7 @@ fn absorbed(nodes: &[Node], id: usize, uses: &[usize], kept: &[bool]) -> Option<
             continue;
         }
         let types: Vec<_> = consumer.inputs.iter().map(|&input| &nodes[input].ty).collect();
-        let Some(fused) = first.absorb(op.as_ref(), position, &nodes[producer].ty, &types) else { continue };
+        let Some(fused) = first.fuse_consumer(op.as_ref(), position, &nodes[producer].ty, &types) else { continue };
         let mut inputs = nodes[producer].inputs.clone();
         inputs.extend(consumer.inputs.iter().enumerate().filter(|(p, _)| *p != position).map(|(_, &input)| input));
         let layer = nodes[producer].layer.clone();

@@ -12,12 +12,12 @@ use crate::device::pool::size_class;
 
 /// A value that needs memory.
 #[derive(Clone, Debug)]
-pub(super) struct Need {
+pub(super) struct Allocation {
     /// Name for messages.
     pub(super) label: String,
     pub(super) bytes: usize,
     /// Live range: the first op that writes it and the last that reads it, by their positions in the order.
-    pub(super) lives: RangeInclusive<usize>,
+    pub(super) live: RangeInclusive<usize>,
 }
 
 /// Greatest number of bytes of a value that has a buffer of its own, and of all such values of a plan together. An H100 copies
@@ -26,14 +26,14 @@ const SMALL: usize = 2 << 20;
 const APART: u64 = 64 << 20;
 
 /// True for each value that has a buffer of its own: small ones, the smallest first, as many as [`APART`] holds.
-fn apart(needs: &[Need]) -> Vec<bool> {
-    let mut order: Vec<usize> = (0..needs.len()).collect();
-    order.sort_by_key(|&need| needs[need].bytes);
-    let mut apart = vec![false; needs.len()];
+fn apart(allocations: &[Allocation]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..allocations.len()).collect();
+    order.sort_by_key(|&need| allocations[need].bytes);
+    let mut apart = vec![false; allocations.len()];
     let mut total = 0;
     for need in order {
-        total += size_class(needs[need].bytes as u64);
-        apart[need] = needs[need].bytes <= SMALL && total <= APART;
+        total += size_class(allocations[need].bytes as u64);
+        apart[need] = allocations[need].bytes <= SMALL && total <= APART;
     }
     apart
 }
@@ -44,21 +44,21 @@ fn apart(needs: &[Need]) -> Vec<bool> {
 /// values all live at other times, else into one of its own. So a large buffer is never kept busy by earlier, smaller values.
 /// On a GPU small values share with none, see [`APART`]. On a CPU a barrier costs nothing, and a small working set stays in its
 /// caches.
-pub(super) fn share(needs: &[Need], software: bool) -> (Vec<usize>, Vec<usize>) {
-    let alone = if software { vec![false; needs.len()] } else { apart(needs) };
-    share_but(&alone, needs)
+pub(super) fn share(allocations: &[Allocation], software: bool) -> (Vec<usize>, Vec<usize>) {
+    let alone = if software { vec![false; allocations.len()] } else { apart(allocations) };
+    share_but(&alone, allocations)
 }
 
-fn share_but(alone: &[bool], needs: &[Need]) -> (Vec<usize>, Vec<usize>) {
-    let mut order: Vec<usize> = (0..needs.len()).collect();
+fn share_but(alone: &[bool], allocations: &[Allocation]) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..allocations.len()).collect();
     // Values of one size keep their order.
-    order.sort_by_key(|&need| std::cmp::Reverse(size_class(needs[need].bytes as u64)));
+    order.sort_by_key(|&need| std::cmp::Reverse(size_class(allocations[need].bytes as u64)));
     let mut members: Vec<Vec<usize>> = Vec::new();
-    let mut buffer_of = vec![0; needs.len()];
+    let mut buffer_of = vec![0; allocations.len()];
     for need in order {
-        let own = &needs[need].lives;
+        let own = &allocations[need].live;
         let apart = |other: &usize| {
-            let other = &needs[*other].lives;
+            let other = &allocations[*other].live;
             own.end() < other.start() || other.end() < own.start()
         };
         // Buffers are in descending order of size: the last that fits is the smallest.
@@ -78,13 +78,13 @@ fn share_but(alone: &[bool], needs: &[Need]) -> (Vec<usize>, Vec<usize>) {
 mod tests {
     use super::*;
 
-    fn need(bytes: usize, lives: RangeInclusive<usize>) -> Need {
-        Need { label: String::new(), bytes, lives }
+    fn need(bytes: usize, live: RangeInclusive<usize>) -> Allocation {
+        Allocation { label: String::new(), bytes, live }
     }
 
     #[test]
     fn values_share_where_they_do_not_meet() {
-        let needs = [
+        let allocations = [
             need(100, 0..=2),
             need(5000, 1..=3),
             need(4000, 4..=6),
@@ -92,7 +92,7 @@ mod tests {
             need(80, 7..=8),
             need(70, 10..=usize::MAX),
         ];
-        let (buffers, sizes) = share_but(&[false; 6], &needs);
+        let (buffers, sizes) = share_but(&[false; 6], &allocations);
         assert_eq!(sizes, [1, 0], "as large as 5000 and 100");
         assert_eq!(buffers, [1, 0, 0, 1, 0, 1]);
         assert_eq!(share(&[], false), (vec![], vec![]));
@@ -102,12 +102,13 @@ mod tests {
 
     #[test]
     fn small_values_share_with_none_and_take_no_more_than_a_given_memory() {
-        let needs: Vec<Need> = (0..200).map(|i| need(if i % 2 == 0 { 1 << 20 } else { 8 << 20 }, i..=i)).collect();
-        let (buffers, sizes) = share(&needs, false);
+        let allocations: Vec<Allocation> =
+            (0..200).map(|i| need(if i % 2 == 0 { 1 << 20 } else { 8 << 20 }, i..=i)).collect();
+        let (buffers, sizes) = share(&allocations, false);
         // 64 of 1 MiB by themselves; the rest in one buffer.
         assert_eq!(sizes.len(), 65);
         assert_eq!(buffers.iter().filter(|&&buffer| buffer == 0).count(), 136);
-        let bytes: usize = sizes.iter().map(|&need| needs[need].bytes).sum();
+        let bytes: usize = sizes.iter().map(|&need| allocations[need].bytes).sum();
         assert_eq!(bytes as u64, APART + (8 << 20));
     }
 }

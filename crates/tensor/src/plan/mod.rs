@@ -32,10 +32,10 @@ use builder::Builder;
 pub struct Plan {
     gpu: Gpu,
     launches: Vec<Launch>,
-    kept: HashMap<usize, (Place, TensorType)>,
+    kept: HashMap<usize, (BufferSlice, TensorType)>,
     memory: u64,
     /// Buffers that another plan may use while this one does not run: those of values that are not kept.
-    lendable: Vec<Arc<Buffer>>,
+    shareable: Vec<Arc<Buffer>>,
     // Bind groups hold the raw buffers; these handles, of leaves too, keep them from going back to the pool.
     _buffers: Vec<Arc<Buffer>>,
 }
@@ -72,7 +72,7 @@ struct Launch {
 
 /// Buffer slice.
 #[derive(Clone)]
-struct Place {
+struct BufferSlice {
     buffer: Arc<Buffer>,
     offset: usize,
 }
@@ -103,11 +103,11 @@ impl Plan {
     /// As [`Plan::new`].
     pub fn beside(other: Option<&Plan>, gpu: &Gpu, graph: &Graph, keep: &[Var<'_>]) -> Result<Self> {
         graph.end_steps()?;
-        let lent = other.map_or(Vec::new(), |other| other.lendable.clone());
+        let shared = other.map_or(Vec::new(), |other| other.shareable.clone());
         let mut kept = vec![false; graph.len()];
         keep.iter().for_each(|var| kept[var.id()] = true);
         let fused = fuse(graph.nodes(), &kept);
-        Builder::new(gpu, &fused, &kept, lent)?.build(order::by_dependency)
+        Builder::new(gpu, &fused, &kept, shared)?.build(order::by_dependency)
     }
 
     /// Submits `steps` replays and returns at once; [`Gpu::wait`] or a read waits for them.
@@ -115,7 +115,7 @@ impl Plan {
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn run(&self, steps: usize) -> Result<()> {
-        let steps = if self.gpu.counts_memory() { 0 } else { steps };
+        let steps = if self.gpu.is_dry_run() { 0 } else { steps };
         for chunk in self.submissions(steps) {
             let mut encoder = self.gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             // A value that a step overwrites does not wait for the step before if it begins a pass. A pass costs a GPU 8 µs and
@@ -191,7 +191,7 @@ impl Plan {
         read_back(&self.gpu, &place.buffer, place.offset, ty.elements())
     }
 
-    fn kept(&self, var: Var<'_>) -> Result<&(Place, TensorType)> {
+    fn kept(&self, var: Var<'_>) -> Result<&(BufferSlice, TensorType)> {
         self.kept.get(&var.id()).ok_or_else(|| Error::NotKept { var: format!("{var:?}") })
     }
 
@@ -238,7 +238,7 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Curve, GpuOptions, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, StepState, Tensor};
+    use crate::{GpuOptions, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Schedule, StepState, Tensor};
 
     fn normal(stream: u64, count: usize) -> Vec<f32> {
         let mut rng = crate::rng::Rng::new(1, stream);
@@ -287,7 +287,7 @@ mod tests {
                 [weight, spec(format!("{i}.bias"), &[size[1]], 20 + i)]
             });
             let params = Params::new(&gpu, &layers.collect::<Vec<_>>())?;
-            let (clock, graph) = (StepState::new(&gpu)?, Graph::new());
+            let (step_state, graph) = (StepState::new(&gpu)?, Graph::new());
             let mut y = graph.leaf(&x);
             let mut loss = graph.constant(0.0, []);
             let guide = graph.leaf(&guide).centered_gram()?;
@@ -299,8 +299,8 @@ mod tests {
                 }
             }
             loss = loss.add(y.cross_entropy(graph.leaf(&labels), 0.0)?)?;
-            let optimizer = Optimizer::new(&gpu, &params, OptimizerConfig::adam(Curve::Constant(1e-2)))?;
-            optimizer.update(&graph, loss, &clock)?;
+            let optimizer = Optimizer::new(&gpu, &params, OptimizerConfig::adam(Schedule::Constant(1e-2)))?;
+            optimizer.update(&graph, loss, &step_state)?;
             graph.end_steps()?;
             let kept = vec![false; graph.len()];
             let fused = fuse(graph.nodes(), &kept);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LaunchInfo, Place};
+use super::{BufferSlice, LaunchInfo};
 use crate::device::gpu::{ALIGNMENT, Gpu, Pipeline};
 use crate::device::pool::Buffer;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::plan::kernel::Access;
 /// A dispatch whose buffers are known.
 pub(super) struct Pending {
     pub(super) dispatch: Dispatch,
-    pub(super) bindings: Vec<(Place, usize)>,
+    pub(super) bindings: Vec<(BufferSlice, usize)>,
     pub(super) op: &'static str,
     pub(super) layer: Arc<str>,
 }
@@ -64,10 +64,10 @@ impl Pending {
                 dispatch.groups
             ));
         }
-        if gpu.caps().software && dispatch.turns > MAX_TURNS {
+        if gpu.caps().software && dispatch.iterations > MAX_TURNS {
             return error(format!(
                 "{} loop turns; a software adapter leaves a loop after {MAX_TURNS}: use smaller sizes, or a GPU",
-                dispatch.turns
+                dispatch.iterations
             ));
         }
         Ok(())
@@ -89,7 +89,7 @@ impl Pending {
 }
 
 /// WebGPU's rule: a buffer that a dispatch writes is not read through another binding of it, not even elsewhere.
-fn check_aliasing(kernel: &str, access: &[Access], bindings: &[(Place, usize)]) {
+fn check_aliasing(kernel: &str, access: &[Access], bindings: &[(BufferSlice, usize)]) {
     for (written, (place, _)) in access.iter().zip(bindings).filter(|(access, _)| **access == Access::ReadWrite) {
         for (read, (other, _)) in access.iter().zip(bindings) {
             debug_assert!(

@@ -44,7 +44,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "recurrent/recurrence_cell",
     "recurrent/recurrence_registers",
     "reduce",
-    "update/curve",
+    "update/schedule",
     "update/loss_scale",
     "update/update"
 ];

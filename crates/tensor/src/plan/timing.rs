@@ -29,7 +29,7 @@ pub struct LaunchTime {
 
 impl Plan {
     /// Runs `steps` steps with a timestamp between every two dispatches, and returns the median time of each. They are steps
-    /// like others: parameters move and the clock advances. Each is encoded, submitted and waited for by itself.
+    /// like others: parameters move and the step state advances. Each is encoded, submitted and waited for by itself.
     ///
     /// # Errors
     /// [`Error::Device`] on an adapter without timestamps inside passes, or a lost device.

@@ -56,16 +56,16 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Shape`] when there are more metrics than the log has columns. [`Plan::new`](crate::Plan::new) refuses metrics of a
-    /// step that does not end: update parameters with the same clock, or call [`StepState::advance`].
-    pub fn record<'g>(&self, graph: &'g Graph, clock: &StepState, metrics: &[Var<'g>]) -> Result<()> {
+    /// step that does not end: update parameters with the same step state, or call [`StepState::advance`].
+    pub fn record<'g>(&self, graph: &'g Graph, step_state: &StepState, metrics: &[Var<'g>]) -> Result<()> {
         let _scope = graph.scope("metrics");
-        let (clock, ring) = (graph.leaf(clock.tensor()), graph.leaf(&self.ring));
+        let (step_state, ring) = (graph.leaf(step_state.tensor()), graph.leaf(&self.ring));
         let chunks: Vec<&[Var<'g>]> =
             if metrics.is_empty() { vec![&[]] } else { metrics.chunks(EndStep::TENSORS).collect() };
         let mut first = 1;
         for chunk in chunks {
             let end = EndStep { first, advance: false };
-            graph.push(end, &[&[clock, ring], chunk].concat())?;
+            graph.push(end, &[&[step_state, ring], chunk].concat())?;
             first += chunk.iter().map(|tensor| EndStep::metrics(&tensor.ty())).sum::<usize>();
         }
         Ok(())

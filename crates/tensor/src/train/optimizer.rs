@@ -6,13 +6,13 @@ use crate::graph::{Graph, Var};
 use crate::ops::{AdamStep, LossScale, LossScaleStep, LossScaleValue, Reduce, Reduction, SgdStep};
 use crate::tensor::Tensor;
 use crate::train::params::Params;
-use crate::train::schedule::{Curve, StepState};
+use crate::train::schedule::{Schedule, StepState};
 
 /// Settings of an optimizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerConfig {
     /// Learning rate.
-    pub rate: Curve,
+    pub rate: Schedule,
     /// The update rule.
     pub rule: Rule,
     /// L2 penalty, or decoupled decay for AdamW.
@@ -39,17 +39,17 @@ pub enum Rule {
 
 impl OptimizerConfig {
     /// Adam at a learning rate, no decay, no clipping.
-    pub fn adam(rate: Curve) -> Self {
+    pub fn adam(rate: Schedule) -> Self {
         Self { rate, rule: Rule::Adam, weight_decay: 0.0, clip_norm: None }
     }
 
     /// AdamW at a learning rate with PyTorch's decay 0.01.
-    pub fn adamw(rate: Curve) -> Self {
+    pub fn adamw(rate: Schedule) -> Self {
         Self { rate, rule: Rule::AdamW, weight_decay: 0.01, clip_norm: None }
     }
 
     /// Gradient descent with momentum.
-    pub fn sgd(rate: Curve, momentum: f32) -> Self {
+    pub fn sgd(rate: Schedule, momentum: f32) -> Self {
         Self { rate, rule: Rule::Sgd { momentum, nesterov: false }, weight_decay: 0.0, clip_norm: None }
     }
 }
@@ -90,15 +90,15 @@ impl Optimizer {
     /// Records the gradients of `loss` and one update of every parameter. With a loss scale it returns two values for a log:
     /// the scale, and the number of steps skipped so far.
     ///
-    /// A gradient that is not finite, or too large for its norm to be, stops the training: the clock remembers the step, and
+    /// A gradient that is not finite, or too large for its norm to be, stops the training: the step state remembers the step, and
     /// neither that update nor a later one changes anything. With a loss scale only that step is skipped, until the scale is
     /// down to 1.
     ///
     /// # Errors
     /// As [`Graph::grad`].
-    pub fn update<'g>(&self, graph: &'g Graph, loss: Var<'g>, clock: &StepState) -> Result<Vec<Var<'g>>> {
+    pub fn update<'g>(&self, graph: &'g Graph, loss: Var<'g>, step_state: &StepState) -> Result<Vec<Var<'g>>> {
         let leaves: Vec<Var<'_>> = self.params.tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
-        let now = graph.leaf(clock.tensor());
+        let now = graph.leaf(step_state.tensor());
         let value = |scale| {
             let _scope = graph.scope("optimizer");
             graph.push(LossScaleValue { scale }, &[now])

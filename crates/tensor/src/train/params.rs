@@ -105,7 +105,7 @@ impl Params {
         for (spec, offset) in specs.iter().zip(&layout.offsets) {
             let ty = TensorType::f32(spec.shape.clone());
             let tensor = Tensor::view(gpu, &spec.name, ty, buffer.clone(), 4 * offset);
-            if !gpu.counts_memory() {
+            if !gpu.is_dry_run() {
                 spec.write(&tensor)?;
             }
             tensors.push(tensor);

@@ -3,19 +3,19 @@
 use crate::device::gpu::Gpu;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::ops::CurveValue;
+use crate::ops::ScheduleValue;
 use crate::shape::TensorType;
 use crate::tensor::Tensor;
 
 /// The training step, counted on the GPU: samplers, dropout, schedules and metrics read it. A plan that updates parameters
-/// advances it once, at its end. Plans over one clock (guided and unguided, say) continue each other.
+/// advances it once, at its end. Plans over one step_state (guided and unguided, say) continue each other.
 #[derive(Clone, Debug)]
 pub struct StepState {
     tensor: Tensor,
 }
 
 impl StepState {
-    /// A clock at step 0.
+    /// A step state at step 0.
     ///
     /// # Errors
     /// When the device is lost.
@@ -54,21 +54,21 @@ impl StepState {
         Ok(self.tensor.read_u32()?[0])
     }
 
-    /// The value of `curve` at the current step: a scalar that follows the clock. A constant curve costs nothing.
+    /// The value of `schedule` at the current step: a scalar that follows the step state. A constant schedule costs nothing.
     ///
     /// # Errors
     /// None that a caller can cause.
-    pub fn value<'g>(&self, graph: &'g Graph, curve: Curve) -> Result<Var<'g>> {
-        match curve {
-            Curve::Constant(value) => Ok(graph.constant(value, [])),
-            _ => graph.push(CurveValue { curve }, &[graph.leaf(&self.tensor)]),
+    pub fn value<'g>(&self, graph: &'g Graph, schedule: Schedule) -> Result<Var<'g>> {
+        match schedule {
+            Schedule::Constant(value) => Ok(graph.constant(value, [])),
+            _ => graph.push(ScheduleValue { schedule }, &[graph.leaf(&self.tensor)]),
         }
     }
 }
 
 /// A number as a function of the step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Curve {
+pub enum Schedule {
     /// The same at every step.
     Constant(f32),
     /// Linear warm-up to `base`, then half a cosine down to `floor` at step `total`
@@ -101,41 +101,41 @@ pub enum Curve {
     },
 }
 
-impl Curve {
+impl Schedule {
     /// The value at `step`.
     ///
     /// ```
-    /// use trellis_tensor::Curve;
-    /// let curve = Curve::Cosine { base: 1.0, floor: 0.0, warmup: 10, total: 110 };
-    /// assert_eq!(curve.at(0), 0.1);
-    /// assert!((curve.at(60) - 0.5).abs() < 1e-12);
-    /// assert_eq!(curve.at(500), 0.0);
+    /// use trellis_tensor::Schedule;
+    /// let schedule = Schedule::Cosine { base: 1.0, floor: 0.0, warmup: 10, total: 110 };
+    /// assert_eq!(schedule.at(0), 0.1);
+    /// assert!((schedule.at(60) - 0.5).abs() < 1e-12);
+    /// assert_eq!(schedule.at(500), 0.0);
     /// ```
     pub fn at(&self, step: u32) -> f64 {
         let t = f64::from(step);
         match *self {
-            Curve::Constant(value) => f64::from(value),
-            Curve::Cosine { base, warmup, .. } if step < warmup => f64::from(base) * (t + 1.0) / f64::from(warmup),
-            Curve::Cosine { base, floor, warmup, total } => {
+            Schedule::Constant(value) => f64::from(value),
+            Schedule::Cosine { base, warmup, .. } if step < warmup => f64::from(base) * (t + 1.0) / f64::from(warmup),
+            Schedule::Cosine { base, floor, warmup, total } => {
                 let span = f64::from(total.saturating_sub(warmup).max(1));
                 let progress = ((t - f64::from(warmup)) / span).clamp(0.0, 1.0);
                 let (base, floor) = (f64::from(base), f64::from(floor));
                 floor + (base - floor) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
             }
-            Curve::Steps { base, factor, every } => {
+            Schedule::Steps { base, factor, every } => {
                 f64::from(base) * f64::from(factor).powf((t / f64::from(every.max(1))).floor())
             }
-            Curve::Linear { base, total } => f64::from(base) * (1.0 - t / f64::from(total)).max(0.0),
+            Schedule::Linear { base, total } => f64::from(base) * (1.0 - t / f64::from(total)).max(0.0),
         }
     }
 
-    /// The six words of a kernel's `Curve`: kind, base, floor, factor, warm-up, total.
+    /// The six words of a kernel's `Schedule`: kind, base, floor, factor, warm-up, total.
     pub(crate) fn words(&self) -> [u32; 6] {
         let (kind, floats) = match *self {
-            Curve::Constant(value) => (0, [value, 0.0, 1.0, 0.0, 0.0]),
-            Curve::Cosine { base, floor, warmup, total } => (1, [base, floor, 1.0, warmup as f32, total as f32]),
-            Curve::Steps { base, factor, every } => (2, [base, 0.0, factor, 0.0, every.max(1) as f32]),
-            Curve::Linear { base, total } => (3, [base, 0.0, 1.0, 0.0, total as f32]),
+            Schedule::Constant(value) => (0, [value, 0.0, 1.0, 0.0, 0.0]),
+            Schedule::Cosine { base, floor, warmup, total } => (1, [base, floor, 1.0, warmup as f32, total as f32]),
+            Schedule::Steps { base, factor, every } => (2, [base, 0.0, factor, 0.0, every.max(1) as f32]),
+            Schedule::Linear { base, total } => (3, [base, 0.0, 1.0, 0.0, total as f32]),
         };
         let mut words = [kind, 0, 0, 0, 0, 0];
         words[1..].iter_mut().zip(floats).for_each(|(word, value): (&mut u32, f32)| *word = value.to_bits());

@@ -85,11 +85,11 @@ impl Dataset {
 
     /// The same set on `gpu`, which only counts memory: as large, without contents.
     pub fn counted_on(&self, gpu: &Gpu) -> Result<Self> {
-        let blank = |tensor: &Tensor| Tensor::zeros(gpu, tensor.name(), tensor.ty().clone());
+        let placeholder = |tensor: &Tensor| Tensor::zeros(gpu, tensor.name(), tensor.ty().clone());
         let counted = |split: &Split| {
             let examples = match &split.examples {
                 Examples::Resident { values, labels } => {
-                    Examples::Resident { values: blank(values)?, labels: blank(labels)? }
+                    Examples::Resident { values: placeholder(values)?, labels: placeholder(labels)? }
                 }
                 elsewhere => elsewhere.clone(),
             };

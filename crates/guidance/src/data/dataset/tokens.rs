@@ -6,7 +6,7 @@ use trellis_tensor::ops::SequenceTask;
 use trellis_tensor::{Gpu, Tensor};
 
 use super::{Dataset, MOST_CONFUSED, class_names, counts};
-use crate::data::example::{Each, Output, TokenShape};
+use crate::data::example::{LabelPer, Output, TokenShape};
 use crate::data::split::{Examples, Split, TextBlocks};
 use crate::data::text::Text;
 use crate::data::{DrawnSequences, Skipped};
@@ -28,7 +28,7 @@ impl Dataset {
         let shape = TokenShape { time: sequences.time(), vocabulary: sequences.vocabulary(), padding };
         let output = match sequences.task {
             SequenceTask::Parity => 2.into(),
-            SequenceTask::CopyPaste { .. } => Output { classes: sequences.vocabulary(), each: Each::Position },
+            SequenceTask::CopyPaste { .. } => Output { classes: sequences.vocabulary(), label_per: LabelPer::Position },
         };
         Self::of_tokens(
             gpu,
@@ -89,7 +89,7 @@ impl Dataset {
             split("test", train + validation, test)?,
         ];
         let shape = TokenShape { time, vocabulary: text.vocabulary(), padding: None };
-        let output = Output { classes: text.vocabulary(), each: Each::Position };
+        let output = Output { classes: text.vocabulary(), label_per: LabelPer::Position };
         let data = Self::of_tokens(gpu, text.name(), shape, output, splits)?;
         let contents = format!("{} tokens, checksum {:08x}", text.len(), text.checksum()?);
         let class_names = class_names(text.vocabulary(), MOST_CONFUSED, |id| text.token_name(id));

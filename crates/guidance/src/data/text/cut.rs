@@ -80,7 +80,7 @@ fn key(path: &Path, tokenizer: &Tokenizer) -> Result<u64> {
         Tokenizer::Bytes => "bytes".hash(&mut hash),
         Tokenizer::Characters => "characters".hash(&mut hash),
         Tokenizer::Known(characters) => characters.hash(&mut hash),
-        Tokenizer::Pieces(pieces) => pieces.to_json().hash(&mut hash),
+        Tokenizer::HfTokenizer(pieces) => pieces.to_json().hash(&mut hash),
     }
     Ok(hash.finish())
 }
@@ -92,7 +92,7 @@ fn find(file: &Path, key: u64, tokenizer: &Tokenizer) -> Option<(Vocabulary, Ids
     let header: Header = serde_json::from_slice(&line).ok()?;
     let vocabulary = match tokenizer {
         Tokenizer::Characters | Tokenizer::Known(_) => Vocabulary::Characters(header.characters.chars().collect()),
-        Tokenizer::Pieces(pieces) => Vocabulary::Pieces(pieces.clone()),
+        Tokenizer::HfTokenizer(pieces) => Vocabulary::HfTokenizer(pieces.clone()),
         Tokenizer::Bytes => Vocabulary::Bytes,
     };
     let (bytes, width) = (Bytes::open(file).ok()?, Ids::width(&vocabulary));
@@ -107,7 +107,7 @@ fn make(path: &Path, tokenizer: Tokenizer, key: u64, part: &Path) -> Result<()> 
     let vocabulary = tokenizer.vocabulary(open()?, path)?;
     let characters = match &vocabulary {
         Vocabulary::Characters(characters) => characters.iter().collect(),
-        Vocabulary::Bytes | Vocabulary::Pieces(_) | Vocabulary::Blank(_) => String::new(),
+        Vocabulary::Bytes | Vocabulary::HfTokenizer(_) | Vocabulary::Placeholder(_) => String::new(),
     };
     let mut header = Header { key, count: usize::MAX, characters };
     // With the greatest count the line is as long as it can be.

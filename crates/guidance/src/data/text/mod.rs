@@ -18,7 +18,7 @@ use crate::io::Bytes;
 use crate::io::regular_file;
 pub use vocabulary::MOST_IDS;
 use vocabulary::Vocabulary;
-pub use vocabulary::{Pieces, TokenKind, Tokenizer};
+pub use vocabulary::{HfTokenizer, TokenKind, Tokenizer};
 
 /// A text as token ids.
 pub struct Text {
@@ -91,8 +91,8 @@ impl Text {
     }
 
     /// Placeholder text of `count` tokens, all the same, from a vocabulary of so many.
-    pub fn blank(count: usize, vocabulary: usize) -> Self {
-        let vocabulary = Vocabulary::Blank(vocabulary);
+    pub fn placeholder(count: usize, vocabulary: usize) -> Self {
+        let vocabulary = Vocabulary::Placeholder(vocabulary);
         let ids = Ids { bytes: Bytes::Zeros(count as u64), start: 0, width: 1, count };
         Self { name: "not read".to_string(), vocabulary, ids }
     }

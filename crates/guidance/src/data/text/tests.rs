@@ -35,7 +35,7 @@ impl Folder {
     }
 
     /// GPT-2's way: bytes, and two pairs of them that are merged, `th` and `the`.
-    fn bpe(&self) -> Pieces {
+    fn bpe(&self) -> HfTokenizer {
         let mut alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
         alphabet.sort();
         alphabet.extend(["th".to_string(), "the".to_string()]);
@@ -56,7 +56,7 @@ impl Folder {
                 "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
                 "vocab": vocabulary, "merges": [["t", "h"], ["th", "e"]]},
         });
-        Pieces::read(&self.write("tokenizer.json", json.to_string().as_bytes())).unwrap()
+        HfTokenizer::read(&self.write("tokenizer.json", json.to_string().as_bytes())).unwrap()
     }
 }
 
@@ -72,7 +72,7 @@ const WORDS: &str = "zwölf Boxkämpfer – 🦀\n";
 fn text_comes_back_from_its_tokens() {
     let folder = Folder::new("back");
     let path = folder.write("words.txt", WORDS.as_bytes());
-    let bpe = Tokenizer::Pieces(folder.bpe());
+    let bpe = Tokenizer::HfTokenizer(folder.bpe());
     for (tokenizer, vocabulary, count) in
         [(Tokenizer::Bytes, 256, WORDS.len()), (Tokenizer::Characters, 18, 21), (bpe, 259, WORDS.len())]
     {
@@ -91,7 +91,7 @@ fn pieces_are_those_of_the_whole_text() {
     let folder = Folder::new("pieces");
     let bpe = folder.bpe();
     let path = folder.write("the.txt", b"the\n\n  then<end> x");
-    let text = Text::read(&path, Tokenizer::Pieces(bpe.clone())).unwrap();
+    let text = Text::read(&path, Tokenizer::HfTokenizer(bpe.clone())).unwrap();
     let ids = text.tokens(0, text.len()).unwrap();
     assert_eq!((ids[0], ids[5], ids.iter().filter(|&&id| id == 258).count(), text.len()), (257, 257, 1, 10), "{ids:?}");
     assert_eq!(text.decode(&ids), "the\n\n  then<end> x");
@@ -102,7 +102,9 @@ fn pieces_are_those_of_the_whole_text() {
     alone.with_truncation(None).unwrap().with_padding(None);
     let whole = alone.encode(lines.as_str(), false).unwrap().get_ids().to_vec();
     let path = folder.write("lines.txt", lines.as_bytes());
-    for text in [Text::read(&path, Tokenizer::Pieces(bpe.clone())), folder.on_disk(&path, Tokenizer::Pieces(bpe))] {
+    for text in
+        [Text::read(&path, Tokenizer::HfTokenizer(bpe.clone())), folder.on_disk(&path, Tokenizer::HfTokenizer(bpe))]
+    {
         let text = text.unwrap();
         assert!(text.tokens(0, text.len()).unwrap() == whole);
     }
@@ -134,12 +136,12 @@ fn what_is_cut_is_found_again_unless_it_has_changed() {
         assert_eq!(cut(), wanted);
     }
     // Another tokenizer, another file of a tokenizer, another text of the same name.
-    let mut cuts = vec![ids(folder.on_disk(&path, Tokenizer::Pieces(folder.bpe())).unwrap())];
+    let mut cuts = vec![ids(folder.on_disk(&path, Tokenizer::HfTokenizer(folder.bpe())).unwrap())];
     let other = fs::read_to_string(folder.0.join("tokenizer.json"))
         .unwrap()
         .replace("\"add_prefix_space\":false", "\"add_prefix_space\":true");
-    let other = Pieces::read(&folder.write("other.json", other.as_bytes())).unwrap();
-    cuts.push(ids(folder.on_disk(&path, Tokenizer::Pieces(other)).unwrap()));
+    let other = HfTokenizer::read(&folder.write("other.json", other.as_bytes())).unwrap();
+    cuts.push(ids(folder.on_disk(&path, Tokenizer::HfTokenizer(other)).unwrap()));
     folder.write("words.txt", b"other words");
     cuts.push(ids(folder.on_disk(&path, Tokenizer::Characters).unwrap()));
     assert_eq!(cuts.iter().map(Vec::len).collect::<Vec<_>>(), [WORDS.len(), WORDS.len() + 1, 11]);
@@ -202,7 +204,7 @@ fn what_is_no_text_is_refused_by_name() {
     let folder = Folder::new("bad");
     let (empty, bad) = (folder.write("empty.txt", b""), folder.write("bad.txt", b"ab\xffcd"));
     let bpe = folder.bpe();
-    for tokenizer in [Tokenizer::Bytes, Tokenizer::Characters, Tokenizer::Pieces(bpe)] {
+    for tokenizer in [Tokenizer::Bytes, Tokenizer::Characters, Tokenizer::HfTokenizer(bpe)] {
         let utf8 = !matches!(tokenizer, Tokenizer::Bytes);
         for read in
             [&|path: &Path| Text::read(path, tokenizer.clone()), &|path: &Path| folder.on_disk(path, tokenizer.clone())]
@@ -229,7 +231,7 @@ fn what_is_no_tokenizer_is_refused_by_name() {
     folder.bpe();
     let whole = fs::read(folder.0.join("tokenizer.json")).unwrap();
     let refused = |bytes: &[u8]| {
-        let message = Pieces::read(&folder.write("x.json", bytes)).unwrap_err().to_string();
+        let message = HfTokenizer::read(&folder.write("x.json", bytes)).unwrap_err().to_string();
         assert!(message.contains("x.json: ") && message.contains("give the tokenizer.json"), "{message}");
         message
     };
@@ -240,14 +242,14 @@ fn what_is_no_tokenizer_is_refused_by_name() {
     let text = String::from_utf8(whole).unwrap();
     assert!(refused(text.replace("\"the\":257", "\"the\":4000000000").as_bytes()).contains("ids up to"));
     assert!(refused(text.replace("[\"th\",\"e\"]", "[\"th\",\"q9\"]").as_bytes()).contains("is no tokenizer"));
-    assert!(Pieces::read(&folder.0.join("none.json")).unwrap_err().to_string().contains("none.json"));
-    assert!(Pieces::read(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a file"));
+    assert!(HfTokenizer::read(&folder.0.join("none.json")).unwrap_err().to_string().contains("none.json"));
+    assert!(HfTokenizer::read(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a file"));
     assert!(Text::read(Path::new("/dev/zero"), Tokenizer::Bytes).unwrap_err().to_string().contains("not a file"));
     // One that is read, but cannot cut: the library panics over pieces of no characters.
     let mut none: serde_json::Value = serde_json::from_str(&text).unwrap();
     none["pre_tokenizer"] = serde_json::json!({"type": "FixedLength", "length": 0});
-    let none = Pieces::read(&folder.write("fixed.json", none.to_string().as_bytes())).unwrap();
-    let error = Text::new("x", b"some text", Tokenizer::Pieces(none)).unwrap_err().to_string();
+    let none = HfTokenizer::read(&folder.write("fixed.json", none.to_string().as_bytes())).unwrap();
+    let error = Text::new("x", b"some text", Tokenizer::HfTokenizer(none)).unwrap_err().to_string();
     assert!(error.contains("fixed.json: cannot cut a text"), "{error}");
 }
 
@@ -269,7 +271,7 @@ fn a_tokenizer_that_loses_letters_is_refused() {
         let json = serde_json::json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
             "post_processor": null, "decoder": null, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
             "model": model});
-        Tokenizer::Pieces(Pieces::read(&folder.write("tokenizer.json", json.to_string().as_bytes())).unwrap())
+        Tokenizer::HfTokenizer(HfTokenizer::read(&folder.write("tokenizer.json", json.to_string().as_bytes())).unwrap())
     };
     let ids = |text: &str, tokenizer: &Tokenizer| {
         let text = Text::new("some words", text.as_bytes(), tokenizer.clone())?;
@@ -328,7 +330,7 @@ fn a_checksum_sees_all_of_a_text() {
 
 #[test]
 fn a_blank_text_takes_no_memory() {
-    let text = Text::blank(1 << 40, 4_000_000);
+    let text = Text::placeholder(1 << 40, 4_000_000);
     assert_eq!(
         (text.len(), text.vocabulary(), text.tokens((1 << 40) - 2, 2).unwrap()),
         (1 << 40, 4_000_000, vec![0; 2])

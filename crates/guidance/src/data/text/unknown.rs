@@ -8,13 +8,13 @@ use tokenizers::tokenizer::{NormalizedString, Normalizer, PreTokenizedString, Pr
 use tokenizers::{ModelWrapper, OffsetReferential, OffsetType, Tokenizer};
 
 /// A tokenizer that may lose characters.
-pub(super) struct Lossy<'a> {
+pub(super) struct UnknownTokens<'a> {
     tokenizer: &'a Tokenizer,
     model: &'a BPE,
     tokens: HashMap<String, u32>,
 }
 
-impl<'a> Lossy<'a> {
+impl<'a> UnknownTokens<'a> {
     /// `None` for one that has a token for whatever comes.
     pub(super) fn of(tokenizer: &'a Tokenizer) -> Option<Self> {
         let ModelWrapper::BPE(model) = tokenizer.get_model() else { return None };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::parts::parts;
-use super::unknown::Lossy;
+use super::unknown::UnknownTokens;
 use crate::error::{Error, Result};
 use crate::io::regular_file;
 
@@ -21,7 +21,7 @@ pub enum Tokenizer {
     /// By characters of a vocabulary that is known already, sorted; a text with another is refused.
     Known(Vec<char>),
     /// By a `tokenizer.json` of Hugging Face's: BPE, word pieces, unigrams.
-    Pieces(Pieces),
+    HfTokenizer(HfTokenizer),
 }
 
 /// Full meaning of token ids, as a checkpoint keeps it.
@@ -35,7 +35,7 @@ pub enum TokenKind {
         /// All of them, in order of their ids.
         characters: String,
     },
-    /// Pieces of a `tokenizer.json`.
+    /// HfTokenizer of a `tokenizer.json`.
     Tokenizer {
         /// Path of the file when the network was trained.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum TokenKind {
 
 /// A tokenizer from a file.
 #[derive(Clone)]
-pub struct Pieces {
+pub struct HfTokenizer {
     path: PathBuf,
     tokenizer: Box<tokenizers::Tokenizer>,
     ids: usize,
@@ -60,9 +60,9 @@ pub(super) enum Vocabulary {
     Bytes,
     /// Sorted.
     Characters(Vec<char>),
-    Pieces(Pieces),
+    HfTokenizer(HfTokenizer),
     /// So many that no text has.
-    Blank(usize),
+    Placeholder(usize),
 }
 
 /// Largest `tokenizer.json` that is read, in bytes.
@@ -71,7 +71,7 @@ const LARGEST: u64 = 1 << 28;
 /// Greatest number of ids of a vocabulary: more than ten times those that are in use.
 pub const MOST_IDS: usize = 1 << 22;
 
-impl Pieces {
+impl HfTokenizer {
     /// Reads a `tokenizer.json`. Special tokens are known by their text, and none is added.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl Pieces {
     }
 }
 
-impl fmt::Debug for Pieces {
+impl fmt::Debug for HfTokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tokens of {}", self.ids, self.path.display())
     }
@@ -135,7 +135,7 @@ impl Tokenizer {
                 Vocabulary::Characters(('\0'..=char::MAX).filter(|&c| occurs[c as usize]).collect())
             }
             Self::Known(characters) => Vocabulary::Characters(characters),
-            Self::Pieces(pieces) => Vocabulary::Pieces(pieces),
+            Self::HfTokenizer(pieces) => Vocabulary::HfTokenizer(pieces),
         })
     }
 }
@@ -144,7 +144,7 @@ impl TokenKind {
     /// Tokenizer that cuts text into such tokens; the `tokenizer.json` lies where it lay, or in `folder`.
     ///
     /// # Errors
-    /// Any error of [`Pieces::read`]; [`Error::Data`] if the file is another than that of the training.
+    /// Any error of [`HfTokenizer::read`]; [`Error::Data`] if the file is another than that of the training.
     pub fn tokenizer(&self, folder: &Path) -> Result<Tokenizer> {
         let (path, crc32) = match self {
             Self::Bytes => return Ok(Tokenizer::Bytes),
@@ -152,13 +152,13 @@ impl TokenKind {
             Self::Tokenizer { path, crc32 } => (path, crc32),
         };
         let beside = folder.join(path.file_name().unwrap_or_default());
-        let pieces = Pieces::read(if beside.is_file() { &beside } else { path })?;
+        let pieces = HfTokenizer::read(if beside.is_file() { &beside } else { path })?;
         let found = format!("{:08x}", pieces.checksum);
         if found != *crc32 {
             let problem = format!("is not the file of the training (its CRC-32 is {found}, not {crc32})");
             return Err(Error::data(&pieces.path, problem, "lay the file of the training beside the checkpoint"));
         }
-        Ok(Tokenizer::Pieces(pieces))
+        Ok(Tokenizer::HfTokenizer(pieces))
     }
 }
 
@@ -168,10 +168,10 @@ impl Vocabulary {
         Some(match self {
             Self::Bytes => TokenKind::Bytes,
             Self::Characters(characters) => TokenKind::Characters { characters: characters.iter().collect() },
-            Self::Pieces(Pieces { path, checksum, .. }) => {
+            Self::HfTokenizer(HfTokenizer { path, checksum, .. }) => {
                 TokenKind::Tokenizer { path: path.clone(), crc32: format!("{checksum:08x}") }
             }
-            Self::Blank(_) => return None,
+            Self::Placeholder(_) => return None,
         })
     }
 
@@ -180,8 +180,8 @@ impl Vocabulary {
         match self {
             Self::Bytes => 256,
             Self::Characters(characters) => characters.len(),
-            Self::Pieces(pieces) => pieces.count(),
-            Self::Blank(ids) => *ids,
+            Self::HfTokenizer(pieces) => pieces.count(),
+            Self::Placeholder(ids) => *ids,
         }
     }
 
@@ -211,12 +211,12 @@ impl Vocabulary {
                 let id = |c: char| characters.binary_search(&c).map(|id| id as u32).map_err(|_| unknown(c));
                 each(&part.chars().map(id).collect::<Result<Vec<_>, _>>()?)
             }),
-            Self::Blank(_) => Ok(()),
-            Self::Pieces(pieces) => {
+            Self::Placeholder(_) => Ok(()),
+            Self::HfTokenizer(pieces) => {
                 // As many parts at once as keep all threads busy.
                 const AT_ONCE: usize = 16;
                 let mut waiting = Vec::with_capacity(AT_ONCE);
-                let lossy = Lossy::of(&pieces.tokenizer);
+                let lossy = UnknownTokens::of(&pieces.tokenizer);
                 let mut encode = |waiting: &mut Vec<String>| {
                     let texts = std::mem::take(waiting);
                     // An error here occurs once more below.
@@ -254,8 +254,8 @@ impl Vocabulary {
             Self::Characters(characters) => {
                 tokens.iter().map(|&id| characters.get(id as usize).copied().unwrap_or(UNKNOWN)).collect()
             }
-            Self::Pieces(pieces) => pieces.tokenizer.decode(tokens, false).unwrap_or_else(|_| UNKNOWN.to_string()),
-            Self::Blank(_) => String::new(),
+            Self::HfTokenizer(pieces) => pieces.tokenizer.decode(tokens, false).unwrap_or_else(|_| UNKNOWN.to_string()),
+            Self::Placeholder(_) => String::new(),
         }
     }
 }

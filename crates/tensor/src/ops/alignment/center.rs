@@ -4,7 +4,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -69,7 +69,7 @@ pub(crate) fn center_several(caps: &Caps, n: usize, layers: &[[usize; 3]]) -> Di
 fn sized(dispatch: Dispatch, (size, lanes): (usize, usize), n: usize, layers: &[[usize; 2]]) -> Dispatch {
     let unused = vec![0; 2 * (CENTERED_TOGETHER + 1 - layers.len())];
     let dispatch = dispatch.constant("SIZE", size as u32).constant("LANES", lanes as u32);
-    dispatch.turns(2 * n.div_ceil(lanes)).dims(&[n, 0, 0, 0]).dims(layers.as_flattened()).dims(&unused)
+    dispatch.iterations(2 * n.div_ceil(lanes)).dims(&[n, 0, 0, 0]).dims(layers.as_flattened()).dims(&unused)
 }
 
 fn sources(inputs: &[usize]) -> impl Iterator<Item = Arg> {
@@ -107,10 +107,10 @@ impl Op for Center {
         x.iter().enumerate().map(|(at, v)| v - mean[at % p]).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape = [awkward_size(rng, 70), awkward_size(rng, 300)];
         let offset = [0.0, 3.0][rng.below(2)];
-        Sample::new(|x| x[0].center()).values(shape, || f64::from(rng.normal()) + offset)
+        TestCase::new(|x| x[0].center()).values(shape, || f64::from(rng.normal()) + offset)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::{Centering, Facts};
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
@@ -94,15 +94,15 @@ impl Op for CenterGram {
         inputs[0].chunks(n * n).flat_map(|k| self.centered(k, n)).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let centering = [Double, Unbiased, OffDiagonal][rng.below(3)];
         let (n, p) = (3 + awkward_size(rng, 65), awkward_size(rng, 30));
         if rng.below(2) == 0 {
-            let sample = Sample::new(move |x| x[0].gram()?.center_gram(centering));
+            let sample = TestCase::new(move |x| x[0].gram()?.center_gram(centering));
             return sample.values([n, p], || f64::from(rng.normal()) + 0.5);
         }
         let shape = [n, 1 + rng.below(3), p];
-        Sample::new(move |x| x[0].centered_token_grams()?.center_gram(centering))
+        TestCase::new(move |x| x[0].centered_token_grams()?.center_gram(centering))
             .values(shape, || f64::from(rng.normal()) + 0.5)
     }
 }

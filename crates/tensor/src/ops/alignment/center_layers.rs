@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::ops::alignment::center::{CENTERED_TOGETHER, Center, center_one, center_several};
 use crate::ops::movement::concat::Pack;
 use crate::rng::Rng;
@@ -67,12 +67,12 @@ impl Op for CenterLayers {
         centered
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         // With a multiple of 16 examples and 4 features there are no gaps between layers.
         let n = 16 * (1 + rng.below(3));
         let widths: Vec<usize> = (0..1 + rng.below(9)).map(|_| 4 * awkward_size(rng, 20)).collect();
         let offset = [0.0, 3.0][rng.below(2)];
-        let sample = Sample::new(|x| x[0].graph().push(CenterLayers, x));
+        let sample = TestCase::new(|x| x[0].graph().push(CenterLayers, x));
         widths.into_iter().fold(sample, |sample, p| sample.values([n, p], || f64::from(rng.normal()) + offset))
     }
 }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Centering;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
 use crate::ops::alignment::cka_gram_grad::CkaGramGrad;
@@ -111,10 +111,10 @@ impl Op for CkaStats {
         inputs[0].chunks(n * n).zip(inputs[1].chunks(n * n)).flat_map(|(k, l)| statistics(k, l)).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = awkward_size(rng, 80);
         let shape = if rng.below(2) == 0 { vec![n, n] } else { vec![1 + rng.below(4), n, n] };
-        Sample::forward_only(CkaStats).uniform(rng, shape.clone(), -0.5, 1.0).uniform(rng, shape, -0.5, 1.0)
+        TestCase::forward_only(CkaStats).uniform(rng, shape.clone(), -0.5, 1.0).uniform(rng, shape, -0.5, 1.0)
     }
 }
 
@@ -139,7 +139,7 @@ fn sample_gram<'g>(measure: usize, x: Var<'g>, variance: Var<'g>) -> Result<Var<
         1 => x.centered_gram()?.center_gram(Centering::Unbiased),
         2 => x.centered_gram()?.rbf_kernel(variance)?.center_gram(Centering::Double),
         3 => x.centered_token_grams(),
-        _ => x.unit_rows(false)?.gram()?.center_gram(Centering::OffDiagonal),
+        _ => x.l2_normalize(false)?.gram()?.center_gram(Centering::OffDiagonal),
     }
 }
 
@@ -172,13 +172,13 @@ impl Op for CkaValue {
         vec![inputs[3][0]]
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [n, p, q] = [4 + rng.below(60), awkward_size(rng, 200), awkward_size(rng, 200)];
         let offset = [0.0, 3.0][rng.below(2)];
         let measure = rng.below(5);
         let time = if measure == 3 { vec![1 + rng.below(3)] } else { vec![] };
         let shape = |width: usize| [vec![n], time.clone(), vec![width]].concat();
-        Sample::new(move |x| {
+        TestCase::new(move |x| {
             // The bandwidth is fixed: the chosen one takes no gradient.
             let variance = |width: usize| x[0].graph().constant(2.0 * width as f32, []);
             let grams = (sample_gram(measure, x[0], variance(p))?, sample_gram(measure, x[1], variance(q))?);
@@ -238,18 +238,18 @@ impl Op for CkaGrad {
         (0..inputs[0].len()).map(element).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = awkward_size(rng, 80);
         let time = if rng.below(2) == 0 { vec![] } else { vec![1 + rng.below(4)] };
         let shape = |last: &[usize]| [&time, last].concat();
-        Sample::forward_only(CkaGrad { right: rng.below(2) == 0, centering: None })
+        TestCase::forward_only(CkaGrad { right: rng.below(2) == 0, centering: None })
             .normal(rng, shape(&[n, n]))
             .normal(rng, shape(&[n, n]))
             .uniform(rng, shape(&[8]), 0.5, 2.0)
             .normal(rng, [])
     }
 
-    fn absorb(
+    fn fuse_consumer(
         &self,
         consumer: &dyn Op,
         position: usize,
@@ -275,7 +275,7 @@ impl<'g> Var<'g> {
     /// | linear CKA, biased: in [0, 1], well above 0 for independent layers wider than the batch | `x.centered_gram()` |
     /// | linear CKA, debiased: 0 on average for independent layers | `x.centered_gram()` then [`Centering::Unbiased`] |
     /// | RBF CKA | `x.centered_gram()`, [`Var::rbf_kernel`], then [`Centering::Double`] or `Unbiased` |
-    /// | RSA, Pearson correlation of cosine similarities | `x.unit_rows(false)`, `gram()`, then [`Centering::OffDiagonal`] |
+    /// | RSA, Pearson correlation of cosine similarities | `x.l2_normalize(false)`, `gram()`, then [`Centering::OffDiagonal`] |
     ///
     /// For `[time, n, n]` the value is the mean over time steps.
     ///

@@ -7,7 +7,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center::activations;
 use crate::ops::alignment::cka::Similarity;
@@ -94,14 +94,12 @@ impl Op for CkaFeaturesStats {
         vec![c, 1.0 / a, 1.0 / b, t / (a * b * (aa * bb).sqrt()), c / aa, c / bb, 0.0, scale(t)]
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [p, q] = [awkward_size(rng, 80), awkward_size(rng, 80)];
-        Sample::forward_only(CkaFeaturesStats).uniform(rng, [p, p], -0.5, 1.0).uniform(rng, [q, q], -0.5, 1.0).uniform(
-            rng,
-            [q, p],
-            -0.5,
-            1.0,
-        )
+        TestCase::forward_only(CkaFeaturesStats)
+            .uniform(rng, [p, p], -0.5, 1.0)
+            .uniform(rng, [q, q], -0.5, 1.0)
+            .uniform(rng, [q, p], -0.5, 1.0)
     }
 }
 
@@ -138,10 +136,10 @@ impl Op for CkaFeaturesValue {
         vec![inputs[5][0]]
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [n, p, q] = [3 + awkward_size(rng, 140), awkward_size(rng, 70), awkward_size(rng, 70)];
         let offset = [0.0, 3.0][rng.below(2)];
-        Sample::new(|x| Ok(Var::cka_by_features(x[0], x[1])?.value))
+        TestCase::new(|x| Ok(Var::cka_by_features(x[0], x[1])?.value))
             .values([n, p], || f64::from(rng.normal()) + offset)
             .normal(rng, [n, q])
     }
@@ -177,12 +175,12 @@ impl Op for CkaFeaturesGrad {
         let fours = p.is_multiple_of(4) && q.is_multiple_of(4);
         chosen
             .dispatch(kernel!("alignment/cka_features_grad"), [n, p], 1)
-            .flag("LHS_K4", chosen.by_fours() && fours)
+            .flag("LHS_K4", chosen.reads_vec4() && fours)
             .flag("R4", p.is_multiple_of(4) && !self.right)
             .constant("RIGHT", u32::from(self.right))
             .dims(&[n, p, q])
             .bind(6)
-            .turns(p + q)
+            .iterations(p + q)
             .flops(2 * n * p * (p + q))
             .into()
     }
@@ -201,10 +199,10 @@ impl Op for CkaFeaturesGrad {
         (0..output.elements()).map(element).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let right = rng.below(2) == 0;
         let [n, p, q] = [awkward_size(rng, 140), awkward_size(rng, 70), awkward_size(rng, 70)];
-        Sample::forward_only(CkaFeaturesGrad { right })
+        TestCase::forward_only(CkaFeaturesGrad { right })
             .normal(rng, [n, p])
             .normal(rng, [n, q])
             .normal(rng, [p, p])

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Lowered, Op, Sample};
+use crate::graph::op::{Lowered, Op, TestCase};
 use crate::ops::alignment::cka::CkaGrad;
 use crate::ops::alignment::gram::FLOATS;
 use crate::ops::alignment::gram_grad::{GramGrad, casts_of, grad_dispatch, grad_shapes};
@@ -49,20 +49,20 @@ impl Op for CkaGramGrad {
         GramGrad::default().reference(&mut [m, gram[0].clone()], &[types[0], types[4]], output)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (m, x) = grad_shapes(rng);
         let (right, casts, dtype) = (rng.below(2) == 0, rng.below(3), FLOATS[rng.below(2)]);
         let op = CkaGramGrad { right, stored: Stored::default() };
-        let mut sample = Sample::new(move |x| casts_of(x[0].graph().push(op, x)?, casts));
+        let mut sample = TestCase::new(move |x| casts_of(x[0].graph().push(op, x)?, casts));
         sample.differentiable = false;
-        sample.halved = casts > 0;
+        sample.rounds_to_f16 = casts > 0;
         let mut stats = m[..m.len() - 2].to_vec();
         stats.push(8);
         let sample = sample.normal(rng, m.clone()).normal(rng, m).uniform(rng, stats, 0.5, 2.0);
         sample.normal(rng, []).normal_of(rng, dtype, x)
     }
 
-    fn absorb(&self, consumer: &dyn Op, _: usize, own: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
+    fn fuse_consumer(&self, consumer: &dyn Op, _: usize, own: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
         let stored = self.stored.then(consumer, own.shape.last_axis(), true)?;
         Some(Rc::new(CkaGramGrad { stored, ..*self }))
     }

@@ -4,7 +4,7 @@ use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::facts::{Centering, Facts};
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::gram_grad::GramGrad;
 use crate::ops::gemm::members::GemmVariant;
@@ -75,7 +75,7 @@ impl Op for Gram {
         let half = inputs[0].dtype == DType::F16;
         let chosen = on_units(caps, half, [rows, rows])
             .unwrap_or_else(|| caps.gemm_variant(layout, [rows, rows, length]).for_triangle());
-        let fours = chosen.by_fours() && length.is_multiple_of(4) && p.is_multiple_of(4);
+        let fours = chosen.reads_vec4() && length.is_multiple_of(4) && p.is_multiple_of(4);
         products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
             dispatch
                 .flag("X4", fours && !half)
@@ -105,20 +105,20 @@ impl Op for Gram {
         (0..output.elements()).map(element).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape = [awkward_size(rng, 70), awkward_size(rng, 300)];
         let token_shape = [shape[0], 1 + rng.below(4), shape[1]];
         let whole_tiles = [64 * (1 + rng.below(2)), 16 * (1 + rng.below(4))];
         let long = [1 + rng.below(20), 500 + rng.below(1000)];
         let dtype = FLOATS[rng.below(2)];
         match rng.below(7) {
-            0 => Sample::new(|x| x[0].centered_gram()).normal(rng, shape),
-            6 => Sample::new(|x| x[0].centered_gram()).normal(rng, long),
-            1 => Sample::new(|x| x[0].centered_token_grams()).normal(rng, token_shape),
-            2 => Sample::new(|x| x[0].gram()).normal_of(rng, dtype, shape),
-            3 => Sample::new(|x| x[0].gram()).normal_of(rng, DType::F16, whole_tiles),
-            4 => Sample::new(|x| x[0].feature_gram()).normal_of(rng, dtype, [shape[1], shape[0]]),
-            _ => Sample::new(|x| x[0].graph().push(Gram { of: Examples }, x)).normal_of(rng, dtype, token_shape),
+            0 => TestCase::new(|x| x[0].centered_gram()).normal(rng, shape),
+            6 => TestCase::new(|x| x[0].centered_gram()).normal(rng, long),
+            1 => TestCase::new(|x| x[0].centered_token_grams()).normal(rng, token_shape),
+            2 => TestCase::new(|x| x[0].gram()).normal_of(rng, dtype, shape),
+            3 => TestCase::new(|x| x[0].gram()).normal_of(rng, DType::F16, whole_tiles),
+            4 => TestCase::new(|x| x[0].feature_gram()).normal_of(rng, dtype, [shape[1], shape[0]]),
+            _ => TestCase::new(|x| x[0].graph().push(Gram { of: Examples }, x)).normal_of(rng, dtype, token_shape),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::gram::{FLOATS, Layer, gram_type, layer};
 use crate::ops::elementwise::cast::Stored;
@@ -59,16 +59,16 @@ impl Op for GramGrad {
         (0..x.len()).map(element).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (m, x) = grad_shapes(rng);
         let (casts, dtype) = (rng.below(3), FLOATS[rng.below(2)]);
-        let mut sample = Sample::new(move |x| casts_of(x[0].graph().push(GramGrad::default(), x)?, casts));
+        let mut sample = TestCase::new(move |x| casts_of(x[0].graph().push(GramGrad::default(), x)?, casts));
         sample.differentiable = false;
-        sample.halved = casts > 0;
+        sample.rounds_to_f16 = casts > 0;
         sample.normal(rng, m).normal_of(rng, dtype, x)
     }
 
-    fn absorb(&self, consumer: &dyn Op, _: usize, own: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
+    fn fuse_consumer(&self, consumer: &dyn Op, _: usize, own: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
         let stored = self.stored.then(consumer, own.shape.last_axis(), true)?;
         Some(Rc::new(GramGrad { stored }))
     }
@@ -93,7 +93,7 @@ pub(super) fn grad_dispatch(caps: &Caps, x: &TensorType) -> Dispatch {
     chosen
         .dispatch(kernel!("alignment/gram_grad"), [n, p], time)
         .flag("WHOLE", chosen.whole_turns(n))
-        .flag("LHS_K4", chosen.by_fours() && n.is_multiple_of(4))
+        .flag("LHS_K4", chosen.reads_vec4() && n.is_multiple_of(4))
         .flag("VEC4", fours)
         .flag("X_HALF4", half && fours)
         .flag("X_HALF", half && !fours)

@@ -4,7 +4,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_layers::CenterLayers;
 use crate::ops::alignment::gram::{Products, products};
@@ -94,7 +94,7 @@ impl Op for LayerGrams {
     fn lower(&self, caps: &Caps, _: &[&TensorType], _: &TensorType) -> Lowered {
         let (n, entries, length) = (self.n, self.widths.len(), self.widest());
         let chosen = caps.gemm_variant(Layout::NT, [n, n, length]).for_triangle();
-        let fours = chosen.by_fours();
+        let fours = chosen.reads_vec4();
         products(caps, chosen, Products { n, entries, length }, |dispatch| {
             dispatch
                 .flag("PACKED", true)
@@ -117,11 +117,11 @@ impl Op for LayerGrams {
         self.each(&inputs[0], gram).concat()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = awkward_size(rng, 70);
         let widths: Vec<usize> = (0..1 + rng.below(4)).map(|_| 4 * awkward_size(rng, 60)).collect();
         let centered = rng.below(2) == 0;
-        let sample = Sample::new(move |x| if centered { Var::centered_layer_grams(x) } else { Var::layer_grams(x) });
+        let sample = TestCase::new(move |x| if centered { Var::centered_layer_grams(x) } else { Var::layer_grams(x) });
         widths.into_iter().fold(sample, |sample, width| sample.normal(rng, [n, width]))
     }
 }
@@ -153,7 +153,7 @@ impl Op for LayerGramsGrad {
         let dispatch: Dispatch = chosen
             .dispatch(kernel!("alignment/gram_grad"), [*n, widest], widths.len())
             .flag("PACKED", true)
-            .flag("LHS_K4", chosen.by_fours() && n.is_multiple_of(4))
+            .flag("LHS_K4", chosen.reads_vec4() && n.is_multiple_of(4))
             .flag("VEC4", true)
             .dims(&[*n, 0, 0, 0])
             .dims(&self.of.places())
@@ -176,13 +176,13 @@ impl Op for LayerGramsGrad {
         packed
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         // With a multiple of 16 examples and 4 features there are no gaps between layers.
         let n = 16 * (1 + rng.below(5));
         let widths: Vec<usize> = (0..1 + rng.below(4)).map(|_| 4 * awkward_size(rng, 60)).collect();
         let (count, of) = (widths.len(), LayerGrams { n, widths });
         let size = of.layout().size;
-        Sample::forward_only(LayerGramsGrad { of }).normal(rng, [count, n, n]).normal(rng, [size])
+        TestCase::forward_only(LayerGramsGrad { of }).normal(rng, [count, n, n]).normal(rng, [size])
     }
 }
 

@@ -5,7 +5,7 @@ use std::any::Any;
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::attention::attention_grad::AttentionGrad;
 use crate::ops::attention::form::{AttentionForm, AttentionTile, TiledKernel};
@@ -19,7 +19,7 @@ use crate::shape::{DType, TensorType};
 /// `[batch, queries, heads · d]`, then `[batch, heads, queries]`.
 ///
 /// Inputs: q, k and v `[batch, time, heads · d]`, or one tensor `[batch, time, 3 · heads · d]` with all three as columns.
-/// Unless all keys take part, lengths u32 `[batch]` or ids u32 `[batch, keys]` follow. With dropout, `clock` u32 `[4]` follows,
+/// Unless all keys take part, lengths u32 `[batch]` or ids u32 `[batch, keys]` follow. With dropout, `step_state` u32 `[4]` follows,
 /// whose word 0 is the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attention {
@@ -52,12 +52,12 @@ impl Attention {
         usize::from(self.keys != Keys::All)
     }
 
-    /// Number of inputs without gradients and what those need: q, k, v, keys that take part, and the clock.
+    /// Number of inputs without gradients and what those need: q, k, v, keys that take part, and the step state.
     pub(crate) fn inputs(&self) -> usize {
         self.sources() + self.masks() + usize::from(self.dropout.is_some())
     }
 
-    /// The sizes, or the rule that the inputs (q, k, v, the keys that take part, and the clock) break.
+    /// The sizes, or the rule that the inputs (q, k, v, the keys that take part, and the step state) break.
     pub(crate) fn sizes(&self, inputs: &[&TensorType]) -> Result<AttentionSizes, String> {
         let sources = inputs.get(..self.sources()).ok_or("takes q, k and v")?;
         let heads = self.heads;
@@ -78,11 +78,11 @@ impl Attention {
         if heads == 0 || !width.is_multiple_of(heads) || width / heads > MAX_HEAD {
             return Err(format!("{width} columns do not make {heads} heads of up to {MAX_HEAD}"));
         }
-        let (mask, clock) = inputs[self.sources()..].split_at(self.masks().min(inputs.len() - self.sources()));
-        match (self.dropout, clock) {
+        let (mask, step_state) = inputs[self.sources()..].split_at(self.masks().min(inputs.len() - self.sources()));
+        match (self.dropout, step_state) {
             (None, []) => {}
-            (Some(_), [clock]) if **clock == TensorType::u32([4]) => {}
-            _ => return Err(format!("dropout wants a clock u32[4], and nothing else does, not {clock:?}")),
+            (Some(_), [step_state]) if **step_state == TensorType::u32([4]) => {}
+            _ => return Err(format!("dropout wants a step_state u32[4], and nothing else does, not {step_state:?}")),
         }
         let fits = match (self.keys, mask) {
             (Keys::All, []) => true,
@@ -102,12 +102,12 @@ impl Attention {
         self.sizes(inputs).expect("checked while recording")
     }
 
-    /// Bindings of q, k and v, and of mask and clock; the latter are inputs from number `next` on.
+    /// Bindings of q, k and v, and of mask and step state; the latter are inputs from number `next` on.
     pub(crate) fn args(&self, next: usize) -> ([Arg; 3], [Arg; 2]) {
         let sources = if self.packed { [Arg::Input(0); 3] } else { [0, 1, 2].map(Arg::Input) };
         let mask = if self.keys == Keys::All { Arg::Unused } else { Arg::Input(next) };
-        let clock = if self.dropout.is_some() { Arg::Input(next + self.masks()) } else { Arg::Unused };
-        (sources, [mask, clock])
+        let step_state = if self.dropout.is_some() { Arg::Input(next + self.masks()) } else { Arg::Unused };
+        (sources, [mask, step_state])
     }
 
     /// A launch of an attention kernel over `rows` rows. `grads` are the rows and starts of dq, dk and dv.
@@ -125,7 +125,7 @@ impl Attention {
         let draws = if self.dropout.is_some() { 48 } else { 0 };
         let dispatch = Dispatch::linear(kernel, s.batch * s.heads * rows.next_multiple_of(8))
             .flag("SUBGROUP8", caps.subgroup == 8 && caps.shuffle == 8)
-            .turns(s.queries.max(s.keys).div_ceil(8) * (2 * units + 3 + draws) + units);
+            .iterations(s.queries.max(s.keys).div_ceil(8) * (2 * units + 3 + draws) + units);
         let dispatch = flag.into_iter().fold(dispatch, |dispatch, (flag, _)| dispatch.flag(flag, true));
         self.dims(dispatch, s, grads, [1, s.keys])
     }
@@ -146,7 +146,7 @@ impl Attention {
             + s.head.div_ceil(4)
             + 3 * tile.lanes
             + if self.dropout.is_some() { 22 } else { 0 };
-        let dispatch = dispatch.turns((s.queries.max(s.keys).div_ceil(tile.met()) + 2) * turn);
+        let dispatch = dispatch.iterations((s.queries.max(s.keys).div_ceil(tile.met()) + 2) * turn);
         self.dims(dispatch, s, grads, [parts, s.keys.div_ceil(parts).next_multiple_of(tile.met())])
     }
 
@@ -190,16 +190,16 @@ impl Attention {
 
     /// The output with one invocation for each row.
     fn lower_rows(&self, caps: &Caps, s: &AttentionSizes) -> Lowered {
-        let ([q, k, v], [mask, clock]) = self.args(self.sources());
+        let ([q, k, v], [mask, step_state]) = self.args(self.sources());
         self.launch(caps, kernel!("attention/attention"), s, s.queries, Default::default())
-            .args([q, k, v, mask, clock, Arg::Output])
+            .args([q, k, v, mask, step_state, Arg::Output])
             .flops((4 * s.head + 5) * s.pairs(self.causal))
             .into()
     }
 
     /// The output through tiles, with keys in `parts` parts.
     fn lower_tiled(&self, caps: &Caps, tile: AttentionTile, s: &AttentionSizes, parts: usize) -> Lowered {
-        let ([q, k, v], [mask, clock]) = self.args(self.sources());
+        let ([q, k, v], [mask, step_state]) = self.args(self.sources());
         let queries = s.batch * s.heads * s.queries;
         let groups = s.batch * s.heads * s.queries.div_ceil(tile.own()) * parts;
         let kernel = (kernel!("attention/attention_tiled"), TiledKernel::Forward);
@@ -209,7 +209,7 @@ impl Attention {
         let tiles = self
             .launch_tiled(caps, kernel, tile, s, (groups, parts), Default::default())
             .flag("SPLIT", split)
-            .args([q, k, v, mask, clock, known, sums])
+            .args([q, k, v, mask, step_state, known, sums])
             .flops((4 * s.head + 5) * s.pairs(self.causal));
         if !split {
             return Lowered { dispatches: vec![tiles], scratch: vec![16] };
@@ -232,7 +232,7 @@ impl Attention {
         (0..s.keys).filter(|&key| (!self.causal || key <= row) && takes_part(key)).collect()
     }
 
-    /// Dropout's factor of the probability of each key, in f64, for query `row` of head number `head`. The clock is the last of
+    /// Dropout's factor of the probability of each key, in f64, for query `row` of head number `head`. The step state is the last of
     /// `inputs`.
     pub(crate) fn factors(
         &self,
@@ -247,7 +247,7 @@ impl Attention {
     }
 
     /// Random inputs: sizes, then q, k and v, or all in one, and the mask.
-    pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, AttentionSizes) -> Sample) -> Sample {
+    pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, AttentionSizes) -> TestCase) -> TestCase {
         let keys = [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)];
         let mut op = Self {
             heads: 1 + rng.below(3),
@@ -285,8 +285,8 @@ impl Attention {
             Keys::Lengths => Some(TensorType::u32([batch])),
             Keys::Ids { .. } => Some(TensorType::u32(mask)),
         };
-        let clock = op.dropout.is_some().then(|| TensorType::u32([4]));
-        let sizes = op.checked_sizes(&types.iter().chain(&mask_type).chain(&clock).collect::<Vec<_>>());
+        let step_state = op.dropout.is_some().then(|| TensorType::u32([4]));
+        let sizes = op.checked_sizes(&types.iter().chain(&mask_type).chain(&step_state).collect::<Vec<_>>());
         let mut sample = shapes.into_iter().fold(sample(op, sizes), |sample, shape| sample.normal(rng, shape));
         match keys {
             Keys::All => {}
@@ -297,8 +297,8 @@ impl Attention {
         let mask = sample.inputs.get(op.sources()).map(|input| &input.values);
         let of_two = |row: usize| op.seen(&sizes, mask, row / queries, row % queries).len() > 1;
         sample.differentiable &= (0..batch * queries).any(of_two);
-        match clock {
-            Some(clock) => sample.input(clock, vec![f64::from(rng.next_u32()), 0.0, 0.0, 0.0]),
+        match step_state {
+            Some(step_state) => sample.input(step_state, vec![f64::from(rng.next_u32()), 0.0, 0.0, 0.0]),
             None => sample,
         }
     }
@@ -386,9 +386,9 @@ impl Op for Attention {
         y
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         Self::sample_inputs(rng, |op, sizes| {
-            Sample::new(move |x| x[0].graph().push(op, x)?.slice(0, 0, sizes.outputs()))
+            TestCase::new(move |x| x[0].graph().push(op, x)?.slice(0, 0, sizes.outputs()))
         })
     }
 }

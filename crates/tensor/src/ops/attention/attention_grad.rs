@@ -4,7 +4,7 @@ use crate::device::caps::Caps;
 use crate::device::gpu::ALIGNMENT;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::attention::attention::Attention;
 use crate::ops::attention::form::{AttentionForm, TiledKernel, pair_bytes};
@@ -14,7 +14,7 @@ use crate::shape::TensorType;
 
 /// dq, dk and dv of [`Attention`]. If one input holds q, k and v, they have its shape. Else they lie one after the other, each
 /// at an offset that an adapter can bind. Inputs: q, k and v as there, its output, `[batch, queries, heads · d]` of its
-/// output's gradient, the keys that take part, and the clock.
+/// output's gradient, the keys that take part, and the step state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionGrad {
     /// The attention whose gradient it is.
@@ -22,7 +22,7 @@ pub struct AttentionGrad {
 }
 
 impl AttentionGrad {
-    /// Types of q, k, v, mask and clock.
+    /// Types of q, k, v, mask and step state.
     fn attention_types<'t>(&self, inputs: &[&'t TensorType]) -> Vec<&'t TensorType> {
         let sources = self.of.sources().min(inputs.len());
         let mask = inputs.get(sources + 2..).unwrap_or_default();
@@ -71,7 +71,7 @@ impl Op for AttentionGrad {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let s = self.of.checked_sizes(&self.attention_types(inputs));
         let first = self.of.sources();
-        let ([q, k, v], [mask, clock]) = self.of.args(first + 2);
+        let ([q, k, v], [mask, step_state]) = self.of.args(first + 2);
         let (y, dout, rows) = (Arg::Input(first), Arg::Input(first + 1), Arg::Scratch(0));
         let (queries, grads, pairs) =
             (s.batch * s.heads * s.queries, self.rows_and_starts(&s), s.pairs(self.of.causal));
@@ -81,7 +81,7 @@ impl Op for AttentionGrad {
             .dims(&[s.batch, s.heads, s.queries, s.head])
             .args([y, dout, rows])
             .flops(2 * s.outputs());
-        let args = |out: Arg| [q, k, v, dout, rows, mask, clock, out];
+        let args = |out: Arg| [q, k, v, dout, rows, mask, step_state, out];
         let (query_flops, key_flops) = ((6 * s.head + 6) * pairs, (8 * s.head + 6) * pairs);
         let form = self.of.form.filter(|form| form.runs_on(caps, s.head, true)).unwrap_or(caps.attention_grad_form(&s));
         let heads = s.batch * s.heads;
@@ -162,14 +162,14 @@ impl Op for AttentionGrad {
 
     /// A case with the output of an attention. Its three parts are joined: gaps between them are not written, and one alone may
     /// be 0 but for rounding. dq is such where there is one key.
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let mut width = 0;
         let mut sample = Attention::sample_inputs(rng, |of, s| {
             width = s.heads * s.head;
             let op = AttentionGrad { of };
             let sources = of.sources();
             let own = of.inputs();
-            let mut sample = Sample::new(move |x| {
+            let mut sample = TestCase::new(move |x| {
                 let y = x[0].graph().push(of, &x[..own])?;
                 let inputs = [&x[..sources], &[y, x[own]], &x[sources..own]].concat();
                 let gradients = x[0].graph().push(op, &inputs)?;

@@ -200,8 +200,8 @@ impl Caps {
         let Some(tile) = self.attention_tile(s, FORWARD) else { return AttentionForm::Rows };
         let workgroups = s.batch * s.heads * s.queries.div_ceil(tile.own());
         // As many iterations for each part as for the others.
-        let turns = s.keys.div_ceil(tile.met());
-        let parts = turns.div_ceil(turns.div_ceil((ENOUGH / workgroups).clamp(1, turns)));
+        let iterations = s.keys.div_ceil(tile.met());
+        let parts = iterations.div_ceil(iterations.div_ceil((ENOUGH / workgroups).clamp(1, iterations)));
         if parts > 1 { AttentionForm::Split(tile, parts) } else { AttentionForm::Tiled(tile) }
     }
 

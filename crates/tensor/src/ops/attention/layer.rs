@@ -55,9 +55,9 @@ fn attend<'g>(
     let graph = sources[0].graph();
     let pairs = mask.dropout.map_or(Ok(None), |dropout| dropout.pairs());
     let dropout = pairs.map_err(|problem| Error::Shape { op: "attention", layer: graph.layer(), problem })?;
-    let clock = mask.dropout.filter(|_| dropout.is_some()).map(|dropout| dropout.clock);
+    let step_state = mask.dropout.filter(|_| dropout.is_some()).map(|dropout| dropout.step_state);
     let op = Attention { heads, causal: mask.causal, packed: sources.len() == 1, keys, dropout, form };
-    let inputs: Vec<Var<'g>> = sources.iter().copied().chain(ids).chain(clock).collect();
+    let inputs: Vec<Var<'g>> = sources.iter().copied().chain(ids).chain(step_state).collect();
     let y = graph.push(op, &inputs)?;
     y.slice(0, 0, shape.iter().product())?.reshape(shape)
 }

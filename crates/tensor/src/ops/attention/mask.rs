@@ -58,7 +58,7 @@ pub enum Keys {
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionDropout<'g> {
     /// A u32 `[4]` leaf whose word 0 counts the steps.
-    pub clock: Var<'g>,
+    pub step_state: Var<'g>,
     /// Probability of a zero, in `[0, 1)`.
     pub p: f32,
     /// Seed of the run.

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -49,9 +49,9 @@ impl Op for FmaChain {
         inputs[0].iter().map(|x| (0..8).map(|j| chain(x + f64::from(j))).sum()).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let op = FmaChain { rounds: rng.below(100) as u32 };
         let n = awkward_size(rng, 300);
-        Sample::forward_only(op).normal(rng, [n])
+        TestCase::forward_only(op).normal(rng, [n])
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::conv::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad};
 use crate::ops::elementwise::unary::UnaryFunction;
@@ -190,18 +190,18 @@ impl Op for Conv2d {
         y.iter().enumerate().map(|(at, &v)| self.epilogue.reference(v, at, channel(at), &inputs[2..])).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (x, w, stride, padding) = Geometry::sample(rng);
         let bias = rng.below(2) == 0;
         if rng.below(2) == 0 {
-            let sample = Sample::new(move |v| v[0].conv2d(v[1], v.get(2).copied(), stride, padding));
+            let sample = TestCase::new(move |v| v[0].conv2d(v[1], v.get(2).copied(), stride, padding));
             let sample = sample.normal(rng, x).normal(rng, w);
             return if bias { sample.normal(rng, [w[0]]) } else { sample };
         }
         let activation = [None, Some(UnaryFunction::Relu), Some(UnaryFunction::Tanh)][rng.below(3)];
         let epilogue = Epilogue { bias, activation, residual: rng.below(2) == 0, gradient: None };
         let op = Conv2d { stride, padding, epilogue };
-        let mut sample = Sample::forward_only(op).normal(rng, x).normal(rng, w);
+        let mut sample = TestCase::forward_only(op).normal(rng, x).normal(rng, w);
         if bias {
             sample = sample.normal(rng, [w[0]]);
         }
@@ -212,7 +212,7 @@ impl Op for Conv2d {
         sample
     }
 
-    fn absorb(
+    fn fuse_consumer(
         &self,
         consumer: &dyn Op,
         position: usize,

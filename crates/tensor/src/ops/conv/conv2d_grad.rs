@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::conv::conv2d::Geometry;
 use crate::ops::gemm::epilogue::Epilogue;
@@ -127,19 +127,19 @@ impl Op for Conv2dInputGrad {
         dx.iter().enumerate().map(|(at, &v)| self.epilogue.reference(v, at, 0, &inputs[2..])).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (x, w, stride, padding) = Geometry::sample(rng);
         let g = Geometry::new(&x, &w, stride, padding).expect("sampled to fit");
         let dy = [x[0], w[0], g.output[0], g.output[1]];
         let mut op = Conv2dInputGrad::new(stride, padding, g.image);
         if rng.below(2) == 0 {
-            return Sample::new(move |v| v[0].graph().push(op, v)).normal(rng, dy).normal(rng, w);
+            return TestCase::new(move |v| v[0].graph().push(op, v)).normal(rng, dy).normal(rng, w);
         }
         op.epilogue.residual = true;
-        Sample::forward_only(op).normal(rng, dy).normal(rng, w).normal(rng, x)
+        TestCase::forward_only(op).normal(rng, dy).normal(rng, w).normal(rng, x)
     }
 
-    fn absorb(
+    fn fuse_consumer(
         &self,
         consumer: &dyn Op,
         position: usize,
@@ -206,14 +206,14 @@ impl Op for Conv2dWeightGrad {
         dw
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (mut x, w, stride, padding) = Geometry::sample(rng);
         if rng.below(4) == 0 {
             x = [70, x[1], 8, 9]; // more window positions than one part sums
         }
         let g = Geometry::new(&x, &w, stride, padding).expect("sampled to fit");
         let op = Conv2dWeightGrad { stride, padding, window: g.window };
-        Sample::new(move |v| v[0].graph().push(op, v))
+        TestCase::new(move |v| v[0].graph().push(op, v))
             .normal(rng, x)
             .normal(rng, [x[0], w[0], g.output[0], g.output[1]])
     }

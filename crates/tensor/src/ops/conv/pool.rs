@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::rng::Rng;
@@ -194,9 +194,9 @@ impl Op for Pool {
         self.sizes(types[0]).expect("checked while recording").windows().map(value).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (op, shape) = sample_sizes(rng);
-        Sample::new(move |x| x[0].graph().push(op, x)).normal(rng, shape)
+        TestCase::new(move |x| x[0].graph().push(op, x)).normal(rng, shape)
     }
 }
 
@@ -258,16 +258,16 @@ impl Op for PoolGrad {
         dx
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (pool, x) = sample_sizes(rng);
         let op = PoolGrad { pool, image: [x[2], x[3]] };
         let [rows, columns] = pool.sizes(&TensorType::f32(x)).expect("sampled to fit").output;
         let dy = [x[0], x[1], rows, columns];
         if pool.pooling == Pooling::Mean {
-            return Sample::new(move |v| v[0].graph().push(op, v)).normal(rng, dy);
+            return TestCase::new(move |v| v[0].graph().push(op, v)).normal(rng, dy);
         }
         // Whole numbers, so that many windows have several maxima; y must be the maximum of x.
-        let mut sample = Sample::new(move |v| {
+        let mut sample = TestCase::new(move |v| {
             let y = v[0].graph().push(pool, &v[..1])?;
             v[0].graph().push(op, &[v[0], y, v[1]])
         });

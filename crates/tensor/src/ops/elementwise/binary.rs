@@ -4,7 +4,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::movement::view::{MAX_AXES, axes};
 use crate::rng::Rng;
@@ -125,7 +125,7 @@ impl Op for Binary {
             .collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let function = [Add, Sub, Mul, Div, Equal][rng.below(5)];
         let full = [1 + rng.below(4), awkward_size(rng, 20), awkward_size(rng, 70)];
         let mut stretched = |keep: bool| -> Shape {
@@ -136,7 +136,7 @@ impl Op for Binary {
             (x, y) if y.elements() % 2 == 0 => (y, x),
             pair => pair,
         };
-        Sample::new(move |inputs| inputs[0].graph().push(Binary { function }, inputs))
+        TestCase::new(move |inputs| inputs[0].graph().push(Binary { function }, inputs))
             .uniform(rng, x, -2.0, 2.0)
             .uniform(rng, y, 0.5, 2.0)
     }

@@ -6,7 +6,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -50,11 +50,11 @@ impl Op for Cast {
         inputs[0].clone()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = 1 + rng.below(1200);
         let (from, to) = if rng.below(2) == 0 { (DType::F16, DType::F32) } else { (DType::F32, DType::F16) };
-        let sample = Sample::new(move |x| x[0].cast(to)).normal_of(rng, from, [n]);
-        if to == DType::F16 { sample.halved() } else { sample }
+        let sample = TestCase::new(move |x| x[0].cast(to)).normal_of(rng, from, [n]);
+        if to == DType::F16 { sample.rounds_to_f16() } else { sample }
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::{Rng, philox, unit};
 use crate::shape::{DType, TensorType};
 
-/// `y = x · mask / (1 − p)`, where the mask is 0 with probability `p`, else 1. Inputs: x, and `clock` u32 `[4]` whose
+/// `y = x · mask / (1 − p)`, where the mask is 0 with probability `p`, else 1. Inputs: x, and `step_state` u32 `[4]` whose
 /// word 0 is the step.
 ///
 /// The mask is a pure function of seed, stream, step and index, so the gradient is the same op applied to `dy`.
@@ -50,8 +50,8 @@ impl Op for Dropout {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         self.check()?;
         match inputs {
-            [x, clock] if x.dtype == DType::F32 && **clock == TensorType::u32([4]) => Ok((*x).clone()),
-            _ => Err(format!("takes one f32 tensor and a clock u32[4], not {inputs:?}")),
+            [x, step_state] if x.dtype == DType::F32 && **step_state == TensorType::u32([4]) => Ok((*x).clone()),
+            _ => Err(format!("takes one f32 tensor and a step_state u32[4], not {inputs:?}")),
         }
     }
 
@@ -76,11 +76,11 @@ impl Op for Dropout {
         inputs[0].iter().enumerate().map(|(i, x)| x * self.factor(step, i)).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (p, seed, stream) = (rng.range(0.05, 0.9), u64::from(rng.next_u32()) << 20, rng.next_u32());
         let shape = [awkward_size(rng, 300), awkward_size(rng, 20)];
         let step = f64::from(rng.next_u32());
-        Sample::new(move |x| x[0].dropout(x[1], p, seed, stream))
+        TestCase::new(move |x| x[0].dropout(x[1], p, seed, stream))
             .normal(rng, shape)
             .input(TensorType::u32([4]), vec![step, 0.0, 0.0, 0.0])
     }
@@ -90,16 +90,16 @@ impl<'g> Var<'g> {
     /// Zeroes each element with probability `p` and divides the others by `1 − p`, so that the mean stays. `p = 0`
     /// returns this value itself.
     ///
-    /// `clock` is a u32 `[4]` leaf whose word 0 counts the steps: each draws another mask. `stream` tells the dropout
+    /// `step_state` is a u32 `[4]` leaf whose word 0 counts the steps: each draws another mask. `stream` tells the dropout
     /// layers of a run apart. Same seed, stream and step, same mask, on every adapter.
     /// *Source:* Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting".
     ///
     /// # Errors
     /// [`Error::Shape`] when `p` is outside `[0, 1)`, or for other types.
-    pub fn dropout(self, clock: Var<'g>, p: f32, seed: u64, stream: u32) -> Result<Var<'g>> {
+    pub fn dropout(self, step_state: Var<'g>, p: f32, seed: u64, stream: u32) -> Result<Var<'g>> {
         let op = Dropout { p, seed, stream };
-        let types = [&self.ty(), &clock.ty()];
+        let types = [&self.ty(), &step_state.ty()];
         op.infer(&types).map_err(|problem| Error::Shape { op: op.name(), layer: self.graph().layer(), problem })?;
-        if p == 0.0 { Ok(self) } else { self.graph().push(op, &[self, clock]) }
+        if p == 0.0 { Ok(self) } else { self.graph().push(op, &[self, step_state]) }
     }
 }

@@ -4,7 +4,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -208,10 +208,10 @@ impl Op for Unary {
         inputs[0].iter().map(|&x| self.function.apply(x)).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let function = UnaryFunction::sample(rng);
         let shape = [awkward_size(rng, 300), awkward_size(rng, 20)];
-        let sample = Sample::new(move |x| x[0].graph().push(Unary { function }, x));
+        let sample = TestCase::new(move |x| x[0].graph().push(Unary { function }, x));
         if function.needs_positive() { sample.uniform(rng, shape, 0.2, 3.0) } else { sample.normal(rng, shape) }
     }
 }
@@ -247,10 +247,10 @@ impl Op for UnaryGrad {
         inputs[0].iter().zip(&inputs[1]).map(|(&saved, &dy)| self.function.derivative(saved) * dy).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let function = UnaryFunction::sample(rng);
         let shape = [awkward_size(rng, 300), awkward_size(rng, 20)];
-        Sample::forward_only(UnaryGrad { function }).uniform(rng, shape, 0.2, 3.0).normal(rng, shape)
+        TestCase::forward_only(UnaryGrad { function }).uniform(rng, shape, 0.2, 3.0).normal(rng, shape)
     }
 }
 

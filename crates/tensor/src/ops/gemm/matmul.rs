@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::elementwise::cast::{Stored, cast_dispatch};
 use crate::ops::elementwise::unary::UnaryFunction;
@@ -135,7 +135,7 @@ impl Op for MatMul {
             let [bias, residual, saved] = self.epilogue.args(2);
             let dispatch = chosen
                 .dispatch(kernel!("gemm/matmul_naive"), [s.m, s.n], s.batch)
-                .turns(s.k)
+                .iterations(s.k)
                 .constant("LAYOUT", self.layout as u32)
                 .dims(&[s.m, s.n, s.k, s.lhs_batch, s.rhs_batch])
                 .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
@@ -169,7 +169,7 @@ impl Op for MatMul {
             scratch.push(4 * parts * output.elements());
         }
         let part = |(start, end): (usize, usize)| {
-            let fours = chosen.by_fours() && s.k.is_multiple_of(4);
+            let fours = chosen.reads_vec4() && s.k.is_multiple_of(4);
             let rows4 = (fours || !registers) && self.layout == Layout::TN && s.m.is_multiple_of(4);
             let rhs4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
             let lhs4 = rows4 || (fours && self.layout != Layout::TN);
@@ -233,7 +233,7 @@ impl Op for MatMul {
             .collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let layout = [Layout::NN, Layout::NT, Layout::TN][rng.below(3)];
         let whole_blocks = [64 * (1 + rng.below(2)), 32 * (1 + rng.below(3)), 16 * (1 + rng.below(4))];
         let [m, n, k] = match rng.below(5) {
@@ -261,19 +261,19 @@ impl Op for MatMul {
         if rng.below(2) == 0 {
             // With casts that are fused: none, to f16, to f16 and back, and what may follow.
             let casts = rng.below(5);
-            let record = Sample::new(move |x| {
+            let record = TestCase::new(move |x| {
                 let product = x[0].matmul(x[1], layout)?;
                 let half = if casts > 1 { product.cast(DType::F16)? } else { product };
                 let back = if casts > 2 { half.cast(DType::F32)? } else { half };
                 if casts > 3 { back.tanh()?.cast(DType::F16) } else { Ok(back) }
             });
             let sample = record.normal_of(rng, sides[0], lhs).normal_of(rng, sides[1], rhs);
-            return if casts > 1 { sample.halved() } else { sample };
+            return if casts > 1 { sample.rounds_to_f16() } else { sample };
         }
         let block = Block::FAMILY[rng.below(Block::FAMILY.len())];
         let gemm_variant = [None, Some(Naive), Some(Registers), Some(GemmVariant::Block(block))][rng.below(4)];
         let op = MatMul { layout, epilogue, stored: Stored::default(), gemm_variant };
-        let mut sample = Sample::forward_only(op).normal_of(rng, sides[0], lhs).normal_of(rng, sides[1], rhs);
+        let mut sample = TestCase::forward_only(op).normal_of(rng, sides[0], lhs).normal_of(rng, sides[1], rhs);
         if epilogue.bias {
             sample = sample.normal(rng, [n]);
         }
@@ -286,7 +286,7 @@ impl Op for MatMul {
         sample
     }
 
-    fn absorb(
+    fn fuse_consumer(
         &self,
         consumer: &dyn Op,
         position: usize,

@@ -68,7 +68,7 @@ impl GemmVariant {
     }
 
     /// True if operands are best loaded as vec4 along k.
-    pub(crate) fn by_fours(self) -> bool {
+    pub(crate) fn reads_vec4(self) -> bool {
         self.in_registers() || self.for_gpus()
     }
 

@@ -3,9 +3,9 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::ops::input::sampler::{is_clock, sample_clock};
+use crate::ops::input::sampler::{is_step_state, sample_step_state};
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
 
@@ -45,10 +45,15 @@ impl Op for Augment {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
-            [x, clock] if x.dtype == DType::F32 && x.shape.rank() == 4 && is_clock(clock) && self.shift < 1 << 15 => {
+            [x, step_state]
+                if x.dtype == DType::F32
+                    && x.shape.rank() == 4
+                    && is_step_state(step_state)
+                    && self.shift < 1 << 15 =>
+            {
                 Ok((*x).clone())
             }
-            _ => Err(format!("takes f32[b, c, h, w] and a clock, u32[4], and shift < 32768, not {inputs:?}")),
+            _ => Err(format!("takes f32[b, c, h, w] and a step_state, u32[4], and shift < 32768, not {inputs:?}")),
         }
     }
 
@@ -86,7 +91,7 @@ impl Op for Augment {
         y
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape = [awkward_size(rng, 17), 1 + rng.below(3), awkward_size(rng, 17), awkward_size(rng, 17)];
         let op = Augment {
             shift: rng.below(5),
@@ -95,19 +100,21 @@ impl Op for Augment {
             seed: u64::from(rng.next_u32()) << 20,
             transposed: rng.below(3) == 0,
         };
-        Sample::new(move |x| x[0].graph().push(op, x)).normal(rng, shape).input(TensorType::u32([4]), sample_clock(rng))
+        TestCase::new(move |x| x[0].graph().push(op, x))
+            .normal(rng, shape)
+            .input(TensorType::u32([4]), sample_step_state(rng))
     }
 }
 
 impl<'g> Var<'g> {
     /// Each image shifted by up to `shift` pixels along each axis, and with `flip` mirrored with probability 1/2. `fill` comes
-    /// in at the borders. Each step of `clock` draws anew. Shapes: f32 `[b, c, h, w]` to the same.
+    /// in at the borders. Each step of `step_state` draws anew. Shapes: f32 `[b, c, h, w]` to the same.
     ///
     /// *Source*: He et al. 2016, arXiv:1512.03385, section 4.2 (there: pad by 4, crop, mirror).
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) unless this has four axes and `clock` is u32 `[4]`.
-    pub fn augment(self, clock: Var<'g>, shift: usize, flip: bool, fill: f32, seed: u64) -> Result<Var<'g>> {
-        self.graph().push(Augment { shift, flip, fill, seed, transposed: false }, &[self, clock])
+    /// [`Error::Shape`](crate::Error::Shape) unless this has four axes and `step_state` is u32 `[4]`.
+    pub fn augment(self, step_state: Var<'g>, shift: usize, flip: bool, fill: f32, seed: u64) -> Result<Var<'g>> {
+        self.graph().push(Augment { shift, flip, fill, seed, transposed: false }, &[self, step_state])
     }
 }

@@ -3,9 +3,9 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::ops::input::sampler::{is_clock, sample_clock};
+use crate::ops::input::sampler::{is_step_state, sample_step_state};
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
 
@@ -48,9 +48,11 @@ impl Op for Crop {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let Self { size, share, .. } = *self;
-        let [x, clock] = inputs else { return Err(format!("takes images and a clock, not {} inputs", inputs.len())) };
-        let (&[b, c, height, width], true) = (&x.shape[..], x.dtype == DType::F32 && is_clock(clock)) else {
-            return Err(format!("takes f32[b, c, h, w] and a clock, u32[4], not {inputs:?}"));
+        let [x, step_state] = inputs else {
+            return Err(format!("takes images and a step_state, not {} inputs", inputs.len()));
+        };
+        let (&[b, c, height, width], true) = (&x.shape[..], x.dtype == DType::F32 && is_step_state(step_state)) else {
+            return Err(format!("takes f32[b, c, h, w] and a step_state, u32[4], not {inputs:?}"));
         };
         if share.is_none() && (size > height || size > width) {
             return Err(format!("images of {height} x {width} hold no box of {size} x {size}"));
@@ -99,7 +101,7 @@ impl Op for Crop {
         (0..output.elements()).map(pixel).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [height, width] = [0, 0].map(|_: usize| awkward_size(rng, 23));
         let share = (rng.below(3) > 0).then(|| {
             let high = 0.1 + 0.9 * rng.uniform();
@@ -108,21 +110,21 @@ impl Op for Crop {
         let size = if share.is_some() { awkward_size(rng, 23) } else { 1 + rng.below(height.min(width)) };
         let op = Crop { size, share, seed: u64::from(rng.next_u32()) << 20 };
         let shape = [awkward_size(rng, 9), 1 + rng.below(3), height, width];
-        Sample::forward_only(op).normal(rng, shape).input(TensorType::u32([4]), sample_clock(rng))
+        TestCase::forward_only(op).normal(rng, shape).input(TensorType::u32([4]), sample_step_state(rng))
     }
 }
 
 impl<'g> Var<'g> {
-    /// A box of `size` × `size` pixels of each image, somewhere else at each step of `clock`; it has no gradient. Shapes: f32
+    /// A box of `size` × `size` pixels of each image, somewhere else at each step of `step_state`; it has no gradient. Shapes: f32
     /// `[b, c, h, w]` to f32 `[b, c, size, size]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) unless this has four axes, the box fits and `clock` is u32 `[4]`.
-    pub fn random_crop(self, clock: Var<'g>, size: usize, seed: u64) -> Result<Var<'g>> {
-        self.graph().push(Crop { size, share: None, seed }, &[self, clock])
+    /// [`Error::Shape`](crate::Error::Shape) unless this has four axes, the box fits and `step_state` is u32 `[4]`.
+    pub fn random_crop(self, step_state: Var<'g>, size: usize, seed: u64) -> Result<Var<'g>> {
+        self.graph().push(Crop { size, share: None, seed }, &[self, step_state])
     }
 
-    /// A box of each image, resized to `size` × `size` pixels; another at each step of `clock`. The box covers a share of the
+    /// A box of each image, resized to `size` × `size` pixels; another at each step of `step_state`. The box covers a share of the
     /// image in `share` and is up to 4/3 as wide as high, or as high as wide. It has no gradient. Shapes as
     /// [`Var::random_crop`].
     ///
@@ -131,8 +133,8 @@ impl<'g> Var<'g> {
     /// the pixels beyond them.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) unless this has four axes, 0 < least share ≤ greatest ≤ 1 and `clock` is u32 `[4]`.
-    pub fn random_resized_crop(self, clock: Var<'g>, size: usize, share: [f32; 2], seed: u64) -> Result<Var<'g>> {
-        self.graph().push(Crop { size, share: Some(share), seed }, &[self, clock])
+    /// [`Error::Shape`](crate::Error::Shape) unless this has four axes, 0 < least share ≤ greatest ≤ 1 and `step_state` is u32 `[4]`.
+    pub fn random_resized_crop(self, step_state: Var<'g>, size: usize, share: [f32; 2], seed: u64) -> Result<Var<'g>> {
+        self.graph().push(Crop { size, share: Some(share), seed }, &[self, step_state])
     }
 }

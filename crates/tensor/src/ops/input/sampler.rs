@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
@@ -79,24 +79,26 @@ fn mix(mut h: u32) -> u32 {
     h ^ (h >> 16)
 }
 
-/// True if a type is that of a clock: u32[4], of which word 0 is the step number.
-pub(crate) fn is_clock(ty: &TensorType) -> bool {
+/// True if a type is that of a step_state: u32[4], of which word 0 is the step number.
+pub(crate) fn is_step_state(ty: &TensorType) -> bool {
     ty.dtype == DType::U32 && *ty.shape == [4]
 }
 
-/// A clock for random cases: any step number, and words that must not matter.
-pub(crate) fn sample_clock(rng: &mut Rng) -> Vec<f64> {
+/// A step state for random cases: any step number, and words that must not matter.
+pub(crate) fn sample_step_state(rng: &mut Rng) -> Vec<f64> {
     let step = if rng.below(4) == 0 { rng.next_u32() } else { rng.below(50) as u32 };
     vec![f64::from(step), f64::from(rng.next_u32()), 3.0, 4.0]
 }
 
 fn infer(n: usize, batch: usize, inputs: &[&TensorType]) -> Result<TensorType, String> {
     match inputs {
-        [clock] if is_clock(clock) && (1..LIMIT).contains(&n) && (1..LIMIT).contains(&batch) => {
+        [step_state] if is_step_state(step_state) && (1..LIMIT).contains(&n) && (1..LIMIT).contains(&batch) => {
             Ok(TensorType::u32([batch]))
         }
-        [clock] if is_clock(clock) => Err(format!("n = {n} and batch = {batch} must be positive and below 2^31")),
-        _ => Err(format!("takes a clock, u32[4], not {inputs:?}")),
+        [step_state] if is_step_state(step_state) => {
+            Err(format!("n = {n} and batch = {batch} must be positive and below 2^31"))
+        }
+        _ => Err(format!("takes a step_state, u32[4], not {inputs:?}")),
     }
 }
 
@@ -141,11 +143,11 @@ impl Op for SampleBatch {
         self.indices(inputs[0][0] as u32).into_iter().map(f64::from).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = awkward_size(rng, 3000);
         let batch = 1 + rng.below(n);
         let seed = u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32());
-        Sample::forward_only(SampleBatch { n, batch, seed }).input(TensorType::u32([4]), sample_clock(rng))
+        TestCase::forward_only(SampleBatch { n, batch, seed }).input(TensorType::u32([4]), sample_step_state(rng))
     }
 }
 
@@ -177,10 +179,10 @@ impl Op for SequentialBatch {
         (0..self.batch).map(|i| if index(i) < self.n as f64 { index(i) } else { f64::from(u32::MAX) }).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let batch = awkward_size(rng, 300);
         let n = 1 + rng.below(50 * batch);
-        Sample::forward_only(SequentialBatch { n, batch }).input(TensorType::u32([4]), sample_clock(rng))
+        TestCase::forward_only(SequentialBatch { n, batch }).input(TensorType::u32([4]), sample_step_state(rng))
     }
 }
 
@@ -215,37 +217,37 @@ impl Op for RingBatch {
         (start..start + self.batch).map(|index| index as f64).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let batch = awkward_size(rng, 300);
         let op = RingBatch { slots: 1 + rng.below(70), stride: batch + rng.below(4), batch };
-        Sample::forward_only(op).input(TensorType::u32([4]), sample_clock(rng))
+        TestCase::forward_only(op).input(TensorType::u32([4]), sample_step_state(rng))
     }
 }
 
 impl<'g> Var<'g> {
-    /// Indices of `batch` of `n` examples for the step that this clock shows, without replacement within an epoch of
-    /// `n / batch` steps. Shapes: clock u32 `[4]`, of which word 0 is the step number, to u32 `[batch]`.
+    /// Indices of `batch` of `n` examples for the step that this step state shows, without replacement within an epoch of
+    /// `n / batch` steps. Shapes: step_state u32 `[4]`, of which word 0 is the step number, to u32 `[batch]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) unless this is a clock and `1 ≤ batch ≤ n < 2³¹`.
+    /// [`Error::Shape`](crate::Error::Shape) unless this is a step state and `1 ≤ batch ≤ n < 2³¹`.
     pub fn sample_batch(self, n: usize, batch: usize, seed: u64) -> Result<Var<'g>> {
         self.graph().push(SampleBatch { n, batch, seed }, &[self])
     }
 
     /// The indices `step · batch + i` for `i < batch`, `u32::MAX` where that is `n` or more: steps 0 to
-    /// `⌈n / batch⌉ − 1` see every example once. Shapes: clock u32 `[4]` to u32 `[batch]`.
+    /// `⌈n / batch⌉ − 1` see every example once. Shapes: step_state u32 `[4]` to u32 `[batch]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) unless this is a clock and both sizes are positive and below 2³¹.
+    /// [`Error::Shape`](crate::Error::Shape) unless this is a step state and both sizes are positive and below 2³¹.
     pub fn sequential_batch(self, n: usize, batch: usize) -> Result<Var<'g>> {
         self.graph().push(SequentialBatch { n, batch }, &[self])
     }
 
     /// The indices `step mod slots · stride + i` for `i < batch`: of the step's batch in a ring of `slots` batches.
-    /// Shapes: clock u32 `[4]` to u32 `[batch]`.
+    /// Shapes: step_state u32 `[4]` to u32 `[batch]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) unless this is a clock, `1 ≤ batch ≤ stride` and the ring holds fewer than 2³¹.
+    /// [`Error::Shape`](crate::Error::Shape) unless this is a step state, `1 ≤ batch ≤ stride` and the ring holds fewer than 2³¹.
     pub fn ring_batch(self, slots: usize, stride: usize, batch: usize) -> Result<Var<'g>> {
         self.graph().push(RingBatch { slots, stride, batch }, &[self])
     }

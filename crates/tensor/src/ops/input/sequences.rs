@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::IGNORE;
 use crate::rng::{Rng, philox};
@@ -146,7 +146,7 @@ impl Sequences {
             .constant("LABELS", u32::from(labels))
             .dims(&[n, self.time(), shortest, 1 + longest - shortest, self.symbols()])
             .dims(&[stream as usize, seed as u32 as usize, (seed >> 32) as usize])
-            .turns(if parity && labels { longest } else { 0 })
+            .iterations(if parity && labels { longest } else { 0 })
             .bind(1)
             .into()
     }
@@ -162,7 +162,7 @@ impl Sequences {
 }
 
 /// Numbers of examples, now and then that of none.
-fn sample_numbers(rng: &mut Rng, sample: Sample) -> Sample {
+fn sample_numbers(rng: &mut Rng, sample: TestCase) -> TestCase {
     let batch = awkward_size(rng, 70);
     let number = |_| f64::from(if rng.below(9) == 0 { u32::MAX } else { rng.next_u32() });
     let numbers = (0..batch).map(number).collect();
@@ -190,8 +190,8 @@ impl Op for SequenceTokens {
         inputs[0].iter().flat_map(|&number| self.0.tokens(number as u32)).map(f64::from).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
-        let sample = Sample::forward_only(SequenceTokens(Sequences::sample(rng)));
+    fn sample(rng: &mut Rng) -> TestCase {
+        let sample = TestCase::forward_only(SequenceTokens(Sequences::sample(rng)));
         sample_numbers(rng, sample)
     }
 }
@@ -221,8 +221,8 @@ impl Op for SequenceLabels {
         inputs[0].iter().flat_map(|&number| self.0.labels(number as u32)).map(f64::from).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
-        let sample = Sample::forward_only(SequenceLabels(Sequences::sample(rng)));
+    fn sample(rng: &mut Rng) -> TestCase {
+        let sample = TestCase::forward_only(SequenceLabels(Sequences::sample(rng)));
         sample_numbers(rng, sample)
     }
 }

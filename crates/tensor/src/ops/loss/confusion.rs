@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::cross_entropy::infer_per_row;
 use crate::rng::Rng;
@@ -39,7 +39,7 @@ impl Op for Confusion {
             .dims(&[rows, classes])
             .args([1, 2, 0].map(Arg::Input))
             .flops(rows * classes)
-            .turns(classes)
+            .iterations(classes)
             .into()
     }
 
@@ -56,15 +56,14 @@ impl Op for Confusion {
         Vec::new()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [rows, classes] = [awkward_size(rng, 300), awkward_size(rng, 40)];
         // Few different values, so that ties are common; now and then a NaN.
         let value = |rng: &mut Rng| if rng.below(400) == 0 { f64::NAN } else { rng.below(4) as f64 };
-        Sample::forward_only(Confusion).index(rng, [classes, classes], 9).values([rows, classes], || value(rng)).index(
-            rng,
-            [rows],
-            classes + 1,
-        )
+        TestCase::forward_only(Confusion)
+            .index(rng, [classes, classes], 9)
+            .values([rows, classes], || value(rng))
+            .index(rng, [rows], classes + 1)
     }
 
     fn updates(&self) -> &'static [usize] {

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::masked_mean::MaskedMean;
 use crate::ops::loss::softmax::{checked_rows, row_launch};
@@ -89,11 +89,11 @@ impl Op for CrossEntropy {
         inputs[0].chunks(classes).zip(&inputs[1]).map(row).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [rows, classes] = [awkward_size(rng, 300), awkward_size(rng, 130)];
         let smoothing = [0.0, 0.1][rng.below(2)];
         // One label past the classes: an ignored row.
-        Sample::new(move |x| x[0].cross_entropy_rows(x[1], smoothing)).uniform(rng, [rows, classes], -4.0, 4.0).index(
+        TestCase::new(move |x| x[0].cross_entropy_rows(x[1], smoothing)).uniform(rng, [rows, classes], -4.0, 4.0).index(
             rng,
             [rows],
             classes + 1,
@@ -138,10 +138,10 @@ impl Op for CrossEntropyGrad {
         inputs[0].chunks(classes).zip(labels_and_gradients).flat_map(row).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [rows, classes] = [awkward_size(rng, 300), awkward_size(rng, 130)];
         let smoothing = [0.0, 0.1][rng.below(2)];
-        Sample::forward_only(CrossEntropyGrad { smoothing })
+        TestCase::forward_only(CrossEntropyGrad { smoothing })
             .uniform(rng, [rows, classes], -4.0, 4.0)
             .index(rng, [rows], classes + 1)
             .normal(rng, [rows])

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::softmax::row_launch;
 use crate::rng::Rng;
@@ -58,9 +58,9 @@ impl Op for MaskedMean {
         vec![total / count as f64]
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (n, classes) = (awkward_size(rng, 600), 1 + rng.below(10));
-        let mut sample = Sample::new(move |x| x[0].graph().push(MaskedMean { classes }, x));
+        let mut sample = TestCase::new(move |x| x[0].graph().push(MaskedMean { classes }, x));
         sample = sample.uniform(rng, [n], 0.0, 4.0).index(rng, [n], classes + 2);
         sample.inputs[1].values[0] = 0.0; // a mean of nothing is NaN, and has no gradient
         sample
@@ -102,8 +102,8 @@ impl Op for MaskedMeanGrad {
         inputs[0].iter().map(|&label| if counted(label) { share } else { 0.0 }).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (n, classes) = (awkward_size(rng, 600), 1 + rng.below(10));
-        Sample::forward_only(MaskedMeanGrad { classes }).index(rng, [n], classes + 2).normal(rng, [])
+        TestCase::forward_only(MaskedMeanGrad { classes }).index(rng, [n], classes + 2).normal(rng, [])
     }
 }

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
@@ -43,7 +43,7 @@ impl Op for SequenceScore {
         let [batch, time] = [inputs[0].shape[0], inputs[0].shape[1]];
         Dispatch::linear(kernel!("loss/sequence_score"), batch)
             .dims(&[batch, time, self.classes])
-            .turns(time)
+            .iterations(time)
             .flops(2 * batch * time)
             .bind(2)
             .into()
@@ -59,10 +59,10 @@ impl Op for SequenceScore {
         inputs[0].chunks(time).zip(inputs[1].chunks(time)).flat_map(score).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (shape, classes) = ([awkward_size(rng, 300), awkward_size(rng, 40)], 1 + rng.below(5));
         // Mostly hits, so that whole sequences are right now and then.
-        let sample = Sample::forward_only(SequenceScore { classes });
+        let sample = TestCase::forward_only(SequenceScore { classes });
         sample.values(shape, || f64::from(u8::from(rng.below(12) > 0))).index(rng, shape, classes + 2)
     }
 }

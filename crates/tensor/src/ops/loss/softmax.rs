@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::movement::reduce::{MOST_PASSES, lanes};
 use crate::rng::Rng;
@@ -33,7 +33,7 @@ pub(crate) fn row_launch(kernel: crate::Kernel, caps: &Caps, rows: usize, n: usi
         lanes *= 2;
     }
     let launch = Dispatch::per_group(kernel, rows.div_ceil(256 / lanes)).lanes(caps, lanes).dims(&[rows, n]);
-    launch.turns(MOST_PASSES * n.div_ceil(lanes))
+    launch.iterations(MOST_PASSES * n.div_ceil(lanes))
 }
 
 /// Number of rows and of elements of a row, if the type fits.
@@ -82,10 +82,10 @@ impl Op for Softmax {
         inputs[0].chunks(types[0].shape.last_axis()).flat_map(row).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let log = rng.below(2) == 0;
         let shape = [1 + rng.below(3), awkward_size(rng, 40), awkward_size(rng, 300)];
-        Sample::new(move |x| x[0].graph().push(Softmax { log }, x)).uniform(rng, shape, -6.0, 6.0)
+        TestCase::new(move |x| x[0].graph().push(Softmax { log }, x)).uniform(rng, shape, -6.0, 6.0)
     }
 }
 
@@ -129,11 +129,11 @@ impl Op for SoftmaxGrad {
         inputs[0].chunks(n).zip(inputs[1].chunks(n)).flat_map(row).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let log = rng.below(2) == 0;
         let shape = [awkward_size(rng, 40), awkward_size(rng, 300)];
         let (low, high) = if log { (-6.0, -0.1) } else { (0.0, 1.0) };
-        Sample::forward_only(SoftmaxGrad { log }).uniform(rng, shape, low, high).normal(rng, shape)
+        TestCase::forward_only(SoftmaxGrad { log }).uniform(rng, shape, low, high).normal(rng, shape)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::cross_entropy::infer_per_row;
 use crate::ops::loss::softmax::{checked_rows, row_launch};
@@ -52,14 +52,14 @@ impl Op for TopK {
         inputs[0].chunks(types[0].shape[1]).zip(&inputs[1]).map(correct).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [rows, classes] = [awkward_size(rng, 300), awkward_size(rng, 70)];
         // Few different values, so that ties are common; now and then a NaN.
         let value = |rng: &mut Rng| if rng.below(400) == 0 { f64::NAN } else { rng.below(4) as f64 };
         let k = 1 + rng.below(6);
-        let sample = Sample::new(move |x| x[0].top_k(x[1], k)).values([rows, classes], || value(rng));
+        let sample = TestCase::new(move |x| x[0].top_k(x[1], k)).values([rows, classes], || value(rng));
         // The output jumps at a tie, so differences do not see the zero gradient.
-        Sample { differentiable: false, ..sample }.index(rng, [rows], classes + 1)
+        TestCase { differentiable: false, ..sample }.index(rng, [rows], classes + 1)
     }
 }
 

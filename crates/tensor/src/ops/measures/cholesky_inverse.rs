@@ -8,7 +8,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::Arg;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_gram::squares;
 use crate::ops::gemm::members::Layout;
@@ -78,12 +78,12 @@ impl Op for CholeskyInverse {
         right
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [n, p] = [awkward_size(rng, BLOCK), awkward_size(rng, 40)];
         let op = CholeskyInverse { lambda: rng.range(0.5, 2.0) };
         let scale = 1.0 / p as f32;
-        let sample = Sample::new(move |x| x[0].graph().push(op, &[x[0].gram()?.affine(scale, 0.0)?]));
-        Sample { differentiable: false, ..sample }.normal(rng, [n, p])
+        let sample = TestCase::new(move |x| x[0].graph().push(op, &[x[0].gram()?.affine(scale, 0.0)?]));
+        TestCase { differentiable: false, ..sample }.normal(rng, [n, p])
     }
 }
 
@@ -112,11 +112,11 @@ impl Op for InverseOf {
         inputs[1].clone()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [n, p] = [awkward_size(rng, 70), awkward_size(rng, 40)];
         let lambda = rng.range(0.5, 2.0);
         let scale = 1.0 / p as f32;
-        Sample::new(move |x| inverse_by_factors(x[0].gram()?.affine(scale, 0.0)?, lambda)).normal(rng, [n, p])
+        TestCase::new(move |x| inverse_by_factors(x[0].gram()?.affine(scale, 0.0)?, lambda)).normal(rng, [n, p])
     }
 }
 

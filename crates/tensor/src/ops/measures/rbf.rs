@@ -4,7 +4,7 @@ use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
 use crate::ops::loss::softmax::row_launch;
@@ -71,17 +71,18 @@ impl Op for RbfKernel {
         inputs[0].chunks(n * n).zip(&inputs[1]).flat_map(kernel).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [n, p] = [awkward_size(rng, 65), awkward_size(rng, 40)];
         let variance = rng.range(0.5, 2.0) * p as f32;
         if rng.below(2) == 0 {
             let time = 1 + rng.below(3);
-            return Sample::new(move |x| {
+            return TestCase::new(move |x| {
                 x[0].centered_token_grams()?.rbf_kernel(x[0].graph().constant(variance, [time]))
             })
             .normal(rng, [n, time, p]);
         }
-        Sample::new(move |x| x[0].centered_gram()?.rbf_kernel(x[0].graph().constant(variance, []))).normal(rng, [n, p])
+        TestCase::new(move |x| x[0].centered_gram()?.rbf_kernel(x[0].graph().constant(variance, [])))
+            .normal(rng, [n, p])
     }
 }
 
@@ -121,11 +122,11 @@ impl Op for RbfKernelGrad {
         dg
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = awkward_size(rng, 129);
         let time = if rng.below(2) == 0 { vec![] } else { vec![1 + rng.below(3)] };
         let shape = [&time[..], &[n, n]].concat();
-        let sample = Sample::forward_only(RbfKernelGrad).normal(rng, shape.clone());
+        let sample = TestCase::forward_only(RbfKernelGrad).normal(rng, shape.clone());
         sample.uniform(rng, shape, 0.0, 1.0).uniform(rng, time, 0.5, 2.0)
     }
 }
@@ -150,8 +151,8 @@ impl Op for MedianDistance {
         let Squares { count, n } = squares(inputs[0]).expect("checked while recording");
         // In each of four rounds the last invocation walks over rows 255, 511, …, then the first over 512 counters.
         let rows = n.div_ceil(256);
-        let turns = 4 * (128 * rows * rows + 127 * rows + 512);
-        let dispatch = Dispatch::grid(kernel!("measures/median_distance"), [count, 1, 1]).turns(turns);
+        let iterations = 4 * (128 * rows * rows + 127 * rows + 512);
+        let dispatch = Dispatch::grid(kernel!("measures/median_distance"), [count, 1, 1]).iterations(iterations);
         dispatch.dims(&[n]).floats(&[self.factor]).bind(1).flops(16 * count * n * n).into()
     }
 
@@ -160,7 +161,7 @@ impl Op for MedianDistance {
         inputs[0].chunks(n * n).map(|g| f64::from(self.factor) * median_distance(g, n)).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = awkward_size(rng, 129);
         let op = MedianDistance { factor: rng.range(0.2, 2.0) };
         let time = if rng.below(2) == 0 { vec![] } else { vec![1 + rng.below(3)] };
@@ -175,7 +176,7 @@ impl Op for MedianDistance {
             grams.extend((0..n * n).map(|at| dot(at / n, at % n)));
         }
         let ty = TensorType::f32([&time[..], &[n, n]].concat());
-        Sample { differentiable: false, ..Sample::new(move |x| x[0].graph().push(op, x)) }.input(ty, grams)
+        TestCase { differentiable: false, ..TestCase::new(move |x| x[0].graph().push(op, x)) }.input(ty, grams)
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
 use crate::ops::gemm::members::Layout;
@@ -84,11 +84,11 @@ impl Op for RidgeInverse {
         a
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [n, p] = [awkward_size(rng, 65), awkward_size(rng, 40)];
         let op = RidgeInverse { lambda: rng.range(0.5, 2.0) };
         let scale = 1.0 / p as f32;
-        Sample::new(move |x| x[0].graph().push(op, &[x[0].gram()?.affine(scale, 0.0)?])).normal(rng, [n, p])
+        TestCase::new(move |x| x[0].graph().push(op, &[x[0].gram()?.affine(scale, 0.0)?])).normal(rng, [n, p])
     }
 }
 

@@ -7,7 +7,7 @@ use crate::device::gpu::ALIGNMENT;
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::facts::Facts;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::movement::view::Slice;
 use crate::rng::Rng;
@@ -141,20 +141,20 @@ impl Op for Concat {
         joined
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape: Vec<usize> = (0..1 + rng.below(3)).map(|_| 1 + rng.below(7)).collect();
         let axis = rng.below(shape.len());
         if rng.below(4) == 0 {
             let cut = 1 + rng.below(6);
             let mut whole = shape;
             whole[axis] = 7;
-            return Sample::new(move |x| {
+            return TestCase::new(move |x| {
                 let parts = [x[0].slice(axis, 0, cut)?, x[0].slice(axis, cut, 7 - cut)?];
                 Var::concat(&parts, axis)
             })
             .normal(rng, whole);
         }
-        let mut sample = Sample::new(move |x| Var::concat(x, axis));
+        let mut sample = TestCase::new(move |x| Var::concat(x, axis));
         for _ in 0..1 + rng.below(4) {
             let mut part = shape.clone();
             part[axis] = 1 + rng.below(7);
@@ -229,11 +229,11 @@ impl Op for Pack {
         packed
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let sizes: Vec<usize> = (0..1 + rng.below(10)).map(|_| 1 + rng.below(300)).collect();
         let pack = Pack::layout(sizes.iter().copied());
         // One or two parts: scaled ones are written in place, bare leaves are copied. More are copied together.
-        let sample = Sample::new(move |x| {
+        let sample = TestCase::new(move |x| {
             let parts: Vec<Var<'_>> = x
                 .iter()
                 .enumerate()

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
@@ -97,10 +97,10 @@ impl Op for Gather {
         gather_rows(inputs, &types[0].shape, 0.0, |v| v)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (table, index) = sample_shapes(rng);
         let bound = table[0] + 2;
-        Sample::new(|x| x[0].gather(x[1])).normal(rng, table).index(rng, index, bound)
+        TestCase::new(|x| x[0].gather(x[1])).normal(rng, table).index(rng, index, bound)
     }
 }
 
@@ -129,11 +129,11 @@ impl Op for GatherGrad {
         let links = Dispatch::linear(kernel!("movement/gather_links"), rows + b)
             .dims(&[rows, b])
             .args([Arg::Input(1), Arg::Scratch(0)])
-            .turns(b);
+            .iterations(b);
         let sums =
             by_rows(kernel!("movement/gather_grad"), output.elements(), output.shape[1..].iter().product(), rows)
                 .args([Arg::Input(0), Arg::Scratch(0), Arg::Output])
-                .turns(b)
+                .iterations(b)
                 .flops(inputs[0].elements());
         Lowered { dispatches: vec![links, sums], scratch: vec![4 * (rows + b)] }
     }
@@ -149,11 +149,11 @@ impl Op for GatherGrad {
         table
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (table, index) = sample_shapes(rng);
         let op = GatherGrad { rows: table[0] };
         let dy = [&index[..], &table[1..]].concat();
-        Sample::new(move |x| x[0].graph().push(op, x)).normal(rng, dy).index(rng, index, table[0] + 2)
+        TestCase::new(move |x| x[0].graph().push(op, x)).normal(rng, dy).index(rng, index, table[0] + 2)
     }
 }
 
@@ -178,10 +178,10 @@ impl Op for GatherLabels {
         gather_rows(inputs, &types[0].shape, f64::from(u32::MAX), |v| v)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (table, index) = sample_shapes(rng);
         let bound = table[0] + 2;
-        Sample::forward_only(GatherLabels).index(rng, table, 1000).index(rng, index, bound)
+        TestCase::forward_only(GatherLabels).index(rng, table, 1000).index(rng, index, bound)
     }
 }
 
@@ -212,12 +212,12 @@ impl Op for GatherImages {
         gather_rows(inputs, &types[0].shape, 0.0, |byte| scale * byte + shift)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (table, index) = sample_shapes(rng);
         let ty = TensorType::u8(table);
         let (rows, bytes) = (ty.shape[0], (0..ty.elements()).map(|_| rng.below(256) as f64).collect());
         let op = GatherImages { scale: rng.range(0.001, 0.1), shift: rng.normal() };
-        Sample::forward_only(op).input(ty, bytes).index(rng, index, rows + 2)
+        TestCase::forward_only(op).input(ty, bytes).index(rng, index, rows + 2)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
@@ -80,7 +80,7 @@ impl Op for Reduce {
             Dispatch::per_group(kernel!("movement/reduce"), outputs.div_ceil(256 / lanes))
                 .constant("FUNCTION", function)
                 .lanes(caps, lanes)
-                .turns(n.div_ceil(lanes))
+                .iterations(n.div_ceil(lanes))
                 .dims(&[outputs, n, inner])
                 .floats(&[scale])
                 .flops(outputs * n)
@@ -112,13 +112,13 @@ impl Op for Reduce {
             .collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let reduction = [Sum, Mean, Max, SumOfSquares][rng.below(4)];
         let inner = if rng.below(2) == 0 { 1 } else { awkward_size(rng, 40) };
         let shape = [awkward_size(rng, 10), awkward_size(rng, 300), inner];
         // Long enough for several workgroups an output, now and then.
         let shape = if rng.below(4) == 0 { [2, [16_384, 1290][usize::from(inner > 1)], inner] } else { shape };
-        Sample::new(move |x| x[0].graph().push(Reduce { reduction }, x)).normal(rng, shape)
+        TestCase::new(move |x| x[0].graph().push(Reduce { reduction }, x)).normal(rng, shape)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
@@ -185,11 +185,11 @@ impl Op for Permute {
         self.walk(&types[0].shape, &output.shape).reference(&inputs[0], &output.shape)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape: Vec<usize> = (0..1 + rng.below(5)).map(|_| 1 + rng.below(9)).collect();
         let mut order: Vec<usize> = (0..shape.len()).collect();
         rng.shuffle(&mut order);
-        Sample::new(move |x| x[0].permute(&order)).normal(rng, shape)
+        TestCase::new(move |x| x[0].permute(&order)).normal(rng, shape)
     }
 }
 
@@ -224,11 +224,11 @@ impl Op for Expand {
         self.walk(&types[0].shape).reference(&inputs[0], &output.shape)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape: Vec<usize> = (0..1 + rng.below(4)).map(|_| awkward_size(rng, 9)).collect();
         let from: Vec<usize> =
             shape[rng.below(shape.len() + 1)..].iter().map(|&size| if rng.below(2) == 0 { size } else { 1 }).collect();
-        Sample::new(move |x| x[0].graph().push(Expand { shape: shape.clone().into() }, x)).normal(rng, from)
+        TestCase::new(move |x| x[0].graph().push(Expand { shape: shape.clone().into() }, x)).normal(rng, from)
     }
 }
 
@@ -276,12 +276,12 @@ impl Op for Slice {
         self.walk(&types[0].shape, &output.shape).reference(&inputs[0], &output.shape)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape: Vec<usize> = (0..1 + rng.below(4)).map(|_| awkward_size(rng, 12)).collect();
         let axis = rng.below(shape.len());
         let start = rng.below(shape[axis]);
         let length = 1 + rng.below(shape[axis] - start);
-        Sample::new(move |x| x[0].slice(axis, start, length)).normal(rng, shape)
+        TestCase::new(move |x| x[0].slice(axis, start, length)).normal(rng, shape)
     }
 }
 
@@ -324,12 +324,12 @@ impl Op for Pad {
         self.walk(&types[0].shape, &output.shape).reference(&inputs[0], &output.shape)
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape: Vec<usize> = (0..1 + rng.below(4)).map(|_| awkward_size(rng, 9)).collect();
         let axis = rng.below(shape.len());
         let start = rng.below(5);
         let pad = Pad { axis, start, size: start + shape[axis] + rng.below(5) };
-        Sample::new(move |x| x[0].graph().push(pad.clone(), x)).normal(rng, shape)
+        TestCase::new(move |x| x[0].graph().push(pad.clone(), x)).normal(rng, shape)
     }
 }
 

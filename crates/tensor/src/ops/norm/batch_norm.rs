@@ -6,11 +6,11 @@ use std::rc::Rc;
 use crate::device::caps::Caps;
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::elementwise::unary::{Unary, UnaryFunction};
 use crate::ops::norm::batch_norm_grad::{BatchNormGrad, BatchNormSums};
-use crate::ops::norm::moments::{Moments, RunningStatistics};
+use crate::ops::norm::batch_stats::{BatchStats, RunningStatistics};
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -29,7 +29,7 @@ pub struct BatchNorm {
 /// Source of the mean and variance of batch normalization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
-    /// The batch's own: one input `[2, channels]` of [`Moments`]. The gradient of `x` includes the paths through it.
+    /// The batch's own: one input `[2, channels]` of [`BatchStats`]. The gradient of `x` includes the paths through it.
     Batch,
     /// Stored ones: two inputs `[channels]`, mean and variance. They get no gradient.
     Running,
@@ -139,16 +139,16 @@ impl Op for BatchNorm {
         inputs[0].iter().enumerate().map(value).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let shape = sample_shape(rng);
         let channels = [shape[1]];
         let eps = rng.range(1e-3, 0.1);
         let sample = match rng.below(4) {
-            0 => Sample::forward_only(BatchNorm { eps, statistics: Statistics::Running, relu: true }),
-            1 => Sample::new(move |x| x[0].batch_norm_eval(x[1], x[2], x[3], x[4], eps)),
-            // Whole: the gradient must include the paths through the moments.
+            0 => TestCase::forward_only(BatchNorm { eps, statistics: Statistics::Running, relu: true }),
+            1 => TestCase::new(move |x| x[0].batch_norm_eval(x[1], x[2], x[3], x[4], eps)),
+            // Whole: the gradient must include the paths through the batch_stats.
             _ => {
-                let sample = Sample::new(move |x| x[0].batch_norm(x[1], x[2], eps));
+                let sample = TestCase::new(move |x| x[0].batch_norm(x[1], x[2], eps));
                 return sample.normal(rng, shape).normal(rng, channels).normal(rng, channels);
             }
         };
@@ -166,7 +166,7 @@ impl Op for BatchNorm {
         sample
     }
 
-    fn absorb(&self, consumer: &dyn Op, _: usize, _: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
+    fn fuse_consumer(&self, consumer: &dyn Op, _: usize, _: &TensorType, _: &[&TensorType]) -> Option<Rc<dyn Op>> {
         let consumer: &dyn Any = consumer;
         let relu = consumer.downcast_ref::<Unary>()?.function == UnaryFunction::Relu;
         relu.then(|| Rc::new(BatchNorm { relu, ..*self }) as Rc<dyn Op>)
@@ -192,8 +192,9 @@ impl<'g> Var<'g> {
     /// # Errors
     /// [`Error::Shape`] for other shapes.
     pub fn batch_norm(self, gamma: Var<'g>, beta: Var<'g>, eps: f32) -> Result<Var<'g>> {
-        let moments = self.channel_moments()?;
-        self.graph().push(BatchNorm { eps, statistics: Statistics::Batch, relu: false }, &[self, gamma, beta, moments])
+        let batch_stats = self.channel_stats()?;
+        self.graph()
+            .push(BatchNorm { eps, statistics: Statistics::Batch, relu: false }, &[self, gamma, beta, batch_stats])
     }
 
     /// [`Var::batch_norm`] that also updates `running_mean` and `running_var` `[channels]`, two leaves, in place:
@@ -211,11 +212,11 @@ impl<'g> Var<'g> {
         momentum: f32,
         eps: f32,
     ) -> Result<Var<'g>> {
-        let moments = self.channel_moments()?;
+        let batch_stats = self.channel_stats()?;
         let count = self.ty().elements() / self.shape()[1];
         let normalize = BatchNorm { eps, statistics: Statistics::Batch, relu: false };
-        let y = self.graph().push(normalize, &[self, gamma, beta, moments])?;
-        self.graph().push(RunningStatistics { momentum, count }, &[running_mean, running_var, moments])?;
+        let y = self.graph().push(normalize, &[self, gamma, beta, batch_stats])?;
+        self.graph().push(RunningStatistics { momentum, count }, &[running_mean, running_var, batch_stats])?;
         Ok(y)
     }
 
@@ -236,11 +237,11 @@ impl<'g> Var<'g> {
         self.graph().push(normalize, &[self, gamma, beta, running_mean, running_var])
     }
 
-    fn channel_moments(self) -> Result<Var<'g>> {
+    fn channel_stats(self) -> Result<Var<'g>> {
         let Some(sizes) = sizes(&self.ty()) else {
             let problem = format!("takes x f32[batch, channels, …], not empty, not {}", self.ty());
             return Err(Error::Shape { op: "batch_norm", layer: self.graph().layer(), problem });
         };
-        self.graph().push(Moments, &[self.reshape(sizes)?])
+        self.graph().push(BatchStats, &[self.reshape(sizes)?])
     }
 }

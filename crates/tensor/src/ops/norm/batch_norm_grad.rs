@@ -3,11 +3,11 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::gemm::variant::sum_parts;
 use crate::ops::norm::batch_norm::{Statistics, elementwise, sample_shape, sizes};
-use crate::ops::norm::moments::{channel, channel_launch, channel_parts};
+use crate::ops::norm::batch_stats::{channel, channel_launch, channel_parts};
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -20,7 +20,7 @@ pub struct BatchNormSums {
     pub statistics: Statistics,
 }
 
-/// `dx = γ / √(variance + ε) · (dy − (dβ + x̂ dγ) / n)`, inputs dy, gamma, moments, x, sums; or with running statistics
+/// `dx = γ / √(variance + ε) · (dy − (dβ + x̂ dγ) / n)`, inputs dy, gamma, batch_stats, x, sums; or with running statistics
 /// `γ / √(variance + ε) · dy`, inputs dy, gamma, variance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormGrad {
@@ -81,12 +81,12 @@ impl Op for BatchNormSums {
         sums
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let statistics = [Statistics::Batch, Statistics::Running][rng.below(2)];
         // Large enough for several workgroups a channel, now and then.
         let shape = if rng.below(4) == 0 { vec![5, 3, 40, 45] } else { sample_shape(rng) };
         let op = BatchNormSums { eps: 1e-3, statistics };
-        let mut sample = Sample::forward_only(op).normal(rng, shape.clone()).normal(rng, shape.clone());
+        let mut sample = TestCase::forward_only(op).normal(rng, shape.clone()).normal(rng, shape.clone());
         for ty in statistics.types(shape[1]) {
             sample = sample.uniform(rng, ty.shape, 0.2, 1.0);
         }
@@ -149,12 +149,12 @@ impl Op for BatchNormGrad {
         inputs[0].iter().enumerate().map(value).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let statistics = [Statistics::Batch, Statistics::Running][rng.below(2)];
         let shape = sample_shape(rng);
         let (one, two) = ([shape[1]], [2, shape[1]]);
         let op = BatchNormGrad { eps: 1e-3, statistics };
-        let sample = Sample::forward_only(op).normal(rng, shape.clone()).normal(rng, one);
+        let sample = TestCase::forward_only(op).normal(rng, shape.clone()).normal(rng, one);
         match statistics {
             Statistics::Batch => sample.uniform(rng, two, 0.2, 1.0).normal(rng, shape).normal(rng, two),
             Statistics::Running => sample.uniform(rng, one, 0.2, 1.0),

@@ -3,12 +3,12 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::gemm::variant::sum_parts;
 use crate::ops::loss::softmax::{checked_rows, row_launch, rows_of};
 use crate::ops::movement::reduce::software_lanes;
-use crate::ops::norm::moments::Moments;
+use crate::ops::norm::batch_stats::BatchStats;
 use crate::rng::Rng;
 use crate::shape::TensorType;
 
@@ -20,14 +20,14 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
-/// `dx` of [`LayerNorm`]. Inputs: x, gamma, dy, and the rows' moments `[2, rows]`.
+/// `dx` of [`LayerNorm`]. Inputs: x, gamma, dy, and the rows' batch_stats `[2, rows]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNormGrad {
     /// Summand under the root.
     pub eps: f32,
 }
 
-/// `[2, n]`: dγ = Σ dy x̂ and dβ = Σ dy over rows. Inputs: x, dy, and the rows' moments `[2, rows]`.
+/// `[2, n]`: dγ = Σ dy x̂ and dβ = Σ dy over rows. Inputs: x, dy, and the rows' batch_stats `[2, rows]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNormSums {
     /// Summand under the root.
@@ -64,9 +64,9 @@ impl Op for LayerNorm {
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let (graph, eps) = (dy.graph(), self.eps);
         let [rows, n] = checked_rows(&x[0].ty());
-        let moments = graph.push(Moments, &[x[0].reshape([1, rows, n])?])?;
-        let dx = graph.push(LayerNormGrad { eps }, &[x[0], x[1], dy, moments])?;
-        let sums = graph.push(LayerNormSums { eps }, &[x[0], dy, moments])?;
+        let batch_stats = graph.push(BatchStats, &[x[0].reshape([1, rows, n])?])?;
+        let dx = graph.push(LayerNormGrad { eps }, &[x[0], x[1], dy, batch_stats])?;
+        let sums = graph.push(LayerNormSums { eps }, &[x[0], dy, batch_stats])?;
         let part = |row| sums.slice(0, row, 1)?.reshape([n]);
         Ok(vec![Some(dx), Some(part(0)?), Some(part(1)?)])
     }
@@ -86,10 +86,10 @@ impl Op for LayerNorm {
         inputs[0].chunks(types[0].shape.last_axis()).flat_map(row).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let (eps, offset) = (rng.range(1e-3, 0.1), rng.range(-20.0, 20.0));
         let shape = [1 + rng.below(3), awkward_size(rng, 40), awkward_size(rng, 300)];
-        let sample = Sample::new(move |x| x[0].layer_norm(x[1], x[2], eps));
+        let sample = TestCase::new(move |x| x[0].layer_norm(x[1], x[2], eps));
         sample.uniform(rng, shape, offset - 2.0, offset + 2.0).normal(rng, [shape[2]]).normal(rng, [shape[2]])
     }
 }
@@ -100,15 +100,15 @@ impl Op for LayerNormGrad {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        if let [x, gamma, dy, moments] = inputs
+        if let [x, gamma, dy, batch_stats] = inputs
             && let Some([rows, n]) = rows_of(x)
             && **gamma == TensorType::f32([n])
             && x == dy
-            && **moments == TensorType::f32([2, rows])
+            && **batch_stats == TensorType::f32([2, rows])
         {
             return Ok((*x).clone());
         }
-        Err(format!("takes x f32[…, n], gamma, dy and moments f32[2, rows], not {inputs:?}"))
+        Err(format!("takes x f32[…, n], gamma, dy and batch_stats f32[2, rows], not {inputs:?}"))
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
@@ -136,9 +136,9 @@ impl Op for LayerNormGrad {
         (0..rows).flat_map(row).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [rows, n] = [awkward_size(rng, 60), awkward_size(rng, 300)];
-        Sample::forward_only(LayerNormGrad { eps: 1e-3 })
+        TestCase::forward_only(LayerNormGrad { eps: 1e-3 })
             .normal(rng, [rows, n])
             .normal(rng, [n])
             .normal(rng, [rows, n])
@@ -152,14 +152,14 @@ impl Op for LayerNormSums {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        if let [x, dy, moments] = inputs
+        if let [x, dy, batch_stats] = inputs
             && let Some([rows, n]) = rows_of(x)
             && x == dy
-            && **moments == TensorType::f32([2, rows])
+            && **batch_stats == TensorType::f32([2, rows])
         {
             return Ok(TensorType::f32([2, n]));
         }
-        Err(format!("takes x and dy f32[…, n] and moments f32[2, rows], not {inputs:?}"))
+        Err(format!("takes x and dy f32[…, n] and batch_stats f32[2, rows], not {inputs:?}"))
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
@@ -180,7 +180,7 @@ impl Op for LayerNormSums {
         let launch = Dispatch::per_group(kernel!("norm/layer_norm_sums"), parts * groups)
             .lanes(caps, lanes)
             .constant("PARTS", parts as u32)
-            .turns(rows.div_ceil(lanes))
+            .iterations(rows.div_ceil(lanes))
             .dims(&[rows, n])
             .floats(&[self.eps])
             .args([Arg::Input(0), Arg::Input(1), Arg::Input(2), out])
@@ -206,11 +206,11 @@ impl Op for LayerNormSums {
         sums
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let [rows, n] = [awkward_size(rng, 100), awkward_size(rng, 140)];
         // Rows enough for several workgroups a column, now and then.
         let rows = if rng.below(4) == 0 { 800 + rows } else { rows };
-        Sample::forward_only(LayerNormSums { eps: 1e-3 }).normal(rng, [rows, n]).normal(rng, [rows, n]).uniform(
+        TestCase::forward_only(LayerNormSums { eps: 1e-3 }).normal(rng, [rows, n]).normal(rng, [rows, n]).uniform(
             rng,
             [2, rows],
             0.2,

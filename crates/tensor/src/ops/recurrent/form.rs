@@ -177,7 +177,8 @@ fn in_registers(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, t
         Direction::Forward => kernel!("recurrent/recurrence_registers"),
         Direction::Backward => kernel!("recurrent/recurrence_registers_grad"),
     };
-    let turns = team.blocks + 8 * team.blocks.div_ceil(team.invocations) + s.time * (5 * team.blocks + team.lanes + 8);
+    let iterations =
+        team.blocks + 8 * team.blocks.div_ceil(team.invocations) + s.time * (5 * team.blocks + team.lanes + 8);
     let dispatch = Dispatch::per_group(kernel, s.batch)
         .flag("W4", s.hidden.is_multiple_of(4))
         .flag("THREE", is_three(op.cell, direction))
@@ -186,7 +187,7 @@ fn in_registers(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, t
         .size("LANES", team.lanes)
         .size("BLOCKS", team.blocks)
         .size("HELD", team.held)
-        .turns(turns);
+        .iterations(iterations);
     let dispatch = if team.shuffle { dispatch.constant("SHUFFLE_SIZE", caps.shuffle) } else { dispatch };
     common(op, dispatch, s, [0, s.time], 1)
 }
@@ -212,7 +213,7 @@ fn on_products(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, by
     // Iterations of a block's loop over k, and of storing each of its rows, absent ones too. A function that returns early is a
     // loop of one iteration to a CPU, and odd columns are one of four.
     let block = k / unit + 3 + rows * if vec4 { 1 } else { 5 };
-    let turns = n.div_ceil(columns) * block + rows * s.hidden / unit / 8 + 3;
+    let iterations = n.div_ceil(columns) * block + rows * s.hidden / unit / 8 + 3;
     let groups = s.batch.div_ceil(rows);
     let launch = |[first, last]: [usize; 2], columns: usize, part: Option<&'static str>| {
         let dispatch = chosen
@@ -221,7 +222,7 @@ fn on_products(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, by
             .flag("VEC4", vec4)
             .flag("K4", vec4 && direction == Direction::Forward)
             .flag("LHS_K4", vec4)
-            .turns((last - first) * turns);
+            .iterations((last - first) * iterations);
         let dispatch = part.into_iter().fold(dispatch, |dispatch, part| dispatch.flag(part, true));
         common(op, dispatch, s, [first, last], unit)
     };
@@ -234,7 +235,7 @@ fn on_products(op: &Recurrence, caps: &Caps, s: &Sizes, direction: Direction, by
             Direction::Backward => (0..s.time).rev().flat_map(|t| [units(t), product(t)]).collect(),
         };
     }
-    let steps = if caps.software { (MOST_TURNS / turns).max(1) } else { s.time };
+    let steps = if caps.software { (MOST_TURNS / iterations).max(1) } else { s.time };
     let whole = |first| launch([first, s.time.min(first + steps)], 1, None);
     let launches = (0..s.time).step_by(steps).map(whole);
     if direction == Direction::Backward { launches.rev().collect() } else { launches.collect() }

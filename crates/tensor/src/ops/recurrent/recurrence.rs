@@ -6,7 +6,7 @@ use crate::device::caps::Caps;
 use crate::device::gpu::ALIGNMENT;
 use crate::error::{Error, Result};
 use crate::graph::Var;
-use crate::graph::op::{Arg, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Lowered, Op, TestCase, awkward_size};
 use crate::ops::attention::mask::{KeyMask, Keys};
 use crate::ops::gemm::members::Layout;
 use crate::ops::movement::view::Pad;
@@ -89,7 +89,7 @@ impl Recurrence {
     }
 
     /// Random inputs for it, with weights that do not make it chaotic.
-    pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, Sizes) -> Sample) -> Sample {
+    pub(crate) fn sample_inputs(rng: &mut Rng, sample: impl FnOnce(Self, Sizes) -> TestCase) -> TestCase {
         let cell = [Cell::Tanh, Cell::Lstm, Cell::Gru][rng.below(3)];
         let steps = [Keys::All, Keys::Lengths, Keys::Ids { padding: 2 }][rng.below(3)];
         let op = Self { cell, steps, form: None };
@@ -231,8 +231,8 @@ impl Op for Recurrence {
         out
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
-        Self::sample_inputs(rng, |op, s| Sample::new(move |x| x[0].graph().push(op, x)?.slice(0, 0, s.states())))
+    fn sample(rng: &mut Rng) -> TestCase {
+        Self::sample_inputs(rng, |op, s| TestCase::new(move |x| x[0].graph().push(op, x)?.slice(0, 0, s.states())))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Lowered, Op, TestCase};
 use crate::ops::attention::mask::Keys;
 use crate::ops::recurrent::cell::{Cell, Recurrence};
 use crate::ops::recurrent::form::{Direction, Sizes, launches};
@@ -139,7 +139,7 @@ impl Op for RecurrenceGrad {
     }
 
     /// A case with the output of a recurrence, that takes one of the four parts: gaps between them are not written.
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let which = rng.below(4);
         let mut shape = [0; 3];
         let mut sample = Recurrence::sample_inputs(rng, |of, s| {
@@ -149,7 +149,7 @@ impl Op for RecurrenceGrad {
             let state = s.batch * s.hidden;
             let sizes = [s.gates * s.states(), s.gates * s.states(), state, state];
             let which = if of.cell == Cell::Lstm { which } else { which.min(2) };
-            let mut sample = Sample::new(move |x| {
+            let mut sample = TestCase::new(move |x| {
                 let y = x[0].graph().push(of, &x[..sources + masked])?;
                 let mut inputs = vec![x[1], y, x[sources + masked]];
                 inputs.extend(&x[3..sources + masked]);

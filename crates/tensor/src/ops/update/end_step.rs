@@ -3,13 +3,13 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
-/// Writes metrics into row (step mod capacity) of a ring `f32[capacity, columns]`. With the first metrics it writes the clock's
-/// failure word into column 0; with `advance` it advances the clock. Inputs: clock, ring, up to five tensors. The first element
+/// Writes metrics into row (step mod capacity) of a ring `f32[capacity, columns]`. With the first metrics it writes the step state's
+/// failure word into column 0; with `advance` it advances the step state. Inputs: step state, ring, up to five tensors. The first element
 /// of a tensor is a metric; of a tensor `[rows, …]` of two axes the first element of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndStep {
@@ -19,7 +19,7 @@ pub struct EndStep {
     pub(crate) advance: bool,
 }
 
-/// Advances the step of a clock `u32[4]`, if no metrics are the last to read it.
+/// Advances the step of a step state `u32[4]`, if no metrics are the last to read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advance;
 
@@ -39,11 +39,11 @@ impl Op for EndStep {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let [clock, ring, tensors @ ..] = inputs else { return Err("takes a clock and a ring".to_string()) };
+        let [step_state, ring, tensors @ ..] = inputs else { return Err("takes a step_state and a ring".to_string()) };
         let metrics: usize = tensors.iter().map(|ty| Self::metrics(ty)).sum();
         let fits = ring.shape.rank() == 2 && self.first + metrics <= ring.shape[1];
         let floats = tensors.iter().all(|m| m.dtype == DType::F32 && m.elements() > 0);
-        if **clock != TensorType::u32([4]) || !fits || !floats || tensors.len() > Self::TENSORS {
+        if **step_state != TensorType::u32([4]) || !fits || !floats || tensors.len() > Self::TENSORS {
             return Err(format!("takes u32[4], f32[capacity, columns] and up to five f32 tensors, not {inputs:?}"));
         }
         Ok(TensorType::nothing())
@@ -86,7 +86,7 @@ impl Op for EndStep {
         Vec::new()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let first = 1 + rng.below(3);
         let step = rng.below(9) as f64;
         let shapes: Vec<Vec<usize>> = (0..rng.below(6))
@@ -101,9 +101,9 @@ impl Op for EndStep {
         let half = if rng.below(2) == 0 { 0 } else { shapes.len() / 2 };
         let counts: Vec<usize> = shapes.iter().map(|shape| if shape.len() == 2 { shape[0] } else { 1 }).collect();
         let second = first + counts[..half].iter().sum::<usize>();
-        let sample = Sample {
+        let sample = TestCase {
             differentiable: false,
-            ..Sample::new(move |x| {
+            ..TestCase::new(move |x| {
                 let graph = x[0].graph();
                 if half > 0 {
                     graph.push(EndStep { first, advance: false }, &x[..2 + half])?;
@@ -128,7 +128,7 @@ impl Op for Advance {
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
-            [clock] if **clock == TensorType::u32([4]) => Ok(TensorType::nothing()),
+            [step_state] if **step_state == TensorType::u32([4]) => Ok(TensorType::nothing()),
             _ => Err(format!("takes u32[4], not {inputs:?}")),
         }
     }
@@ -146,8 +146,8 @@ impl Op for Advance {
         Vec::new()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
-        Sample::forward_only(Advance).input(TensorType::u32([4]), vec![rng.below(9) as f64, 3.0, 1.0, 0.0])
+    fn sample(rng: &mut Rng) -> TestCase {
+        TestCase::forward_only(Advance).input(TensorType::u32([4]), vec![rng.below(9) as f64, 3.0, 1.0, 0.0])
     }
 
     fn updates(&self) -> &'static [usize] {

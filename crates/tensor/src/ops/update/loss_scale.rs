@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::rng::Rng;
 use crate::shape::TensorType;
@@ -29,7 +29,7 @@ impl LossScale {
     /// Greatest logarithm of a scale.
     const MOST: u32 = 30;
 
-    /// The clock's word 2 for the first scale.
+    /// The step state's word 2 for the first scale.
     pub(crate) fn first(this: Option<Self>) -> u32 {
         1 + this.map_or(0, |scale| scale.log2)
     }
@@ -41,25 +41,25 @@ impl LossScale {
         Err(format!("takes a scale from 1 to 2^{} and an interval from 1 to 65,535, not {self:?}", Self::MOST))
     }
 
-    /// Logarithm of the scale that a clock holds; without loss scaling it is 0.
-    pub(crate) fn log2_of(clock: &[f64], first: u32) -> i32 {
-        (if clock[2] == 0.0 { first as i32 } else { clock[2] as i32 }) - 1
+    /// Logarithm of the scale that a step state holds; without loss scaling it is 0.
+    pub(crate) fn log2_of(step_state: &[f64], first: u32) -> i32 {
+        (if step_state[2] == 0.0 { first as i32 } else { step_state[2] as i32 }) - 1
     }
 
-    /// Number of skipped steps in a clock.
-    pub(crate) fn skipped(clock: &[f64]) -> u32 {
-        clock[3] as u32 >> 16
+    /// Number of skipped steps in a step state.
+    pub(crate) fn skipped(step_state: &[f64]) -> u32 {
+        step_state[3] as u32 >> 16
     }
 }
 
-/// The scale of the current step, a scalar. Input: the clock.
+/// The scale of the current step, a scalar. Input: the step state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossScaleValue {
     /// Settings of loss scaling.
     pub scale: LossScale,
 }
 
-/// Sets the next step's scale; the output is the number of steps skipped so far, a scalar. Inputs: clock, partial sums of
+/// Sets the next step's scale; the output is the number of steps skipped so far, a scalar. Inputs: step state, partial sums of
 /// squared scaled gradients, which the updates have read before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossScaleStep {
@@ -75,8 +75,8 @@ impl Op for LossScaleValue {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         self.scale.check()?;
         match inputs {
-            [clock] if **clock == TensorType::u32([4]) => Ok(TensorType::f32([])),
-            _ => Err(format!("takes a clock u32[4], not {inputs:?}")),
+            [step_state] if **step_state == TensorType::u32([4]) => Ok(TensorType::f32([])),
+            _ => Err(format!("takes a step_state u32[4], not {inputs:?}")),
         }
     }
 
@@ -94,10 +94,11 @@ impl Op for LossScaleValue {
         vec![2f64.powi(LossScale::log2_of(&inputs[0], LossScale::first(Some(self.scale))))]
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let scale = LossScale { log2: rng.below(31) as u32, growth_interval: 1 };
         let word = [0, 1, 7, 31][rng.below(4)];
-        Sample::forward_only(LossScaleValue { scale }).input(TensorType::u32([4]), vec![3.0, 0.0, f64::from(word), 5.0])
+        TestCase::forward_only(LossScaleValue { scale })
+            .input(TensorType::u32([4]), vec![3.0, 0.0, f64::from(word), 5.0])
     }
 }
 
@@ -109,12 +110,12 @@ impl Op for LossScaleStep {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         self.scale.check()?;
         match inputs {
-            [clock, squares]
-                if **clock == TensorType::u32([4]) && **squares == TensorType::f32([squares.elements()]) =>
+            [step_state, squares]
+                if **step_state == TensorType::u32([4]) && **squares == TensorType::f32([squares.elements()]) =>
             {
                 Ok(TensorType::f32([]))
             }
-            _ => Err(format!("takes a clock u32[4] and partial sums f32[n], not {inputs:?}")),
+            _ => Err(format!("takes a step_state u32[4] and partial sums f32[n], not {inputs:?}")),
         }
     }
 
@@ -133,29 +134,29 @@ impl Op for LossScaleStep {
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
         let finite = inputs[1].iter().sum::<f64>().is_finite();
-        let clock = &mut inputs[0];
-        let mut scale = LossScale::log2_of(clock, LossScale::first(Some(self.scale)));
-        let (mut good, mut skipped) = (clock[3] as u32 & 0xffff, LossScale::skipped(clock));
-        if clock[1] == 0.0 && finite {
+        let step_state = &mut inputs[0];
+        let mut scale = LossScale::log2_of(step_state, LossScale::first(Some(self.scale)));
+        let (mut good, mut skipped) = (step_state[3] as u32 & 0xffff, LossScale::skipped(step_state));
+        if step_state[1] == 0.0 && finite {
             good += 1;
             if good >= self.scale.growth_interval {
                 (good, scale) = (0, (scale + 1).min(LossScale::MOST as i32));
             }
-        } else if clock[1] == 0.0 {
+        } else if step_state[1] == 0.0 {
             (good, scale, skipped) = (0, scale - 1, (skipped + 1).min(0xffff));
         }
-        clock[2] = f64::from(scale + 1);
-        clock[3] = f64::from(good | skipped << 16);
+        step_state[2] = f64::from(scale + 1);
+        step_state[3] = f64::from(good | skipped << 16);
         vec![f64::from(skipped)]
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let scale = LossScale { log2: 1 + rng.below(30) as u32, growth_interval: 1 + rng.below(4) as u32 };
         let word = [0, 2, 7, 31][rng.below(4)];
         let (failed, good) = (f64::from(u8::from(rng.below(6) == 0)), rng.below(4) as f64);
         let mut squares = vec![1.0; 64];
         squares[rng.below(64)] = [1.0, f64::NAN, f64::INFINITY][rng.below(3)];
-        Sample::forward_only(LossScaleStep { scale })
+        TestCase::forward_only(LossScaleStep { scale })
             .input(TensorType::u32([4]), vec![9.0, 9.0 * failed, f64::from(word), good])
             .input(TensorType::f32([64]), squares)
     }

@@ -3,20 +3,20 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::update::loss_scale::LossScale;
 use crate::rng::Rng;
 use crate::shape::TensorType;
-use crate::train::schedule::Curve;
+use crate::train::schedule::Schedule;
 
-/// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), clock, partial sums of squared
+/// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), step state, partial sums of squared
 /// gradients. Gradients are divided by the loss scale. If their sum is not finite nothing changes: in this step, and at a scale
 /// of 1 in no later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// Learning rate.
-    pub rate: Curve,
+    pub rate: Schedule,
     /// Decay of the first moments.
     pub beta1: f64,
     /// Decay of the second moments.
@@ -33,13 +33,13 @@ pub struct AdamStep {
     pub scale: Option<LossScale>,
 }
 
-/// Gradient descent with momentum. Inputs: parameters, gradients, momentum (all `f32[n]`), clock, partial sums of squared
+/// Gradient descent with momentum. Inputs: parameters, gradients, momentum (all `f32[n]`), step state, partial sums of squared
 /// gradients. Gradients are divided by the loss scale. If their sum is not finite nothing changes: in this step, and at a scale
 /// of 1 in no later one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
     /// Learning rate.
-    pub rate: Curve,
+    pub rate: Schedule,
     /// Factor of the old momentum.
     pub momentum: f32,
     /// Nesterov's form.
@@ -52,35 +52,40 @@ pub struct SgdStep {
     pub scale: Option<LossScale>,
 }
 
-/// Checks `arenas` equal tensors (parameters, gradients, …), a clock, and partial sums.
+/// Checks `arenas` equal tensors (parameters, gradients, …), a step state, and partial sums.
 fn infer(arenas: usize, inputs: &[&TensorType]) -> Result<TensorType, String> {
     let [first, ..] = inputs else { return Err("takes parameters and gradients".to_string()) };
     let equal = inputs.len() > arenas
         && inputs[..arenas].iter().all(|x| x == first)
         && **first == TensorType::f32([first.elements()]);
     if !equal || inputs.len() != arenas + 2 || *inputs[arenas] != TensorType::u32([4]) {
-        return Err(format!("takes {arenas} equal f32[n], a clock u32[4] and partial sums, not {inputs:?}"));
+        return Err(format!("takes {arenas} equal f32[n], a step_state u32[4] and partial sums, not {inputs:?}"));
     }
     Ok(TensorType::nothing())
 }
 
 /// The factor that unscales and clips gradients, and the step; `None` if nothing may change.
-fn clip_and_step(inputs: &mut [Vec<f64>], clock: usize, max_norm: f32, scale: Option<LossScale>) -> Option<(f64, u32)> {
-    let (squares, step) = (inputs[clock + 1].iter().sum::<f64>(), inputs[clock][0]);
-    let log2 = LossScale::log2_of(&inputs[clock], LossScale::first(scale));
+fn clip_and_step(
+    inputs: &mut [Vec<f64>],
+    step_state: usize,
+    max_norm: f32,
+    scale: Option<LossScale>,
+) -> Option<(f64, u32)> {
+    let (squares, step) = (inputs[step_state + 1].iter().sum::<f64>(), inputs[step_state][0]);
+    let log2 = LossScale::log2_of(&inputs[step_state], LossScale::first(scale));
     if !squares.is_finite() {
-        if log2 == 0 && inputs[clock][1] == 0.0 {
-            inputs[clock][1] = step + 1.0;
+        if log2 == 0 && inputs[step_state][1] == 0.0 {
+            inputs[step_state][1] = step + 1.0;
         }
         return None;
     }
     let (norm, max_norm) = (squares.sqrt() / 2f64.powi(log2), f64::from(max_norm));
     let clip = if max_norm > 0.0 && norm > max_norm { max_norm / (norm + 1e-6) } else { 1.0 };
-    (inputs[clock][1] == 0.0).then_some((clip / 2f64.powi(log2), step as u32))
+    (inputs[step_state][1] == 0.0).then_some((clip / 2f64.powi(log2), step as u32))
 }
 
-/// Partial sums and a clock for random cases: now and then a gradient that is not finite, or a run that has failed.
-fn sample_end(sample: Sample, rng: &mut Rng) -> Sample {
+/// Partial sums and a step state for random cases: now and then a gradient that is not finite, or a run that has failed.
+fn sample_end(sample: TestCase, rng: &mut Rng) -> TestCase {
     let (step, kind) = (rng.below(60) as f64, rng.below(6));
     let failed = if kind == 0 { 3.0 } else { 0.0 };
     // No scale yet, or one between 1 and 8.
@@ -99,7 +104,7 @@ fn sample_scale(rng: &mut Rng) -> Option<LossScale> {
 }
 
 /// A launch over `n` parameters, as vec4 if that divides it; its first dimension is their number.
-fn by_fours(kernel: crate::Kernel, n: usize) -> Dispatch {
+fn reads_vec4(kernel: crate::Kernel, n: usize) -> Dispatch {
     let vec4 = n.is_multiple_of(4);
     let units = if vec4 { n / 4 } else { n };
     Dispatch::linear(kernel, units).flag("VEC4", vec4).dims(&[units])
@@ -124,7 +129,7 @@ impl Op for AdamStep {
         // 1 − β in f32 of β in f32 would be wrong by 1e-5.
         let beta = |beta: f64| [beta as f32, beta.ln() as f32, (1.0 - beta) as f32];
         let ([beta1, log1, rest1], [beta2, log2, rest2]) = (beta(self.beta1), beta(self.beta2));
-        let mut dispatch = by_fours(kernel!("update/adam"), n)
+        let mut dispatch = reads_vec4(kernel!("update/adam"), n)
             .constant("DECOUPLED", u32::from(self.decoupled))
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay])
@@ -159,10 +164,10 @@ impl Op for AdamStep {
         Vec::new()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = 1 + rng.below(700);
         let op = AdamStep {
-            rate: Curve::Cosine { base: 0.01, floor: 0.0, warmup: 5, total: 50 },
+            rate: Schedule::Cosine { base: 0.01, floor: 0.0, warmup: 5, total: 50 },
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
@@ -172,7 +177,7 @@ impl Op for AdamStep {
             scale: sample_scale(rng),
         };
         let sample =
-            Sample::forward_only(op).normal(rng, [n]).normal(rng, [n]).normal(rng, [n]).uniform(rng, [n], 0.1, 1.0);
+            TestCase::forward_only(op).normal(rng, [n]).normal(rng, [n]).normal(rng, [n]).uniform(rng, [n], 0.1, 1.0);
         sample_end(sample, rng)
     }
 
@@ -201,7 +206,7 @@ impl Op for SgdStep {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
         let partials = inputs[4].elements();
-        let mut dispatch = by_fours(kernel!("update/sgd"), n)
+        let mut dispatch = reads_vec4(kernel!("update/sgd"), n)
             .constant("NESTEROV", u32::from(self.nesterov))
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay, self.momentum])
@@ -224,12 +229,12 @@ impl Op for SgdStep {
         Vec::new()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let n = 1 + rng.below(700);
-        let rate = Curve::Steps { base: 0.1, factor: 0.1, every: 20 };
+        let rate = Schedule::Steps { base: 0.1, factor: 0.1, every: 20 };
         let (nesterov, max_norm) = (rng.below(2) == 0, [0.0, 1.0][rng.below(2)]);
         let op = SgdStep { rate, momentum: 0.9, nesterov, weight_decay: 0.01, max_norm, scale: sample_scale(rng) };
-        let sample = Sample::forward_only(op).normal(rng, [n]).normal(rng, [n]).normal(rng, [n]);
+        let sample = TestCase::forward_only(op).normal(rng, [n]).normal(rng, [n]).normal(rng, [n]);
         sample_end(sample, rng)
     }
 

@@ -1,4 +1,4 @@
-// unit_rows_grad.wgsl: the gradient of unit_rows.wgsl,  dx_i = (du_i − (du_i · u_i) u_i) / |v_i|,  with CENTER less its
+// l2_normalize_grad.wgsl: the gradient of l2_normalize.wgsl,  dx_i = (du_i − (du_i · u_i) u_i) / |v_i|,  with CENTER less its
 // mean (u_i has none).
 //
 // in      x, u, du (rows, n) f32
@@ -23,7 +23,7 @@ struct Dims { rows: u32, n: u32 }
 override CENTER: u32 = 0u;
 
 @compute @workgroup_size(256)
-fn unit_rows_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn l2_normalize_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                   @builtin(local_invocation_index) local: u32) {
     let row = linear_group(group, groups) * (256u / LANES) + local / LANES;
     let lane = lane_of(local, 1u);

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center::activations;
 use crate::ops::loss::softmax::row_launch;
@@ -12,14 +12,14 @@ use crate::shape::TensorType;
 
 /// `u_i = v_i / |v_i|` for every row of `[n, p]`, where v is x, or x less its row mean. A zero row stays zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnitRows {
+pub struct L2Normalize {
     /// True if the row's mean is subtracted first.
     pub center: bool,
 }
 
-/// The gradient of [`UnitRows`]. Inputs: x, u, gradient of u.
+/// The gradient of [`L2Normalize`]. Inputs: x, u, gradient of u.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnitRowsGrad {
+pub struct L2NormalizeGrad {
     /// True if the row's mean was subtracted.
     pub center: bool,
 }
@@ -28,9 +28,9 @@ fn mean(row: &[f64], center: bool) -> f64 {
     if center { row.iter().sum::<f64>() / row.len() as f64 } else { 0.0 }
 }
 
-impl Op for UnitRows {
+impl Op for L2Normalize {
     fn name(&self) -> &'static str {
-        "unit_rows"
+        "l2_normalize"
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
@@ -39,12 +39,13 @@ impl Op for UnitRows {
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], y: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        Ok(vec![Some(y.graph().push(UnitRowsGrad { center: self.center }, &[x[0], y, dy])?)])
+        Ok(vec![Some(y.graph().push(L2NormalizeGrad { center: self.center }, &[x[0], y, dy])?)])
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
-        let dispatch = row_launch(kernel!("measures/unit_rows"), caps, n, p).constant("CENTER", u32::from(self.center));
+        let dispatch =
+            row_launch(kernel!("measures/l2_normalize"), caps, n, p).constant("CENTER", u32::from(self.center));
         dispatch.bind(1).flops(5 * n * p).into()
     }
 
@@ -57,13 +58,13 @@ impl Op for UnitRows {
         inputs[0].chunks(types[0].shape[1]).flat_map(unit).collect()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let center = rng.below(2) == 0;
         // A centered row of one is zero up to rounding, and of two is ±1: neither has a gradient worth checking.
         let shape = [awkward_size(rng, 65), 2 + awkward_size(rng, 300)];
         let zero_row = rng.below(shape[0]) * shape[1];
         let mut at = 0;
-        let sample = Sample::new(move |x| x[0].unit_rows(center)).values(shape, || {
+        let sample = TestCase::new(move |x| x[0].l2_normalize(center)).values(shape, || {
             at += 1;
             if zero_row > 0 && (zero_row + 1..=zero_row + shape[1]).contains(&at) {
                 0.0
@@ -72,13 +73,13 @@ impl Op for UnitRows {
             }
         });
         // The op has a kink at a row of zeros.
-        Sample { differentiable: zero_row == 0, ..sample }
+        TestCase { differentiable: zero_row == 0, ..sample }
     }
 }
 
-impl Op for UnitRowsGrad {
+impl Op for L2NormalizeGrad {
     fn name(&self) -> &'static str {
-        "unit_rows_grad"
+        "l2_normalize_grad"
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
@@ -95,7 +96,7 @@ impl Op for UnitRowsGrad {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let [n, p] = [inputs[0].shape[0], inputs[0].shape[1]];
         let dispatch =
-            row_launch(kernel!("measures/unit_rows_grad"), caps, n, p).constant("CENTER", u32::from(self.center));
+            row_launch(kernel!("measures/l2_normalize_grad"), caps, n, p).constant("CENTER", u32::from(self.center));
         dispatch.bind(3).flops(9 * n * p).into()
     }
 
@@ -112,13 +113,13 @@ impl Op for UnitRowsGrad {
         dx
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
-        let op = UnitRowsGrad { center: rng.below(2) == 0 };
+    fn sample(rng: &mut Rng) -> TestCase {
+        let op = L2NormalizeGrad { center: rng.below(2) == 0 };
         let (n, p) = (awkward_size(rng, 65), 2 + awkward_size(rng, 300));
         let x: Vec<f64> = (0..n * p).map(|_| f64::from(rng.normal())).collect();
         let ty = TensorType::f32([n, p]);
-        let u = UnitRows { center: op.center }.reference(&mut [x.clone()], &[&ty], &ty);
-        Sample::forward_only(op).input(ty.clone(), x).input(ty, u).normal(rng, [n, p])
+        let u = L2Normalize { center: op.center }.reference(&mut [x.clone()], &[&ty], &ty);
+        TestCase::forward_only(op).input(ty.clone(), x).input(ty, u).normal(rng, [n, p])
     }
 }
 
@@ -128,7 +129,7 @@ impl<'g> Var<'g> {
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) without a batch axis.
-    pub fn unit_rows(self, center: bool) -> Result<Var<'g>> {
-        self.graph().push(UnitRows { center }, &[self.flatten()?])
+    pub fn l2_normalize(self, center: bool) -> Result<Var<'g>> {
+        self.graph().push(L2Normalize { center }, &[self.flatten()?])
     }
 }

@@ -1,7 +1,7 @@
-// moments_combine.wgsl: mean and biased variance of every channel from those of its parts (Chan, Golub and LeVeque):
+// batch_stats_combine.wgsl: mean and biased variance of every channel from those of its parts (Chan, Golub and LeVeque):
 //   mean = Σ n_i mean_i / n,   variance = Σ n_i (variance_i + (mean_i − mean)²) / n
 //
-// in      partial (parts, 2, channels) f32: output of moments.wgsl for each part; all have `length` elements but the last ones
+// in      partial (parts, 2, channels) f32: output of batch_stats.wgsl for each part; all have `length` elements but the last ones
 // out     out     (2, channels) f32  means, then variances
 // launch  one invocation per channel; workgroups of 256
 // memory  none
@@ -23,7 +23,7 @@ fn length(part: u32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn moments_combine(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn batch_stats_combine(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                    @builtin(local_invocation_index) local: u32) {
     let channel = linear_index(group, groups, local);
     if (channel >= dims.channels) {

@@ -1,4 +1,4 @@
-// unit_rows.wgsl: u_i = v_i / |v_i|, where v_i is row i of X, with CENTER less its mean.
+// l2_normalize.wgsl: u_i = v_i / |v_i|, where v_i is row i of X, with CENTER less its mean.
 //
 // in      x (rows, n) f32
 // out     u (rows, n) f32: rows of length 1; a zero row stays zero
@@ -20,7 +20,7 @@ struct Dims { rows: u32, n: u32 }
 override CENTER: u32 = 0u;
 
 @compute @workgroup_size(256)
-fn unit_rows(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn l2_normalize(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
              @builtin(local_invocation_index) local: u32) {
     let row = linear_group(group, groups) * (256u / LANES) + local / LANES;
     let lane = lane_of(local, 1u);

@@ -3,7 +3,7 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, Sample, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::movement::reduce::software_lanes;
 use crate::rng::Rng;
@@ -11,11 +11,11 @@ use crate::shape::{DType, TensorType};
 
 /// Mean and biased variance of each channel of `x [batch, channels, inner]`, as `[2, channels]`.
 ///
-/// It has no gradient of its own: the ops that take moments count it in the gradient of their `x`.
+/// It has no gradient of its own: the ops that take batch_stats count it in the gradient of their `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moments;
+pub struct BatchStats;
 
-/// Updates a running mean and variance `[channels]` in place from a batch's moments `[2, channels]`:
+/// Updates a running mean and variance `[channels]` in place from a batch's batch_stats `[2, channels]`:
 /// `mean += momentum (batch mean − mean)`, likewise the variance with the batch's unbiased one. PyTorch's rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunningStatistics {
@@ -40,7 +40,7 @@ pub(crate) fn channel_launch(kernel: crate::Kernel, caps: &Caps, sizes: [usize; 
         .lanes(caps, lanes)
         .constant("PARTS", parts as u32)
         .constant("ACROSS", u32::from(inner == 1))
-        .turns(2 * n.div_ceil(parts * lanes))
+        .iterations(2 * n.div_ceil(parts * lanes))
         .dims(&[channels, inner, n])
 }
 
@@ -62,16 +62,16 @@ pub(crate) fn channel<'v>(
     x.chunks(channels * inner).flat_map(move |example| example[c * inner..(c + 1) * inner].iter().copied())
 }
 
-impl Moments {
+impl BatchStats {
     fn sizes(x: &TensorType) -> Option<[usize; 3]> {
         let &[batch, channels, inner] = &x.shape[..] else { return None };
         (x.dtype == DType::F32 && x.elements() > 0).then_some([batch, channels, inner])
     }
 }
 
-impl Op for Moments {
+impl Op for BatchStats {
     fn name(&self) -> &'static str {
-        "moments"
+        "batch_stats"
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
@@ -89,11 +89,11 @@ impl Op for Moments {
         let sizes = Self::sizes(inputs[0]).expect("checked while recording");
         let [batch, channels, inner] = sizes;
         let parts = channel_parts(caps, sizes);
-        let launch = channel_launch(kernel!("norm/moments"), caps, sizes, parts).flops(6 * inputs[0].elements());
+        let launch = channel_launch(kernel!("norm/batch_stats"), caps, sizes, parts).flops(6 * inputs[0].elements());
         if parts == 1 {
             return launch.bind(1).into();
         }
-        let combine = Dispatch::linear(kernel!("norm/moments_combine"), channels)
+        let combine = Dispatch::linear(kernel!("norm/batch_stats_combine"), channels)
             .dims(&[channels, parts, batch * inner])
             .args([Arg::Scratch(0), Arg::Output])
             .flops(6 * parts * channels);
@@ -111,12 +111,12 @@ impl Op for Moments {
         [means, variances].concat()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let inner = if rng.below(2) == 0 { 1 } else { awkward_size(rng, 70) };
         let shape = [awkward_size(rng, 40), awkward_size(rng, 20), inner];
         // Large enough for several workgroups a channel.
         let shape = if rng.below(4) == 0 { [9, 3, 1000 + rng.below(500)] } else { shape };
-        Sample::forward_only(Moments).normal(rng, shape)
+        TestCase::forward_only(BatchStats).normal(rng, shape)
     }
 }
 
@@ -136,16 +136,16 @@ impl Op for RunningStatistics {
             return Err(format!("momentum {} is not in [0, 1]", self.momentum));
         }
         match inputs {
-            [mean, variance, moments]
+            [mean, variance, batch_stats]
                 if mean == variance
                     && mean.shape.rank() == 1
                     && mean.elements() > 0
                     && **mean == TensorType::f32([mean.shape[0]])
-                    && **moments == TensorType::f32([2, mean.shape[0]]) =>
+                    && **batch_stats == TensorType::f32([2, mean.shape[0]]) =>
             {
                 Ok(TensorType::nothing())
             }
-            _ => Err(format!("takes running mean and variance f32[c] and moments f32[2, c], not {inputs:?}")),
+            _ => Err(format!("takes running mean and variance f32[c] and batch_stats f32[2, c], not {inputs:?}")),
         }
     }
 
@@ -164,20 +164,20 @@ impl Op for RunningStatistics {
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], _: &[&TensorType], _: &TensorType) -> Vec<f64> {
-        let [mean, variance, moments] = inputs else { unreachable!("checked while recording") };
+        let [mean, variance, batch_stats] = inputs else { unreachable!("checked while recording") };
         let channels = mean.len();
         let momentum = f64::from(self.momentum);
         for c in 0..channels {
-            mean[c] += momentum * (moments[c] - mean[c]);
-            variance[c] += momentum * (f64::from(self.unbiased()) * moments[channels + c] - variance[c]);
+            mean[c] += momentum * (batch_stats[c] - mean[c]);
+            variance[c] += momentum * (f64::from(self.unbiased()) * batch_stats[channels + c] - variance[c]);
         }
         Vec::new()
     }
 
-    fn sample(rng: &mut Rng) -> Sample {
+    fn sample(rng: &mut Rng) -> TestCase {
         let channels = awkward_size(rng, 300);
         let op = RunningStatistics { momentum: 0.1, count: 1 + rng.below(20) };
-        Sample::forward_only(op).normal(rng, [channels]).uniform(rng, [channels], 0.5, 2.0).uniform(
+        TestCase::forward_only(op).normal(rng, [channels]).uniform(rng, [channels], 0.5, 2.0).uniform(
             rng,
             [2, channels],
             0.5,

@@ -1,7 +1,7 @@
-// moments.wgsl: mean and biased variance of every channel of x (batch, channels, inner).
+// batch_stats.wgsl: mean and biased variance of every channel of x (batch, channels, inner).
 //
 // in      x   (batch, channels, inner) f32
-// out     out (2, channels) f32  means, then variances; with PARTS (parts, 2, channels), see moments_combine.wgsl
+// out     out (2, channels) f32  means, then variances; with PARTS (parts, 2, channels), see batch_stats_combine.wgsl
 // launch  256 / LANES channels per workgroup; LANES invocations stride over one channel (lib/channel.wgsl). LANES = 1
 //         on software adapters.
 // memory  1 KiB: one partial result per invocation
@@ -20,7 +20,7 @@ struct Dims { channels: u32, inner: u32, n: u32 } // n = batch * inner
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(256)
-fn moments(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+fn batch_stats(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(local_invocation_index) local: u32) {
     let spacing = lane_spacing();
     let lane = lane_of(local, spacing);

@@ -4,7 +4,7 @@ use crate::data::Source;
 use crate::error::Result;
 
 /// Images of one color.
-pub struct Blank {
+pub struct Placeholder {
     /// Channels, height, width.
     pub shape: [usize; 3],
     /// Number of classes.
@@ -13,7 +13,7 @@ pub struct Blank {
     pub count: usize,
 }
 
-impl Source for Blank {
+impl Source for Placeholder {
     fn name(&self) -> &str {
         "not read"
     }

@@ -1,7 +1,7 @@
-// A number as a function of the training step: learning rates, guidance weights. `Curve` of crates/tensor/src/train/schedule.rs.
-struct Curve { kind: u32, base: f32, floor: f32, factor: f32, warmup: f32, total: f32 }
+// A number as a function of the training step: learning rates, guidance weights. `Schedule` of crates/tensor/src/train/schedule.rs.
+struct Schedule { kind: u32, base: f32, floor: f32, factor: f32, warmup: f32, total: f32 }
 
-fn curve_value(c: Curve, step: f32) -> f32 {
+fn schedule_value(c: Schedule, step: f32) -> f32 {
     switch c.kind {
         case 1u: { // cosine with linear warm-up
             let progress = clamp((step - c.warmup) / max(c.total - c.warmup, 1.0), 0.0, 1.0);
