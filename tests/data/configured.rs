@@ -8,7 +8,7 @@ use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::data::{Images, idx};
 use trellis_guidance::network::InputShape;
 use trellis_guidance::{BatchSource, Crop, Dataset, Result};
-use trellis_lab::config::DataSet;
+use trellis_lab::config::{ArmGuide, DataSet};
 use trellis_lab::record::Existing;
 use trellis_lab::{Config, experiment};
 use trellis_tensor::{Gpu, GpuOptions, Graph, Plan, StepState};
@@ -167,14 +167,14 @@ fn augmentation_reaches_target_and_guide_and_the_guides_classes_are_its_own() {
     let keys = "[data]\nset = \"folder\"\nsize = 32\nresize = 40\n[training]\ncrop = \"resized\"\ncrop_scale = [0.25, 0.5]\n\
         shift = 2\nflip = true\n[guide]\nclasses = 7\n";
     let config = config(keys);
-    for training in [config.training("alone", 1), config.guide_training(1)] {
+    for training in [config.training("alone", 1), config.guide_training(&ArmGuide::Trained, 1)] {
         assert_eq!((training.crop, training.shift, training.flip), (Crop::Resized([0.25, 0.5]), 2, true));
     }
     let glyphs =
         self::config("[data]\ntrain = 20\nvalidation = 0\ntest = 20\n[training]\nbatch = 8\n[guide]\nclasses = 7\n");
     assert_eq!(glyphs.data.set, DataSet::Glyphs);
     let data = glyphs.dataset(&gpu(), Path::new("x"), None).expect("fits");
-    assert_eq!(glyphs.draw_guide(&data, 0).expect("fits").output().classes, 7);
+    assert_eq!(glyphs.draw_guide(&ArmGuide::Trained, &data, 0).expect("fits").output().classes, 7);
     assert_eq!(data.output().classes, 10);
 }
 

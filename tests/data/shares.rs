@@ -132,10 +132,16 @@ fn epochs_become_steps_once_the_data_are_known() {
     let (config, data) = (config(text), folder.dataset(text).expect("fits"));
     // 30 images are 4 batches of 7.
     let resolved = config.resolved_for(Path::new("x.toml"), &data).expect("fits");
-    assert_eq!((resolved.training.steps, resolved.training.eval_every, resolved.guide.steps), (8, 4, 4));
+    assert_eq!((resolved.training.steps, resolved.training.eval_every, resolved.guide.keys.steps), (8, 4, 4));
     assert_eq!(resolved.guidance.first_steps, Some(4));
     assert_eq!(resolved.data.train.and_then(|amount| amount.count()), Some(30));
     assert_eq!(resolved.resolved_for(Path::new("x.toml"), &data).expect("again"), resolved);
+    // An arm with epochs or a batch of its own has epochs of its own length: 30 images are 2 batches of 15.
+    let own = text.replace("[\"trained_first\"]", "[\"trained_first\", \"long\", \"wide\"]")
+        + "[arm.long]\nguide = \"none\"\ntraining = { epochs = 3 }\n[arm.wide]\nguide = \"none\"\ntraining = { batch = 15 }\n";
+    let own = self::config(&own).resolved_for(Path::new("x.toml"), &data).expect("fits");
+    let steps = |arm: &str| (own.training_of(arm).steps, own.training_of(arm).eval_every);
+    assert_eq!(["trained_first", "long", "wide"].map(steps), [(8, 4), (12, 4), (4, 2)]);
     let out = Folder::new("configured-epochs-out");
     let run = |data: &Dataset, existing| experiment::run(&config, data, &out.0, existing, &mut |_| {}).expect("trains");
     let first = run(&data, Existing::Refuse);

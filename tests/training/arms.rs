@@ -91,6 +91,48 @@ fn guides_are_made_for_the_arms_that_use_them() {
     assert_eq!(run(&done, "alone").pairs, run(&done, "trained_first").pairs);
 }
 
+/// Two guides beside each other: each is trained as its table says, kept under its name, and found again by a run that is resumed.
+#[test]
+fn a_named_guide_guides_its_arm() {
+    let folder = Folder::new("arms-named");
+    let kept = |name: &str| folder.0.join("x").join(name).is_file();
+    let tables = "[guides.small]\nnetwork = \"transformer\"\nlayers = 1\nwidth = 8\nheads = 2\nhidden = 8\nsteps = 3\n\
+        [guides.drawn]\nnetwork = \"rnn\"\nlayers = 1\nwidth = 8\nhidden = 8\nsteps = 0\n\
+        [arm.own]\nguide = \"small\"\n[arm.other]\nguide = \"drawn\"\nschedule = { first_steps = 1 }\n";
+    let arms = "[\"alone\", \"trained\", \"own\", \"other\"]";
+    let done = train(&folder, arms, tables);
+    let trained: Vec<(&str, usize)> = done.guides.iter().map(|run| (run.arm.as_str(), run.steps.len())).collect();
+    assert_eq!(trained, [("guide", 2), ("guide-small", 3)], "the drawn one is not trained");
+    assert!(["guide-1", "guide-small-1", "guide-drawn-1"].iter().all(|name| kept(&format!("{name}.safetensors"))));
+    assert_eq!(losses(&done, "own")[0], losses(&done, "trained")[0]);
+    assert_ne!(losses(&done, "own")[1], losses(&done, "trained")[1]);
+    let guided = run(&done, "other").steps.iter().filter(|step| step.alignment.is_some()).count();
+    assert_eq!(guided, 1);
+
+    let text = format!("arms = {arms}\n{SMALL}{tables}");
+    let config = Config::parse(&text, Path::new("x.toml")).expect("a sane file");
+    let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
+    let again = experiment::run(&config, &data, &folder.0, Existing::Resume, &mut |_| {}).expect("is finished");
+    assert_eq!((again.guides.len(), losses(&again, "own")), (2, losses(&done, "own")));
+}
+
+/// Another optimizer, batch and length than those of the other arms.
+#[test]
+fn an_arm_trains_in_its_own_way() {
+    let folder = Folder::new("arms-training");
+    let tables = "[arm.own]\nguide = \"none\"\ntraining = { optimizer = \"sgd\", momentum = 0.0 }\n\
+        [arm.long]\nguide = \"none\"\ntraining = { steps = 6, batch = 8, eval_every = 3 }\n";
+    let done = train(&folder, "[\"alone\", \"own\", \"long\"]", tables);
+    let of = |arm: &str| losses(&done, arm);
+    assert_eq!(of("own")[0], of("alone")[0]);
+    assert_ne!(of("own")[1], of("alone")[1]);
+    assert_eq!((of("alone").len(), of("long").len()), (4, 6));
+    assert_ne!(of("long")[0], of("alone")[0], "half of the sequences");
+    let steps: Vec<u64> =
+        run(&done, "long").evals.iter().filter(|eval| eval.split == "test").map(|eval| eval.step).collect();
+    assert_eq!(steps, [0, 3, 6]);
+}
+
 /// Every gate has an orthogonal matrix of its own; all other weights are drawn as ever.
 #[test]
 fn recurrent_weights_are_orthogonal() {

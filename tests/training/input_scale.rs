@@ -6,6 +6,7 @@ use trellis_guidance::data::{Images, Normalization};
 use trellis_guidance::network::{InputScale, Mode};
 use trellis_guidance::weights::{self, save_with_recipe};
 use trellis_guidance::{BatchSource, CapturePoint, Cnn, Dataset, Fcn, Guidance, Network, Trainer, Training};
+use trellis_lab::config::ArmGuide;
 use trellis_lab::experiment::Progress;
 use trellis_lab::record::Existing;
 use trellis_lab::{Config, Recipe, experiment};
@@ -68,8 +69,8 @@ fn a_guide_of_torchvision_sees_raw_images_in_the_scale_of_imagenet() {
         .input;
     let guide = |keys: &str| {
         let config = config(keys);
-        let guide = config.draw_guide(&data, 1).expect("fits");
-        weights::load(&guide, config.guide.weights.as_ref().expect("given")).expect("fits");
+        let guide = config.draw_guide(&ArmGuide::Trained, &data, 1).expect("fits");
+        weights::load(&guide, config.guide.keys.weights.as_ref().expect("given")).expect("fits");
         guide
     };
     let plain = guide("");
@@ -145,7 +146,7 @@ fn a_scale_that_does_not_fit_is_refused_by_its_key() {
     let gray =
         of("mean = \"imagenet\"\nstd = \"imagenet\"\n[data]\ntrain = 20\nvalidation = 0\ntest = 20").expect("sane");
     let data = gray.dataset(&gpu(), Path::new("x.toml"), None).expect("glyphs");
-    let message = gray.draw_guide(&data, 0).expect_err("one channel").to_string();
+    let message = gray.draw_guide(&ArmGuide::Trained, &data, 0).expect_err("one channel").to_string();
     assert!(
         message.contains("`guide.mean`: has 3 values, one for each channel, and the images have 1; give 1"),
         "{message}"
@@ -179,7 +180,7 @@ fn the_scale_of_a_guide_of_ours_is_not_forgotten() {
         let mut config =
             Config { name: name.to_string(), arms: vec!["trained".to_string()], seeds: vec![1], ..config(keys) };
         if name != "first" {
-            config.guide.weights = Some(folder.0.join("first/guide-1.safetensors"));
+            config.guide.keys.weights = Some(folder.0.join("first/guide-1.safetensors"));
         }
         experiment::run(&config, &data, &folder.0, Existing::Refuse, &mut |_| {}).map(drop).map_err(|e| e.to_string())
     };

@@ -1,6 +1,7 @@
 //! The `trellis` command.
 
 mod bench;
+mod config;
 mod devices;
 mod eval;
 mod init;
@@ -30,6 +31,7 @@ use trellis_tensor::{Gpu, GpuOptions};
 Examples:
   trellis demo                                   see guidance work, in two minutes
   trellis init --data ~/photos                   write a configuration, for your own images or text
+  trellis config                                 see every key of a configuration
   trellis train experiment.toml --data ~/photos  run it
   trellis train examples/configs/glyphs.toml     run one of ours
   trellis train examples/configs/mnist.toml --data ~/mnist
@@ -59,6 +61,8 @@ enum Command {
     Demo(run::Demo),
     /// Write a configuration to begin with, for your own data or drawn ones
     Init(init::Init),
+    /// Print a configuration with every key explained: values, range and default
+    Config(config::ConfigCommand),
     /// Run the experiment that a TOML file describes
     Train(run::Train),
     /// See how good a trained network is on a split, or on other data
@@ -101,6 +105,7 @@ impl Cli {
             Command::Devices => devices::print(self.adapter.as_deref(), self.json),
             Command::Demo(demo) => demo.run(|devices| self.gpus(devices), self.json),
             Command::Init(init) => init.run(self.json),
+            Command::Config(config) => config.run(self.json),
             Command::Train(train) => train.run(|devices| self.gpus(devices), self.json),
             Command::Eval(eval) => eval.run(|| self.gpu(), self.json),
             Command::Predict(predict) => predict.run(|| self.gpu(), self.json),

@@ -87,11 +87,11 @@ impl ProfileCommand {
         Memory::count(config, &data)?.check(gpu, 1)?;
         let seed = config.seeds[0];
         let guided = config.guided_arm().filter(|_| !self.alone);
-        let arm = guided.or_else(|| config.arm_with(ArmGuide::None)).unwrap_or(&config.arms[0]);
+        let arm = guided.or_else(|| config.arm_with(&ArmGuide::None)).unwrap_or(&config.arms[0]);
         let name = if guided.is_some() { "guided" } else { "unguided" };
         let target = config.draw_target(arm, &data, seed)?;
         // Trained or not, a guide costs the same.
-        let guide = guided.map(|_| config.draw_guide(&data, seed)).transpose()?;
+        let guide = guided.map(|arm| config.draw_guide(&config.guide_of(arm), &data, seed)).transpose()?;
         let guidance = guide.map(|guide| config.guidance(arm, guide.freeze()).schedule(GuideSchedule::always()));
         let guidance = guidance.as_ref();
         let name = format!("{}, {name} step", config.name);

@@ -44,8 +44,8 @@ impl Memory {
     pub fn count(config: &Config, data: &Dataset) -> Result<Self> {
         let config = &config.resolved_for(Path::new("configuration"), data)?;
         let mut counted = config.arms.iter().map(|arm| Self::of_arm(config, data, arm)).collect::<Result<Vec<_>>>()?;
-        if config.arm_with(ArmGuide::Trained).is_some() && config.guide.steps > 0 {
-            counted.push(Self::of_guide(config, data)?);
+        for guide in config.guides_in_use().iter().filter(|guide| config.guide_steps(guide) > 0) {
+            counted.push(Self::of_guide(config, data, guide)?);
         }
         // Of equals the first: the arms are listed in the order of the file.
         let most = counted.into_iter().reduce(|most, next| if next.peak > most.peak { next } else { most });
@@ -71,13 +71,13 @@ impl Memory {
     }
 
     /// The training of a guide.
-    fn of_guide(config: &Config, data: &Dataset) -> Result<Self> {
+    fn of_guide(config: &Config, data: &Dataset, of: &ArmGuide) -> Result<Self> {
         let mut account = Account::new(config, data)?;
         let data = &account.data.clone();
         let guides = account.guides(config, data)?;
-        let guide = guides.iter().find(|(kind, _)| *kind == ArmGuide::Trained).map(|(_, guide)| guide);
+        let guide = guides.iter().find(|(kind, _)| kind == of).map(|(_, guide)| guide);
         let Some(guide) = guide else { unreachable!("asked for only where an arm has one") };
-        account.finish("guide", &Trainer::new(guide, data, config.guide_training(0)))
+        account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)))
     }
 
     /// Refuses an experiment that does not fit on `gpu`: at most `copies` runs at once.
@@ -154,12 +154,10 @@ impl Account {
         data: &Dataset,
     ) -> Result<Vec<(ArmGuide, trellis_guidance::network::Network)>> {
         let mut guides = Vec::new();
-        for (kind, name) in [(ArmGuide::Untrained, "untrained guide"), (ArmGuide::Trained, "trained guide")] {
-            if config.arm_with(kind).is_some() {
-                let guide = config.draw_guide(data, 0)?;
-                self.close(format!("{name}, {}", guide.describe()));
-                guides.push((kind, guide));
-            }
+        for of in config.guides_in_use() {
+            let guide = config.draw_guide(&of, data, 0)?;
+            self.close(format!("{}, {}", of.words(), guide.describe()));
+            guides.push((of, guide));
         }
         Ok(guides)
     }

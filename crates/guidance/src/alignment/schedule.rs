@@ -1,9 +1,11 @@
 //! Guidance schedule: how long and how strongly the guide pulls.
 
+use serde::{Deserialize, Serialize};
 use trellis_tensor::Schedule;
 
-/// When guidance is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Steps at which the guide pulls, and the course of its weight. Configurations write it as `"always"` or `{ first_steps = 120 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GuideSchedule {
     /// At every step.
     Always,
@@ -42,6 +44,15 @@ impl GuideSchedule {
         match self {
             Self::Always | Self::FirstSteps(_) => Schedule::Constant(alpha),
             Self::LinearDecay(steps) => Schedule::Linear { base: alpha, total: steps },
+        }
+    }
+
+    /// The schedule in words, to stand behind the name of a guide; `total` is the number of steps of the training.
+    pub fn describe(self, total: u32) -> String {
+        match self {
+            Self::Always => " at every step".to_string(),
+            Self::FirstSteps(steps) => format!(", the first {steps} of {total} steps"),
+            Self::LinearDecay(steps) => format!(", its weight falling to 0 at step {steps}"),
         }
     }
 }

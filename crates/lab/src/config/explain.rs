@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::sections::guide::GuideKeys;
+use super::sections::keys::Declared;
 use super::synonyms;
 use trellis_guidance::error::Error;
 
@@ -20,15 +22,15 @@ pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error
             let key = if named { key.as_str() } else { unknown };
             let table = key.rsplit_once('.').map_or("", |(table, _)| table);
             // Sections and keys that are read by themselves.
-            let apart: &[&str] = match table {
-                "" if known.contains(&"training") => &["target", "guide"],
-                "target" if what == "unknown key" => &["network", "bias"],
-                "guide" if what == "unknown key" => {
-                    &["network", "bias", "steps", "epochs", "learning_rate", "weights", "classes", "mean", "std"]
+            let apart = match table {
+                "" if known.contains(&"training") => vec!["target", "guide", "guides"],
+                "target" if what == "unknown key" => vec!["network", "bias"],
+                table if what == "unknown key" && table.starts_with("guide") && table != "guidance" => {
+                    GuideKeys::keys().iter().map(|key| key.name).chain(["network"]).collect()
                 }
-                _ => &[],
+                _ => Vec::new(),
             };
-            let known = &[known, apart].concat();
+            let known = &[known, &apart].concat();
             let synonym = Some(unknown).filter(|_| what == "unknown key");
             let synonym = synonym.and_then(|unknown| synonyms::suggestion(table, unknown, known));
             let value = if what == "unknown value" { format!(" `{unknown}`") } else { String::new() };

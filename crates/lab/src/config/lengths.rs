@@ -27,23 +27,40 @@ impl Config {
         // Of what is there: broken examples may have been left out.
         let train = data.train_count();
         let batch = *config.training.batch.get_or_insert(default_batch(train));
-        if batch > data.train().drawable() {
-            let problem = format!("{batch} is more than the {train} training examples of {}", data.name());
-            let hint = format!("for example batch = {}", default_batch(train));
-            return Err(Error::config(path, "training.batch", problem, hint));
+        for arm in &config.arms {
+            let batch = config.batch_of(arm);
+            if batch > data.train().drawable() {
+                let problem = format!("{batch} is more than the {train} training examples of {}", data.name());
+                let hint = format!("for example batch = {}", default_batch(train));
+                return Err(Error::config(path, config.training_key(arm, "batch"), problem, hint));
+            }
         }
-        let epoch = train / batch.max(1);
-        let steps = |key: &str, epochs: Option<u32>, steps: u32| match epochs {
-            Some(epochs) => u32::try_from(u64::from(epochs) * epoch as u64).map_err(|_| {
+        let steps = |key: &str, epochs: u32, batch: usize| {
+            let steps = u64::from(epochs) * (train / batch.max(1)) as u64;
+            u32::try_from(steps).map_err(|_| {
                 Error::config(path, key, format!("{epochs} epochs are more steps than are counted"), "give fewer")
-            }),
-            None => Ok(steps),
+            })
         };
-        let (training, guide) = (&mut config.training, &mut config.guide);
-        training.steps = steps("training.epochs", training.epochs.take(), training.steps)?;
-        training.eval_every =
-            steps("training.eval_every_epochs", training.eval_every_epochs.take(), training.eval_every)?;
-        guide.steps = steps("guide.epochs", guide.epochs.take(), guide.steps)?;
+        for (name, arm) in &mut config.arm {
+            arm.resolve(&config.training, |key, epochs, batch| {
+                steps(&format!("arm.{name}.training.{key}"), epochs, batch)
+            })?;
+        }
+        let training = &mut config.training;
+        if let Some(epochs) = training.epochs.take() {
+            training.steps = steps("training.epochs", epochs, batch)?;
+        }
+        if let Some(epochs) = training.eval_every_epochs.take() {
+            training.eval_every = steps("training.eval_every_epochs", epochs, batch)?;
+        }
+        for (name, guide) in [("guide".to_string(), &mut config.guide)]
+            .into_iter()
+            .chain(config.guides.iter_mut().map(|(name, guide)| (format!("guides.{name}"), guide)))
+        {
+            if let Some(epochs) = guide.keys.epochs.take() {
+                guide.keys.steps = steps(&format!("{name}.epochs"), epochs, batch)?;
+            }
+        }
         config.guidance.first_steps = Some(config.first_steps());
         config.check(path)?;
         Ok(config)
@@ -61,18 +78,28 @@ impl Config {
         }
     }
 
-    /// Examples of a batch: 128 as long as neither file nor data say otherwise.
+    /// Examples of a batch of an arm: 128 as long as neither file nor data say otherwise.
+    pub fn batch_of(&self, arm: &str) -> usize {
+        self.training_of(arm).batch.unwrap_or(default_batch(usize::MAX))
+    }
+
+    /// Examples of a batch of the guides' own training.
     pub fn batch(&self) -> usize {
         self.training.batch.unwrap_or(default_batch(usize::MAX))
     }
 
-    /// True if a length is given in epochs and the data are not known yet.
+    /// True if a length of the training is given in epochs and the data are not known yet.
     pub(super) fn is_in_epochs(&self) -> bool {
-        self.training.epochs.is_some()
+        self.training.epochs.is_some() || self.arms.iter().any(|arm| self.training_of(arm).epochs.is_some())
     }
 }
 
-/// Keys in epochs, each with the one in steps whose place it takes.
+/// Keys of `[training]` in epochs, each with the one in steps whose place it takes.
+pub(super) fn of_training() -> impl Iterator<Item = (&'static str, &'static str)> {
+    EPOCHS.into_iter().filter(|(table, ..)| *table == "training").map(|(_, epochs, steps)| (epochs, steps))
+}
+
+/// Keys in epochs, each with its table and the one in steps whose place it takes.
 const EPOCHS: [(&str, &str, &str); 3] =
     [("training", "epochs", "steps"), ("training", "eval_every_epochs", "eval_every"), ("guide", "epochs", "steps")];
 
@@ -103,20 +130,22 @@ pub(super) fn drop_steps(file: &mut toml::Table) {
 /// Refuses epochs of none, and of examples that are drawn anew for every batch.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let drawn = matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity);
-    let (training, guide) = (&config.training, &config.guide);
-    for (key, epochs, least) in [
-        ("training.epochs", training.epochs, 1),
-        ("training.eval_every_epochs", training.eval_every_epochs, 1),
-        ("guide.epochs", guide.epochs, 0),
-    ] {
+    let mut lengths = Vec::new();
+    let trainings = config.arms.iter().map(|arm| (Some(arm), config.training_of(arm)));
+    for (arm, training) in trainings.chain([(None, config.training.clone())]) {
+        for (key, epochs) in [("epochs", training.epochs), ("eval_every_epochs", training.eval_every_epochs)] {
+            lengths.push((arm.map_or(format!("training.{key}"), |arm| config.training_key(arm, key)), epochs, 1));
+        }
+    }
+    for (name, guide) in config.guide_tables() {
+        lengths.push((format!("{name}.epochs"), guide.keys.epochs, 0));
+    }
+    for (key, epochs, least) in lengths {
         match epochs {
             Some(_) if drawn => {
                 let problem = "sequences are drawn anew for every batch, so they have no epochs";
-                return refuse(
-                    key,
-                    problem,
-                    format!("give `{}`", if key.contains("eval") { "eval_every" } else { "steps" }),
-                );
+                let hint = format!("give `{}`", if key.contains("eval") { "eval_every" } else { "steps" });
+                return refuse(key, problem, hint);
             }
             Some(epochs) if epochs < least => return refuse(key, "is 0 or empty", "give a number above 0"),
             _ => {}

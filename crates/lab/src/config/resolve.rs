@@ -3,22 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use trellis_tensor::{Gpu, LossScale, OptimizerConfig, Rule, Schedule, user_cache};
+use trellis_tensor::{Gpu, OptimizerConfig, Schedule, user_cache};
 
 use super::pools::{Pools, cut};
-use super::{
-    Config, CropName, DataConfig, DataSet, GuideConfig, MetricName, OptimizerName, PrecisionName, RateSchedule,
-    TargetConfig, TextLevel, refused,
-};
+use super::{ArmGuide, Config, DataConfig, DataSet, MetricName, TargetConfig, TextLevel, refused};
 use trellis_guidance::alignment::LayerMap;
 use trellis_guidance::alignment::{Cka, Metric, Ridge, Rsa};
-use trellis_guidance::data::Crop;
 use trellis_guidance::data::Dataset;
 use trellis_guidance::data::DrawnSequences;
 use trellis_guidance::data::text::{HfTokenizer, Text, Tokenizer};
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::io::regular_file;
-use trellis_guidance::network::{Guide, Network, Output, Precision};
+use trellis_guidance::network::{Guide, Network, Output};
 use trellis_guidance::trainer::{Guidance, Training};
 
 impl Config {
@@ -133,16 +129,16 @@ impl Config {
         })
     }
 
-    /// The guide, drawn by `seed`: as it is, or as it begins its own training.
+    /// A guide, drawn by `seed`: as it is, or as it begins its own training.
     ///
     /// # Errors
     /// As [`Network::new`].
-    pub fn draw_guide(&self, data: &Dataset, seed: u64) -> Result<Network> {
-        let GuideConfig { network, classes, bias, .. } = &self.guide;
-        let output = Output { classes: classes.unwrap_or(data.output().classes), ..data.output() };
-        let guide = Network::with_shape(data.gpu(), network.architecture(), data.input(), output, seed)?;
-        guide.set_head_bias(*bias, data)?;
-        match (self.guide.input_scale(), data.normalization()) {
+    pub fn draw_guide(&self, guide: &ArmGuide, data: &Dataset, seed: u64) -> Result<Network> {
+        let table = self.table_of(guide);
+        let output = Output { classes: table.keys.classes.unwrap_or(data.output().classes), ..data.output() };
+        let guide = Network::with_shape(data.gpu(), table.network.architecture(), data.input(), output, seed)?;
+        guide.set_head_bias(table.keys.bias, data)?;
+        match (table.input_scale(), data.normalization()) {
             (Some(scale), Some(units)) => guide.with_input_scale(&scale, units),
             _ => Ok(guide),
         }
@@ -198,34 +194,17 @@ impl Config {
 
     /// The training of an arm.
     pub fn training(&self, arm: &str, seed: u64) -> Training {
-        let t = &self.training;
-        let own = self.arm.get(arm).cloned().unwrap_or_default();
-        let base = own.learning_rate.unwrap_or(t.learning_rate);
-        let rate = match t.schedule {
-            RateSchedule::Constant => Schedule::Constant(base),
-            RateSchedule::Steps => Schedule::Steps { base, factor: t.decay, every: t.decay_every },
-            RateSchedule::Cosine => Schedule::Cosine { base, floor: 0.0, warmup: t.warmup, total: t.steps },
-        };
-        let rule = match t.optimizer {
-            OptimizerName::Sgd => Rule::Sgd { momentum: t.momentum, nesterov: false },
-            OptimizerName::Adam => Rule::Adam,
-            OptimizerName::Adamw => Rule::AdamW,
-        };
-        let weight_decay = own.weight_decay.unwrap_or(t.weight_decay);
-        let clip_norm = (t.clip_norm > 0.0).then_some(t.clip_norm);
+        let t = self.training_of(arm);
         Training {
             steps: t.steps,
-            batch: self.batch(),
+            batch: self.batch_of(arm),
             batches: t.batches,
-            optimizer: OptimizerConfig { rate, rule, weight_decay, clip_norm },
+            optimizer: t.optimizer(),
             recompute: t.recompute,
-            precision: match t.precision {
-                PrecisionName::F32 => Precision::F32,
-                PrecisionName::Mixed => Precision::Mixed(LossScale::default()),
-            },
+            precision: t.precision(),
             seed,
             label_smoothing: t.label_smoothing,
-            crop: self.crop(),
+            crop: t.crop(),
             shift: t.shift,
             flip: t.flip,
             eval_every: t.eval_every,
@@ -233,20 +212,12 @@ impl Config {
         }
     }
 
-    /// The guide's own training.
-    pub fn guide_training(&self, seed: u64) -> Training {
-        let steps = self.guide.steps;
-        let rate = Schedule::Cosine { base: self.guide.learning_rate, floor: 0.0, warmup: 0, total: steps };
-        let batch = self.batch();
-        let (crop, shift, flip) = (self.crop(), self.training.shift, self.training.flip);
-        Training { batch, optimizer: OptimizerConfig::adam(rate), seed, crop, shift, flip, ..Training::new(steps) }
-    }
-
-    fn crop(&self) -> Crop {
-        match self.training.crop {
-            CropName::Center => Crop::Center,
-            CropName::Random => Crop::Random,
-            CropName::Resized => Crop::Resized(self.training.crop_scale),
-        }
+    /// A guide's own training.
+    pub fn guide_training(&self, guide: &ArmGuide, seed: u64) -> Training {
+        let (steps, t) = (self.guide_steps(guide), &self.training);
+        let rate = self.table_of(guide).keys.learning_rate;
+        let optimizer = OptimizerConfig::adam(Schedule::Cosine { base: rate, floor: 0.0, warmup: 0, total: steps });
+        let (crop, shift, flip) = (t.crop(), t.shift, t.flip);
+        Training { batch: self.batch(), optimizer, seed, crop, shift, flip, ..Training::new(steps) }
     }
 }

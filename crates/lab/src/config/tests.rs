@@ -3,8 +3,7 @@
 use trellis_tensor::{LossScale, Schedule};
 
 use super::*;
-use trellis_guidance::alignment::GuideSchedule;
-use trellis_guidance::network::{HeadBias, InitialWeights, Precision};
+use trellis_guidance::network::Precision;
 
 fn error(text: &str) -> String {
     Config::parse(text, Path::new("x.toml")).unwrap_err().to_string()
@@ -25,31 +24,12 @@ fn any_kind_of_network_is_target_or_guide() {
     let config = Config::parse(text, Path::new("x.toml")).unwrap();
     assert_eq!(config.target_of("alone").network.architecture().describe(), "cnn 4 bn");
     assert_eq!(config.guide.network.architecture().describe(), "fcn 2x128 bn");
-    assert_eq!(config.guide.steps, 7);
+    assert_eq!(config.guide.keys.steps, 7);
     assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
     let text = "[arm.alone]\ndropout = 0.25\n";
     let config = Config::parse(text, Path::new("x.toml")).unwrap();
     assert_eq!(config.target_of("alone").network.architecture().describe(), "fcn 6x128 bn dropout 0.25");
     assert_eq!(config.target_of("trained").network.architecture().describe(), "fcn 6x128 bn");
-}
-
-#[test]
-fn arms_are_defined_by_their_tables() {
-    let text = "arms = [\"alone\", \"brief\", \"own\", \"untrained\"]\n[arm.brief]\nguide = \"untrained\"\nfirst_steps = 20\n\
-        [arm.own]\nguide = \"none\"\ninit = \"orthogonal\"\nbias = \"label_prior\"\n[guidance]\ndecay_steps = 9\n";
-    let config = Config::parse(text, Path::new("x.toml")).unwrap();
-    assert_eq!(
-        ["alone", "brief", "own", "untrained"].map(|arm| config.guide_of(arm)),
-        [ArmGuide::None, ArmGuide::Untrained, ArmGuide::None, ArmGuide::Untrained]
-    );
-    assert_eq!(config.schedule_of("brief"), GuideSchedule::first_steps(20));
-    assert_eq!(config.schedule_of("untrained"), GuideSchedule::linear_decay(9));
-    assert_eq!((config.guided_arm(), config.compared_with("own")), (Some("brief"), ArmGuide::Untrained));
-    assert_eq!(config.target_of("own").bias, HeadBias::LabelPrior);
-    assert_eq!(config.target_of("alone"), TargetConfig::default());
-    let NetworkConfig::Fcn(fcn) = config.target_of("own").network else { panic!("the default is an FCN") };
-    assert_eq!(fcn.init, InitialWeights::Orthogonal);
-    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
 }
 
 #[test]
@@ -241,7 +221,10 @@ fn lengths_are_steps_or_epochs() {
     let parse = |text: &str| Config::parse(text, Path::new("x.toml")).unwrap();
     let text = "[training]\nepochs = 3\neval_every_epochs = 1\n[guide]\nepochs = 2\n";
     let config = parse(text);
-    assert_eq!((config.training.epochs, config.guide.epochs, config.guidance.first_steps), (Some(3), Some(2), None));
+    assert_eq!(
+        (config.training.epochs, config.guide.keys.epochs, config.guidance.first_steps),
+        (Some(3), Some(2), None)
+    );
     let again = parse(&config.to_toml());
     assert_eq!((again.training, again.guide), (config.training, config.guide), "no steps beside epochs");
     for (key, text) in [

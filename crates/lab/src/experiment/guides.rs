@@ -4,86 +4,90 @@ use super::{Journal, Progress, origin, train};
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
 use crate::recipe::{Recipe, RecipeInput};
-use crate::record::names::{GUIDE, UNTRAINED_GUIDE};
 use std::path::Path;
 use trellis_guidance::data::Dataset;
 use trellis_guidance::data::Normalization;
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::{Guide, InputScale, Network};
-use trellis_guidance::trainer::Trainer;
+use trellis_guidance::trainer::{RunRecord, Trainer};
 use trellis_guidance::weights::load;
 
-/// Guides of a seed that some arm uses: one draw of weights, as it is and trained.
-pub(super) struct Guides {
-    untrained: Option<Guide>,
-    trained: Option<Guide>,
-}
+/// Guides of a seed that some arm uses, each drawn by itself from the seed of the guides.
+pub(super) struct Guides(Vec<(ArmGuide, Guide)>);
 
 impl Guides {
-    /// Draws the guides and trains one, or loads it where that is `done`. Each is saved in the folder.
-    pub(super) fn make(config: &Config, data: &Dataset, seed: u64, done: bool, journal: &Journal<'_>) -> Result<Self> {
-        let wanted = |guide: ArmGuide| config.arm_with(guide).is_some();
-        let draw = || config.draw_guide(data, guide_seed(seed));
-        let untrained = wanted(ArmGuide::Untrained).then(draw).transpose()?;
-        if let Some(guide) = &untrained {
-            let recipe =
-                Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, UNTRAINED_GUIDE, seed));
-            Checkpoints::new(guide, journal.path, recipe).finish(0)?;
+    /// Draws the guides and trains them, or loads those whose training is among the runs that `earlier` finished. Each is saved in the
+    /// folder.
+    pub(super) fn make(
+        config: &Config,
+        data: &Dataset,
+        seed: u64,
+        earlier: &[RunRecord],
+        journal: &Journal<'_>,
+    ) -> Result<Self> {
+        let mut guides = Vec::new();
+        for of in config.guides_in_use() {
+            let name = of.name();
+            let guide = config.draw_guide(&of, data, guide_seed(seed))?;
+            if of == ArmGuide::Untrained {
+                Checkpoints::new(&guide, journal.path, recipe(config, &of, &guide, data, seed)).finish(0)?;
+            } else {
+                journal.tell(Progress::Run(&name, seed));
+                let done = earlier.iter().any(|run| run.arm == name && run.seed == seed && run.is_finished());
+                Self::train(&guide, &of, config, data, seed, done, journal)?;
+            }
+            guides.push((of, guide.freeze()));
         }
-        let trained = wanted(ArmGuide::Trained).then(draw).transpose()?;
-        if let Some(guide) = &trained {
-            journal.tell(Progress::Run(GUIDE, seed));
-            Self::train(guide, config, data, seed, done, journal)?;
-        }
-        Ok(Self { untrained: untrained.map(Network::freeze), trained: trained.map(Network::freeze) })
+        Ok(Self(guides))
     }
 
     fn train(
         guide: &Network,
+        of: &ArmGuide,
         config: &Config,
         data: &Dataset,
         seed: u64,
         done: bool,
         journal: &Journal<'_>,
     ) -> Result<()> {
-        if let Some(weights) = &config.guide.weights {
+        let (name, steps) = (of.name(), config.guide_steps(of));
+        let kept = journal.path.join(file_name(&name, seed));
+        if let Some(weights) = config.guide_weights(of) {
             load(guide, weights)?;
         }
         if done {
-            load(guide, &journal.path.join(file_name(GUIDE, seed)))?;
-            journal.tell(Progress::Steps(GUIDE, seed, u64::from(config.guide.steps), None));
+            load(guide, &kept)?;
+            journal.tell(Progress::Steps(&name, seed, u64::from(steps), None));
             return Ok(());
         }
-        let recipe = Recipe::new(config, config.guide.network.clone(), guide, data, origin(config, GUIDE, seed));
-        let checkpoints = Checkpoints::new(guide, journal.path, recipe);
-        if config.guide.steps == 0 {
-            same_weights(guide, config, data, seed, &journal.path.join(file_name(GUIDE, seed)))?;
+        let checkpoints = Checkpoints::new(guide, journal.path, recipe(config, of, guide, data, seed));
+        if steps == 0 {
+            same_weights(guide, of, config, data, seed, &kept)?;
             return checkpoints.finish(0).map(drop);
         }
         if guide.output() != data.output() {
             let problem = "are not those of the data, which it is to be trained on";
             return Err(Error::config("configuration", "guide.classes", problem, "remove it, or `steps`"));
         }
-        let trainer = Trainer::new(guide, data, config.guide_training(seed));
-        train(trainer, config.guide.steps, checkpoints, GUIDE, seed, journal)
+        train(Trainer::new(guide, data, config.guide_training(of, seed)), steps, checkpoints, &name, seed, journal)
     }
 
-    pub(super) fn get(&self, guide: ArmGuide) -> Option<&Guide> {
-        match guide {
-            ArmGuide::None => None,
-            ArmGuide::Untrained => self.untrained.as_ref(),
-            ArmGuide::Trained => self.trained.as_ref(),
-        }
+    pub(super) fn get(&self, guide: &ArmGuide) -> Option<&Guide> {
+        self.0.iter().find(|(of, _)| of == guide).map(|(_, guide)| guide)
     }
+}
+
+fn recipe(config: &Config, of: &ArmGuide, guide: &Network, data: &Dataset, seed: u64) -> Recipe {
+    Recipe::new(config, config.table_of(of).network.clone(), guide, data, origin(config, &of.name(), seed))
 }
 
 /// Refuses a guide with other weights than those in `kept`, the file that an earlier process of the run wrote, if it is
 /// there. In that case the file that the configuration names has changed since.
-fn same_weights(guide: &Network, config: &Config, data: &Dataset, seed: u64, kept: &Path) -> Result<()> {
+fn same_weights(guide: &Network, of: &ArmGuide, config: &Config, data: &Dataset, seed: u64, kept: &Path) -> Result<()> {
     if !kept.exists() {
         return Ok(());
     }
-    let before = config.draw_guide(data, guide_seed(seed))?;
+    let before = config.draw_guide(of, data, guide_seed(seed))?;
     load(&before, kept)?;
     for (before, now) in before.tensors().zip(guide.tensors()) {
         if before.read_f32()? != now.read_f32()? {
@@ -99,12 +103,9 @@ fn same_weights(guide: &Network, config: &Config, data: &Dataset, seed: u64, kep
 ///
 /// # Errors
 /// [`Error::Config`] where the file says which, and the configuration another or none.
-pub(super) fn unknown_scale(config: &Config, data: &Dataset) -> Result<Option<String>> {
-    let (Some(weights), Some(units)) = (config.guide.weights.as_ref(), data.normalization()) else { return Ok(None) };
-    if config.arm_with(ArmGuide::Trained).is_none() {
-        return Ok(None);
-    }
-    let given = config.guide.input_scale();
+pub(super) fn unknown_scale(config: &Config, of: &ArmGuide, data: &Dataset) -> Result<Option<String>> {
+    let (Some(weights), Some(units)) = (config.guide_weights(of), data.normalization()) else { return Ok(None) };
+    let given = config.table_of(of).input_scale();
     // One of our own says what it saw.
     let own = Recipe::read(weights).ok().map(|recipe| recipe.input);
     if let Some(RecipeInput::Images { scale: Some(scale), .. }) = &own

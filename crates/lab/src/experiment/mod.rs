@@ -14,7 +14,7 @@ use crate::checkpoints::Checkpoints;
 use crate::config::{ArmGuide, Config};
 use crate::memory::Memory;
 use crate::recipe::{Origin, Recipe};
-use crate::record::names::{GUIDE, PREDICT};
+use crate::record::names::{PREDICT, is_guide};
 use crate::record::{Existing, Experiment, RunFolder};
 use crate::report::{curve_svg, predict_py, write_report};
 use guides::{Guides, unknown_scale};
@@ -78,12 +78,14 @@ pub fn run_on(
         return Err(Error::config("experiment", "data", problem, "give each worker a copy"));
     };
     let config = &config.resolved_for(Path::new("configuration"), data)?;
-    let scale = unknown_scale(config, data)?;
+    let guides = config.guides_in_use();
+    let scales = guides.iter().map(|guide| unknown_scale(config, guide, data)).collect::<Result<Vec<_>>>()?;
     // Layers that do not fit each other, and experiments that do not fit into memory, are refused before anything is trained.
     Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
-    let trained = config.arm_with(ArmGuide::Trained).is_some();
-    if let Some(weights) = config.guide.weights.as_ref().filter(|_| trained) {
-        load(&config.draw_guide(data, 0)?, weights)?;
+    for guide in &guides {
+        if let Some(weights) = config.guide_weights(guide) {
+            load(&config.draw_guide(guide, data, 0)?, weights)?;
+        }
     }
     let mut experiment = Experiment {
         name: config.name.clone(),
@@ -111,13 +113,12 @@ pub fn run_on(
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }
-    if let Some(warning) = scale {
-        progress(Progress::Warning(&warning));
-    }
+    scales.iter().flatten().for_each(|warning| progress(Progress::Warning(warning)));
     folder.extend(&experiment)?;
-    let steps = |steps: u32| u64::from(steps) * config.seeds.len() as u64;
-    let guide_steps = if trained { config.guide.steps } else { 0 };
-    progress(Progress::Total(steps(guide_steps) + steps(config.training.steps) * config.arms.len() as u64));
+    let of_guides = guides.iter().map(|guide| config.guide_steps(guide));
+    let of_arms = config.arms.iter().map(|arm| config.training_of(arm).steps);
+    let steps: u64 = of_guides.chain(of_arms).map(u64::from).sum();
+    progress(Progress::Total(steps * config.seeds.len() as u64));
     let path = folder.path().to_path_buf();
     let journal = Journal { path: &path, folder: Mutex::new(folder), progress: Mutex::new(progress) };
     let outcome = share_out(config, copies, &earlier, &journal);
@@ -187,13 +188,13 @@ fn share_out(config: &Config, copies: &[Dataset], earlier: &Experiment, journal:
 
 /// Trains the guides and arms of a seed.
 fn run_seed(config: &Config, data: &Dataset, seed: u64, earlier: &Experiment, journal: &Journal<'_>) -> Result<()> {
-    let done = earlier.guides.iter().any(|run| run.seed == seed && run.is_finished());
-    let guides =
-        Guides::make(config, data, seed, done, journal).map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
+    let guides = Guides::make(config, data, seed, &earlier.guides, journal);
+    let guides = guides.map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
     for arm in &config.arms {
         journal.tell(Progress::Run(arm, seed));
-        if earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(config.training.steps)) {
-            journal.tell(Progress::Steps(arm, seed, u64::from(config.training.steps), None));
+        let steps = config.training_of(arm).steps;
+        if earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(steps)) {
+            journal.tell(Progress::Steps(arm, seed, u64::from(steps), None));
             continue;
         }
         run_arm(config, data, &guides, arm, seed, journal)
@@ -217,7 +218,7 @@ fn run_arm(
 ) -> Result<()> {
     let target = config.draw_target(arm, data, seed)?;
     let mut trainer = Trainer::new(&target, data, config.training(arm, seed));
-    if let Some(guide) = guides.get(config.compared_with(arm)) {
+    if let Some(guide) = guides.get(&config.compared_with(arm)) {
         let guidance = config.guidance(arm, guide.clone());
         trainer = match config.guide_of(arm) {
             ArmGuide::None => trainer.measured_against(guidance),
@@ -226,7 +227,7 @@ fn run_arm(
     }
     let recipe = Recipe::new(config, config.target_of(arm).network, &target, data, origin(config, arm, seed));
     let checkpoints = Checkpoints::new(&target, journal.path, recipe).with_best();
-    train(trainer, config.training.steps, checkpoints, arm, seed, journal)
+    train(trainer, config.training_of(arm).steps, checkpoints, arm, seed, journal)
 }
 
 /// Runs `trainer` for `steps` steps, from where it was if an earlier process began, and leaves the `checkpoints` of its network.
@@ -256,7 +257,7 @@ fn train(
     run.best_step = checkpoints.finish(u64::from(steps))?;
     journal.folder().end(arm, seed, run.seconds, run.steps_per_s, run.best_step)?;
     // An arm can go on to more steps from its state. The learning rate of a guide falls to 0 at its end: there is no further.
-    if arm == GUIDE {
+    if is_guide(arm) {
         match std::fs::remove_file(&state) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(&state, error)),
             _ => {}

@@ -25,10 +25,10 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
     };
     // A configuration that an older version wrote may not be read.
     let (Ok(before), Ok(after)) = (parsed(old), parsed(new)) else { return differs() };
-    let (from, to) = (before.training.steps, after.training.steps);
+    let steps = |arm: &str| [&before, &after].map(|config| config.training_of(arm).steps);
     let fewer = before.seeds.iter().any(|seed| !after.seeds.contains(seed))
         || before.arms.iter().any(|arm| !after.arms.contains(arm))
-        || to < from;
+        || before.arms.iter().any(|arm| steps(arm)[1] < steps(arm)[0]);
     if fewer || raised(&before, &after) != after {
         return differs();
     }
@@ -36,10 +36,14 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
     for arm in &before.arms {
         let guides = [&before, &after].map(|config| config.compared_with(arm));
         if guides[0] != guides[1] {
-            let [was, is] = guides.map(word);
+            let [was, is] = guides.map(|guide| match guide {
+                ArmGuide::None => "nothing".to_string(),
+                guide => format!("the {}", guide.words()),
+            });
             let problem = format!("the layers of `{arm}` were compared with {was}, and with the new arms it is {is}");
             return refuse(problem, anew);
         }
+        let [from, to] = steps(arm);
         let schedules = [&before, &after].map(|config| config.schedule_of(arm));
         if schedules[0] != schedules[1] {
             let GuideSchedule::FirstSteps(first) = schedules[0] else { return differs() };
@@ -48,15 +52,15 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
             );
             return refuse(problem, &format!("write `first_steps = {first}` in [guidance]"));
         }
+        if to > from && after.training_of(arm).schedule == RateSchedule::Cosine {
+            let problem = format!(
+                "schedule = \"cosine\" lets the learning rate fall to 0 at step {from}: a run of {to} steps has other \
+                 rates from its first step on"
+            );
+            return refuse(problem, anew);
+        }
     }
-    if to > from && after.training.schedule == RateSchedule::Cosine {
-        let problem = format!(
-            "schedule = \"cosine\" lets the learning rate fall to 0 at step {from}: a run of {to} steps has other rates \
-             from its first step on"
-        );
-        return refuse(problem, anew);
-    }
-    Ok(to > from)
+    Ok(before.arms.iter().any(|arm| steps(arm)[1] > steps(arm)[0]))
 }
 
 /// The configuration `before` with the additions that `after` may have.
@@ -67,17 +71,16 @@ fn raised(before: &Config, after: &Config) -> Config {
     let added = after.arm.iter().filter(|(name, _)| !before.arms.contains(name));
     raised.arm.extend(added.map(|(name, arm)| (name.clone(), arm.clone())));
     raised.training.steps = after.training.steps;
+    // Steps that an arm has of its own may grow too.
+    for (name, arm) in &mut raised.arm {
+        let own = after.arm.get(name).and_then(|arm| arm.training.get("steps"));
+        if let (Some(steps), Some(raised)) = (own, arm.training.get_mut("steps")) {
+            raised.clone_from(steps);
+        }
+    }
     // Half of the steps without the key; the schedules of the arms are compared by themselves.
     raised.guidance.first_steps = after.guidance.first_steps;
     raised
-}
-
-fn word(guide: ArmGuide) -> &'static str {
-    match guide {
-        ArmGuide::None => "nothing",
-        ArmGuide::Untrained => "the untrained guide",
-        ArmGuide::Trained => "the trained guide",
-    }
 }
 
 /// All lines that differ, each with its section, as the old file and the new one have them.

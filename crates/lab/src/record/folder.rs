@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Line, Rewind, What, read_metrics};
-use super::names::{ADAPTER, CONFIG, GUIDE, LOCK, METRICS, PREDICT, SUMMARY, checked_name};
+use super::names::{ADAPTER, CONFIG, LOCK, METRICS, PREDICT, SUMMARY, checked_name, is_guide};
 use super::{ArmSummary, EvalRecord, Experiment, LeftOut, RunRecord, StepRecord, extension};
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::io::write_atomic;
@@ -149,7 +149,7 @@ impl RunFolder {
     /// Refuses finished runs of arms without a state from which they can go on.
     fn check_states(&self) -> Result<()> {
         let runs = read_metrics(&self.path.join(METRICS))?;
-        let lost = runs.iter().filter(|run| run.arm != GUIDE && run.is_finished());
+        let lost = runs.iter().filter(|run| !is_guide(&run.arm) && run.is_finished());
         let Some(run) = lost.into_iter().find(|run| !self.state(&run.arm, run.seed).exists()) else { return Ok(()) };
         let problem = format!(
             "is not there, so that {}, seed {} cannot go on to more steps: older versions removed it at the end of a run",
@@ -282,7 +282,7 @@ impl Experiment {
         let config_toml = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
         let Adapter { adapter, version, data, class_names } = read_json(&folder.join(ADAPTER))?;
         let all = read_metrics(&folder.join(METRICS))?;
-        let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| run.arm == GUIDE);
+        let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| is_guide(&run.arm));
         let summary = folder.join(SUMMARY);
         let (seconds, failure, left_out) = if summary.exists() {
             let summary = read_json::<Summary>(&summary)?;

@@ -21,6 +21,11 @@ pub(crate) const GUIDE: &str = "guide";
 /// Name of an untrained guide's file, in place of an arm.
 pub(crate) const UNTRAINED_GUIDE: &str = "untrained-guide";
 
+/// True for the name of a guide: no arm has such a name.
+pub(crate) fn is_guide(name: &str) -> bool {
+    name == UNTRAINED_GUIDE || name.strip_prefix(GUIDE).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 /// Letters, digits, `.`, `_` and `-`, not beginning with a dot: one folder below the root on every system.
 /// `path` is where the name comes from or goes to.
 pub(crate) fn checked_name<'a>(path: &Path, name: &'a str) -> Result<&'a str> {

@@ -31,7 +31,8 @@ pub fn stopped(root: &Path, config: &Config) -> Option<Stopped> {
     }
     lock(&folder).ok()?;
     let experiment = Experiment::read(&folder).ok()?;
-    let finished = experiment.runs.iter().filter(|run| run.is_finished_after(config.training.steps)).count();
+    let finished =
+        experiment.runs.iter().filter(|run| run.is_finished_after(config.training_of(&run.arm).steps)).count();
     let of = config.seeds.len() * config.arms.len();
     let going_on = experiment.runs.iter().chain(&experiment.guides).find(|run| !run.is_finished());
     let place = |run: &RunRecord| {

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::config::{ArmGuide, Config, DataSet, NetworkConfig, RateSchedule};
 use crate::record::Experiment;
-use trellis_guidance::alignment::GuideSchedule;
 use trellis_guidance::network::{HeadBias, InputScale};
 
 /// Configuration of a run; `None` if it kept none, or one that this version cannot read.
@@ -42,7 +41,7 @@ pub(super) fn facts(config: &Config, experiment: &Experiment) -> Vec<(&'static s
     if config.guided_arm().is_some() {
         let measure =
             format!("{}, weight {}", word(&config.guidance.metric).replace("cka", "CKA"), config.guidance.weight);
-        facts.extend([("Guide", vec![guide(config)]), ("Measure", vec![measure])]);
+        facts.extend([("Guide", guides(config)), ("Measure", vec![measure])]);
     }
     facts.push(("Training", vec![training(config)]));
     facts.push(("Arms", arms.iter().map(|name| format!("{name}: {}", arm(config, name))).collect()));
@@ -59,18 +58,10 @@ fn target(config: &Config) -> String {
 
 /// The guide of an arm and how long it stays, then the arm's own settings.
 fn arm(config: &Config, name: &str) -> String {
-    let guide = match config.guide_of(name) {
-        ArmGuide::None => "no guide",
-        ArmGuide::Untrained => "untrained guide",
-        ArmGuide::Trained => "trained guide",
-    };
-    let mut words = guide.to_string();
-    if config.guide_of(name) != ArmGuide::None {
-        words += &match config.schedule_of(name) {
-            GuideSchedule::Always => " at every step".to_string(),
-            GuideSchedule::FirstSteps(steps) => format!(", the first {steps} of {} steps", config.training.steps),
-            GuideSchedule::LinearDecay(steps) => format!(", its weight falling to 0 at step {steps}"),
-        };
+    let guide = config.guide_of(name);
+    let mut words = guide.words();
+    if guide != ArmGuide::None {
+        words += &config.schedule_of(name).describe(config.training_of(name).steps);
     }
     let Some(own) = config.arm.get(name) else { return words };
     let init = own.init.as_ref().map(word).filter(|_| config.target_of(name) != config.target);
@@ -86,7 +77,8 @@ fn arm(config: &Config, name: &str) -> String {
             HeadBias::Default => "head bias as drawn".to_string(),
         }),
     ];
-    differences.into_iter().flatten().fold(words, |words, difference| format!("{words}, {difference}"))
+    let training = own.training.iter().map(|(key, value)| format!("{} {}", key.replace('_', " "), plain(value)));
+    differences.into_iter().flatten().chain(training).fold(words, |words, difference| format!("{words}, {difference}"))
 }
 
 /// The set and the part of it that was loaded: `glyphs; train 2000, test 1000, images of 1 × 16 × 16, 10 classes`.
@@ -113,25 +105,40 @@ fn data(config: &Config, loaded: &str) -> String {
     format!("{set}; {}", extent.split_once('[').and_then(sizes).unwrap_or_else(|| extent.to_string()))
 }
 
-fn guide(config: &Config) -> String {
-    let guide = &config.guide;
+/// A value of the file, a text without its quotation marks.
+fn plain(value: &toml::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+}
+
+/// The guides, those of `[guides.<name>]` with their names.
+fn guides(config: &Config) -> Vec<String> {
+    let in_use = config.guides_in_use();
+    let of_section = |guide: &&ArmGuide| !matches!(guide, ArmGuide::Named(_));
+    // One line of the network, as it is trained if some arm has it trained.
+    let own = in_use.iter().rev().find(of_section).map(|guide| self::guide(config, guide));
+    let named = in_use.iter().filter_map(|guide| match guide {
+        ArmGuide::Named(name) => Some(format!("{name}: {}", self::guide(config, guide))),
+        _ => None,
+    });
+    own.into_iter().chain(named).collect()
+}
+
+fn guide(config: &Config, of: &ArmGuide) -> String {
+    let guide = config.table_of(of);
     let mut words = guide.network.architecture().describe();
     if let Some(InputScale { mean, std }) = guide.input_scale() {
         words += &format!(", input scaled by mean {mean:?}, std {std:?}");
     }
-    if config.arm_with(ArmGuide::Trained).is_none() {
-        return words;
-    }
-    if let Some(file) = &guide.weights {
+    if let Some(file) = config.guide_weights(of) {
         words += &format!(", weights of {}", file.display());
         let images = !matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text);
         if images && guide.input_scale().is_none() {
             words += ", input normalized as the target's";
         }
     }
-    match guide.steps {
+    match config.guide_steps(of) {
         0 => words,
-        steps => format!("{words}, trained {steps} steps at {}", guide.learning_rate),
+        steps => format!("{words}, trained {steps} steps at {}", guide.keys.learning_rate),
     }
 }
 

@@ -72,7 +72,8 @@ fn header(experiment: &Experiment, config: Option<&Config>) -> String {
     let one = |name, value| (name, vec![value]);
     facts.push(one("Seeds", seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")));
     // A run that came to its end has taken as many as the configuration says.
-    if config.is_none_or(|config| u64::from(config.training.steps) != steps) {
+    let most = |config: &Config| config.arms.iter().map(|arm| u64::from(config.training_of(arm).steps)).max();
+    if config.and_then(most) != Some(steps) {
         facts.push(one("Steps taken", steps.to_string()));
     }
     facts.push(one("Device", experiment.adapter.clone()));

@@ -1,55 +1,72 @@
 //! `[arm.<name>]`: one way to train the target. The four usual arms need no table.
 
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
-use super::{Config, ConfigError, TargetConfig, explain::suggestion, refuse};
-use crate::record::names::{ARMS, GUIDE, UNTRAINED_GUIDE, checked_name};
+use super::guide::ArmGuide;
+use super::keys::{ABOVE_0, Declared, FROM_0, SHARE, Value, names, section, words_of_enums};
+use crate::config::splits::default_batch;
+use crate::config::{Config, ConfigError, TargetConfig, TrainingConfig, explain::suggestion, lengths, refuse};
+use crate::record::names::{ARMS, checked_name, is_guide};
 use trellis_guidance::alignment::GuideSchedule;
+use trellis_guidance::error::Result;
 use trellis_guidance::network::{HeadBias, InitialWeights};
 
-/// `[arm.<name>]`: the guide of an arm, and what the arm does differently; missing keys are as in the rest of the file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ArmConfig {
-    /// The guide. The arms `alone`, `untrained`, `trained` and `trained_first` have theirs by name; others must say it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub guide: Option<ArmGuide>,
-    /// Guided steps from the first on; after them the guide is taken away.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_steps: Option<u32>,
-    /// Step at which α has fallen linearly to 0; 0 for a constant α.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decay_steps: Option<u32>,
-    /// Weight α of the alignment loss.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<f32>,
-    /// Learning rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub learning_rate: Option<f32>,
-    /// Weight decay.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f32>,
-    /// Dropout of the target.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dropout: Option<f32>,
-    /// Initial weights of the target.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init: Option<InitialWeights>,
-    /// Initial bias of the target's head.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bias: Option<HeadBias>,
+section! {
+    /// `[arm.<name>]`: the guide of an arm, and what the arm does differently. Missing keys are as in the rest of the file.
+    ArmConfig {
+        /// Guide: `none`, `untrained`, `trained`, or the name of a table `[guides.<name>]`. The arms `alone`, `untrained`,
+        /// `trained` and `trained_first` have theirs by name; others must say it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        guide: Option<ArmGuide> = None;
+        /// Schedule of the guide's weight α.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        schedule: Option<GuideSchedule> = None;
+        /// Guided steps: short for `schedule = { first_steps = … }`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first_steps: Option<u32> = None;
+        /// Step at which α has fallen to 0: short for `schedule = { linear_decay = … }`; 0 for a constant α.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        decay_steps: Option<u32> = None;
+        /// Weight α of the alignment loss.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        weight: Option<f32> = None, in FROM_0;
+        /// Learning rate: short for `training = { learning_rate = … }`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        learning_rate: Option<f32> = None, in ABOVE_0;
+        /// Weight decay: short for `training = { weight_decay = … }`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        weight_decay: Option<f32> = None, in FROM_0;
+        /// Dropout of the target.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dropout: Option<f32> = None, in SHARE;
+        /// Initial weights of the target.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        init: Option<InitialWeights> = None;
+        /// Initial bias of the target's head.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bias: Option<HeadBias> = None;
+        /// Keys of `[training]` that this arm sets otherwise: `training = { optimizer = "sgd", batch = 64 }`.
+        #[serde(skip_serializing_if = "Table::is_empty")]
+        training: Table = Table::new();
+    }
+}
+words_of_enums!(InitialWeights, HeadBias);
+
+impl Value for Table {
+    fn words() -> String {
+        "keys of [training]".to_string()
+    }
 }
 
-/// Guide of an arm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ArmGuide {
-    /// No guide: the target learns its task alone.
-    None,
-    /// The guide with its initial weights.
-    Untrained,
-    /// The guide after its own training, or with the weights of a file.
-    Trained,
+impl Value for GuideSchedule {
+    fn words() -> String {
+        let word = |name: &String| match name.as_str() {
+            "always" => "\"always\"".to_string(),
+            name => format!("{{ {name} = … }}"),
+        };
+        names::<Self>().iter().map(word).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The arm whose guide stays for `guidance.first_steps`.
@@ -58,7 +75,57 @@ const TRAINED_FIRST: &str = ARMS[3];
 /// Guide of the four usual arms; `None` for any other name.
 fn usual_guide(arm: &str) -> Option<ArmGuide> {
     let at = ARMS.iter().position(|usual| *usual == arm)?;
-    Some([ArmGuide::None, ArmGuide::Untrained, ArmGuide::Trained, ArmGuide::Trained][at])
+    Some([ArmGuide::None, ArmGuide::Untrained, ArmGuide::Trained, ArmGuide::Trained][at].clone())
+}
+
+impl ArmConfig {
+    /// Keys of `[training]` that this arm sets, short ones included, with their values.
+    fn overrides(&self) -> Table {
+        let mut overrides = self.training.clone();
+        for (key, value) in [("learning_rate", self.learning_rate), ("weight_decay", self.weight_decay)] {
+            if let Some(value) = value {
+                // In the shortest digits, as a file would have it.
+                let value = value.to_string().parse().unwrap_or(f64::from(value));
+                overrides.insert(key.to_string(), value.into());
+            }
+        }
+        overrides
+    }
+
+    /// Sets steps for epochs, now that the data are known; `steps` of a key, its epochs and the arm's batch.
+    pub(in crate::config) fn resolve(
+        &mut self,
+        base: &TrainingConfig,
+        steps: impl Fn(&str, u32, usize) -> Result<u32>,
+    ) -> Result<()> {
+        let Ok(own) = self.training(base) else { return Ok(()) };
+        for (epochs_key, steps_key) in lengths::of_training() {
+            let epochs = if epochs_key == "epochs" { own.epochs } else { own.eval_every_epochs };
+            let sets = |key: &str| self.training.contains_key(key);
+            // An arm with a batch of its own has epochs of its own length.
+            if let Some(epochs) = epochs.filter(|_| sets(epochs_key) || sets("batch")) {
+                self.training.remove(epochs_key);
+                let steps = steps(epochs_key, epochs, own.batch.unwrap_or(default_batch(usize::MAX)))?;
+                self.training.insert(steps_key.to_string(), i64::from(steps).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The training of the rest of the file, `base`, with what this arm sets otherwise; or the key at fault and why.
+    fn training(&self, base: &TrainingConfig) -> Result<TrainingConfig, (String, String)> {
+        let mut training = base.clone();
+        for (key, value) in self.overrides() {
+            let failed = |problem: String| (key.clone(), problem);
+            let mut keys = Table::try_from(&training).map_err(|error| failed(error.to_string()))?;
+            if let Some((epochs, _)) = lengths::of_training().find(|(_, steps)| *steps == key) {
+                keys.remove(epochs);
+            }
+            keys.insert(key.clone(), value);
+            training = keys.try_into().map_err(|error: toml::de::Error| failed(error.message().to_string()))?;
+        }
+        Ok(training)
+    }
 }
 
 impl Config {
@@ -72,13 +139,15 @@ impl Config {
     }
 
     /// First arm of the file that has such a guide.
-    pub fn arm_with(&self, guide: ArmGuide) -> Option<&str> {
-        self.arms.iter().map(String::as_str).find(|arm| self.guide_of(arm) == guide)
+    pub fn arm_with(&self, guide: &ArmGuide) -> Option<&str> {
+        self.arms.iter().map(String::as_str).find(|arm| self.guide_of(arm) == *guide)
     }
 
-    /// First guided arm of the file, one with the trained guide before others: the arm to profile, and to count memory of.
+    /// First guided arm of the file, one with the trained guide before others, an untrained one before named ones: the arm to
+    /// profile, and to compare unguided ones with.
     pub fn guided_arm(&self) -> Option<&str> {
-        self.arm_with(ArmGuide::Trained).or_else(|| self.arm_with(ArmGuide::Untrained))
+        let named = || self.arms.iter().map(String::as_str).find(|arm| self.guide_of(arm) != ArmGuide::None);
+        self.arm_with(&ArmGuide::Trained).or_else(|| self.arm_with(&ArmGuide::Untrained)).or_else(named)
     }
 
     /// Guide that an arm is compared with at evaluations: its own. An unguided arm has that of [`Config::guided_arm`];
@@ -100,10 +169,27 @@ impl Config {
     pub fn schedule_of(&self, arm: &str) -> GuideSchedule {
         let own = self.arm(arm);
         let first = own.first_steps.or((arm == TRAINED_FIRST).then(|| self.first_steps()));
-        match (first, own.decay_steps.unwrap_or(self.guidance.decay_steps)) {
-            (Some(steps), _) => GuideSchedule::first_steps(steps),
-            (None, 0) => GuideSchedule::always(),
-            (None, steps) => GuideSchedule::linear_decay(steps),
+        match (own.schedule, first, own.decay_steps.unwrap_or(self.guidance.decay_steps)) {
+            (Some(schedule), ..) => schedule,
+            (None, Some(steps), _) => GuideSchedule::first_steps(steps),
+            (None, None, 0) => GuideSchedule::always(),
+            (None, None, steps) => GuideSchedule::linear_decay(steps),
+        }
+    }
+
+    /// `[training]` as an arm has it.
+    pub fn training_of(&self, arm: &str) -> TrainingConfig {
+        // A file whose keys do not fit is refused when it is read.
+        self.arm(arm).training(&self.training).unwrap_or_else(|_| self.training.clone())
+    }
+
+    /// Key of the file that sets `key` of `[training]` for an arm.
+    pub(in crate::config) fn training_key(&self, arm: &str, key: &str) -> String {
+        let own = self.arm(arm);
+        match own.training.contains_key(key) {
+            true => format!("arm.{arm}.training.{key}"),
+            false if own.overrides().contains_key(key) => format!("arm.{arm}.{key}"),
+            false => format!("training.{key}"),
         }
     }
 
@@ -127,7 +213,7 @@ impl Config {
 }
 
 /// Refuses arms that are not defined, not used, or would not do what their keys say.
-pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+pub(in crate::config) fn check(config: &Config) -> Result<(), ConfigError> {
     for arm in &config.arms {
         if usual_guide(arm).is_none() && !config.arm.contains_key(arm) {
             let hint = format!("{}; an arm of your own needs a table `[arm.{arm}]`", suggestion(arm, &ARMS));
@@ -141,7 +227,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             let hint = format!("add it to `arms`, or remove the table; {}", suggestion(name, &arms));
             return refuse(format!("arm.{name}"), "is not among `arms`", hint);
         }
-        if [GUIDE, UNTRAINED_GUIDE].contains(&name.as_str()) || checked_name(name.as_ref(), name).is_err() {
+        if is_guide(name) || checked_name(name.as_ref(), name).is_err() {
             let problem = "cannot be the name of an arm, since files are named after it";
             return refuse(
                 format!("arm.{name}"),
@@ -149,58 +235,111 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
                 "use letters, digits, `.`, `_` and `-`, and not the name of a guide",
             );
         }
-        match (usual_guide(name), arm.guide) {
-            (None, None) => return refuse(key("guide"), "is missing", "`none`, `untrained` or `trained`"),
-            (Some(usual), Some(given)) if given != usual => {
-                return refuse(key("guide"), "is not what the arm's name says", "choose another name for the arm");
-            }
-            _ => {}
-        }
-        if config.guide_of(name) == ArmGuide::None {
-            let given = [
-                ("weight", arm.weight.is_some()),
-                ("first_steps", arm.first_steps.is_some()),
-                ("decay_steps", arm.decay_steps.is_some()),
-            ];
-            if let Some((idle, _)) = given.iter().find(|(_, given)| *given) {
-                return refuse(key(idle), "has no meaning", "this arm has no guide: remove the key");
-            }
-        }
-        if arm.first_steps.is_some() && arm.decay_steps.is_some() {
-            return refuse(key("decay_steps"), "does not go with first_steps", "remove one of the two");
-        }
+        check_guide(config, name, arm)?;
         if arm.dropout.is_some_and(|share| !config.target.network.clone().set_dropout(share)) {
             return refuse(key("dropout"), "has no meaning", "this target has no dropout: remove the key");
         }
         if arm.init.is_some_and(|init| !config.target.network.clone().set_init(init)) {
             return refuse(key("init"), "has no meaning", "this target has no such key: remove it");
         }
+        arm.check_ranges().map_err(|(at, problem, hint)| (key(&at), problem, hint))?;
+        check_training(config, name, arm)?;
+    }
+    Ok(())
+}
+
+/// Guide and schedule of an arm.
+fn check_guide(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), ConfigError> {
+    let key = |key: &str| format!("arm.{name}.{key}");
+    match (usual_guide(name), &arm.guide) {
+        (None, None) => return refuse(key("guide"), "is missing", "`none`, `untrained` or `trained`"),
+        (Some(usual), Some(given)) if *given != usual => {
+            return refuse(key("guide"), "is not what the arm's name says", "choose another name for the arm");
+        }
+        (_, Some(ArmGuide::Named(guide))) if !config.guides.contains_key(guide) => {
+            let named = config.guides.keys().map(String::as_str);
+            let known: Vec<&str> = ["none", "untrained", "trained"].into_iter().chain(named).collect();
+            let hint = format!("{}; another guide needs a table `[guides.{guide}]`", suggestion(guide, &known));
+            return refuse(key("guide"), format!("unknown guide `{guide}`"), hint);
+        }
+        _ => {}
+    }
+    let schedules = [
+        ("schedule", arm.schedule.is_some()),
+        ("first_steps", arm.first_steps.is_some()),
+        ("decay_steps", arm.decay_steps.is_some()),
+    ];
+    if config.guide_of(name) == ArmGuide::None {
+        let given = [("weight", arm.weight.is_some())].into_iter().chain(schedules).find(|(_, given)| *given);
+        if let Some((unused, _)) = given {
+            return refuse(key(unused), "has no meaning", "this arm has no guide: remove the key");
+        }
+    }
+    let mut given = schedules.iter().filter(|(_, given)| *given);
+    if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+        return refuse(key(second), format!("does not go with {first}"), "remove one of the two");
+    }
+    Ok(())
+}
+
+/// Keys of `[training]` that an arm sets.
+fn check_training(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), ConfigError> {
+    let known: Vec<&str> = TrainingConfig::keys().iter().map(|key| key.name).collect();
+    let short = [("learning_rate", arm.learning_rate.is_some()), ("weight_decay", arm.weight_decay.is_some())];
+    for key in arm.training.keys() {
+        let of = format!("arm.{name}.training.{key}");
+        if !known.contains(&key.as_str()) {
+            return refuse(of, "unknown key", suggestion(key, &known));
+        }
+        if short.contains(&(key.as_str(), true)) {
+            return refuse(of, format!("says the same as `arm.{name}.{key}`"), "remove one of the two");
+        }
+    }
+    if let Some((epochs, steps)) =
+        lengths::of_training().find(|pair| [pair.0, pair.1].iter().all(|key| arm.training.contains_key(*key)))
+    {
+        let problem = format!("says the same as `{steps}` in another unit");
+        return refuse(format!("arm.{name}.training.{epochs}"), problem, "remove one of the two");
+    }
+    let in_table = |(key, problem): (String, String)| {
+        (config.training_key(name, &key), problem, String::from("see `trellis config`"))
+    };
+    let training = arm.training(&config.training).map_err(in_table)?;
+    training.check_ranges().map_err(|(key, problem, hint)| (config.training_key(name, &key), problem, hint))?;
+    let unused = training.unused().into_iter().find(|(key, _)| arm.training.contains_key(*key));
+    if let Some((key, by)) = unused {
+        let problem = format!("means something with {by} only");
+        return refuse(format!("arm.{name}.training.{key}"), problem, "remove one, or set the other");
     }
     Ok(())
 }
 
 /// Refuses guides that leave before they come, stay to the end, or are not trained.
-pub(super) fn check_guides(config: &Config) -> Result<(), ConfigError> {
-    let steps = config.training.steps;
+pub(in crate::config) fn check_guides(config: &Config) -> Result<(), ConfigError> {
     for arm in &config.arms {
+        let steps = config.training_of(arm).steps;
         if let GuideSchedule::FirstSteps(first) = config.schedule_of(arm)
             && !(1..steps).contains(&first)
         {
-            let own = config.arm.get(arm).is_some_and(|own| own.first_steps.is_some());
-            let key = if own { format!("arm.{arm}.first_steps") } else { "guidance.first_steps".to_string() };
+            let own = config.arm(arm);
+            let key = match (own.schedule, own.first_steps) {
+                (Some(_), _) => format!("arm.{arm}.schedule"),
+                (None, Some(_)) => format!("arm.{arm}.first_steps"),
+                (None, None) => "guidance.first_steps".to_string(),
+            };
             let problem = format!("the guide of the arm `{arm}` would stay for {first} of {steps} steps");
             return refuse(key, problem, "give a number above 0 and below training.steps");
         }
     }
-    let trained = config.arm_with(ArmGuide::Trained);
-    if trained.is_some() && config.guide.steps == 0 && config.guide.weights.is_none() {
+    let trained = config.arm_with(&ArmGuide::Trained);
+    if trained.is_some() && config.guide.keys.steps == 0 && config.guide.keys.weights.is_none() {
         return refuse(
             "guide.steps",
             "0 steps do not train a guide",
             "give a number above 0, or `weights`, or leave out the trained arms",
         );
     }
-    if trained.is_none() && config.guide.weights.is_some() {
+    if trained.is_none() && config.guide.keys.weights.is_some() {
         return refuse("guide.weights", "no arm has the trained guide", "add such an arm, or remove the key");
     }
     Ok(())

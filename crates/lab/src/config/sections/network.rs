@@ -1,14 +1,11 @@
-//! `[target]` and `[guide]`: networks by their kind.
-
-use std::path::PathBuf;
+//! `[target]`, and networks by their kind.
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use super::Channels;
 use trellis_guidance::network::{
-    Architecture, Cnn, Fcn, HeadBias, InitialWeights, InputScale, Resnet, Rnn, Stack, Transformer, Vit,
+    Architecture, Cnn, Fcn, HeadBias, InitialWeights, Resnet, Rnn, Stack, Transformer, Vit,
 };
 
 macro_rules! networks {
@@ -20,16 +17,36 @@ macro_rules! networks {
             $(#[doc = concat!("[`", stringify!($network), "`]")] $network($network)),+
         }
 
-        #[derive(Clone, Copy, Deserialize)]
+        /// Kind of a network.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
-        enum Kind {
-            $($network),+
+        pub(in crate::config) enum Kind {
+            $(#[doc = concat!("[`", stringify!($network), "`]")] $network),+
+        }
+
+        impl Kind {
+            /// All kinds.
+            pub(in crate::config) const ALL: [Self; [$(stringify!($network)),+].len()] = [$(Self::$network),+];
         }
 
         impl NetworkConfig {
             fn of_kind(kind: Kind, keys: Deserializer<'_>) -> Result<Self, Error> {
                 match kind {
                     $(Kind::$network => $network::deserialize(keys).map(Self::$network)),+
+                }
+            }
+
+            /// Kind of the network.
+            pub(in crate::config) fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$network(_) => Kind::$network),+
+                }
+            }
+
+            /// A network of a kind with its default keys.
+            pub(in crate::config) fn usual(kind: Kind) -> Self {
+                match kind {
+                    $(Kind::$network => Self::$network($network::default())),+
                 }
             }
 
@@ -55,42 +72,11 @@ pub struct TargetConfig {
     pub bias: HeadBias,
 }
 
-/// `[guide]`: a network, and how it is trained before it guides.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct GuideConfig {
-    /// The network.
-    #[serde(flatten)]
-    pub network: NetworkConfig,
-    /// Initial bias of its head.
-    pub bias: HeadBias,
-    /// Steps of its own training, for the arms that use it trained.
-    pub steps: u32,
-    /// Epochs of its own training, in place of `steps`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epochs: Option<u32>,
-    /// Learning rate of its own training.
-    pub learning_rate: f32,
-    /// A safetensors file of the trained guide's weights; its own training, if there are `steps`, goes on from them. Without
-    /// the key they are drawn.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weights: Option<PathBuf>,
-    /// Classes of its logits, where they are not the data's: those of a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub classes: Option<usize>,
-    /// Mean of each channel of the images that it sees, of pixels from 0 to 1; given together with `std`. Without both keys it
-    /// sees images in the units of the target.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mean: Option<Channels>,
-    /// Standard deviation of each channel: see `mean`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub std: Option<Channels>,
-}
-
-/// A section of a file.
-pub(super) type Section<'i> = Option<Spanned<DeValue<'i>>>;
+/// A table of a file as it stands there.
+pub(in crate::config) type TableValue<'i> = Option<Spanned<DeValue<'i>>>;
 
 impl NetworkConfig {
-    fn read_or(section: Section<'_>, kind: Kind) -> Result<Self, Error> {
+    pub(super) fn read_or(section: TableValue<'_>, kind: Kind) -> Result<Self, Error> {
         let Some(section) = section else {
             return Self::of_kind(kind, Deserializer::from(Spanned::new(0..0, Default::default())));
         };
@@ -106,7 +92,7 @@ impl NetworkConfig {
     }
 
     /// Sets the initial weights; `false` for a network without that key.
-    pub(super) fn set_init(&mut self, init: InitialWeights) -> bool {
+    pub(in crate::config) fn set_init(&mut self, init: InitialWeights) -> bool {
         match self {
             Self::Fcn(fcn) => fcn.init = init,
             Self::Cnn(cnn) => cnn.init = init,
@@ -126,7 +112,7 @@ impl NetworkConfig {
     }
 
     /// Sets the share of activations that are dropped; `false` for a network that drops none.
-    pub(super) fn set_dropout(&mut self, share: f32) -> bool {
+    pub(in crate::config) fn set_dropout(&mut self, share: f32) -> bool {
         match self {
             Self::Fcn(fcn) => fcn.dropout = share,
             Self::Vit(vit) => vit.dropout = share,
@@ -140,7 +126,7 @@ impl NetworkConfig {
 
 impl TargetConfig {
     /// Reads `[target]`.
-    pub(super) fn read(section: Section<'_>) -> Result<Self, Error> {
+    pub(in crate::config) fn read(section: TableValue<'_>) -> Result<Self, Error> {
         let mut target = Self::default();
         let Some(section) = section else { return Ok(target) };
         let span = section.span();
@@ -153,72 +139,12 @@ impl TargetConfig {
     }
 }
 
-impl GuideConfig {
-    /// Scale of the images that it sees, where that is not the target's.
-    pub fn input_scale(&self) -> Option<InputScale> {
-        let (mean, std) = (self.mean.as_ref()?, self.std.as_ref()?);
-        Some(InputScale { mean: mean.values(InputScale::IMAGENET_MEAN), std: std.values(InputScale::IMAGENET_STD) })
-    }
-
-    /// Reads `[guide]`.
-    pub(super) fn read(section: Section<'_>) -> Result<Self, Error> {
-        let mut guide = Self::default();
-        let Some(section) = section else { return Ok(guide) };
-        let span = section.span();
-        let DeValue::Table(mut keys) = section.into_inner() else { return Err(no_table()) };
-        if let Some(weights) = keys.remove("weights") {
-            guide.weights = Some(PathBuf::deserialize(ValueDeserializer::from(weights))?);
-            guide.steps = 0;
-        }
-        if let Some(classes) = keys.remove("classes") {
-            guide.classes = Some(usize::deserialize(ValueDeserializer::from(classes))?);
-        }
-        if let Some(mean) = keys.remove("mean") {
-            guide.mean = Some(Channels::deserialize(ValueDeserializer::from(mean))?);
-        }
-        if let Some(std) = keys.remove("std") {
-            guide.std = Some(Channels::deserialize(ValueDeserializer::from(std))?);
-        }
-        if let Some(bias) = keys.remove("bias") {
-            guide.bias = HeadBias::deserialize(ValueDeserializer::from(bias))?;
-        }
-        if let Some(steps) = keys.remove("steps") {
-            guide.steps = u32::deserialize(ValueDeserializer::from(steps))?;
-        }
-        if let Some(epochs) = keys.remove("epochs") {
-            guide.epochs = Some(u32::deserialize(ValueDeserializer::from(epochs))?);
-        }
-        if let Some(rate) = keys.remove("learning_rate") {
-            guide.learning_rate = f32::deserialize(ValueDeserializer::from(rate))?;
-        }
-        guide.network = NetworkConfig::read_or(Some(Spanned::new(span, DeValue::Table(keys))), Kind::Cnn)?;
-        Ok(guide)
-    }
-}
-
-fn no_table() -> Error {
-    serde::de::Error::custom("[target] and [guide] are tables")
+pub(super) fn no_table() -> Error {
+    serde::de::Error::custom("[target], [guide] and [guides.<name>] are tables")
 }
 
 impl Default for TargetConfig {
     fn default() -> Self {
         Self { network: NetworkConfig::Fcn(Fcn::default()), bias: HeadBias::Default }
-    }
-}
-
-impl Default for GuideConfig {
-    fn default() -> Self {
-        let network = NetworkConfig::Cnn(Cnn::default());
-        Self {
-            network,
-            bias: HeadBias::Default,
-            steps: 400,
-            epochs: None,
-            learning_rate: 3e-3,
-            weights: None,
-            classes: None,
-            mean: None,
-            std: None,
-        }
     }
 }

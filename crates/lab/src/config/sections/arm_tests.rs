@@ -1,0 +1,98 @@
+//! Arms of one's own, and what they may not say.
+
+use std::path::Path;
+
+use trellis_guidance::alignment::GuideSchedule;
+use trellis_guidance::network::{HeadBias, InitialWeights};
+use trellis_tensor::Schedule;
+
+use crate::config::{ArmGuide, Config, NetworkConfig, TargetConfig};
+
+fn error(text: &str) -> String {
+    Config::parse(text, Path::new("x.toml")).unwrap_err().to_string()
+}
+
+#[test]
+fn arms_are_defined_by_their_tables() {
+    let text = "arms = [\"alone\", \"brief\", \"own\", \"untrained\"]\n[arm.brief]\nguide = \"untrained\"\nfirst_steps = 20\n\
+        [arm.own]\nguide = \"none\"\ninit = \"orthogonal\"\nbias = \"label_prior\"\n[guidance]\ndecay_steps = 9\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    assert_eq!(
+        ["alone", "brief", "own", "untrained"].map(|arm| config.guide_of(arm)),
+        [ArmGuide::None, ArmGuide::Untrained, ArmGuide::None, ArmGuide::Untrained]
+    );
+    assert_eq!(config.schedule_of("brief"), GuideSchedule::first_steps(20));
+    assert_eq!(config.schedule_of("untrained"), GuideSchedule::linear_decay(9));
+    assert_eq!((config.guided_arm(), config.compared_with("own")), (Some("brief"), ArmGuide::Untrained));
+    assert_eq!(config.target_of("own").bias, HeadBias::LabelPrior);
+    assert_eq!(config.target_of("alone"), TargetConfig::default());
+    let NetworkConfig::Fcn(fcn) = config.target_of("own").network else { panic!("the default is an FCN") };
+    assert_eq!(fcn.init, InitialWeights::Orthogonal);
+    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
+}
+
+/// Each key of `[training]` may be another one in an arm, and has an effect there.
+#[test]
+fn an_arm_sets_any_key_of_training() {
+    let text = "arms = [\"alone\", \"own\"]\n[training]\nmomentum = 0.5\n[arm.own]\nguide = \"none\"\n\
+        training = { optimizer = \"sgd\", steps = 40, batch = 16, schedule = \"cosine\", warmup = 4, flip = true, eval_every = 7 }\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    let (alone, own) = (config.training("alone", 0), config.training("own", 0));
+    assert_eq!((alone.steps, alone.batch, alone.flip, alone.eval_every), (300, 128, false, 50));
+    assert_eq!((own.steps, own.batch, own.flip, own.eval_every), (40, 16, true, 7));
+    assert_eq!(own.optimizer.rate, Schedule::Cosine { base: 1e-3, floor: 0.0, warmup: 4, total: 40 });
+    assert_eq!(own.optimizer.rule, trellis_tensor::Rule::Sgd { momentum: 0.5, nesterov: false });
+    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
+    let arm = |keys: &str| error(&format!("arms = [\"alone\", \"own\"]\n[arm.own]\nguide = \"none\"\n{keys}\n"));
+    for (keys, key, problem) in [
+        ("training = { momentm = 0.5 }", "arm.own.training.momentm", "did you mean `momentum`?"),
+        ("training = { momentum = 0.5 }", "arm.own.training.momentum", "optimizer = \"sgd\" only"),
+        ("training = { optimizer = \"sdg\" }", "arm.own.training.optimizer", "unknown variant `sdg`"),
+        ("training = { batch = 5000 }", "arm.own.training.batch", "more than 2000"),
+        ("training = { batch = 0 }", "arm.own.training.batch", "is 0"),
+        ("training = { learning_rate = -1.0 }", "arm.own.training.learning_rate", "out of range"),
+        ("learning_rate = 0.1\ntraining = { learning_rate = 0.1 }", "arm.own.training.learning_rate", "the same as"),
+        ("training = { steps = 3, epochs = 4 }", "arm.own.training.epochs", "another unit"),
+        ("training = { crop = \"random\" }", "arm.own.training.crop", "no part can be chosen"),
+        ("training = { optimizer = \"sgd\", warmup = 3 }", "arm.own.training.warmup", "schedule = \"cosine\" only"),
+        ("schedule = \"always\"", "arm.own.schedule", "no guide"),
+    ] {
+        let message = arm(keys);
+        assert!(message.contains(&format!("`{key}`")) && message.contains(problem), "{keys}: {message}");
+    }
+}
+
+#[test]
+fn an_arm_has_a_schedule_and_a_guide_of_its_own() {
+    let text = "arms = [\"alone\", \"own\", \"fading\"]\n[guides.small]\nnetwork = \"fcn\"\nsteps = 3\n[arm.own]\nguide = \"small\"\n\
+        schedule = { first_steps = 20 }\n[arm.fading]\nguide = \"untrained\"\nschedule = { linear_decay = 9 }\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    let small = ArmGuide::Named("small".to_string());
+    assert_eq!((config.guide_of("own"), config.schedule_of("own")), (small.clone(), GuideSchedule::first_steps(20)));
+    assert_eq!(config.schedule_of("fading"), GuideSchedule::linear_decay(9));
+    assert_eq!(config.guides_in_use(), [ArmGuide::Untrained, small.clone()]);
+    assert_eq!((config.guide_steps(&small), config.guide_steps(&ArmGuide::Untrained)), (3, 0));
+    assert_eq!(config.table_of(&small).network.architecture().describe(), "fcn 6x128 bn");
+    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
+    for (change, wanted) in [
+        (("guide = \"small\"", "guide = \"smal\""), "`arm.own.guide`: unknown guide `smal`; did you mean `small`?"),
+        (("guide = \"small\"", "guide = \"trained\""), "`guides.small`: no arm has this guide"),
+        (
+            ("[guides.small]", "[guides.trained]\nnetwork = \"cnn\"\n[guides.small]"),
+            "`guides.trained`: cannot be the name of a guide",
+        ),
+        (
+            ("first_steps = 20", "first_steps = 300"),
+            "`arm.own.schedule`: the guide of the arm `own` would stay for 300",
+        ),
+        (("network = \"fcn\"", "network = \"rnn\""), "`guides.small.network`: takes tokens"),
+        (
+            ("linear_decay = 9 }", "linear_decay = 9 }\ndecay_steps = 3"),
+            "`arm.fading.decay_steps`: does not go with schedule",
+        ),
+        (("{ linear_decay", "{ linear"), "known are always, first_steps, linear_decay"),
+    ] {
+        let message = error(&text.replace(change.0, change.1));
+        assert!(message.contains(wanted), "{change:?}: {message}");
+    }
+}

@@ -1,0 +1,55 @@
+//! `[guidance]`: how the layers of target and guide are compared.
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::{ABOVE_0, FROM_0, section, words_of_enums};
+use crate::config::{ConfigError, values};
+use trellis_guidance::network::CapturePoint;
+
+section! {
+    /// `[guidance]`: the alignment loss.
+    GuidanceConfig {
+        /// Measure of similarity.
+        metric: MetricName = MetricName::Cka;
+        /// Width σ of the Gaussian kernel as a fraction of the median distance.
+        bandwidth: f32 = 1.0, in ABOVE_0, needs "a metric of `rbf_cka`" |g| {
+            matches!(g.metric, MetricName::RbfCka | MetricName::RbfCkaDebiased)
+        };
+        /// Regularization λ of ridge regression.
+        lambda: f32 = 0.1, in ABOVE_0, needs "metric = \"ridge\"" |g| g.metric == MetricName::Ridge;
+        /// Weight α of the alignment loss, Σ (1 − metric).
+        weight: f32 = 1.0, in FROM_0;
+        /// Point at which activations are captured.
+        taps: CapturePoint = CapturePoint::BeforeNorm;
+        /// Guided steps of the arm `trained_first`, unless it has its own; half of all without the key.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first_steps: Option<u32> = None;
+        /// Step at which the weight of arms without a schedule of their own has fallen linearly to 0; 0 for a constant weight.
+        decay_steps: u32 = 0;
+        /// Pairs of guide layer and target layer; empty for the paper's even rule.
+        #[serde(deserialize_with = "values::two::pairs")]
+        pairs: Vec<(String, String)> = Vec::new();
+    }
+}
+
+/// Measures by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricName {
+    /// Linear CKA, biased: the paper's.
+    Cka,
+    /// Linear CKA, debiased.
+    CkaDebiased,
+    /// CKA of Gaussian kernels, biased.
+    RbfCka,
+    /// CKA of Gaussian kernels, debiased.
+    RbfCkaDebiased,
+    /// RSA by cosine.
+    RsaCosine,
+    /// RSA by correlation.
+    RsaPearson,
+    /// Kernel ridge regression.
+    Ridge,
+}
+
+words_of_enums!(MetricName, CapturePoint);

@@ -1,0 +1,191 @@
+//! Keys of the networks: range, values and documentation. Their types and defaults are those of
+//! [`network`](trellis_guidance::network).
+
+use super::keys::{Key, MOST_LAYERS, MOST_UNITS, Range, SHARE, Value, words_of_enums};
+use super::network::{Kind, NetworkConfig};
+use crate::config::{ConfigError, refuse};
+use trellis_guidance::network::{Activation, InitialWeights, NormOrder, Positions, RnnCell, Stack, Stem};
+use trellis_tensor::ops;
+
+words_of_enums!(Activation, NormOrder, Positions, RnnCell, Stack, Stem);
+
+/// Largest number of stages: each one of a residual network halves the image.
+const MOST_STAGES: usize = 6;
+/// Largest stride.
+const MOST_STRIDE: usize = 16;
+const LAYERS: Range = Range::Counts(MOST_LAYERS);
+const UNITS: Range = Range::Counts(MOST_UNITS);
+
+/// Key, kinds of network that have it, its values in words, range and documentation.
+type Row = (&'static str, &'static [Kind], fn() -> String, Range, &'static str);
+
+const ROWS: &[Row] = {
+    use Kind::{Cnn, Fcn, Resnet, Rnn, Transformer, Vit};
+    &[
+        ("depth", &[Fcn], usize::words, LAYERS, "Hidden layers."),
+        ("width", &[Fcn], usize::words, UNITS, "Units of each hidden layer."),
+        (
+            "first_width",
+            &[Fcn],
+            usize::words,
+            UNITS,
+            "Units of the first hidden layer, if it has another number of them.",
+        ),
+        ("channels", &[Cnn], Vec::<usize>::words, UNITS, "Channels of each convolution."),
+        (
+            "strides",
+            &[Cnn],
+            Vec::<usize>::words,
+            Range::Counts(MOST_STRIDE),
+            "Stride of each convolution. Without the key 1 and then 2.",
+        ),
+        ("blocks", &[Resnet], Vec::<usize>::words, LAYERS, "Blocks of each stage, up to six stages."),
+        ("width", &[Resnet], usize::words, UNITS, "Channels of the first stage; each next one has twice as many."),
+        (
+            "bottleneck",
+            &[Resnet],
+            bool::words,
+            Range::Any,
+            "Blocks of 1 × 1, 3 × 3 and 1 × 1 convolutions in place of two of 3 × 3.",
+        ),
+        ("stem", &[Resnet], Stem::words, Range::Any, "First layers: of small images, or those of ImageNet's."),
+        ("residual", &[Resnet], bool::words, Range::Any, "Shortcuts around the blocks; `false` is the plain twin."),
+        ("cell", &[Rnn], RnnCell::words, Range::Any, "Cell: the computation of a step."),
+        ("layers", &[Rnn, Transformer], usize::words, LAYERS, "Layers."),
+        ("patch", &[Vit], usize::words, UNITS, "Side of a patch in pixels; it divides the image's height and width."),
+        ("width", &[Vit, Transformer], usize::words, UNITS, "Features of a token."),
+        ("depth", &[Vit], usize::words, LAYERS, "Blocks."),
+        ("heads", &[Vit, Transformer], usize::words, UNITS, "Heads of each attention; they divide `width`."),
+        ("hidden", &[Vit, Transformer], usize::words, UNITS, "Units between the two linear layers of a block."),
+        ("width", &[Rnn], usize::words, UNITS, "Features of a token."),
+        ("hidden", &[Rnn], usize::words, UNITS, "Units of each layer."),
+        (
+            "stack",
+            &[Rnn],
+            Stack::words,
+            Range::Any,
+            "Stacking: with `paper` each layer begins with the last state of the layer below, so it is not causal.",
+        ),
+        (
+            "init",
+            &[Rnn],
+            || "\"default\", \"orthogonal\"".to_string(),
+            Range::Any,
+            "Initial recurrent weights; `orthogonal` has gain 1 for each gate.",
+        ),
+        ("batch_norm", &[Fcn, Cnn], bool::words, Range::Any, "Batch norm before each activation."),
+        ("dropout", &[Fcn], f32::words, SHARE, "Share of activations that are dropped while training."),
+        (
+            "dropout",
+            &[Vit],
+            f32::words,
+            SHARE,
+            "Share of activations that are dropped while training: after the positions, after attention and in the feed-forward part.",
+        ),
+        (
+            "dropout",
+            &[Rnn],
+            f32::words,
+            SHARE,
+            "Share of activations that are dropped while training, after every layer but the last.",
+        ),
+        (
+            "dropout",
+            &[Transformer],
+            f32::words,
+            SHARE,
+            "Share that is dropped while training, of attention's probabilities too, as by PyTorch.",
+        ),
+        (
+            "attention_dropout",
+            &[Vit],
+            f32::words,
+            SHARE,
+            "Share of attention's probabilities that is dropped while training.",
+        ),
+        ("init", &[Fcn, Cnn], InitialWeights::words, Range::Any, "Initial weights."),
+        ("norm", &[Transformer], NormOrder::words, Range::Any, "Position of the normalization in a layer."),
+        ("activation", &[Transformer], Activation::words, Range::Any, "Activation between the two linear layers."),
+        ("positions", &[Transformer], Positions::words, Range::Any, "Encoding of the positions of tokens."),
+        ("causal", &[Transformer], bool::words, Range::Any, "A position sees itself and those before it: a decoder."),
+        (
+            "cross",
+            &[Transformer],
+            bool::words,
+            Range::Any,
+            "A second attention in each layer, to all positions of its input, as the paper's copy-paste guide has it.",
+        ),
+        ("shared", &[Transformer], bool::words, Range::Any, "The same weights in all layers."),
+        (
+            "tied",
+            &[Transformer],
+            bool::words,
+            Range::Any,
+            "Logits by the weights of the embedding, without a bias, where the output is of the same vocabulary.",
+        ),
+    ]
+};
+
+fn rows(kind: Kind) -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(move |(_, kinds, ..)| kinds.contains(&kind))
+}
+
+/// Declarations of the keys of a kind.
+pub(in crate::config) fn keys(kind: Kind) -> Vec<Key> {
+    rows(kind)
+        .map(|(name, _, values, range, doc)| Key { name, doc, values: values(), range: range.words(), needs: "" })
+        .collect()
+}
+
+/// Refuses the network of a section whose keys are out of range or do not go together.
+pub(in crate::config) fn check(section: &str, network: &NetworkConfig) -> Result<(), ConfigError> {
+    let key = |name: &str| format!("{section}.{name}");
+    let values =
+        toml::Table::try_from(network).map_err(|error| (section.to_string(), error.to_string(), String::new()))?;
+    for &(name, _, _, range, _) in rows(network.kind()) {
+        values.get(name).map_or(Ok(()), |value| within(&key(name), value, range))?;
+    }
+    match network {
+        NetworkConfig::Cnn(cnn) if cnn.strides.len() != cnn.channels.len() => {
+            let problem = format!("has another length than {section}.channels");
+            refuse(key("strides"), problem, "give one for each")
+        }
+        NetworkConfig::Resnet(resnet) => {
+            Range::Counts(MOST_STAGES).count(&key("blocks"), resnet.blocks.len())?;
+            Range::Counts(MOST_UNITS >> (resnet.blocks.len() + 1)).count(&key("width"), resnet.width)
+        }
+        NetworkConfig::Vit(vit) => heads(section, vit.width, vit.heads),
+        NetworkConfig::Transformer(transformer) => heads(section, transformer.width, transformer.heads),
+        NetworkConfig::Rnn(rnn) if rnn.stack == Stack::Paper && rnn.cell != RnnCell::Tanh => {
+            refuse(key("stack"), "the paper's is one of tanh cells", "remove the key")
+        }
+        NetworkConfig::Rnn(rnn) if !matches!(rnn.init, InitialWeights::Default | InitialWeights::Orthogonal) => {
+            refuse(key("init"), "is not for recurrent weights", "`default` or `orthogonal`")
+        }
+        NetworkConfig::Fcn(_) | NetworkConfig::Cnn(_) | NetworkConfig::Rnn(_) => Ok(()),
+    }
+}
+
+/// Refuses a number out of range, or a list of them that is empty or too long.
+fn within(key: &str, value: &toml::Value, range: Range) -> Result<(), ConfigError> {
+    match value {
+        toml::Value::Integer(whole) => range.count(key, usize::try_from(*whole).unwrap_or(usize::MAX)),
+        toml::Value::Float(real) => range.real(key, *real as f32),
+        toml::Value::Array(values) => {
+            LAYERS.count(key, values.len())?;
+            values.iter().try_for_each(|value| within(key, value, range))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Heads of the attentions.
+fn heads(section: &str, width: usize, heads: usize) -> Result<(), ConfigError> {
+    let key = format!("{section}.heads");
+    Range::Counts(width).count(&key, heads)?;
+    if !width.is_multiple_of(heads) || width / heads > ops::MAX_HEAD {
+        let problem = format!("{width} features do not make {heads} heads of up to {}", ops::MAX_HEAD);
+        return refuse(key, problem, "choose a divisor of the width");
+    }
+    Ok(())
+}
