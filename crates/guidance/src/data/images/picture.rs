@@ -5,8 +5,9 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::jpeg;
@@ -61,7 +62,7 @@ fn no_image(path: &Path, hint: &str, error: &dyn fmt::Display) -> Error {
 /// makes it. The bilinear filter is as wide as the pixels that become one; at the edge it sees what lies beyond.
 pub fn color_square(path: &Path, size: usize, planes: &mut [u8], hint: &str) -> Result<()> {
     let image = decode(path, hint)?.into_rgb8();
-    let small = square(image.as_raw(), image.dimensions(), PixelType::U8x3, size);
+    let small = square::<U8x3>(image.as_raw(), image.dimensions(), size);
     let small = small.map_err(|error| no_image(path, hint, &error))?;
     for (at, pixel) in small.chunks_exact(3).enumerate() {
         (0..3).for_each(|channel| planes[channel * size * size + at] = pixel[channel]);
@@ -85,20 +86,23 @@ pub fn gray_square(image: DynamicImage, size: usize) -> Result<Vec<u8>, String> 
             })
         }
     };
-    square(image.as_raw(), image.dimensions(), PixelType::U8, size)
+    square::<U8>(image.as_raw(), image.dimensions(), size)
 }
 
-/// The center square of pixels, brought to `size` × `size`.
-fn square(pixels: &[u8], (width, height): (u32, u32), kind: PixelType, size: usize) -> Result<Vec<u8>, String> {
+/// The center square of pixels, brought to `size` × `size`. One type of pixel at a time: of all types that it knows, the library would
+/// be compiled into this crate for each.
+fn square<P: PixelTrait>(pixels: &[u8], (width, height): (u32, u32), size: usize) -> Result<Vec<u8>, String> {
     let side = width.min(height);
     let middle = |length: u32| f64::from((length - side) / 2);
     let options = ResizeOptions::new()
         .crop(middle(width), middle(height), side.into(), side.into())
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let whole = ImageRef::new(width, height, pixels, kind).map_err(|error| error.to_string())?;
-    let mut small = Image::new(size as u32, size as u32, kind);
-    Resizer::new().resize(&whole, &mut small, &options).map_err(|error| error.to_string())?;
-    Ok(small.into_vec())
+    let whole = TypedImageRef::<P>::from_buffer(width, height, pixels).map_err(|error| error.to_string())?;
+    let mut bytes = vec![0; size * size * P::size()];
+    let mut small =
+        TypedImage::<P>::from_buffer(size as u32, size as u32, &mut bytes).map_err(|error| error.to_string())?;
+    Resizer::new().resize_typed(&whole, &mut small, &options).map_err(|error| error.to_string())?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
