@@ -6,4 +6,5 @@ mod input_scale; // guides that see images in a scale of their own
 mod mixed; // loss scaling and mixed-precision training
 mod optimizer; // optimizers, step by step against PyTorch
 mod resume; // runs that were killed and go on
-pub(crate) mod runs; // runs: counters, determinism, divergence, checkpoints
+pub(crate) mod runs;
+mod schedules; // steps at which the guide pulls // runs: counters, determinism, divergence, checkpoints

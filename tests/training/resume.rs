@@ -51,7 +51,16 @@ fn run_until(trainer: &Trainer<'_>, last: u64) -> (Option<u32>, Result<RunRecord
 
 /// Trains in one piece, and in three that a file connects; the weights and the last records are those of one piece.
 fn in_pieces(name: &str, data: &Dataset, training: Training, target: impl Fn() -> (Network, Guidance)) {
-    let schedule = GuideSchedule::first_steps(7);
+    in_pieces_by(GuideSchedule::first_steps(7), name, data, training, target);
+}
+
+pub(super) fn in_pieces_by(
+    schedule: GuideSchedule,
+    name: &str,
+    data: &Dataset,
+    training: Training,
+    target: impl Fn() -> (Network, Guidance),
+) {
     let (whole, guidance) = target();
     let wanted = Trainer::new(&whole, data, training).guided_by(guidance.schedule(schedule)).run().expect("trains");
     let state = State::new(name);

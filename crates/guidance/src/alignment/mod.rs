@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 pub use layer_map::LayerMap;
 pub use layer_matrix::LayerMatrix;
 pub use loss::{Alignment, GuideSide, Pair};
-pub use schedule::GuideSchedule;
+pub use schedule::{GuideSchedule, Progress};
 
 /// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0
 /// for none in common.

@@ -9,6 +9,7 @@ mod evaluate;
 mod fixed_batches;
 mod guidance;
 mod invariants;
+mod phase;
 pub(crate) mod records;
 mod run;
 mod session;

@@ -123,6 +123,10 @@ impl<'a> Trainer<'a> {
                 }
                 record.evals.extend(evaluation.run(session.step(), observe)?);
             }
+            // Not at the last step: a longer run need not have an evaluation there.
+            if session.step().is_multiple_of(every) {
+                session.phase.review(session.step());
+            }
             spent.total = before + started.elapsed();
             if session.step() >= steps {
                 keeper.finish(&session, spent)?;

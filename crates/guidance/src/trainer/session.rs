@@ -8,6 +8,7 @@ use super::diagnose::diagnose;
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
 use super::invariants::check;
+use super::phase::Phase;
 use super::step::record;
 use super::training::{Batches, Training};
 use crate::data::{BatchSource, Dataset};
@@ -23,8 +24,7 @@ pub struct Session<'a> {
     guidance: Option<Guidance>,
     pub(super) optimizer: Optimizer,
     pub(super) step_state: StepState,
-    /// First step that is not guided.
-    guided_until: u32,
+    pub(super) phase: Phase,
     fixed: Option<FixedBatches>,
     batches: BatchSource<'a>,
     guided: Option<Plan>,
@@ -47,14 +47,14 @@ impl<'a> Session<'a> {
         let step_state = StepState::new(data.gpu())?;
         let optimizer = Optimizer::new(data.gpu(), target.params(), training.optimizer)?
             .with_loss_scale(training.precision.loss_scale());
-        let guided_until = guidance.map_or(0, |g| g.schedule.end(training.steps));
+        let phase = Phase::new(guidance.map(|g| g.schedule));
         let pairs = guidance.map_or(Ok(Vec::new()), |g| g.pairs(target))?;
         let log = Log::new(data.gpu(), 1 + scale_columns(&training) + pairs.len())?;
         if training.batches == Batches::Fixed && training.augments() {
             let hint = "draw random batches, or do not crop, shift and flip";
             return Err(Error::config("training", "batches", "fixed batches cannot be augmented", hint));
         }
-        let pulls = guidance.filter(|_| guided_until > 0);
+        let pulls = guidance.filter(|_| phase.begins(training.steps));
         let fixed = (training.batches == Batches::Fixed)
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
             .transpose()?;
@@ -69,7 +69,8 @@ impl<'a> Session<'a> {
             Ok::<Plan, crate::Error>(Plan::beside(beside, data.gpu(), &graph, &[])?)
         };
         let guided = pulls.map(|g| plan(Some(g), None)).transpose()?;
-        let unguided = (guided_until < training.steps).then(|| plan(None, guided.as_ref())).transpose()?;
+        let unguided =
+            (pulls.is_none() || phase.pauses(training.steps)).then(|| plan(None, guided.as_ref())).transpose()?;
         let guidance = guidance.cloned();
         Ok(Self {
             target,
@@ -78,7 +79,7 @@ impl<'a> Session<'a> {
             guidance,
             optimizer,
             step_state,
-            guided_until,
+            phase,
             fixed,
             batches,
             guided,
@@ -110,7 +111,7 @@ impl<'a> Session<'a> {
 
     /// The plan that the next step runs; `None` after the last.
     pub fn plan(&self) -> Option<&Plan> {
-        if self.step < self.guided_until { self.guided.as_ref() } else { self.unguided.as_ref() }
+        if self.phase.guides(self.step) { self.guided.as_ref() } else { self.unguided.as_ref() }
     }
 
     /// Submits the next `steps` steps, at most [`Log::CAPACITY`], and gives the metrics that have arrived, which may be
@@ -119,10 +120,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::Diverged`](crate::Error::Diverged), or a lost device.
     pub fn advance(&mut self, steps: u32) -> Result<Vec<StepRecord>> {
-        let before_switch = self.guided_until.checked_sub(self.step).filter(|&left| left > 0);
-        let steps = steps.min(before_switch.unwrap_or(u32::MAX)).min(self.training.steps - self.step);
-        let (first, steps) = (self.step, steps.min(self.batches.depth() as u32));
-        let plan = if first < self.guided_until { &self.guided } else { &self.unguided };
+        let steps = steps.min(self.training.steps - self.step).min(self.batches.depth() as u32);
+        let (first, steps) = (self.step, self.phase.alike(self.step, steps));
+        let plan = if self.phase.guides(first) { &self.guided } else { &self.unguided };
         if let Some(plan) = plan {
             self.batches.prepare(first, steps as usize)?;
             plan.run(steps as usize)?;
@@ -142,26 +142,25 @@ impl<'a> Session<'a> {
         self.records(&rows)
     }
 
-    /// Checks the gradient of the measure on the step that comes next (on the last guided one, once the guide has
-    /// left). Its columns must sum to 0 and it must be at right angles to the activations, as far as the measure
+    /// Checks the gradient of the measure on the step that comes next, or on the guided one nearest to it. Its columns must sum to 0 and it must be at right angles to the activations, as far as the measure
     /// promises. The step is run apart; nothing that trains changes.
     ///
     /// # Errors
     /// [`Error::Invariant`](crate::Error::Invariant) with step and layer.
     pub fn check_invariants(&self) -> Result<()> {
-        let Some(guidance) = self.guidance.as_ref().filter(|_| self.guided_until > 0) else { return Ok(()) };
-        let step = self.step.min(self.guided_until - 1);
+        let step = self.phase.guided_near(self.step, self.training.steps);
+        let (Some(guidance), Some(step)) = (&self.guidance, step) else { return Ok(()) };
         check(self.target, self.data, &self.training, guidance, step, self.fixed.as_ref())
     }
 
-    fn records(&self, rows: &[Row]) -> Result<Vec<StepRecord>> {
+    fn records(&mut self, rows: &[Row]) -> Result<Vec<StepRecord>> {
         if let Some(step) = rows.iter().find_map(|row| row.failed_step) {
             let step = self.training.steps.min(step);
-            let guidance = self.guidance.as_ref().filter(|_| step < self.guided_until);
+            let guidance = self.guidance.as_ref().filter(|_| self.phase.guides(step));
             return Err(diagnose(self.target, self.data, &self.training, guidance, step, self.fixed.as_ref())?);
         }
         let record = |row: &Row| {
-            let guided = row.step < self.guided_until;
+            let guided = self.phase.guides(row.step);
             let (scale, pairs) = row.values[1..].split_at(scale_columns(&self.training));
             let similarity = if guided { pairs.to_vec() } else { Vec::new() };
             StepRecord {
@@ -174,7 +173,9 @@ impl<'a> Session<'a> {
                 skipped: scale.get(1).map(|&skipped| skipped as u64),
             }
         };
-        Ok(rows.iter().map(record).collect())
+        let records: Vec<StepRecord> = rows.iter().map(record).collect();
+        self.phase.see(&records);
+        Ok(records)
     }
 }
 

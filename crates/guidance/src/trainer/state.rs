@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use trellis_tensor::Tensor;
 
+use super::phase::WORDS;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::weights::{Entry, Format, WeightsFile, write_entries};
@@ -70,11 +71,16 @@ impl Session<'_> {
         let tensors: Vec<(String, &Tensor)> = self.tensors().collect();
         // Halves of words are numbers that f32 has.
         let step_state = self.step_state.tensor().read_u32()?;
-        let halves: Vec<f32> =
-            step_state.iter().flat_map(|word| [word & 0xffff, word >> 16]).map(|half| half as f32).collect();
+        let halves = |words: &[u32]| -> Vec<f32> {
+            words.iter().flat_map(|word| [word & 0xffff, word >> 16]).map(|half| half as f32).collect()
+        };
+        let (step_state, phase) = (halves(&step_state), halves(&self.phase.words()));
         let seconds = [spent.total.as_secs_f32(), spent.training.as_secs_f32()];
         let mut entries: Vec<Entry<'_>> = tensors.iter().map(|(name, tensor)| Entry::on_gpu(name, tensor)).collect();
-        entries.push(Entry::given("clock", vec![halves.len()], &halves));
+        entries.push(Entry::given("clock", vec![step_state.len()], &step_state));
+        if self.phase.depends_on_progress() {
+            entries.push(Entry::given("phase", vec![phase.len()], &phase));
+        }
         entries.push(Entry::given("seconds", vec![2], &seconds));
         write_entries(path, entries, Format::F32, format!("a run at step {}", self.step).into())
     }
@@ -96,6 +102,11 @@ impl Session<'_> {
         let duration =
             |seconds: f32| Duration::try_from_secs_f32(seconds).map_err(|_| bad(format!("took {seconds} s")));
         let spent = Elapsed { total: duration(total)?, training: duration(training)? };
+        let mut phase = self.phase.clone();
+        if phase.depends_on_progress() {
+            let words: Vec<u32> = values("phase", &[2 * WORDS])?.chunks(2).map(word).collect();
+            phase.restore(words.try_into().map_err(|_| bad("lacks its phase".to_string()))?);
+        }
         let step = step_state[0];
         if step > self.training.steps {
             return Err(bad(format!("is at step {step} of {}", self.training.steps)));
@@ -107,7 +118,7 @@ impl Session<'_> {
             tensor.gpu().flush()?;
         }
         self.step_state.tensor().write_u32(&step_state)?;
-        self.step = step;
+        (self.step, self.phase) = (step, phase);
         Ok(spent)
     }
 }

@@ -317,18 +317,19 @@ fn check_training(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Co
 /// Refuses guides that leave before they come, stay to the end, or are not trained.
 pub(in crate::config) fn check_guides(config: &Config) -> Result<(), ConfigError> {
     for arm in &config.arms {
-        let steps = config.training_of(arm).steps;
-        if let GuideSchedule::FirstSteps(first) = config.schedule_of(arm)
-            && !(1..steps).contains(&first)
-        {
+        if config.guide_of(arm) == ArmGuide::None {
+            continue;
+        }
+        let training = config.training_of(arm);
+        if let Some(problem) = config.schedule_of(arm).problem(training.steps, training.eval_every) {
             let own = config.arm(arm);
             let key = match (own.schedule, own.first_steps) {
                 (Some(_), _) => format!("arm.{arm}.schedule"),
                 (None, Some(_)) => format!("arm.{arm}.first_steps"),
                 (None, None) => "guidance.first_steps".to_string(),
             };
-            let problem = format!("the guide of the arm `{arm}` would stay for {first} of {steps} steps");
-            return refuse(key, problem, "give a number above 0 and below training.steps");
+            let hint = "choose another number: see training.steps and training.eval_every";
+            return refuse(key, format!("the guide of the arm `{arm}` {problem}"), hint);
         }
     }
     let trained = config.arm_with(&ArmGuide::Trained);
