@@ -1,6 +1,7 @@
 //! Measures of similarity, as values and as losses.
 
 mod against_pytorch; // values and gradients of PyTorch
+mod controls; // what stands in a guide's place
 mod loss; // pairs that share dispatches
 mod matrix; // layers by layers
 mod measures; // measures: invariances, known values, hard cases

@@ -116,6 +116,21 @@ fn a_named_guide_guides_its_arm() {
     assert_eq!((again.guides.len(), losses(&again, "own")), (2, losses(&done, "own")));
 }
 
+/// Whatever stands in the guide's place, it is another run.
+#[test]
+fn controls_pull_another_way() {
+    let folder = Folder::new("arms-controls");
+    let controls = ["none", "permuted", "noise", "rotated", "input", "labels"];
+    let table = |control: &&str| format!("[arm.{control}]\nguide = \"untrained\"\ncontrol = \"{control}\"\n");
+    let done = train(&folder, &format!("{controls:?}"), &controls.iter().map(table).collect::<String>());
+    let second: Vec<f32> = controls.iter().map(|control| losses(&done, control)[1]).collect();
+    for (at, control) in controls.iter().enumerate() {
+        assert_eq!(losses(&done, control)[0], losses(&done, "none")[0], "{control}");
+        assert!(!second[..at].contains(&second[at]), "{control}: {second:?}");
+        assert!(run(&done, control).evals.iter().any(|eval| !eval.similarity.is_empty()), "{control}");
+    }
+}
+
 /// Another optimizer, batch and length than those of the other arms.
 #[test]
 fn an_arm_trains_in_its_own_way() {

@@ -17,4 +17,4 @@ pub use alignment::{Cka, GuideSchedule, LayerMap, LayerMatrix, Metric, Ridge, Rs
 pub use data::{BatchSource, Crop, Dataset, Split};
 pub use error::{Error, Result};
 pub use network::{CapturePoint, Cnn, Fcn, Guide, Network, Precision, Resnet, Rnn, Transformer, Vit};
-pub use trainer::{Batches, Event, Guidance, Session, Trainer, Training};
+pub use trainer::{Batches, Control, Event, Guidance, Session, Trainer, Training};

@@ -2,6 +2,7 @@
 
 use trellis_tensor::{Graph, Log, Plan, StepState, Tensor, TensorType};
 
+use super::control::{Control, guide_sides};
 use super::guidance::Guidance;
 use super::run::{Event, Trainer};
 use super::step::rows;
@@ -237,11 +238,19 @@ impl<'a> AlignmentEval<'a> {
         let most = examples_of_step(Self::BATCH, data, training.batch).min(split.count());
         let split = data.first_readable(split, most)?;
         let batches = BatchSource::sequential(data, &split, split.count())?;
-        let input = batches.batch(&graph, &step_state)?.input;
-        let ours = target.forward(&graph, input, Mode::Eval, guidance.capture)?.activations;
-        let theirs = guidance.guide.forward(&graph, input, guidance.capture)?.activations;
-        let indices = guidance.pairs(target)?;
-        let captured: Vec<_> = indices.iter().map(|&(g, t)| Pair::of(&ours[t], &theirs[g])).collect();
+        let examples = batches.batch(&graph, &step_state)?;
+        let ours = target.forward(&graph, examples.input, Mode::Eval, guidance.capture)?.activations;
+        // A guide that saw something else in training is compared as it is.
+        let control = match guidance.control {
+            Control::Input | Control::Labels => guidance.control,
+            Control::None | Control::Permuted | Control::Noise | Control::Rotated => Control::None,
+        };
+        let (compared, indices) = (guidance.clone().control(control), guidance.pairs(target)?);
+        let sides = guide_sides(&graph, data.gpu(), &examples, data.output(), &compared, &indices, None)?;
+        let names = guidance.guide.network().layers()?;
+        let pairs = indices.iter().zip(sides);
+        let pair = pairs.map(|(&(g, t), gram)| Pair { target: ours[t].clone(), guide: names[g].clone(), gram });
+        let captured: Vec<_> = pair.collect();
         let weight = trellis_tensor::Schedule::Constant(1.0);
         let alignment = guidance.align.loss(&graph, &step_state, weight, &captured)?;
         let log = Log::new(data.gpu(), captured.len())?;

@@ -7,7 +7,9 @@
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Graph, Plan, StepState, Tensor, TensorType, Var};
 
+use super::control::guide_sides;
 use super::guidance::Guidance;
+use crate::alignment::GuideSide;
 use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::network::Network;
@@ -55,11 +57,13 @@ impl FixedBatches {
         let (gpu, batches) = (data.gpu(), self.examples.shape()[0]);
         let number = Tensor::zeros(gpu, "number of the batch", TensorType::u32([1]))?;
         let graph = Graph::new();
-        let input = self.examples(data, &graph, graph.leaf(&number))?.input;
-        let activations = guidance.guide.forward(&graph, input, guidance.capture)?.activations;
-        let pairs = guidance.pairs(target)?;
-        let gram = |&(guide, _): &(usize, usize)| guidance.align.gram(activations[guide].value);
-        let grams = pairs.iter().map(gram).collect::<Result<Vec<_>>>()?;
+        let batch = self.examples(data, &graph, graph.leaf(&number))?;
+        let sides = guide_sides(&graph, gpu, &batch, data.output(), guidance, &guidance.pairs(target)?, None)?;
+        let gram = |side| match side {
+            GuideSide::Activations(layer) => guidance.align.gram(layer),
+            GuideSide::Gram(gram) => Ok(gram),
+        };
+        let grams = sides.into_iter().map(gram).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(gpu, &graph, &grams)?;
         // One table for as many pairs as an adapter can bind: one lookup a step.
         let bytes = |gram: &Var<'_>| 4 * batches * gram.ty().elements();
@@ -95,13 +99,13 @@ impl FixedBatches {
     }
 
     /// Guide side of batch `number`: the centered Gram matrix of each pair.
-    pub(super) fn guide_grams<'g>(&self, graph: &'g Graph, number: Var<'g>) -> Result<Vec<Var<'g>>> {
+    pub(super) fn guide_sides<'g>(&self, graph: &'g Graph, number: Var<'g>) -> Result<Vec<GuideSide<'g>>> {
         let mut grams = Vec::new();
         for table in &self.grams {
             let [_, pairs, gram @ ..] = &table.shape()[..] else { continue };
             let looked_up = graph.leaf(table).gather(number)?.reshape(&table.shape()[1..])?;
             for pair in 0..*pairs {
-                grams.push(looked_up.slice(0, pair, 1)?.reshape(gram)?);
+                grams.push(GuideSide::Gram(looked_up.slice(0, pair, 1)?.reshape(gram)?));
             }
         }
         Ok(grams)

@@ -1,5 +1,6 @@
 //! Guidance: which guide pulls at which layers, by which measure, when and how strongly.
 
+use super::control::Control;
 use crate::alignment::{Cka, GuideSchedule, LayerMap, Metric};
 use crate::error::Result;
 use crate::network::{CapturePoint, Guide, Network};
@@ -24,6 +25,7 @@ pub struct Guidance {
     pub(crate) schedule: GuideSchedule,
     pub(crate) weight: f32,
     pub(crate) capture: CapturePoint,
+    pub(crate) control: Control,
 }
 
 impl Guidance {
@@ -36,6 +38,7 @@ impl Guidance {
             schedule: GuideSchedule::always(),
             weight: 1.0,
             capture: CapturePoint::default(),
+            control: Control::default(),
         }
     }
 
@@ -62,6 +65,11 @@ impl Guidance {
     /// Sets the point at which activations are captured.
     pub fn capture(self, capture: CapturePoint) -> Self {
         Self { capture, ..self }
+    }
+
+    /// Sets a control: what the guide sees, or what stands in its place.
+    pub fn control(self, control: Control) -> Self {
+        Self { control, ..self }
     }
 
     /// Pairs of (guide layer, target layer) as indices of captured activations.

@@ -4,6 +4,7 @@
 //! unguided ones over the same parameters, optimizer and step state. The CPU submits chunks of steps and collects metrics of
 //! earlier chunks while they run.
 
+mod control;
 mod diagnose;
 mod evaluate;
 mod fixed_batches;
@@ -17,6 +18,7 @@ mod state;
 mod step;
 mod training;
 
+pub use control::{Control, Draws, guide_sides};
 pub use evaluate::{Evaluation, TRAINING, evaluate};
 pub use guidance::Guidance;
 pub use records::{EvalRecord, RunRecord, StepRecord, number};

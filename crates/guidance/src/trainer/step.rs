@@ -6,6 +6,7 @@
 
 use trellis_tensor::{Graph, StepState, Var};
 
+use super::control::guide_sides;
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
 use super::training::Training;
@@ -61,9 +62,16 @@ pub(super) fn record<'g>(
     let Some(guidance) = guidance else { return Ok(step) };
 
     let indices = guidance.pairs(target)?;
-    let guide_side = {
+    let sides = {
         let _scope = graph.scope("guide");
-        guide_side(graph, &batch, guidance, &indices, number)?
+        match number {
+            // Looked up where the batches are fixed.
+            Some((fixed, number)) => fixed.guide_sides(graph, number)?,
+            None => {
+                let (data, draws) = (batches.data(), Some((step_state, training.seed)));
+                guide_sides(graph, data.gpu(), &batch, data.output(), guidance, &indices, draws)?
+            }
+        }
     };
     let _scope = graph.scope("alignment");
     let names = guidance.guide.network().layers()?;
@@ -72,7 +80,7 @@ pub(super) fn record<'g>(
         guide: names[g].clone(),
         gram,
     };
-    step.pairs = indices.iter().zip(guide_side).map(pair).collect();
+    step.pairs = indices.iter().zip(sides).map(pair).collect();
     let alignment = guidance.align.loss(graph, step_state, guidance.schedule.weight(guidance.weight), &step.pairs)?;
     step.loss = task.add(alignment.loss)?;
     step.metrics.extend(alignment.stats);
@@ -83,21 +91,6 @@ pub(super) fn record<'g>(
 pub(super) fn rows<'g>(logits: Var<'g>, labels: Var<'g>) -> Result<(Var<'g>, Var<'g>)> {
     let rows = labels.ty().elements();
     Ok((logits.reshape([rows, logits.shape().last_axis()])?, labels.reshape([rows])?))
-}
-
-/// Guide side of the batch for each pair: looked up where the batches are fixed, else computed by its forward pass.
-fn guide_side<'g>(
-    graph: &'g Graph,
-    batch: &Batch<'g>,
-    guidance: &Guidance,
-    pairs: &[(usize, usize)],
-    number: Option<(&FixedBatches, Var<'g>)>,
-) -> Result<Vec<GuideSide<'g>>> {
-    if let Some((fixed, number)) = number {
-        return Ok(fixed.guide_grams(graph, number)?.into_iter().map(GuideSide::Gram).collect());
-    }
-    let activations = guidance.guide.forward(graph, batch.input, guidance.capture)?.activations;
-    Ok(pairs.iter().map(|&(guide, _)| GuideSide::Activations(activations[guide].value)).collect())
 }
 
 fn batch<'g>(

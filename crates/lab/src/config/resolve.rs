@@ -190,6 +190,7 @@ impl Config {
             .weight(self.weight(arm))
             .schedule(self.schedule_of(arm))
             .capture(self.guidance.taps)
+            .control(self.control_of(arm))
     }
 
     /// The training of an arm.

@@ -61,6 +61,7 @@ fn arm(config: &Config, name: &str) -> String {
     let guide = config.guide_of(name);
     let mut words = guide.words();
     if guide != ArmGuide::None {
+        words += config.control_of(name).describe();
         words += &config.schedule_of(name).describe(config.training_of(name).steps);
     }
     let Some(own) = config.arm.get(name) else { return words };

@@ -11,6 +11,7 @@ use crate::record::names::{ARMS, checked_name, is_guide};
 use trellis_guidance::alignment::GuideSchedule;
 use trellis_guidance::error::Result;
 use trellis_guidance::network::{HeadBias, InitialWeights};
+use trellis_guidance::trainer::{Batches, Control};
 
 section! {
     /// `[arm.<name>]`: the guide of an arm, and what the arm does differently. Missing keys are as in the rest of the file.
@@ -37,6 +38,9 @@ section! {
         /// Weight decay: short for `training = { weight_decay = … }`.
         #[serde(skip_serializing_if = "Option::is_none")]
         weight_decay: Option<f32> = None, in FROM_0;
+        /// Control: what the guide sees, or what stands in its place. See "Controls" in docs/alignment.md.
+        #[serde(skip_serializing_if = "is_no_control")]
+        control: Control = Control::None;
         /// Dropout of the target.
         #[serde(skip_serializing_if = "Option::is_none")]
         dropout: Option<f32> = None, in SHARE;
@@ -51,7 +55,11 @@ section! {
         training: Table = Table::new();
     }
 }
-words_of_enums!(InitialWeights, HeadBias);
+words_of_enums!(InitialWeights, HeadBias, Control);
+
+fn is_no_control(control: &Control) -> bool {
+    *control == Control::None
+}
 
 impl Value for Table {
     fn words() -> String {
@@ -206,6 +214,11 @@ impl Config {
         target
     }
 
+    /// The control of an arm.
+    pub fn control_of(&self, arm: &str) -> Control {
+        self.arm(arm).control
+    }
+
     /// The weight α of an arm.
     pub fn weight(&self, arm: &str) -> f32 {
         self.arm(arm).weight.unwrap_or(self.guidance.weight)
@@ -270,10 +283,15 @@ fn check_guide(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Confi
         ("decay_steps", arm.decay_steps.is_some()),
     ];
     if config.guide_of(name) == ArmGuide::None {
-        let given = [("weight", arm.weight.is_some())].into_iter().chain(schedules).find(|(_, given)| *given);
+        let given = [("weight", arm.weight.is_some()), ("control", arm.control != Control::None)];
+        let given = given.into_iter().chain(schedules).find(|(_, given)| *given);
         if let Some((unused, _)) = given {
             return refuse(key(unused), "has no meaning", "this arm has no guide: remove the key");
         }
+    }
+    if arm.control == Control::Noise && config.training_of(name).batches == Batches::Fixed {
+        let problem = "noise is another one at each step, and fixed batches look the guide up";
+        return refuse(key("control"), problem, "`batches = \"random\"`, or another control");
     }
     let mut given = schedules.iter().filter(|(_, given)| *given);
     if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {

@@ -56,6 +56,7 @@ fn an_arm_sets_any_key_of_training() {
         ("training = { crop = \"random\" }", "arm.own.training.crop", "no part can be chosen"),
         ("training = { optimizer = \"sgd\", warmup = 3 }", "arm.own.training.warmup", "schedule = \"cosine\" only"),
         ("schedule = \"always\"", "arm.own.schedule", "no guide"),
+        ("control = \"input\"", "arm.own.control", "no guide"),
     ] {
         let message = arm(keys);
         assert!(message.contains(&format!("`{key}`")) && message.contains(problem), "{keys}: {message}");
@@ -89,6 +90,10 @@ fn an_arm_has_a_schedule_and_a_guide_of_its_own() {
         (
             ("linear_decay = 9 }", "linear_decay = 9 }\ndecay_steps = 3"),
             "`arm.fading.decay_steps`: does not go with schedule",
+        ),
+        (
+            ("linear_decay = 9 }", "linear_decay = 9 }\ncontrol = \"noise\"\ntraining = { batches = \"fixed\" }"),
+            "`arm.fading.control`: noise",
         ),
         (("{ linear_decay", "{ linear"), "known are always, first_steps, linear_decay"),
     ] {
