@@ -1,6 +1,6 @@
 //! The README's program: a fully connected network, guided by a small CNN during its first steps.
 
-use trellis_guidance::data::glyphs::glyphs;
+use trellis_data::glyphs::glyphs;
 use trellis_guidance::{Cnn, Dataset, Fcn, Guidance, GuideSchedule, Network, Result, Trainer, Training};
 use trellis_tensor::Gpu;
 

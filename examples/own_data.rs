@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use trellis_guidance::data::Source;
+use trellis_data::Source;
 use trellis_guidance::{Dataset, Fcn, Network, Result, Trainer, Training};
 use trellis_tensor::{Gpu, rng::Rng};
 
@@ -20,7 +20,7 @@ impl Source for Stripes {
     fn classes(&self) -> usize { 2 }
     fn count(&self) -> usize { self.count }
 
-    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+    fn read(&self, index: usize, pixels: &mut [u8]) -> trellis_data::Result<u16> {
         let mut rng = Rng::new(self.seed, index as u64);
         let (class, phase) = (rng.below(2), rng.below(6));
         for (at, pixel) in pixels.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! The loss over several pairs: sharing dispatches changes their number, not what is measured.
 
+use trellis_data::glyphs::glyphs;
 use trellis_guidance::alignment::{GuideSide, Pair};
-use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::Captured;
 use trellis_guidance::{Batches, Cka, Dataset, Fcn, Metric, Network, Ridge, Rsa, Session, Training};
 use trellis_tensor::rng::Rng;

@@ -1,6 +1,6 @@
 //! Every layer of one network with every layer of another.
 
-use trellis_guidance::data::glyphs::glyphs;
+use trellis_data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{BatchSource, CapturePoint, Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network};
 use trellis_tensor::{Graph, Plan, StepState, Tensor};

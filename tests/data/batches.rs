@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use trellis_guidance::data::Images;
+use trellis_data::Images;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Trainer, Training};
 use trellis_tensor::rng::Rng;

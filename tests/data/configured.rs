@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use trellis_guidance::data::text::{Text, Tokenizer};
-use trellis_guidance::data::{Images, idx};
+use trellis_data::text::{Text, Tokenizer};
+use trellis_data::{Images, idx};
 use trellis_guidance::network::InputShape;
 use trellis_guidance::{BatchSource, Crop, Dataset, Result};
 use trellis_lab::config::{ArmGuide, DataSet};
@@ -284,7 +284,7 @@ fn classes_are_what_there_is() {
 fn glyphs_have_their_names() {
     let glyphs = config("[data]\ntrain = 20\nvalidation = 0\ntest = 20\n");
     let data = glyphs.dataset(&gpu(), Path::new("x"), None).expect("fits");
-    assert_eq!(data.class_names(), trellis_guidance::data::glyphs::NAMES);
+    assert_eq!(data.class_names(), trellis_data::glyphs::NAMES);
 }
 
 /// One draw of weights guides untrained and, after its own steps, trained: with steps of no length the two are the same.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trellis_guidance::data::Images;
+use trellis_data::Images;
 use trellis_guidance::{BatchSource, Batches, Crop, Dataset, Error, Fcn, Network, Trainer, Training};
 use trellis_tensor::{Graph, Plan, Result, StepState, Tensor, Var};
 

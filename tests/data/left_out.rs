@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use trellis_guidance::data::LeftOut;
+use trellis_data::LeftOut;
 use trellis_lab::record::{Existing, Experiment};
 use trellis_lab::{Config, experiment};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use trellis_data::text::{Text, Tokenizer};
 use trellis_guidance::data::DrawnSequences;
-use trellis_guidance::data::text::{Text, Tokenizer};
 use trellis_guidance::network::{Architecture, Input, Output, Pass};
 use trellis_guidance::{BatchSource, Dataset, Network, Result, Trainer, Training};
 use trellis_tensor::ops::IGNORE;

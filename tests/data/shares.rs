@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use trellis_data::idx;
 use trellis_guidance::Dataset;
-use trellis_guidance::data::idx;
 use trellis_lab::record::Existing;
 use trellis_lab::{Config, experiment};
 use trellis_tensor::{Gpu, GpuOptions};

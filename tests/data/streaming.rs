@@ -4,9 +4,9 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use trellis_guidance::data::glyphs::glyphs;
-use trellis_guidance::data::text::{Text, Tokenizer};
-use trellis_guidance::data::{Images, Source};
+use trellis_data::glyphs::glyphs;
+use trellis_data::text::{Text, Tokenizer};
+use trellis_data::{Images, Place, Source};
 use trellis_guidance::network::RnnCell;
 use trellis_guidance::{
     BatchSource, Batches, CapturePoint, Cnn, Dataset, Error, Fcn, Guidance, GuideSchedule, LayerMatrix, Network,
@@ -104,11 +104,15 @@ impl Source for Numbered {
         self.count
     }
 
-    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+    fn read(&self, index: usize, pixels: &mut [u8]) -> trellis_data::Result<u16> {
         let sound = self.sound.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
         if self.broken.contains(&index) && !sound {
             assert!(!self.panics, "on purpose");
-            return Err(Error::data("numbered", format!("image {index} is broken"), "mend it"));
+            return Err(trellis_data::Error::data(
+                Place::dataset("numbered"),
+                format!("image {index} is broken"),
+                "mend it",
+            ));
         }
         assert_eq!(pixels.len(), 3 * SIDE * SIDE);
         pixels.fill(index as u8);
@@ -263,10 +267,10 @@ impl Source for Holes {
         self.0.count()
     }
 
-    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+    fn read(&self, index: usize, pixels: &mut [u8]) -> trellis_data::Result<u16> {
         match index % 2 {
             0 => self.0.read(index, pixels),
-            _ => Err(Error::data("holes", format!("image {index} is broken"), "mend it")),
+            _ => Err(trellis_data::Error::data(Place::dataset("holes"), format!("image {index} is broken"), "mend it")),
         }
     }
 }

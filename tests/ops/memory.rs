@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use trellis_guidance::data::Images;
+use trellis_data::Images;
 use trellis_guidance::{Dataset, Fcn, Guidance, Network, Resnet, Session, Trainer, Training};
 use trellis_lab::Config;
 use trellis_lab::memory::Memory;

@@ -1,6 +1,6 @@
 //! Settings of layers, data and optimizers arrive where they are used, and loops are cut in pieces.
 
-use trellis_guidance::data::Images;
+use trellis_data::Images;
 use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};
 use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Precision, Rnn, Transformer, Vit};
 use trellis_tensor::rng::Rng;

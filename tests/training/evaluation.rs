@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use trellis_guidance::data::glyphs::glyphs;
-use trellis_guidance::data::{Images, Source};
+use trellis_data::glyphs::glyphs;
+use trellis_data::{Images, Place, Source};
 use trellis_guidance::network::Mode;
-use trellis_guidance::{
-    BatchSource, CapturePoint, Cnn, Dataset, Error, Event, Fcn, Guidance, Network, Result, Trainer, Training,
-};
+use trellis_guidance::{BatchSource, CapturePoint, Cnn, Dataset, Event, Fcn, Guidance, Network, Trainer, Training};
 use trellis_tensor::{Graph, Plan, StepState, Var};
 
 use crate::gpu;
@@ -165,9 +163,9 @@ impl Source for Breaking {
         self.images.count()
     }
 
-    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+    fn read(&self, index: usize, pixels: &mut [u8]) -> trellis_data::Result<u16> {
         if self.sound.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err() {
-            return Err(Error::data("breaking", "is no image", "mend it"));
+            return Err(trellis_data::Error::data(Place::dataset("breaking"), "is no image", "mend it"));
         }
         self.images.read(index, pixels)
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use trellis_guidance::data::{Images, Normalization};
+use trellis_data::{Images, Normalization};
 use trellis_guidance::network::{InputScale, Mode};
 use trellis_guidance::weights::{self, save_with_recipe};
 use trellis_guidance::{BatchSource, CapturePoint, Cnn, Dataset, Fcn, Guidance, Network, Trainer, Training};

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use trellis_guidance::data::glyphs::glyphs;
+use trellis_data::Place;
+use trellis_data::glyphs::glyphs;
 use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_guidance::{
@@ -42,7 +43,7 @@ fn run_until(trainer: &Trainer<'_>, last: u64) -> (Option<u32>, Result<RunRecord
             Ok(())
         }
         Event::Steps(steps) if steps.iter().any(|step| step.step >= last) => {
-            Err(Error::config("test", "", "stopped", "on purpose"))
+            Err(Error::config(Place::setting("test"), "", "stopped", "on purpose"))
         }
         _ => Ok(()),
     });

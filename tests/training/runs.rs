@@ -1,6 +1,6 @@
 //! Promises of a training run: no work beside the dispatches, the same bits twice, and an end when numbers go bad.
 
-use trellis_guidance::data::glyphs::glyphs;
+use trellis_data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{
     Batches, CapturePoint, Cka, Cnn, Dataset, Error, Fcn, Guidance, GuideSchedule, Network, Precision, Session,

@@ -1,12 +1,12 @@
 //! `trellis bench`
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use regex_lite::Regex;
 use serde_json::json;
+use trellis_data::Place;
 use trellis_guidance::{Error, Result};
 use trellis_lab::workload::{Prepared, Workload, large_workloads, workloads};
 use trellis_tensor::{CkaForm, CkaSizes, Gpu, LaunchInfo, LaunchTime};
@@ -69,14 +69,14 @@ struct Timing {
 impl Bench {
     pub(crate) fn run(&self, gpu: &Gpu, as_json: bool) -> Result<()> {
         let filter = Regex::new(&self.filter).map_err(|error| {
-            Error::config(Path::new("--filter"), "", error.to_string(), "give a regular expression")
+            Error::config(Place::setting("--filter"), "", error.to_string(), "give a regular expression")
         })?;
         let all = if self.size == Size::Large { large_workloads() } else { workloads() };
         let chosen: Vec<Workload> = all.iter().copied().filter(|w| filter.is_match(w.name)).collect();
         if chosen.is_empty() {
             let names: Vec<&str> = all.iter().map(|w| w.name).collect();
             let hint = format!("there are {}", names.join(", "));
-            return Err(Error::config(Path::new("--filter"), "", "matches no workload", hint));
+            return Err(Error::config(Place::setting("--filter"), "", "matches no workload", hint));
         }
         if !as_json {
             print::line(gpu.name())?;

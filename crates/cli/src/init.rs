@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use trellis_guidance::io::write_atomic;
+use trellis_data::Place;
+use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 use trellis_lab::Config;
 
@@ -120,7 +121,7 @@ impl Init {
     /// Writes the file whole or not at all, and over another one only if that is wanted.
     fn write(&self, text: &str) -> Result<()> {
         if self.force {
-            return write_atomic(&self.out, text.as_bytes());
+            return Ok(write_atomic(&self.out, text.as_bytes())?);
         }
         let mut new = OpenOptions::new();
         let written = new.write(true).create_new(true).open(&self.out).and_then(|mut f| f.write_all(text.as_bytes()));
@@ -146,7 +147,7 @@ fn pair(target: Option<Kind>, guide: Option<Kind>, data: Option<&Data>) -> Resul
     });
     let takes = |kind: Kind| if kind.takes_tokens() { "sequences" } else { "images" };
     let hint = "fcn, cnn, resnet and vit go together, and so do rnn and transformer";
-    let refused = |problem: String| Error::config(format!("{target} {guide}"), "", problem, hint);
+    let refused = |problem: String| Error::config(Place::setting(format!("{target} {guide}")), "", problem, hint);
     if target.takes_tokens() != guide.takes_tokens() {
         let problem = format!("{target} takes {} and {guide} takes {}", takes(target), takes(guide));
         return Err(refused(problem));

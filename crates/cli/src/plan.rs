@@ -38,8 +38,7 @@ impl PlanCommand {
         print::warn_of_data(&data);
         let memory = Memory::count(&config, &data)?;
         if json {
-            let line = serde_json::to_string(&memory).map_err(|e| Error::io("standard output", e.into()))?;
-            return print::line(line);
+            return print::json(&memory);
         }
         print::line(&memory)?;
         match memory.check(&gpu, 1) {

@@ -1,9 +1,10 @@
 //! `trellis predict`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use trellis_data::Place;
 use trellis_guidance::{Error, Result};
 use trellis_lab::recipe::{Candidate, Prediction, Predictor, Recipe, RecipeInput, expand};
 use trellis_tensor::Gpu;
@@ -69,7 +70,7 @@ impl Predict {
             count => {
                 let others = if count == files.len() { "give JPEG or PNG files" } else { "the others were predicted" };
                 let problem = format!("{count} of {} images could not be read", files.len());
-                Err(Error::data(Path::new("predict"), problem, others))
+                Err(Error::data(Place::setting("predict"), problem, others))
             }
         }
     }

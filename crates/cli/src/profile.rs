@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use trellis_guidance::io::write_atomic;
+use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, GuideSchedule, Result};
 use trellis_lab::Config;
 use trellis_lab::config::ArmGuide;
@@ -71,8 +71,7 @@ impl ProfileCommand {
             write_atomic(file, profile.roofline().as_bytes())?;
         }
         if json {
-            let line = serde_json::to_string(&profile).map_err(|e| Error::io("standard output", e.into()))?;
-            return print::line(line);
+            return print::json(&profile);
         }
         print_profile(&profile)?;
         let pages: Vec<&Path> =

@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
+use trellis_data::Place;
 use trellis_guidance::{Error, Result};
 use trellis_lab::Config;
 use trellis_lab::record::{Existing, Stopped, stopped};
@@ -21,7 +22,7 @@ pub(crate) struct Choice {
 /// aside.
 ///
 /// # Errors
-/// [`Error::Io`] if the terminal cannot be read.
+/// [`Error::Data`] if the terminal cannot be read.
 pub(crate) fn choose(config: &Config, out: &Path, json: bool) -> Result<Choice> {
     let Some(stopped) = stopped(out, config) else {
         return Ok(Choice { existing: Some(Existing::MoveAside), resumable: false });
@@ -32,7 +33,7 @@ pub(crate) fn choose(config: &Config, out: &Path, json: bool) -> Result<Choice> 
     }
     let folder = out.join(&config.name).display().to_string();
     let existing = ask(&question(&folder, &stopped), &mut keys.lock(), &mut screen);
-    let existing = existing.map_err(|error| Error::io("terminal", error))?;
+    let existing = existing.map_err(|error| Error::io(Place::Stream("terminal"), error))?;
     Ok(Choice { existing, resumable: true })
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use trellis_data::Place;
 use trellis_guidance::{Error, Result};
 use trellis_lab::tune::{TimedProduct, products, table, time};
 use trellis_tensor::{Gpu, GpuOptions};
@@ -55,7 +56,7 @@ impl Tune {
     pub(crate) fn run(&self, gpu: &Gpu, as_json: bool) -> Result<()> {
         let Some(path) = gpu.tuning_path() else {
             let hint = "set TRELLIS_TUNING to a folder, or HOME";
-            return Err(Error::config(Path::new("TRELLIS_TUNING"), "", "tables are off", hint));
+            return Err(Error::config(Place::setting("TRELLIS_TUNING"), "", "tables are off", hint));
         };
         check_writable(path)?;
         let products = products(gpu);

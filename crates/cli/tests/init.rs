@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use trellis_guidance::data::{glyphs::glyphs, idx};
+use trellis_data::{glyphs::glyphs, idx};
 
 fn trellis(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trellis")).current_dir(folder).args(arguments).output().expect("the binary runs")

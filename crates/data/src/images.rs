@@ -1,33 +1,8 @@
-//! Data sets: small gray or color images with one label each, held in memory as bytes; text; drawn sequences.
-//!
-//! [`glyphs`] draws ten symbols and needs no download. [`idx`] reads MNIST, Fashion-MNIST and whatever else comes in
-//! their file format, [`cifar`] CIFAR-10 and CIFAR-100, [`folder`] JPEG and PNG files. Each gives a [`Source`], which
-//! reads an image when it is wanted; [`Images`] are a source in memory, a [`Subset`] is a split of one. [`text`] cuts a
-//! file into tokens; [`DrawnSequences`] says what the GPU draws. [`dataset`] and [`batches`] take them to the GPU.
+//! Labeled images in memory, and their parts.
 
-pub mod batches;
-pub mod dataset;
-pub mod example;
-pub mod images;
-mod label_shares;
-mod left_out;
-mod prefetch;
-pub mod sets;
-mod source;
-pub mod split;
-pub mod text;
-
-use crate::error::{Error, Result};
-pub use batches::{BatchSource, Crop};
-pub use dataset::{Batch, Dataset};
-pub use images::Normalization;
-pub(crate) use images::Sample;
-pub use left_out::LeftOut;
-pub use sets::{DrawnSequences, Placeholder, cifar, folder, glyphs, idx};
-pub(crate) use source::Skipped;
-pub use source::{Source, Subset};
-pub use split::Split;
 use trellis_tensor::rng::Rng;
+
+use crate::error::{Error, Place, Result};
 
 /// Largest number of examples of a set of which some are drawn: far more than there are of ImageNet.
 const MOST: usize = 200_000_000;
@@ -90,10 +65,10 @@ impl Images {
     /// therefore the same whatever the sizes of the later ones are.
     ///
     /// ```
-    /// use trellis_guidance::data::glyphs::glyphs;
+    /// use trellis_data::glyphs::glyphs;
     /// let parts = glyphs(100, 16, 0).split(&[60, 30], 1)?;
     /// assert_eq!((parts[0].count(), parts[1].count()), (60, 30));
-    /// # Ok::<(), trellis_guidance::error::Error>(())
+    /// # Ok::<(), trellis_data::Error>(())
     /// ```
     ///
     /// # Errors
@@ -101,16 +76,6 @@ impl Images {
     pub fn split(&self, sizes: &[usize], seed: u64) -> Result<Vec<Self>> {
         let mut order = permutation(&self.name, self.count(), sizes, seed)?.into_iter();
         Ok(sizes.iter().map(|&size| self.gather(order.by_ref().take(size))).collect())
-    }
-
-    /// Mean and standard deviation over all pixels of all images, in units of full brightness (a byte / 255).
-    ///
-    /// The standard deviation is that of the whole population. Both come from integer sums, so they do not depend on
-    /// the order of the images. For dividing by it without a case apart, a constant (or empty) set has deviation 1.
-    pub fn pixel_mean_std(&self) -> (f32, f32) {
-        let mut sample = Sample::default();
-        sample.add(&self.pixels);
-        sample.mean_std()
     }
 
     /// The images at `indices`, in that order.
@@ -125,13 +90,17 @@ impl Images {
 }
 
 /// All indices below `count` in the order of `seed`, or an error if the sizes ask for more; `name` is of the set.
-fn permutation(name: &str, count: usize, sizes: &[usize], seed: u64) -> Result<Vec<usize>> {
+pub(crate) fn permutation(name: &str, count: usize, sizes: &[usize], seed: u64) -> Result<Vec<usize>> {
     let wanted = sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size));
     if wanted.is_none_or(|wanted| wanted > count) {
         return Err(Error::Split { name: name.to_string(), available: count, wanted: sizes.to_vec() });
     }
     if count > MOST {
-        return Err(Error::data(name, format!("holds {count} images, more than {MOST}"), "cut it in pieces"));
+        return Err(Error::data(
+            Place::dataset(name),
+            format!("holds {count} images, more than {MOST}"),
+            "cut it in pieces",
+        ));
     }
     let mut order: Vec<usize> = (0..count).collect();
     Rng::new(seed, SPLIT_STREAM).shuffle(&mut order);
@@ -183,13 +152,5 @@ mod tests {
         assert!(message.contains("numbered") && message.contains("8 + 3") && message.contains("holds 10"), "{message}");
         assert!(numbered(10).split(&[usize::MAX, 2], 0).is_err());
         assert!(numbered(10).subset(11, 0).is_err());
-    }
-
-    #[test]
-    fn mean_and_deviation_of_the_pixels() {
-        let set = |pixels: Vec<u8>| Images { height: 1, labels: vec![0; pixels.len()], pixels, ..numbered(0) };
-        assert_eq!(set(vec![0, 255]).pixel_mean_std(), (0.5, 0.5));
-        assert_eq!(set(vec![51; 4]).pixel_mean_std(), (0.2, 1.0));
-        assert_eq!(set(vec![]).pixel_mean_std(), (0.0, 1.0));
     }
 }

@@ -22,7 +22,7 @@ impl LeftOut {
     }
 
     /// Number of the split that is called so.
-    pub(crate) fn of_split(&mut self, name: &str) -> &mut usize {
+    pub fn of_split(&mut self, name: &str) -> &mut usize {
         match name {
             "validation" => &mut self.validation,
             "test" => &mut self.test,

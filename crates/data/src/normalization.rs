@@ -14,12 +14,12 @@ pub struct Normalization {
 
 impl Normalization {
     /// Factor of a byte.
-    pub(crate) fn scale(self) -> f32 {
+    pub fn scale(self) -> f32 {
         1.0 / (255.0 * self.deviation)
     }
 
     /// Normalized value of a black pixel.
-    pub(crate) fn shift(self) -> f32 {
+    pub fn shift(self) -> f32 {
         -self.mean / self.deviation
     }
 }

@@ -6,62 +6,44 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::{Images, permutation};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
+use crate::images::{Images, permutation};
 
 /// Largest size in bytes of images that are held in memory.
 const LARGEST_SET: usize = 16 << 30;
 
 /// Images that are left out, each listed once: its problem and its split, and its class where that is known.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Skipped(Arc<Mutex<Broken>>);
+pub struct Skipped(Arc<Mutex<Problems>>);
 
 /// Problems and the split of each, with the class.
-pub(crate) type Broken = BTreeMap<(String, &'static str), Option<u16>>;
+pub type Problems = BTreeMap<(String, &'static str), Option<u16>>;
 
 impl Skipped {
-    pub(crate) fn note(&self, split: &'static str, class: Option<u16>, error: &Error) {
+    /// Notes an image of `split`, by the problem that it has.
+    pub fn note(&self, split: &'static str, class: Option<u16>, error: &Error) {
         let told = match error {
             // The hint is left out, since it is already being followed.
-            Error::Data { path, problem, .. } => format!("{}: {problem}", path.display()),
+            Error::Data { place, problem, .. } => format!("{place}: {problem}"),
             other => other.to_string(),
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((told, split), class);
     }
 
-    pub(crate) fn list(&self) -> Vec<String> {
+    /// Problems without their hints, in order.
+    pub fn list(&self) -> Vec<String> {
         self.all().into_iter().map(|((told, _), _)| told).collect()
     }
 
-    /// All of them, in order of their problems.
-    pub(crate) fn all(&self) -> Broken {
+    /// All of them, in order.
+    pub fn all(&self) -> Problems {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// Images that were read of a source, and the problems of the rest.
-pub(crate) struct Read {
-    images: Images,
-    /// With the class of each, where it is known.
-    broken: Vec<(Option<u16>, Error)>,
-}
-
-impl Read {
-    /// The images; those that could not be read are noted in `skipped` as of `split`, or, without, the first is an error.
-    pub(crate) fn keep(self, split: &'static str, skipped: Option<&Skipped>) -> Result<Images> {
-        for (class, error) in self.broken {
-            match skipped {
-                Some(skipped) => skipped.note(split, class, &error),
-                None => return Err(error),
-            }
-        }
-        Ok(self.images)
     }
 }
 
 /// Images of one shape with one label each. Threads read them at once, in any order and again every epoch.
 ///
-/// A split of a data set is one source: [`Dataset::stream`](crate::Dataset::stream) reads from it while a network trains,
+/// A split of a data set is one source: `Dataset::stream` of trellis-guidance reads from it while a network trains,
 /// [`Images::read`] reads all of it. `examples/own_data.rs` is one.
 pub trait Source: Send + Sync {
     /// Name in messages and reports.
@@ -160,7 +142,7 @@ impl Subset {
             }
             let Some(twice) = (0..first).rev().find(|&at| held[class(order[at])] > 1) else {
                 let problem = format!("{first} training images are fewer than its classes");
-                return Err(Error::data(source.name(), problem, "make `train` larger"));
+                return Err(Error::data(Place::dataset(source.name()), problem, "make `train` larger"));
             };
             held[class(order[twice])] -= 1;
             held[missing] += 1;
@@ -215,14 +197,21 @@ impl fmt::Debug for dyn Source {
 impl dyn Source + '_ {
     /// [`Source::read`], with a class that is one. A panic is an error of this image alone: others are read on, and keep their
     /// labels.
-    pub(crate) fn read_checked(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+    ///
+    /// # Errors
+    /// Any error of [`Source::read`]; [`Error::Data`] for a panic, or a label out of range.
+    pub fn read_checked(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
         let read = catch_unwind(AssertUnwindSafe(|| self.read(index, pixels)));
         let label = read.unwrap_or_else(|_| Err(self.panicked(index)))?;
         if usize::from(label) < self.classes() {
             return Ok(label);
         }
         let problem = format!("example {index} has label {label}");
-        Err(Error::data(self.name(), problem, format!("labels are below {}, the number of classes", self.classes())))
+        Err(Error::data(
+            Place::dataset(self.name()),
+            problem,
+            format!("labels are below {}, the number of classes", self.classes()),
+        ))
     }
 
     /// Bytes of one image; the greatest number for one of more.
@@ -237,11 +226,21 @@ impl dyn Source + '_ {
             return Ok(features);
         }
         let problem = format!("{count} images of {channels} x {height} x {width} bytes are too many");
-        Err(Error::data(self.name(), problem, "they may take 16 GiB: stream them, or make them smaller"))
+        Err(Error::data(
+            Place::dataset(self.name()),
+            problem,
+            "they may take 16 GiB: stream them, or make them smaller",
+        ))
     }
 
-    /// The images at `indices`, read on all threads; and the problems of those that could not be read.
-    pub(crate) fn read_some(&self, indices: &[usize]) -> Result<Read> {
+    /// The images at `indices`, read on all threads. Those that cannot be read are noted in `skipped` as of `split`; without it
+    /// the first one is an error.
+    pub(crate) fn read_some(
+        &self,
+        indices: &[usize],
+        split: &'static str,
+        skipped: Option<&Skipped>,
+    ) -> Result<Images> {
         let ([channels, height, width], features) = (self.shape(), self.features(indices.len())?);
         let mut pixels = vec![0; features * indices.len()];
         let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -257,31 +256,40 @@ impl dyn Source + '_ {
             threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
         });
         if outcomes.len() != indices.len() {
-            return Err(Error::data(self.name(), "reading its examples panicked", "mend `Source::read`"));
+            return Err(Error::data(
+                Place::dataset(self.name()),
+                "reading its examples panicked",
+                "mend `Source::read`",
+            ));
         }
-        let (mut labels, mut broken) = (Vec::new(), Vec::new());
+        let mut labels = Vec::new();
         for (at, outcome) in outcomes.into_iter().enumerate() {
-            match outcome {
-                Ok(label) => {
+            match (outcome, skipped) {
+                (Ok(label), _) => {
                     pixels.copy_within(at * features..(at + 1) * features, labels.len() * features);
                     labels.push(label);
                 }
-                Err(error) => broken.push((self.class_of(indices[at]), error)),
+                (Err(error), Some(skipped)) => skipped.note(split, self.class_of(indices[at]), &error),
+                (Err(error), None) => return Err(error),
             }
         }
         pixels.truncate(labels.len() * features);
         let name = self.name().to_string();
-        let images = Images { channels, height, width, pixels, labels, classes: self.classes(), name };
-        Ok(Read { images, broken })
+        Ok(Images { channels, height, width, pixels, labels, classes: self.classes(), name })
     }
 
-    pub(crate) fn read_all(&self) -> Result<Read> {
+    /// All images, read on all threads. Those that cannot be read are noted in `skipped` as of `split`; without it the first one is
+    /// an error.
+    ///
+    /// # Errors
+    /// As [`Images::read`].
+    pub fn read_all(&self, split: &'static str, skipped: Option<&Skipped>) -> Result<Images> {
         self.features(self.count())?;
-        self.read_some(&(0..self.count()).collect::<Vec<_>>())
+        self.read_some(&(0..self.count()).collect::<Vec<_>>(), split, skipped)
     }
 
     fn panicked(&self, index: usize) -> Error {
-        Error::data(self.name(), format!("reading example {index} panicked"), "mend `Source::read`")
+        Error::data(Place::dataset(self.name()), format!("reading example {index} panicked"), "mend `Source::read`")
     }
 }
 
@@ -291,7 +299,7 @@ impl Images {
     /// # Errors
     /// The first of the source's own; [`Error::Data`] if a label is out of range or the images take more than 16 GiB.
     pub fn read(source: &dyn Source) -> Result<Self> {
-        source.read_all()?.keep("train", None)
+        source.read_all("train", None)
     }
 }
 
@@ -326,13 +334,12 @@ mod tests {
     fn a_panic_costs_one_example_and_shifts_no_label() {
         let source: &dyn Source = &Numbers;
         let skipped = Skipped::default();
-        let images = source.read_all().expect("small").keep("train", Some(&skipped)).expect("the others");
+        let images = source.read_all("train", Some(&skipped)).expect("the others");
         let expected: Vec<u16> = (0..61).filter(|&index| index != 5).collect();
         assert_eq!(images.labels, expected);
         assert!(images.labels.iter().enumerate().all(|(at, &label)| u16::from(images.image(at)[0]) == label));
         assert_eq!(skipped.list().len(), 1);
-        let message =
-            source.read_all().expect("small").keep("train", None).expect_err("without skip_broken").to_string();
+        let message = source.read_all("train", None).expect_err("without skip_broken").to_string();
         assert!(message.contains("numbers") && message.contains("example 5"), "{message}");
     }
 }

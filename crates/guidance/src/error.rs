@@ -4,8 +4,10 @@
 //! they read well behind `error:` in a terminal and in a log file.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use trellis_data::Place;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,35 +15,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of data, configuration, checkpoints or training. `{:?}`, which a `main` that returns it prints, is the sentence too.
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused to read or write `path`.
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: io::Error,
-    },
-    /// A data file was read, but does not hold what it should.
-    Data {
-        /// The file or folder.
-        path: PathBuf,
-        /// Description of the problem.
-        problem: String,
-        /// Advice on what to do.
-        hint: String,
-    },
-    /// A data set is too small for the split that was asked for.
-    Split {
-        /// Name of the data set.
-        name: String,
-        /// Images it holds.
-        available: usize,
-        /// Images wanted in each part.
-        wanted: Vec<usize>,
-    },
-    /// A configuration file does not say something that can be run.
+    /// A file or a data set: what is read from it, or written to it.
+    Data(trellis_data::Error),
+    /// A setting, in a configuration file or a program, cannot be run.
     Config {
-        /// The configuration file.
-        path: PathBuf,
+        /// The configuration file, or the group of settings.
+        place: Place,
         /// The key at fault, dotted (`target.depth`); empty if it is the file as a whole.
         key: String,
         /// Description of the problem.
@@ -101,9 +80,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// [`Error::Io`] of `path`; for `map_err(|e| Error::io(path, e))`.
-    pub fn io(path: impl AsRef<Path>, source: io::Error) -> Self {
-        Self::Io { path: path.as_ref().to_owned(), source }
+    /// [`trellis_data::Error::Io`] at `place`; for `map_err(|e| Error::io(path, e))`.
+    pub fn io(place: impl Into<Place>, source: io::Error) -> Self {
+        Self::Data(trellis_data::Error::io(place, source))
     }
 
     /// This error as that of one run of an experiment.
@@ -111,20 +90,19 @@ impl Error {
         Self::Run { run, source: Box::new(self) }
     }
 
-    /// [`Error::Data`] of `path`.
-    pub fn data(path: impl AsRef<Path>, problem: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Data { path: path.as_ref().to_owned(), problem: problem.into(), hint: hint.into() }
+    /// [`trellis_data::Error::Data`] at `place`.
+    pub fn data(place: impl Into<Place>, problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Data(trellis_data::Error::data(place, problem, hint))
     }
 
-    /// [`Error::Config`] of `key` in `path`.
+    /// [`Error::Config`] of `key` at `place`.
     pub fn config(
-        path: impl AsRef<Path>,
+        place: impl Into<Place>,
         key: impl Into<String>,
         problem: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        let path = path.as_ref().to_owned();
-        Self::Config { path, key: key.into(), problem: problem.into(), hint: hint.into() }
+        Self::Config { place: place.into(), key: key.into(), problem: problem.into(), hint: hint.into() }
     }
 
     /// [`Error::Checkpoint`] of `path`.
@@ -136,24 +114,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { path, source } => write!(f, "{}: {source}; {}", path.display(), advice(source.kind())),
-            Self::Data { path, problem, hint } | Self::Checkpoint { path, problem, hint } => {
-                write!(f, "{}: {problem}; {hint}", path.display())
-            }
-            Self::Split { name, available, wanted } => {
-                let parts = wanted.iter().map(usize::to_string).collect::<Vec<_>>().join(" + ");
-                write!(
-                    f,
-                    "data set {name}: a split of {parts} images was asked for, but it holds {available}; \
-                     make the parts smaller"
-                )
-            }
-            Self::Config { path, key, problem, hint } if key.is_empty() => {
-                write!(f, "{}: {problem}; {hint}", path.display())
-            }
-            Self::Config { path, key, problem, hint } => {
-                write!(f, "{}: `{key}`: {problem}; {hint}", path.display())
-            }
+            Self::Data(source) => source.fmt(f),
+            Self::Checkpoint { path, problem, hint } => write!(f, "{}: {problem}; {hint}", path.display()),
+            Self::Config { place, key, problem, hint } if key.is_empty() => write!(f, "{place}: {problem}; {hint}"),
+            Self::Config { place, key, problem, hint } => write!(f, "{place}: `{key}`: {problem}; {hint}"),
             Self::Diverged { step, layer, what, guided } => write!(
                 f,
                 "training diverged at step {step}, layer {layer}: {what}; try a lower learning rate{}",
@@ -190,11 +154,17 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            Self::Data(source) => source.source(),
             Self::Tensor(source) => source.source(),
             Self::Run { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+impl From<trellis_data::Error> for Error {
+    fn from(source: trellis_data::Error) -> Self {
+        Self::Data(source)
     }
 }
 
@@ -204,47 +174,25 @@ impl From<trellis_tensor::Error> for Error {
     }
 }
 
-/// Advice about an error of the operating system.
-fn advice(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::NotFound => "check the path",
-        ErrorKind::PermissionDenied => "check who may read or write it (ls -l), or choose another place",
-        ErrorKind::IsADirectory => "give a file, not a folder",
-        ErrorKind::NotADirectory => "give a folder, not a file",
-        ErrorKind::AlreadyExists => "choose another name, or move the old one away",
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, or choose another place",
-        ErrorKind::ReadOnlyFilesystem => "choose a place that can be written",
-        ErrorKind::InvalidData => "save it as UTF-8 text",
-        _ => "check the disk and try again",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn messages_say_what_where_and_what_to_do() {
-        let denied = io::Error::from(ErrorKind::PermissionDenied);
+        let problem = Error::data(Place::dataset("mnist"), "holds 3 bytes", "download it again");
+        assert_eq!(problem.to_string(), "mnist: holds 3 bytes; download it again");
         assert_eq!(
-            Error::io("runs/demo", denied).to_string(),
-            "runs/demo: permission denied; check who may read or write it (ls -l), or choose another place"
-        );
-        assert_eq!(
-            Error::data("a/t10k-labels", "holds 3 bytes", "download it again").to_string(),
-            "a/t10k-labels: holds 3 bytes; download it again"
-        );
-        assert_eq!(
-            Error::Split { name: "mnist".into(), available: 10, wanted: vec![8, 4] }.to_string(),
-            "data set mnist: a split of 8 + 4 images was asked for, but it holds 10; make the parts smaller"
-        );
-        assert_eq!(
-            Error::config("x.toml", "target.dept", "unknown key", "did you mean `depth`?").to_string(),
+            Error::config(Path::new("x.toml"), "target.dept", "unknown key", "did you mean `depth`?").to_string(),
             "x.toml: `target.dept`: unknown key; did you mean `depth`?"
         );
         assert_eq!(
-            Error::config("x.toml", "", "is empty", "see examples/").to_string(),
+            Error::config(Path::new("x.toml"), "", "is empty", "see examples/").to_string(),
             "x.toml: is empty; see examples/"
+        );
+        assert_eq!(
+            Error::config(Place::setting("training"), "batch", "is 0", "give a number above 0").to_string(),
+            "training: `batch`: is 0; give a number above 0"
         );
         assert_eq!(
             Error::checkpoint("s.safetensors", "is cut short", "use the one before").to_string(),
@@ -258,7 +206,7 @@ mod tests {
     #[test]
     fn io_keeps_its_source() {
         use std::error::Error as _;
-        assert!(Error::io("x", io::Error::from(ErrorKind::NotFound)).source().is_some());
-        assert!(Error::data("x", "p", "h").source().is_none());
+        assert!(Error::io(Path::new("x"), io::ErrorKind::NotFound.into()).source().is_some());
+        assert!(Error::data(Path::new("x"), "p", "h").source().is_none());
     }
 }

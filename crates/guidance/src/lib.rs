@@ -3,12 +3,11 @@
 //! The target is trained on its task loss plus, layer by layer, `1 − CKA(target layer, guide layer)`
 //! ("Training the Untrainable", arXiv:2410.20035). Everything runs on the GPU; see [`trellis_tensor`] for how.
 //!
-//! Read in this order: [`network`], [`alignment`], [`trainer`]. Experiments of several arms and seeds are another crate, `trellis-lab`.
+//! Examples come from files through [`trellis_data`]. Read in this order: [`network`], [`alignment`], [`trainer`]. Experiments of several arms and seeds are another crate, `trellis-lab`.
 
 pub mod alignment;
 pub mod data;
 pub mod error;
-pub mod io;
 pub mod network;
 pub mod trainer;
 pub mod weights;

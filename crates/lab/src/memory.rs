@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
+use trellis_data::Place;
 use trellis_tensor::Gpu;
 
 use crate::config::{ArmGuide, Config};
@@ -49,7 +50,7 @@ impl Memory {
         }
         // Of equals the first: the arms are listed in the order of the file.
         let most = counted.into_iter().reduce(|most, next| if next.peak > most.peak { next } else { most });
-        most.ok_or_else(|| Error::config("configuration", "arms", "is empty", "name an arm"))
+        most.ok_or_else(|| Error::config(Place::setting("configuration"), "arms", "is empty", "name an arm"))
     }
 
     /// An arm, with the guides that stay in memory while it trains.

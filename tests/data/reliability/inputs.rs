@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
+use trellis_data::text::{HfTokenizer, Text, Tokenizer};
+use trellis_data::{Images, Source, cifar, folder, idx};
 use trellis_guidance::Error;
-use trellis_guidance::data::text::{HfTokenizer, Text, Tokenizer};
-use trellis_guidance::data::{Images, Source, cifar, folder, idx};
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_lab::Config;
 

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use trellis_guidance::data::Source;
-use trellis_guidance::data::folder;
+use trellis_data::{Source, folder};
 
 /// Greatest difference of a channel that is no fault, in levels of 256. Two decoders round a cosine transform, an
 /// upsampled color and a conversion of colors each in their way.

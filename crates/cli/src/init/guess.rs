@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use trellis_guidance::data::{Source, cifar, folder, idx};
+use trellis_data::{Source, cifar, folder, idx};
 use trellis_guidance::{Error, Result};
 
 /// Data of an experiment, as far as its configuration tells them.
@@ -100,7 +100,7 @@ impl Data {
 /// The data at `path`.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Data`] where nothing lies there that Trellis reads, or too little.
+/// [`Error::Data`] for what cannot be read, and where nothing lies that Trellis reads, or too little.
 pub(super) fn guess(path: &Path) -> Result<Data> {
     let metadata = fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if metadata.is_file() {

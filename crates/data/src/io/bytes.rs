@@ -11,12 +11,21 @@ use crate::io::regular_file;
 
 /// Bytes that threads read in pieces.
 #[derive(Debug)]
-pub(crate) enum Bytes {
+pub enum Bytes {
     /// All of them: of a file that was packed, say.
     Memory(Vec<u8>),
     /// A file, whose place to read moves under the lock: a read is of kilobytes, and short beside what is made of it. It was last written at
     /// the time, where the system tells: what is written later is another file.
-    File { path: PathBuf, file: Mutex<File>, length: u64, written: Option<SystemTime> },
+    File {
+        /// Path of the file.
+        path: PathBuf,
+        /// The open file.
+        file: Mutex<File>,
+        /// Number of its bytes when it was opened.
+        length: u64,
+        /// Time at which it was last written before it was opened.
+        written: Option<SystemTime>,
+    },
     /// So many that are all 0.
     Zeros(u64),
 }
@@ -26,14 +35,15 @@ impl Bytes {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Data`] if it is no regular file.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         let (file, length) = regular_file::open(path)?;
         let written = file.metadata().and_then(|metadata| metadata.modified()).ok();
         Ok(Self::File { path: path.to_owned(), file: Mutex::new(file), length, written })
     }
 
     /// Number of bytes.
-    pub(crate) fn len(&self) -> u64 {
+    #[allow(clippy::len_without_is_empty, reason = "an empty file is read like others")]
+    pub fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File { length, .. } | Self::Zeros(length) => *length,
@@ -47,7 +57,7 @@ impl Bytes {
     ///
     /// # Panics
     /// Past the end of bytes in memory, as a slice does.
-    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
+    pub fn read(&self, at: u64, into: &mut [u8]) -> Result<()> {
         match self {
             Self::Memory(bytes) => {
                 let at = at as usize;

@@ -4,5 +4,5 @@ mod bytes;
 pub mod regular_file;
 mod replace;
 
-pub(crate) use bytes::Bytes;
+pub use bytes::Bytes;
 pub use replace::{replace, write_atomic};

@@ -1,5 +1,7 @@
 //! One image file: decoded, and its center square brought to one size.
 
+pub(crate) mod jpeg;
+
 use std::fmt;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +12,6 @@ use fast_image_resize::pixels::{U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::jpeg;
 use crate::error::{Error, Result};
 use crate::io::regular_file;
 

@@ -6,10 +6,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data::{Images, Source};
 use crate::error::{Error, Result};
+use crate::images::Images;
 use crate::io::Bytes;
 use crate::io::regular_file;
+use crate::source::Source;
 
 /// Pixels of an image: 3 channels of 32 × 32.
 const PIXELS: usize = 3 * 32 * 32;

@@ -8,9 +8,9 @@ mod layout;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::data::Source;
-use crate::data::images::picture::color_square;
 use crate::error::{Error, Result};
+use crate::picture::color_square;
+use crate::source::Source;
 use layout::Layout;
 
 /// Files, each with its class.

@@ -10,8 +10,9 @@ use trellis_tensor::rng::Rng;
 use std::sync::Arc;
 
 use super::*;
-use crate::data::images::jpeg;
-use crate::data::{Images, Skipped, Subset};
+use crate::images::Images;
+use crate::picture::jpeg;
+use crate::source::{Skipped, Subset};
 
 /// A folder that goes when the test ends.
 struct Place(PathBuf);
@@ -131,7 +132,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
         let message = Images::read(&train).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains("skip_broken"), "{name}: {message}");
         let skipped = Skipped::default();
-        let images = (&train as &dyn Source).read_all().unwrap().keep("train", Some(&skipped)).unwrap();
+        let images = (&train as &dyn Source).read_all("train", Some(&skipped)).unwrap();
         assert!(skipped.list().len() == 1 && skipped.list()[0].contains(name), "{:?}", skipped.list());
         assert_eq!(images.count(), 6);
         let mut labels = images.labels.clone();

@@ -19,8 +19,9 @@
 //! Drawing uses only operations that IEEE 754 rounds exactly (+ − × ÷ √). It needs no sine and no logarithm of the
 //! platform's library, so the bits are the same everywhere.
 
-use crate::data::{Images, Source};
 use crate::error::Result;
+use crate::images::Images;
+use crate::source::Source;
 use trellis_tensor::rng::Rng;
 
 /// Number of symbols.
@@ -62,7 +63,7 @@ type Point = [f32; 2];
 /// symbols are no longer told apart.
 ///
 /// ```
-/// use trellis_guidance::data::glyphs::glyphs;
+/// use trellis_data::glyphs::glyphs;
 /// let images = glyphs(20, 16, 0);
 /// assert_eq!((images.pixels.len(), images.labels[13]), (20 * 16 * 16, 3));
 /// ```

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::data::{Images, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
+use crate::images::Images;
 use crate::io::Bytes;
+use crate::source::Source;
 
 /// Largest size in bytes of one file that is held in memory, of packed images or of labels: a header can claim
 /// anything.
@@ -44,7 +45,7 @@ pub struct IdxImages {
 /// Looks for `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same with `t10k-` or `test-`, with a dot or a
 /// hyphen before `idx`, with or without `.gz`. Then it looks for such names with something before them, as EMNIST has,
 /// or within. With both pairs there the result is (train, Some(t10k)). With one pair alone it is (that pair, None), to
-/// be cut with [`Subset::split`](crate::data::Subset::split). The sets are named after the folder and the prefix, as in
+/// be cut with [`Subset::split`](crate::Subset::split). The sets are named after the folder and the prefix, as in
 /// `mnist/train`.
 ///
 /// `classes` is the number of classes, which the format does not tell: 10 for MNIST.
@@ -138,7 +139,7 @@ pub fn save(folder: impl AsRef<Path>, prefix: &str, images: &Images) -> Result<(
     let byte = |&label: &u16| u8::try_from(label);
     let labels = images.labels.iter().map(byte).collect::<Result<Vec<u8>, _>>();
     let problem = "has labels above 255, which the format has no room for";
-    let labels = labels.map_err(|_| Error::data(&images.name, problem, "keep fewer classes"))?;
+    let labels = labels.map_err(|_| Error::data(Place::dataset(&images.name), problem, "keep fewer classes"))?;
     write("labels", &[images.count()], &labels)
 }
 

@@ -1,7 +1,7 @@
 //! Placeholder data of the right size, for dry runs.
 
-use crate::data::Source;
 use crate::error::Result;
+use crate::source::Source;
 
 /// Images of one color.
 pub struct Placeholder {

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Ids, Tokenizer, Vocabulary};
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::io::Bytes;
 use crate::io::regular_file;
 
@@ -104,7 +104,8 @@ fn find(file: &Path, key: u64, tokenizer: &Tokenizer) -> Option<(Vocabulary, Ids
 fn make(path: &Path, tokenizer: Tokenizer, key: u64, part: &Path) -> Result<()> {
     let open = || regular_file::open(path).map(|(file, _)| file);
     let written = |e| Error::io(part, e);
-    let vocabulary = tokenizer.vocabulary(open()?, path)?;
+    let place = Place::from(path);
+    let vocabulary = tokenizer.vocabulary(open()?, &place)?;
     let characters = match &vocabulary {
         Vocabulary::Characters(characters) => characters.iter().collect(),
         Vocabulary::Bytes | Vocabulary::HfTokenizer(_) | Vocabulary::Placeholder(_) => String::new(),
@@ -117,7 +118,7 @@ fn make(path: &Path, tokenizer: Tokenizer, key: u64, part: &Path) -> Result<()> 
     file.write_all(&vec![b' '; length]).and_then(|()| file.write_all(b"\n")).map_err(written)?;
     let (width, mut words) = (Ids::width(&vocabulary), Vec::new());
     header.count = 0;
-    vocabulary.encode(open()?, path, |ids| {
+    vocabulary.encode(open()?, &place, |ids| {
         words.clear();
         Ids::write(ids, width, &mut words);
         header.count += ids.len();

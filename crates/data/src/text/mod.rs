@@ -5,20 +5,20 @@
 
 mod cut;
 mod encoding;
+mod hf_tokenizer;
 mod parts;
-mod unknown;
 mod vocabulary;
 
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::io::Bytes;
 use crate::io::regular_file;
-pub use vocabulary::MOST_IDS;
+pub use hf_tokenizer::HfTokenizer;
 use vocabulary::Vocabulary;
-pub use vocabulary::{HfTokenizer, TokenKind, Tokenizer};
+pub use vocabulary::{MOST_IDS, TokenKind, Tokenizer};
 
 /// A text as token ids.
 pub struct Text {
@@ -51,7 +51,7 @@ impl Text {
         if size > LARGEST {
             return Err(Error::data(path, format!("has {size} bytes"), "stream it: `stream = true`"));
         }
-        Self::in_memory(|| Ok(regular_file::open(path)?.0.take(LARGEST)), tokenizer, path)
+        Self::in_memory(|| Ok(regular_file::open(path)?.0.take(LARGEST)), tokenizer, path.into())
     }
 
     /// Cuts a text that is in memory already; `name` is its name.
@@ -59,19 +59,19 @@ impl Text {
     /// # Errors
     /// [`Error::Data`] as [`Text::read`].
     pub fn new(name: &str, text: &[u8], tokenizer: Tokenizer) -> Result<Self> {
-        Self::in_memory(|| Ok(text), tokenizer, Path::new(name))
+        Self::in_memory(|| Ok(text), tokenizer, Place::dataset(name))
     }
 
-    /// Cuts the text that `open` opens, as often as it is called.
-    fn in_memory<R: Read>(open: impl Fn() -> Result<R>, tokenizer: Tokenizer, path: &Path) -> Result<Self> {
-        let vocabulary = tokenizer.vocabulary(open()?, path)?;
+    /// Cuts the text that `open` opens, as often as it is called; `place` is that of errors.
+    fn in_memory<R: Read>(open: impl Fn() -> Result<R>, tokenizer: Tokenizer, place: Place) -> Result<Self> {
+        let vocabulary = tokenizer.vocabulary(open()?, &place)?;
         let (width, mut words) = (Ids::width(&vocabulary), Vec::new());
-        vocabulary.encode(open()?, path, |ids| {
+        vocabulary.encode(open()?, &place, |ids| {
             Ids::write(ids, width, &mut words);
             Ok(())
         })?;
         let ids = Ids { count: words.len() / width, bytes: Bytes::Memory(words), start: 0, width };
-        Self { name: path.display().to_string(), vocabulary, ids }.not_empty()
+        Self { name: place.to_string(), vocabulary, ids }.not_empty()
     }
 
     /// Reads a file that may be larger than memory. Bytes are left where they are; other tokens are cut once, into a file in
@@ -99,7 +99,7 @@ impl Text {
 
     fn not_empty(self) -> Result<Self> {
         match self.ids.count {
-            0 => Err(Error::data(self.name, "is empty", "give a text")),
+            0 => Err(Error::data(Place::dataset(self.name), "is empty", "give a text")),
             _ => Ok(self),
         }
     }
@@ -136,7 +136,10 @@ impl Text {
         let ids: Vec<u32> = words.chunks(*width).map(id).collect();
         // A file that somebody wrote into.
         match ids.iter().find(|&&id| id as usize >= self.vocabulary()) {
-            Some(id) => Err(Error::data(&self.name, format!("has a token {id} that does not exist"), "cut it again")),
+            Some(id) => {
+                let problem = format!("has a token {id} that does not exist");
+                Err(Error::data(Place::dataset(self.name()), problem, "cut it again"))
+            }
             None => Ok(ids),
         }
     }
@@ -153,7 +156,10 @@ impl Text {
     }
 
     /// CRC-32 of the ids; of a text of more than some million tokens, of ten thousand pieces, evenly spaced.
-    pub(crate) fn checksum(&self) -> Result<u32> {
+    ///
+    /// # Errors
+    /// Any error of reading a file.
+    pub fn checksum(&self) -> Result<u32> {
         const PIECES: usize = 10_000;
         let (count, piece) = (self.ids.count, self.ids.count.div_ceil(PIECES).min(4096));
         let pieces = count.div_ceil(piece).min(PIECES);

@@ -1,28 +1,27 @@
 //! A text in parts, so that no more than one of them has to be in memory.
 
 use std::io::Read;
-use std::path::Path;
 
 use super::encoding;
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 
 /// Bytes of a part.
 const PART: usize = 1 << 20;
 
-/// Hands the text that `input` gives to `each` in parts of about a mebibyte; `path` names it in errors.
+/// Hands the text that `input` gives to `each` in parts of about a mebibyte; `place` is that of errors.
 ///
 /// A part ends with a line that others surround, if it can. A tokenizer that first cuts at white space, as those of
 /// GPT-2 and BERT do, then makes the same tokens of the parts as of the whole. One that puts something before a text,
 /// as SentencePiece's puts a space, puts it before each part.
-pub(super) fn parts(mut input: impl Read, path: &Path, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+pub(super) fn parts(mut input: impl Read, place: &Place, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
     let (mut bytes, mut before) = (Vec::with_capacity(PART), 0);
     loop {
         let room = (PART - bytes.len()) as u64;
-        input.by_ref().take(room).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+        input.by_ref().take(room).read_to_end(&mut bytes).map_err(|e| Error::io(place, e))?;
         let last = bytes.len() < PART;
         if let Some(encoding) = encoding::wide(&bytes).filter(|_| before == 0) {
             let problem = format!("looks like {encoding}, not UTF-8");
-            return Err(Error::data(path, problem, "save it as UTF-8, or set `level = \"bytes\"`"));
+            return Err(Error::data(place, problem, "save it as UTF-8, or set `level = \"bytes\"`"));
         }
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
@@ -32,7 +31,7 @@ pub(super) fn parts(mut input: impl Read, path: &Path, mut each: impl FnMut(&str
             }
             Err(error) => {
                 let problem = format!("is not UTF-8 at byte {}", before + error.valid_up_to());
-                return Err(Error::data(path, problem, "save it as UTF-8, or set `level = \"bytes\"`"));
+                return Err(Error::data(place, problem, "save it as UTF-8, or set `level = \"bytes\"`"));
             }
         };
         let end = if last { text.len() } else { end_of_line(text) };
@@ -58,11 +57,13 @@ fn end_of_line(text: &str) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn all(bytes: &[u8]) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        parts(bytes, Path::new("a/b.txt"), |part| {
+        parts(bytes, &Path::new("a/b.txt").into(), |part| {
             found.push(part.to_string());
             Ok(())
         })?;

@@ -1,5 +1,7 @@
 //! Layer maps: which layer of the guide pulls which layer of the target.
 
+use trellis_data::Place;
+
 use crate::error::{Error, Result};
 
 /// A rule that pairs guide layers with target layers.
@@ -37,7 +39,7 @@ impl LayerMap {
         };
         if pairs.is_empty() {
             let problem = format!("pairs no layers ({} in the guide, {} in the target)", guide.len(), target.len());
-            return Err(Error::config("layer map", "", problem, "both networks need hidden layers"));
+            return Err(Error::config(Place::setting("layer map"), "", problem, "both networks need hidden layers"));
         }
         pairs.sort_by_key(|&(_, target)| target);
         Ok(pairs)
@@ -59,7 +61,7 @@ fn even(guide: usize, target: usize) -> Vec<(usize, usize)> {
 fn position(whose: &str, layers: &[String], name: &str) -> Result<usize> {
     layers.iter().position(|layer| layer == name).ok_or_else(|| {
         let problem = format!("the {whose} has no layer `{name}`");
-        Error::config("layer map", name, problem, format!("its layers are {}", layers.join(", ")))
+        Error::config(Place::setting("layer map"), name, problem, format!("its layers are {}", layers.join(", ")))
     })
 }
 

@@ -1,5 +1,6 @@
 //! Every layer of one network against every layer of another.
 
+use trellis_data::Place;
 use trellis_tensor::{Graph, Layout, Plan, StepState, Var};
 
 use crate::alignment::{Cka, Metric};
@@ -43,7 +44,7 @@ impl Metric {
     pub fn matrix<'g>(self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
         let refuse = |problem| {
             let hint = "compare pair by pair, or by CKA or RSA of whole layers";
-            Err(Error::config("layer matrix", "metric", problem, hint))
+            Err(Error::config(Place::setting("layer matrix"), "metric", problem, hint))
         };
         match self {
             Self::Ridge(_) => return refuse("ridge regression is no product of Gram matrices"),
@@ -73,7 +74,12 @@ impl LayerMatrix {
     ) -> Result<Self> {
         if !(4..=split.count()).contains(&batch) {
             let problem = format!("a batch of {batch} out of {} images", split.count());
-            return Err(Error::config("layer matrix", "batch", problem, "give at least 4, at most all"));
+            return Err(Error::config(
+                Place::setting("layer matrix"),
+                "batch",
+                problem,
+                "give at least 4, at most all",
+            ));
         }
         let (gpu, step_state, graph) = (data.gpu(), StepState::new(data.gpu())?, Graph::new());
         let mut batches = BatchSource::sequential(data, split, batch)?;

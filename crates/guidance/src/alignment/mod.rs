@@ -7,6 +7,7 @@ mod schedule;
 
 use std::fmt;
 
+use trellis_data::Place;
 use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::{CkaForm, CkaSizes, Layout, Var};
 
@@ -176,7 +177,12 @@ impl Metric {
             return Ok(());
         }
         let problem = format!("{given} examples are too few: {self} compares at least {least}");
-        Err(Error::config("alignment", "batch", problem, "make the batch, or the split that is evaluated, larger"))
+        Err(Error::config(
+            Place::setting("alignment"),
+            "batch",
+            problem,
+            "make the batch, or the split that is evaluated, larger",
+        ))
     }
 
     /// The centered Gram matrix `[n, n]` of one layer's activations `[n, …]`, as this measure compares it. With

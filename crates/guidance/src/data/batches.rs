@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use trellis_data::{Place, Skipped, Source};
 use trellis_tensor::ops::SampleBatch;
 use trellis_tensor::{Graph, Log, StepState, Tensor, TensorType};
 
@@ -13,7 +14,6 @@ use crate::data::example::InputShape;
 use crate::data::prefetch::{HostBatch, Prefetcher, ReadBatch, Values};
 use crate::data::split::{Examples, Split, TextBlocks};
 use crate::data::{Batch, Dataset};
-use crate::data::{Skipped, Source};
 use crate::error::{Error, Result};
 
 /// Batch source of a plan, one batch a step. [`BatchSource::batch`] records the batches. If [`Dataset::is_streamed`],
@@ -165,7 +165,7 @@ impl<'a> BatchSource<'a> {
 impl StagingRing {
     fn new(data: &Dataset, split: &Split, order: Order, batch: usize) -> Result<Self> {
         if batch == 0 {
-            return Err(Error::config("training", "batch", "is 0", "give a number above 0"));
+            return Err(Error::config(Place::setting("training"), "batch", "is 0", "give a number above 0"));
         }
         let sampler = match order {
             Order::Shuffled { seed } => {
@@ -234,7 +234,8 @@ impl StagingRing {
         }
         let Some(loader) = &mut self.loader else { return Ok(()) };
         for step in first as usize..first as usize + steps {
-            let panicked = || Err(Error::data(name, "reading an example panicked", "mend what reads it"));
+            let panicked =
+                || Err(Error::data(Place::dataset(name), "reading an example panicked", "mend what reads it"));
             let HostBatch { values, labels } = match step as u32 >= self.end {
                 true => (self.fill)(step as u32)?,
                 false => loader.take().unwrap_or_else(panicked)?,
@@ -300,11 +301,11 @@ impl ImageReader {
                         return Ok(u32::MAX);
                     }
                 }
-                (Err(error), None) => return Err(error),
+                (Err(error), None) => return Err(error.into()),
             }
         }
         let problem = format!("has not as many images that can be read as a batch has examples, {}", taken.len());
-        Err(Error::data(self.source.name(), problem, "give it more, or make `training.batch` smaller"))
+        Err(Error::data(Place::dataset(self.source.name()), problem, "give it more, or make `training.batch` smaller"))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use trellis_data::Place;
 use trellis_tensor::{DType, Gpu, Tensor, TensorType, Var};
 
 use crate::error::{Error, Result};
@@ -124,14 +125,19 @@ impl Output {
             LabelPer::Example => Ok(self.classes),
             LabelPer::Position => {
                 let problem = "has one output an example, and the data a label for each position";
-                Err(Error::config("network", "output", problem, "choose another network or data set"))
+                Err(Error::config(Place::setting("network"), "output", problem, "choose another network or data set"))
             }
         }
     }
 }
 
 fn unfit(shape: InputShape, network: &str) -> Error {
-    Error::config("network", "input", format!("{shape} do not go into {network}"), "choose another network or data set")
+    Error::config(
+        Place::setting("network"),
+        "input",
+        format!("{shape} do not go into {network}"),
+        "choose another network or data set",
+    )
 }
 
 impl fmt::Display for InputShape {

@@ -48,10 +48,11 @@ impl Dataset {
 mod tests {
     use std::sync::Arc;
 
+    use trellis_data::Images;
     use trellis_tensor::Gpu;
 
     use super::*;
-    use crate::data::{DrawnSequences, Images};
+    use crate::data::DrawnSequences;
     use crate::network::HeadBias;
     use crate::{Network, Rnn};
 

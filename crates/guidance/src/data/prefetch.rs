@@ -77,6 +77,8 @@ impl Prefetcher {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use trellis_data::Place;
+
     use super::*;
     use crate::error::Error;
 
@@ -133,7 +135,9 @@ mod tests {
 
     #[test]
     fn an_error_comes_where_its_batch_would_and_a_panic_is_told() {
-        let broken = |step: u32| if step == 2 { Err(Error::config("data", "x", "broken", "")) } else { Ok(step) };
+        let broken = |step: u32| {
+            if step == 2 { Err(Error::config(Place::setting("data"), "x", "broken", "")) } else { Ok(step) }
+        };
         let mut loader = Prefetcher::start(0, u32::MAX, 2, &fill(broken));
         let taken: Vec<bool> = (0..4).map(|_| loader.take().unwrap().is_ok()).collect();
         assert_eq!(taken, [true, true, false, true]);

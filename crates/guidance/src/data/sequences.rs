@@ -1,5 +1,6 @@
 //! Copy-paste and parity as data sets: the paper's sizes, smaller ones, and the score of a network that learns nothing.
 
+use trellis_data::Place;
 use trellis_tensor::ops::{SequenceTask, Sequences};
 
 use crate::error::{Error, Result};
@@ -24,7 +25,12 @@ impl DrawnSequences {
     pub fn copy_paste(symbols: usize, [shortest, longest]: [usize; 2], seed: u64) -> Result<Self> {
         if !(2..=1000).contains(&symbols) {
             let hint = "give 2 to 1000";
-            return Err(Error::config("data", "symbols", format!("{symbols} symbols cannot be copied"), hint));
+            return Err(Error::config(
+                Place::setting("data"),
+                "symbols",
+                format!("{symbols} symbols cannot be copied"),
+                hint,
+            ));
         }
         Self { task: SequenceTask::CopyPaste { symbols }, shortest, longest, seed }.checked()
     }
@@ -41,7 +47,12 @@ impl DrawnSequences {
         let Self { shortest, longest, .. } = self;
         if shortest == 0 || shortest > longest || longest > LONGEST {
             let problem = format!("{shortest} to {longest} are no lengths");
-            return Err(Error::config("data", "lengths", problem, format!("give two from 1 to {LONGEST}, in order")));
+            return Err(Error::config(
+                Place::setting("data"),
+                "lengths",
+                problem,
+                format!("give two from 1 to {LONGEST}, in order"),
+            ));
         }
         Ok(self)
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use trellis_data::text::Text;
+use trellis_data::{Place, Source};
 use trellis_tensor::Tensor;
 use trellis_tensor::ops::Sequences;
 
-use crate::data::Source;
-use crate::data::text::Text;
 use crate::error::{Error, Result};
 
 /// One split.
@@ -70,6 +70,6 @@ pub(crate) fn same_size(splits: [Option<&dyn Source>; 3]) -> Result<()> {
         }
         let [_, height, width] = split.shape();
         let problem = format!("{} images of {height}x{width}", split.count());
-        Err(Error::data(split.name(), problem, "all splits need images of one size, at least one each"))
+        Err(Error::data(Place::dataset(split.name()), problem, "all splits need images of one size, at least one each"))
     })
 }

@@ -1,6 +1,7 @@
 //! Initial values of parameters, by name.
 
 use serde::{Deserialize, Serialize};
+use trellis_data::Place;
 use trellis_tensor::Init;
 
 use super::Network;
@@ -55,7 +56,8 @@ impl Network {
         if bias == HeadBias::Default || data.gpu().is_dry_run() {
             return Ok(());
         }
-        let refused = |problem: String| Err(Error::config("network", "bias", problem, "remove the key"));
+        let refused =
+            |problem: String| Err(Error::config(Place::setting("network"), "bias", problem, "remove the key"));
         let head = self.head().map(|head| format!("{head}.bias"));
         let Some(tensor) = head.and_then(|name| self.tensor(&name)) else {
             return refused(format!("the head of {} has none", self.describe()));

@@ -1,10 +1,10 @@
 //! Scale of the images that a network sees, where it is not that of the data: that of its own training.
 
 use serde::{Deserialize, Serialize};
+use trellis_data::{Normalization, Place};
 use trellis_tensor::{Gpu, Graph, Tensor, Var};
 
 use super::{Input, InputShape};
-use crate::data::Normalization;
 use crate::error::{Error, Result};
 
 /// Mean and standard deviation of each channel: a network sees `(x − mean) / std` of pixels `x` from 0 to 1.
@@ -30,7 +30,9 @@ impl InputScale {
 
     /// Refuses a scale that is not for images of `input`.
     fn check(&self, input: InputShape) -> Result<()> {
-        let bad = |key: &str, problem: String, hint: &str| Err(Error::config("configuration", key, problem, hint));
+        let bad = |key: &str, problem: String, hint: &str| {
+            Err(Error::config(Place::setting("configuration"), key, problem, hint))
+        };
         let InputShape::Image([channels, ..]) = input else {
             return bad(
                 "guide.mean",

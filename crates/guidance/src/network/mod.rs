@@ -14,11 +14,11 @@ mod vit;
 use std::fmt;
 use std::sync::Arc;
 
+use trellis_data::{Normalization, Place};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
 
 use crate::data::Dataset;
-use crate::data::Normalization;
 pub use crate::data::example::{Input, InputShape, LabelPer, Output, TokenShape};
 use crate::error::{Error, Result};
 pub use block::{Activation, NormOrder};
@@ -230,7 +230,12 @@ impl Network {
             let same = other.tensor(tensor.name()).filter(|theirs| theirs.ty() == tensor.ty());
             let Some(theirs) = same else {
                 let problem = format!("{} has no {tensor:?}", other.describe());
-                return Err(Error::config("network", tensor.name(), problem, "copy between equal networks"));
+                return Err(Error::config(
+                    Place::setting("network"),
+                    tensor.name(),
+                    problem,
+                    "copy between equal networks",
+                ));
             };
             tensor.write_f32(&theirs.read_f32()?)?;
         }

@@ -1,6 +1,7 @@
 //! Residual networks and their plain twins.
 
 use serde::{Deserialize, Serialize};
+use trellis_data::Place;
 use trellis_tensor::{Init, Var};
 
 use super::{Architecture, CapturePoint, ConvKernel, Input, Output, Pass};
@@ -147,7 +148,12 @@ impl Architecture for Resnet {
         let (images, classes) = (input.images()?, output.of_examples()?);
         if self.blocks.is_empty() || self.blocks.contains(&0) || self.width == 0 {
             let problem = format!("{:?} blocks of {} channels are no network", self.blocks, self.width);
-            return Err(Error::config("network", "blocks", problem, "give each stage a block and a channel"));
+            return Err(Error::config(
+                Place::setting("network"),
+                "blocks",
+                problem,
+                "give each stage a block and a channel",
+            ));
         }
         pass.block();
         let kernel = match self.stem {

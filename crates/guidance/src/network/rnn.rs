@@ -1,6 +1,7 @@
 //! Recurrent networks over tokens.
 
 use serde::{Deserialize, Serialize};
+use trellis_data::Place;
 use trellis_tensor::{Cell, Init, KeyMask, RecurrentLayer, Var};
 
 use super::{Architecture, InitialWeights, Input, LabelPer, Output, Pass};
@@ -104,7 +105,12 @@ impl Architecture for Rnn {
         let (ids, tokens) = input.tokens()?;
         let (batch, time, hidden) = (input.batch(), tokens.time, self.hidden);
         if self.stack == Stack::Paper && self.cell != RnnCell::Tanh {
-            return Err(Error::config("network", "stack", "the paper's is one of tanh cells", "remove the key"));
+            return Err(Error::config(
+                Place::setting("network"),
+                "stack",
+                "the paper's is one of tanh cells",
+                "remove the key",
+            ));
         }
         let cell = Cell::from(self.cell);
         let columns = cell.gates() * hidden;
@@ -115,7 +121,12 @@ impl Architecture for Rnn {
             InitialWeights::Orthogonal => Init::OrthogonalBlocks(1.0),
             InitialWeights::Kaiming | InitialWeights::Xavier => {
                 let problem = "is not for recurrent weights";
-                return Err(Error::config("network", "init", problem, "choose `default` or `orthogonal`"));
+                return Err(Error::config(
+                    Place::setting("network"),
+                    "init",
+                    problem,
+                    "choose `default` or `orthogonal`",
+                ));
             }
         };
         let zeros = ids.graph().constant(0.0, [batch, hidden]);

@@ -1,6 +1,7 @@
 //! Vision Transformers.
 
 use serde::{Deserialize, Serialize};
+use trellis_data::Place;
 use trellis_tensor::{AttentionMask, Init, Var};
 
 use super::block::{Activation, Block, NormOrder, TIMM};
@@ -52,7 +53,7 @@ impl Vit {
     fn patches<'g>(&self, pass: &mut Pass<'_, 'g>, images: Var<'g>) -> Result<(Var<'g>, usize)> {
         let [batch, channels, height, width] = images.shape()[..] else {
             return Err(Error::config(
-                "network",
+                Place::setting("network"),
                 "input",
                 "no batch of images",
                 "give [batch, channels, height, width]",
@@ -61,7 +62,7 @@ impl Vit {
         let side = self.patch;
         if side == 0 || height % side != 0 || width % side != 0 {
             let problem = format!("patches of {side} pixels do not tile {height} x {width}");
-            return Err(Error::config("network", "patch", problem, "choose a divisor of both"));
+            return Err(Error::config(Place::setting("network"), "patch", problem, "choose a divisor of both"));
         }
         let _scope = images.graph().scope("patch_embed");
         let (down, across) = (height / side, width / side);

@@ -1,5 +1,6 @@
 //! Evaluations: loss and top-1 over a split, whole sequences that are right, CKA of the layer pairs on held-out examples.
 
+use trellis_data::Place;
 use trellis_tensor::{Graph, Log, Plan, StepState, Tensor, TensorType};
 
 use super::control::{Control, guide_sides};
@@ -195,7 +196,7 @@ impl<'a> Evaluator<'a> {
         let [loss, right, labels, sequences, five] = sums;
         if labels == 0.0 {
             let problem = format!("no example of its {} split has a label", self.split);
-            return Err(Error::data(self.batches.data().name(), problem, "look at what was left out"));
+            return Err(Error::data(Place::dataset(self.batches.data().name()), problem, "look at what was left out"));
         }
         Ok(EvalRecord {
             step: u64::from(step),

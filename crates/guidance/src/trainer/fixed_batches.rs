@@ -4,6 +4,7 @@
 //! Gram matrices then depend on nothing but the number of the batch. They are tables on the GPU, filled before the
 //! first step, and the guide's forward pass disappears from the step.
 
+use trellis_data::Place;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Graph, Plan, StepState, Tensor, TensorType, Var};
 
@@ -40,7 +41,7 @@ impl FixedBatches {
         let batches = data.train_count() / batch;
         if batches == 0 {
             let problem = format!("{} images do not fill a batch of {batch}", data.train_count());
-            return Err(Error::config("training", "batch", problem, "make it smaller"));
+            return Err(Error::config(Place::setting("training"), "batch", problem, "make it smaller"));
         }
         let mut order: Vec<u32> = (0..data.train_count() as u32).collect();
         Rng::new(seed, STREAM).shuffle(&mut order);

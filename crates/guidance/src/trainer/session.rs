@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use trellis_data::Place;
 use trellis_tensor::{Graph, Log, Optimizer, Plan, Row, StepState};
 
 use super::diagnose::diagnose;
@@ -52,7 +53,12 @@ impl<'a> Session<'a> {
         let log = Log::new(data.gpu(), 1 + scale_columns(&training) + pairs.len())?;
         if training.batches == Batches::Fixed && training.augments() {
             let hint = "draw random batches, or do not crop, shift and flip";
-            return Err(Error::config("training", "batches", "fixed batches cannot be augmented", hint));
+            return Err(Error::config(
+                Place::setting("training"),
+                "batches",
+                "fixed batches cannot be augmented",
+                hint,
+            ));
         }
         let pulls = guidance.filter(|_| phase.begins(training.steps));
         let fixed = (training.batches == Batches::Fixed)

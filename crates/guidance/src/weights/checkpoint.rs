@@ -16,7 +16,7 @@ use crate::network::Network;
 /// Writes the parameters of `network`, whole or not at all. Names are those of the layers: `fc1.weight`.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be written, or a lost device.
+/// [`Error::Data`] if it cannot be written, or a lost device.
 pub fn save(network: &Network, path: &Path) -> Result<()> {
     save_about(network, path, None)
 }
@@ -50,7 +50,7 @@ fn save_about(network: &Network, path: &Path, recipe: Option<String>) -> Result<
 /// known, see [`Naming`]. F16, BF16 and F64 become f32. On an error the network is as it was.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Checkpoint`] if the file is damaged, holds a number that is not finite or a running
+/// [`Error::Data`] if it cannot be read; [`Error::Checkpoint`] if the file is damaged, holds a number that is not finite or a running
 /// variance below 0, or is of another network. The message names tensors that are missing, unexpected or of another
 /// shape.
 pub fn load(network: &Network, path: &Path) -> Result<()> {

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use trellis_data::io::Bytes;
 
 use super::naming::{GPT2_HEAD, Naming, Values, no_parameter};
 use super::write::{Named, RECIPE};
 use crate::error::{Error, Result};
-use crate::io::Bytes;
 
 /// Largest header that is read, the most that the library writes.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -45,7 +45,7 @@ impl WeightsFile {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Data`] for what is no regular file, or [`Error::Checkpoint`] if it is no safetensors file.
+    /// [`Error::Data`] if it cannot be read or is no regular file, [`Error::Checkpoint`] if it is no safetensors file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = Bytes::open(path)?;
         let mut length = [0; 8];
@@ -151,7 +151,7 @@ impl WeightsFile {
     /// Every tensor, in order of the names, numbers in names counted as numbers.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Data`] if it cannot be read.
     pub fn summaries(&self) -> Result<Vec<TensorSummary>> {
         let mut names = self.names();
         names.sort_by_cached_key(|name| sort_key(name));

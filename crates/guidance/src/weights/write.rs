@@ -6,10 +6,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
+use trellis_data::io::replace;
 use trellis_tensor::Tensor;
 
 use crate::error::{Error, Result};
-use crate::io::replace;
 
 /// A tensor to write: name, shape, values.
 pub type Named = (String, Vec<usize>, Vec<f32>);
@@ -71,7 +71,7 @@ const BLOCK: usize = 4 << 20;
 /// metadata are `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
+/// [`Error::Data`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
 pub fn write(path: &Path, tensors: &[Named], format: Format, about: impl Into<About>) -> Result<()> {
     let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
     if let Some((name, ..)) = tensors.iter().find(|(.., values)| format == Format::F16 && values.iter().any(too_large))
@@ -118,7 +118,7 @@ pub(crate) fn write_entries(path: &Path, mut tensors: Vec<Entry<'_>>, format: Fo
     });
     match lost {
         Some(error) => Err(error.into()),
-        None => written,
+        None => Ok(written?),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use trellis_data::text::MOST_IDS;
+
 use super::sections::keys::{ABOVE_0, BRIGHTNESS, Declared, MOST_UNITS, Range};
 use super::sections::{arm, guide, network_keys};
 use super::{
     Amount, Channels, Config, ConfigError, CropName, DataSet, GuideConfig, NetworkConfig, lengths, refuse, refused,
 };
 use crate::record::names::checked_name;
-use trellis_guidance::data::text::MOST_IDS;
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::Transformer;
 use trellis_guidance::trainer::Batches;

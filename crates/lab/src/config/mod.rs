@@ -26,8 +26,8 @@ pub use sections::{
     ArmConfig, ArmGuide, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, NetworkConfig,
     OptimizerName, PrecisionName, RateSchedule, TargetConfig, TextLevel, TrainingConfig,
 };
+use trellis_data::io::regular_file;
 use trellis_guidance::error::{Error, Result};
-use trellis_guidance::io::regular_file;
 pub use values::amount::Amount;
 pub use values::channels::Channels;
 
@@ -101,7 +101,7 @@ impl Config {
     /// Reads a file. Files that it names lie beside it.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Config`] with line, key and a suggestion.
+    /// [`Error::Data`] if the file cannot be read; [`Error::Config`] with line, key and a suggestion.
     pub fn read(path: &Path) -> Result<Self> {
         Self::read_with(path, &[])
     }

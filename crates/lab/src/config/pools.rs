@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use trellis_data::glyphs::{Glyphs, glyphs};
+use trellis_data::{Placeholder, Source, Subset, cifar, folder, idx};
 use trellis_tensor::Gpu;
 
 use super::splits::Request;
 use super::{Amount, Config, ConfigError, DataConfig, DataSet, refuse, refused};
-use trellis_guidance::data::glyphs::{Glyphs, glyphs};
-use trellis_guidance::data::{Placeholder, Source, Subset, cifar, folder, idx};
 use trellis_guidance::error::{Error, Result};
 
 /// Images to train with and, where a set has them, others to validate and to test with.

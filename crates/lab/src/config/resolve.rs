@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use trellis_data::io::regular_file;
+use trellis_data::text::{HfTokenizer, Text, Tokenizer};
 use trellis_tensor::{Gpu, OptimizerConfig, Schedule, user_cache};
 
 use super::pools::{Pools, cut};
@@ -11,9 +13,7 @@ use trellis_guidance::alignment::LayerMap;
 use trellis_guidance::alignment::{Cka, Metric, Ridge, Rsa};
 use trellis_guidance::data::Dataset;
 use trellis_guidance::data::DrawnSequences;
-use trellis_guidance::data::text::{HfTokenizer, Text, Tokenizer};
 use trellis_guidance::error::{Error, Result};
-use trellis_guidance::io::regular_file;
 use trellis_guidance::network::{Guide, Network, Output};
 use trellis_guidance::trainer::{Guidance, Training};
 

@@ -5,8 +5,8 @@ use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
 use crate::recipe::{Recipe, RecipeInput};
 use std::path::Path;
+use trellis_data::{Normalization, Place};
 use trellis_guidance::data::Dataset;
-use trellis_guidance::data::Normalization;
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::{Guide, InputScale, Network};
 use trellis_guidance::trainer::{RunRecord, Trainer};
@@ -67,7 +67,12 @@ impl Guides {
         }
         if guide.output() != data.output() {
             let problem = "are not those of the data, which it is to be trained on";
-            return Err(Error::config("configuration", "guide.classes", problem, "remove it, or `steps`"));
+            return Err(Error::config(
+                Place::setting("configuration"),
+                "guide.classes",
+                problem,
+                "remove it, or `steps`",
+            ));
         }
         train(Trainer::new(guide, data, config.guide_training(of, seed)), steps, checkpoints, &name, seed, journal)
     }
@@ -115,7 +120,7 @@ pub(super) fn unknown_scale(config: &Config, of: &ArmGuide, data: &Dataset) -> R
         let other = if given.is_some() { "another is set" } else { "none is set" };
         let problem = format!("{} was trained on mean {mean:?} and std {std:?}, and {other}", weights.display());
         let hint = format!("set guide.mean = {mean:?} and guide.std = {std:?}");
-        return Err(Error::config("configuration", "guide.mean", problem, hint));
+        return Err(Error::config(Place::setting("configuration"), "guide.mean", problem, hint));
     }
     let same =
         |input: &RecipeInput| matches!(input, RecipeInput::Images { normalization, .. } if *normalization == units);

@@ -18,10 +18,10 @@ use crate::record::names::{PREDICT, is_guide};
 use crate::record::{Existing, Experiment, RunFolder};
 use crate::report::{curve_svg, predict_py, write_report};
 use guides::{Guides, unknown_scale};
+use trellis_data::io::write_atomic;
+use trellis_data::{LeftOut, Place};
 use trellis_guidance::data::Dataset;
-use trellis_guidance::data::LeftOut;
 use trellis_guidance::error::{Error, Result};
-use trellis_guidance::io::write_atomic;
 use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::trainer::{Event, Trainer};
 use trellis_guidance::weights::load;
@@ -75,7 +75,7 @@ pub fn run_on(
     let described = copies.first().map(Dataset::describe);
     let Some(data) = copies.first().filter(|_| copies.iter().all(|copy| Some(copy.describe()) == described)) else {
         let problem = "workers need at least one copy of the data, and the same data each";
-        return Err(Error::config("experiment", "data", problem, "give each worker a copy"));
+        return Err(Error::config(Place::setting("experiment"), "data", problem, "give each worker a copy"));
     };
     let config = &config.resolved_for(Path::new("configuration"), data)?;
     let guides = config.guides_in_use();

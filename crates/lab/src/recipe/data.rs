@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use trellis_data::folder::{self, Folder};
+use trellis_data::text::Text;
+use trellis_data::{Place, Source, cifar, idx};
 use trellis_tensor::Gpu;
 
 use super::{Preparation, Recipe, RecipeInput};
 use crate::config::{Config, DataSet};
 use trellis_guidance::Split;
 use trellis_guidance::data::Dataset;
-use trellis_guidance::data::folder::{self, Folder};
-use trellis_guidance::data::text::Text;
-use trellis_guidance::data::{Source, cifar, idx};
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::{Network, Output};
 use trellis_guidance::trainer::EvalRecord;
@@ -101,7 +101,7 @@ impl Recipe {
                 let found = split.map_or(names.last(), |split| names.iter().find(|name| **name == split));
                 let Some(&split) = found else {
                     let problem = format!("has no split `{}`", split.unwrap_or_default());
-                    return Err(Error::data(data.name(), problem, format!("there are {}", names.join(", "))));
+                    return Err(Error::data(Place::dataset(data.name()), problem, format!("there are {}", names.join(", "))));
                 };
                 let data = self.fitting(checkpoint, data)?;
                 Ok(Chosen { data, split, batch: config.batch(), notes })
@@ -265,7 +265,7 @@ impl Source for Joined {
         source.class_of(index)
     }
 
-    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+    fn read(&self, index: usize, pixels: &mut [u8]) -> trellis_data::Result<u16> {
         let (source, index) = self.holds(index);
         source.read(index, pixels)
     }
@@ -329,7 +329,7 @@ impl Source for Known {
         self.numbers.get(usize::from(self.source.class_of(index)?)).copied()
     }
 
-    fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {
+    fn read(&self, index: usize, pixels: &mut [u8]) -> trellis_data::Result<u16> {
         let class = self.source.read(index, pixels)?;
         Ok(self.numbers.get(usize::from(class)).copied().unwrap_or(u16::MAX))
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Preparation, Recipe, RecipeInput};
-use trellis_guidance::data::Normalization;
-use trellis_guidance::data::images::picture::{color_square, decode, gray_square};
+use trellis_data::Normalization;
+use trellis_data::picture::{color_square, decode, gray_square};
 use trellis_guidance::error::{Error, Result};
 
 /// Advice about an image that cannot be read.
@@ -53,7 +53,7 @@ impl Stored {
     /// Reads an image file.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Data`] if it is no image, or damaged.
+    /// [`Error::Data`] if it cannot be read, is no image, or is damaged.
     pub(super) fn read(self, path: &Path) -> Result<Prepared> {
         let Self { channels, size, usual, normalization } = self;
         let mut pixels = vec![0; channels * size * size];
@@ -94,7 +94,7 @@ const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 /// Files as they are given; a folder becomes the JPEG and PNG files in it and its folders, sorted. Hidden ones are left out.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Data`] for a folder without images.
+/// [`Error::Data`] for a folder that cannot be read or is without images.
 pub fn expand(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in given {

@@ -11,6 +11,8 @@ mod predict;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use trellis_data::Normalization;
+use trellis_data::text::TokenKind;
 use trellis_tensor::Gpu;
 
 use crate::config::{Config, DataSet, NetworkConfig};
@@ -18,8 +20,6 @@ pub use data::Chosen;
 pub use image::expand;
 pub use predict::{Candidate, Prediction, Predictor};
 use trellis_guidance::data::Dataset;
-use trellis_guidance::data::Normalization;
-use trellis_guidance::data::text::TokenKind;
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::{InputScale, InputShape, Network, Output, TokenShape};
 use trellis_guidance::trainer::EvalRecord;
@@ -178,7 +178,7 @@ impl Recipe {
     /// Reads the recipe of a file of weights.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Checkpoint`] if it is no such file, has no recipe, or one that this version does not
+    /// [`Error::Data`] if it cannot be read, [`Error::Checkpoint`] if it is no such file, has no recipe, or one that this version does not
     /// know.
     pub fn read(path: &Path) -> Result<Self> {
         let Some(text) = WeightsFile::read(path)?.recipe() else {

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use trellis_data::Images;
+use trellis_data::text::Text;
 use trellis_tensor::{Gpu, Graph, Plan, StepState, Tensor};
 
 use super::image::{Prepared, Stored};
 use super::{Preparation, Recipe, RecipeInput};
 use trellis_guidance::data::BatchSource;
 use trellis_guidance::data::Dataset;
-use trellis_guidance::data::Images;
-use trellis_guidance::data::text::Text;
 use trellis_guidance::error::{Error, Result};
 use trellis_guidance::network::{CapturePoint, Mode, Network};
 

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use super::metrics::{Line, Rewind, What, read_metrics};
 use super::names::{ADAPTER, CONFIG, LOCK, METRICS, PREDICT, SUMMARY, checked_name, is_guide};
 use super::{ArmSummary, EvalRecord, Experiment, LeftOut, RunRecord, StepRecord, extension};
+use trellis_data::io::write_atomic;
 use trellis_guidance::error::{Error, Result};
-use trellis_guidance::io::write_atomic;
 
 /// Handling of a run folder that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Config`] if the name is no plain file name. [`Error::Data`] if another process writes to a folder of
-    /// that name, or it is to be resumed and this configuration does not extend its own. [`Error::Io`] if the folder
+    /// that name, or it is to be resumed and this configuration does not extend its own. [`Error::Data`] if the folder
     /// exists and `existing` refuses, or if something cannot be written; the new folder is then removed again.
     pub fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
         let name = checked_name(root, &experiment.name)?;
@@ -128,7 +128,7 @@ impl RunFolder {
     /// `config-1.toml`, or the first such number that is free.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file cannot be read or written.
+    /// [`Error::Data`] if a file cannot be read or written.
     pub(crate) fn extend(&self, experiment: &Experiment) -> Result<()> {
         let config = self.path.join(CONFIG);
         let text = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
@@ -143,7 +143,7 @@ impl RunFolder {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io(self.path.join(SUMMARY), error)),
             _ => {}
         }
-        write_atomic(&config, experiment.config_toml.as_bytes())
+        Ok(write_atomic(&config, experiment.config_toml.as_bytes())?)
     }
 
     /// Refuses finished runs of arms without a state from which they can go on.
@@ -167,7 +167,7 @@ impl RunFolder {
     /// Opens the folder of an earlier, killed experiment to go on writing; a last line that was cut short is removed.
     ///
     /// # Errors
-    /// [`Error::Io`] if its metrics cannot be opened, [`Error::Data`] if another process writes to it.
+    /// [`Error::Data`] if its metrics cannot be opened, or another process writes to it.
     pub fn open(path: &Path) -> Result<Self> {
         let lock = lock(path)?;
         let file = path.join(METRICS);
@@ -194,7 +194,7 @@ impl RunFolder {
     /// Removes the lines of a run that begins anew, since an earlier process was killed before it kept a state.
     ///
     /// # Errors
-    /// [`Error::Io`] if the metrics cannot be replaced, [`Error::Data`] if they hold lines that no run writes.
+    /// [`Error::Data`] if the metrics cannot be replaced, or hold lines that no run writes.
     pub(crate) fn begin_anew(&mut self, arm: &str, seed: u64) -> Result<()> {
         self.rewind(Rewind { arm, seed, to: None, keeps_eval: false })
     }
@@ -216,7 +216,7 @@ impl RunFolder {
     /// Notes that a run begins (or goes on), with its pairs of guide layer and target layer.
     ///
     /// # Errors
-    /// [`Error::Io`] if the line cannot be written; so for all methods that add lines.
+    /// [`Error::Data`] if the line cannot be written; so for all methods that add lines.
     pub fn start(&mut self, arm: &str, seed: u64, pairs: &[[String; 2]]) -> Result<()> {
         self.append(arm, seed, [What::Start { pairs: pairs.to_vec() }])
     }
@@ -224,7 +224,7 @@ impl RunFolder {
     /// Adds optimizer steps, in one write.
     ///
     /// # Errors
-    /// [`Error::Io`] if the lines cannot be written.
+    /// [`Error::Data`] if the lines cannot be written.
     pub fn steps(&mut self, arm: &str, seed: u64, steps: &[StepRecord]) -> Result<()> {
         self.append(arm, seed, steps.iter().cloned().map(What::Step))
     }
@@ -232,7 +232,7 @@ impl RunFolder {
     /// Adds an evaluation.
     ///
     /// # Errors
-    /// [`Error::Io`] if the line cannot be written.
+    /// [`Error::Data`] if the line cannot be written.
     pub fn eval(&mut self, arm: &str, seed: u64, eval: &EvalRecord) -> Result<()> {
         self.append(arm, seed, [What::Eval(eval.clone())])
     }
@@ -241,7 +241,7 @@ impl RunFolder {
     /// validation.
     ///
     /// # Errors
-    /// [`Error::Io`] if the line cannot be written.
+    /// [`Error::Data`] if the line cannot be written.
     pub fn end(&mut self, arm: &str, seed: u64, seconds: f64, steps_per_s: f64, best_step: Option<u64>) -> Result<()> {
         self.append(arm, seed, [What::End { seconds, steps_per_s, best_step }])
     }
@@ -249,7 +249,7 @@ impl RunFolder {
     /// Writes `summary.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be written.
+    /// [`Error::Data`] if it cannot be written.
     pub fn finish(&self, experiment: &Experiment) -> Result<()> {
         let Experiment { name, adapter, version, seconds, failure, left_out, .. } = experiment.clone();
         let summary = Summary { name, adapter, version, seconds, failure, left_out, arms: experiment.summary() };
@@ -275,7 +275,7 @@ impl Experiment {
     /// that of the folder. Without `summary.json` the time is that of the finished runs.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file cannot be read, [`Error::Data`] with the line if one does not hold what it should; only
+    /// [`Error::Data`] if a file cannot be read, and with the line if one does not hold what it should; only
     /// the last line of `metrics.jsonl` may be cut short.
     pub fn read(folder: &Path) -> Result<Self> {
         let config = folder.join(CONFIG);
@@ -314,7 +314,7 @@ impl Experiment {
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::io(path, e.into()))?;
     text.push(b'\n');
-    write_atomic(path, &text)
+    Ok(write_atomic(path, &text)?)
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::bad_json;
 use super::{EvalRecord, RunRecord, StepRecord};
+use trellis_data::io::replace;
 use trellis_guidance::error::{Error, Result};
-use trellis_guidance::io::replace;
 
 /// Longest line of `metrics.jsonl` that is read, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -116,7 +116,7 @@ impl Rewind<'_> {
     /// file is replaced whole or not at all, and not touched where nothing goes. Returns true if it was replaced.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Data`] for a line that no run writes.
+    /// [`Error::Data`] if the file cannot be read, or has a line that no run writes.
     pub(super) fn apply(&self, path: &Path) -> Result<bool> {
         let text = fs::read(path).map_err(|e| Error::io(path, e))?;
         let mut kept: Vec<&[u8]> = Vec::new();

@@ -17,7 +17,7 @@ mod summary;
 mod tests;
 
 use serde::{Deserialize, Serialize};
-use trellis_guidance::data::LeftOut;
+use trellis_data::LeftOut;
 use trellis_guidance::trainer::{EvalRecord, RunRecord, StepRecord};
 
 pub use folder::{Existing, RunFolder};

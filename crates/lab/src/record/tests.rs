@@ -3,8 +3,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::*;
+use trellis_data::io::write_atomic;
 use trellis_guidance::error::Error;
-use trellis_guidance::io::write_atomic;
 
 /// A folder of its own for one test, removed at its end.
 struct Scratch(PathBuf);
@@ -207,7 +207,10 @@ fn a_spoilt_line_is_named() {
     write(&mut folder, &experiment());
     append(&folder, b"{\"arm\":3}\n");
     let error = Experiment::read(folder.path()).expect_err("line 36 is bad");
-    assert!(matches!(&error, Error::Data { problem, .. } if problem.starts_with("line 36: ")), "{error}");
+    assert!(
+        matches!(&error, Error::Data(trellis_data::Error::Data { problem, .. }) if problem.starts_with("line 36: ")),
+        "{error}"
+    );
     append(&folder, &vec![b'x'; 3 << 20]);
     assert!(Experiment::read(folder.path()).is_err());
 }

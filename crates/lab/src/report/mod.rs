@@ -25,17 +25,17 @@ use crate::record::names::ARMS;
 use chart::{Chart, Line};
 use curves::Curve;
 pub use take_home::predict_py;
+use trellis_data::io::write_atomic;
 use trellis_guidance::error::Result;
-use trellis_guidance::io::write_atomic;
 
 /// Writes the report of `experiment` to `path`, whole or not at all.
 ///
 /// An experiment without runs gives a page that says so.
 ///
 /// # Errors
-/// [`Error::Io`](trellis_guidance::error::Error::Io) if the file cannot be written.
+/// [`Error::Data`](trellis_guidance::Error::Data) if the file cannot be written.
 pub fn write_report(experiment: &Experiment, path: &Path) -> Result<()> {
-    write_atomic(path, report_html(experiment).as_bytes())
+    Ok(write_atomic(path, report_html(experiment).as_bytes())?)
 }
 
 /// The report of `experiment` as one self-contained HTML page.

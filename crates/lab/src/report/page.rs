@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use trellis_data::LeftOut;
+
 use super::chart::Chart;
 use super::escape::escape;
 use super::marks::swatch;
@@ -9,7 +11,6 @@ use super::{arm_paint, confusion, facts, loss_charts, palette, similarity_charts
 use crate::config::Config;
 use crate::record::{ArmSummary, Difference, Experiment};
 use crate::stats::Estimate;
-use trellis_guidance::data::LeftOut;
 
 /// The whole page.
 pub(super) fn page(experiment: &Experiment) -> String {

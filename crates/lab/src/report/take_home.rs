@@ -12,8 +12,8 @@ use crate::checkpoints::{best_file_name, file_name};
 use crate::config::NetworkConfig;
 use crate::recipe::{Preparation, Recipe, RecipeInput};
 use crate::record::Experiment;
-use trellis_guidance::data::Normalization;
-use trellis_guidance::data::text::TokenKind;
+use trellis_data::Normalization;
+use trellis_data::text::TokenKind;
 use trellis_guidance::network::{Activation, LabelPer, NormOrder, Positions, RnnCell, Stack, Stem};
 
 /// The program for the networks of the run folder `folder`. By default it takes the weights that are best by

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use trellis_data::{Images, Normalization, PixelStats, Place, Skipped, Source};
 use trellis_tensor::{Gpu, Tensor};
 
 use super::{Dataset, MOST_CONFUSED, RESIDENT, SAMPLED, SAMPLED_HELD_OUT, class_names, counts};
 use crate::data::split::{Examples, Split, same_size};
-use crate::data::{Images, Normalization, Sample, Skipped, Source};
 use crate::error::{Error, Result};
 
 impl Dataset {
@@ -57,7 +57,7 @@ impl Dataset {
         skip_broken: bool,
     ) -> Result<Self> {
         let skipped = Skipped::default();
-        let read = |split, source: &dyn Source| source.read_all()?.keep(split, skip_broken.then_some(&skipped));
+        let read = |split, source: &dyn Source| source.read_all(split, skip_broken.then_some(&skipped));
         let asked = [train.count(), validation.map_or(0, Source::count), test.map_or(0, Source::count)];
         let validation = validation.map(|source| read("validation", source)).transpose()?;
         let test = test.map(|source| read("test", source)).transpose()?;
@@ -65,7 +65,7 @@ impl Dataset {
         let lost = skipped.all().into_iter().filter(|((_, split), _)| *split == "train").filter_map(|(_, class)| class);
         if let Some(class) = lost.into_iter().find(|class| !images.labels.contains(class)) {
             let problem = format!("has no training image of class {} that can be read", train.class_name(class.into()));
-            return Err(Error::data(train.name(), problem, "mend its images, or take the class away"));
+            return Err(Error::data(Place::dataset(train.name()), problem, "mend its images, or take the class away"));
         }
         let data = Self::resident(gpu, &images, validation.as_ref(), test.as_ref(), train)?;
         Ok(Self { skipped, asked, ..data })
@@ -116,14 +116,14 @@ impl Dataset {
     ) -> Result<Self> {
         let asked = counts(&splits);
         let ([Some(train), validation, test], [Some(source), held_out @ ..]) = (splits, sources) else {
-            return Err(Error::config("data", "train", "is 0", "give a number above 0"));
+            return Err(Error::config(Place::setting("data"), "train", "is 0", "give a number above 0"));
         };
         let noted = |split| skipped.map(|skipped| (split, skipped));
-        let sample = Sample::of(source, SAMPLED, noted("train"))?;
+        let sample = PixelStats::of(source, SAMPLED, noted("train"))?;
         let mut checksums = vec![format!("{:08x}", sample.checksum())];
         for (split, source) in ["validation", "test"].into_iter().zip(held_out) {
             let Some(source) = source else { continue };
-            checksums.push(format!("{:08x}", Sample::of(source, SAMPLED_HELD_OUT, noted(split))?.checksum()));
+            checksums.push(format!("{:08x}", PixelStats::of(source, SAMPLED_HELD_OUT, noted(split))?.checksum()));
         }
         let normalization = sample.normalization();
         let Normalization { mean, deviation } = normalization;

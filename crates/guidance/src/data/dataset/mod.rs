@@ -7,13 +7,12 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use trellis_data::text::TokenKind;
+use trellis_data::{LeftOut, Normalization, Place, Skipped};
 use trellis_tensor::{Gpu, Graph, Tensor, Var};
 
-use crate::data::LeftOut;
 use crate::data::example::{Input, InputShape, Output};
 use crate::data::split::{Examples, Split};
-use crate::data::text::TokenKind;
-use crate::data::{Normalization, Skipped};
 use crate::error::{Error, Result};
 
 /// Examples in up to three splits.
@@ -189,7 +188,7 @@ impl Dataset {
             }
             stored => {
                 let problem = format!("{stored} hold no box of {size} x {size} pixels");
-                Err(Error::config("data", "size", problem, "make it smaller"))
+                Err(Error::config(Place::setting("data"), "size", problem, "make it smaller"))
             }
         }
     }
@@ -213,7 +212,12 @@ impl Dataset {
             Examples::Drawn(sequences) => Ok(index.sequences(*sequences)?),
             Examples::Source(_) | Examples::Blocks(_) => {
                 let hint = "make it smaller so that it fits into memory, or do without (random batches need no such)";
-                Err(Error::config("data", "stream", "examples by number need a resident data set", hint))
+                Err(Error::config(
+                    Place::setting("data"),
+                    "stream",
+                    "examples by number need a resident data set",
+                    hint,
+                ))
             }
         }
     }

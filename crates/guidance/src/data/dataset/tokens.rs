@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use trellis_data::text::Text;
+use trellis_data::{Place, Skipped};
 use trellis_tensor::ops::SequenceTask;
 use trellis_tensor::{Gpu, Tensor};
 
 use super::{Dataset, MOST_CONFUSED, class_names, counts};
+use crate::data::DrawnSequences;
 use crate::data::example::{LabelPer, Output, TokenShape};
 use crate::data::split::{Examples, Split, TextBlocks};
-use crate::data::text::Text;
-use crate::data::{DrawnSequences, Skipped};
 use crate::error::{Error, Result};
 
 impl Dataset {
@@ -77,7 +78,11 @@ impl Dataset {
         let [train, validation, test] = counts;
         if time == 0 || train == 0 || wanted.is_none_or(|wanted| wanted > available) {
             let problem = format!("has {available} blocks of {time} tokens, not {train} + {validation} + {test}");
-            return Err(Error::data(text.name(), problem, "make the splits smaller, at least one training block"));
+            return Err(Error::data(
+                Place::dataset(text.name()),
+                problem,
+                "make the splits smaller, at least one training block",
+            ));
         }
         let split = |name, first: usize, count: usize| {
             let split = || Ok::<Split, Error>(Split { name, examples: examples(first, count)?, count });
@@ -99,7 +104,7 @@ impl Dataset {
     fn of_tokens(gpu: &Gpu, name: &str, shape: TokenShape, output: Output, splits: [Option<Split>; 3]) -> Result<Self> {
         let asked = counts(&splits);
         let [Some(train), validation, test] = splits else {
-            return Err(Error::config("data", "train", "is 0", "give a number above 0"));
+            return Err(Error::config(Place::setting("data"), "train", "is 0", "give a number above 0"));
         };
         Ok(Self {
             gpu: gpu.clone(),

@@ -1,11 +1,13 @@
 //! Some images of a source: how bright they are, which networks see them normalized by, and a checksum.
 
-use crate::data::{Images, Normalization, Skipped, Source};
-use crate::error::{Error, Result};
+use crate::Normalization;
+use crate::error::{Error, Place, Result};
+use crate::images::Images;
+use crate::source::{Skipped, Source};
 
 /// Sums over pixels, whole numbers: they do not depend on the order of the images. The checksum does.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sample {
+pub struct PixelStats {
     sum: u64,
     squares: u64,
     count: u64,
@@ -15,16 +17,16 @@ pub(crate) struct Sample {
 /// Bytes of images that are in memory at once.
 const AT_ONCE: usize = 64 << 20;
 
-impl Sample {
+impl PixelStats {
     /// Up to `most` images, evenly spaced; those that cannot be read are noted in `skipped` as of its split, or, without, an error.
-    pub(crate) fn of(source: &dyn Source, most: usize, skipped: Option<(&'static str, &Skipped)>) -> Result<Self> {
+    pub fn of(source: &dyn Source, most: usize, skipped: Option<(&'static str, &Skipped)>) -> Result<Self> {
         let (count, sampled) = (source.count(), source.count().min(most));
         let indices: Vec<usize> = (0..sampled).map(|i| (i as u64 * count as u64 / sampled as u64) as usize).collect();
         let features = source.image_bytes().max(1);
         let (split, skipped) = skipped.map_or(("train", None), |(split, skipped)| (split, Some(skipped)));
         let mut sample = Self::default();
         for indices in indices.chunks((AT_ONCE / features).max(1)) {
-            let Images { pixels, labels, .. } = source.read_some(indices)?.keep(split, skipped)?;
+            let Images { pixels, labels, .. } = source.read_some(indices, split, skipped)?;
             sample.add(&pixels);
             // In an order that does not depend on how many are read at once.
             for (label, pixels) in labels.iter().zip(pixels.chunks(features)) {
@@ -34,17 +36,17 @@ impl Sample {
         }
         if sample.count == 0 {
             let problem = format!("none of {sampled} images can be read");
-            return Err(Error::data(source.name(), problem, "give it some that can"));
+            return Err(Error::data(Place::dataset(source.name()), problem, "give it some that can"));
         }
         Ok(sample)
     }
 
     /// CRC-32 of labels and pixels.
-    pub(crate) fn checksum(&self) -> u32 {
+    pub fn checksum(&self) -> u32 {
         self.checksum.clone().finalize()
     }
 
-    pub(crate) fn add(&mut self, pixels: &[u8]) {
+    fn add(&mut self, pixels: &[u8]) {
         for &pixel in pixels {
             self.sum += u64::from(pixel);
             self.squares += u64::from(pixel) * u64::from(pixel);
@@ -54,7 +56,7 @@ impl Sample {
 
     /// Mean and standard deviation in units of full brightness. For dividing by it without a case apart, that of constant
     /// images, or of none, is 1.
-    pub(crate) fn mean_std(&self) -> (f32, f32) {
+    fn mean_std(&self) -> (f32, f32) {
         if self.count == 0 {
             return (0.0, 1.0);
         }
@@ -64,9 +66,43 @@ impl Sample {
         ((mean / 255.0) as f32, std as f32)
     }
 
-    /// [`Sample::mean_std`] as networks take it.
-    pub(crate) fn normalization(&self) -> Normalization {
+    /// Mean and standard deviation, as networks take them. That of constant images is 1.
+    pub fn normalization(&self) -> Normalization {
         let (mean, deviation) = self.mean_std();
         Normalization { mean, deviation }
+    }
+}
+
+impl Images {
+    /// Mean and standard deviation over all pixels of all images, in units of full brightness (a byte / 255).
+    ///
+    /// The standard deviation is that of the whole population. Both come from integer sums, so they do not depend on
+    /// the order of the images. For dividing by it without a case apart, a constant (or empty) set has deviation 1.
+    pub fn pixel_mean_std(&self) -> (f32, f32) {
+        let mut sample = PixelStats::default();
+        sample.add(&self.pixels);
+        sample.mean_std()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mean_and_deviation_of_the_pixels() {
+        let gray = Images {
+            channels: 1,
+            height: 1,
+            width: 1,
+            pixels: Vec::new(),
+            labels: Vec::new(),
+            classes: 10,
+            name: "gray".into(),
+        };
+        let set = |pixels: Vec<u8>| Images { labels: vec![0; pixels.len()], pixels, ..gray.clone() };
+        assert_eq!(set(vec![0, 255]).pixel_mean_std(), (0.5, 0.5));
+        assert_eq!(set(vec![51; 4]).pixel_mean_std(), (0.2, 1.0));
+        assert_eq!(set(vec![]).pixel_mean_std(), (0.0, 1.0));
     }
 }
