@@ -5,6 +5,10 @@
 
 mod cut;
 mod encoding;
+#[cfg(feature = "tokenizers")]
+mod hf_tokenizer;
+#[cfg(not(feature = "tokenizers"))]
+#[path = "no_hf_tokenizer.rs"]
 mod hf_tokenizer;
 mod parts;
 mod vocabulary;

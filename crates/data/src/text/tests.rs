@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+#[cfg(feature = "tokenizers")]
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::*;
@@ -35,6 +36,7 @@ impl Folder {
     }
 
     /// GPT-2's way: bytes, and two pairs of them that are merged, `th` and `the`.
+    #[cfg(feature = "tokenizers")]
     fn bpe(&self) -> HfTokenizer {
         let mut alphabet: Vec<String> = ByteLevel::alphabet().into_iter().map(String::from).collect();
         alphabet.sort();
@@ -66,9 +68,11 @@ impl Drop for Folder {
     }
 }
 
+#[cfg(feature = "tokenizers")]
 const WORDS: &str = "zwölf Boxkämpfer – 🦀\n";
 
 #[test]
+#[cfg(feature = "tokenizers")]
 fn text_comes_back_from_its_tokens() {
     let folder = Folder::new("back");
     let path = folder.write("words.txt", WORDS.as_bytes());
@@ -87,6 +91,7 @@ fn text_comes_back_from_its_tokens() {
 }
 
 #[test]
+#[cfg(feature = "tokenizers")]
 fn pieces_are_those_of_the_whole_text() {
     let folder = Folder::new("pieces");
     let bpe = folder.bpe();
@@ -111,6 +116,7 @@ fn pieces_are_those_of_the_whole_text() {
 }
 
 #[test]
+#[cfg(feature = "tokenizers")]
 fn what_is_cut_is_found_again_unless_it_has_changed() {
     let folder = Folder::new("cut");
     let path = folder.write("words.txt", WORDS.as_bytes());
@@ -200,6 +206,7 @@ fn utf_16_and_32_are_named_with_and_without_their_mark() {
 }
 
 #[test]
+#[cfg(feature = "tokenizers")]
 fn what_is_no_text_is_refused_by_name() {
     let folder = Folder::new("bad");
     let (empty, bad) = (folder.write("empty.txt", b""), folder.write("bad.txt", b"ab\xffcd"));
@@ -226,6 +233,7 @@ fn what_is_no_text_is_refused_by_name() {
 }
 
 #[test]
+#[cfg(feature = "tokenizers")]
 fn what_is_no_tokenizer_is_refused_by_name() {
     let folder = Folder::new("tokenizer");
     folder.bpe();
@@ -255,6 +263,7 @@ fn what_is_no_tokenizer_is_refused_by_name() {
 
 /// Characters that a model has no token for would vanish from the text.
 #[test]
+#[cfg(feature = "tokenizers")]
 fn a_tokenizer_that_loses_letters_is_refused() {
     let folder = Folder::new("loses");
     let none = serde_json::Value::Null;
