@@ -4,6 +4,7 @@
 //! inputs would do. Each control keeps some of these and takes the others away (docs/alignment.md, "Controls").
 
 use serde::{Deserialize, Serialize};
+use trellis_data::Place;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Gpu, Graph, Layout, StepState, Tensor, Var};
 
@@ -97,7 +98,12 @@ pub fn guide_sides<'g>(
                 let gram = guidance.align.gram(layer)?;
                 if gram.shape().rank() != 2 {
                     let problem = "cannot be rotated: each layer has a Gram matrix for each time step";
-                    return Err(Error::config("arm", "control", problem, "compare flattened sequences"));
+                    return Err(Error::config(
+                        Place::setting("arm"),
+                        "control",
+                        problem,
+                        "compare flattened sequences",
+                    ));
                 }
                 let turned = rotation.matmul(gram, Layout::NN)?.matmul(rotation, Layout::NT)?;
                 Ok(GuideSide::Gram(turned))
@@ -116,7 +122,7 @@ pub fn guide_sides<'g>(
 fn one_hot<'g>(graph: &'g Graph, gpu: &Gpu, ids: Var<'g>, classes: usize) -> Result<Var<'g>> {
     if classes > MOST_CLASSES {
         let problem = format!("one-hot vectors of {classes} classes are too long: at most {MOST_CLASSES}");
-        return Err(Error::config("arm", "control", problem, "choose another control"));
+        return Err(Error::config(Place::setting("arm"), "control", problem, "choose another control"));
     }
     let mut identity = vec![0.0; classes * classes];
     identity.iter_mut().step_by(classes + 1).for_each(|value| *value = 1.0);
@@ -128,7 +134,12 @@ fn one_hot<'g>(graph: &'g Graph, gpu: &Gpu, ids: Var<'g>, classes: usize) -> Res
 fn noise<'g>(graph: &'g Graph, gpu: &Gpu, like: Input<'g>, draws: Draws<'_>) -> Result<Input<'g>> {
     let Some((step_state, seed)) = draws else {
         let problem = "is another one at each step, and fixed batches look the guide up";
-        return Err(Error::config("arm", "control", format!("noise {problem}"), "batches = \"random\""));
+        return Err(Error::config(
+            Place::setting("arm"),
+            "control",
+            format!("noise {problem}"),
+            "batches = \"random\"",
+        ));
     };
     let mut rng = Rng::new(seed, NOISE_STREAM);
     let (Input::Images(values) | Input::Tokens(values, _)) = like;
