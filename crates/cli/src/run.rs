@@ -205,7 +205,7 @@ fn print_json(gpus: &[Gpu], experiment: &Experiment) -> Result<()> {
         "readbacks": sum(|c| c.readbacks), "buffers_created": sum(|c| c.buffers_created),
         "pipelines_created": sum(|c| c.pipelines_created)});
     let line = json!({"arms": experiment.summary(), "counters": counters, "adapter": experiment.adapter,
-        "left_out": experiment.left_out, "seconds": experiment.seconds});
+        "left_out": experiment.left_out, "missing": experiment.missing, "seconds": experiment.seconds});
     print::line(line)
 }
 

@@ -246,6 +246,65 @@ fn what_is_no_extension_is_refused_with_its_reason() {
 }
 
 #[test]
+fn lines_that_are_missing_are_told_and_recorded() {
+    let (folder, config, out) = place("missing");
+    let message = trained(SHORT, &config, &out, &[]);
+    let run = out.join("short");
+    assert!(!message.contains("lacks"), "{message}");
+    let file = run.join("metrics.jsonl");
+    let text = fs::read_to_string(&file).expect("written");
+    let weights =
+        || ["alone", "trained"].map(|arm| fs::read(run.join(format!("{arm}-1.safetensors"))).expect("weights"));
+    let before = weights();
+
+    // A line of a finished run, one of an evaluation, and the end of the next run from its sixth step on.
+    let gone = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let (step, kind) = (line["step"].as_u64(), line["kind"].as_str().expect("a kind"));
+        let within = match kind {
+            "step" => step == Some(3),
+            "eval" => step == Some(8) && line["split"] == "test",
+            _ => false,
+        };
+        (line["arm"] == "alone" && within) || (line["arm"] == "trained" && (step >= Some(6) || kind == "end"))
+    };
+    let short: String = text.split_inclusive('\n').filter(|line| !gone(line)).collect();
+    fs::write(&file, short + "{\"arm\":\"trained\",\"se").expect("writable");
+    let message = trained(SHORT, &config, &out, &["--resume"]);
+    for part in [
+        "metrics.jsonl: alone, seed 1 lacks step 3; evaluations after step 8, ",
+        "metrics.jsonl: trained, seed 1 lacks steps 6 to 9; evaluations after step 8, ",
+        "trained-1.state.safetensors",
+    ] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    assert!(weights() == before);
+    assert_eq!(lines_of(&run, "trained", 1, "end").len(), 1, "it went on to its end");
+    let summary: Value = serde_json::from_slice(&fs::read(run.join("summary.json")).expect("written")).expect("JSON");
+    let missing = serde_json::json!([
+        {"arm": "alone", "seed": 1, "steps": [[3, 3]], "evals": [8]},
+        {"arm": "trained", "seed": 1, "steps": [[6, 9]], "evals": [8]},
+    ]);
+    assert_eq!(summary["missing"], missing);
+    let report = fs::read_to_string(run.join("report.html")).expect("written");
+    assert!(report.contains("<td>trained, seed 1</td><td>steps 6 to 9; evaluations after step 8</td>"));
+    // As its message says.
+    fs::remove_file(run.join("trained-1.state.safetensors")).expect("kept");
+    let end = text.rfind("{\"arm\":\"trained\",\"seed\":1,\"kind\":\"end\"").expect("its end");
+    fs::write(&file, &text[..end]).expect("writable");
+    let message = trained(SHORT, &config, &out, &["--resume"]);
+    assert!(!message.contains("lacks") && lines_of(&run, "trained", 1, "step").len() == 10, "{message}");
+    assert!(weights() == before);
+
+    // A line that is broken stops it, and may be removed.
+    let spoilt = text.replacen("\"step\":4,\"loss\"", "\"step\":4,", 1);
+    fs::write(&file, &spoilt).expect("writable");
+    let message = refused(SHORT, &config, &out, &["--resume"]);
+    assert!(message.contains("metrics.jsonl") && message.contains("after step 4 of alone, seed 1: "), "{message}");
+    fs::remove_dir_all(folder).expect("ours");
+}
+
+#[test]
 fn a_stopped_experiment_is_moved_aside_with_a_word() {
     let (folder, config, out) = place("stopped");
     let first = trained(SHORT, &config, &out, &[]);

@@ -63,9 +63,9 @@ impl<'a> Trainer<'a> {
         Self { state: Some(state.into()), ..self }
     }
 
-    /// True if there is an evaluation after so many steps.
-    pub fn evaluates_after(&self, step: u32) -> bool {
-        self.training.evaluates_after(step)
+    /// Its settings.
+    pub fn training(&self) -> &Training {
+        &self.training
     }
 
     /// Guide layer and target layer of each pair that is aligned or measured.

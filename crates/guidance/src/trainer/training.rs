@@ -87,7 +87,7 @@ impl Training {
     }
 
     /// True if there is an evaluation after so many steps.
-    pub(super) fn evaluates_after(&self, step: u32) -> bool {
+    pub fn evaluates_after(&self, step: u32) -> bool {
         step.is_multiple_of(self.evaluation_interval()) || step == self.steps
     }
 

@@ -1,5 +1,6 @@
 //! Running an experiment: every arm with every seed, into a run folder.
 
+mod gaps;
 mod guides;
 
 use std::io::ErrorKind;
@@ -17,6 +18,7 @@ use crate::recipe::{Origin, Recipe};
 use crate::record::names::{PREDICT, is_guide};
 use crate::record::{Existing, Experiment, RunFolder};
 use crate::report::{curve_svg, predict_py, write_report};
+use gaps::{gap_before, gap_warning, gaps};
 use guides::{Guides, unknown_scale};
 use trellis_data::io::write_atomic;
 use trellis_data::{LeftOut, Place};
@@ -115,13 +117,18 @@ pub fn run_on(
     }
     scales.iter().flatten().for_each(|warning| progress(Progress::Warning(warning)));
     folder.extend(&experiment)?;
+    let splits: Vec<&str> = data.splits().map(|(name, _)| name).collect();
+    for gap in gaps(config, &earlier, &splits, true) {
+        progress(Progress::Warning(&gap_warning(&folder, &gap, "it is finished, and its record tells of the gap")));
+    }
     let of_guides = guides.iter().map(|guide| config.guide_steps(guide));
     let of_arms = config.arms.iter().map(|arm| config.training_of(arm).steps);
     let steps: u64 = of_guides.chain(of_arms).map(u64::from).sum();
     progress(Progress::Total(steps * config.seeds.len() as u64));
     let path = folder.path().to_path_buf();
-    let journal = Journal { path: &path, folder: Mutex::new(folder), progress: Mutex::new(progress) };
-    let outcome = share_out(config, copies, &earlier, &journal);
+    let journal =
+        Journal { path: &path, earlier: &earlier, splits, folder: Mutex::new(folder), progress: Mutex::new(progress) };
+    let outcome = share_out(config, copies, &journal);
     let folder = journal.folder.into_inner().unwrap_or_else(PoisonError::into_inner);
     // As it is logged: with what an earlier process did.
     let Experiment { runs, guides, .. } = Experiment::read(folder.path())?;
@@ -130,6 +137,7 @@ pub fn run_on(
     if data.is_streamed() {
         experiment.left_out = LeftOut::greater(experiment.left_out, &earlier.left_out);
     }
+    experiment.missing = gaps(config, &experiment, &journal.splits, false);
     experiment.seconds = earlier.seconds + started.elapsed().as_secs_f64();
     experiment.failure = outcome.as_ref().err().map(Error::to_string);
     // A run that failed leaves what came before it, report included.
@@ -146,6 +154,10 @@ pub fn run_on(
 /// Record of an experiment that its workers share.
 struct Journal<'a> {
     path: &'a Path,
+    /// The experiment as this process found it.
+    earlier: &'a Experiment,
+    /// Names of the splits that evaluations look at.
+    splits: Vec<&'static str>,
     folder: Mutex<RunFolder>,
     progress: Mutex<&'a mut (dyn FnMut(Progress<'_>) + Send)>,
 }
@@ -162,14 +174,14 @@ impl Journal<'_> {
 
 /// Trains every seed, each worker the next one that none has begun. After an error no seed is begun; the first one is returned, in
 /// order of the seeds.
-fn share_out(config: &Config, copies: &[Dataset], earlier: &Experiment, journal: &Journal<'_>) -> Result<()> {
+fn share_out(config: &Config, copies: &[Dataset], journal: &Journal<'_>) -> Result<()> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let work = |data: &Dataset| {
         let mut outcomes = Vec::new();
         while !failed.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(&seed) = config.seeds.get(number) else { break };
-            let outcome = run_seed(config, data, seed, earlier, journal);
+            let outcome = run_seed(config, data, seed, journal);
             failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
             outcomes.push((number, outcome));
         }
@@ -187,13 +199,13 @@ fn share_out(config: &Config, copies: &[Dataset], earlier: &Experiment, journal:
 }
 
 /// Trains the guides and arms of a seed.
-fn run_seed(config: &Config, data: &Dataset, seed: u64, earlier: &Experiment, journal: &Journal<'_>) -> Result<()> {
-    let guides = Guides::make(config, data, seed, &earlier.guides, journal);
+fn run_seed(config: &Config, data: &Dataset, seed: u64, journal: &Journal<'_>) -> Result<()> {
+    let guides = Guides::make(config, data, seed, &journal.earlier.guides, journal);
     let guides = guides.map_err(|error| error.in_run(format!("guide, seed {seed}")))?;
     for arm in &config.arms {
         journal.tell(Progress::Run(arm, seed));
         let steps = config.training_of(arm).steps;
-        if earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(steps)) {
+        if journal.earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(steps)) {
             journal.tell(Progress::Steps(arm, seed, u64::from(steps), None));
             continue;
         }
@@ -249,7 +261,12 @@ fn train(
         report(&event, journal, arm, seed);
         checkpoints.follow(&event)?;
         if let Event::Resumed(step) = event {
-            journal.folder().go_back(arm, seed, step, trainer.evaluates_after(step))?;
+            let training = trainer.training();
+            journal.folder().go_back(arm, seed, step, training.evaluates_after(step))?;
+            let gap = gap_before(step, arm, training, &journal.splits, journal.earlier, &journal.folder());
+            if let Some(gap) = gap {
+                journal.tell(Progress::Warning(&gap));
+            }
         }
         log(&event, &mut journal.folder(), arm, seed)
     })?;

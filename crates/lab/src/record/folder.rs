@@ -7,7 +7,7 @@
 //! | `adapter.json` | the device, the version of Trellis, and what the data was |
 //! | `metrics.jsonl` | one JSON object a line, appended as the run goes |
 //! | `predict.py` | a program for PyTorch that predicts with the networks of the folder |
-//! | `summary.json` | one [`ArmSummary`] an arm and one [`LeftOut`] a class with broken files, once the experiment is finished |
+//! | `summary.json` | one [`ArmSummary`] an arm, one [`LeftOut`] a class with broken files and one [`Missing`] a run with gaps, once the experiment is finished |
 //! | `.lock` | nothing; it is locked while a process writes to the folder |
 //!
 //! All but `metrics.jsonl` are written to a temporary name in the folder and renamed, so each is there whole or not at
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::{Line, Rewind, What, read_metrics};
 use super::names::{ADAPTER, CONFIG, LOCK, METRICS, PREDICT, SUMMARY, checked_name, is_guide};
-use super::{ArmSummary, EvalRecord, Experiment, LeftOut, RunRecord, StepRecord, extension};
+use super::{ArmSummary, EvalRecord, Experiment, LeftOut, Missing, RunRecord, StepRecord, extension};
 use trellis_data::io::write_atomic;
 use trellis_guidance::error::{Error, Result};
 
@@ -57,6 +57,8 @@ struct Summary {
     failure: Option<String>,
     #[serde(default)]
     left_out: Vec<LeftOut>,
+    #[serde(default)]
+    missing: Vec<Missing>,
     arms: Vec<ArmSummary>,
 }
 
@@ -186,6 +188,11 @@ impl RunFolder {
         &self.path
     }
 
+    /// File of its measurements.
+    pub(crate) fn metrics_path(&self) -> PathBuf {
+        self.path.join(METRICS)
+    }
+
     /// Folder that an older one of the name has become, where there was one and it was moved aside.
     pub fn moved(&self) -> Option<&Path> {
         self.moved.as_deref()
@@ -251,8 +258,9 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Data`] if it cannot be written.
     pub fn finish(&self, experiment: &Experiment) -> Result<()> {
-        let Experiment { name, adapter, version, seconds, failure, left_out, .. } = experiment.clone();
-        let summary = Summary { name, adapter, version, seconds, failure, left_out, arms: experiment.summary() };
+        let Experiment { name, adapter, version, seconds, failure, left_out, missing, .. } = experiment.clone();
+        let summary =
+            Summary { name, adapter, version, seconds, failure, left_out, missing, arms: experiment.summary() };
         write_json(&self.path.join(SUMMARY), &summary)
     }
 
@@ -284,11 +292,11 @@ impl Experiment {
         let all = read_metrics(&folder.join(METRICS))?;
         let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| is_guide(&run.arm));
         let summary = folder.join(SUMMARY);
-        let (seconds, failure, left_out) = if summary.exists() {
+        let (seconds, failure, left_out, missing) = if summary.exists() {
             let summary = read_json::<Summary>(&summary)?;
-            (summary.seconds, summary.failure, summary.left_out)
+            (summary.seconds, summary.failure, summary.left_out, summary.missing)
         } else {
-            (runs.iter().chain(&guides).map(|run| run.seconds).sum(), None, Vec::new())
+            (runs.iter().chain(&guides).map(|run| run.seconds).sum(), None, Vec::new(), Vec::new())
         };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -306,6 +314,7 @@ impl Experiment {
             seconds,
             failure,
             left_out,
+            missing,
             predict_py,
         })
     }
@@ -319,11 +328,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     let text = fs::read(path).map_err(|e| Error::io(path, e))?;
-    serde_json::from_slice(&text).map_err(|e| bad_json(path, "", &e))
-}
-
-pub(super) fn bad_json(path: &Path, place: &str, error: &serde_json::Error) -> Error {
-    Error::data(path, format!("{place}not what a run writes: {error}"), "remove or repair it, or run again")
+    serde_json::from_slice(&text)
+        .map_err(|e| Error::data(path, format!("not what a run writes: {e}"), "remove or repair it, or run again"))
 }
 
 /// The lock of the folder at `path`; refused while another process has it.

@@ -3,11 +3,11 @@
 use std::cmp::Ordering;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::mem::swap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::bad_json;
 use super::{EvalRecord, RunRecord, StepRecord};
 use trellis_data::io::replace;
 use trellis_guidance::error::{Error, Result};
@@ -45,14 +45,15 @@ pub(super) enum What {
 pub(super) fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
     let mut reader = BufReader::new(File::open(path).map_err(|e| Error::io(path, e))?);
     let mut runs: Vec<RunRecord> = Vec::new();
-    let mut text = Vec::new();
+    let (mut text, mut before) = (Vec::new(), Vec::new());
     for number in 1.. {
+        swap(&mut text, &mut before);
         text.clear();
         reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text).map_err(|e| Error::io(path, e))?;
         if text.last() != Some(&b'\n') && (text.len() as u64) < LONGEST_LINE {
             break; // The end, or a line that a killed run could not finish.
         }
-        let line = parse(path, number, &text)?;
+        let line = parse(path, number, &text, &before)?;
         let known = runs.iter().position(|run| run.arm == line.arm && run.seed == line.seed);
         let index = known.unwrap_or_else(|| {
             runs.push(RunRecord { arm: line.arm, seed: line.seed, ..RunRecord::default() });
@@ -75,9 +76,27 @@ pub(super) fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
     Ok(runs)
 }
 
-/// Line `number` of the metrics at `path`.
-fn parse(path: &Path, number: usize, text: &[u8]) -> Result<Line> {
-    serde_json::from_slice(text).map_err(|e| bad_json(path, &format!("line {number}: "), &e))
+/// Line `number` of the metrics at `path`; `before` is the line before it, empty if there is none.
+fn parse(path: &Path, number: usize, text: &[u8], before: &[u8]) -> Result<Line> {
+    serde_json::from_slice(text).map_err(|error| {
+        let before = serde_json::from_slice::<Line>(before);
+        let after = before.map_or(String::new(), |line| format!(", after {}", line.place()));
+        let hint = "remove the line; `trellis train --resume` then goes on, and tells which steps are missing";
+        Error::data(path, format!("line {number}{after}: not what a run writes: {error}"), hint)
+    })
+}
+
+impl Line {
+    /// Run and step of the line, for messages.
+    fn place(&self) -> String {
+        let what = match &self.what {
+            What::Start { .. } => "the start".to_string(),
+            What::Step(step) => format!("step {}", step.step),
+            What::Eval(eval) => format!("the {} evaluation after step {}", eval.split, eval.step),
+            What::End { .. } => "the end".to_string(),
+        };
+        format!("{what} of {}, seed {}", self.arm, self.seed)
+    }
 }
 
 /// Sorts, and keeps of equals the one that came last.
@@ -122,7 +141,7 @@ impl Rewind<'_> {
         let mut kept: Vec<&[u8]> = Vec::new();
         let mut gone = false;
         for (number, line) in (1..).zip(text.split_inclusive(|&byte| byte == b'\n')) {
-            match self.keeps(&parse(path, number, line)?) {
+            match self.keeps(&parse(path, number, line, &[])?) {
                 true => kept.push(line),
                 false => gone = true,
             }

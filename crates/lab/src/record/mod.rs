@@ -10,6 +10,7 @@
 mod extension;
 mod folder;
 mod metrics;
+mod missing;
 pub(crate) mod names;
 mod stopped;
 mod summary;
@@ -21,6 +22,7 @@ use trellis_data::LeftOut;
 use trellis_guidance::trainer::{EvalRecord, RunRecord, StepRecord};
 
 pub use folder::{Existing, RunFolder};
+pub use missing::Missing;
 pub use names::ARMS;
 pub use stopped::{Stopped, stopped};
 pub use summary::{ArmSummary, Difference};
@@ -55,6 +57,9 @@ pub struct Experiment {
     /// [`Dataset::left_out`](trellis_guidance::Dataset::left_out).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+    /// Gaps in its metrics, a row for each run that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
     /// `predict.py`: a program that predicts with its networks in PyTorch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predict_py: Option<String>,

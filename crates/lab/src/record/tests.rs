@@ -75,6 +75,7 @@ fn experiment() -> Experiment {
         seconds: 12.5,
         failure: None,
         left_out: vec![LeftOut { class: Some("cat".into()), train: 2, ..LeftOut::default() }],
+        missing: vec![Missing { arm: "odd".into(), seed: 0, steps: vec![[1, 1]], evals: vec![2] }],
         predict_py: None,
     }
 }
@@ -208,7 +209,7 @@ fn a_spoilt_line_is_named() {
     append(&folder, b"{\"arm\":3}\n");
     let error = Experiment::read(folder.path()).expect_err("line 36 is bad");
     assert!(
-        matches!(&error, Error::Data(trellis_data::Error::Data { problem, .. }) if problem.starts_with("line 36: ")),
+        matches!(&error, Error::Data(trellis_data::Error::Data { problem, .. }) if problem.starts_with("line 36, after the end of alone, seed 1: ")),
         "{error}"
     );
     append(&folder, &vec![b'x'; 3 << 20]);

@@ -9,7 +9,7 @@ use super::escape::escape;
 use super::marks::swatch;
 use super::{arm_paint, confusion, facts, loss_charts, palette, similarity_charts, take_home, top1_chart};
 use crate::config::Config;
-use crate::record::{ArmSummary, Difference, Experiment};
+use crate::record::{ArmSummary, Difference, Experiment, Missing};
 use crate::stats::Estimate;
 
 /// The whole page.
@@ -38,6 +38,7 @@ pub(super) fn page(experiment: &Experiment) -> String {
         html.push_str(&further_scores(experiment));
         html.push_str(&plots(experiment, config.as_ref()));
     }
+    html.push_str(&missing_lines(&experiment.missing));
     html.push_str(&broken_files(&experiment.left_out));
     html.push_str(&take_home::section(experiment));
     let _ = write!(
@@ -246,6 +247,24 @@ fn plots(experiment: &Experiment, config: Option<&Config>) -> String {
         ));
     }
     html
+}
+
+/// Table of the gaps in the metrics; empty where there are none.
+fn missing_lines(missing: &[Missing]) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    let mut html = String::from(
+        "<p>Lines of these steps were written to <code>metrics.jsonl</code> and are not there, as after a full disk. The \
+         weights lack nothing; curves and tables do without them.</p>\n\
+         <div class=\"scroll\"><table>\n<thead><tr><th>Run</th><th>Missing</th></tr></thead>\n<tbody>\n",
+    );
+    for gap in missing {
+        let _ =
+            writeln!(html, "<tr><td>{}, seed {}</td><td>{}</td></tr>", escape(&gap.arm), gap.seed, escape(gap.gaps()));
+    }
+    html.push_str("</tbody></table></div>");
+    section("Measurements that are missing", &html)
 }
 
 /// Table of the files that could not be read; empty where there are none.

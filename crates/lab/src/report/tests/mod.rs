@@ -81,6 +81,7 @@ fn experiment() -> Experiment {
         seconds: 163.2,
         failure: None,
         left_out: Vec::new(),
+        missing: Vec::new(),
         predict_py: Some("if 1 < 2:\n    print(\"&\")\n".into()),
     }
 }
