@@ -3,10 +3,12 @@
 //! Markers and segments are walked as ITU-T T.81, annex B, has them; what they say of the data between them is checked by
 //! [`entropy`]. A file that passes holds data for each of its pixels, and none besides.
 
+mod bits;
 mod entropy;
 mod frame;
 
-use entropy::{Bits, Scan, Table, Tables};
+use bits::{Bits, Table};
+use entropy::{Scan, Tables};
 use frame::{Frame, u16_at};
 
 const START_OF_SCAN: u8 = 0xda;
