@@ -178,6 +178,43 @@ mod tests {
         }
     }
 
+    /// Bytes that programs add to a file: any behind its end marker, and before it those that cannot be codes.
+    #[test]
+    fn bytes_that_belong_to_no_pixel_are_passed_over() {
+        let path = std::env::temp_dir().join(format!("trellis-added-{}.jpg", std::process::id()));
+        let read = |parts: &[&[u8]]| {
+            std::fs::write(&path, parts.concat()).expect("writable");
+            decode(&path, "hint").map(DynamicImage::into_rgb8)
+        };
+        let thumbnail = std::fs::read(golden("gray-restarts.jpg")).expect("checked in");
+        let text = b"<!-- served in 12 ms -->\n";
+        let noise: Vec<u8> = (0..40_u32).map(|at| (at * 97 % 251) as u8).collect();
+        for name in ["baseline-420.jpg", "progressive-420.jpg", "gray-restarts.jpg", "cmyk-420.jpg"] {
+            let wanted = decode(&golden(name), "hint").expect("whole").into_rgb8();
+            let whole = std::fs::read(golden(name)).expect("checked in");
+            let (data, end) = whole.split_at(whole.len() - 2);
+            for added in [&[0; 5000][..], &thumbnail, text, &noise, &[0xff], end, &[0xff, 0xd8, 0xff]] {
+                assert!(read(&[&whole, added]).expect(name) == wanted, "{name}, {added:?}");
+            }
+            for added in [&[0; 5000][..], &[0], &[0x7f], &[0xff, 0, 0xff, 0], text] {
+                assert!(read(&[data, added, end]).expect(name) == wanted, "{name}, {added:?} before its end");
+            }
+            // These may be codes that damaged ones left behind; those end within a picture.
+            for added in [&noise[..], &[1, 2, 3], &data[data.len() - 9..], &[0, 0, 0xff, 0xd0], &thumbnail] {
+                assert!(read(&[data, added, end]).is_err(), "{name}, {added:?} before its end");
+            }
+            assert!(read(&[data, &[0; 100]]).is_err() && read(&[&data[..data.len() - 9], &[0; 100], end]).is_err());
+        }
+        let png = std::env::temp_dir().join(format!("trellis-added-{}.png", std::process::id()));
+        image::RgbImage::from_fn(4, 4, |x, y| image::Rgb([x as u8, y as u8, 7])).save(&png).expect("writable");
+        let wanted = decode(&png, "hint").expect("whole").into_rgb8();
+        let whole = std::fs::read(&png).expect("written");
+        for added in [&[0; 5000][..], &thumbnail, &whole] {
+            assert!(read(&[&whole, added]).expect("a PNG file") == wanted);
+        }
+        [path, png].iter().for_each(|path| std::fs::remove_file(path).expect("ours"));
+    }
+
     /// Numbers that no picture has: steps between them that are another file's.
     #[test]
     fn brightness_out_of_range_is_refused() {

@@ -153,6 +153,39 @@ impl<'a> Bits<'a> {
         }
     }
 
+    /// [`Bits::end`] of the last scan, where bytes that belong to no pixel may stand before the end marker: cameras and
+    /// servers fill files up. Bytes that may be codes are refused, since damaged codes leave such behind.
+    pub(super) fn end_of_image(&mut self) -> Result<usize, Fault> {
+        let fault = match self.end() {
+            Err(fault) if self.held >= 8 => fault,
+            ended => return ended,
+        };
+        // Codes are filled up with ones to a whole byte.
+        let left = self.held % 8;
+        if self.take(left)? + 1 != 1 << left {
+            return Err(fault);
+        }
+        let first = self.take(8)?;
+        let (mut same, mut text, mut count) = (true, true, 0);
+        let mut next = Ok(first);
+        while let Ok(byte) = next {
+            same &= byte == first;
+            text &= matches!(byte, 0x20..=0x7e | 0x09..=0x0d);
+            count += if byte == 0xff { 2 } else { 1 };
+            next = self.take(8);
+        }
+        // A file that was cut and filled up goes on as its last codes do.
+        let before = match &self.bytes[..self.at - count] {
+            [.., 0xff, 0] => 0xff,
+            [.., last] => u32::from(*last),
+            [] => first,
+        };
+        let fill = self.bytes[self.at..].iter().take_while(|byte| **byte == 0xff).count();
+        let ends = fill > 0 && self.bytes.get(self.at + fill) == Some(&super::END);
+        let fills = if same { before != first } else { text };
+        if ends && fills { Ok(self.at) } else { Err(fault) }
+    }
+
     /// Goes on behind restart marker `number`.
     pub(super) fn restart(&mut self, number: usize) -> Result<(), Fault> {
         let marker = self.end()?;

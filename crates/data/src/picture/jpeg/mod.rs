@@ -1,7 +1,7 @@
 //! Checks a JPEG file before it is decoded: the decoder fills up with gray where data are missing, and reads some valid files wrongly.
 //!
 //! Markers and segments are walked as ITU-T T.81, annex B, has them; what they say of the data between them is checked by
-//! [`entropy`]. A file that passes holds data for each of its pixels, and none besides.
+//! [`entropy`]. A file that passes holds data for each of its pixels, and no others. What follows its end marker is not looked at.
 
 mod bits;
 mod entropy;
@@ -142,6 +142,6 @@ impl Walk {
         let mut bits = Bits::new(bytes, at);
         Scan { components: tables, spectrum, high, low, restart_interval: self.restart_interval }
             .walk(frame, &mut bits)?;
-        Ok(bits.end()?)
+        Ok(bits.end_of_image()?)
     }
 }
