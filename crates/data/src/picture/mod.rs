@@ -35,14 +35,16 @@ pub fn decode(path: &Path, hint: &str) -> Result<DynamicImage> {
         jpeg::check(&bytes).map_err(|problem| Error::data(path, problem, hint))?;
     }
     let mut limits = Limits::default();
-    limits.max_image_width = Some(LARGEST_SIDE);
-    limits.max_image_height = Some(LARGEST_SIDE);
     limits.max_alloc = Some(LARGEST_ALLOCATION);
     reader.limits(limits);
     // A fault of a decoder costs one file, not what else is being read.
     let decode = || -> image::ImageResult<Result<DynamicImage>> {
         let decoder = reader.into_decoder()?;
         let (width, height) = decoder.dimensions();
+        if width.max(height) > LARGEST_SIDE {
+            let problem = format!("has {width} x {height} pixels, more than {LARGEST_SIDE} a side");
+            return Ok(Err(Error::data(path, problem, hint)));
+        }
         if u64::from(width) * u64::from(height) > MOST_PIXELS || decoder.total_bytes() > LARGEST_ALLOCATION {
             let problem = format!("has {width} x {height} pixels, more than {MOST_PIXELS} or 1 GiB of them");
             return Ok(Err(Error::data(path, problem, hint)));
@@ -224,6 +226,22 @@ mod tests {
         assert_eq!(jpeg::check(&bytes), Ok(()));
         bytes[table..table + 3].copy_from_slice(&[255, 127, 255]);
         assert!(jpeg::check(&bytes).expect_err("damaged").contains("beyond all brightness"));
+    }
+
+    #[test]
+    fn long_sides_are_refused_with_their_length() {
+        for (kind, length, fits) in
+            [("png", 32_768, true), ("jpg", 32_768, true), ("png", 32_769, false), ("jpg", 32_769, false)]
+        {
+            let path = std::env::temp_dir().join(format!("trellis-long-{}.{kind}", std::process::id()));
+            image::GrayImage::new(2, length).save(&path).expect("writable");
+            let decoded = decode(&path, "hint").map(|image| image.height()).map_err(|error| error.to_string());
+            std::fs::remove_file(&path).expect("ours");
+            match decoded {
+                Ok(height) => assert!(fits && height == length, "{kind} {length}"),
+                Err(message) => assert!(!fits && message.contains("2 x 32769 pixels, more than 32768"), "{message}"),
+            }
+        }
     }
 
     /// 400 million pixels in some bytes.
