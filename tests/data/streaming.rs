@@ -293,6 +293,16 @@ fn broken_images_are_compared_with_nothing() {
     let (ours, greatest) = similarity(&streamed);
     assert_eq!(ours, similarity(&resident).0);
     assert!(ours.iter().flatten().all(|value| *value < 0.999) && greatest < 0.9999, "{ours:?} {greatest}");
+    // The same of a matrix of layers, over several batches.
+    let network = Network::new(Cnn::new(&[4, 6]), &resident, 6).expect("fits");
+    let matrix = |data: &Dataset, batch| {
+        let (_, split) = data.splits().last().expect("a test split");
+        LayerMatrix::measure(&network, &network, data, split, batch, CapturePoint::default())
+    };
+    assert_eq!(matrix(&streamed, 6).expect("fits"), matrix(&resident, 6).expect("fits"));
+    let error = matrix(&streamed, 21).expect_err("twenty are left").to_string();
+    assert!(error.contains("a batch of 21 out of 20 images"), "{error}");
+    assert_eq!(streamed.skipped().iter().filter(|text| text.contains("is broken")).count(), 40);
     // Of twenty that can be read, no batch of thirty.
     let target = Network::new(Fcn::new(2, 16), &streamed, 6).expect("fits");
     let training = Training { batch: 30, ..Training::new(3) };

@@ -1,8 +1,8 @@
 //! Images that are read one at a time, from wherever they lie: the trait that a data set of one's own implements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -149,6 +149,26 @@ impl Subset {
             order.swap(at, twice);
         }
         Ok(Self::cut(source, order, sizes))
+    }
+
+    /// The first `count` images of `source` without those that cannot be read, of which `broken` is told. Cost: each is read once,
+    /// on all threads.
+    pub(crate) fn readable(source: &Arc<dyn Source>, count: usize, mut broken: impl FnMut(usize, &Error)) -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = count.div_ceil(threads).max(1);
+        let work = |first: usize| {
+            let mut pixels = vec![0; source.image_bytes()];
+            let problem = |index| Some((index, source.read_checked(index, &mut pixels).err()?));
+            (first..count.min(first + share)).filter_map(problem).collect::<Vec<_>>()
+        };
+        let problems: Vec<(usize, Error)> = thread::scope(|scope| {
+            let work = &work;
+            let threads: Vec<_> = (0..count).step_by(share).map(|first| scope.spawn(move || work(first))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        problems.iter().for_each(|(index, error)| broken(*index, error));
+        let lost: HashSet<usize> = problems.into_iter().map(|(index, _)| index).collect();
+        Self { of: source.clone(), indices: (0..count).filter(|index| !lost.contains(index)).collect() }
     }
 
     fn cut(source: &Arc<dyn Source>, order: Vec<usize>, sizes: &[usize]) -> Vec<Self> {

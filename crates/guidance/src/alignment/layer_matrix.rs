@@ -60,10 +60,11 @@ impl LayerMatrix {
     /// Debiased linear CKA over all images of `split`, in batches of `batch`. The estimators of the three HSIC terms
     /// are added up over the batches before they are divided, so a data set of any size fits and the batch size does
     /// not bias the result (Nguyen et al. 2021, arXiv:2010.15327, section 3). Both networks are in evaluation mode;
-    /// images that do not fill a batch are left out.
+    /// images that do not fill a batch are left out, and so are broken ones where the data set leaves them out. Of a streamed set each
+    /// image is then read twice, first to find those.
     ///
     /// # Errors
-    /// When `batch` is below 4 or above the images of the split, or memory does not allow it.
+    /// When `batch` is below 4 or above the images of the split that can be read, or memory does not allow it.
     pub fn measure(
         a: &Network,
         b: &Network,
@@ -72,8 +73,9 @@ impl LayerMatrix {
         batch: usize,
         capture: CapturePoint,
     ) -> Result<Self> {
+        let (data, split) = &data.readable(split);
         if !(4..=split.count()).contains(&batch) {
-            let problem = format!("a batch of {batch} out of {} images", split.count());
+            let problem = format!("a batch of {batch} out of {} images that can be read", split.count());
             return Err(Error::config(
                 Place::setting("layer matrix"),
                 "batch",

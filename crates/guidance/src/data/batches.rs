@@ -79,7 +79,8 @@ impl<'a> BatchSource<'a> {
         Self::new(data, data.train(), Order::Shuffled { seed }, batch)
     }
 
-    /// Examples `step · batch …` of `split`; past its end, nothing, with labels that are ignored.
+    /// Examples `step · batch …` of `split`; past its end, nothing, with labels that are ignored. Of a streamed set, an image that
+    /// is left out as broken is black, and its label is ignored too.
     ///
     /// # Errors
     /// When `batch` is 0, or memory does not allow a ring.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use trellis_data::{Images, Normalization, PixelStats, Place, Skipped, Source};
+use trellis_data::{Images, Normalization, PixelStats, Place, Skipped, Source, Subset};
 use trellis_tensor::{Gpu, Tensor};
 
 use super::{Dataset, MOST_CONFUSED, RESIDENT, SAMPLED, SAMPLED_HELD_OUT, class_names, counts};
@@ -154,6 +154,18 @@ impl Dataset {
     fn named(self, source: &dyn Source) -> Self {
         let names = |most| class_names(source.classes(), most, |class| source.class_name(class));
         Self { class_names: names(MOST_CONFUSED), all_class_names: names(usize::MAX).into(), ..self }
+    }
+
+    /// This set, and `split` without the images that cannot be read, which are noted. Every image of a streamed split that may have
+    /// broken ones is read once to find them; one that breaks later is an error. Nothing is read of others.
+    pub(crate) fn readable(&self, split: &Split) -> (Self, Split) {
+        let (Examples::Source(source), Some(skipped)) = (&split.examples, self.skipping()) else {
+            return (self.clone(), split.clone());
+        };
+        let note = |index, error: &Error| skipped.note(split.name, source.class_of(index), error);
+        let whole = Subset::readable(source, split.count, note);
+        let split = Split { name: split.name, count: whole.count(), examples: Examples::Source(Arc::new(whole)) };
+        (Self { skip_broken: false, ..self.clone() }, split)
     }
 
     /// The first `count` examples of `split`, or all. Of a streamed split that may have broken images they are the first that can be read,
