@@ -77,6 +77,33 @@ fn idx_files_and_cifar_train_as_they_are() {
     let text = trains(&folder, &["--data", "digits"]);
     numbers(&text, &["set = \"idx\"", "classes = 10", "train = 64", "validation = 8", "test = 8", "batch = 64"]);
 
+    // The names that EMNIST, QMNIST and Kaggle have are those of IDX files too.
+    for (renamed, name) in [
+        ("emnist", "emnist-letters-test-PART-idx3-ubyte"),
+        ("kaggle", "t10k-PART.idx3-ubyte"),
+        ("qmnist", "qmnist-test-PART-idx3-ubyte"),
+    ] {
+        fs::create_dir_all(folder.join(renamed)).expect("a folder");
+        for (part, kind) in [("images", "idx3"), ("labels", "idx1")] {
+            let from = folder.join(format!("digits/t10k-{part}-{kind}-ubyte"));
+            let name = name.replace("PART", part).replace("idx3", kind);
+            fs::copy(from, folder.join(renamed).join(name)).expect("copied");
+        }
+        if renamed == "qmnist" {
+            let folder = folder.join(renamed);
+            fs::remove_file(folder.join("qmnist-test-labels-idx1-ubyte")).expect("copied");
+            let header = [0, 0, 12, 2, 0, 0, 0, 80, 0, 0, 0, 8];
+            let labels = images.labels.iter().flat_map(|&label| [u32::from(label); 8]).flat_map(u32::to_be_bytes);
+            let labels: Vec<u8> = header.into_iter().chain(labels).collect();
+            fs::write(folder.join("qmnist-test-labels-idx2-int"), labels).expect("writable");
+        }
+        let output = trellis(&folder, &["init", "--force", "--data", renamed, "--json"]);
+        let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON line");
+        assert_eq!(line["set"], "idx", "{renamed}");
+        let text = fs::read_to_string(folder.join("experiment.toml")).expect("written");
+        numbers(&text, &["set = \"idx\"", "classes = 10", "train = 64"]);
+    }
+
     fs::create_dir_all(folder.join("cifar")).expect("a folder");
     let records = |count: u8| (0..count).flat_map(|i| [&[i % 10], &[3 * i; 3072][..]].concat()).collect::<Vec<u8>>();
     fs::write(folder.join("cifar/data_batch_1.bin"), records(40)).expect("writable");

@@ -108,8 +108,7 @@ pub(super) fn guess(path: &Path) -> Result<Data> {
     }
     let names = names(path)?;
     let any = |is: &dyn Fn(&str) -> bool| names.iter().any(|name| is(name));
-    let stem = |name: &str| name.strip_suffix(".gz").unwrap_or(name).to_string();
-    if any(&|name| (name.starts_with("train-") || name.starts_with("t10k-")) && stem(name).ends_with("-ubyte")) {
+    if idx::is_there(path)? {
         return idx(path);
     }
     if any(&|name| name == "train.bin" || (name.starts_with("data_batch_") && name.ends_with(".bin"))) {

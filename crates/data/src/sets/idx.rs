@@ -82,6 +82,20 @@ pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Opti
     }
 }
 
+/// True if `folder` holds a file by whose name [`open`] takes it for images or labels.
+///
+/// # Errors
+/// As [`open`] where the folder cannot be read, or several files have equal claims.
+pub fn is_there(folder: &Path) -> Result<bool> {
+    let names = ["train-", "t10k-"].into_iter().flat_map(|prefix| PARTS.map(|(part, suffix)| (prefix, part, suffix)));
+    for (prefix, part, suffix) in names {
+        if find(folder, prefix, part, suffix)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Reads all images that [`open`] opens.
 ///
 /// # Errors
@@ -153,14 +167,13 @@ struct Element {
 const BYTES: Element = Element { code: 8, size: 1 };
 const INTEGERS: Element = Element { code: 12, size: 4 };
 
+/// Names of the two files of a set, and of QMNIST's labels: eight numbers for each image, of which the first is the class.
+const PARTS: [(&str, &str); 3] = [("images", "idx3-ubyte"), ("labels", "idx1-ubyte"), ("labels", "idx2-int")];
+
 /// Images and labels of one prefix; `None` if there is neither file.
 fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxImages>> {
-    let images = find(folder, prefix, "images", "idx3-ubyte")?;
-    let labels = match find(folder, prefix, "labels", "idx1-ubyte")? {
-        Some(labels) => Some(labels),
-        // QMNIST's: eight numbers for each image, of which the first is the class.
-        None => find(folder, prefix, "labels", "idx2-int")?,
-    };
+    let [images, labels, wide_labels] = PARTS.map(|(part, suffix)| find(folder, prefix, part, suffix));
+    let (images, labels) = (images?, labels?.map_or(wide_labels, |labels| Ok(Some(labels)))?);
     let (images_path, labels_path) = match (images, labels) {
         (None, None) => return Ok(None),
         (Some(images), Some(labels)) => (images, labels),
