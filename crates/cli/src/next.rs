@@ -55,6 +55,16 @@ pub(crate) fn after_plan(file: &Path, place: Option<&Path>) -> Result<()> {
     print::line(format_args!("next: trellis train {file}{place}; trellis profile {file}{place} (its time)"))
 }
 
+/// Tells how to look for a size that fits.
+pub(crate) fn after_plan_that_does_not_fit(config: &Config, file: &Path, place: Option<&Path>) -> Result<()> {
+    let (file, place) = (shell(file), data(place));
+    let batch = (config.batch() / 2).max(1);
+    print::line(format_args!(
+        "next: trellis plan {file}{place} --set training.batch={batch} (or --set training.recompute=1, a smaller network, or \
+         a larger TRELLIS_MEMORY_MB)"
+    ))
+}
+
 pub(crate) fn after_profile(file: &Path, place: Option<&Path>, pages: &[&Path]) -> Result<()> {
     let (file, place) = (shell(file), data(place));
     let first = match pages {

@@ -43,13 +43,14 @@ impl PlanCommand {
         print::line(&memory)?;
         match memory.check(&gpu, 1) {
             Err(Error::Memory { problem, .. }) => {
-                print::line(format_args!("does not fit on {}: {problem}", gpu.name()))?
+                print::line(format_args!("does not fit on {}: {problem}", gpu.name()))?;
+                next::after_plan_that_does_not_fit(&config, &self.config, self.data.as_deref())
             }
             fits => {
                 fits?;
                 print::line(format_args!("fits on {}, as far as it tells", gpu.name()))?;
+                next::after_plan(&self.config, self.data.as_deref())
             }
         }
-        next::after_plan(&self.config, self.data.as_deref())
     }
 }

@@ -330,5 +330,13 @@ fn the_last_line_says_what_comes_next() {
         let json = last(&[&arguments[..], &["--json"]].concat());
         assert!(!json.iter().any(|line| line.contains("next: ")), "{arguments:?}: {json:?}");
     }
+    // What does not fit is not to be trained.
+    let plan = Command::new(env!("CARGO_BIN_EXE_trellis"))
+        .args(["plan", &file, "--set", "target.width=1024"])
+        .env("TRELLIS_MEMORY_MB", "1")
+        .output();
+    let text = String::from_utf8(plan.expect("runs").stdout).expect("UTF-8");
+    let next = format!("next: trellis plan {file} --set training.batch=");
+    assert!(text.contains("does not fit on ") && text.contains(&next) && !text.contains("trellis train"), "{text}");
     std::fs::remove_dir_all(folder).expect("ours");
 }
