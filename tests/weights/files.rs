@@ -177,6 +177,42 @@ fn files_that_are_none_are_refused() {
     assert!(file.renamed(Naming::Trellis).unwrap_err().to_string().contains("`step` holds I64"));
 }
 
+/// Files are converted block by block into the same bytes as a whole: two blocks of each tensor, one of them transposed.
+#[test]
+fn a_file_is_converted_in_blocks() {
+    let folder = Folder::new("blocks");
+    let [path, whole, parts] = ["x", "whole", "parts"].map(|name| folder.0.join(name));
+    let [rows, columns] = [1500, 2900];
+    let values: Vec<f32> = (0..rows * columns).map(|at| (at % 60_013) as f32 * 0.25).collect();
+    let names = ["wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias"];
+    let mut tensors = vec![("h.0.attn.c_attn.weight".to_string(), vec![rows, columns], values.clone())];
+    tensors.extend(names.map(|name| (name.to_string(), vec![2, 0], Vec::new())));
+    tensors.push(("h.0.mlp.c_fc.bias".to_string(), vec![columns, rows], values));
+    weights::write(&path, &tensors, Format::F32, String::new()).expect("writable");
+    let file = WeightsFile::read(&path).expect("whole");
+    for (to, format) in [(None, Format::F16), (Some(Naming::Trellis), Format::F32)] {
+        let renamed = to.map_or_else(|| file.unrenamed(), |to| file.renamed(to)).expect("floats").tensors;
+        weights::write(&whole, &renamed, format, "me".to_string()).expect("writable");
+        let converted = file.convert(to, &parts, format, "me".to_string()).expect("floats");
+        assert_eq!((converted.tensors, converted.values), (6, 2 * rows * columns));
+        assert!(std::fs::read(&whole).expect("written") == std::fs::read(&parts).expect("written"), "{format:?}");
+        if to.is_some() {
+            let turned = renamed.iter().find(|(name, ..)| name.ends_with("in_proj_weight")).expect("known");
+            assert_eq!((&turned.1, turned.2[rows + 3]), (&vec![columns, rows], tensors[0].2[3 * columns + 1]));
+        }
+    }
+    // Nothing is left of a file that has a number too large, in the last block.
+    let last = rows * columns - 1;
+    tensors[0].2[last] = 1e5;
+    weights::write(&path, &tensors, Format::F32, String::new()).expect("writable");
+    std::fs::remove_file(&parts).expect("written");
+    let error = WeightsFile::read(&path).expect("whole").convert(None, &parts, Format::F16, String::new()).unwrap_err();
+    assert!(error.to_string().contains("`h.0.attn.c_attn.weight` has numbers beyond 65,504"), "{error}");
+    let left: Vec<_> =
+        std::fs::read_dir(&folder.0).expect("ours").map(|entry| entry.expect("ours").file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
 /// Half precision loses digits, not names; statistics are those of the values.
 #[test]
 fn formats_and_statistics() {
@@ -215,7 +251,7 @@ fn names_that_meet_and_numbers_that_half_cannot_hold_are_refused() {
     let error = file.renamed(Naming::Trellis).unwrap_err().to_string();
     assert!(error.contains("would have the name of another"), "{error}");
     let error = weights::write(&other, &tensors, Format::F16, String::new()).unwrap_err().to_string();
-    assert!(error.contains("`wte.weight` has numbers beyond 65,504") && !other.exists(), "{error}");
+    assert!(error.contains("`transformer.h.0.ln_1.bias` has numbers beyond 65,504") && !other.exists(), "{error}");
     // Prefixes that wrappers add, one upon the other.
     let wrapped = ["wte.weight", "h.0.ln_1.bias"].map(|name| named(&format!("module.transformer.{name}")));
     weights::write(&path, &wrapped, Format::Bf16, String::new()).expect("writable");

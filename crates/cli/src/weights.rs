@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use trellis_guidance::weights::{About, Format, Naming, Renamed, TensorSummary, WeightsFile, write};
+use trellis_guidance::weights::{About, Converted, Format, Naming, TensorSummary, WeightsFile};
 use trellis_guidance::{Error, Result};
 use trellis_lab::Recipe;
 
@@ -118,24 +118,24 @@ impl Convert {
             return Err(Error::checkpoint(&self.output, problem, "name a .safetensors file, which PyTorch reads too"));
         }
         let file = WeightsFile::read(&self.input)?;
-        let Renamed { tensors, left_out } = match self.names {
-            Names::Trellis => file.renamed(Naming::Trellis)?,
-            Names::Gpt2 => file.renamed(Naming::Gpt2)?,
-            Names::Own => file.unrenamed()?,
+        let names = match self.names {
+            Names::Trellis => Some(Naming::Trellis),
+            Names::Gpt2 => Some(Naming::Gpt2),
+            Names::Own => None,
         };
         let text = file.about().into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
         let text = text.unwrap_or_else(|| format!("{}, converted", env!("CARGO_PKG_VERSION")));
-        write(&self.output, &tensors, format, About { text, recipe: file.recipe() })?;
-        let values: usize = tensors.iter().map(|(_, _, values)| values.len()).sum();
+        let about = About { text, recipe: file.recipe() };
+        let Converted { tensors, values, left_out } = file.convert(names, &self.output, format, about)?;
         let path = self.output.display();
         match as_json {
-            true => print::line(json!({"file": path.to_string(), "tensors": tensors.len(), "values": values,
+            true => print::line(json!({"file": path.to_string(), "tensors": tensors, "values": values,
                 "left_out": left_out.iter().map(|(name, _)| name).collect::<Vec<_>>()})),
             false => {
                 for (name, reason) in &left_out {
                     print::line(format_args!("left out: {name}, {reason}"))?;
                 }
-                print::line(format_args!("{path}: {} tensors, {values} values", tensors.len()))?;
+                print::line(format_args!("{path}: {tensors} tensors, {values} values"))?;
                 next::after_convert(&self.output)
             }
         }

@@ -296,6 +296,35 @@ fn nothing_is_complained_of_without_a_runtime_folder() {
     }
 }
 
+/// Weights larger than the memory that the process may take: it reads and writes them in blocks.
+#[cfg(target_os = "linux")]
+#[test]
+fn large_weights_are_inspected_and_converted_in_little_memory() {
+    let folder = folder("large-weights");
+    let [file, half] = ["large", "half"].map(|name| folder.join(name).with_extension("safetensors"));
+    let header = r#"{"fc1.weight":{"dtype":"F32","shape":[48,1048576],"data_offsets":[0,201326592]}}"#;
+    let start = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    std::fs::write(&file, &start).expect("writable");
+    // Zeros that take no room on the disk.
+    let whole = std::fs::OpenOptions::new().write(true).open(&file).expect("written");
+    whole.set_len(start.len() as u64 + 201_326_592).expect("sparse");
+    let run = |arguments: &[&str]| {
+        // So many KiB of address space, program included.
+        let limited = "ulimit -v 120000; exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        let output =
+            command.args(["-c", limited, env!("CARGO_BIN_EXE_trellis")]).args(arguments).output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let [file, half] = [&file, &half].map(|path| path.to_string_lossy().into_owned());
+    let text = run(&["inspect", &file, "--json"]);
+    assert!(text.contains("\"mean\":0.0") && text.contains("\"not_finite\":0"), "{text}");
+    run(&["convert", &file, &half, "--dtype", "f16"]);
+    assert!(run(&["inspect", &half]).contains("1 tensors, 50331648 values"));
+    std::fs::remove_dir_all(folder).expect("ours");
+}
+
 /// A machine reads what `--json` prints, and a person is told what to do next.
 #[test]
 fn the_last_line_says_what_comes_next() {

@@ -7,7 +7,8 @@ use std::path::Path;
 use safetensors::tensor::TensorInfo;
 use trellis_tensor::Tensor;
 
-use super::file::{WeightsFile, transposed};
+use super::convert::transposed;
+use super::file::WeightsFile;
 use super::naming::{Naming, Values};
 use super::write::{About, Contents, Entry, Format, write_entries};
 use crate::error::{Error, Result};

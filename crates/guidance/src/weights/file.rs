@@ -1,6 +1,5 @@
 //! A safetensors file: its tensors as they lie there, and as numbers.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -9,12 +8,20 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use trellis_data::io::Bytes;
 
-use super::naming::{GPT2_HEAD, Naming, Values, no_parameter};
-use super::write::{Named, RECIPE};
+use super::naming::{GPT2_HEAD, Naming, no_parameter};
+use super::write::RECIPE;
 use crate::error::{Error, Result};
 
 /// Largest header that is read, the most that the library writes.
 const LARGEST_HEADER: u64 = 100_000_000;
+
+/// Numbers that are read at once: 4 MiB of them as f32.
+const BLOCK: usize = 1 << 20;
+
+/// Blocks of up to [`BLOCK`] numbers, of `count` in all.
+pub(super) fn blocks(count: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..count).step_by(BLOCK).map(move |first| first..count.min(first + BLOCK))
+}
 
 /// A safetensors file, of which a tensor is read when it is wanted.
 #[derive(Debug)]
@@ -24,21 +31,6 @@ pub struct WeightsFile {
     /// Offset at which the tensors begin.
     start: u64,
     header: Metadata,
-}
-
-/// Summary of a tensor in a file: name, type, shape and statistics.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TensorSummary {
-    /// Its name in the file.
-    pub name: String,
-    /// Its type in the file: `F32`.
-    pub dtype: String,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Mean and standard deviation, least and greatest value; of those that are finite. `None` where it holds no floats.
-    pub statistics: Option<[f64; 4]>,
-    /// Values that are not finite.
-    pub not_finite: usize,
 }
 
 impl WeightsFile {
@@ -97,37 +89,34 @@ impl WeightsFile {
         self.some_numbers(name, info, 0..info.shape.iter().product())
     }
 
-    /// Some of the numbers of a tensor, row-major, as f32.
+    /// Some of the numbers of a tensor, row-major, as f32. Their bytes are read in blocks.
     pub(super) fn some_numbers(&self, name: &str, info: &TensorInfo, which: Range<usize>) -> Result<Vec<f32>> {
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16) {
+            let problem = format!("`{name}` holds {:?}", info.dtype);
+            return Err(Error::checkpoint(&self.path, problem, "give F64, F32, BF16 or F16"));
+        }
         let size = info.dtype.bitsize() / 8;
-        let read = || {
-            let mut bytes = vec![0; which.len() * size];
-            self.bytes.read(self.start + (info.data_offsets.0 + which.start * size) as u64, &mut bytes)?;
-            Ok::<Vec<u8>, Error>(bytes)
-        };
-        Ok(match info.dtype {
-            Dtype::F32 => read()?.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-            Dtype::F64 => {
-                let narrow = |&bytes: &[u8; 8]| {
-                    let wide = f64::from_le_bytes(bytes);
-                    Some(wide as f32).filter(|narrow| narrow.is_finite() || !wide.is_finite())
-                };
-                let bytes = read()?;
-                let numbers: Option<Vec<f32>> = bytes.as_chunks::<8>().0.iter().map(narrow).collect();
-                numbers.ok_or_else(|| {
-                    let problem = format!("`{name}` has numbers beyond 3.4e38, the greatest of f32");
-                    Error::checkpoint(&self.path, problem, "scale them before they are saved")
-                })?
+        let mut numbers = Vec::with_capacity(which.len());
+        let mut bytes = Vec::new();
+        for block in blocks(which.len()) {
+            bytes.resize(block.len() * size, 0);
+            let first = info.data_offsets.0 + (which.start + block.start) * size;
+            self.bytes.read(self.start + first as u64, &mut bytes)?;
+            match info.dtype {
+                Dtype::F64 => {
+                    let wide = bytes.as_chunks::<8>().0.iter().map(|&bytes| f64::from_le_bytes(bytes));
+                    numbers.extend(wide.clone().map(|wide| wide as f32));
+                    if wide.zip(&numbers[block.start..]).any(|(wide, narrow)| wide.is_finite() && !narrow.is_finite()) {
+                        let problem = format!("`{name}` has numbers beyond 3.4e38, the greatest of f32");
+                        return Err(Error::checkpoint(&self.path, problem, "scale them before they are saved"));
+                    }
+                }
+                Dtype::F16 => numbers.extend(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32())),
+                Dtype::BF16 => numbers.extend(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32())),
+                _ => numbers.extend(bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes))),
             }
-            Dtype::F16 => read()?.as_chunks::<2>().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
-            Dtype::BF16 => {
-                read()?.as_chunks::<2>().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
-            }
-            other => {
-                let problem = format!("`{name}` holds {other:?}");
-                return Err(Error::checkpoint(&self.path, problem, "give F64, F32, BF16 or F16"));
-            }
-        })
+        }
+        Ok(numbers)
     }
 
     /// Shape and numbers of a tensor, if the file holds it.
@@ -148,98 +137,23 @@ impl WeightsFile {
         self.about().into_iter().find(|(key, _)| key == RECIPE).map(|(_, text)| text)
     }
 
-    /// Every tensor, in order of the names, numbers in names counted as numbers.
-    ///
-    /// # Errors
-    /// [`Error::Data`] if it cannot be read.
-    pub fn summaries(&self) -> Result<Vec<TensorSummary>> {
-        let mut names = self.names();
-        names.sort_by_cached_key(|name| sort_key(name));
-        names.into_iter().map(|name| self.summary(name)).collect()
-    }
-
-    fn summary(&self, name: String) -> Result<TensorSummary> {
-        let info = self.info(&name).expect("its own name");
-        let numbers = match self.numbers(&name, info) {
-            Ok(numbers) => Some(numbers),
-            Err(Error::Checkpoint { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let finite: Vec<f64> =
-            numbers.iter().flatten().filter(|v| v.is_finite()).map(|&value| f64::from(value)).collect();
-        let count = finite.len().max(1) as f64;
-        let mean = finite.iter().sum::<f64>() / count;
-        let deviation = (finite.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count).sqrt();
-        let (least, greatest) = finite.iter().fold((f64::MAX, f64::MIN), |(l, g), &v| (l.min(v), g.max(v)));
-        Ok(TensorSummary {
-            dtype: format!("{:?}", info.dtype),
-            shape: info.shape.clone(),
-            name,
-            statistics: (!finite.is_empty()).then_some([mean, deviation, least, greatest]),
-            not_finite: numbers.map_or(0, |numbers| numbers.len() - finite.len()),
-        })
-    }
-
     /// Why the file needs no tensor `name`, by the naming and prefix of its others: it is no parameter, or a copy of one.
     pub(super) fn redundant(&self, name: &str, naming: Naming, prefix: &str) -> Result<Option<&'static str>> {
         let Some(info) = self.info(name) else { return Ok(None) };
         let stripped = name.strip_prefix(prefix).unwrap_or(name);
         let [head, embedding] = GPT2_HEAD;
         if naming == Naming::Gpt2 && stripped == head {
-            let (own, other) = (self.tensor(name)?, self.tensor(&format!("{prefix}{embedding}"))?);
-            return Ok((own == other).then_some("equal to the embedding"));
+            let embedding = format!("{prefix}{embedding}");
+            let Some(other) = self.info(&embedding).filter(|other| other.shape == info.shape) else { return Ok(None) };
+            for block in blocks(info.shape.iter().product()) {
+                let own = self.some_numbers(name, info, block.clone())?;
+                if own != self.some_numbers(&embedding, other, block)? {
+                    return Ok(None);
+                }
+            }
+            return Ok(Some("equal to the embedding"));
         }
         Ok(no_parameter(naming, stripped, &info.shape))
-    }
-
-    /// Every tensor under its own name.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] for one that holds other things than floats.
-    pub fn unrenamed(&self) -> Result<Renamed> {
-        let tensor = |name: String| {
-            let (shape, values) = self.tensor(&name)?.unwrap_or_default();
-            Ok((name, shape, values))
-        };
-        Ok(Renamed { tensors: self.names().into_iter().map(tensor).collect::<Result<_>>()?, left_out: Vec::new() })
-    }
-
-    /// Every tensor under the names of `to`, whatever the file's own are, but for what is redundant.
-    ///
-    /// # Errors
-    /// [`Error::Checkpoint`] if a tensor has no name there, or that of another, or holds other things than floats.
-    pub fn renamed(&self, to: Naming) -> Result<Renamed> {
-        let names = self.names();
-        let (from, prefix) = Naming::of_file(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        let (mut tensors, mut taken, mut left_out) = (Vec::new(), BTreeSet::new(), Vec::new());
-        for name in &names {
-            if let Some(reason) = self.redundant(name, from, prefix)? {
-                left_out.push((name.clone(), reason));
-                continue;
-            }
-            let stripped = name.strip_prefix(prefix).unwrap_or(name);
-            let unnamed = || {
-                let problem = format!("`{name}` has no name among those of {to}");
-                Error::checkpoint(&self.path, problem, "keep its names: --names own")
-            };
-            let (ours, before) = from.ours(stripped).ok_or_else(unnamed)?;
-            let (theirs, after) = to.theirs(&ours).ok_or_else(unnamed)?;
-            if !taken.insert(theirs.clone()) {
-                let problem = format!("`{name}` would have the name of another, `{theirs}`");
-                return Err(Error::checkpoint(&self.path, problem, "remove one of them"));
-            }
-            let (mut shape, mut values) = self.tensor(name)?.ok_or_else(unnamed)?;
-            if (before == Values::Transposed) != (after == Values::Transposed) {
-                (shape, values) = transposed(&shape, &values).ok_or_else(unnamed)?;
-            }
-            tensors.push((theirs, shape, values));
-        }
-        if let Some(missing) = to.always().find(|name| !taken.contains(*name)) {
-            let problem = format!("has no tensor to be `{missing}`, so it is not of such a network");
-            return Err(Error::checkpoint(&self.path, problem, "keep its names: --names own"));
-        }
-        tensors.sort_by_cached_key(|(name, ..)| sort_key(name));
-        Ok(Renamed { tensors, left_out })
     }
 }
 
@@ -268,15 +182,6 @@ fn other_kind(first: &[u8]) -> Option<(&'static str, &'static str)> {
     known.into_iter().find(|(start, ..)| first.starts_with(start)).map(|(_, kind, hint)| (kind, hint))
 }
 
-/// A file's tensors under other names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Renamed {
-    /// Name, shape and values of each.
-    pub tensors: Vec<Named>,
-    /// Further contents of the file, under their own names, and why they are not needed.
-    pub left_out: Vec<(String, &'static str)>,
-}
-
 /// Bytes of a tensor, if they are a number.
 fn size_of(info: &TensorInfo) -> Option<usize> {
     let elements = info.shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))?;
@@ -284,15 +189,8 @@ fn size_of(info: &TensorInfo) -> Option<usize> {
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 
-/// Columns as rows; `None` for what is no matrix.
-pub(super) fn transposed(shape: &[usize], values: &[f32]) -> Option<(Vec<usize>, Vec<f32>)> {
-    let &[rows, columns] = shape else { return None };
-    let turned = (0..values.len()).map(|at| values[at % rows * columns + at / rows]).collect();
-    Some((vec![columns, rows], turned))
-}
-
 /// Parts of a name, numbers padded: `layers.2` comes before `layers.10`.
-fn sort_key(name: &str) -> Vec<String> {
+pub(super) fn sort_key(name: &str) -> Vec<String> {
     let padded = |part: &str| part.parse::<u32>().map_or(part.to_string(), |number| format!("{number:010}"));
     name.split('.').map(padded).collect()
 }

@@ -5,12 +5,16 @@
 //! `torch.nn.TransformerEncoder`. Such files are read and written as they are; where names differ, a [`Naming`] says how.
 
 mod checkpoint;
+mod convert;
 mod file;
 mod naming;
+mod summary;
 mod write;
 
 pub use checkpoint::{load, save, save_with_recipe};
-pub use file::{Renamed, TensorSummary, WeightsFile};
+pub use convert::{Converted, Renamed};
+pub use file::WeightsFile;
 pub use naming::Naming;
+pub use summary::TensorSummary;
 pub use write::{About, Format, Named, write};
 pub(crate) use write::{Entry, write_entries};

@@ -62,10 +62,15 @@ pub(crate) enum Contents<'a> {
     Given(&'a [f32]),
     /// In these tensors, one after another.
     OnGpu(Vec<&'a Tensor>),
+    /// Block after block, each read when it is wanted.
+    Blocks(Box<dyn Iterator<Item = Result<Vec<f32>>> + 'a>),
 }
 
 /// Numbers that are copied from the GPU at once: 16 MiB.
 const BLOCK: usize = 4 << 20;
+
+/// Numbers that become bytes at once.
+const BYTES: usize = 1 << 20;
 
 /// Writes `tensors` as a safetensors file, whole or not at all: the same tensors and text give the same bytes. Its
 /// metadata are `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
@@ -73,18 +78,12 @@ const BLOCK: usize = 4 << 20;
 /// # Errors
 /// [`Error::Data`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
 pub fn write(path: &Path, tensors: &[Named], format: Format, about: impl Into<About>) -> Result<()> {
-    let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
-    if let Some((name, ..)) = tensors.iter().find(|(.., values)| format == Format::F16 && values.iter().any(too_large))
-    {
-        let problem = format!("`{name}` has numbers beyond 65,504, the greatest of f16");
-        return Err(Error::checkpoint(path, problem, "write bf16 or f32"));
-    }
     let entries = tensors.iter().map(|(name, shape, values)| Entry::given(name, shape.clone(), values));
     write_entries(path, entries.collect(), format, about.into())
 }
 
-/// [`write()`] without a look at the range of f16. Tensors on the GPU are copied in blocks, which take 64 MiB of the
-/// memory of the CPU, however large the tensors are.
+/// [`write()`] of tensors wherever they are. Those on the GPU are copied in blocks, which take 40 MiB of the memory of the
+/// CPU, however large the tensors are.
 pub(crate) fn write_entries(path: &Path, mut tensors: Vec<Entry<'_>>, format: Format, about: About) -> Result<()> {
     tensors.sort_by(|a, b| a.name.cmp(b.name));
     let header = header(&tensors, format, about);
@@ -93,31 +92,37 @@ pub(crate) fn write_entries(path: &Path, mut tensors: Vec<Entry<'_>>, format: Fo
         let mut file = BufWriter::new(File::create(temporary)?);
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        for Entry { contents, .. } in &tensors {
+        for Entry { name, contents, .. } in tensors {
+            let mut put = |block: Result<&[f32]>| {
+                let checked = block.and_then(|block| format.check(path, name, block).map(|()| block));
+                let block = checked.map_err(|error| {
+                    let message = io::Error::other(error.to_string());
+                    lost = Some(error);
+                    message
+                })?;
+                block.chunks(BYTES).try_for_each(|some| file.write_all(&format.bytes(some)))
+            };
             match contents {
-                Contents::Given(values) => {
-                    values.chunks(BLOCK).try_for_each(|block| file.write_all(&format.bytes(block)))?;
-                }
+                Contents::Given(values) => put(Ok(values))?,
                 Contents::OnGpu(parts) => {
                     for part in parts {
                         for first in (0..part.ty().elements()).step_by(BLOCK) {
                             let block = part.read_f32_at(first..part.ty().elements().min(first + BLOCK));
-                            let block = block.map_err(|error| {
-                                let message = io::Error::other(error.to_string());
-                                lost = Some(error);
-                                message
-                            })?;
-                            file.write_all(&format.bytes(&block))?;
+                            put(block.as_deref().map_err(|error| error.clone().into()))?;
                         }
                     }
                 }
+                Contents::Blocks(mut blocks) => blocks.try_for_each(|block| match block {
+                    Ok(block) => put(Ok(&block)),
+                    Err(error) => put(Err(error)),
+                })?,
             }
         }
         file.into_inner()?;
         Ok(())
     });
     match lost {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(error),
         None => Ok(written?),
     }
 }
@@ -158,6 +163,16 @@ impl Format {
     /// Bytes of a number.
     fn size(self) -> usize {
         if self == Self::F32 { 4 } else { 2 }
+    }
+
+    /// Refuses numbers of tensor `name` that are finite and would not be so in the file at `path`.
+    fn check(self, path: &Path, name: &str, values: &[f32]) -> Result<()> {
+        let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
+        if self != Self::F16 || !values.iter().any(too_large) {
+            return Ok(());
+        }
+        let problem = format!("`{name}` has numbers beyond 65,504, the greatest of f16");
+        Err(Error::checkpoint(path, problem, "write bf16 or f32"))
     }
 
     fn bytes(self, values: &[f32]) -> Vec<u8> {
