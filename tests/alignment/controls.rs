@@ -1,8 +1,8 @@
 //! Controls: each keeps of the guide's Gram matrices what it says, and takes the rest away.
 
+use trellis_data::glyphs::glyphs;
 use trellis_guidance::alignment::GuideSide;
 use trellis_guidance::data::DrawnSequences;
-use trellis_guidance::data::glyphs::glyphs;
 use trellis_guidance::network::{Input, InputShape};
 use trellis_guidance::trainer::guide_sides;
 use trellis_guidance::{BatchSource, Cka, Cnn, Control, Dataset, Guidance, Metric, Network, Transformer};

@@ -153,7 +153,7 @@ impl Subset {
 
     /// The first `count` images of `source` without those that cannot be read, of which `broken` is told. Cost: each is read once,
     /// on all threads.
-    pub(crate) fn readable(source: &Arc<dyn Source>, count: usize, mut broken: impl FnMut(usize, &Error)) -> Self {
+    pub fn readable(source: &Arc<dyn Source>, count: usize, mut broken: impl FnMut(usize, &Error)) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let share = count.div_ceil(threads).max(1);
         let work = |first: usize| {

@@ -162,7 +162,7 @@ impl Dataset {
         let (Examples::Source(source), Some(skipped)) = (&split.examples, self.skipping()) else {
             return (self.clone(), split.clone());
         };
-        let note = |index, error: &Error| skipped.note(split.name, source.class_of(index), error);
+        let note = |index, error: &trellis_data::Error| skipped.note(split.name, source.class_of(index), error);
         let whole = Subset::readable(source, split.count, note);
         let split = Split { name: split.name, count: whole.count(), examples: Examples::Source(Arc::new(whole)) };
         (Self { skip_broken: false, ..self.clone() }, split)
