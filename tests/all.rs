@@ -3,7 +3,6 @@
 mod alignment; // measures of similarity, as values and as losses
 mod data; // data sets, batches, files that are rare or damaged
 mod docs; // README.md and docs/: short sentences, links that lead somewhere
-mod folder; // folders for the files of a test
 mod layout; // lengths of files, sizes of folders, directions of imports
 mod networks; // networks against PyTorch
 mod ops; // the engine: ops, kernels, plans
@@ -30,15 +29,13 @@ fn gpu_with_block(number: usize) -> Gpu {
     static GPUS: [OnceLock<Gpu>; Block::FAMILY.len()] = [const { OnceLock::new() }; Block::FAMILY.len()];
     GPUS[number]
         .get_or_init(|| {
-            let folder = std::env::temp_dir().join(format!("trellis-test-{}-{number}", std::process::id()));
-            std::fs::create_dir_all(&folder).expect("a writable temporary folder");
-            let options = GpuOptions { gpu_kernels: true, tuning: Some(folder.clone()), ..GpuOptions::default() };
+            let folder = tempfile::tempdir().expect("writable");
+            let tuning = Some(folder.path().to_path_buf());
+            let options = GpuOptions { gpu_kernels: true, tuning, ..GpuOptions::default() };
             let path = open(options.clone()).tuning_path().expect("a folder was given").to_path_buf();
             let block = Block::FAMILY[number];
             std::fs::write(path, format!("NN 1 1 1 {block}\nNT 1 1 1 {block}\nTN 1 1 1 {block}\n")).expect("writable");
-            let gpu = open(options);
-            std::fs::remove_dir_all(folder).expect("ours");
-            gpu
+            open(options)
         })
         .clone()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use trellis_data::text::{Text, Tokenizer};
 use trellis_data::{Images, idx};
 use trellis_guidance::network::InputShape;
@@ -13,13 +14,12 @@ use trellis_lab::record::Existing;
 use trellis_lab::{Config, experiment};
 use trellis_tensor::{Gpu, GpuOptions, Graph, Plan, StepState};
 
-use crate::folder::Folder;
+use crate::data::write;
 use crate::gpu;
 
-impl Folder {
-    pub(super) fn dataset(&self, text: &str) -> Result<Dataset> {
-        config(text).dataset(&gpu(), Path::new("x.toml"), Some(&self.0))
-    }
+/// Data of a configuration in TOML, read from a folder.
+pub(super) fn dataset(folder: &TempDir, text: &str) -> Result<Dataset> {
+    config(text).dataset(&gpu(), Path::new("x.toml"), Some(folder.path()))
 }
 
 /// Networks that take tokens.
@@ -61,15 +61,15 @@ pub(super) fn brightness(data: &Dataset) -> Vec<Vec<f32>> {
 
 #[test]
 fn splits_of_an_idx_set_are_apart_and_its_own_test_images_are_the_test_split() {
-    let folder = Folder::new("configured-idx");
-    idx::save(&folder.0, "train-", &numbered(0, 100)).expect("writable");
+    let folder = tempfile::tempdir().expect("writable");
+    idx::save(folder.path(), "train-", &numbered(0, 100)).expect("writable");
     let keys = "[data]\nset = \"idx\"\ntrain = 50\nvalidation = 20\ntest = 15\n[training]\nbatch = 8\n";
     for (own, stream) in [(false, false), (true, false), (true, true)] {
         if own {
-            idx::save(&folder.0, "t10k-", &numbered(200, 30)).expect("writable");
+            idx::save(folder.path(), "t10k-", &numbered(200, 30)).expect("writable");
         }
         let text = keys.replace("[training]", &format!("stream = {stream}\n[training]"));
-        let data = folder.dataset(&text).expect("fits");
+        let data = dataset(&folder, &text).expect("fits");
         assert_eq!(data.is_streamed(), stream);
         let splits = brightness(&data);
         assert_eq!(splits.iter().map(Vec::len).collect::<Vec<_>>(), [50, 20, 15]);
@@ -78,34 +78,34 @@ fn splits_of_an_idx_set_are_apart_and_its_own_test_images_are_the_test_split() {
         let (brightest, darkest) = (splits[0][49].max(splits[1][19]), splits[2][0]);
         assert_eq!(darkest > brightest, own, "test images are brighter where they are others");
     }
-    assert!(!folder.dataset(keys).expect("fits").is_streamed(), "it has room");
-    assert!(folder.dataset(&keys.replace("test = 15", "test = 31")).is_err(), "30 test images");
+    assert!(!dataset(&folder, keys).expect("fits").is_streamed(), "it has room");
+    assert!(dataset(&folder, &keys.replace("test = 15", "test = 31")).is_err(), "30 test images");
 }
 
 #[test]
 fn folders_are_resized_cropped_and_may_have_broken_files() {
-    let folder = Folder::new("configured-folder");
+    let folder = tempfile::tempdir().expect("writable");
     // One pixel, which becomes as many as are wanted.
     let png = include_bytes!("../golden/pixel.png");
     for class in ["a", "b"] {
-        (0..4).for_each(|number| drop(folder.write(&format!("train/{class}/{number}.png"), png)));
-        (0..2).for_each(|number| drop(folder.write(&format!("val/{class}/{number}.png"), png)));
+        (0..4).for_each(|number| drop(write(&folder, &format!("train/{class}/{number}.png"), png)));
+        (0..2).for_each(|number| drop(write(&folder, &format!("val/{class}/{number}.png"), png)));
     }
     let keys = |more: &str| {
         format!(
             "[data]\nset = \"folder\"\nsize = 6\ntrain = 6\nvalidation = 2\ntest = 4\n{more}\n[training]\nbatch = 3\n"
         )
     };
-    let data = folder.dataset(&keys("")).expect("fits");
+    let data = dataset(&folder, &keys("")).expect("fits");
     assert_eq!((data.input(), data.stored()), (InputShape::Image([3, 6, 6]), InputShape::Image([3, 6, 6])));
-    let data = folder.dataset(&keys("resize = 9")).expect("fits");
+    let data = dataset(&folder, &keys("resize = 9")).expect("fits");
     assert_eq!((data.input(), data.stored()), (InputShape::Image([3, 6, 6]), InputShape::Image([3, 9, 9])));
-    (0..2).for_each(|number| drop(folder.write(&format!("train/a/{number}.png"), b"broken")));
+    (0..2).for_each(|number| drop(write(&folder, &format!("train/a/{number}.png"), b"broken")));
     for stream in [false, true] {
         let more = format!("stream = {stream}\n");
-        let error = folder.dataset(&keys(&more)).expect_err("broken files").to_string();
+        let error = dataset(&folder, &keys(&more)).expect_err("broken files").to_string();
         assert!(error.contains("skip_broken"), "{error}");
-        let data = folder.dataset(&keys(&format!("{more}skip_broken = true\n"))).expect("the rest is fine");
+        let data = dataset(&folder, &keys(&format!("{more}skip_broken = true\n"))).expect("the rest is fine");
         let all: usize = data.splits().map(|(_, split)| split.count()).sum();
         assert!(data.is_streamed() == stream && !data.skipped().is_empty());
         // Of four images of the class three are drawn, and of these one or two are broken.
@@ -118,13 +118,13 @@ fn folders_are_resized_cropped_and_may_have_broken_files() {
 
 #[test]
 fn a_text_is_cut_as_the_configuration_says() {
-    let folder = Folder::new("configured-text");
-    let text = folder.write("text.txt", "ab ab äb\n".repeat(80).as_bytes());
+    let folder = tempfile::tempdir().expect("writable");
+    let text = write(&folder, "text.txt", "ab ab äb\n".repeat(80).as_bytes());
     let of = |keys: &str| {
         let keys = format!(
             "[data]\nset = \"text\"\ncontext = 5\ntrain = 20\nvalidation = 0\ntest = 4\n{keys}\n{SEQUENCES}[training]\nbatch = 4\n"
         );
-        let config = Config::read(&folder.write("sub/x.toml", keys.as_bytes())).expect("a sane file");
+        let config = Config::read(&write(&folder, "sub/x.toml", keys.as_bytes())).expect("a sane file");
         let kept = Config::parse(&config.to_toml(), Path::new("again.toml")).expect("what a run keeps");
         assert_eq!(kept, config);
         config.dataset(&gpu(), Path::new("x.toml"), Some(&text))
@@ -142,7 +142,7 @@ fn a_text_is_cut_as_the_configuration_says() {
     let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
         "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
         "model":{"type":"WordLevel","vocab":{"?":0,"ab":1,"äb":2},"unk_token":"?"}}"#;
-    folder.write("sub/words.json", words.as_bytes());
+    write(&folder, "sub/words.json", words.as_bytes());
     assert_eq!(vocabulary(&of("tokenizer = \"words.json\"").expect("fits")), 3);
     let error = of("tokenizer = \"none.json\"").expect_err("not there").to_string();
     assert!(error.contains("none.json"), "{error}");
@@ -262,18 +262,18 @@ fn classes_are_what_there_is() {
         assert_eq!((data.input(), data.output().classes), (InputShape::Image(shape), 10));
     }
 
-    let folder = Folder::new("configured-classes");
+    let folder = tempfile::tempdir().expect("writable");
     let png = include_bytes!("../golden/pixel.png");
-    (0..300).for_each(|at| drop(folder.write(&format!("train/{}/{at}.png", ["cat", "dog"][at % 2]), png)));
+    (0..300).for_each(|at| drop(write(&folder, &format!("train/{}/{at}.png", ["cat", "dog"][at % 2]), png)));
     let keys = "[data]\nset = \"folder\"\nsize = 4\ntrain = 200\nvalidation = 0\ntest = 100\n";
-    assert_eq!(folder.dataset(keys).expect("fits").class_names(), ["cat", "dog"]);
-    let wrong = folder.dataset(&format!("{keys}classes = 3\n")).expect_err("2 classes").to_string();
+    assert_eq!(dataset(&folder, keys).expect("fits").class_names(), ["cat", "dog"]);
+    let wrong = dataset(&folder, &format!("{keys}classes = 3\n")).expect_err("2 classes").to_string();
     assert!(wrong.contains("`data.classes`: is 3, but") && wrong.contains("has 2"), "{wrong}");
-    let more = folder.dataset(&keys.replace("200", "201")).expect_err("of 300").to_string();
+    let more = dataset(&folder, &keys.replace("200", "201")).expect_err("of 300").to_string();
     let few = "holds 300 images, fewer than train = 201, validation = 0, test = 100; for example train = 270, validation = 0, test = 30";
     assert!(more.contains("`data.train`: ") && more.contains(few), "{more}");
-    folder.write("val/cat/0.png", png);
-    let more = folder.dataset(keys).expect_err("one to test").to_string();
+    write(&folder, "val/cat/0.png", png);
+    let more = dataset(&folder, keys).expect_err("one to test").to_string();
     assert!(
         more.contains("`data.test`: ") && more.contains("holds 1 images to test with, fewer than test = 100; add some"),
         "{more}"
@@ -290,13 +290,13 @@ fn glyphs_have_their_names() {
 /// One draw of weights guides untrained and, after its own steps, trained: with steps of no length the two are the same.
 #[test]
 fn the_two_guides_of_a_seed_are_one_draw() {
-    let folder = Folder::new("configured-guides");
+    let folder = tempfile::tempdir().expect("writable");
     let keys = "name = \"x\"\nseeds = [1, 2]\narms = [\"untrained\", \"trained\"]\n[data]\ntrain = 40\nvalidation = 0\ntest = 20\n\
         [target]\ndepth = 2\nwidth = 8\n[guide]\nchannels = [3]\nstrides = [2]\nsteps = 1\nlearning_rate = 1e-12\n\
         batch_norm = false\n[training]\nsteps = 1\nbatch = 8\n";
     let config = config(keys);
     let data = config.dataset(&gpu(), Path::new("x"), None).expect("fits");
-    let run = experiment::run(&config, &data, &folder.0, Existing::Refuse, &mut |_| {}).expect("trains");
+    let run = experiment::run(&config, &data, folder.path(), Existing::Refuse, &mut |_| {}).expect("trains");
     let similarity = |arm: &str, seed: u64| {
         let run = run.runs_of(arm).find(|run| run.seed == seed).expect("ran");
         run.steps[0].similarity.clone()

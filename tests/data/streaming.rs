@@ -62,18 +62,16 @@ fn streamed_text_trains_the_same_bits_as_resident_text() {
     };
     let counts = [40, 11, 9];
     let resident = Dataset::text(&gpu(), &text, 10, counts).expect("fits");
-    let folder = std::env::temp_dir().join(format!("trellis-streaming-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a temporary folder");
-    let path = folder.join("words.txt");
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("words.txt");
     fs::write(&path, &words).expect("writable");
-    let on_disk = Text::on_disk(&path, Tokenizer::Characters, &folder).expect("text");
+    let on_disk = Text::on_disk(&path, Tokenizer::Characters, folder.path()).expect("text");
     let wanted = train(&resident);
     for text in [text, on_disk] {
         let streamed = Dataset::stream_text(&gpu(), &Arc::new(text), 10, counts).expect("fits");
         assert!(streamed.is_streamed());
         assert!(train(&streamed) == wanted);
     }
-    fs::remove_dir_all(folder).expect("ours");
 }
 
 /// Wide images that say which they are, in brightness and class.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tempfile::TempDir;
 use trellis_guidance::network::{HeadBias, InitialWeights, RnnCell};
 use trellis_guidance::trainer::{EvalRecord, RunRecord};
 use trellis_guidance::weights::WeightsFile;
@@ -12,7 +13,6 @@ use trellis_lab::record::{Existing, Experiment};
 use trellis_lab::{Config, experiment};
 use trellis_tensor::{Gpu, GpuOptions};
 
-use crate::folder::Folder;
 use crate::{gpu, open};
 
 const SMALL: &str = "name = \"x\"\nseeds = [1]\n\
@@ -21,11 +21,11 @@ const SMALL: &str = "name = \"x\"\nseeds = [1]\n\
     [guide]\nnetwork = \"transformer\"\nlayers = 2\nwidth = 8\nheads = 2\nhidden = 8\nsteps = 2\n\
     [guidance]\nfirst_steps = 2\n[training]\nsteps = 4\nbatch = 16\n";
 
-fn train(folder: &Folder, arms: &str, tables: &str) -> Experiment {
+fn train(folder: &TempDir, arms: &str, tables: &str) -> Experiment {
     let text = format!("arms = {arms}\n{SMALL}{tables}");
     let config = Config::parse(&text, Path::new("x.toml")).expect("a sane file");
     let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
-    experiment::run(&config, &data, &folder.0, Existing::MoveAside, &mut |_| {}).expect("trains")
+    experiment::run(&config, &data, folder.path(), Existing::MoveAside, &mut |_| {}).expect("trains")
 }
 
 fn run<'a>(experiment: &'a Experiment, arm: &'a str) -> &'a RunRecord {
@@ -38,7 +38,7 @@ fn losses(experiment: &Experiment, arm: &str) -> Vec<f32> {
 
 #[test]
 fn each_key_has_its_effect() {
-    let folder = Folder::new("arms-keys");
+    let folder = tempfile::tempdir().expect("writable");
     let arms = "[\"alone\", \"untrained\", \"brief\", \"fading\", \"strong\", \"orthogonal\", \"prior\", \"slow\"]";
     let tables = "[arm.brief]\nguide = \"untrained\"\nfirst_steps = 2\n\
         [arm.fading]\nguide = \"untrained\"\ndecay_steps = 3\n\
@@ -70,15 +70,15 @@ fn each_key_has_its_effect() {
 
     // No arm uses a trained guide: none is trained, and the one that was used is kept.
     assert!(done.guides.is_empty());
-    let path = |name: &str| folder.0.join("x").join(name);
+    let path = |name: &str| folder.path().join("x").join(name);
     assert!(!path("guide-1.safetensors").exists() && path("untrained-guide-1.safetensors").is_file());
     WeightsFile::read(&path("untrained-guide-1.safetensors")).expect("weights");
 }
 
 #[test]
 fn guides_are_made_for_the_arms_that_use_them() {
-    let folder = Folder::new("arms-guides");
-    let kept = |name: &str| folder.0.join("x").join(name).is_file();
+    let folder = tempfile::tempdir().expect("writable");
+    let kept = |name: &str| folder.path().join("x").join(name).is_file();
     let done = train(&folder, "[\"alone\"]", "");
     assert!(done.guides.is_empty() && !kept("guide-1.safetensors") && !kept("untrained-guide-1.safetensors"));
     assert!(run(&done, "alone").pairs.is_empty());
@@ -94,8 +94,8 @@ fn guides_are_made_for_the_arms_that_use_them() {
 /// Two guides beside each other: each is trained as its table says, kept under its name, and found again by a run that is resumed.
 #[test]
 fn a_named_guide_guides_its_arm() {
-    let folder = Folder::new("arms-named");
-    let kept = |name: &str| folder.0.join("x").join(name).is_file();
+    let folder = tempfile::tempdir().expect("writable");
+    let kept = |name: &str| folder.path().join("x").join(name).is_file();
     let tables = "[guides.small]\nnetwork = \"transformer\"\nlayers = 1\nwidth = 8\nheads = 2\nhidden = 8\nsteps = 3\n\
         [guides.drawn]\nnetwork = \"rnn\"\nlayers = 1\nwidth = 8\nhidden = 8\nsteps = 0\n\
         [arm.own]\nguide = \"small\"\n[arm.other]\nguide = \"drawn\"\nschedule = { first_steps = 1 }\n";
@@ -112,7 +112,7 @@ fn a_named_guide_guides_its_arm() {
     let text = format!("arms = {arms}\n{SMALL}{tables}");
     let config = Config::parse(&text, Path::new("x.toml")).expect("a sane file");
     let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
-    let again = experiment::run(&config, &data, &folder.0, Existing::Resume, &mut |_| {}).expect("is finished");
+    let again = experiment::run(&config, &data, folder.path(), Existing::Resume, &mut |_| {}).expect("is finished");
     assert_eq!((again.guides.len(), losses(&again, "own")), (2, losses(&done, "own")));
 }
 
@@ -134,7 +134,7 @@ fn controls_pull_another_way() {
 /// Another optimizer, batch and length than those of the other arms.
 #[test]
 fn an_arm_trains_in_its_own_way() {
-    let folder = Folder::new("arms-training");
+    let folder = tempfile::tempdir().expect("writable");
     let tables = "[arm.own]\nguide = \"none\"\ntraining = { optimizer = \"sgd\", momentum = 0.0 }\n\
         [arm.long]\nguide = \"none\"\ntraining = { steps = 6, batch = 8, eval_every = 3 }\n";
     let done = train(&folder, "[\"alone\", \"own\", \"long\"]", tables);
@@ -191,14 +191,14 @@ fn drawn() -> Dataset {
 /// Two workers share the seeds out: every seed has the bits that it has with one.
 #[test]
 fn seeds_on_several_devices_have_the_same_bits() {
-    let folders = [Folder::new("arms-one-job"), Folder::new("arms-two-jobs")];
+    let folders = [tempfile::tempdir().expect("writable"), tempfile::tempdir().expect("writable")];
     let text = format!("arms = [\"alone\", \"trained\"]\n{SMALL}").replace("seeds = [1]", "seeds = [3, 1, 2]");
     let config = Config::parse(&text, Path::new("x.toml")).expect("a sane file");
     let copy = |gpu: &Gpu| config.dataset(gpu, Path::new("x.toml"), None).expect("fits");
     let copies = [copy(&gpu()), copy(&open(GpuOptions { devices: 2, ..GpuOptions::default() }))];
     let total = AtomicU64::new(0);
     let done = [&copies[..1], &copies].map(|copies| {
-        let folder = &folders[copies.len() - 1].0;
+        let folder = folders[copies.len() - 1].path();
         experiment::run_on(&config, copies, folder, Existing::Refuse, &mut |progress| {
             if let Progress::Steps(_, _, steps, _) = progress {
                 total.fetch_add(steps, Ordering::Relaxed);
@@ -214,7 +214,8 @@ fn seeds_on_several_devices_have_the_same_bits() {
     };
     assert_eq!(done.each_ref().map(seeds), [[1, 2, 3], [1, 2, 3]]);
     for name in ["guide", "alone", "trained"].iter().flat_map(|arm| [1, 2, 3].map(|seed| format!("{arm}-{seed}"))) {
-        let read = |folder: &Folder| std::fs::read(folder.0.join(format!("x/{name}.safetensors"))).expect("weights");
+        let read =
+            |folder: &TempDir| std::fs::read(folder.path().join(format!("x/{name}.safetensors"))).expect("weights");
         assert!(read(&folders[0]) == read(&folders[1]), "{name}");
     }
     for (seed, arm) in [1, 2, 3].into_iter().flat_map(|seed| [(seed, "alone"), (seed, "trained")]) {
@@ -226,8 +227,9 @@ fn seeds_on_several_devices_have_the_same_bits() {
     }
     let other = Config::parse(&text.replace("test = 32", "test = 48"), Path::new("x.toml")).expect("a sane file");
     let copies = [copies[0].clone(), other.dataset(&gpu(), Path::new("x.toml"), None).expect("fits")];
-    let error = experiment::run_on(&config, &copies, &folders[0].0, Existing::Refuse, &mut |_| {}).expect_err("differ");
+    let error =
+        experiment::run_on(&config, &copies, folders[0].path(), Existing::Refuse, &mut |_| {}).expect_err("differ");
     assert!(error.to_string().contains("the same data each"), "{error}");
-    let none = experiment::run_on(&config, &[], &folders[0].0, Existing::Refuse, &mut |_| {}).expect_err("no copy");
+    let none = experiment::run_on(&config, &[], folders[0].path(), Existing::Refuse, &mut |_| {}).expect_err("no copy");
     assert!(none.to_string().contains("at least one copy"), "{none}");
 }

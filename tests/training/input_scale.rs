@@ -12,7 +12,6 @@ use trellis_lab::record::Existing;
 use trellis_lab::{Config, Recipe, experiment};
 use trellis_tensor::{Graph, Plan, StepState, Tensor};
 
-use crate::folder::Folder;
 use crate::gpu;
 use crate::training::runs::small_training;
 
@@ -155,13 +154,13 @@ fn a_scale_that_does_not_fit_is_refused_by_its_key() {
 
 #[test]
 fn weights_of_an_unknown_scale_are_warned_of() {
-    let folder = Folder::new("unknown-scale");
+    let folder = tempfile::tempdir().expect("writable");
     let data = Dataset::new(&gpu(), &images(3, 24), None, Some(&images(3, 12))).expect("fits");
     for (number, (keys, wanted)) in [("", 1), ("mean = \"imagenet\"\nstd = \"imagenet\"", 0)].into_iter().enumerate() {
         let config =
             Config { name: number.to_string(), arms: vec!["trained".to_string()], seeds: vec![1], ..config(keys) };
         let mut warnings = Vec::new();
-        experiment::run(&config, &data, &folder.0, Existing::Refuse, &mut |progress| {
+        experiment::run(&config, &data, folder.path(), Existing::Refuse, &mut |progress| {
             if let Progress::Warning(text) = progress {
                 warnings.push(text.to_string());
             }
@@ -174,15 +173,17 @@ fn weights_of_an_unknown_scale_are_warned_of() {
 /// A guide of ours says in which scale it saw images; a configuration that says nothing, or otherwise, is refused with what to set.
 #[test]
 fn the_scale_of_a_guide_of_ours_is_not_forgotten() {
-    let folder = Folder::new("own-scale");
+    let folder = tempfile::tempdir().expect("writable");
     let data = Dataset::new(&gpu(), &images(3, 24), None, Some(&images(3, 12))).expect("fits");
     let run = |name: &str, keys: &str| {
         let mut config =
             Config { name: name.to_string(), arms: vec!["trained".to_string()], seeds: vec![1], ..config(keys) };
         if name != "first" {
-            config.guide.keys.weights = Some(folder.0.join("first/guide-1.safetensors"));
+            config.guide.keys.weights = Some(folder.path().join("first/guide-1.safetensors"));
         }
-        experiment::run(&config, &data, &folder.0, Existing::Refuse, &mut |_| {}).map(drop).map_err(|e| e.to_string())
+        experiment::run(&config, &data, folder.path(), Existing::Refuse, &mut |_| {})
+            .map(drop)
+            .map_err(|e| e.to_string())
     };
     let imagenet = "mean = \"imagenet\"\nstd = \"imagenet\"";
     run("first", imagenet).expect("runs");
@@ -196,16 +197,16 @@ fn the_scale_of_a_guide_of_ours_is_not_forgotten() {
 /// Scale and all, a guide's checkpoint is evaluated by its recipe as in the run.
 #[test]
 fn the_scale_stands_in_the_run_and_in_the_guides_recipe() {
-    let folder = Folder::new("input-scale");
+    let folder = tempfile::tempdir().expect("writable");
     let data = Dataset::new(&gpu(), &images(3, 24), None, Some(&images(3, 12))).expect("fits");
     let text = "name = \"scaled\"\nseeds = [1]\narms = [\"trained\"]\n[guide]\nchannels = [4]\nstrides = [2]\nsteps = 2\n\
         mean = \"imagenet\"\nstd = \"imagenet\"\n[target]\ndepth = 2\nwidth = 8\n[training]\nsteps = 2\nbatch = 6\n";
     let config = Config::parse(text, Path::new("x.toml")).expect("sane");
-    let done = experiment::run(&config, &data, &folder.0, Existing::Refuse, &mut |_| {}).expect("runs");
-    let report = std::fs::read_to_string(folder.0.join("scaled/report.html")).expect("written");
+    let done = experiment::run(&config, &data, folder.path(), Existing::Refuse, &mut |_| {}).expect("runs");
+    let report = std::fs::read_to_string(folder.path().join("scaled/report.html")).expect("written");
     let words = "input scaled by mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]";
     assert!(report.contains(words) && done.config_toml.contains("mean = \"imagenet\""), "{}", done.config_toml);
-    let path = folder.0.join("scaled/guide-1.safetensors");
+    let path = folder.path().join("scaled/guide-1.safetensors");
     let recipe = Recipe::read(&path).expect("written");
     assert_eq!(recipe.version, 2);
     let network = recipe.network(&gpu(), &path).expect("fits");
@@ -215,8 +216,8 @@ fn the_scale_stands_in_the_run_and_in_the_guides_recipe() {
     let logged = done.guides[0].last_eval("test").expect("evaluated");
     assert_eq!((eval.loss, eval.top1), (logged.loss, logged.top1));
     // The target sees the data's scale, and says so as ever.
-    assert_eq!(Recipe::read(&folder.0.join("scaled/trained-1.safetensors")).expect("written").version, 1);
-    let again = folder.0.join("again.safetensors");
+    assert_eq!(Recipe::read(&folder.path().join("scaled/trained-1.safetensors")).expect("written").version, 1);
+    let again = folder.path().join("again.safetensors");
     save_with_recipe(&network, &again, &recipe.to_json()).expect("writable");
     assert_eq!(Recipe::read(&again).expect("written"), recipe);
 }

@@ -1,7 +1,6 @@
 //! Runs that end early and go on: the same bits as those of one piece.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use trellis_data::Place;
@@ -16,23 +15,6 @@ use trellis_tensor::{LossScale, OptimizerConfig, Schedule};
 
 use crate::gpu;
 use crate::training::runs::{bits, data, networks, small_training};
-
-/// A file that goes when the test ends.
-struct State(PathBuf);
-
-impl State {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trellis-state-{}-{name}.safetensors", std::process::id()));
-        drop(fs::remove_file(&path));
-        Self(path)
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
-    }
-}
 
 /// Runs a trainer that is stopped once the steps up to `last` have been seen; where it went on from, if anywhere.
 fn run_until(trainer: &Trainer<'_>, last: u64) -> (Option<u32>, Result<RunRecord>) {
@@ -64,11 +46,12 @@ pub(super) fn in_pieces_by(
 ) {
     let (whole, guidance) = target();
     let wanted = Trainer::new(&whole, data, training).guided_by(guidance.schedule(schedule)).run().expect("trains");
-    let state = State::new(name);
+    let folder = tempfile::tempdir().expect("writable");
+    let state = folder.path().join("state.safetensors");
     let piece = |last: u64| {
         let (target, guidance) = target();
         let trainer = Trainer::new(&target, data, training).guided_by(guidance.schedule(schedule));
-        let (resumed, outcome) = run_until(&trainer.resumable(&state.0), last);
+        let (resumed, outcome) = run_until(&trainer.resumable(&state), last);
         (resumed, outcome, bits(&target))
     };
     let (resumed, outcome, _) = piece(5);
@@ -126,16 +109,17 @@ fn a_streamed_run_in_pieces_sees_the_batches_of_one_run() {
 #[test]
 fn a_run_that_goes_on_keeps_its_time() {
     let data = data(&gpu());
-    let state = State::new("time");
+    let folder = tempfile::tempdir().expect("writable");
+    let state = folder.path().join("state.safetensors");
     let training = Training { eval_every: 4, ..small_training(15) };
     let target = Network::new(Fcn::new(2, 16), &data, 1).expect("fits");
-    let trainer = Trainer::new(&target, &data, training).resumable(&state.0);
+    let trainer = Trainer::new(&target, &data, training).resumable(&state);
     assert!(run_until(&trainer, 9).1.is_err());
-    let file = WeightsFile::read(&state.0).expect("kept");
+    let file = WeightsFile::read(&state).expect("kept");
     let mut tensors = file.renamed(Naming::Trellis).expect("names").tensors;
     let seconds = tensors.iter_mut().find(|(name, ..)| name == "seconds").expect("its time");
     seconds.2 = vec![2000.0, 1000.0];
-    weights::write(&state.0, &tensors, Format::F32, "later".to_string()).expect("writable");
+    weights::write(&state, &tensors, Format::F32, "later".to_string()).expect("writable");
     let record = trainer.run().expect("trains");
     assert!((2000.0..2100.0).contains(&record.seconds), "{}", record.seconds);
     assert!((15.0 / 1100.0..=15.0 / 1000.0).contains(&record.steps_per_s), "{}", record.steps_per_s);
@@ -144,18 +128,19 @@ fn a_run_that_goes_on_keeps_its_time() {
 #[test]
 fn a_state_that_is_not_of_this_run_is_refused_and_changes_nothing() {
     let data = data(&gpu());
-    let state = State::new("other");
+    let folder = tempfile::tempdir().expect("writable");
+    let state = folder.path().join("state.safetensors");
     let training = Training { eval_every: 4, ..small_training(15) };
     let (target, guidance) = networks(&data);
-    let trainer = Trainer::new(&target, &data, training).guided_by(guidance).resumable(&state.0);
+    let trainer = Trainer::new(&target, &data, training).guided_by(guidance).resumable(&state);
     assert!(run_until(&trainer, 9).1.is_err());
-    let bytes = fs::read(&state.0).expect("kept");
+    let bytes = fs::read(&state).expect("kept");
     let fails = |target: &Network, training: Training| {
         let before = bits(target);
-        let error = Trainer::new(target, &data, training).resumable(&state.0).run().expect_err("not its state");
+        let error = Trainer::new(target, &data, training).resumable(&state).run().expect_err("not its state");
         assert!(before == bits(target), "{error}");
         let message = error.to_string();
-        assert!(message.contains("state-") && message.contains("remove the file"), "{message}");
+        assert!(message.contains("state.safetensors") && message.contains("remove the file"), "{message}");
         message
     };
     let fresh = |depth| Network::new(Fcn::new(depth, 16), &data, 1).expect("fits");
@@ -165,8 +150,8 @@ fn a_state_that_is_not_of_this_run_is_refused_and_changes_nothing() {
     let (same, _) = networks(&data);
     assert!(fails(&same, Training { optimizer: sgd, ..training }).contains("momentum"));
     assert!(fails(&same, small_training(3)).contains("at step"));
-    fs::write(&state.0, &bytes[..bytes.len() / 2]).expect("writable");
+    fs::write(&state, &bytes[..bytes.len() / 2]).expect("writable");
     assert!(fails(&same, training).contains("damaged"));
-    fs::write(&state.0, b"").expect("writable");
+    fs::write(&state, b"").expect("writable");
     fails(&same, training);
 }

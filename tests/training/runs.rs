@@ -257,9 +257,8 @@ fn a_tuning_table_is_written_by_measuring_and_a_damaged_one_is_named() {
     assert_eq!(timed.times.len(), GemmVariant::tuned(gpu().caps()).len());
     assert!(timed.times.is_sorted_by(|(_, a), (_, b)| a <= b) && timed.times[0].1 > 0.0);
 
-    let folder = std::env::temp_dir().join(format!("trellis-tuning-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a writable temporary folder");
-    let options = GpuOptions { tuning: Some(folder.clone()), ..GpuOptions::default() };
+    let folder = tempfile::tempdir().expect("writable");
+    let options = GpuOptions { tuning: Some(folder.path().to_path_buf()), ..GpuOptions::default() };
     let path = Gpu::with(&options).expect("an adapter").tuning_path().expect("a folder was given").to_path_buf();
     std::fs::write(&path, tune::table(std::slice::from_ref(&timed)).to_string()).expect("writable");
     let tuned = Gpu::with(&options).expect("a sane table");
@@ -267,7 +266,6 @@ fn a_tuning_table_is_written_by_measuring_and_a_damaged_one_is_named() {
     std::fs::write(&path, "NN 64 64").expect("writable");
     let error = Gpu::with(&options).expect_err("a damaged table").to_string();
     assert!(error.contains(&format!("{}:1: ", path.display())) && error.contains("trellis tune"), "{error}");
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
@@ -281,9 +279,8 @@ fn a_missing_adapter_is_an_error_that_lists_the_others() {
 fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
     let data = data(&gpu());
     let (network, _) = networks(&data);
-    let folder = std::env::temp_dir().join(format!("trellis-checkpoint-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder");
-    let path = folder.join("a.safetensors");
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("a.safetensors");
     weights::save(&network, &path).expect("saves");
     let copy = Network::new(Fcn { dropout: 0.1, ..Fcn::new(3, 16) }, &data, 99).expect("fits");
     let before = bits(&copy);
@@ -298,7 +295,7 @@ fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
     let mut hostile = good.clone();
     hostile[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     for (what, bytes) in [("cut", &good[..good.len() / 2]), ("empty", &[]), ("hostile", &hostile), ("nan", &nan)] {
-        let bad = folder.join("bad.safetensors");
+        let bad = folder.path().join("bad.safetensors");
         std::fs::write(&bad, bytes).expect("writable");
         let error = weights::load(&copy, &bad).expect_err(what);
         assert!(matches!(error, Error::Checkpoint { .. }), "{what}: {error}");
@@ -308,7 +305,6 @@ fn checkpoints_keep_every_bit_and_refuse_what_is_damaged() {
     assert!(weights::load(&other, &path).unwrap_err().to_string().contains("fcn 2x16"));
     weights::load(&copy, &path).expect("loads");
     assert_eq!(bits(&copy), bits(&network));
-    std::fs::remove_dir_all(&folder).expect("ours");
 }
 
 /// A value recorded before an update and read after it is the old one, whoever reads it.

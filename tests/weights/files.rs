@@ -8,7 +8,6 @@ use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_guidance::{CapturePoint, Fcn, Network, Transformer};
 use trellis_tensor::{Graph, Plan, Tensor};
 
-use crate::folder::Folder;
 use crate::gpu;
 use crate::networks::against_pytorch::{assert_near, numbers};
 
@@ -49,8 +48,8 @@ fn gpt2_goes_in_and_out() {
     weights::load(&network, &file("gpt2.safetensors")).expect("fits");
     assert_near("gpt2", &logits(&network, &ids(&case)), &case["output"]);
 
-    let folder = Folder::new("gpt2");
-    let [ours, theirs] = ["ours", "theirs"].map(|name| folder.0.join(name));
+    let folder = tempfile::tempdir().expect("writable");
+    let [ours, theirs] = ["ours", "theirs"].map(|name| folder.path().join(name));
     weights::save(&network, &ours).expect("saves");
     let renamed = WeightsFile::read(&ours).and_then(|file| file.renamed(Naming::Gpt2)).expect("has names").tensors;
     weights::write(&theirs, &renamed, Format::F32, String::new()).expect("saves");
@@ -63,7 +62,7 @@ fn gpt2_goes_in_and_out() {
         assert_eq!((name, &shape[1..], &values[..]), (&wanted, &their_shape[1..], &theirs[..rows]));
     }
     // A decoder without the last norm is not GPT-2's.
-    let without = folder.0.join("without");
+    let without = folder.path().join("without");
     let mut tensors =
         WeightsFile::read(&ours).and_then(|file| file.renamed(Naming::Trellis)).expect("has names").tensors;
     tensors.retain(|(name, ..)| !name.starts_with("norm."));
@@ -88,10 +87,10 @@ fn conversions_drop_nothing_that_counts() {
     assert!(error.contains("`a` has numbers beyond 3.4e38"), "{error}");
 
     // GPT-2's head is left out where it equals the embedding; another head is told, converting and loading.
-    let folder = Folder::new("head");
+    let folder = tempfile::tempdir().expect("writable");
     let mut tensors = read(&file("gpt2.safetensors")).renamed(Naming::Gpt2).expect("has names").tensors;
     let (_, shape, mut values) = tensors.iter().find(|(name, ..)| name == "wte.weight").expect("GPT-2").clone();
-    let path = folder.0.join("head.safetensors");
+    let path = folder.path().join("head.safetensors");
     for tied in [true, false] {
         values[0] += if tied { 0.0 } else { 1.0 };
         tensors.retain(|(name, ..)| name != "lm_head.weight");
@@ -148,7 +147,7 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
 
 #[test]
 fn files_that_are_none_are_refused() {
-    let folder = Folder::new("files");
+    let folder = tempfile::tempdir().expect("writable");
     let whole = std::fs::read(file("gpt2.safetensors")).expect("checked in");
     let mut long = whole.clone();
     long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
@@ -163,12 +162,12 @@ fn files_that_are_none_are_refused() {
         ("long", &long, "is damaged"),
         ("pickle", b"PK\x03\x04 and so on", "safetensors.torch.save_file"),
     ] {
-        let path = folder.0.join(name);
+        let path = folder.path().join(name);
         std::fs::write(&path, bytes).expect("writable");
         let error = WeightsFile::read(&path).unwrap_err().to_string();
         assert!(error.contains(part) && error.contains(name), "{error}");
     }
-    let integers = folder.0.join("integers");
+    let integers = folder.path().join("integers");
     let header = br#"{"step":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
     std::fs::write(&integers, bytes).expect("writable");
@@ -216,8 +215,8 @@ fn a_file_is_converted_in_blocks() {
 /// Half precision loses digits, not names; statistics are those of the values.
 #[test]
 fn formats_and_statistics() {
-    let folder = Folder::new("formats");
-    let path = folder.0.join("x");
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("x");
     let values = vec![1.0, -2.5, 3.25, 1000.5, f32::NAN, 0.1];
     for (format, dtype, tenth) in
         [(Format::F32, "F32", 0.1), (Format::F16, "F16", 0.099_975_586), (Format::Bf16, "BF16", 0.100_097_656)]
@@ -242,8 +241,8 @@ fn formats_and_statistics() {
 
 #[test]
 fn names_that_meet_and_numbers_that_half_cannot_hold_are_refused() {
-    let folder = Folder::new("meet");
-    let (path, other) = (folder.0.join("x"), folder.0.join("y"));
+    let folder = tempfile::tempdir().expect("writable");
+    let (path, other) = (folder.path().join("x"), folder.path().join("y"));
     let named = |name: &str| (name.to_string(), vec![2], vec![1.0, 1e6]);
     let tensors = ["wte.weight", "transformer.wte.weight", "transformer.h.0.ln_1.bias"].map(named);
     weights::write(&path, &tensors, Format::F32, String::new()).expect("writable");
@@ -263,12 +262,12 @@ fn names_that_meet_and_numbers_that_half_cannot_hold_are_refused() {
 /// Square roots of them would be NaN, and the learning rate would get the blame.
 #[test]
 fn running_variances_below_0_are_refused_by_file_and_tensor() {
-    let folder = Folder::new("variance");
+    let folder = tempfile::tempdir().expect("writable");
     let resnet = Resnet { blocks: vec![1, 1], width: 3, ..Resnet::small(1) };
     let network = || Network::with_shape(&gpu(), resnet.clone(), [3, 7, 7], 5, 0).expect("fits");
     let good = network();
     let variance = good.tensors().find(|tensor| tensor.name() == "layer1.0.bn1.running_var").expect("batch norm");
-    let path = folder.0.join("weights.safetensors");
+    let path = folder.path().join("weights.safetensors");
     for (value, wanted) in [
         (-0.25, Some("`layer1.0.bn1.running_var` holds -0.25, and a variance is never below 0")),
         (f32::NAN, Some("`layer1.0.bn1.running_var` is not finite")),

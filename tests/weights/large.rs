@@ -74,7 +74,8 @@ fn a_weight_too_large_to_bind_is_several_parameters_and_one_tensor_in_a_file() {
         assert!((got - wanted).abs() < 1e-6, "row {i}, column {j}: {got} for {wanted}");
     }
 
-    let path = std::env::temp_dir().join(format!("trellis-large-{}.safetensors", std::process::id()));
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("large.safetensors");
     weights::save(&ours, &path).expect("writable");
     let names: Vec<(String, Vec<usize>)> = WeightsFile::read(&path)
         .and_then(|file| file.summaries())
@@ -92,5 +93,4 @@ fn a_weight_too_large_to_bind_is_several_parameters_and_one_tensor_in_a_file() {
     let smaller = Network::with_shape(&gpu(), Fcn { batch_norm: false, ..Fcn::new(1, units - 1) }, IMAGE, CLASSES, 1);
     let error = weights::load(&smaller.expect("fits"), &path).unwrap_err().to_string();
     assert!(error.contains("`fc1.weight` is F32"), "{error}");
-    std::fs::remove_file(path).expect("ours");
 }

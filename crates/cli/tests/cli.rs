@@ -1,6 +1,6 @@
 //! The command as a user meets it: outputs that machines read, and what bad input gets.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn trellis(arguments: &[&str]) -> Output {
@@ -15,12 +15,6 @@ fn failure(arguments: &[&str]) -> String {
     text.lines().rfind(|line| line.starts_with("error: ")).expect("an error line without color").to_string()
 }
 
-fn folder(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("trellis-cli-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&path).expect("a temporary folder");
-    path
-}
-
 fn config(folder: &Path, text: &str) -> String {
     let path = folder.join("x.toml");
     std::fs::write(&path, text).expect("writable");
@@ -33,8 +27,9 @@ const SMALL: &str = "name = \"small\"\nseeds = [1, 2]\n[data]\ntrain = 64\nvalid
 
 #[test]
 fn train_leaves_a_folder_and_ends_with_one_json_line() {
-    let folder = folder("train");
-    let (file, out) = (config(&folder, SMALL), folder.to_string_lossy().into_owned());
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
+    let (file, out) = (config(folder, SMALL), folder.to_string_lossy().into_owned());
     let output = trellis(&["train", &file, "--out", &out, "--json", "--check"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
@@ -64,19 +59,19 @@ fn train_leaves_a_folder_and_ends_with_one_json_line() {
     let read = trellis_lab::record::Experiment::read(&run).expect("whole");
     assert_eq!((read.guides.len(), read.runs.len()), (2, 8));
     assert!(read.further_scores()[0].starts_with("guide by itself: top-1 "));
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 /// A guide from a file is the trained one, without steps of its own; another network's file ends before anything is written.
 #[test]
 fn a_guide_comes_from_a_file() {
-    let folder = folder("weights");
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
     let out = folder.to_string_lossy().into_owned();
-    let output = trellis(&["train", &config(&folder, SMALL), "--seeds", "1", "--out", &out]);
+    let output = trellis(&["train", &config(folder, SMALL), "--seeds", "1", "--out", &out]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let first = folder.join("small/guide-1.safetensors");
     let text = SMALL.replace("steps = 3", "weights = \"small/guide-1.safetensors\"").replace("\"small\"", "\"second\"");
-    let output = trellis(&["train", &config(&folder, &text), "--seeds", "2", "--out", &out]);
+    let output = trellis(&["train", &config(folder, &text), "--seeds", "2", "--out", &out]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // The same tensors, of another run.
     let second = folder.join("second/guide-2.safetensors");
@@ -86,7 +81,7 @@ fn a_guide_comes_from_a_file() {
     assert_eq!(mode(&first), mode(&folder.join("small/report.html")), "whoever may read the one may read the other");
 
     let text = text.replace("second", "third").replace("channels = [4]", "channels = [5]");
-    let error = failure(&["train", &config(&folder, &text), "--out", &out]);
+    let error = failure(&["train", &config(folder, &text), "--out", &out]);
     assert!(error.contains("guide-1.safetensors: `conv1.weight` is F32 [4, 1, 3, 3], not "), "{error}");
     assert!(!folder.join("third").exists());
 
@@ -108,7 +103,6 @@ fn a_guide_comes_from_a_file() {
         assert!(message.contains(name) && message.contains(".safetensors"), "{message}");
         assert!(!folder.join(name).exists());
     }
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
@@ -126,37 +120,38 @@ fn bench_prints_a_line_for_each_workload() {
 
 #[test]
 fn bad_configurations_say_what_where_and_what_to_do() {
-    let folder = folder("config");
-    let unknown = config(&folder, "[target]\ndept = 3\n");
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
+    let unknown = config(folder, "[target]\ndept = 3\n");
     assert!(failure(&["train", &unknown]).ends_with("`target.dept`: line 2: unknown key; did you mean `depth`?"));
     assert!(failure(&["train", "/nonexistent.toml"]).contains("check the path"));
-    let missing_data = config(&folder, "[data]\nset = \"idx\"\n");
+    let missing_data = config(folder, "[data]\nset = \"idx\"\n");
     assert!(failure(&["train", &missing_data]).contains("--data FOLDER"));
     // Drawn data are read from nowhere.
-    assert!(failure(&["train", &config(&folder, SMALL), "--data", "x"]).contains("leave out --data"));
-    let pairs = config(&folder, &SMALL.replace("first_steps = 2", "first_steps = 2\npairs = [[\"conv9\", \"fc1\"]]"));
+    assert!(failure(&["train", &config(folder, SMALL), "--data", "x"]).contains("leave out --data"));
+    let pairs = config(folder, &SMALL.replace("first_steps = 2", "first_steps = 2\npairs = [[\"conv9\", \"fc1\"]]"));
     let out = folder.to_string_lossy().into_owned();
     assert!(failure(&["train", &pairs, "--out", &out]).contains("conv9"));
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
 fn a_missing_adapter_and_a_place_that_cannot_be_written() {
-    let folder = folder("place");
-    let file = config(&folder, SMALL);
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
+    let file = config(folder, SMALL);
     assert!(failure(&["train", &file, "--adapter", "none such"]).contains("none such"));
     let blocked = folder.join("file");
     std::fs::write(&blocked, "not a folder").expect("writable");
     let error = failure(&["train", &file, "--out", &blocked.to_string_lossy()]);
     assert!(error.contains("file"), "{error}");
     assert_eq!(std::fs::read_to_string(&blocked).expect("still there"), "not a folder");
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
 fn a_profile_is_a_table_a_page_a_trace_and_can_be_compared() {
-    let folder = folder("profile");
-    let file = config(&folder, SMALL);
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
+    let file = config(folder, SMALL);
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let output =
         trellis(&["profile", &file, "--steps", "2", "--html", &at("p.html"), "--trace", &at("t.json"), "--json"]);
@@ -188,7 +183,6 @@ fn a_profile_is_a_table_a_page_a_trace_and_can_be_compared() {
         String::from_utf8(trellis(&["profile", "--compare", &at("a.json"), &at("a.json")]).stdout).expect("text");
     assert!(table.lines().last().expect("lines").starts_with("step") && table.contains("1.00"), "{table}");
     assert!(failure(&["profile", "--compare", &at("a.json"), &file]).contains("is no profile"));
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
@@ -223,8 +217,9 @@ fn a_bad_environment_or_option_is_told() {
 
 #[test]
 fn mixed_precision_shows_its_scale() {
-    let folder = folder("mixed");
-    let file = config(&folder, &SMALL.replace("batch = 16", "batch = 16\nprecision = \"mixed\""));
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
+    let file = config(folder, &SMALL.replace("batch = 16", "batch = 16\nprecision = \"mixed\""));
     let output = trellis(&["train", &file, "--out", &folder.to_string_lossy()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("text");
@@ -234,14 +229,14 @@ fn mixed_precision_shows_its_scale() {
     let is_step = |line: &&str| line.contains("\"kind\":\"step\"") && !line.contains("\"arm\":\"guide\"");
     let steps: Vec<&str> = metrics.lines().filter(is_step).collect();
     assert!(!steps.is_empty() && steps.iter().all(|line| line.contains("\"loss_scale\":")), "{metrics}");
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
 fn a_run_that_diverges_keeps_what_it_measured() {
-    let folder = folder("diverge");
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
     let text = SMALL.replace("batch = 16", "batch = 16\noptimizer = \"sgd\"\nlearning_rate = 1e30");
-    let file = config(&folder, &text.replace("depth = 2", "depth = 2\nbatch_norm = false"));
+    let file = config(folder, &text.replace("depth = 2", "depth = 2\nbatch_norm = false"));
     let error = failure(&["train", &file, "--out", &folder.to_string_lossy()]);
     assert!(error.contains("arm alone, seed 1: training diverged at step") && error.contains("layer"), "{error}");
     let summary = std::fs::read_to_string(folder.join("small/summary.json")).expect("written");
@@ -249,7 +244,6 @@ fn a_run_that_diverges_keeps_what_it_measured() {
     let metrics = std::fs::read_to_string(folder.join("small/metrics.jsonl")).expect("kept");
     assert!(metrics.lines().any(|line| line.contains("\"kind\":\"eval\"")));
     assert!(folder.join("small/report.html").is_file());
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
@@ -263,8 +257,9 @@ fn tune_needs_a_place_for_its_table() {
 /// One line, from the commands that would use a table, and from no others.
 #[test]
 fn without_a_home_tuning_tables_are_off_with_a_line() {
-    let folder = folder("no-home");
-    let (file, out) = (config(&folder, SMALL), folder.to_string_lossy().into_owned());
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
+    let (file, out) = (config(folder, SMALL), folder.to_string_lossy().into_owned());
     let run = |arguments: &[&str], home: Option<&str>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
         command.args(arguments).env_remove("XDG_CACHE_HOME").env_remove("TRELLIS_TUNING").env_remove("HOME");
@@ -280,7 +275,6 @@ fn without_a_home_tuning_tables_are_off_with_a_line() {
         assert!(!run(&["tune"], home).0, "{home:?}");
     }
     assert_eq!(run(&["plan", &file], Some(&out)), (true, 0));
-    std::fs::remove_dir_all(folder).expect("ours");
 }
 
 /// Mesa says so of itself where it misses a variable, and twice.
@@ -328,8 +322,9 @@ fn large_weights_are_inspected_and_converted_in_little_memory() {
 /// A machine reads what `--json` prints, and a person is told what to do next.
 #[test]
 fn the_last_line_says_what_comes_next() {
-    let folder = folder("next");
-    let file = config(&folder, SMALL);
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
+    let file = config(folder, SMALL);
     let out = folder.join("runs").to_string_lossy().into_owned();
     let last = |arguments: &[&str]| {
         let output = trellis(arguments);
@@ -367,5 +362,4 @@ fn the_last_line_says_what_comes_next() {
     let text = String::from_utf8(plan.expect("runs").stdout).expect("UTF-8");
     let next = format!("next: trellis plan {file} --set training.batch=");
     assert!(text.contains("does not fit on ") && text.contains(&next) && !text.contains("trellis train"), "{text}");
-    std::fs::remove_dir_all(folder).expect("ours");
 }

@@ -1,7 +1,6 @@
 //! Files of `trellis convert --names gpt2` in Hugging Face's `transformers`, which refuses files that do not say `"format": "pt"`. Skipped
 //! with a line where Python has no `transformers`.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -36,8 +35,8 @@ fn transformers_loads_what_convert_writes() {
         eprintln!("skipped: python3 has no transformers (pip install transformers torch safetensors)");
         return;
     }
-    let folder = std::env::temp_dir().join(format!("trellis-transformers-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a writable temporary folder");
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/gpt2.safetensors");
     let (ours, theirs) = (folder.join("ours.safetensors"), folder.join("model.safetensors"));
     for (from, to, names) in [(&golden, &ours, "trellis"), (&ours, &theirs, "gpt2")] {
@@ -46,7 +45,6 @@ fn transformers_loads_what_convert_writes() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let output = python(&["-c", LOAD, &folder.display().to_string()]).expect("python runs");
-    fs::remove_dir_all(&folder).expect("ours");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told = String::from_utf8_lossy(&output.stdout);
     let told = told.lines().last().unwrap_or_default();

@@ -1,19 +1,13 @@
 //! `trellis init`: what it writes trains as it is.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use trellis_data::{glyphs::glyphs, idx};
 
 fn trellis(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trellis")).current_dir(folder).args(arguments).output().expect("the binary runs")
-}
-
-fn folder(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("trellis-init-{}-{name}", std::process::id()));
-    fs::create_dir_all(&path).expect("a temporary folder");
-    path
 }
 
 /// Writes a configuration with `arguments`, and trains it with one seed for two steps and the guide's two; nothing else in
@@ -48,33 +42,34 @@ fn numbers(text: &str, wanted: &[&str]) {
 
 #[test]
 fn drawn_data_train_as_they_are() {
-    let folder = folder("drawn");
-    let text = trains(&folder, &[]);
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
+    let text = trains(folder, &[]);
     assert!(
         text.contains("set = \"glyphs\"") && text.contains("network = \"fcn\"") && text.contains("network = \"cnn\"")
     );
-    let text = trains(&folder, &["rnn"]);
+    let text = trains(folder, &["rnn"]);
     assert!(text.contains("set = \"copy_paste\"") && text.contains("network = \"transformer\""), "{text}");
 
     // A file that is there stays.
     let before = fs::read(folder.join("experiment.toml")).expect("written");
-    let refused = trellis(&folder, &["init"]);
+    let refused = trellis(folder, &["init"]);
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(1) && message.contains("experiment.toml: is there already"), "{message}");
     assert_eq!(fs::read(folder.join("experiment.toml")).expect("still there"), before);
-    let json = trellis(&folder, &["init", "vit", "resnet", "--out", "b.toml", "--json"]);
+    let json = trellis(folder, &["init", "vit", "resnet", "--out", "b.toml", "--json"]);
     let line: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON line");
     assert_eq!((&line["file"], &line["guide"]), (&"b.toml".into(), &"resnet".into()));
-    fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
 fn idx_files_and_cifar_train_as_they_are() {
-    let folder = folder("files");
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
     fs::create_dir_all(folder.join("digits")).expect("a folder");
     let images = glyphs(80, 16, 0);
     idx::save(folder.join("digits"), "t10k-", &images).expect("written");
-    let text = trains(&folder, &["--data", "digits"]);
+    let text = trains(folder, &["--data", "digits"]);
     numbers(&text, &["set = \"idx\"", "classes = 10", "train = 64", "validation = 8", "test = 8", "batch = 64"]);
 
     // The names that EMNIST, QMNIST and Kaggle have are those of IDX files too.
@@ -108,11 +103,11 @@ fn idx_files_and_cifar_train_as_they_are() {
     let records = |count: u8| (0..count).flat_map(|i| [&[i % 10], &[3 * i; 3072][..]].concat()).collect::<Vec<u8>>();
     fs::write(folder.join("cifar/data_batch_1.bin"), records(40)).expect("writable");
     fs::write(folder.join("cifar/test_batch.bin"), records(12)).expect("writable");
-    let text = trains(&folder, &["vit", "resnet", "--data", "cifar"]);
+    let text = trains(folder, &["vit", "resnet", "--data", "cifar"]);
     numbers(&text, &["set = \"cifar\"", "train = 36", "validation = 4", "test = 12", "batch = 32", "patch = 8"]);
 
     let refused = |arguments: &[&str]| {
-        let output = trellis(&folder, &[&["init", "--force"], arguments].concat());
+        let output = trellis(folder, &[&["init", "--force"], arguments].concat());
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
@@ -124,36 +119,36 @@ fn idx_files_and_cifar_train_as_they_are() {
     fs::create_dir_all(folder.join("none")).expect("a folder");
     assert!(refused(&["--data", "none"]).contains("none: holds nothing that Trellis reads; give a folder"));
     assert!(refused(&["--data", "absent"]).contains("absent: "));
-    fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
 fn texts_train_as_they_are() {
-    let folder = folder("text");
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
     fs::write(folder.join("a text.txt"), "der Sänger sang. ".repeat(100)).expect("writable");
-    let told = trellis(&folder, &["init", "--data", "a text.txt"]);
+    let told = trellis(folder, &["init", "--data", "a text.txt"]);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("rnn guided by transformer on the text a text.txt (1700 characters)"), "{told}");
     assert!(told.contains("trellis train experiment.toml --data 'a text.txt'"), "{told}");
     fs::rename(folder.join("a text.txt"), folder.join("text.txt")).expect("renamed");
-    let text = trains(&folder, &["--data", "text.txt"]);
+    let text = trains(folder, &["--data", "text.txt"]);
     assert!(text.contains("level = \"characters\"") && text.contains("context = 64"), "{text}");
     // Of another encoding it is bytes that are told apart.
     fs::write(folder.join("text.txt"), b"der S\xe4nger sang. ".repeat(100)).expect("writable");
-    let text = trains(&folder, &["transformer", "rnn", "--data", "text.txt"]);
+    let text = trains(folder, &["transformer", "rnn", "--data", "text.txt"]);
     assert!(text.contains("level = \"bytes\""), "{text}");
     fs::write(folder.join("text.txt"), "short").expect("writable");
-    let output = trellis(&folder, &["init", "--force", "--data", "text.txt"]);
+    let output = trellis(folder, &["init", "--force", "--data", "text.txt"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("holds 5 characters, too few"));
     fs::write(folder.join("text.txt"), [0, 1, 2]).expect("writable");
-    let output = trellis(&folder, &["init", "--force", "--data", "text.txt"]);
+    let output = trellis(folder, &["init", "--force", "--data", "text.txt"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("is no text"));
-    fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
 fn folders_of_images_train_as_they_are() {
-    let folder = folder("folder");
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
     let images = |place: &str, count: u32| {
         for (class, name) in ["ant", "bee", "cat"].iter().enumerate() {
             let class_folder = folder.join(place).join(name);
@@ -168,16 +163,15 @@ fn folders_of_images_train_as_they_are() {
         }
     };
     images("photos", 20);
-    let text = trains(&folder, &["--data", "photos"]);
+    let text = trains(folder, &["--data", "photos"]);
     numbers(&text, &["set = \"folder\"", "train = 0.8", "validation = 0.1", "test = 0.1", "batch = 32"]);
     // Splits that have folders of their own are taken whole.
     images("split/train", 12);
     images("split/val", 2);
     images("split/test", 3);
-    let text = trains(&folder, &["cnn", "vit", "--data", "split"]);
+    let text = trains(folder, &["cnn", "vit", "--data", "split"]);
     numbers(&text, &["set = \"folder\"", "batch = 32"]);
     for line in ["# train = 36 ", "# validation = 6 ", "# test = 9 "] {
         assert!(text.contains(line), "{text}");
     }
-    fs::remove_dir_all(folder).expect("ours");
 }

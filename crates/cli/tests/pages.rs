@@ -145,15 +145,13 @@ fn pages_fit_their_screens() {
         <text x='92' y='22' font-size='9'>over it</text></svg></figure></body>";
     cases.push(json!({"name": "broken", "width": 400, "html": broken}));
 
-    let folder = std::env::temp_dir().join(format!("trellis-pages-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder");
-    let page = folder.join("pages.html");
+    let folder = tempfile::tempdir().expect("writable");
+    let page = folder.path().join("pages.html");
     let cases = serde_json::to_string(&cases).expect("JSON").replace("</", "<\\/");
     let script = format!("const cases = {cases};\n{}", include_str!("pages.js"));
     std::fs::write(&page, format!("<!doctype html><meta charset=\"utf-8\"><body><script>{script}</script></body>"))
         .expect("writable");
-    let document = document(browser, &page, &folder);
-    std::fs::remove_dir_all(&folder).expect("ours");
+    let document = document(browser, &page, folder.path());
 
     let findings =
         document.split_once("<pre>").and_then(|(_, rest)| rest.split_once("</pre>")).map_or("", |(list, _)| list);

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 const CONFIG: &str = "name = \"killed\"\nseeds = [1, 2]\narms = [\"alone\", \"trained\"]\n\
     [data]\ntrain = 200\nvalidation = 40\ntest = 40\nstream = true\n[target]\ndepth = 3\nwidth = 24\n\
@@ -35,9 +36,9 @@ fn metrics(folder: &Path) -> Vec<String> {
 
 #[test]
 fn a_killed_run_goes_on_with_the_same_bits() {
-    let folder: PathBuf = std::env::temp_dir().join(format!("trellis-cli-{}-killed", std::process::id()));
+    let place = tempfile::tempdir().expect("writable");
+    let folder = place.path();
     let (whole, pieces) = (folder.join("whole"), folder.join("pieces"));
-    fs::create_dir_all(&folder).expect("a temporary folder");
     let config = folder.join("x.toml");
     fs::write(&config, CONFIG).expect("writable");
     assert!(train(&config, &whole, &[]).status().expect("runs").success());
@@ -111,7 +112,6 @@ fn a_killed_run_goes_on_with_the_same_bits() {
     let text = String::from_utf8(again.stdout).expect("UTF-8");
     let line: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
     assert_eq!(line["arms"][0]["seeds"], 2, "{text}");
-    fs::remove_dir_all(folder).expect("ours");
 }
 
 const SHORT: &str = "name = \"short\"\nseeds = [1]\narms = [\"alone\", \"trained\"]\n\
@@ -120,10 +120,10 @@ const SHORT: &str = "name = \"short\"\nseeds = [1]\narms = [\"alone\", \"trained
     [training]\nsteps = 10\nbatch = 16\neval_every = 4\noptimizer = \"adamw\"\nweight_decay = 0.1\n";
 
 /// A folder for a test, its configuration and where runs go.
-fn place(name: &str) -> (PathBuf, PathBuf, PathBuf) {
-    let folder = std::env::temp_dir().join(format!("trellis-cli-{}-{name}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a temporary folder");
-    (folder.clone(), folder.join("x.toml"), folder.join("runs"))
+fn place() -> (TempDir, PathBuf, PathBuf) {
+    let folder = tempfile::tempdir().expect("writable");
+    let (config, out) = (folder.path().join("x.toml"), folder.path().join("runs"));
+    (folder, config, out)
 }
 
 /// Standard error of a run that succeeds with a configuration `text`.
@@ -152,9 +152,9 @@ fn lines_of(folder: &Path, arm: &str, seed: u64, kind: &str) -> Vec<Value> {
 
 #[test]
 fn a_run_is_extended_by_steps_seeds_and_arms_with_the_bits_of_a_longer_one() {
-    let (folder, config, out) = place("extended");
+    let (folder, config, out) = place();
     let longer = SHORT.replace("steps = 10", "steps = 15");
-    let whole = folder.join("whole");
+    let whole = folder.path().join("whole");
     trained(&longer, &config, &whole, &[]);
     let (whole, run) = (whole.join("short"), out.join("short"));
 
@@ -189,12 +189,11 @@ fn a_run_is_extended_by_steps_seeds_and_arms_with_the_bits_of_a_longer_one() {
         assert_eq!(lines_of(&run, arm, seed, "step").len(), 15, "{arm} {seed}");
     }
     assert!(run.join("config-2.toml").is_file());
-    fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
 fn what_is_no_extension_is_refused_with_its_reason() {
-    let (folder, config, out) = place("refused");
+    let (_folder, config, out) = place();
     let first = SHORT.replace("\"trained\"", "\"untrained\", \"trained_first\"");
     trained(&first, &config, &out, &["--seeds", "1,2"]);
     let run = out.join("short");
@@ -242,7 +241,6 @@ fn what_is_no_extension_is_refused_with_its_reason() {
     let message = refused(&both, &config, &out, &["--resume"]);
     assert!(message.contains("`alone` were compared with the untrained guide"), "{message}");
     assert!(!run.join("config-1.toml").exists());
-    fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]
@@ -306,7 +304,7 @@ fn lines_that_are_missing_are_told_and_recorded() {
 
 #[test]
 fn a_stopped_experiment_is_moved_aside_with_a_word() {
-    let (folder, config, out) = place("stopped");
+    let (_folder, config, out) = place();
     let first = trained(SHORT, &config, &out, &[]);
     assert!(!first.contains("note: "), "{first}");
     let again = trained(SHORT, &config, &out, &[]);
@@ -324,5 +322,4 @@ fn a_stopped_experiment_is_moved_aside_with_a_word() {
     // Another experiment of the name could not have been resumed.
     let message = trained(&SHORT.replace("steps = 10", "steps = 5"), &config, &out, &[]);
     assert!(message.contains("short-3") && !message.contains("--resume"), "{message}");
-    fs::remove_dir_all(folder).expect("ours");
 }

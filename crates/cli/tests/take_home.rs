@@ -8,23 +8,22 @@ use std::process::{Command, Output};
 
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
+use tempfile::TempDir;
 
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
+/// A temporary folder of pictures, texts and runs.
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trellis-home-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).expect("a temporary folder");
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("writable"))
     }
 
     fn at(&self, name: &str) -> String {
-        self.0.join(name).to_string_lossy().into_owned()
+        self.0.path().join(name).to_string_lossy().into_owned()
     }
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = self.0.join(name);
+        let path = self.0.path().join(name);
         fs::create_dir_all(path.parent().expect("below the folder")).expect("writable");
         fs::write(&path, bytes).expect("writable");
         path.to_string_lossy().into_owned()
@@ -39,12 +38,6 @@ impl Folder {
             }
         }
         self.at("flowers")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
     }
 }
 
@@ -108,7 +101,7 @@ fn train(folder: &Folder, name: &str, data: &str, network: &str, place: Option<&
         arguments.extend(["--data", place]);
     }
     prints(&arguments);
-    folder.0.join("runs").join(name)
+    folder.0.path().join("runs").join(name)
 }
 
 const FLOWERS: &str = "set = \"folder\"\nsize = 16\nresize = 20\ntrain = 20\nvalidation = 6\ntest = 12";
@@ -124,7 +117,7 @@ fn last_evals(run: &Path) -> Vec<Value> {
 /// run, on the splits of the run or on other data, and it predicts.
 #[test]
 fn a_checkpoint_is_evaluated_and_predicts() {
-    let folder = Folder::new("flowers");
+    let folder = Folder::new();
     let flowers = folder.flowers();
     let run = train(&folder, "flowers", FLOWERS, "network = \"cnn\"\nchannels = [4, 8]", Some(&flowers));
     let last = run.join("alone-1.safetensors").to_string_lossy().into_owned();
@@ -187,7 +180,7 @@ fn a_checkpoint_is_evaluated_and_predicts() {
 /// Its text is one key of a valid file, the same in each run; files without it load as before and are told from others.
 #[test]
 fn recipes_are_text_in_a_file() {
-    let folder = Folder::new("recipe");
+    let folder = Folder::new();
     let run = train(&folder, "glyphs", "train = 64\nvalidation = 16\ntest = 16", "depth = 1\nwidth = 8", None);
     let last = run.join("alone-1.safetensors");
     let bytes = fs::read(&last).expect("written");
@@ -291,7 +284,7 @@ fn predict_py_agrees_in_pytorch() {
         );
         return;
     }
-    let folder = Folder::new("pytorch");
+    let folder = Folder::new();
     let flowers = folder.flowers();
     let image = folder.write("sized.png", resized(&picture([90, 40, 180], 12)));
     let other_size = folder.at("flowers/test/violet/12.png");
@@ -363,7 +356,7 @@ fn predict_py_agrees_in_pytorch() {
 /// A network of text keeps all its characters: other texts are cut by them, or refused.
 #[test]
 fn a_text_is_cut_as_in_the_training() {
-    let folder = Folder::new("text");
+    let folder = Folder::new();
     let text = folder.write("text.txt", "the quick brown fox jumps over the lazy dog. ".repeat(12));
     let data = "set = \"text\"\ncontext = 8\ntrain = 24\nvalidation = 4\ntest = 4";
     let run = train(&folder, "text", data, OF_TEXT[0].1, Some(&text));

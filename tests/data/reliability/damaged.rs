@@ -10,7 +10,6 @@ use trellis_tensor::rng::Rng;
 
 use super::damage::Damage;
 use super::inputs::{self, Input};
-use crate::folder::Folder;
 
 /// Cases of `cargo test`; TRELLIS_DAMAGED gives another number, and counts memory and panics too.
 const FEW: usize = 300;
@@ -41,7 +40,7 @@ fn damaged_files_are_refused_by_name_or_read_as_what_they_may_mean() {
             println!("panic: {info}");
         }));
     }
-    let place = Folder::new("damaged");
+    let place = tempfile::tempdir().expect("writable");
     let inputs = inputs::all(&place);
     let others: Vec<Vec<u8>> =
         inputs.iter().map(|input| input.bytes.clone()).chain([b"<html>".to_vec(), Vec::new()]).collect();

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
+use tempfile::TempDir;
 use trellis_data::text::{HfTokenizer, Text, Tokenizer};
 use trellis_data::{Images, Source, cifar, folder, idx};
 use trellis_guidance::Error;
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
 use trellis_lab::Config;
 
-use crate::folder::Folder;
+use crate::data::write;
 
 /// Outcome of a reader: the value as bytes to compare, or why it cannot be one; or an error.
 pub(super) type Outcome = Result<Result<Vec<u8>, String>, Error>;
@@ -35,7 +36,7 @@ pub(super) struct Input {
 }
 
 /// All of them, in folders under `place`.
-pub(super) fn all(place: &Folder) -> Vec<Input> {
+pub(super) fn all(place: &TempDir) -> Vec<Input> {
     let mut inputs = Vec::new();
     for name in ["baseline-420", "progressive-420", "gray-restarts", "cmyk-420"] {
         inputs.push(image(place, "JPEG", &format!("{name}.jpg"), golden(&format!("{name}.jpg"))));
@@ -52,7 +53,7 @@ pub(super) fn all(place: &Folder) -> Vec<Input> {
     ]);
     for name in ["demo.toml", "mnist.toml"] {
         let bytes = fs::read(root().join("examples/configs").join(name)).expect("checked in");
-        let path = place.write(&format!("toml/{name}"), &bytes);
+        let path = write(place, &format!("toml/{name}"), &bytes);
         let read = |path: &Path| {
             let config = Config::read(path)?;
             let again = Config::parse(&config.to_toml(), path)?;
@@ -66,7 +67,7 @@ pub(super) fn all(place: &Folder) -> Vec<Input> {
     }
     inputs.extend([tokenizer(place, "bpe.json", BPE), tokenizer(place, "words.json", WORDS)]);
     let text = "the cat äöü 🦀 sat\non the mat\n".repeat(20).into_bytes();
-    let path = place.write("text/characters.txt", &text);
+    let path = write(place, "text/characters.txt", &text);
     let read = |path: &Path| {
         let text = Text::read(path, Tokenizer::Characters)?;
         let decoded = text.decode(&text.tokens(0, text.len())?).into_bytes();
@@ -90,11 +91,11 @@ fn plain(format: &'static str, path: PathBuf, bytes: Vec<u8>, read: Box<dyn Fn(&
 }
 
 /// An image as the only one of its class.
-fn image(place: &Folder, format: &'static str, name: &str, bytes: Vec<u8>) -> Input {
+fn image(place: &TempDir, format: &'static str, name: &str, bytes: Vec<u8>) -> Input {
     let folder = format!("image-{}", name.replace('.', "-"));
-    let path = place.write(&format!("{folder}/a/{name}"), &bytes);
-    place.write(&format!("{folder}/b/whole.png"), &png(4, 4, 8, 1));
-    let images = folder::open(&place.0.join(folder), 16).expect("two classes").train;
+    let path = write(place, &format!("{folder}/a/{name}"), &bytes);
+    write(place, &format!("{folder}/b/whole.png"), &png(4, 4, 8, 1));
+    let images = folder::open(&place.path().join(folder), 16).expect("two classes").train;
     let read = move |_: &Path| {
         let mut pixels = vec![0; 3 * 16 * 16];
         images.read(0, &mut pixels)?;
@@ -153,8 +154,8 @@ fn tensors(path: &Path) -> Outcome {
     Ok(Ok(format!("{:?} {summaries:?}", file.about()).into_bytes()))
 }
 
-fn safetensors(place: &Folder, name: &str) -> Input {
-    let path = place.0.join(name);
+fn safetensors(place: &TempDir, name: &str) -> Input {
+    let path = place.path().join(name);
     let numbers = |count: usize| (0..count).map(|at| at as f32 / 7.0 - 3.0).collect();
     let named = [("fc1.weight", vec![4, 6], 24), ("fc1.bias", vec![4], 4), ("empty", vec![0, 3], 0)];
     let named = named.map(|(name, shape, count)| (name.to_string(), shape, numbers(count)));
@@ -164,9 +165,9 @@ fn safetensors(place: &Folder, name: &str) -> Input {
 }
 
 /// A file under other names, which its conversion knows.
-fn gpt2(place: &Folder) -> Input {
+fn gpt2(place: &TempDir) -> Input {
     let bytes = golden("gpt2.safetensors");
-    let path = place.write("gpt2.safetensors", &bytes);
+    let path = write(place, "gpt2.safetensors", &bytes);
     let read = |path: &Path| {
         let renamed = WeightsFile::read(path)?.renamed(Naming::Trellis)?;
         let wrong = renamed.tensors.iter().find(|(_, shape, values)| shape.iter().product::<usize>() != values.len());
@@ -187,7 +188,7 @@ fn reseal_safetensors(file: &mut [u8]) {
 }
 
 /// Images and labels, plain and packed.
-fn idx_files(place: &Folder) -> Vec<Input> {
+fn idx_files(place: &TempDir) -> Vec<Input> {
     let images = [&[0, 0, 8, 3, 0, 0, 0, 12, 0, 0, 0, 5, 0, 0, 0, 4][..], &(0..240).collect::<Vec<u8>>()].concat();
     let labels = [&[0, 0, 8, 1, 0, 0, 0, 12][..], &(0..12).map(|at| at % 10).collect::<Vec<u8>>()].concat();
     let pack = |bytes: &[u8]| {
@@ -203,9 +204,9 @@ fn idx_files(place: &Folder) -> Vec<Input> {
         for (part, bytes) in [("images-idx3", &images), ("labels-idx1", &labels)] {
             let folder = format!("{folder}-{part}");
             for (other, bytes) in [("images-idx3", &images), ("labels-idx1", &labels)] {
-                place.write(&format!("{folder}/train-{other}-ubyte{end}"), &pack(bytes));
+                write(place, &format!("{folder}/train-{other}-ubyte{end}"), &pack(bytes));
             }
-            let path = place.0.join(&folder).join(format!("train-{part}-ubyte{end}"));
+            let path = place.path().join(&folder).join(format!("train-{part}-ubyte{end}"));
             let input =
                 plain(format, path, pack(bytes), Box::new(|path| set(idx::load(path.parent().expect("ours"), 10)?.0)));
             inputs.push(Input { sealed: !end.is_empty(), ..input });
@@ -214,11 +215,11 @@ fn idx_files(place: &Folder) -> Vec<Input> {
     inputs
 }
 
-fn cifar_file(place: &Folder, name: &str, test: &str, labels: usize) -> Input {
+fn cifar_file(place: &TempDir, name: &str, test: &str, labels: usize) -> Input {
     let record = |label: u8| [vec![label; labels], (0..3072).map(|at| (at / 5) as u8).collect()].concat();
     let bytes = [record(3), record(9)].concat();
-    let path = place.write(&format!("cifar-{labels}/{name}"), &bytes);
-    place.write(&format!("cifar-{labels}/{test}"), &record(1));
+    let path = write(place, &format!("cifar-{labels}/{name}"), &bytes);
+    write(place, &format!("cifar-{labels}/{test}"), &record(1));
     plain("CIFAR", path, bytes, Box::new(|path| set(cifar::load(path.parent().expect("ours"))?.0)))
 }
 
@@ -246,9 +247,9 @@ const WORDS: &str = r#"{"version":"1.0","truncation":{"direction":"Right","max_l
 "model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"\#\#","max_input_chars_per_word":100,
 "vocab":{"[UNK]":0,"the":1,"cat":2,"s":3,"\#\#a":4,"\#\#t":5}}}"#;
 
-fn tokenizer(place: &Folder, name: &str, json: &str) -> Input {
+fn tokenizer(place: &TempDir, name: &str, json: &str) -> Input {
     let bytes = json.replace("\\#", "#").into_bytes();
-    let path = place.write(&format!("tokenizer/{name}"), &bytes);
+    let path = write(place, &format!("tokenizer/{name}"), &bytes);
     let read = |path: &Path| {
         // A text's error names the text; which tokenizer cuts it is known.
         let text = Text::new(

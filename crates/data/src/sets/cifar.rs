@@ -263,28 +263,13 @@ impl Source for CifarImages {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
     use trellis_tensor::rng::Rng;
 
-    /// A folder that goes when the test ends.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("trellis-cifar-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn write(&self, name: &str, bytes: &[u8]) {
-            std::fs::write(self.0.join(name), bytes).unwrap();
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            drop(std::fs::remove_dir_all(&self.0));
-        }
+    fn write(folder: &TempDir, name: &str, bytes: &[u8]) {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
     }
 
     /// Records with these labels; pixel `i` of image `n` is `n + i` of a byte.
@@ -299,61 +284,61 @@ mod tests {
 
     #[test]
     fn batches_are_read_in_order_and_the_fine_label_is_taken() {
-        let folder = Folder::new("ten");
-        folder.write("data_batch_2.bin", &records(&[&[3], &[9]]));
-        folder.write("data_batch_1.bin", &records(&[&[7]]));
-        folder.write("test_batch.bin", &records(&[&[0]]));
-        let (train, test) = load(&folder.0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder, "data_batch_2.bin", &records(&[&[3], &[9]]));
+        write(&folder, "data_batch_1.bin", &records(&[&[7]]));
+        write(&folder, "test_batch.bin", &records(&[&[0]]));
+        let (train, test) = load(folder.path()).unwrap();
         assert_eq!((&train.labels, &test.labels, train.classes), (&vec![7, 3, 9], &vec![0], 10));
         assert_eq!((train.image(2)[..2].to_vec(), train.features()), (vec![1, 2], PIXELS));
 
-        let folder = Folder::new("hundred");
-        folder.write("train.bin", &records(&[&[19, 99], &[0, 1]]));
-        folder.write("test.bin", &records(&[&[1, 50]]));
-        let (train, test) = load(&folder.0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder, "train.bin", &records(&[&[19, 99], &[0, 1]]));
+        write(&folder, "test.bin", &records(&[&[1, 50]]));
+        let (train, test) = load(folder.path()).unwrap();
         assert_eq!((train.labels, test.labels, test.classes), (vec![99, 1], vec![50], 100));
-        let (train, _) = open(&folder.0).unwrap();
+        let (train, _) = open(folder.path()).unwrap();
         assert_eq!([0, 50, 99].map(|class| train.class_name(class)), ["apple", "mouse", "worm"]);
     }
 
     #[test]
     fn a_gap_and_files_of_others_are_told() {
-        let folder = Folder::new("gap");
-        let message = || open(&folder.0).map(drop).unwrap_err().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let message = || open(folder.path()).map(drop).unwrap_err().to_string();
         for name in ["data_batch_1.bin", "data_batch_3.bin", "test_batch.bin"] {
-            folder.write(name, &records(&[&[7]]));
+            write(&folder, name, &records(&[&[7]]));
         }
         assert!(message().contains("has data_batch_3.bin and not data_batch_2.bin"), "{}", message());
-        folder.write("data_batch_2.bin", &records(&[&[7]]));
-        open(&folder.0).unwrap();
-        folder.write("train.bin", &records(&[&[7, 7]]));
+        write(&folder, "data_batch_2.bin", &records(&[&[7]]));
+        open(folder.path()).unwrap();
+        write(&folder, "train.bin", &records(&[&[7, 7]]));
         assert!(message().contains("CIFAR-100"), "{}", message());
-        folder.write("data_batch_1 (1).bin", &records(&[&[7]]));
+        write(&folder, "data_batch_1 (1).bin", &records(&[&[7]]));
         assert!(message().contains("data_batch_1 (1).bin"), "{}", message());
     }
 
     #[test]
     fn classes_are_called_as_the_folder_says() {
-        let folder = Folder::new("names");
-        folder.write("data_batch_1.bin", &records(&[&[7]]));
-        folder.write("test_batch.bin", &records(&[&[0]]));
-        let name = |class: usize| open(&folder.0).map(|(train, _)| train.class_name(class));
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder, "data_batch_1.bin", &records(&[&[7]]));
+        write(&folder, "test_batch.bin", &records(&[&[0]]));
+        let name = |class: usize| open(folder.path()).map(|(train, _)| train.class_name(class));
         assert_eq!([name(0).unwrap(), name(9).unwrap()], ["airplane", "truck"]);
-        folder.write("batches.meta.txt", b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n");
+        write(&folder, "batches.meta.txt", b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n");
         assert_eq!([name(0).unwrap(), name(9).unwrap()], ["a", "j"]);
-        folder.write("batches.meta.txt", b"a\nb\n");
+        write(&folder, "batches.meta.txt", b"a\nb\n");
         assert!(name(0).unwrap_err().to_string().contains("batches.meta.txt: names 2 classes, not 10"));
     }
 
     #[test]
     fn what_is_no_cifar_file_is_refused_by_name() {
-        let folder = Folder::new("bad");
-        assert!(load(&folder.0).unwrap_err().to_string().contains("holds no CIFAR set"));
-        folder.write("test_batch.bin", &records(&[&[0]]));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(load(folder.path()).unwrap_err().to_string().contains("holds no CIFAR set"));
+        write(&folder, "test_batch.bin", &records(&[&[0]]));
         let whole = records(&[&[1], &[2]]);
         let message = |bytes: &[u8]| {
-            folder.write("data_batch_1.bin", bytes);
-            load(&folder.0).unwrap_err().to_string()
+            write(&folder, "data_batch_1.bin", bytes);
+            load(folder.path()).unwrap_err().to_string()
         };
         let mut rng = Rng::new(1, 0);
         for _ in 0..20 {
@@ -365,15 +350,15 @@ mod tests {
         }
         assert!(message(&[]).contains("has 0 bytes"));
         assert!(message(&records(&[&[1], &[10]])).contains("image 1 has label 10, but there are 10 classes"));
-        folder.write("data_batch_1.bin", &whole);
-        std::fs::remove_file(folder.0.join("test_batch.bin")).unwrap();
-        assert!(load(&folder.0).unwrap_err().to_string().contains("test_batch.bin"));
+        write(&folder, "data_batch_1.bin", &whole);
+        std::fs::remove_file(folder.path().join("test_batch.bin")).unwrap();
+        assert!(load(folder.path()).unwrap_err().to_string().contains("test_batch.bin"));
         // Three tebibytes of holes: nothing is allocated for them.
-        let huge = std::fs::File::create(folder.0.join("data_batch_1.bin")).unwrap();
+        let huge = std::fs::File::create(folder.path().join("data_batch_1.bin")).unwrap();
         if huge.set_len(3073 << 30).is_ok() {
-            folder.write("test_batch.bin", &whole);
-            assert!(load(&folder.0).unwrap_err().to_string().contains("are too many"));
-            let (train, _) = open(&folder.0).unwrap();
+            write(&folder, "test_batch.bin", &whole);
+            assert!(load(folder.path()).unwrap_err().to_string().contains("are too many"));
+            let (train, _) = open(folder.path()).unwrap();
             assert_eq!((train.count(), train.read((1 << 30) - 1, &mut [9; PIXELS]).unwrap()), (1 << 30, 0));
             huge.set_len(3073).unwrap();
             let message = train.read(1, &mut [0; PIXELS]).unwrap_err().to_string();

@@ -3,36 +3,21 @@
 
 use std::fs;
 use std::io::Cursor;
+use std::sync::Arc;
 
 use image::{ImageFormat, Rgb, RgbImage};
+use tempfile::TempDir;
 use trellis_tensor::rng::Rng;
-
-use std::sync::Arc;
 
 use super::*;
 use crate::images::Images;
 use crate::picture::jpeg;
 use crate::source::{Skipped, Subset};
 
-/// A folder that goes when the test ends.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("trellis-images-{name}-{}", std::process::id())))
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
+fn write(folder: &TempDir, name: &str, bytes: &[u8]) {
+    let path = folder.path().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
 }
 
 /// An image of one color, but for a black frame outside of its center square.
@@ -52,24 +37,24 @@ const RED: [u8; 3] = [200, 10, 30];
 const BLUE: [u8; 3] = [20, 40, 220];
 
 /// Three reds, three blues and two of each held out, of odd sizes; a hidden file that nobody meant.
-fn small(name: &str) -> Place {
-    let folder = Place::new(name);
+fn small() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
     for i in 0..3 {
-        folder.write(&format!("train/red/{i}.png"), &picture(20 + i, 30, RED, ImageFormat::Png));
-        folder.write(&format!("train/blue/{i}.jpg"), &picture(40, 17 + i, BLUE, ImageFormat::Jpeg));
+        write(&folder, &format!("train/red/{i}.png"), &picture(20 + i, 30, RED, ImageFormat::Png));
+        write(&folder, &format!("train/blue/{i}.jpg"), &picture(40, 17 + i, BLUE, ImageFormat::Jpeg));
     }
     for i in 0..2 {
-        folder.write(&format!("val/red/{i}.png"), &picture(9, 9, RED, ImageFormat::Png));
-        folder.write(&format!("val/blue/{i}.JPEG"), &picture(50, 16, BLUE, ImageFormat::Jpeg));
+        write(&folder, &format!("val/red/{i}.png"), &picture(9, 9, RED, ImageFormat::Png));
+        write(&folder, &format!("val/blue/{i}.JPEG"), &picture(50, 16, BLUE, ImageFormat::Jpeg));
     }
-    folder.write("train/.DS_Store", b"x");
-    folder.write("train/red/.hidden", b"x");
+    write(&folder, "train/.DS_Store", b"x");
+    write(&folder, "train/red/.hidden", b"x");
     folder
 }
 
 /// Reads parts of all images under `train`, and all under `val`.
-fn read(folder: &Place, size: usize, sizes: &[usize], seed: u64) -> Result<(Vec<Images>, Option<Images>)> {
-    let Folder { train, validation: held_out, .. } = open(&folder.0, size)?;
+fn read(folder: &TempDir, size: usize, sizes: &[usize], seed: u64) -> Result<(Vec<Images>, Option<Images>)> {
+    let Folder { train, validation: held_out, .. } = open(folder.path(), size)?;
     let train: Arc<dyn Source> = Arc::new(train);
     let parts = Subset::split(&train, sizes, seed)?;
     let parts = parts.iter().map(|part| Images::read(part)).collect::<Result<_>>()?;
@@ -78,7 +63,7 @@ fn read(folder: &Place, size: usize, sizes: &[usize], seed: u64) -> Result<(Vec<
 
 #[test]
 fn classes_are_sorted_folders_and_images_their_center_squares() {
-    let folder = small("plain");
+    let folder = small();
     let (parts, held_out) = read(&folder, 8, &[4, 2], 1).unwrap();
     let test = held_out.unwrap();
     assert_eq!([parts[0].count(), parts[1].count(), test.count()], [4, 2, 4]);
@@ -101,10 +86,10 @@ fn classes_are_sorted_folders_and_images_their_center_squares() {
     assert_eq!(read(&folder, 8, &[4, 2], 1).unwrap().0, parts);
     assert_ne!(read(&folder, 8, &[4, 2], 2).unwrap().0, parts);
     // All at once, split in memory: the same.
-    let all = Images::read(&open(&folder.0, 8).unwrap().train).unwrap();
+    let all = Images::read(&open(folder.path(), 8).unwrap().train).unwrap();
     assert_eq!(all.split(&[4, 2], 1).unwrap(), parts);
-    fs::remove_dir_all(folder.0.join("val")).unwrap();
-    assert!(open(&folder.0, 8).unwrap().validation.is_none());
+    fs::remove_dir_all(folder.path().join("val")).unwrap();
+    assert!(open(folder.path(), 8).unwrap().validation.is_none());
     assert!(matches!(read(&folder, 8, &[4, 2, 1], 1), Err(Error::Split { available: 6, .. })));
 }
 
@@ -126,9 +111,9 @@ fn files_that_are_no_images_are_named_or_skipped() {
         ("huge.png", &huge),
         ("notes.txt", b"what the red ones are"),
     ] {
-        let folder = small(name);
-        folder.write(&format!("train/red/{name}"), bytes);
-        let Folder { train, .. } = open(&folder.0, 8).unwrap();
+        let folder = small();
+        write(&folder, &format!("train/red/{name}"), bytes);
+        let Folder { train, .. } = open(folder.path(), 8).unwrap();
         let message = Images::read(&train).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains("skip_broken"), "{name}: {message}");
         let skipped = Skipped::default();
@@ -152,15 +137,15 @@ fn files_that_are_no_images_are_named_or_skipped() {
         assert!(jpeg::check(whole).is_ok() && jpeg::check(&whole[..cut]).is_err());
     }
     // Mislabeled, but an image: what it is counts, not what it is called.
-    let folder = small("mislabeled");
-    folder.write("train/red/really.jpg", &picture(12, 12, RED, ImageFormat::Png));
+    let folder = small();
+    write(&folder, "train/red/really.jpg", &picture(12, 12, RED, ImageFormat::Png));
     assert!(read(&folder, 8, &[7], 1).is_ok());
 }
 
 /// Whatever stands in a file: an image of the right size, or an error that names it.
 #[test]
 fn damaged_files_never_panic() {
-    let (folder, mut rng) = (small("damaged"), Rng::new(1, 0));
+    let (folder, mut rng) = (small(), Rng::new(1, 0));
     let whole = [picture(40, 30, RED, ImageFormat::Png), picture(40, 30, BLUE, ImageFormat::Jpeg)];
     let mut refused = 0;
     for case in 0..400 {
@@ -174,8 +159,8 @@ fn damaged_files_never_panic() {
                 _ => bytes[at] = rng.below(256) as u8,
             }
         }
-        folder.write("train/red/damaged.img", &bytes);
-        let path = folder.0.join("train/red/damaged.img");
+        write(&folder, "train/red/damaged.img", &bytes);
+        let path = folder.path().join("train/red/damaged.img");
         let mut planes = vec![0; 3 * 8 * 8];
         if let Err(error) = color_square(&path, 8, &mut planes, BROKEN) {
             refused += 1;
@@ -187,7 +172,7 @@ fn damaged_files_never_panic() {
 
 #[test]
 fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
-    let folder = small("strange");
+    let folder = small();
     for size in [0, 100_000, usize::MAX / 2] {
         assert!(read(&folder, size, &[4], 1).unwrap_err().to_string().contains("too many"), "{size}");
     }
@@ -199,11 +184,11 @@ fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
 /// One of each class in the first part, whatever the seed; and the same parts as ever where chance has seen to it.
 #[test]
 fn each_class_is_trained_on() {
-    let folder = Place::new("rare");
-    (0..9).for_each(|at| folder.write(&format!("often/{at}.png"), &picture(4, 4, RED, ImageFormat::Png)));
-    folder.write("rare/0.png", &picture(4, 4, BLUE, ImageFormat::Png));
-    folder.write("seldom/0.png", &picture(4, 4, BLUE, ImageFormat::Png));
-    let train = open(&folder.0, 4).unwrap().train;
+    let folder = tempfile::tempdir().unwrap();
+    (0..9).for_each(|at| write(&folder, &format!("often/{at}.png"), &picture(4, 4, RED, ImageFormat::Png)));
+    write(&folder, "rare/0.png", &picture(4, 4, BLUE, ImageFormat::Png));
+    write(&folder, "seldom/0.png", &picture(4, 4, BLUE, ImageFormat::Png));
+    let train = open(folder.path(), 4).unwrap().train;
     let labels = train.labels();
     let source: Arc<dyn Source> = Arc::new(train);
     let of = |part: &Subset| Images::read(part).unwrap().labels;

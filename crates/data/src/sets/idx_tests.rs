@@ -4,21 +4,19 @@ use super::*;
 use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
+use tempfile::TempDir;
 use trellis_tensor::rng::Rng;
 
-/// A folder that is removed again.
-struct Folder(PathBuf);
+/// A temporary folder of IDX files.
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trellis-idx-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> &Self {
-        fs::write(self.0.join(name), bytes).unwrap();
+        fs::write(self.0.path().join(name), bytes).unwrap();
         self
     }
 
@@ -30,17 +28,12 @@ impl Folder {
 
     /// The message of the error, which names `file` (none: the folder) and says both `words`.
     fn fails(&self, file: &str, words: [&str; 2]) {
-        let message = load(&self.0, 10).unwrap_err().to_string();
-        let file = if file.is_empty() { self.0.clone() } else { self.0.join(file) }.display().to_string();
+        let message = load(self.0.path(), 10).unwrap_err().to_string();
+        let place = self.0.path();
+        let file = if file.is_empty() { place.to_path_buf() } else { place.join(file) }.display().to_string();
         assert!(message.starts_with(&file), "{message}");
         assert!(message.contains("; "), "no advice: {message}");
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -70,42 +63,42 @@ const LABELS: &str = "train-labels-idx1-ubyte";
 
 #[test]
 fn both_pairs_or_one() {
-    let folder = Folder::new("pairs");
+    let folder = Folder::new();
     folder.pair("t10k-", 3);
-    let (alone, none) = load(&folder.0, 10).unwrap();
+    let (alone, none) = load(folder.0.path(), 10).unwrap();
     assert_eq!((alone.count(), alone.height, alone.width, alone.channels, none), (3, 2, 2, 1, None));
     assert_eq!((alone.image(1), alone.labels.as_slice()), (&[4, 5, 6, 7][..], &[0, 1, 2][..]));
-    assert!(alone.name.ends_with("pairs/t10k"), "{}", alone.name);
+    assert!(folder.0.path().join("t10k").ends_with(&alone.name), "{}", alone.name);
     folder.pair("train-", 12);
-    let (train, test) = load(&folder.0, 10).unwrap();
+    let (train, test) = load(folder.0.path(), 10).unwrap();
     assert_eq!((train.count(), test), (12, Some(alone)));
 }
 
 #[test]
 fn gzip_and_dotted_names() {
-    let folder = Folder::new("gzip");
+    let folder = Folder::new();
     folder.put("t10k-images.idx3-ubyte.gz", &gzip(&images(3)));
     folder.put("t10k-labels.idx1-ubyte.gz", &gzip(&idx(&[3], &labels(3))));
-    let (packed, _) = load(&folder.0, 10).unwrap();
+    let (packed, _) = load(folder.0.path(), 10).unwrap();
     // Unpacked by a browser that kept the name.
     folder.put("t10k-images.idx3-ubyte.gz", &images(3));
-    assert_eq!(load(&folder.0, 10).unwrap().0, packed);
+    assert_eq!(load(folder.0.path(), 10).unwrap().0, packed);
 }
 
 #[test]
 fn what_is_saved_is_loaded() {
-    let folder = Folder::new("save");
+    let folder = Folder::new();
     let glyphs = super::super::glyphs::glyphs(20, 16, 3);
-    save(&folder.0, "train-", &glyphs).unwrap();
-    let (loaded, _) = load(&folder.0, 10).unwrap();
+    save(folder.0.path(), "train-", &glyphs).unwrap();
+    let (loaded, _) = load(folder.0.path(), 10).unwrap();
     assert_eq!((loaded.pixels, loaded.labels), (glyphs.pixels.clone(), glyphs.labels.clone()));
-    let message = save(folder.0.join("no"), "train-", &glyphs).unwrap_err().to_string();
+    let message = save(folder.0.path().join("no"), "train-", &glyphs).unwrap_err().to_string();
     assert!(message.contains("train-images-idx3-ubyte") && message.contains("check the path"), "{message}");
 }
 
 #[test]
 fn wrong_magic() {
-    let folder = Folder::new("magic");
+    let folder = Folder::new();
     folder.pair("train-", 3).put(IMAGES, b"PNG and then some bytes").fails(IMAGES, ["not IDX", "50, 4e"]);
     folder.put(IMAGES, b"<!DOCTYPE html><html>").fails(IMAGES, ["not IDX", "web page"]);
     folder.put(IMAGES, &idx(&[3], &labels(3))).fails(IMAGES, ["not IDX", "file of labels"]);
@@ -115,7 +108,7 @@ fn wrong_magic() {
 
 #[test]
 fn truncated_or_empty() {
-    let folder = Folder::new("short");
+    let folder = Folder::new();
     folder.pair("train-", 3);
     let good = images(3);
     for length in 0..good.len() {
@@ -127,7 +120,7 @@ fn truncated_or_empty() {
 
 #[test]
 fn header_claims_more_than_there_is() {
-    let folder = Folder::new("claims");
+    let folder = Folder::new();
     folder.pair("train-", 3);
     // Four billion images in a file of 20 bytes; then a product beyond 64 bits.
     let (many, more) = (idx(&[u32::MAX, 28, 28], &[0; 4]), idx(&[u32::MAX; 3], &[0; 4]));
@@ -144,13 +137,13 @@ fn header_claims_more_than_there_is() {
 /// Two gibibytes of holes, and labels for them.
 #[test]
 fn what_would_not_fit_into_memory_stays_in_its_file() {
-    let folder = Folder::new("holes");
+    let folder = Folder::new();
     folder.put(IMAGES, &idx(&[1 << 15, 256, 256], &[])).put(LABELS, &idx(&[1 << 15], &vec![3; 1 << 15]));
-    let file = fs::OpenOptions::new().write(true).open(folder.0.join(IMAGES)).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(folder.0.path().join(IMAGES)).unwrap();
     if file.set_len(16 + (1 << 31)).is_err() {
         return; // a file system without holes
     }
-    let (images, _) = open(&folder.0, 10).unwrap();
+    let (images, _) = open(folder.0.path(), 10).unwrap();
     assert_eq!(images.count(), 1 << 15);
     let mut pixels = vec![9; 1 << 16];
     assert_eq!((images.read((1 << 15) - 1, &mut pixels).unwrap(), pixels), (3, vec![0; 1 << 16]));
@@ -161,7 +154,7 @@ fn what_would_not_fit_into_memory_stays_in_its_file() {
 
 #[test]
 fn longer_than_the_header_says() {
-    let folder = Folder::new("longer");
+    let folder = Folder::new();
     let mut bytes = images(3);
     bytes.push(0);
     folder.pair("train-", 3).put(IMAGES, &bytes).fails(IMAGES, ["longer", "3 x 2 x 2"]);
@@ -172,7 +165,7 @@ fn longer_than_the_header_says() {
 
 #[test]
 fn damaged_gzip() {
-    let folder = Folder::new("damage");
+    let folder = Folder::new();
     let packed = gzip(&images(3));
     folder.pair("train-", 3).put(IMAGES, &packed[..packed.len() - 9]).fails(IMAGES, ["damaged gzip", "download"]);
     let mut flipped = packed.clone();
@@ -183,7 +176,7 @@ fn damaged_gzip() {
 
 #[test]
 fn gzip_bomb() {
-    let folder = Folder::new("bomb");
+    let folder = Folder::new();
     let mut bytes = images(3);
     bytes.resize(64 << 20, 0);
     let packed = gzip(&bytes);
@@ -196,17 +189,17 @@ fn gzip_bomb() {
 
 #[test]
 fn files_are_found_by_the_names_that_sets_have() {
-    let folder = Folder::new("names");
+    let folder = Folder::new();
     let (pictures, numbers) = (images(3), idx(&[3], &labels(3)));
     let count =
-        |folder: &Folder| load(&folder.0, 10).map(|(train, test)| (train.count(), test.map(|test| test.count())));
+        |folder: &Folder| load(folder.0.path(), 10).map(|(train, test)| (train.count(), test.map(|test| test.count())));
     // EMNIST's, with its test set; then exact names go before them.
     for name in ["emnist-letters-train-", "emnist-letters-test-"] {
         folder.put(&format!("{name}images-idx3-ubyte"), &pictures).put(&format!("{name}labels-idx1-ubyte"), &numbers);
     }
     assert_eq!(count(&folder).unwrap(), (3, Some(3)));
     // Two that fit as well as each other.
-    let both = Folder::new("both-names");
+    let both = Folder::new();
     both.pair("emnist-letters-train-", 3).pair("emnist-letters-test-", 3);
     both.put("emnist-digits-test-images-idx3-ubyte", &pictures);
     let message = count(&both).unwrap_err().to_string();
@@ -217,21 +210,21 @@ fn files_are_found_by_the_names_that_sets_have() {
     folder.put("train-augmented-images-idx3-ubyte", &images(2)).pair("train-", 4).pair("t10k-", 2);
     assert_eq!(count(&folder).unwrap(), (4, Some(2)));
     // Kaggle's archive: each file in a folder of its own name; other folders are passed over.
-    let kaggle = Folder::new("kaggle");
+    let kaggle = Folder::new();
     for (name, bytes) in [("train-images-idx3-ubyte", &pictures), ("train-labels-idx1-ubyte", &numbers)] {
-        fs::create_dir(kaggle.0.join(name)).unwrap();
+        fs::create_dir(kaggle.0.path().join(name)).unwrap();
         kaggle.put(&format!("{name}/{name}"), bytes);
     }
-    fs::create_dir(kaggle.0.join("t10k-images-idx3-ubyte")).unwrap();
+    fs::create_dir(kaggle.0.path().join("t10k-images-idx3-ubyte")).unwrap();
     assert_eq!(count(&kaggle).unwrap(), (3, None));
 }
 
 #[test]
 fn zeros_after_the_end_of_a_gzip_stream_are_fine() {
-    let folder = Folder::new("zeros");
+    let folder = Folder::new();
     let padded = [gzip(&images(3)), vec![0; 500]].concat();
     folder.pair("train-", 3).put(IMAGES, &padded);
-    assert_eq!(load(&folder.0, 10).unwrap().0.count(), 3);
+    assert_eq!(load(folder.0.path(), 10).unwrap().0.count(), 3);
     // But not in place of its checksum, nor other bytes after it.
     let packed = gzip(&images(3));
     folder.put(IMAGES, &[&packed[..packed.len() - 8], &[0; 8]].concat()).fails(IMAGES, ["damaged gzip", "checksum"]);
@@ -240,7 +233,7 @@ fn zeros_after_the_end_of_a_gzip_stream_are_fine() {
 
 #[test]
 fn labels_that_do_not_fit() {
-    let folder = Folder::new("labels");
+    let folder = Folder::new();
     folder.pair("train-", 3).put(LABELS, &idx(&[3], &[0, 10, 2])).fails(LABELS, ["label 1 is 10", "10 classes"]);
     folder.put(LABELS, &idx(&[2], &[0, 1])).fails(LABELS, ["2 labels", "3 images"]);
 }
@@ -248,12 +241,12 @@ fn labels_that_do_not_fit() {
 /// Whatever stands in a file, packed or not: images that can all be read, or an error that names a file.
 #[test]
 fn damaged_files_never_panic() {
-    let (folder, mut rng) = (Folder::new("damaged"), Rng::new(1, 0));
+    let (folder, mut rng) = (Folder::new(), Rng::new(1, 0));
     let mut refused = 0;
     for case in 0..400 {
         folder.pair("train-", 3);
         let name = [IMAGES, LABELS][case % 2];
-        let mut bytes = fs::read(folder.0.join(name)).unwrap();
+        let mut bytes = fs::read(folder.0.path().join(name)).unwrap();
         if rng.below(2) == 0 {
             bytes = gzip(&bytes);
         }
@@ -266,7 +259,7 @@ fn damaged_files_never_panic() {
             }
         }
         folder.put(name, &bytes);
-        match load(&folder.0, 10) {
+        match load(folder.0.path(), 10) {
             Ok((images, _)) => assert_eq!(images.pixels.len(), images.count() * images.features()),
             Err(error) => {
                 refused += 1;
@@ -279,20 +272,20 @@ fn damaged_files_never_panic() {
 
 #[test]
 fn missing_files() {
-    let folder = Folder::new("missing");
+    let folder = Folder::new();
     folder.fails("", ["no IDX files", "train-images-idx3-ubyte"]);
     folder.put(IMAGES, &images(3)).fails("", ["train-labels-idx1-ubyte", "is missing"]);
-    let nowhere = load(folder.0.join("nowhere"), 10).unwrap_err().to_string();
+    let nowhere = load(folder.0.path().join("nowhere"), 10).unwrap_err().to_string();
     assert!(nowhere.contains("nowhere") && nowhere.contains("check the path"), "{nowhere}");
-    let file = load(folder.0.join(IMAGES), 10).unwrap_err().to_string();
+    let file = load(folder.0.path().join(IMAGES), 10).unwrap_err().to_string();
     assert!(file.contains(IMAGES) && file.contains("give a folder"), "{file}");
 }
 
 #[test]
 fn a_folder_in_place_of_a_file() {
-    let folder = Folder::new("folder");
+    let folder = Folder::new();
     folder.put(LABELS, &idx(&[3], &labels(3)));
-    fs::create_dir(folder.0.join(IMAGES)).unwrap();
+    fs::create_dir(folder.0.path().join(IMAGES)).unwrap();
     folder.fails("", ["images-idx3-ubyte", "is missing"]);
 }
 
@@ -300,8 +293,8 @@ fn a_folder_in_place_of_a_file() {
 #[test]
 fn no_permission() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new("permission");
-    let path = folder.pair("train-", 3).0.join(IMAGES);
+    let folder = Folder::new();
+    let path = folder.pair("train-", 3).0.path().join(IMAGES);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     // Root may read everything: then only the message can be tested, in error.rs.
     if File::open(&path).is_err() {
@@ -311,7 +304,7 @@ fn no_permission() {
 
 #[test]
 fn pairs_of_two_data_sets() {
-    let folder = Folder::new("sizes");
+    let folder = Folder::new();
     folder.pair("train-", 3).pair("t10k-", 1).put("t10k-images-idx3-ubyte", &idx(&[1, 1, 1], &[0]));
     folder.fails("", ["2 x 2", "1 x 1"]);
 }
@@ -324,25 +317,25 @@ fn files_of_two_sets_are_no_pair() {
         ("train-images-idx3-ubyte", "emnist-letters-train-labels-idx1-ubyte.gz"),
         ("train-a-images-idx3-ubyte", "train-b-labels-idx1-ubyte"),
     ] {
-        let folder = Folder::new("two-sets");
+        let folder = Folder::new();
         folder.put(images_name, &images(3)).put(labels_name, &idx(&[3], &labels(3)));
         folder.fails("", [images_name, "two sets"]);
     }
-    let folder = Folder::new("two-sets-apart");
+    let folder = Folder::new();
     folder.pair("emnist-letters-train-", 4).pair("t10k-", 3);
     folder.fails("", ["emnist-letters-", "plain names"]);
     // Dots, packing and the two names of the test set are no other set.
-    let folder = Folder::new("one-set");
+    let folder = Folder::new();
     folder.put("my-train-images.idx3-ubyte", &images(3)).put("my-train-labels-idx1-ubyte", &idx(&[3], &labels(3)));
     folder.pair("my-test-", 2);
-    let (train, test) = load(&folder.0, 10).unwrap();
+    let (train, test) = load(folder.0.path(), 10).unwrap();
     assert_eq!((train.count(), test.unwrap().count()), (3, 2));
 }
 
 /// QMNIST's labels: eight integers for each image.
 #[test]
 fn labels_of_qmnist_are_the_first_of_eight_numbers() {
-    let folder = Folder::new("qmnist");
+    let folder = Folder::new();
     let file = |first: u32| {
         let mut bytes = vec![0, 0, 12, 2, 0, 0, 0, 3, 0, 0, 0, 8];
         for row in 0..3_u32 {
@@ -352,7 +345,7 @@ fn labels_of_qmnist_are_the_first_of_eight_numbers() {
     };
     folder.put("qmnist-train-images-idx3-ubyte", &images(3));
     folder.put("qmnist-train-labels-idx2-int.gz", &gzip(&file(4)));
-    assert_eq!(load(&folder.0, 10).unwrap().0.labels, [4, 5, 6]);
+    assert_eq!(load(folder.0.path(), 10).unwrap().0.labels, [4, 5, 6]);
     folder.put("qmnist-train-labels-idx2-int.gz", &gzip(&file(8)));
     folder.fails("qmnist-train-labels-idx2-int.gz", ["label 2 is 10", "data.classes"]);
     folder.put("qmnist-train-labels-idx2-int.gz", &gzip(&file(4)[..60]));

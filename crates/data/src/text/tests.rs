@@ -4,35 +4,34 @@
 use std::fs;
 use std::path::PathBuf;
 
+use tempfile::TempDir;
 #[cfg(feature = "tokenizers")]
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::*;
 
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
+/// A temporary folder of texts and tokenizers.
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trellis-text-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
+        let path = self.0.path().join(name);
         fs::write(&path, bytes).unwrap();
         path
     }
 
     /// Files with tokens.
     fn cut(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.0.join("cut")).unwrap().map(|entry| entry.unwrap().path());
+        let files = fs::read_dir(self.0.path().join("cut")).unwrap().map(|entry| entry.unwrap().path());
         files.collect()
     }
 
     fn on_disk(&self, path: &Path, tokenizer: Tokenizer) -> Result<Text> {
-        Text::on_disk(path, tokenizer, &self.0.join("cut"))
+        Text::on_disk(path, tokenizer, &self.0.path().join("cut"))
     }
 
     /// GPT-2's way: bytes, and two pairs of them that are merged, `th` and `the`.
@@ -62,19 +61,13 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
-
 #[cfg(feature = "tokenizers")]
 const WORDS: &str = "zwölf Boxkämpfer – 🦀\n";
 
 #[test]
 #[cfg(feature = "tokenizers")]
 fn text_comes_back_from_its_tokens() {
-    let folder = Folder::new("back");
+    let folder = Folder::new();
     let path = folder.write("words.txt", WORDS.as_bytes());
     let bpe = Tokenizer::HfTokenizer(folder.bpe());
     for (tokenizer, vocabulary, count) in
@@ -93,7 +86,7 @@ fn text_comes_back_from_its_tokens() {
 #[test]
 #[cfg(feature = "tokenizers")]
 fn pieces_are_those_of_the_whole_text() {
-    let folder = Folder::new("pieces");
+    let folder = Folder::new();
     let bpe = folder.bpe();
     let path = folder.write("the.txt", b"the\n\n  then<end> x");
     let text = Text::read(&path, Tokenizer::HfTokenizer(bpe.clone())).unwrap();
@@ -103,7 +96,7 @@ fn pieces_are_those_of_the_whole_text() {
     // Several parts, with lines of all kinds about their ends.
     let lines: String =
         (0..300_000).map(|i| ["the other day\n", "\n \n", " he gathers\n", "then  \n"][i % 7 % 4]).collect();
-    let mut alone = tokenizers::Tokenizer::from_file(folder.0.join("tokenizer.json")).unwrap();
+    let mut alone = tokenizers::Tokenizer::from_file(folder.0.path().join("tokenizer.json")).unwrap();
     alone.with_truncation(None).unwrap().with_padding(None);
     let whole = alone.encode(lines.as_str(), false).unwrap().get_ids().to_vec();
     let path = folder.write("lines.txt", lines.as_bytes());
@@ -118,7 +111,7 @@ fn pieces_are_those_of_the_whole_text() {
 #[test]
 #[cfg(feature = "tokenizers")]
 fn what_is_cut_is_found_again_unless_it_has_changed() {
-    let folder = Folder::new("cut");
+    let folder = Folder::new();
     let path = folder.write("words.txt", WORDS.as_bytes());
     let ids = |text: Text| text.tokens(0, text.len()).unwrap();
     let wanted = ids(Text::read(&path, Tokenizer::Characters).unwrap());
@@ -143,7 +136,7 @@ fn what_is_cut_is_found_again_unless_it_has_changed() {
     }
     // Another tokenizer, another file of a tokenizer, another text of the same name.
     let mut cuts = vec![ids(folder.on_disk(&path, Tokenizer::HfTokenizer(folder.bpe())).unwrap())];
-    let other = fs::read_to_string(folder.0.join("tokenizer.json"))
+    let other = fs::read_to_string(folder.0.path().join("tokenizer.json"))
         .unwrap()
         .replace("\"add_prefix_space\":false", "\"add_prefix_space\":true");
     let other = HfTokenizer::read(&folder.write("other.json", other.as_bytes())).unwrap();
@@ -157,7 +150,7 @@ fn what_is_cut_is_found_again_unless_it_has_changed() {
 /// `touch -r`, `rsync -t` and unpacked archives leave such files behind.
 #[test]
 fn other_contents_of_the_same_size_and_date_are_cut_anew() {
-    let folder = Folder::new("same-date");
+    let folder = Folder::new();
     let path = folder.write("words.txt", b"some words");
     let date = fs::metadata(&path).unwrap().modified().unwrap();
     let ids = |path: &Path| {
@@ -177,7 +170,7 @@ fn other_contents_of_the_same_size_and_date_are_cut_anew() {
 
 #[test]
 fn utf_16_and_32_are_named_with_and_without_their_mark() {
-    let folder = Folder::new("wide");
+    let folder = Folder::new();
     let text = "Grüße aus dem Norden: two words, und mehr\n".repeat(3);
     let russian = "Привет, мир. Ещё слова, и ещё\n".repeat(3);
     let wide16 = |text: &str, big: bool| -> Vec<u8> {
@@ -208,7 +201,7 @@ fn utf_16_and_32_are_named_with_and_without_their_mark() {
 #[test]
 #[cfg(feature = "tokenizers")]
 fn what_is_no_text_is_refused_by_name() {
-    let folder = Folder::new("bad");
+    let folder = Folder::new();
     let (empty, bad) = (folder.write("empty.txt", b""), folder.write("bad.txt", b"ab\xffcd"));
     let bpe = folder.bpe();
     for tokenizer in [Tokenizer::Bytes, Tokenizer::Characters, Tokenizer::HfTokenizer(bpe)] {
@@ -225,7 +218,7 @@ fn what_is_no_text_is_refused_by_name() {
                     assert!(utf8 && error.to_string().contains("bad.txt: is not UTF-8 at byte 2;"), "{error}")
                 }
             }
-            assert!(read(&folder.0.join("none.txt")).unwrap_err().to_string().contains("none.txt"));
+            assert!(read(&folder.0.path().join("none.txt")).unwrap_err().to_string().contains("none.txt"));
         }
     }
     // Nothing half written is left.
@@ -235,9 +228,9 @@ fn what_is_no_text_is_refused_by_name() {
 #[test]
 #[cfg(feature = "tokenizers")]
 fn what_is_no_tokenizer_is_refused_by_name() {
-    let folder = Folder::new("tokenizer");
+    let folder = Folder::new();
     folder.bpe();
-    let whole = fs::read(folder.0.join("tokenizer.json")).unwrap();
+    let whole = fs::read(folder.0.path().join("tokenizer.json")).unwrap();
     let refused = |bytes: &[u8]| {
         let message = HfTokenizer::read(&folder.write("x.json", bytes)).unwrap_err().to_string();
         assert!(message.contains("x.json: ") && message.contains("give the tokenizer.json"), "{message}");
@@ -250,7 +243,7 @@ fn what_is_no_tokenizer_is_refused_by_name() {
     let text = String::from_utf8(whole).unwrap();
     assert!(refused(text.replace("\"the\":257", "\"the\":4000000000").as_bytes()).contains("ids up to"));
     assert!(refused(text.replace("[\"th\",\"e\"]", "[\"th\",\"q9\"]").as_bytes()).contains("is no tokenizer"));
-    assert!(HfTokenizer::read(&folder.0.join("none.json")).unwrap_err().to_string().contains("none.json"));
+    assert!(HfTokenizer::read(&folder.0.path().join("none.json")).unwrap_err().to_string().contains("none.json"));
     assert!(HfTokenizer::read(Path::new("/dev/zero")).unwrap_err().to_string().contains("not a file"));
     assert!(Text::read(Path::new("/dev/zero"), Tokenizer::Bytes).unwrap_err().to_string().contains("not a file"));
     // One that is read, but cannot cut: the library panics over pieces of no characters.
@@ -265,7 +258,7 @@ fn what_is_no_tokenizer_is_refused_by_name() {
 #[test]
 #[cfg(feature = "tokenizers")]
 fn a_tokenizer_that_loses_letters_is_refused() {
-    let folder = Folder::new("loses");
+    let folder = Folder::new();
     let none = serde_json::Value::Null;
     let read = |normalizer: &serde_json::Value,
                 pre_tokenizer: &serde_json::Value,

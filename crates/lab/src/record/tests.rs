@@ -1,28 +1,9 @@
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
 
 use super::*;
 use trellis_data::io::write_atomic;
 use trellis_guidance::error::Error;
-
-/// A folder of its own for one test, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trellis-record-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a temporary folder");
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
     let eval = |step, top1| EvalRecord {
@@ -151,9 +132,9 @@ fn guidance_ends_where_alignment_does() {
 
 #[test]
 fn an_experiment_comes_back_from_its_folder() {
-    let scratch = Scratch::new("back");
+    let scratch = tempfile::tempdir().expect("writable");
     let experiment = experiment();
-    let mut folder = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect("a new folder");
+    let mut folder = RunFolder::create(scratch.path(), &experiment, Existing::Refuse).expect("a new folder");
     write(&mut folder, &experiment);
     let killed = Experiment::read(folder.path()).expect("without a summary");
     assert_eq!((&killed.runs, killed.seconds), (&experiment.runs, 10.0));
@@ -167,12 +148,12 @@ fn an_experiment_comes_back_from_its_folder() {
 
 #[test]
 fn nan_survives_json() {
-    let scratch = Scratch::new("nan");
+    let scratch = tempfile::tempdir().expect("writable");
     let mut experiment = experiment();
     let step = &mut experiment.runs[0].steps[0];
     (step.loss, step.alignment, step.similarity[1]) = (f32::NAN, Some(f32::INFINITY), f32::NAN);
     experiment.runs[0].evals[1].top1 = f32::NAN;
-    let mut folder = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect("a new folder");
+    let mut folder = RunFolder::create(scratch.path(), &experiment, Existing::Refuse).expect("a new folder");
     write(&mut folder, &experiment);
     folder.finish(&experiment).expect("summary");
     let back = Experiment::read(folder.path()).expect("readable");
@@ -184,9 +165,9 @@ fn nan_survives_json() {
 
 #[test]
 fn a_killed_run_can_be_read_and_gone_on_with() {
-    let scratch = Scratch::new("killed");
+    let scratch = tempfile::tempdir().expect("writable");
     let experiment = experiment();
-    let mut folder = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect("a new folder");
+    let mut folder = RunFolder::create(scratch.path(), &experiment, Existing::Refuse).expect("a new folder");
     let run = &experiment.runs[0];
     folder.start(&run.arm, run.seed, &run.pairs).expect("start");
     folder.steps(&run.arm, run.seed, &run.steps[..2]).expect("steps");
@@ -203,8 +184,8 @@ fn a_killed_run_can_be_read_and_gone_on_with() {
 
 #[test]
 fn a_spoilt_line_is_named() {
-    let scratch = Scratch::new("spoilt");
-    let mut folder = RunFolder::create(&scratch.0, &experiment(), Existing::Refuse).expect("a new folder");
+    let scratch = tempfile::tempdir().expect("writable");
+    let mut folder = RunFolder::create(scratch.path(), &experiment(), Existing::Refuse).expect("a new folder");
     write(&mut folder, &experiment());
     append(&folder, b"{\"arm\":3}\n");
     let error = Experiment::read(folder.path()).expect_err("line 36 is bad");
@@ -218,45 +199,45 @@ fn a_spoilt_line_is_named() {
 
 #[test]
 fn an_old_folder_is_kept() {
-    let scratch = Scratch::new("old");
+    let scratch = tempfile::tempdir().expect("writable");
     let experiment = experiment();
-    let create = |existing| RunFolder::create(&scratch.0, &experiment, existing);
+    let create = |existing| RunFolder::create(scratch.path(), &experiment, existing);
     write(&mut create(Existing::Refuse).expect("a new folder"), &experiment);
     let error = create(Existing::Refuse).expect_err("it is there").to_string();
     assert!(error.contains("demo") && error.contains("another name"), "{error}");
     for _ in 0..2 {
         create(Existing::MoveAside).expect("a fresh folder");
     }
-    assert!(Experiment::read(&scratch.0.join("demo")).expect("fresh").runs.is_empty());
-    assert_eq!(Experiment::read(&scratch.0.join("demo-1")).expect("old").runs, experiment.runs);
-    assert!(scratch.0.join("demo-2").is_dir());
+    assert!(Experiment::read(&scratch.path().join("demo")).expect("fresh").runs.is_empty());
+    assert_eq!(Experiment::read(&scratch.path().join("demo-1")).expect("old").runs, experiment.runs);
+    assert!(scratch.path().join("demo-2").is_dir());
 }
 
 #[test]
 fn names_stay_below_the_root() {
-    let scratch = Scratch::new("names");
+    let scratch = tempfile::tempdir().expect("writable");
     for name in ["", "..", ".hidden", "a/b", "../x", "a\\b", "a\0b", &"x".repeat(101)] {
         let experiment = Experiment { name: name.to_owned(), ..experiment() };
-        let error = RunFolder::create(&scratch.0, &experiment, Existing::Refuse).expect_err("no folder name");
+        let error = RunFolder::create(scratch.path(), &experiment, Existing::Refuse).expect_err("no folder name");
         assert!(error.to_string().contains("cannot be the name of a folder"), "{error}");
     }
-    assert_eq!(fs::read_dir(&scratch.0).expect("root").count(), 0);
+    assert_eq!(fs::read_dir(scratch.path()).expect("root").count(), 0);
 }
 
 #[test]
 fn what_cannot_be_written_leaves_nothing() {
-    let scratch = Scratch::new("denied");
-    let file = scratch.0.join("file");
+    let scratch = tempfile::tempdir().expect("writable");
+    let file = scratch.path().join("file");
     fs::write(&file, "in the way").expect("a file");
     let error = RunFolder::create(&file, &experiment(), Existing::Refuse).expect_err("not a folder");
     assert!(error.to_string().contains("file: "), "{error}");
 
-    let kept = scratch.0.join("kept");
+    let kept = scratch.path().join("kept");
     fs::create_dir(&kept).expect("a folder");
     let error = write_atomic(&kept, b"a file cannot replace a folder").expect_err("a folder is there");
     assert!(error.to_string().contains("kept: "), "{error}");
-    assert!(write_atomic(&scratch.0.join("none/file"), b"x").is_err());
-    let left: Vec<_> = fs::read_dir(&scratch.0).expect("root").map(|f| f.expect("file").file_name()).collect();
+    assert!(write_atomic(&scratch.path().join("none/file"), b"x").is_err());
+    let left: Vec<_> = fs::read_dir(scratch.path()).expect("root").map(|f| f.expect("file").file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }
 
@@ -264,8 +245,8 @@ fn what_cannot_be_written_leaves_nothing() {
 #[test]
 fn no_permission_is_a_clear_error() {
     use std::os::unix::fs::PermissionsExt;
-    let scratch = Scratch::new("permission");
-    let root = scratch.0.join("locked");
+    let scratch = tempfile::tempdir().expect("writable");
+    let root = scratch.path().join("locked");
     fs::create_dir(&root).expect("a folder");
     fs::set_permissions(&root, fs::Permissions::from_mode(0o555)).expect("permissions");
     let created = RunFolder::create(&root, &experiment(), Existing::Refuse);
@@ -279,8 +260,8 @@ fn no_permission_is_a_clear_error() {
 
 #[test]
 fn a_folder_in_use_is_neither_moved_nor_taken() {
-    let scratch = Scratch::new("lock");
-    let root = &scratch.0;
+    let scratch = tempfile::tempdir().expect("writable");
+    let root = scratch.path();
     let experiment = experiment();
     let folder = RunFolder::create(root, &experiment, Existing::MoveAside).expect("new");
     let error = RunFolder::create(root, &experiment, Existing::MoveAside).unwrap_err().to_string();
