@@ -11,10 +11,6 @@
 // numeric f32 sums in order of k
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM)
 
-struct Dims {
-    m: u32, n: u32, k: u32, k_start: u32, k_end: u32, channels: u32, out_channels: u32, height: u32, width: u32,
-    rows: u32, columns: u32, padding: u32
-}
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 #if LHS_K4

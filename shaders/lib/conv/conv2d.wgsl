@@ -1,5 +1,5 @@
 // Sizes of a convolution, after m, n, k of its product, as in `Geometry` of
-// crates/tensor/src/ops/conv/conv2d.rs. Stride and window are constants, so that divisions by them are shifts or products.
+// crates/tensor/src/ops/conv/geometry.rs. Stride and window are constants, so that divisions by them are shifts or products.
 override STRIDE: u32 = 1u;
 override KH: u32 = 1u;
 override KW: u32 = 1u;

@@ -1,6 +1,10 @@
 // Shared part of convolution and its input's gradient: both are products whose k counts (channel, ky, kx) and whose columns
 // count the pixels of images. The importing kernel has `out`, (batch, m, a row, a column), and `pixels()`, the pixels of
 // one image of it.
+struct Dims {
+    m: u32, n: u32, k: u32, k_start: u32, k_end: u32, channels: u32, out_channels: u32, height: u32, width: u32,
+    rows: u32, columns: u32, padding: u32
+}
 override CONTINUE: u32 = 0u; // 1: an earlier dispatch has summed over k < k_start
 var<private> out_at: vec4u;  // position of row 0 of the four columns
 var<private> tap: vec3u;     // kx, ky, channel of the current k

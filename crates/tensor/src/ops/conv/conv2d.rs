@@ -5,13 +5,13 @@ use std::rc::Rc;
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::conv::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad};
+use crate::ops::conv::geometry::Geometry;
 use crate::ops::elementwise::unary::UnaryFunction;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Layout;
-use crate::ops::gemm::variant::k_ranges;
 use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
 
@@ -25,101 +25,6 @@ pub struct Conv2d {
     pub padding: usize,
     /// Operations on each element before it is stored.
     pub epilogue: Epilogue,
-}
-
-/// Sizes of a convolution; the gradients share them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Geometry {
-    pub(crate) batch: usize,
-    /// Channels of x and of y.
-    pub(crate) channels: [usize; 2],
-    /// Height and width of x.
-    pub(crate) image: [usize; 2],
-    /// Height and width of w.
-    pub(crate) window: [usize; 2],
-    /// Height and width of y.
-    pub(crate) output: [usize; 2],
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-}
-
-impl Geometry {
-    /// The sizes of a convolution of `x` with `w`.
-    pub(crate) fn new(x: &[usize], w: &[usize], stride: usize, padding: usize) -> Result<Self, String> {
-        let (&[batch, channels, height, width], &[out_channels, in_channels, kh, kw]) = (x, w) else {
-            return Err(format!("takes x[batch, channels, height, width] and w[out, in, kh, kw], not {x:?} and {w:?}"));
-        };
-        if channels != in_channels {
-            return Err(format!("x has {channels} channels, w takes {in_channels}"));
-        }
-        if stride == 0 || kh == 0 || kw == 0 || kh > height + 2 * padding || kw > width + 2 * padding {
-            return Err(format!(
-                "a {kh}x{kw} window with stride {stride} does not fit {height}x{width} with padding {padding}"
-            ));
-        }
-        Ok(Self {
-            batch,
-            channels: [channels, out_channels],
-            image: [height, width],
-            window: [kh, kw],
-            output: [(height + 2 * padding - kh) / stride + 1, (width + 2 * padding - kw) / stride + 1],
-            stride,
-            padding,
-        })
-    }
-
-    /// Pixels of one channel of y.
-    pub(crate) fn output_pixels(&self) -> usize {
-        self.output[0] * self.output[1]
-    }
-
-    /// Floating-point operations of the forward pass and of either gradient.
-    pub(crate) fn flops(&self) -> usize {
-        let [channels, out_channels] = self.channels;
-        2 * self.batch * self.output_pixels() * channels * out_channels * self.window[0] * self.window[1]
-    }
-
-    /// Appends the kernels' sizes, after those of the product.
-    pub(crate) fn dims(&self, dispatch: Dispatch) -> Dispatch {
-        let Self { channels, image, window, output, stride, padding, .. } = *self;
-        dispatch
-            .dims(&channels)
-            .dims(&image)
-            .dims(&output)
-            .dims(&[padding])
-            .constant("STRIDE", stride as u32)
-            .constant("KH", window[0] as u32)
-            .constant("KW", window[1] as u32)
-    }
-
-    /// Calls `visit` with the indices into x, w and y of every product that the convolution sums.
-    pub(crate) fn for_each_product(&self, mut visit: impl FnMut(usize, usize, usize)) {
-        let ([channels, out_channels], [height, width]) = (self.channels, self.image);
-        let ([kh, kw], [rows, columns]) = (self.window, self.output);
-        for y_at in 0..self.batch * out_channels * rows * columns {
-            let (j, i) = (y_at % columns, y_at / columns % rows);
-            let (o, b) = (y_at / (rows * columns) % out_channels, y_at / (rows * columns * out_channels));
-            for tap in 0..channels * kh * kw {
-                let (kx, ky, c) = (tap % kw, tap / kw % kh, tap / (kw * kh));
-                let (row, column) = (i * self.stride + ky, j * self.stride + kx);
-                if (self.padding..self.padding + height).contains(&row)
-                    && (self.padding..self.padding + width).contains(&column)
-                {
-                    let (row, column) = (row - self.padding, column - self.padding);
-                    visit(((b * channels + c) * height + row) * width + column, o * channels * kh * kw + tap, y_at);
-                }
-            }
-        }
-    }
-
-    /// A random geometry with one to three channels of blocks, as `(x, w, stride, padding)`.
-    pub(crate) fn sample(rng: &mut Rng) -> ([usize; 4], [usize; 4], usize, usize) {
-        let (kh, kw) = (1 + rng.below(4), 1 + rng.below(4));
-        let (stride, padding) = (1 + rng.below(3), rng.below(3));
-        let [height, width] = [kh, kw].map(|k| k.saturating_sub(2 * padding).max(1) + rng.below(9));
-        let channels = [1 + rng.below(5), awkward_size(rng, 20)];
-        ([1 + rng.below(6), channels[0], height, width], [channels[1], channels[0], kh, kw], stride, padding)
-    }
 }
 
 impl Op for Conv2d {
@@ -162,23 +67,9 @@ impl Op for Conv2d {
         let [m, n, k] = [w[0], g.batch * g.output_pixels(), w[1..].iter().product()];
         let chosen = caps.gemm_variant(Layout::NN, [m, n, k]);
         let spread = !chosen.in_registers();
-        let part = |(start, end): (usize, usize)| {
-            let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
-            let [bias, residual, saved] = epilogue.args(2);
-            let dispatch = chosen
-                .dispatch(kernel!("conv/conv2d"), [m, n], 1)
-                .flag("SPREAD", spread)
-                .flag("NEAR", spread)
-                .flag("WHOLE", chosen.whole_turns(end - start))
-                .flag("LHS_K4", spread && k.is_multiple_of(4))
-                .flag("OUT4", !spread && g.output_pixels().is_multiple_of(4))
-                .constant("CONTINUE", u32::from(start > 0))
-                .dims(&[m, n, k, start, end])
-                .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
-                .flops(2 * m * n * (end - start));
-            g.dims(epilogue.constants(dispatch))
-        };
-        Lowered { dispatches: k_ranges(caps, k).map(part).collect(), scratch: Vec::new() }
+        let flags = |dispatch: Dispatch| dispatch.flag("NEAR", spread).flag("LHS_K4", spread && k.is_multiple_of(4));
+        let ranges = g.product(kernel!("conv/conv2d"), caps, chosen, [m, n, k], self.epilogue);
+        Lowered { dispatches: ranges.map(flags).collect(), scratch: Vec::new() }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {

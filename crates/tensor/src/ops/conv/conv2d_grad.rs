@@ -7,10 +7,9 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, TestCase};
 use crate::kernel;
-use crate::ops::conv::conv2d::Geometry;
+use crate::ops::conv::geometry::Geometry;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Layout;
-use crate::ops::gemm::variant::k_ranges;
 use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
@@ -99,25 +98,10 @@ impl Op for Conv2dInputGrad {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let g = self.geometry(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
-        let pixels = g.image[0] * g.image[1];
-        let [m, n, k] = [g.channels[0], g.batch * pixels, g.channels[1] * g.window[0] * g.window[1]];
+        let [m, n, k] = [g.channels[0], g.batch * g.image[0] * g.image[1], g.channels[1] * g.window[0] * g.window[1]];
         let chosen = caps.gemm_variant(Layout::TN, [m, n, k]);
-        let spread = !chosen.in_registers();
-        let part = |(start, end): (usize, usize)| {
-            let epilogue = if end == k { self.epilogue } else { Epilogue::default() };
-            let [bias, residual, saved] = epilogue.args(2);
-            let dispatch = chosen
-                .dispatch(kernel!("conv/conv2d_input_grad"), [m, n], 1)
-                .flag("SPREAD", spread)
-                .flag("WHOLE", chosen.whole_turns(end - start))
-                .flag("OUT4", !spread && pixels.is_multiple_of(4))
-                .constant("CONTINUE", u32::from(start > 0))
-                .dims(&[m, n, k, start, end])
-                .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
-                .flops(2 * m * n * (end - start));
-            g.dims(epilogue.constants(dispatch))
-        };
-        Lowered { dispatches: k_ranges(caps, k).map(part).collect(), scratch: Vec::new() }
+        let ranges = g.product(kernel!("conv/conv2d_input_grad"), caps, chosen, [m, n, k], self.epilogue);
+        Lowered { dispatches: ranges.collect(), scratch: Vec::new() }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {

@@ -2,4 +2,5 @@
 
 pub(crate) mod conv2d;
 pub(crate) mod conv2d_grad;
+mod geometry;
 pub(crate) mod pool;

@@ -1,0 +1,131 @@
+//! Sizes of a convolution, and the products that it and its gradients are.
+
+use crate::Kernel;
+use crate::device::caps::Caps;
+use crate::graph::op::{Arg, Dispatch, awkward_size};
+use crate::ops::gemm::epilogue::Epilogue;
+use crate::ops::gemm::members::GemmVariant;
+use crate::ops::gemm::variant::k_ranges;
+use crate::rng::Rng;
+
+/// Sizes of a convolution; the gradients share them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Geometry {
+    pub(crate) batch: usize,
+    /// Channels of x and of y.
+    pub(crate) channels: [usize; 2],
+    /// Height and width of x.
+    pub(crate) image: [usize; 2],
+    /// Height and width of w.
+    pub(crate) window: [usize; 2],
+    /// Height and width of y.
+    pub(crate) output: [usize; 2],
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+}
+
+impl Geometry {
+    /// The sizes of a convolution of `x` with `w`.
+    pub(crate) fn new(x: &[usize], w: &[usize], stride: usize, padding: usize) -> Result<Self, String> {
+        let (&[batch, channels, height, width], &[out_channels, in_channels, kh, kw]) = (x, w) else {
+            return Err(format!("takes x[batch, channels, height, width] and w[out, in, kh, kw], not {x:?} and {w:?}"));
+        };
+        if channels != in_channels {
+            return Err(format!("x has {channels} channels, w takes {in_channels}"));
+        }
+        if stride == 0 || kh == 0 || kw == 0 || kh > height + 2 * padding || kw > width + 2 * padding {
+            return Err(format!(
+                "a {kh}x{kw} window with stride {stride} does not fit {height}x{width} with padding {padding}"
+            ));
+        }
+        Ok(Self {
+            batch,
+            channels: [channels, out_channels],
+            image: [height, width],
+            window: [kh, kw],
+            output: [(height + 2 * padding - kh) / stride + 1, (width + 2 * padding - kw) / stride + 1],
+            stride,
+            padding,
+        })
+    }
+
+    /// Pixels of one channel of y.
+    pub(crate) fn output_pixels(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    /// Floating-point operations of the forward pass and of either gradient.
+    pub(crate) fn flops(&self) -> usize {
+        let [channels, out_channels] = self.channels;
+        2 * self.batch * self.output_pixels() * channels * out_channels * self.window[0] * self.window[1]
+    }
+
+    /// Appends the kernels' sizes, after those of the product.
+    pub(crate) fn dims(&self, dispatch: Dispatch) -> Dispatch {
+        let Self { channels, image, window, output, stride, padding, .. } = *self;
+        dispatch
+            .dims(&channels)
+            .dims(&image)
+            .dims(&output)
+            .dims(&[padding])
+            .constant("STRIDE", stride as u32)
+            .constant("KH", window[0] as u32)
+            .constant("KW", window[1] as u32)
+    }
+
+    /// Dispatches of a product `[m, n, k]` that imports `shaders/lib/conv/conv2d_out.wgsl`: its columns count the pixels of
+    /// images. Each sums over a range of k, and the last one applies the epilogue.
+    pub(crate) fn product(
+        &self,
+        kernel: Kernel,
+        caps: &Caps,
+        chosen: GemmVariant,
+        [m, n, k]: [usize; 3],
+        epilogue: Epilogue,
+    ) -> impl Iterator<Item = Dispatch> {
+        let (spread, pixels) = (!chosen.in_registers(), n / self.batch);
+        k_ranges(caps, k).map(move |(start, end)| {
+            let epilogue = if end == k { epilogue } else { Epilogue::default() };
+            let [bias, residual, saved] = epilogue.args(2);
+            let dispatch = chosen
+                .dispatch(kernel, [m, n], 1)
+                .flag("SPREAD", spread)
+                .flag("WHOLE", chosen.whole_turns(end - start))
+                .flag("OUT4", !spread && pixels.is_multiple_of(4))
+                .constant("CONTINUE", u32::from(start > 0))
+                .dims(&[m, n, k, start, end])
+                .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
+                .flops(2 * m * n * (end - start));
+            self.dims(epilogue.constants(dispatch))
+        })
+    }
+
+    /// Calls `visit` with the indices into x, w and y of every product that the convolution sums.
+    pub(crate) fn for_each_product(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let ([channels, out_channels], [height, width]) = (self.channels, self.image);
+        let ([kh, kw], [rows, columns]) = (self.window, self.output);
+        for y_at in 0..self.batch * out_channels * rows * columns {
+            let (j, i) = (y_at % columns, y_at / columns % rows);
+            let (o, b) = (y_at / (rows * columns) % out_channels, y_at / (rows * columns * out_channels));
+            for tap in 0..channels * kh * kw {
+                let (kx, ky, c) = (tap % kw, tap / kw % kh, tap / (kw * kh));
+                let (row, column) = (i * self.stride + ky, j * self.stride + kx);
+                if (self.padding..self.padding + height).contains(&row)
+                    && (self.padding..self.padding + width).contains(&column)
+                {
+                    let (row, column) = (row - self.padding, column - self.padding);
+                    visit(((b * channels + c) * height + row) * width + column, o * channels * kh * kw + tap, y_at);
+                }
+            }
+        }
+    }
+
+    /// A random geometry with one to three channels of blocks, as `(x, w, stride, padding)`.
+    pub(crate) fn sample(rng: &mut Rng) -> ([usize; 4], [usize; 4], usize, usize) {
+        let (kh, kw) = (1 + rng.below(4), 1 + rng.below(4));
+        let (stride, padding) = (1 + rng.below(3), rng.below(3));
+        let [height, width] = [kh, kw].map(|k| k.saturating_sub(2 * padding).max(1) + rng.below(9));
+        let channels = [1 + rng.below(5), awkward_size(rng, 20)];
+        ([1 + rng.below(6), channels[0], height, width], [channels[1], channels[0], kh, kw], stride, padding)
+    }
+}
