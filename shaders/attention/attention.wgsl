@@ -23,26 +23,6 @@
 @group(0) @binding(5) var<storage, read> step_state: array<u32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 #import attention/attention
-#if SUBGROUP8
-fn k_units(r: Rows, c: u32) -> Units {
-    return heard(k[r.own + c]);
-}
-#else
-fn k_units(r: Rows, c: u32) -> Units {
-    return Units(k[r.low.x + c], k[r.low.y + c], k[r.low.z + c], k[r.low.w + c],
-                 k[r.high.x + c], k[r.high.y + c], k[r.high.z + c], k[r.high.w + c]);
-}
-#endif
-#if SUBGROUP8
-fn v_units(r: Rows, c: u32) -> Units {
-    return heard(v[r.own + c]);
-}
-#else
-fn v_units(r: Rows, c: u32) -> Units {
-    return Units(v[r.low.x + c], v[r.low.y + c], v[r.low.z + c], v[r.low.w + c],
-                 v[r.high.x + c], v[r.high.y + c], v[r.high.z + c], v[r.high.w + c]);
-}
-#endif
 
 @compute @workgroup_size(256)
 fn attention(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,

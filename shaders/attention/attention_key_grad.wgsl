@@ -24,16 +24,6 @@
 @group(0) @binding(8) var<storage, read_write> dqkv: array<T>;
 #import attention/attention
 #if SUBGROUP8
-fn q_units(r: Rows, c: u32) -> Units {
-    return heard(q[r.own + c]);
-}
-#else
-fn q_units(r: Rows, c: u32) -> Units {
-    return Units(q[r.low.x + c], q[r.low.y + c], q[r.low.z + c], q[r.low.w + c],
-                 q[r.high.x + c], q[r.high.y + c], q[r.high.z + c], q[r.high.w + c]);
-}
-#endif
-#if SUBGROUP8
 fn dout_units(r: Rows, c: u32) -> Units {
     return heard(dout[r.own + c]);
 }

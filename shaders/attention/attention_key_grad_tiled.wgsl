@@ -25,15 +25,7 @@
 #import attention/attention_tiles
 #import attention/attention_above
 #import attention/attention_known
-#import attention/attention_sink
-// Goal 0 is dk, 1 is dv.
-fn store(spot: Spot, row: u32, c: u32, x: vec4f) {
-    let step = select(dims.dk_row, dims.dv_row, spot.goal == 1u);
-    let start = select(dims.dk_start, dims.dv_start, spot.goal == 1u);
-    if (row < dims.keys) {
-        put(start + (spot.batch * dims.keys + row) * step + spot.head * HEAD, c, x);
-    }
-}
+#import attention/attention_gradients
 #if OWN_CACHED
 fn k4(spot: Spot, row: u32, c: u32) -> mat4x4f {
     return k_rows(spot.batch, spot.head, spot.row, c);
@@ -63,7 +55,7 @@ fn attention_key_grad_tiled(@builtin(workgroup_id) group: vec3u, @builtin(num_wo
     let own = OWN * (index % tiles);
     let lane = local % LANES;
     let row = 4u * (local / LANES);
-    let spot = Spot(0u, batch, head, own + row, lane);
+    let spot = Spot(DK, batch, head, own + row, lane);
 #if OWN_CACHED
 #else
     for (var n = 0u; n < OWN_LOADS; n += 1u) {
@@ -119,5 +111,5 @@ fn attention_key_grad_tiled(@builtin(workgroup_id) group: vec3u, @builtin(num_wo
         }
     }
     store_sums(spot, dk);
-    store_sums(Spot(1u, batch, head, spot.row, lane), dv);
+    store_sums(Spot(DV, batch, head, spot.row, lane), dv);
 }

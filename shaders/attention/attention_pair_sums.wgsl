@@ -23,21 +23,7 @@
 @group(0) @binding(7) var<storage, read_write> sink: array<T>;
 #import attention/attention_tiles
 #import attention/attention_above
-#import attention/attention_sink
-const DQ: u32 = 0u;
-const DK: u32 = 1u;
-const DV: u32 = 2u;
-fn store(spot: Spot, row: u32, c: u32, x: vec4f) {
-    if (spot.goal == DQ) {
-        if (row < dims.queries) {
-            put((spot.batch * dims.queries + row) * dims.dq_row + spot.head * HEAD, c, x);
-        }
-    } else if (row < dims.keys) {
-        let step = select(dims.dk_row, dims.dv_row, spot.goal == DV);
-        let start = select(dims.dk_start, dims.dv_start, spot.goal == DV);
-        put(start + (spot.batch * dims.keys + row) * step + spot.head * HEAD, c, x);
-    }
-}
+#import attention/attention_gradients
 // p or ds of a query and four keys.
 fn pairs_at(first: u32, row: u32, four: u32) -> vec4f {
     let fours = (dims.keys + 3u) / 4u;

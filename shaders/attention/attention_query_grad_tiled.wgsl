@@ -23,25 +23,15 @@
 @group(0) @binding(7) var<storage, read> step_state: array<u32>;
 @group(0) @binding(8) var<storage, read_write> sink: array<T>;
 #import attention/attention_tiles
+#import attention/attention_by_query
 #import attention/attention_above
 #import attention/attention_known
-#import attention/attention_sink
-fn store(spot: Spot, row: u32, c: u32, x: vec4f) {
-    if (row < dims.queries) {
-        put((spot.batch * dims.queries + row) * dims.dq_row + spot.head * HEAD, c, x);
-    }
-}
+#import attention/attention_gradients
 #if OWN_CACHED
-fn q4(spot: Spot, row: u32, c: u32) -> mat4x4f {
-    return q_rows(spot.batch, spot.head, spot.row, c);
-}
 fn dout4(spot: Spot, row: u32, c: u32) -> mat4x4f {
     return dout_rows(spot.batch, spot.head, spot.row, c);
 }
 #else
-fn q4(spot: Spot, row: u32, c: u32) -> mat4x4f {
-    return own_a4(row, c);
-}
 fn dout4(spot: Spot, row: u32, c: u32) -> mat4x4f {
     return own_b4(row, c);
 }
@@ -60,7 +50,7 @@ fn attention_query_grad_tiled(@builtin(workgroup_id) group: vec3u, @builtin(num_
     let own = OWN * (tiles - 1u - index % tiles);
     let lane = local % LANES;
     let row = 4u * (local / LANES);
-    let spot = Spot(0u, batch, head, own + row, lane);
+    let spot = Spot(DQ, batch, head, own + row, lane);
 #if OWN_CACHED
 #else
     for (var n = 0u; n < OWN_LOADS; n += 1u) {
@@ -78,12 +68,7 @@ fn attention_query_grad_tiled(@builtin(workgroup_id) group: vec3u, @builtin(num_
     var sums = Sums();
     for (var key = 0u; key < end; key += MET) {
         workgroupBarrier();
-        for (var n = 0u; n < MET_LOADS; n += 1u) {
-            let i = n * THREADS + local;
-            let at = turned(i / STRIDE, i % STRIDE);
-            met_a[at] = k_or_none(batch, head, key + i / STRIDE, i % STRIDE);
-            met_b[at] = v_or_none(batch, head, key + i / STRIDE, i % STRIDE);
-        }
+        meet_keys(local, batch, head, key);
         workgroupBarrier();
         var scores = mat4x4f();
         var dp = mat4x4f();

@@ -25,6 +25,7 @@
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 @group(0) @binding(7) var<storage, read_write> sink: array<T>;
 #import attention/attention_tiles
+#import attention/attention_by_query
 #if SPLIT
 #import attention/attention_sink
 fn store(spot: Spot, row: u32, c: u32, x: vec4f) {
@@ -59,15 +60,6 @@ fn store_divisor(spot: Spot, row: u32, greatest: f32, total: f32) {
     }
 }
 #endif
-#if OWN_CACHED
-fn q4(spot: Spot, row: u32, c: u32) -> mat4x4f {
-    return q_rows(spot.batch, spot.head, spot.row, c);
-}
-#else
-fn q4(spot: Spot, row: u32, c: u32) -> mat4x4f {
-    return own_a4(row, c);
-}
-#endif
 
 @compute @workgroup_size(THREADS)
 fn attention_tiled(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -100,12 +92,7 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     var sums = Sums();
     for (var key = spot.goal * dims.part_keys; key < end; key += MET) {
         workgroupBarrier();
-        for (var n = 0u; n < MET_LOADS; n += 1u) {
-            let i = n * THREADS + local;
-            let at = turned(i / STRIDE, i % STRIDE);
-            met_a[at] = k_or_none(batch, head, key + i / STRIDE, i % STRIDE);
-            met_b[at] = v_or_none(batch, head, key + i / STRIDE, i % STRIDE);
-        }
+        meet_keys(local, batch, head, key);
         workgroupBarrier();
         var scores = mat4x4f();
         for (var c = 0u; c < INNER; c += 1u) {

@@ -12,7 +12,7 @@
 // source  derivative of cross_entropy.wgsl
 
 #import grid
-#import reduce
+#import loss/row_softmax
 
 struct Dims { rows: u32, n: u32, smoothing: f32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -21,32 +21,18 @@ struct Dims { rows: u32, n: u32, smoothing: f32 }
 @group(0) @binding(3) var<storage, read> dloss: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
 
-const LOWEST: f32 = -3.4028234e38;
-
 @compute @workgroup_size(256)
 fn cross_entropy_grad(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
                       @builtin(local_invocation_index) local: u32) {
-    let row = linear_group(group, groups) * (256u / LANES) + local / LANES;
-    let lane = lane_of(local, 1u);
-    let n = select(0u, dims.n, row < dims.rows);
-    let start = row * dims.n;
-    var greatest = LOWEST;
-    for (var i = lane; i < n; i += LANES) {
-        greatest = nan_max(greatest, x[start + i]);
-    }
-    greatest = lane_max(local, 1u, greatest);
-    var total = 0.0;
-    for (var i = lane; i < n; i += LANES) {
-        total += exp(x[start + i] - greatest);
-    }
-    total = lane_sum(local, 1u, total);
-    let at = min(row, dims.rows - 1u);
+    let row = softmax_row(linear_group(group, groups), local);
+    let at = min(row.number, dims.rows - 1u);
     let label = labels[at];
     let scale = dloss[at];
     let spread = dims.smoothing / f32(dims.n);
-    for (var i = lane; i < n; i += LANES) {
+    for (var i = row.lane; i < row.n; i += LANES) {
         let q = spread + select(0.0, 1.0 - dims.smoothing, i == label);
+        let p = exp(x[row.start + i] - row.greatest) / row.total;
         // select, not a factor 0: an ignored row may hold anything.
-        dx[start + i] = select(0.0, scale * (exp(x[start + i] - greatest) / total - q), label < n);
+        dx[row.start + i] = select(0.0, scale * (p - q), label < row.n);
     }
 }

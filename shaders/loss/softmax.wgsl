@@ -11,7 +11,7 @@
 // source  definition; Milakov and Gimelshein 2018, arXiv:1805.02867, section 2, "safe softmax"
 
 #import grid
-#import reduce
+#import loss/row_softmax
 
 struct Dims { rows: u32, n: u32 }
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -19,33 +19,18 @@ struct Dims { rows: u32, n: u32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 override LOG: u32 = 0u;
-const LOWEST: f32 = -3.4028234e38;
 
 @compute @workgroup_size(256)
 fn softmax(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
            @builtin(local_invocation_index) local: u32) {
-    let row = linear_group(group, groups) * (256u / LANES) + local / LANES;
-    let lane = lane_of(local, 1u);
-    // Rows that do not exist are empty; their invocations stay for the barriers.
-    let n = select(0u, dims.n, row < dims.rows);
-    let start = row * dims.n;
-    var greatest = LOWEST;
-    for (var i = lane; i < n; i += LANES) {
-        greatest = nan_max(greatest, x[start + i]);
-    }
-    greatest = lane_max(local, 1u, greatest);
-    var total = 0.0;
-    for (var i = lane; i < n; i += LANES) {
-        total += exp(x[start + i] - greatest);
-    }
-    total = lane_sum(local, 1u, total);
-    let log_total = log(total);
-    for (var i = lane; i < n; i += LANES) {
-        let shifted = x[start + i] - greatest;
+    let row = softmax_row(linear_group(group, groups), local);
+    let log_total = log(row.total);
+    for (var i = row.lane; i < row.n; i += LANES) {
+        let shifted = x[row.start + i] - row.greatest;
         if (LOG == 1u) {
-            y[start + i] = shifted - log_total;
+            y[row.start + i] = shifted - log_total;
         } else {
-            y[start + i] = exp(shifted) / total;
+            y[row.start + i] = exp(shifted) / row.total;
         }
     }
 }

@@ -10,7 +10,7 @@
 //         u, n, a_n (batch, time, 4, hidden)
 // launch  a workgroup for every OWNED sequences; it loops over the time steps first to last - 1. PRODUCT and UNITS: of
 //         one step, a workgroup for every OWNED sequences and COLUMNS columns, or for every OWNED sequences and LANES of their units
-// memory  that of the product's loop: lib/gemm/product_tall.wgsl, lib/gemm/product_block.wgsl
+// memory  that of the product's loop: lib/gemm/product_subgroup.wgsl, lib/gemm/product_block.wgsl
 // cost    2 · batch · hidden · gates · hidden flop a step; w is read once a step and workgroup, from cache
 // numeric f32 sums in order of k
 // source  Hochreiter and Schmidhuber 1997 and Gers et al. 2000 (LSTM), Cho et al. 2014, arXiv:1406.1078 (GRU, in PyTorch's

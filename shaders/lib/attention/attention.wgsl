@@ -85,6 +85,16 @@ fn heard(x: T) -> Units {
     return Units(subgroupBroadcast(x, 0u), subgroupBroadcast(x, 1u), subgroupBroadcast(x, 2u), subgroupBroadcast(x, 3u),
                  subgroupBroadcast(x, 4u), subgroupBroadcast(x, 5u), subgroupBroadcast(x, 6u), subgroupBroadcast(x, 7u));
 }
+// Unit c of q, k or v in each of these rows.
+fn q_units(r: Rows, c: u32) -> Units {
+    return heard(q[r.own + c]);
+}
+fn k_units(r: Rows, c: u32) -> Units {
+    return heard(k[r.own + c]);
+}
+fn v_units(r: Rows, c: u32) -> Units {
+    return heard(v[r.own + c]);
+}
 #else
 struct Rows { low: vec4u, high: vec4u }
 fn rows_from(start: u32, step: u32, first: u32, count: u32, lane: u32) -> Rows {
@@ -92,5 +102,17 @@ fn rows_from(start: u32, step: u32, first: u32, count: u32, lane: u32) -> Rows {
     let low = min(first + vec4u(0u, 1u, 2u, 3u), last);
     let high = min(first + vec4u(4u, 5u, 6u, 7u), last);
     return Rows(start + step * low, start + step * high);
+}
+fn q_units(r: Rows, c: u32) -> Units {
+    return Units(q[r.low.x + c], q[r.low.y + c], q[r.low.z + c], q[r.low.w + c],
+                 q[r.high.x + c], q[r.high.y + c], q[r.high.z + c], q[r.high.w + c]);
+}
+fn k_units(r: Rows, c: u32) -> Units {
+    return Units(k[r.low.x + c], k[r.low.y + c], k[r.low.z + c], k[r.low.w + c],
+                 k[r.high.x + c], k[r.high.y + c], k[r.high.z + c], k[r.high.w + c]);
+}
+fn v_units(r: Rows, c: u32) -> Units {
+    return Units(v[r.low.x + c], v[r.low.y + c], v[r.low.z + c], v[r.low.w + c],
+                 v[r.high.x + c], v[r.high.y + c], v[r.high.z + c], v[r.high.w + c]);
 }
 #endif

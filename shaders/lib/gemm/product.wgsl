@@ -2,12 +2,10 @@
 // All but the first take the same functions from the kernel that imports them.
 #if COOPERATIVE
 #import gemm/product_cooperative
-#elif TALL
-#import gemm/product_tall
-#elif SUBGROUP
-#import gemm/product_subgroup
-#else
+#elif BLOCK
 #import gemm/product_block
+#else
+#import gemm/product_subgroup
 #endif
 
 // Four numbers of a side, as loaded. NATIVE: two sides of f16 for matrix units, which read them unconverted.

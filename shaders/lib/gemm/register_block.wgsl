@@ -1,5 +1,5 @@
-// Blocks of 16 rows by 32 columns in the registers of a subgroup of 8, four columns an invocation, for product_subgroup.wgsl
-// and product_tall.wgsl. An invocation gets the rows that it has not loaded from its neighbors.
+// Blocks of 16 rows by 32 columns in the registers of a subgroup of 8, four columns an invocation, for
+// product_subgroup.wgsl. An invocation gets the rows that it has not loaded from its neighbors.
 
 const STEP: u32 = 1u; // from one column of a vector to the next
 

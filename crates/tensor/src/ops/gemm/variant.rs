@@ -92,8 +92,8 @@ impl GemmVariant {
     pub(crate) fn flags(self, dispatch: Dispatch) -> Dispatch {
         match self {
             Self::Naive => dispatch,
-            Self::Registers => dispatch.flag("SUBGROUP", true),
-            Self::Tall => dispatch.flag("TALL", true),
+            Self::Registers => dispatch.flag("SUBGROUP", true).size("ROW_BLOCKS", 1),
+            Self::Tall => dispatch.flag("TALL", true).size("ROW_BLOCKS", 2),
             Self::Block(block) => block.sizes(dispatch),
             Self::Cooperative(units) => units.sizes(dispatch),
         }
