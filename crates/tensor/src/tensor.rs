@@ -28,6 +28,10 @@ struct Inner {
 }
 
 impl Tensor {
+    /// Number of elements that are best copied between CPU and GPU at once: 16 MiB of f32. A large tensor that is copied in such
+    /// blocks takes little of the CPU's memory.
+    pub const TRANSFER_BLOCK: usize = 4 << 20;
+
     /// A tensor with undefined contents.
     pub(crate) fn uninit(gpu: &Gpu, name: &str, ty: TensorType) -> Result<Self> {
         let buffer = Arc::new(Buffer::new(gpu, name, ty.bytes())?);
@@ -71,7 +75,7 @@ impl Tensor {
         }
         let tensor = Self::uninit(gpu, name, ty)?;
         let elements = tensor.ty().elements();
-        let block = vec![value; elements.min(4 << 20)];
+        let block = vec![value; elements.min(Self::TRANSFER_BLOCK)];
         for first in (0..elements).step_by(block.len().max(1)) {
             tensor.write_f32_at(first, &block[..block.len().min(elements - first)])?;
         }

@@ -66,9 +66,6 @@ pub(crate) enum Contents<'a> {
     Blocks(Box<dyn Iterator<Item = Result<Vec<f32>>> + 'a>),
 }
 
-/// Numbers that are copied from the GPU at once: 16 MiB.
-const BLOCK: usize = 4 << 20;
-
 /// Numbers that become bytes at once.
 const BYTES: usize = 1 << 20;
 
@@ -106,8 +103,8 @@ pub(crate) fn write_entries(path: &Path, mut tensors: Vec<Entry<'_>>, format: Fo
                 Contents::Given(values) => put(Ok(values))?,
                 Contents::OnGpu(parts) => {
                     for part in parts {
-                        for first in (0..part.ty().elements()).step_by(BLOCK) {
-                            let block = part.read_f32_at(first..part.ty().elements().min(first + BLOCK));
+                        for first in (0..part.ty().elements()).step_by(Tensor::TRANSFER_BLOCK) {
+                            let block = part.read_f32_at(first..part.ty().elements().min(first + Tensor::TRANSFER_BLOCK));
                             put(block.as_deref().map_err(|error| error.clone().into()))?;
                         }
                     }

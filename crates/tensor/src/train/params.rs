@@ -37,9 +37,6 @@ impl From<Vec<f32>> for InitialValues {
     }
 }
 
-/// Numbers in a block: 16 MiB of drawn values are in the CPU's memory at once, and as many on their way to the GPU.
-const BLOCK: usize = 4 << 20;
-
 /// The parameters of a network, in the order in which they were given.
 #[derive(Clone, Debug)]
 pub struct Params {
@@ -143,12 +140,13 @@ impl ParamSpec {
             InitialValues::Drawn(init, rng) => (*init, rng.clone()),
         };
         let mut values = init.sequence(&self.shape, &mut rng);
+        // One block is in the CPU's memory, and one on its way to the GPU.
         let mut block: Vec<f32> = Vec::new();
-        for first in (0..self.shape.elements()).step_by(BLOCK) {
+        for first in (0..self.shape.elements()).step_by(Tensor::TRANSFER_BLOCK) {
             block.clear();
-            block.extend(values.by_ref().take(BLOCK));
+            block.extend(values.by_ref().take(Tensor::TRANSFER_BLOCK));
             tensor.write_f32_at(first, &block)?;
-            if block.len() == BLOCK {
+            if block.len() == Tensor::TRANSFER_BLOCK {
                 tensor.gpu().flush()?;
             }
         }
