@@ -29,7 +29,7 @@ impl Estimate {
     /// let top1 = Estimate::of(&[0.86, 0.87, 0.89]).expect("three values");
     /// assert_eq!(top1.to_string(), "0.873 ± 0.038");
     /// ```
-    pub fn of(values: &[f64]) -> Option<Self> {
+    pub(crate) fn of(values: &[f64]) -> Option<Self> {
         Some(Self { n: values.len(), mean: mean(values)?, ci95: ci95(values) })
     }
 
@@ -39,7 +39,7 @@ impl Estimate {
     }
 
     /// True if the interval leaves 0 out: the sign of the mean is then no accident, 19 times out of 20.
-    pub fn excludes_zero(&self) -> bool {
+    pub(crate) fn excludes_zero(&self) -> bool {
         self.ci95.is_some_and(|half| self.mean.abs() > half)
     }
 }
@@ -59,19 +59,19 @@ impl fmt::Display for Estimate {
 }
 
 /// Arithmetic mean; `None` of no values.
-pub fn mean(values: &[f64]) -> Option<f64> {
+pub(crate) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// Sample standard deviation, √(Σ (x − mean)² / (n − 1)); `None` below two values.
-pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+pub(crate) fn standard_deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values).filter(|_| values.len() > 1)?;
     let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
 /// Half-width of the 95 % confidence interval of the mean, t · s / √n; `None` below two values.
-pub fn ci95(values: &[f64]) -> Option<f64> {
+pub(crate) fn ci95(values: &[f64]) -> Option<f64> {
     let deviation = standard_deviation(values)?;
     Some(student_t95(values.len() - 1) * deviation / (values.len() as f64).sqrt())
 }
@@ -79,7 +79,7 @@ pub fn ci95(values: &[f64]) -> Option<f64> {
 /// Mean and interval of `arm − baseline` over the seeds that both have; `None` if they share none.
 ///
 /// Each side is a list of (seed, value). If a seed occurs twice in a list, its first value counts.
-pub fn paired_difference(arm: &[(u64, f64)], baseline: &[(u64, f64)]) -> Option<Estimate> {
+pub(crate) fn paired_difference(arm: &[(u64, f64)], baseline: &[(u64, f64)]) -> Option<Estimate> {
     let mut differences: Vec<(u64, f64)> = Vec::new();
     for &(seed, value) in arm {
         let other = baseline.iter().find(|(s, _)| *s == seed);
@@ -95,7 +95,7 @@ pub fn paired_difference(arm: &[(u64, f64)], baseline: &[(u64, f64)]) -> Option<
 ///
 /// Found by halving an interval of θ = atan(t / √degrees), in which the probability is a finite series (Abramowitz &
 /// Stegun 26.7.3 and 26.7.4). It is therefore exact to rounding for every number of degrees.
-pub fn student_t95(degrees: usize) -> f64 {
+pub(crate) fn student_t95(degrees: usize) -> f64 {
     if degrees == 0 {
         return f64::INFINITY;
     }

@@ -79,12 +79,12 @@ impl Config {
     }
 
     /// Examples of a batch of an arm: 128 as long as neither file nor data say otherwise.
-    pub fn batch_of(&self, arm: &str) -> usize {
+    pub(crate) fn batch_of(&self, arm: &str) -> usize {
         self.training_of(arm).batch.unwrap_or(default_batch(usize::MAX))
     }
 
     /// Examples of a batch of the guides' own training.
-    pub fn batch(&self) -> usize {
+    pub(crate) fn batch(&self) -> usize {
         self.training.batch.unwrap_or(default_batch(usize::MAX))
     }
 

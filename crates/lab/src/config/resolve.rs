@@ -156,7 +156,7 @@ impl Config {
     }
 
     /// The layer map.
-    pub fn layer_map(&self) -> LayerMap {
+    pub(crate) fn layer_map(&self) -> LayerMap {
         match self.guidance.pairs.as_slice() {
             [] => LayerMap::even(),
             pairs => LayerMap::named(pairs.iter().cloned()),
@@ -164,7 +164,7 @@ impl Config {
     }
 
     /// The measure of alikeness.
-    pub fn metric(&self) -> Metric {
+    pub(crate) fn metric(&self) -> Metric {
         let rbf = Cka::rbf(self.guidance.bandwidth);
         match self.guidance.metric {
             MetricName::Cka => Cka::linear().into(),
@@ -178,7 +178,7 @@ impl Config {
     }
 
     /// Steps that the guide of `trained_first` stays, unless its table says otherwise.
-    pub fn first_steps(&self) -> u32 {
+    pub(crate) fn first_steps(&self) -> u32 {
         self.guidance.first_steps.unwrap_or(self.training.steps / 2)
     }
 

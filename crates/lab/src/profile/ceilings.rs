@@ -23,7 +23,7 @@ impl Ceilings {
     ///
     /// # Errors
     /// [`trellis_tensor::Error::Device`] on an adapter without timestamps; when memory is short.
-    pub fn measure(gpu: &Gpu) -> Result<Self> {
+    pub(crate) fn measure(gpu: &Gpu) -> Result<Self> {
         let large = Tensor::zeros(gpu, "ceiling", TensorType::f32([ELEMENTS]))?;
         let graph = Graph::new();
         let copy = graph.leaf(&large).affine(1.0, 0.5)?;
@@ -42,12 +42,12 @@ impl Ceilings {
     }
 
     /// The least time in milliseconds that an amount of work can take.
-    pub fn floor_ms(&self, flops: u64, bytes: u64) -> f64 {
+    pub(crate) fn floor_ms(&self, flops: u64, bytes: u64) -> f64 {
         1e3 * (flops as f64 / self.fma_flop_per_s).max(bytes as f64 / self.copy_bytes_per_s)
     }
 
     /// Operations per byte where the two ceilings meet.
-    pub fn ridge(&self) -> f64 {
+    pub(crate) fn ridge(&self) -> f64 {
         self.fma_flop_per_s / self.copy_bytes_per_s
     }
 }

@@ -130,7 +130,7 @@ impl Phase {
     }
 
     /// Its name in tables.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Data => "data",
             Self::TargetForward => "target forward",
@@ -235,7 +235,7 @@ impl Profile {
     }
 
     /// The dispatches grouped by `key`, in order of their first.
-    pub fn grouped(&self, key: impl Fn(&Launch) -> String) -> Vec<Group> {
+    pub(crate) fn grouped(&self, key: impl Fn(&Launch) -> String) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         for launch in &self.launches {
             let name = key(launch);

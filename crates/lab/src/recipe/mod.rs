@@ -130,12 +130,12 @@ pub struct Score {
 
 impl Score {
     /// Score of an evaluation.
-    pub fn of(eval: &EvalRecord) -> Self {
+    pub(crate) fn of(eval: &EvalRecord) -> Self {
         Self { top1: eval.top1, loss: eval.loss }
     }
 
     /// `true` where more is right, or, of as much, the loss is lower. A score of NaN is better than none.
-    pub fn is_better_than(self, other: Self) -> bool {
+    pub(crate) fn is_better_than(self, other: Self) -> bool {
         let loss = |score: Self| if score.loss.is_nan() { f32::INFINITY } else { score.loss };
         let top1 = |score: Self| if score.top1.is_nan() { -1.0 } else { score.top1 };
         top1(self).total_cmp(&top1(other)).then(loss(other).total_cmp(&loss(self))).is_gt()
@@ -144,7 +144,7 @@ impl Score {
 
 impl Recipe {
     /// Recipe of `network`, which `section` describes, trained on `data` as `config` says.
-    pub fn new(config: &Config, section: NetworkConfig, network: &Network, data: &Dataset, run: Origin) -> Self {
+    pub(crate) fn new(config: &Config, section: NetworkConfig, network: &Network, data: &Dataset, run: Origin) -> Self {
         let preparation = (config.data.set == DataSet::Folder).then(|| Preparation {
             region: REGION.to_string(),
             resize: config.data.resize.unwrap_or(config.data.size),

@@ -72,7 +72,7 @@ impl Predictor {
     }
 
     /// Recipe of the checkpoint.
-    pub fn recipe(&self) -> &Recipe {
+    pub(crate) fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 

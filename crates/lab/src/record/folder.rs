@@ -83,7 +83,7 @@ impl RunFolder {
     /// [`Error::Config`] if the name is no plain file name. [`Error::Data`] if another process writes to a folder of
     /// that name, or it is to be resumed and this configuration does not extend its own. [`Error::Data`] if the folder
     /// exists and `existing` refuses, or if something cannot be written; the new folder is then removed again.
-    pub fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
+    pub(crate) fn create(root: &Path, experiment: &Experiment, existing: Existing) -> Result<Self> {
         let name = checked_name(root, &experiment.name)?;
         fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
         let path = root.join(name);
@@ -170,7 +170,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Data`] if its metrics cannot be opened, or another process writes to it.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let lock = lock(path)?;
         let file = path.join(METRICS);
         let open = || -> io::Result<File> {
@@ -184,7 +184,7 @@ impl RunFolder {
     }
 
     /// The folder; checkpoints and the report belong into it.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -194,7 +194,7 @@ impl RunFolder {
     }
 
     /// Folder that an older one of the name has become, where there was one and it was moved aside.
-    pub fn moved(&self) -> Option<&Path> {
+    pub(crate) fn moved(&self) -> Option<&Path> {
         self.moved.as_deref()
     }
 
@@ -224,7 +224,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Data`] if the line cannot be written; so for all methods that add lines.
-    pub fn start(&mut self, arm: &str, seed: u64, pairs: &[[String; 2]]) -> Result<()> {
+    pub(crate) fn start(&mut self, arm: &str, seed: u64, pairs: &[[String; 2]]) -> Result<()> {
         self.append(arm, seed, [What::Start { pairs: pairs.to_vec() }])
     }
 
@@ -232,7 +232,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Data`] if the lines cannot be written.
-    pub fn steps(&mut self, arm: &str, seed: u64, steps: &[StepRecord]) -> Result<()> {
+    pub(crate) fn steps(&mut self, arm: &str, seed: u64, steps: &[StepRecord]) -> Result<()> {
         self.append(arm, seed, steps.iter().cloned().map(What::Step))
     }
 
@@ -240,7 +240,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Data`] if the line cannot be written.
-    pub fn eval(&mut self, arm: &str, seed: u64, eval: &EvalRecord) -> Result<()> {
+    pub(crate) fn eval(&mut self, arm: &str, seed: u64, eval: &EvalRecord) -> Result<()> {
         self.append(arm, seed, [What::Eval(eval.clone())])
     }
 
@@ -249,7 +249,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Data`] if the line cannot be written.
-    pub fn end(&mut self, arm: &str, seed: u64, seconds: f64, steps_per_s: f64, best_step: Option<u64>) -> Result<()> {
+    pub(crate) fn end(&mut self, arm: &str, seed: u64, seconds: f64, steps_per_s: f64, best_step: Option<u64>) -> Result<()> {
         self.append(arm, seed, [What::End { seconds, steps_per_s, best_step }])
     }
 
@@ -257,7 +257,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Data`] if it cannot be written.
-    pub fn finish(&self, experiment: &Experiment) -> Result<()> {
+    pub(crate) fn finish(&self, experiment: &Experiment) -> Result<()> {
         let Experiment { name, adapter, version, seconds, failure, left_out, missing, .. } = experiment.clone();
         let summary =
             Summary { name, adapter, version, seconds, failure, left_out, missing, arms: experiment.summary() };

@@ -80,7 +80,7 @@ impl Experiment {
 
     /// True if a run is finished, after as many steps as the longest one that is. While an experiment is extended to
     /// more steps, the runs that have not gone on yet are shorter and cannot be compared with those that have.
-    pub fn is_complete(&self, run: &RunRecord) -> bool {
+    pub(crate) fn is_complete(&self, run: &RunRecord) -> bool {
         let steps = |run: &RunRecord| run.evals.iter().map(|eval| eval.step).max();
         let longest = self.runs.iter().filter(|run| run.is_finished()).filter_map(steps).max();
         run.is_finished() && steps(run) >= longest

@@ -34,7 +34,7 @@ use trellis_guidance::error::Result;
 ///
 /// # Errors
 /// [`Error::Data`](trellis_guidance::Error::Data) if the file cannot be written.
-pub fn write_report(experiment: &Experiment, path: &Path) -> Result<()> {
+pub(crate) fn write_report(experiment: &Experiment, path: &Path) -> Result<()> {
     Ok(write_atomic(path, report_html(experiment).as_bytes())?)
 }
 
@@ -48,7 +48,7 @@ pub fn report_html(experiment: &Experiment) -> String {
 /// below.
 ///
 /// Without an evaluation it is a picture that says so.
-pub fn curve_svg(experiment: &Experiment) -> String {
+pub(crate) fn curve_svg(experiment: &Experiment) -> String {
     let style = format!("xmlns=\"http://www.w3.org/2000/svg\">\n<style>\n{}</style>", palette::rules());
     let level = facts::config(experiment).and_then(|config| facts::level(&config, experiment));
     top1_chart(experiment, level).picture().replacen("xmlns=\"http://www.w3.org/2000/svg\">", &style, 1)

@@ -160,7 +160,7 @@ impl Config {
 
     /// Guide that an arm is compared with at evaluations: its own. An unguided arm has that of [`Config::guided_arm`];
     /// `ArmGuide::None` where no arm is guided.
-    pub fn compared_with(&self, arm: &str) -> ArmGuide {
+    pub(crate) fn compared_with(&self, arm: &str) -> ArmGuide {
         match self.guide_of(arm) {
             ArmGuide::None => self.guided_arm().map_or(ArmGuide::None, |guided| self.guide_of(guided)),
             own => own,
@@ -174,7 +174,7 @@ impl Config {
     }
 
     /// Steps at which the guide of an arm pulls.
-    pub fn schedule_of(&self, arm: &str) -> GuideSchedule {
+    pub(crate) fn schedule_of(&self, arm: &str) -> GuideSchedule {
         let own = self.arm(arm);
         let first = own.first_steps.or((arm == TRAINED_FIRST).then(|| self.first_steps()));
         match (own.schedule, first, own.decay_steps.unwrap_or(self.guidance.decay_steps)) {
@@ -220,7 +220,7 @@ impl Config {
     }
 
     /// The weight α of an arm.
-    pub fn weight(&self, arm: &str) -> f32 {
+    pub(crate) fn weight(&self, arm: &str) -> f32 {
         self.arm(arm).weight.unwrap_or(self.guidance.weight)
     }
 }

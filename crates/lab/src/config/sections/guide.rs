@@ -67,7 +67,7 @@ impl Default for GuideConfig {
 
 impl GuideConfig {
     /// Scale of the images that it sees, where that is not the target's.
-    pub fn input_scale(&self) -> Option<InputScale> {
+    pub(crate) fn input_scale(&self) -> Option<InputScale> {
         let (mean, std) = (self.keys.mean.as_ref()?, self.keys.std.as_ref()?);
         Some(InputScale { mean: mean.values(InputScale::IMAGENET_MEAN), std: std.values(InputScale::IMAGENET_STD) })
     }
@@ -153,7 +153,7 @@ impl ArmGuide {
     }
 
     /// The guide in words.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self {
             Self::None => "no guide".to_string(),
             Self::Untrained => "untrained guide".to_string(),
@@ -165,14 +165,14 @@ impl ArmGuide {
 
 impl Config {
     /// Guides that some arm has, each once: the untrained one, the trained one, then those with a name.
-    pub fn guides_in_use(&self) -> Vec<ArmGuide> {
+    pub(crate) fn guides_in_use(&self) -> Vec<ArmGuide> {
         let named = self.guides.keys().cloned().map(ArmGuide::Named);
         let all = [ArmGuide::Untrained, ArmGuide::Trained].into_iter().chain(named);
         all.filter(|guide| self.arm_with(guide).is_some()).collect()
     }
 
     /// Table of a guide; that of `[guide]` for none.
-    pub fn table_of(&self, guide: &ArmGuide) -> &GuideConfig {
+    pub(crate) fn table_of(&self, guide: &ArmGuide) -> &GuideConfig {
         match guide {
             ArmGuide::Named(name) => self.guides.get(name).unwrap_or(&self.guide),
             ArmGuide::None | ArmGuide::Untrained | ArmGuide::Trained => &self.guide,
@@ -180,7 +180,7 @@ impl Config {
     }
 
     /// Steps of a guide's own training; 0 for the untrained one.
-    pub fn guide_steps(&self, guide: &ArmGuide) -> u32 {
+    pub(crate) fn guide_steps(&self, guide: &ArmGuide) -> u32 {
         match guide {
             ArmGuide::None | ArmGuide::Untrained => 0,
             ArmGuide::Trained | ArmGuide::Named(_) => self.table_of(guide).keys.steps,
@@ -188,7 +188,7 @@ impl Config {
     }
 
     /// File of a guide's weights, where it uses one.
-    pub fn guide_weights(&self, guide: &ArmGuide) -> Option<&PathBuf> {
+    pub(crate) fn guide_weights(&self, guide: &ArmGuide) -> Option<&PathBuf> {
         match guide {
             ArmGuide::None | ArmGuide::Untrained => None,
             ArmGuide::Trained | ArmGuide::Named(_) => self.table_of(guide).keys.weights.as_ref(),
