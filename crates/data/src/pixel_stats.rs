@@ -73,36 +73,19 @@ impl PixelStats {
     }
 }
 
-impl Images {
-    /// Mean and standard deviation over all pixels of all images, in units of full brightness (a byte / 255).
-    ///
-    /// The standard deviation is that of the whole population. Both come from integer sums, so they do not depend on
-    /// the order of the images. For dividing by it without a case apart, a constant (or empty) set has deviation 1.
-    pub fn pixel_mean_std(&self) -> (f32, f32) {
-        let mut sample = PixelStats::default();
-        sample.add(&self.pixels);
-        sample.mean_std()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn mean_and_deviation_of_the_pixels() {
-        let gray = Images {
-            channels: 1,
-            height: 1,
-            width: 1,
-            pixels: Vec::new(),
-            labels: Vec::new(),
-            classes: 10,
-            name: "gray".into(),
+        let mean_std = |pixels: &[u8]| {
+            let mut sample = PixelStats::default();
+            sample.add(pixels);
+            sample.mean_std()
         };
-        let set = |pixels: Vec<u8>| Images { labels: vec![0; pixels.len()], pixels, ..gray.clone() };
-        assert_eq!(set(vec![0, 255]).pixel_mean_std(), (0.5, 0.5));
-        assert_eq!(set(vec![51; 4]).pixel_mean_std(), (0.2, 1.0));
-        assert_eq!(set(vec![]).pixel_mean_std(), (0.0, 1.0));
+        assert_eq!(mean_std(&[0, 255]), (0.5, 0.5));
+        assert_eq!(mean_std(&[51; 4]), (0.2, 1.0));
+        assert_eq!(mean_std(&[]), (0.0, 1.0));
     }
 }

@@ -3,7 +3,7 @@
 //! A run per seed gives n numbers. Their mean is reported as `0.873 ± 0.012`, where the second number is the half-width
 //! of the 95 % confidence interval. It is t · s / √n with Student's t for n − 1 degrees of freedom: for three seeds t
 //! is 4.30, not 1.96. Two arms that ran with the same seeds are compared by their
-//! [paired difference](paired_difference), in which the effect of a seed on both arms cancels.
+//! paired difference, in which the effect of a seed on both arms cancels.
 //!
 //! No value is left out quietly: one NaN makes a NaN of the mean.
 

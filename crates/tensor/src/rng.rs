@@ -11,7 +11,7 @@
 /// // Known-answer vector of the authors' Random123 library.
 /// assert_eq!(philox([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
 /// ```
-pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+pub(crate) fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let mul = |a: u32, b: u32| {
         let wide = u64::from(a) * u64::from(b);
         ((wide >> 32) as u32, wide as u32)
@@ -26,7 +26,7 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 /// A uniform number in `[0, 1)` from the top 24 bits, exactly representable in f32.
-pub fn unit(word: u32) -> f32 {
+pub(crate) fn unit(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 

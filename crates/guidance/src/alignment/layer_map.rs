@@ -29,7 +29,7 @@ impl LayerMap {
     ///
     /// # Errors
     /// [`Error::Config`] when a name does not exist, or there is nothing to pair.
-    pub fn resolve(&self, guide: &[String], target: &[String]) -> Result<Vec<(usize, usize)>> {
+    pub(crate) fn resolve(&self, guide: &[String], target: &[String]) -> Result<Vec<(usize, usize)>> {
         let mut pairs = match self {
             Self::Even => even(guide.len(), target.len()),
             Self::Named(pairs) => pairs

@@ -18,7 +18,7 @@ impl Dataset {
     ///
     /// # Errors
     /// Any error of reading an example; when memory does not allow it.
-    pub fn label_shares(&self) -> Result<Vec<f64>> {
+    pub(crate) fn label_shares(&self) -> Result<Vec<f64>> {
         let split = self.train().first(COUNTED);
         let batch = BATCH.min(split.count());
         let graph = Graph::new();

@@ -58,7 +58,7 @@ impl DrawnSequences {
     }
 
     /// `copy_paste` or `parity`.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self.task {
             SequenceTask::CopyPaste { .. } => "copy_paste",
             SequenceTask::Parity => "parity",

@@ -38,11 +38,6 @@ impl Fcn {
     pub fn paper_deep() -> Self {
         Self { first_width: Some(2048), dropout: 0.1, ..Self::new(48, 1024) }
     }
-
-    /// The paper's "Wide FCN".
-    pub fn paper_wide() -> Self {
-        Self::new(3, 8192)
-    }
 }
 
 impl Default for Fcn {

@@ -41,7 +41,7 @@ pub enum HeadBias {
     /// PyTorch's default, drawn like the other biases.
     #[default]
     Default,
-    /// `ln p`, where p is the share of each class among the training labels ([`Dataset::label_shares`]). With small weights the
+    /// `ln p`, where p is the share of each class among the training labels. With small weights the
     /// network then begins at the trivial solution, and need not find it.
     LabelPrior,
 }

@@ -20,7 +20,7 @@ use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
 
 use crate::data::Dataset;
 pub use crate::data::example::{Input, InputShape, LabelPer, Output, TokenShape};
-use crate::error::{Error, Result};
+use crate::error::Result;
 pub use block::{Activation, NormOrder};
 pub use cnn::Cnn;
 pub use fcn::Fcn;
@@ -160,7 +160,7 @@ impl Network {
     /// recorded in each forward pass: two elementwise steps on the GPU.
     ///
     /// # Errors
-    /// [`Error::Config`] unless it takes images of as many channels, with finite means and deviations above 0.
+    /// [`Error::Config`](crate::error::Error::Config) unless it takes images of as many channels, with finite means and deviations above 0.
     pub fn with_input_scale(self, scale: &InputScale, from: Normalization) -> Result<Self> {
         let rescaling = Rescaling::new(self.placeholder.gpu(), scale, from, self.input)?;
         Ok(Self { rescaling: Some(rescaling), ..self })
@@ -177,7 +177,7 @@ impl Network {
     }
 
     /// Layer that gives the logits, if its architecture says so.
-    pub fn head(&self) -> Option<&str> {
+    pub(crate) fn head(&self) -> Option<&str> {
         self.head.as_deref()
     }
 
@@ -219,27 +219,6 @@ impl Network {
     /// Output classes, and what each label covers.
     pub fn output(&self) -> Output {
         self.output
-    }
-
-    /// Copies the values of `other`, a network of the same architecture.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if the two differ in a parameter.
-    pub fn copy_from(&self, other: &Network) -> Result<()> {
-        for tensor in self.tensors() {
-            let same = other.tensor(tensor.name()).filter(|theirs| theirs.ty() == tensor.ty());
-            let Some(theirs) = same else {
-                let problem = format!("{} has no {tensor:?}", other.describe());
-                return Err(Error::config(
-                    Place::setting("network"),
-                    tensor.name(),
-                    problem,
-                    "copy between equal networks",
-                ));
-            };
-            tensor.write_f32(&theirs.read_f32()?)?;
-        }
-        Ok(())
     }
 }
 

@@ -76,11 +76,6 @@ impl Rnn {
     pub fn paper() -> Self {
         Self { width: 256, stack: Stack::Paper, ..Self::new(RnnCell::Tanh, 4, 512) }
     }
-
-    /// The paper's parity guide: one vanilla layer, embeddings of 3.
-    pub fn paper_parity(hidden: usize) -> Self {
-        Self { width: 3, stack: Stack::Paper, ..Self::new(RnnCell::Tanh, 1, hidden) }
-    }
 }
 
 impl Default for Rnn {

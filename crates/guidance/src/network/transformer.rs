@@ -94,30 +94,6 @@ impl Transformer {
     pub fn gpt2() -> Self {
         Self { activation: Activation::GeluTanh, dropout: 0.1, ..Self::decoder(12, 768, 12) }
     }
-
-    /// The paper's copy-paste guide: four layers that share one set of weights. Each has causal attention to itself and
-    /// a second one to all of its own input (arXiv:2410.20035; the authors' code).
-    pub fn paper_copy() -> Self {
-        Self { hidden: 512, dropout: 0.1, causal: true, cross: true, shared: true, ..Self::encoder(4, 512, 16) }
-    }
-
-    /// The paper's parity target: one layer, mean over the positions.
-    pub fn paper_parity(width: usize, heads: usize) -> Self {
-        Self { hidden: 2048, dropout: 0.1, ..Self::encoder(1, width, heads) }
-    }
-
-    /// The paper's guide for language models.
-    pub fn paper_language() -> Self {
-        let norm = NormOrder::Inside;
-        Self {
-            hidden: 2048,
-            dropout: 0.1,
-            norm,
-            activation: Activation::Relu,
-            tied: false,
-            ..Self::decoder(4, 512, 16)
-        }
-    }
 }
 
 impl Default for Transformer {

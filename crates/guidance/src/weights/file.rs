@@ -69,11 +69,6 @@ impl WeightsFile {
         Ok(Self { path: path.to_owned(), bytes, start, header })
     }
 
-    /// Path of the file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Names of its tensors, in the order in which they lie there.
     pub(super) fn names(&self) -> Vec<String> {
         self.header.offset_keys()

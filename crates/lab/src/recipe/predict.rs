@@ -71,11 +71,6 @@ impl Predictor {
         Ok(Self { gpu: gpu.clone(), path: path.to_owned(), recipe, network })
     }
 
-    /// Recipe of the checkpoint.
-    pub(crate) fn recipe(&self) -> &Recipe {
-        &self.recipe
-    }
-
     /// Predicts the classes of image files, and hands each result to `tell`, in their order; an image that cannot be read is an
     /// error of its own.
     ///

@@ -31,7 +31,7 @@ impl Interpreter {
     ///
     /// # Panics
     /// If the leaf was never set.
-    pub fn leaf(&self, tensor: &Tensor) -> &[f64] {
+    pub(crate) fn leaf(&self, tensor: &Tensor) -> &[f64] {
         let found = self.leaves.iter().find(|(leaf, _)| leaf.same(tensor));
         &found.unwrap_or_else(|| panic!("{} was not set", tensor.name())).1
     }

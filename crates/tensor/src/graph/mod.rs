@@ -8,7 +8,7 @@ pub(crate) mod recompute;
 mod steps;
 
 use std::cell::{Cell, RefCell};
-use std::fmt::{self, Write};
+use std::fmt;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
@@ -160,20 +160,6 @@ impl Graph {
     pub(crate) fn nodes(&self) -> Vec<Node> {
         self.nodes.borrow().clone()
     }
-
-    /// The graph in Graphviz's language: `dot -Tsvg`.
-    pub fn to_dot(&self) -> String {
-        let mut dot = String::from("digraph {\n  rankdir=LR; node [shape=box, fontname=monospace];\n");
-        for (id, node) in self.nodes.borrow().iter().enumerate() {
-            let shape = if matches!(node.kind, Kind::Leaf(_)) { ", style=filled" } else { "" };
-            let _ = writeln!(dot, "  n{id} [label=\"{}\\n{}\\n{}\"{shape}];", node.op_name(), node.ty, node.layer);
-            for input in &node.inputs {
-                let _ = writeln!(dot, "  n{input} -> n{id};");
-            }
-        }
-        dot.push_str("}\n");
-        dot
-    }
 }
 
 /// One line for each value: `%7 = matmul %3 %5 : f32[128, 10]  target/logits`.
@@ -210,7 +196,7 @@ impl<'g> Var<'g> {
     }
 
     /// Scopes that were open when it was recorded, joined by `/`.
-    pub fn layer(self) -> String {
+    pub(crate) fn layer(self) -> String {
         self.graph.nodes.borrow()[self.id].layer.to_string()
     }
 

@@ -130,7 +130,7 @@ pub struct Variant {
 
 impl Variant {
     /// The kernel with no flags and every override at its default.
-    pub fn plain(kernel: Kernel) -> Self {
+    pub(crate) fn plain(kernel: Kernel) -> Self {
         Self { kernel, flags: Vec::new(), constants: Vec::new(), sizes: Vec::new(), grid: None }
     }
 

@@ -69,7 +69,7 @@ impl Init {
     /// let first: Vec<f32> = Init::Default.sequence(&shape, rng).take(3).collect();
     /// assert_eq!(first, Init::Default.values(&shape, &mut Rng::new(0, 0))[..3]);
     /// ```
-    pub fn sequence<'a>(self, shape: &'a Shape, rng: &'a mut Rng) -> Box<dyn Iterator<Item = f32> + 'a> {
+    pub(crate) fn sequence<'a>(self, shape: &'a Shape, rng: &'a mut Rng) -> Box<dyn Iterator<Item = f32> + 'a> {
         let n = shape.elements();
         match self.of(shape) {
             Init::Uniform(bound) => Box::new((0..n).map(move |_| rng.range(-bound, bound))),

@@ -151,11 +151,6 @@ impl Optimizer {
     pub fn state(&self) -> impl Iterator<Item = &Tensor> {
         self.moments.iter().flatten()
     }
-
-    /// The rule.
-    pub fn config(&self) -> OptimizerConfig {
-        self.config
-    }
 }
 
 /// 64 partial sums of squares: enough to keep a GPU busy, few enough for every workgroup of the update to add up.

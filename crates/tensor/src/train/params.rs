@@ -122,11 +122,6 @@ impl Params {
         self.tensors.iter().find(|tensor| tensor.name() == name)
     }
 
-    /// Number of weights.
-    pub fn elements(&self) -> usize {
-        self.tensors.iter().map(|tensor| tensor.ty().elements()).sum()
-    }
-
     pub(crate) fn arenas(&self) -> &[Arena] {
         &self.arenas
     }

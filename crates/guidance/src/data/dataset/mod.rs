@@ -171,7 +171,7 @@ impl Dataset {
     ///
     /// # Errors
     /// When `index` holds no indices; [`Error::Config`] where the examples are streamed.
-    pub fn train_examples<'g>(&self, graph: &'g Graph, index: Var<'g>) -> Result<Batch<'g>> {
+    pub(crate) fn train_examples<'g>(&self, graph: &'g Graph, index: Var<'g>) -> Result<Batch<'g>> {
         let [values, labels] = self.gather(graph, &self.train, index)?;
         Ok(Batch { input: self.center(values)?, labels })
     }

@@ -82,7 +82,7 @@ impl AttentionTile {
     }
 
     /// Invocations of a workgroup.
-    pub fn invocations(self) -> usize {
+    pub(crate) fn invocations(self) -> usize {
         self.lanes * self.groups
     }
 

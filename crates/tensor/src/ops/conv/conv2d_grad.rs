@@ -40,7 +40,7 @@ pub struct Conv2dWeightGrad {
 
 impl Conv2dInputGrad {
     /// The gradient alone.
-    pub fn new(stride: usize, padding: usize, image: [usize; 2]) -> Self {
+    pub(crate) fn new(stride: usize, padding: usize, image: [usize; 2]) -> Self {
         Self { stride, padding, image, epilogue: Epilogue::default() }
     }
 

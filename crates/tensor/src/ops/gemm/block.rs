@@ -56,7 +56,7 @@ impl Block {
     }
 
     /// True if the adapter can run it.
-    pub fn runs_on(self, caps: &Caps) -> bool {
+    pub(crate) fn runs_on(self, caps: &Caps) -> bool {
         self.invocations() <= caps.invocations as usize && self.memory() <= caps.workgroup_memory as usize
     }
 

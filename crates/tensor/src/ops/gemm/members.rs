@@ -95,12 +95,12 @@ impl Block {
     }
 
     /// Invocations of a workgroup.
-    pub fn invocations(self) -> usize {
+    pub(crate) fn invocations(self) -> usize {
         self.slice() * usize::from(self.slices)
     }
 
     /// Bytes of workgroup memory.
-    pub fn memory(self) -> usize {
+    pub(crate) fn memory(self) -> usize {
         let [rows, columns, depth] = [self.rows, self.columns, self.depth].map(usize::from);
         16 * depth * (rows / 4 + columns / 4 + 2 * self.padding()) + 4 * (usize::from(self.slices) - 1) * rows * columns
     }
@@ -210,7 +210,7 @@ impl Tuning {
     ///
     /// # Errors
     /// [`Error::Tuning`] with the line that is not of this form.
-    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self> {
         let numbered = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
         let entry = |(line, text): (usize, &str)| {
             tuned(text).map_err(|problem| Error::Tuning { path: path.to_path_buf(), line, problem })

@@ -16,7 +16,7 @@ impl Units {
     }
 
     /// True if the adapter can run it.
-    pub fn runs_on(self, caps: &Caps) -> bool {
+    pub(crate) fn runs_on(self, caps: &Caps) -> bool {
         let [rows, columns, depth] = [self.rows, self.columns, self.depth].map(usize::from);
         let memory = 2 * (rows + columns) * (depth + 8) + 1024 * self.subgroups();
         caps.cooperative && memory <= caps.workgroup_memory as usize

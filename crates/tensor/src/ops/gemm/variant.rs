@@ -73,7 +73,7 @@ impl GemmVariant {
     }
 
     /// True if the adapter can run it.
-    pub fn runs_on(self, caps: &Caps) -> bool {
+    pub(crate) fn runs_on(self, caps: &Caps) -> bool {
         match self {
             Self::Registers | Self::Tall => caps.subgroup == 8,
             Self::Cooperative(units) => units.runs_on(caps),

@@ -25,7 +25,7 @@ pub struct Advance;
 
 impl EndStep {
     /// Greatest number of tensors in one dispatch: WebGPU grants eight storage bindings at least.
-    pub const TENSORS: usize = 5;
+    pub(crate) const TENSORS: usize = 5;
 
     /// Number of metrics that a tensor holds.
     pub(crate) fn metrics(ty: &TensorType) -> usize {
