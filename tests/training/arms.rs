@@ -119,7 +119,7 @@ fn a_named_guide_guides_its_arm() {
 /// Whatever stands in the guide's place, it is another run.
 #[test]
 fn controls_pull_another_way() {
-    let folder = Folder::new("arms-controls");
+    let folder = tempfile::tempdir().expect("writable");
     let controls = ["none", "permuted", "noise", "rotated", "input", "labels"];
     let table = |control: &&str| format!("[arm.{control}]\nguide = \"untrained\"\ncontrol = \"{control}\"\n");
     let done = train(&folder, &format!("{controls:?}"), &controls.iter().map(table).collect::<String>());

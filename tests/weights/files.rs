@@ -179,8 +179,8 @@ fn files_that_are_none_are_refused() {
 /// Files are converted block by block into the same bytes as a whole: two blocks of each tensor, one of them transposed.
 #[test]
 fn a_file_is_converted_in_blocks() {
-    let folder = Folder::new("blocks");
-    let [path, whole, parts] = ["x", "whole", "parts"].map(|name| folder.0.join(name));
+    let folder = tempfile::tempdir().expect("writable");
+    let [path, whole, parts] = ["x", "whole", "parts"].map(|name| folder.path().join(name));
     let [rows, columns] = [1500, 2900];
     let values: Vec<f32> = (0..rows * columns).map(|at| (at % 60_013) as f32 * 0.25).collect();
     let names = ["wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias"];
@@ -208,7 +208,7 @@ fn a_file_is_converted_in_blocks() {
     let error = WeightsFile::read(&path).expect("whole").convert(None, &parts, Format::F16, String::new()).unwrap_err();
     assert!(error.to_string().contains("`h.0.attn.c_attn.weight` has numbers beyond 65,504"), "{error}");
     let left: Vec<_> =
-        std::fs::read_dir(&folder.0).expect("ours").map(|entry| entry.expect("ours").file_name()).collect();
+        std::fs::read_dir(folder.path()).expect("ours").map(|entry| entry.expect("ours").file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }
 

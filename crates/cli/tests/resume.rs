@@ -245,7 +245,7 @@ fn what_is_no_extension_is_refused_with_its_reason() {
 
 #[test]
 fn lines_that_are_missing_are_told_and_recorded() {
-    let (folder, config, out) = place("missing");
+    let (folder, config, out) = place();
     let message = trained(SHORT, &config, &out, &[]);
     let run = out.join("short");
     assert!(!message.contains("lacks"), "{message}");
@@ -299,7 +299,6 @@ fn lines_that_are_missing_are_told_and_recorded() {
     fs::write(&file, &spoilt).expect("writable");
     let message = refused(SHORT, &config, &out, &["--resume"]);
     assert!(message.contains("metrics.jsonl") && message.contains("after step 4 of alone, seed 1: "), "{message}");
-    fs::remove_dir_all(folder).expect("ours");
 }
 
 #[test]

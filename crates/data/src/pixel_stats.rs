@@ -56,7 +56,7 @@ impl PixelStats {
 
     /// Mean and standard deviation in units of full brightness. For dividing by it without a case apart, that of constant
     /// images, or of none, is 1.
-    fn mean_std(&self) -> (f32, f32) {
+    pub(crate) fn mean_std(&self) -> (f32, f32) {
         if self.count == 0 {
             return (0.0, 1.0);
         }

@@ -217,7 +217,7 @@ fn bell(rng: &mut Rng) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Sample;
+    use crate::PixelStats;
 
     #[test]
     fn a_smaller_set_opens_a_larger_one_and_seeds_differ() {
@@ -242,7 +242,7 @@ mod tests {
     fn brightness_is_centered_and_not_clipped() {
         for size in [16, 28] {
             let images = glyphs(500, size, 2);
-            let (mean, std) = Sample::of(&images, 500, None).expect("readable").mean_std();
+            let (mean, std) = PixelStats::of(&images, 500, None).expect("readable").mean_std();
             assert!((mean - 0.5).abs() < 0.02 && (0.10..0.16).contains(&std), "{mean} {std}");
             let clipped = images.pixels.iter().filter(|&&p| p == 0 || p == 255).count();
             assert!(clipped * 20 < images.pixels.len(), "{clipped} of {}", images.pixels.len());

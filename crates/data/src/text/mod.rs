@@ -155,7 +155,7 @@ impl Text {
     }
 
     /// Meaning of the ids; `None` for a placeholder of a text.
-    pub(crate) fn token_kind(&self) -> Option<TokenKind> {
+    pub fn token_kind(&self) -> Option<TokenKind> {
         self.vocabulary.kind()
     }
 

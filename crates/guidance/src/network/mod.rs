@@ -14,7 +14,7 @@ mod vit;
 use std::fmt;
 use std::sync::Arc;
 
-use trellis_data::{Normalization, Place};
+use trellis_data::Normalization;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
 

@@ -115,13 +115,13 @@ impl WeightsFile {
             let stripped = name.strip_prefix(prefix).unwrap_or(name);
             let unnamed = || {
                 let problem = format!("`{name}` has no name among those of {to}");
-                Error::checkpoint(self.path(), problem, "keep its names: --names own")
+                Error::checkpoint(&self.path, problem, "keep its names: --names own")
             };
             let (ours, before) = from.ours(stripped).ok_or_else(unnamed)?;
             let (theirs, after) = to.theirs(&ours).ok_or_else(unnamed)?;
             if !taken.insert(theirs.clone()) {
                 let problem = format!("`{name}` would have the name of another, `{theirs}`");
-                return Err(Error::checkpoint(self.path(), problem, "remove one of them"));
+                return Err(Error::checkpoint(&self.path, problem, "remove one of them"));
             }
             let info = self.info(name).ok_or_else(unnamed)?;
             let turned = (before == Values::Transposed) != (after == Values::Transposed);
@@ -136,7 +136,7 @@ impl WeightsFile {
         }
         if let Some(missing) = to.always().find(|name| !taken.contains(*name)) {
             let problem = format!("has no tensor to be `{missing}`, so it is not of such a network");
-            return Err(Error::checkpoint(self.path(), problem, "keep its names: --names own"));
+            return Err(Error::checkpoint(&self.path, problem, "keep its names: --names own"));
         }
         tensors.sort_by_cached_key(|moved| sort_key(&moved.name));
         Ok((tensors, left_out))

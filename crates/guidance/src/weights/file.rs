@@ -26,7 +26,7 @@ pub(super) fn blocks(count: usize) -> impl Iterator<Item = Range<usize>> {
 /// A safetensors file, of which a tensor is read when it is wanted.
 #[derive(Debug)]
 pub struct WeightsFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     bytes: Bytes,
     /// Offset at which the tensors begin.
     start: u64,

@@ -104,7 +104,8 @@ pub(crate) fn write_entries(path: &Path, mut tensors: Vec<Entry<'_>>, format: Fo
                 Contents::OnGpu(parts) => {
                     for part in parts {
                         for first in (0..part.ty().elements()).step_by(Tensor::TRANSFER_BLOCK) {
-                            let block = part.read_f32_at(first..part.ty().elements().min(first + Tensor::TRANSFER_BLOCK));
+                            let block =
+                                part.read_f32_at(first..part.ty().elements().min(first + Tensor::TRANSFER_BLOCK));
                             put(block.as_deref().map_err(|error| error.clone().into()))?;
                         }
                     }

@@ -84,7 +84,7 @@ impl Config {
     }
 
     /// Examples of a batch of the guides' own training.
-    pub(crate) fn batch(&self) -> usize {
+    pub fn batch(&self) -> usize {
         self.training.batch.unwrap_or(default_batch(usize::MAX))
     }
 

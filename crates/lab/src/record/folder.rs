@@ -249,7 +249,14 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Data`] if the line cannot be written.
-    pub(crate) fn end(&mut self, arm: &str, seed: u64, seconds: f64, steps_per_s: f64, best_step: Option<u64>) -> Result<()> {
+    pub(crate) fn end(
+        &mut self,
+        arm: &str,
+        seed: u64,
+        seconds: f64,
+        steps_per_s: f64,
+        best_step: Option<u64>,
+    ) -> Result<()> {
         self.append(arm, seed, [What::End { seconds, steps_per_s, best_step }])
     }
 
