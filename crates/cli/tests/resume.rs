@@ -245,7 +245,7 @@ fn what_is_no_extension_is_refused_with_its_reason() {
 
 #[test]
 fn lines_that_are_missing_are_told_and_recorded() {
-    let (folder, config, out) = place();
+    let (_folder, config, out) = place();
     let message = trained(SHORT, &config, &out, &[]);
     let run = out.join("short");
     assert!(!message.contains("lacks"), "{message}");

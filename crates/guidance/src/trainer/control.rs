@@ -49,7 +49,7 @@ impl Control {
 
 /// Examples of noise, for each of a batch.
 const NOISE: usize = 8;
-/// Most rows of a table of one-hot vectors.
+/// Largest number of rows of a table of one-hot vectors.
 const MOST_CLASSES: usize = 8192;
 /// Streams of [`Rng`].
 const NOISE_STREAM: u64 = 0x6e6f_6973_6500;
