@@ -92,7 +92,7 @@ fn idx_files_and_cifar_train_as_they_are() {
             let labels: Vec<u8> = header.into_iter().chain(labels).collect();
             fs::write(folder.join("qmnist-test-labels-idx2-int"), labels).expect("writable");
         }
-        let output = trellis(&folder, &["init", "--force", "--data", renamed, "--json"]);
+        let output = trellis(folder, &["init", "--force", "--data", renamed, "--json"]);
         let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON line");
         assert_eq!(line["set"], "idx", "{renamed}");
         let text = fs::read_to_string(folder.join("experiment.toml")).expect("written");
