@@ -46,9 +46,9 @@ fn every_measure_agrees_with_pytorch() {
     for case in golden("cases") {
         let n = case["n"].as_u64().expect("a number") as usize;
         assert_eq!(case["measures"].as_object().expect("measures").len(), named.len() - 1);
-        for (name, measure) in named {
-            let compared = compare(measure, &numbers(&case["x"]), &numbers(&case["y"]), n);
-            assert_golden(&format!("{measure}, n {n}"), &compared, &case["measures"][name]);
+        for (name, measure) in &named {
+            let compared = compare(measure.clone(), &numbers(&case["x"]), &numbers(&case["y"]), n);
+            assert_golden(&format!("{measure}, n {n}"), &compared, &case["measures"][*name]);
         }
     }
 }
@@ -68,9 +68,9 @@ fn each_time_step_is_compared_with_its_own() {
         assert_eq!(case["measures"].as_object().expect("measures").len(), named.len());
         let (x, y) = (numbers(&case["x"]), numbers(&case["y"]));
         let shape = |v: &[f32]| [n, time, v.len() / n / time];
-        for (name, measure) in named {
+        for (name, measure) in &named {
             let compared = compare_shaped(measure, (&shape(&x), &x), (&shape(&y), &y));
-            assert_golden(&format!("{measure}, n {n}, time {time}"), &compared, &case["measures"][name]);
+            assert_golden(&format!("{measure}, n {n}, time {time}"), &compared, &case["measures"][*name]);
         }
     }
 }

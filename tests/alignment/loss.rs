@@ -29,7 +29,7 @@ fn leaves<'g>(graph: &'g Graph, layers: &[Tensor]) -> Vec<Var<'g>> {
 }
 
 /// By [`Metric::loss`] with weight 0.5, over the guide's activations or its Gram matrices; and the number of launches.
-fn together(metric: Metric, targets: &[Tensor], guides: &[Tensor], looked_up: bool) -> (Measured, usize) {
+fn together(metric: &Metric, targets: &[Tensor], guides: &[Tensor], looked_up: bool) -> (Measured, usize) {
     let (gpu, graph) = (gpu(), Graph::new());
     let step_state = StepState::new(&gpu).expect("fits");
     let (x, y) = (leaves(&graph, targets), leaves(&graph, guides));
@@ -53,7 +53,7 @@ fn together(metric: Metric, targets: &[Tensor], guides: &[Tensor], looked_up: bo
 }
 
 /// Pair by pair, by [`Metric::compare`].
-fn one_by_one(metric: Metric, targets: &[Tensor], guides: &[Tensor]) -> Measured {
+fn one_by_one(metric: &Metric, targets: &[Tensor], guides: &[Tensor]) -> Measured {
     let one = |(x, y): (&Tensor, &Tensor)| {
         let graph = Graph::new();
         let (x, y) = (graph.leaf(x), graph.leaf(y));
@@ -91,7 +91,7 @@ fn pairs_that_share_dispatches_are_measured_as_alone() {
     for n in [24, 21] {
         let targets = layers(n, &[32, 20, 64, 7, 12, 100], 2);
         let guides = layers(n, &[16, 128, 4, 12, 40, 8], 3);
-        for metric in metrics {
+        for metric in &metrics {
             let alone = one_by_one(metric, &targets, &guides);
             for looked_up in [false, true] {
                 let (shared, _) = together(metric, &targets, &guides, looked_up);
@@ -107,7 +107,7 @@ fn pairs_that_share_dispatches_are_measured_as_alone() {
 fn a_constant_layer_among_others_pulls_nothing() {
     let (mut targets, guides) = (layers(16, &[8, 12, 16], 2), layers(16, &[20, 24, 8], 3));
     targets[1] = Tensor::from_f32(&gpu(), "constant", [16, 12], &[3.0; 192]).expect("fits");
-    let ((values, gradients), _) = together(Cka::linear().into(), &targets, &guides, false);
+    let ((values, gradients), _) = together(&Cka::linear().into(), &targets, &guides, false);
     assert!(values[0] > 0.1 && values[2] > 0.1, "{values:?}");
     assert_eq!(values[1], 0.0);
     assert!(gradients[1].iter().all(|&gradient| gradient == 0.0));
@@ -118,7 +118,7 @@ fn a_constant_layer_among_others_pulls_nothing() {
 fn more_pairs_cost_little_more_than_their_centering() {
     let launches = |pairs: usize| {
         let (targets, guides) = (layers(16, &vec![8; pairs], 2), layers(16, &vec![12; pairs], 3));
-        together(Cka::linear().into(), &targets, &guides, false).1
+        together(&Cka::linear().into(), &targets, &guides, false).1
     };
     // Two centerings a pair at most, which a GPU does seven a dispatch; everything else is shared.
     assert!(launches(9) - launches(8) <= 2);
@@ -141,7 +141,7 @@ fn a_step_logs_one_number_for_each_pair_whatever_shares_dispatches() {
     ] {
         for batches in [Batches::Random, Batches::Fixed] {
             let training = Training { batches, ..training::small_training(3) };
-            let guidance = guidance.clone().align(metric);
+            let guidance = guidance.clone().align(metric.clone());
             let mut session = Session::new(&network, &data, training, Some(&guidance)).expect("fits");
             let mut records = session.advance(3).expect("works");
             records.extend(session.wait().expect("works"));

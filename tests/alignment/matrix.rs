@@ -23,7 +23,7 @@ fn a_matrix_of_layers_is_its_pairs() {
         plan.run(1).expect("works");
         let matrix = plan.read(matrix).expect("kept");
         for (at, got) in matrix.into_iter().enumerate() {
-            let wanted = compare(metric, &values[at / 2], &values[1 + at % 2], n).value;
+            let wanted = compare(metric.clone(), &values[at / 2], &values[1 + at % 2], n).value;
             assert!((got - wanted).abs() < 1e-5, "{metric}, pair {at}: {got} for {wanted}");
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct Compared {
 }
 
 /// A metric, or the form of linear CKA that [`Metric::compare`] takes for large batches, whatever the batch.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) enum Measure {
     Of(Metric),
     ByFeatures,
@@ -28,7 +28,7 @@ pub(super) enum Measure {
 use Measure::{ByFeatures, Of};
 
 impl Measure {
-    pub(super) fn record<'g>(self, x: Var<'g>, y: Var<'g>) -> trellis_guidance::Result<Similarity<'g>> {
+    pub(super) fn record<'g>(&self, x: Var<'g>, y: Var<'g>) -> trellis_guidance::Result<Similarity<'g>> {
         match self {
             Of(metric) => metric.compare(x, y),
             ByFeatures => Ok(Var::cka_by_features(x, y)?),
@@ -53,11 +53,11 @@ impl<M: Into<Metric>> From<M> for Measure {
 
 /// `measure` of activations `[n, p]` and `[n, q]`.
 pub(super) fn compare(measure: impl Into<Measure>, x: &[f32], y: &[f32], n: usize) -> Compared {
-    compare_shaped(measure.into(), (&[n, x.len() / n], x), (&[n, y.len() / n], y))
+    compare_shaped(&measure.into(), (&[n, x.len() / n], x), (&[n, y.len() / n], y))
 }
 
 /// `measure` of two layers of these shapes.
-pub(super) fn compare_shaped(measure: Measure, x: (&[usize], &[f32]), y: (&[usize], &[f32])) -> Compared {
+pub(super) fn compare_shaped(measure: &Measure, x: (&[usize], &[f32]), y: (&[usize], &[f32])) -> Compared {
     let gpu = gpu();
     let tensor = |(shape, v): (&[usize], &[f32])| Tensor::from_f32(&gpu, "x", shape, v).expect("fits");
     let (x, y) = (tensor(x), tensor(y));
@@ -127,7 +127,7 @@ fn a_measure_ignores_rotation_and_scale_and_takes_its_layers_in_any_order() {
         // Something in common.
         (0..n).for_each(|i| y[i * q] += 2.0 * x[i * p]);
         for (metric, _) in measures() {
-            let value = compare(metric, &x, &y, n).value;
+            let value = compare(metric.clone(), &x, &y, n).value;
             let near = |other: f32, what: &str| {
                 assert!((other - value).abs() < 2e-5, "{metric}, {what}: {other} for {value} (n {n}, p {p}, q {q})");
             };
@@ -135,13 +135,13 @@ fn a_measure_ignores_rotation_and_scale_and_takes_its_layers_in_any_order() {
             if [Cka::linear().into(), ByFeatures].contains(&metric) {
                 assert!(value >= 0.0, "{value}");
             }
-            near(compare(metric, &y, &x, n).value, "swapped");
+            near(compare(metric.clone(), &y, &x, n).value, "swapped");
             // Correlation of a pattern's entries depends on the axes.
             if metric != Rsa::Pearson.into() {
-                near(compare(metric, &rotated(&x, p, case), &y, n).value, "rotated");
+                near(compare(metric.clone(), &rotated(&x, p, case), &y, n).value, "rotated");
             }
-            near(compare(metric, &x.iter().map(|v| 37.0 * v).collect::<Vec<_>>(), &y, n).value, "scaled");
-            let itself = compare(metric, &x, &x, n);
+            near(compare(metric.clone(), &x.iter().map(|v| 37.0 * v).collect::<Vec<_>>(), &y, n).value, "scaled");
+            let itself = compare(metric.clone(), &x, &x, n);
             assert!((itself.value - 1.0).abs() < 1e-5, "{metric} of a layer with itself: {}", itself.value);
         }
     }
@@ -154,7 +154,7 @@ fn gradients_are_blind_to_offset_and_scale() {
     let [n, p, q] = [40, 30, 20];
     let (x, y) = (samples(n * p, 1), samples(n * q, 2));
     for (metric, offset_free) in measures() {
-        let gradient = compare(metric, &x, &y, n).gradient;
+        let gradient = compare(metric.clone(), &x, &y, n).gradient;
         let size = largest(&gradient) * n as f32;
         let along: f32 = gradient.iter().zip(&x).map(|(g, x)| g * x).sum();
         let fixed_width = metric == Cka::rbf(0.8).into() || metric == Cka::rbf(0.8).debiased().into();
@@ -173,12 +173,13 @@ fn measures_survive_offsets_and_scales() {
     let n = 64;
     let (x, y) = (samples(n * 40, 1), samples(n * 24, 2));
     for (metric, offset_free) in measures() {
-        let first = compare(metric, &x, &y, n);
+        let first = compare(metric.clone(), &x, &y, n);
         if offset_free {
             // Another 1000 σ on every activation: forming the Gram first would be wrong by 0.26.
             let shifted: Vec<f32> = x.iter().map(|v| v + 1000.0).collect();
             let exact: Vec<f32> = shifted.iter().map(|v| v - 1000.0).collect(); // what is left of x after rounding
-            let (offset, reference) = (compare(metric, &shifted, &y, n), compare(metric, &exact, &y, n));
+            let (offset, reference) =
+                (compare(metric.clone(), &shifted, &y, n), compare(metric.clone(), &exact, &y, n));
             let (value, wanted) = (offset.value, reference.value);
             assert!((value - wanted).abs() < 1e-6, "{metric}: {value} for {wanted}");
             for (a, b) in offset.gradient.iter().zip(&reference.gradient) {
@@ -187,7 +188,7 @@ fn measures_survive_offsets_and_scales() {
         }
         for scale in [1e-15f32, 1e15] {
             let scaled: Vec<f32> = x.iter().map(|v| v * scale).collect();
-            let other = compare(metric, &scaled, &y, n);
+            let other = compare(metric.clone(), &scaled, &y, n);
             assert!(
                 (other.value - first.value).abs() < 1e-5,
                 "{metric} at {scale}: {} for {}",
@@ -207,7 +208,7 @@ fn a_constant_layer_is_like_no_other_and_takes_no_gradient() {
     let x = samples(n * 20, 1);
     for (metric, offset_free) in measures() {
         for value in [0.0f32, 3.1, 1e6].into_iter().filter(|value| offset_free || *value == 0.0) {
-            let constant = compare(metric, &[value; 32 * 20], &x, n);
+            let constant = compare(metric.clone(), &[value; 32 * 20], &x, n);
             assert_eq!((constant.value, constant.constant), (0.0, true), "{metric} of {value}");
             assert!(constant.gradient.iter().all(|g| *g == 0.0), "{metric} of {value}");
         }
@@ -224,7 +225,7 @@ fn small_batches_and_single_features_have_defined_values() {
                 let leaf = |v: &[f32]| graph.leaf(&Tensor::from_f32(&gpu, "x", [n, v.len() / n], v).expect("fits"));
                 match metric.record(leaf(&x), leaf(&y)) {
                     Ok(_) => {
-                        let compared = compare(metric, &x, &y, n);
+                        let compared = compare(metric.clone(), &x, &y, n);
                         assert!(compared.value.abs() <= 1.0 + 1e-5, "{metric}, n {n}, p {p}: {}", compared.value);
                         assert!(compared.gradient.iter().all(|g| g.is_finite()), "{metric}, n {n}, p {p}");
                     }
@@ -245,7 +246,7 @@ fn the_least_number_of_examples_is_the_first_that_tells_layers_apart() {
     for (metric, _) in metrics() {
         let n = metric.least_examples();
         let mut values: Vec<f32> = (0..6)
-            .map(|pair| compare(metric, &samples(n * 5, 2 * pair), &samples(n * 5, 2 * pair + 1), n).value)
+            .map(|pair| compare(metric.clone(), &samples(n * 5, 2 * pair), &samples(n * 5, 2 * pair + 1), n).value)
             .collect();
         values.sort_by(f32::total_cmp);
         assert!(values[5] - values[0] > 0.02, "{metric} of {n} examples: {values:?}");
@@ -270,11 +271,11 @@ fn duplicated_examples_and_nan_are_handled() {
     x.copy_within(..12 * p, 12 * p); // every example twice
     let y = samples(n * p, 5);
     for (metric, _) in measures() {
-        let compared = compare(metric, &x, &y, n);
+        let compared = compare(metric.clone(), &x, &y, n);
         assert!(compared.value.is_finite() && compared.gradient.iter().all(|g| g.is_finite()), "{metric}");
         let mut broken = x.clone();
         broken[7] = f32::NAN;
-        assert!(compare(metric, &broken, &y, n).value.is_nan(), "{metric}: NaN must show");
+        assert!(compare(metric.clone(), &broken, &y, n).value.is_nan(), "{metric}: NaN must show");
     }
 }
 

@@ -6,4 +6,5 @@ mod loss; // pairs that share dispatches
 mod matrix; // layers by layers
 mod measures; // measures: invariances, known values, hard cases
 mod other_measures; // ridge regression, RBF kernels, centering
+mod own_measure; // measures from outside the crate
 mod time_steps; // sequences, step by step

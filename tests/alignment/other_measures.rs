@@ -14,19 +14,19 @@ fn ridge_regression_keeps_its_promises() {
     let metric = Metric::from(Ridge::new(0.1));
     let x = samples(n * p, 1);
     let y: Vec<f32> = samples(n * 3, 2).iter().enumerate().map(|(i, v)| 0.2 * v + x[i / 3 * p]).collect();
-    let first = compare(metric, &x, &y, n);
+    let first = compare(metric.clone(), &x, &y, n);
     assert!((0.5..1.0).contains(&first.value), "x explains most of y: {}", first.value);
-    let noise = compare(metric, &samples(n * p, 3), &y, n).value;
+    let noise = compare(metric.clone(), &samples(n * p, 3), &y, n).value;
     assert!(noise < first.value - 0.1, "{noise} for noise");
     let shifted: Vec<f32> = rotated(&x, p, 4).iter().map(|v| 7.0 * v + 30.0).collect();
-    let value = compare(metric, &shifted, &y, n).value;
+    let value = compare(metric.clone(), &shifted, &y, n).value;
     assert!((value - first.value).abs() < 1e-4, "{value} for {}", first.value);
     let along: f32 = first.gradient.iter().zip(&x).map(|(g, x)| g * x).sum();
     assert!(along.abs() < 1e-4, "scale has no gradient: {along}");
     for (x, y) in
         [(vec![3.1; n * p], y.clone()), (x.clone(), vec![1e6 + 0.1; n * 3]), (vec![2.5; n * p], vec![0.3; n * 3])]
     {
-        let constant = compare(metric, &x, &y, n);
+        let constant = compare(metric.clone(), &x, &y, n);
         assert!(constant.value.abs() < 1e-6 && constant.gradient.iter().all(|g| *g == 0.0), "{}", constant.value);
     }
 }

@@ -130,7 +130,8 @@ impl fmt::Display for Error {
             Self::Invariant { step, layer, invariant, value, tolerance } => write!(
                 f,
                 "step {step}, layer {layer}: the alignment gradient breaks an invariant: {invariant}, but it is off by \
-                 {value:.1e} of |X| |dX|, where {tolerance:.0e} is rounding; please report it with the adapter's name"
+                 {value:.1e} of |X| |dX|, where {tolerance:.0e} is rounding; please report it with the \
+                 adapter's name, unless the measure is your own"
             ),
             Self::Memory { problem, table } => {
                 write!(

@@ -12,7 +12,7 @@ pub mod network;
 pub mod trainer;
 pub mod weights;
 
-pub use alignment::{Cka, GuideSchedule, LayerMap, LayerMatrix, Metric, Ridge, Rsa, Tokens};
+pub use alignment::{Cka, GuideSchedule, LayerMap, LayerMatrix, Measure, Metric, Ridge, Rsa, Tokens};
 pub use data::{BatchSource, Crop, Dataset, Split};
 pub use error::{Error, Result};
 pub use network::{CapturePoint, Cnn, Fcn, Guide, Network, Precision, Resnet, Rnn, Transformer, Vit};

@@ -22,7 +22,7 @@ pub struct LayerMatrix {
 }
 
 /// The Gram matrices of `layers` as rows of `[layers, n²]`.
-fn grams<'g>(metric: Metric, layers: &[Var<'g>]) -> Result<Var<'g>> {
+fn grams<'g>(metric: &Metric, layers: &[Var<'g>]) -> Result<Var<'g>> {
     let matrices = metric.all_grams(layers)?;
     let rows = |grams: Var<'g>| -> Result<Var<'g>> {
         let shape = [grams.shape()[0], grams.shape()[1..].iter().product()];
@@ -41,13 +41,14 @@ impl Metric {
     /// # Errors
     /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::PerTimestep`](crate::alignment::Tokens), or
     /// as [`Metric::compare`].
-    pub fn matrix<'g>(self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
+    pub fn matrix<'g>(&self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
         let refuse = |problem| {
             let hint = "compare pair by pair, or by CKA or RSA of whole layers";
             Err(Error::config(Place::setting("layer matrix"), "metric", problem, hint))
         };
         match self {
             Self::Ridge(_) => return refuse("ridge regression is no product of Gram matrices"),
+            Self::Own(_) => return Err(self.no_gram("compare pair by pair")),
             Self::Cka(cka) if cka.each_token() => return refuse("time steps are not one Gram matrix"),
             _ => {}
         }
@@ -95,7 +96,7 @@ impl LayerMatrix {
         let (rows, columns) = (names(&a), names(&b));
         let [a, b] =
             [a, b].map(|activations| activations.iter().map(|activation| activation.value).collect::<Vec<_>>());
-        let (a, b) = (grams(metric, &a)?, grams(metric, &b)?);
+        let (a, b) = (grams(&metric, &a)?, grams(&metric, &b)?);
         // HSIC of a batch, but for the factor n (n − 3) that cancels.
         let terms = [a.matmul(b, Layout::NT)?, a.mul(a)?.sum(&[1], false)?, b.mul(b)?.sum(&[1], false)?];
         let plan = Plan::new(gpu, &graph, &terms)?;

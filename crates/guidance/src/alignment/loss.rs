@@ -6,7 +6,7 @@ use std::ops::Range;
 use trellis_tensor::ops::{LayerGrams, Similarity};
 use trellis_tensor::{CkaForm, CkaSizes, Graph, Schedule, StepState, Var};
 
-use super::{Cka, Metric};
+use super::Metric;
 use crate::error::Result;
 use crate::network::Captured;
 
@@ -54,7 +54,7 @@ pub struct Alignment<'g> {
 
 impl Metric {
     /// The measure of one pair, for a loss.
-    pub(crate) fn compare_pair<'g>(self, pair: &Pair<'g>) -> Result<Similarity<'g>> {
+    pub(crate) fn compare_pair<'g>(&self, pair: &Pair<'g>) -> Result<Similarity<'g>> {
         match pair.gram {
             GuideSide::Activations(guide) => self.compare_layers(pair.target.value, guide, true),
             GuideSide::Gram(gram) => self.compare_grams(self.gram(pair.target.value)?, gram),
@@ -62,7 +62,7 @@ impl Metric {
     }
 
     /// The measure of several pairs at once: the value is their mean.
-    fn compare_pairs<'g>(self, pairs: &[Pair<'g>]) -> Result<Similarity<'g>> {
+    fn compare_pairs<'g>(&self, pairs: &[Pair<'g>]) -> Result<Similarity<'g>> {
         let targets: Vec<Var<'g>> = pairs.iter().map(|pair| pair.target.value).collect();
         let guide = |pair: &Pair<'g>| match pair.gram {
             GuideSide::Activations(layer) => Ok(layer),
@@ -77,22 +77,22 @@ impl Metric {
     }
 
     /// Size of a pair, if its layers can be compared in one dispatch with others.
-    fn batchable_pair(self, pair: &Pair<'_>) -> Option<Batchable> {
+    fn batchable_pair(&self, pair: &Pair<'_>) -> Option<Batchable> {
         let target = self.batchable(pair.target.value)?;
         let GuideSide::Activations(guide) = pair.gram else { return Some(Batchable { looked_up: true, ..target }) };
         let guide = self.batchable(guide).filter(|guide| guide.n == target.n)?;
         let [n, p, q] = [target.n, target.elements / target.n, guide.elements / guide.n];
         let form = CkaForm::choose(CkaSizes { n, p, q, gradient: true });
-        let by_features = self == Cka::linear().into() && form == CkaForm::Features;
+        let by_features = self.is_linear_cka() && form == CkaForm::Features;
         (!by_features).then_some(Batchable { elements: target.elements.max(guide.elements), ..target })
     }
 
     /// Size of a layer, if its Gram matrix can be made in one dispatch with others.
-    fn batchable(self, layer: Var<'_>) -> Option<Batchable> {
+    fn batchable(&self, layer: Var<'_>) -> Option<Batchable> {
         let whole = match self {
             Self::Cka(cka) => !cka.each_token(),
             Self::Rsa(_) => true,
-            Self::Ridge(_) => false,
+            Self::Ridge(_) | Self::Own(_) => false,
         };
         let [n, p] = layer.flatten().ok()?.shape()[..] else { return None };
         let fits = n > 0 && p.is_multiple_of(4) && n * p <= LARGEST_LAYER;
@@ -100,7 +100,7 @@ impl Metric {
     }
 
     /// The Gram matrices of layers `[n, …]` in order, as `[layers, n, n]` of some of them at a time.
-    pub(crate) fn all_grams<'g>(self, layers: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
+    pub(crate) fn all_grams<'g>(&self, layers: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
         let sizes: Vec<_> = layers.iter().map(|&layer| self.batchable(layer)).collect();
         let grams = |run: Range<usize>| match &layers[run] {
             [layer] => {
@@ -118,7 +118,7 @@ impl Metric {
     /// # Errors
     /// As [`Metric::compare`].
     pub fn loss<'g>(
-        self,
+        &self,
         graph: &'g Graph,
         step_state: &StepState,
         weight: Schedule,

@@ -3,9 +3,11 @@
 mod layer_map;
 mod layer_matrix;
 mod loss;
+mod measure;
 mod schedule;
 
 use std::fmt;
+use std::sync::Arc;
 
 use trellis_data::Place;
 use trellis_tensor::ops::{Centering, Similarity};
@@ -15,13 +17,14 @@ use crate::error::{Error, Result};
 pub use layer_map::LayerMap;
 pub use layer_matrix::LayerMatrix;
 pub use loss::{Alignment, GuideSide, Pair};
+pub use measure::Measure;
 pub use schedule::{GuideSchedule, Progress};
 
 /// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0
 /// for none in common.
 ///
 /// Formulas, gradients and sources: `docs/alignment.md`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Metric {
     /// Centered kernel alignment.
     Cka(Cka),
@@ -29,6 +32,8 @@ pub enum Metric {
     Rsa(Rsa),
     /// Kernel ridge regression.
     Ridge(Ridge),
+    /// A measure that is defined outside this crate.
+    Own(Arc<dyn Measure>),
 }
 
 /// Centered kernel alignment (Kornblith et al. 2019, arXiv:1905.00414), linear and biased in the paper.
@@ -135,6 +140,7 @@ impl fmt::Display for Metric {
             Self::Rsa(Rsa::Cosine) => f.write_str("RSA of cosine similarities"),
             Self::Rsa(Rsa::Pearson) => f.write_str("RSA of correlations"),
             Self::Ridge(Ridge { lambda }) => write!(f, "kernel ridge regression with λ = {lambda}"),
+            Self::Own(measure) => f.write_str(&measure.describe()),
         }
     }
 }
@@ -157,6 +163,12 @@ impl From<Ridge> for Metric {
     }
 }
 
+impl<M: Measure + 'static> From<M> for Metric {
+    fn from(measure: M) -> Self {
+        Self::Own(Arc::new(measure))
+    }
+}
+
 /// Keeps a constant layer's Gram matrix at 0 where it is divided by its size.
 const TINY: f32 = 1e-37;
 
@@ -164,14 +176,26 @@ impl Metric {
     /// Fewest examples between which the measure tells anything. Of two examples any centered Gram matrix is a multiple of the
     /// same one: biased CKA is then always 1, and ridge regression a constant of λ. RSA correlates the pairs of examples and has a
     /// single pair of two. The debiased estimator divides by `n (n − 3)`.
-    pub fn least_examples(self) -> usize {
+    pub fn least_examples(&self) -> usize {
         match self {
             Self::Cka(Cka { debiased: true, .. }) => 4,
             Self::Cka(_) | Self::Rsa(_) | Self::Ridge(_) => 3,
+            Self::Own(measure) => measure.least_examples(),
         }
     }
 
-    fn check_examples(self, x: Var<'_>) -> Result<()> {
+    /// True for biased linear CKA of whole layers, which has a form by features.
+    fn is_linear_cka(&self) -> bool {
+        matches!(self, Self::Cka(cka) if *cka == Cka::linear())
+    }
+
+    /// Error of a measure that has no Gram matrix.
+    fn no_gram(&self, hint: &str) -> Error {
+        let problem = format!("{self} compares activations and has no Gram matrix");
+        Error::config(Place::setting("alignment"), "metric", problem, hint)
+    }
+
+    fn check_examples(&self, x: Var<'_>) -> Result<()> {
         let (given, least) = (x.shape().first().copied().unwrap_or(0), self.least_examples());
         if given >= least {
             return Ok(());
@@ -189,8 +213,9 @@ impl Metric {
     /// [`Tokens::PerTimestep`] it is `[time, n, n]` of `[n, time, features]`.
     ///
     /// # Errors
-    /// When the batch is too small or too large for the measure, or the layer has no time steps.
-    pub fn gram<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
+    /// When the batch is too small or too large for the measure, the layer has no time steps, or the measure is [`Metric::Own`]:
+    /// one that compares activations has no Gram matrix.
+    pub fn gram<'g>(&self, x: Var<'g>) -> Result<Var<'g>> {
         self.check_examples(x)?;
         match self {
             Self::Cka(cka) if cka.each_token() => self.finish(x.centered_token_grams()?),
@@ -201,11 +226,12 @@ impl Metric {
                 Ok(centered.gram()?.div(size)?)
             }
             Self::Cka(_) | Self::Rsa(_) => self.finish(self.features(x)?.gram()?),
+            Self::Own(_) => Err(self.no_gram("draw random batches: fixed ones look up Gram matrices of the guide")),
         }
     }
 
     /// [`Metric::gram`] of several layers at once, `[layers, n, n]`; of few enough features.
-    pub(crate) fn grams<'g>(self, layers: &[Var<'g>]) -> Result<Var<'g>> {
+    pub(crate) fn grams<'g>(&self, layers: &[Var<'g>]) -> Result<Var<'g>> {
         layers.iter().try_for_each(|&layer| self.check_examples(layer))?;
         self.finish(match self {
             Self::Rsa(_) => {
@@ -213,47 +239,56 @@ impl Metric {
                 Var::layer_grams(&features)?
             }
             Self::Cka(_) | Self::Ridge(_) => Var::centered_layer_grams(layers)?,
+            Self::Own(_) => return Err(self.no_gram("compare pair by pair")),
         })
     }
 
     /// Features that the Gram matrix is computed from.
-    fn features<'g>(self, x: Var<'g>) -> Result<Var<'g>> {
+    fn features<'g>(&self, x: Var<'g>) -> Result<Var<'g>> {
         Ok(match self {
-            Self::Rsa(rsa) => x.l2_normalize(rsa == Rsa::Pearson)?,
-            Self::Cka(_) | Self::Ridge(_) => x.center()?,
+            Self::Rsa(rsa) => x.l2_normalize(*rsa == Rsa::Pearson)?,
+            _ => x.center()?,
         })
     }
 
     /// Makes the products of features comparable: kernel and centering, as the measure needs.
-    fn finish<'g>(self, gram: Var<'g>) -> Result<Var<'g>> {
+    fn finish<'g>(&self, gram: Var<'g>) -> Result<Var<'g>> {
         Ok(match self {
             Self::Cka(Cka { bandwidth: None, debiased: false, .. }) => gram,
             Self::Cka(Cka { bandwidth: Some(fraction), .. }) => {
-                gram.rbf_kernel(gram.median_variance(fraction)?)?.center_gram(self.centering())?
+                gram.rbf_kernel(gram.median_variance(*fraction)?)?.center_gram(self.centering())?
             }
             _ => gram.center_gram(self.centering())?,
         })
     }
 
     /// Centering of the measure's Gram matrices.
-    fn centering(self) -> Centering {
+    fn centering(&self) -> Centering {
         match self {
             Self::Cka(Cka { debiased: false, .. }) => Centering::Double,
             Self::Cka(Cka { debiased: true, .. }) => Centering::Unbiased,
             Self::Rsa(_) => Centering::OffDiagonal,
-            Self::Ridge(_) => Centering::Double,
+            Self::Ridge(_) | Self::Own(_) => Centering::Double,
         }
     }
 
     /// True if the measure is blind to an offset common to all examples.
-    pub(crate) fn ignores_offset(self) -> bool {
-        !matches!(self, Self::Rsa(_))
+    pub(crate) fn ignores_offset(&self) -> bool {
+        match self {
+            Self::Rsa(_) => false,
+            Self::Cka(_) | Self::Ridge(_) => true,
+            Self::Own(measure) => measure.ignores_offset(),
+        }
     }
 
     /// True if the measure is blind to the scale of a layer, its gradient included. The gradient of an RBF kernel
     /// treats the width as a constant.
-    pub(crate) fn ignores_scale(self) -> bool {
-        !matches!(self, Self::Cka(Cka { bandwidth: Some(_), .. }))
+    pub(crate) fn ignores_scale(&self) -> bool {
+        match self {
+            Self::Cka(cka) => cka.bandwidth.is_none(),
+            Self::Rsa(_) | Self::Ridge(_) => true,
+            Self::Own(measure) => measure.ignores_scale(),
+        }
     }
 
     /// Records the measure of two layers `[n, …]` and `[n, …]` of the same examples. Linear CKA takes the form that
@@ -261,14 +296,17 @@ impl Metric {
     ///
     /// # Errors
     /// When they differ in batch size, or it is too small or too large for the measure.
-    pub fn compare<'g>(self, x: Var<'g>, y: Var<'g>) -> Result<Similarity<'g>> {
+    pub fn compare<'g>(&self, x: Var<'g>, y: Var<'g>) -> Result<Similarity<'g>> {
         self.compare_layers(x, y, false)
     }
 
     /// [`Metric::compare`] for a loss, or for a report.
-    fn compare_layers<'g>(self, x: Var<'g>, y: Var<'g>, gradient: bool) -> Result<Similarity<'g>> {
+    fn compare_layers<'g>(&self, x: Var<'g>, y: Var<'g>, gradient: bool) -> Result<Similarity<'g>> {
         self.check_examples(x)?;
-        if self == Cka::linear().into() {
+        if let Self::Own(measure) = self {
+            return measure::checked(&**measure, x, y);
+        }
+        if self.is_linear_cka() {
             let (x, y) = (x.flatten()?, y.flatten()?);
             let sizes = CkaSizes { n: x.shape()[0], p: x.shape()[1], q: y.shape()[1], gradient };
             if CkaForm::choose(sizes) == CkaForm::Features {
@@ -279,7 +317,7 @@ impl Metric {
     }
 
     /// [`Metric::compare`] of Gram matrices that [`Metric::gram`] has made, here or elsewhere.
-    fn compare_grams<'g>(self, k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
+    fn compare_grams<'g>(&self, k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
         match self {
             Self::Ridge(ridge) => ridge.compare(k, l),
             _ => Ok(Var::cka_of_centered(k, l, self.centering())?),

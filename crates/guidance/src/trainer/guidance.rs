@@ -42,7 +42,8 @@ impl Guidance {
         }
     }
 
-    /// Sets the measure of similarity: [`Cka`], or [`Rsa`](crate::Rsa).
+    /// Sets the measure of similarity: [`Cka`], [`Rsa`](crate::Rsa), [`Ridge`](crate::Ridge), or a [`Measure`](crate::Measure) of
+    /// one's own.
     pub fn align(self, metric: impl Into<Metric>) -> Self {
         Self { align: metric.into(), ..self }
     }

@@ -50,7 +50,7 @@ pub(super) fn check(
     }
     for (activation, gradient) in layers {
         let (x, dx) = (plan.read(activation.value)?, plan.read(gradient)?);
-        if let Some((invariant, value)) = broken(guidance.align, &x, &dx, training.batch) {
+        if let Some((invariant, value)) = broken(&guidance.align, &x, &dx, training.batch) {
             let (step, layer) = (u64::from(step), activation.name.clone());
             return Err(Error::Invariant { step, layer, invariant, value, tolerance: TOLERANCE });
         }
@@ -60,7 +60,7 @@ pub(super) fn check(
 
 /// The first invariant of `metric` that activations `[n, p]` and its gradient for them break, and by how much, relative to
 /// |X| |dX|. Numbers that are not finite break none: training stops for them.
-fn broken(metric: Metric, x: &[f32], dx: &[f32], n: usize) -> Option<(&'static str, f64)> {
+fn broken(metric: &Metric, x: &[f32], dx: &[f32], n: usize) -> Option<(&'static str, f64)> {
     if x.iter().chain(dx).any(|value| !value.is_finite()) {
         return None;
     }
@@ -114,23 +114,23 @@ mod tests {
         let (n, p) = (16, 5);
         let (x, dx) = sane(n, p);
         let cka = Metric::from(Cka::linear());
-        assert_eq!(broken(cka, &x, &dx, n), None);
+        assert_eq!(broken(&cka, &x, &dx, n), None);
         // As from a kernel that forgets a row.
         let mut cut = dx.clone();
         cut[..p].fill(0.0);
-        let found = broken(cka, &x, &cut, n);
+        let found = broken(&cka, &x, &cut, n);
         assert!(found.is_some_and(|(name, value)| name.starts_with("columns") && value > 0.01), "{found:?}");
         // As from one that forgets the second term, which takes off what lies along X.
         let centered = |at: usize| x[at] - (0..n).map(|i| x[i * p + at % p]).sum::<f32>() / n as f32;
         let longer: Vec<f32> = dx.iter().enumerate().map(|(at, dx)| dx + 0.01 * centered(at)).collect();
-        let found = broken(cka, &x, &longer, n);
+        let found = broken(&cka, &x, &longer, n);
         assert!(found.is_some_and(|(name, value)| name.starts_with("<X") && value > 0.001), "{found:?}");
         // An invariant that a measure does not promise is not checked.
-        assert_eq!(broken(Cka::rbf(0.8).into(), &x, &longer, n), None);
+        assert_eq!(broken(&Cka::rbf(0.8).into(), &x, &longer, n), None);
         let offset: Vec<f32> = (0..n * p).map(|at| dx[at] + if at % p == 0 { 0.1 } else { 0.0 }).collect();
-        assert!(broken(Cka::rbf(0.8).into(), &x, &offset, n).is_some());
+        assert!(broken(&Cka::rbf(0.8).into(), &x, &offset, n).is_some());
         assert_ne!(
-            broken(Rsa::Cosine.into(), &x, &offset, n).map(|(name, _)| name),
+            broken(&Rsa::Cosine.into(), &x, &offset, n).map(|(name, _)| name),
             Some("columns of the gradient sum to 0")
         );
     }
@@ -140,7 +140,7 @@ mod tests {
         let (n, p) = (16, 5);
         let (x, dx) = sane(n, p);
         let cka = Metric::from(Cka::linear());
-        assert_eq!(broken(cka, &x, &vec![0.0; n * p], n), None);
-        assert_eq!(broken(cka, &x, &dx.iter().map(|_| f32::NAN).collect::<Vec<_>>(), n), None);
+        assert_eq!(broken(&cka, &x, &vec![0.0; n * p], n), None);
+        assert_eq!(broken(&cka, &x, &dx.iter().map(|_| f32::NAN).collect::<Vec<_>>(), n), None);
     }
 }
