@@ -34,7 +34,7 @@ pub use transformer::{Positions, Transformer};
 pub use vit::Vit;
 
 /// A kind of network: its layers, as calls on a [`Pass`]. The same calls declare the parameters and record the forward
-/// pass, so the two cannot disagree.
+/// pass, so the two cannot disagree. `examples/own_network.rs` is one from outside this crate.
 pub trait Architecture: fmt::Debug + Send + Sync {
     /// A few words for tables and messages: `fcn 8x128 bn`.
     fn describe(&self) -> String;

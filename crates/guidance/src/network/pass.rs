@@ -153,13 +153,13 @@ impl<'n, 'g> Pass<'n, 'g> {
         self.tensor(name, shape.into(), init, false)
     }
 
-    /// A tensor that no gradient trains.
-    pub(super) fn buffer(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Var<'g> {
+    /// A tensor that no gradient trains, kept in checkpoints: running statistics, sinusoidal positions.
+    pub fn buffer(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Var<'g> {
         self.tensor(name, shape.into(), init, true)
     }
 
     /// Point at which activations are captured.
-    pub(super) fn capture_point(&self) -> CapturePoint {
+    pub fn capture_point(&self) -> CapturePoint {
         self.capture_point
     }
 
@@ -206,7 +206,10 @@ impl<'n, 'g> Pass<'n, 'g> {
     }
 
     /// `x wᵀ` in the precision of the pass. Shapes: `[batch, in]`, `[out, in]` to `[batch, out]`, f32.
-    pub(super) fn product(&self, x: Var<'g>, w: Var<'g>) -> Result<Var<'g>> {
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn product(&self, x: Var<'g>, w: Var<'g>) -> Result<Var<'g>> {
         Ok(match self.mode {
             Mode::Train { precision: Precision::Mixed(_), .. } => {
                 x.cast(DType::F16)?.matmul(w.cast(DType::F16)?, Layout::NT)?
@@ -282,7 +285,7 @@ impl<'n, 'g> Pass<'n, 'g> {
     }
 
     /// Dropout of an attention's probabilities while training; each call has a mask of its own.
-    pub(super) fn attention_dropout(&mut self, p: f32) -> Option<AttentionDropout<'g>> {
+    pub fn attention_dropout(&mut self, p: f32) -> Option<AttentionDropout<'g>> {
         let Mode::Train { step_state, seed, .. } = self.mode else { return None };
         self.dropouts += 1;
         Some(AttentionDropout { step_state: self.graph.leaf(step_state.tensor()), p, seed, stream: self.dropouts })
@@ -297,7 +300,8 @@ impl<'n, 'g> Pass<'n, 'g> {
         self.head.as_deref()
     }
 
-    /// Notes a layer's activations.
+    /// Notes a layer's activations `[batch, …]`, as one that a guide can pull at. [`Pass::norm_relu`] does so itself; another
+    /// layer that has activations before and after a norm follows [`Pass::capture_point`].
     pub fn capture(&mut self, name: &str, value: Var<'g>) {
         self.activations.push(Captured { name: name.to_string(), value });
     }
