@@ -40,7 +40,8 @@ pub struct GradientErrors {
 }
 
 /// Checks an op on random cases of [`Op::sample`]. Its kernels are compared 24 times with [`Op::reference`]. Its backward rule
-/// is compared up to 20 times with central differences, and its gradient on the GPU with that in f64.
+/// is compared up to 20 times with central differences, and its gradient on the GPU with that in f64. Cases of
+/// [`TestCase::forward_only`] have no gradient to compare. `examples/own_op.rs` checks an op that is defined outside this crate.
 ///
 /// ```
 /// use trellis_tensor::{Gpu, check_op, ops::Softmax};

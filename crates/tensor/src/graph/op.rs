@@ -18,7 +18,7 @@ use crate::plan::kernel::{Kernel, Variant};
 use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
 
-/// One operation.
+/// One operation: its shapes, gradient, kernels, definition and random cases. `examples/own_op.rs` is one from outside this crate.
 pub trait Op: fmt::Debug + Any {
     /// Name in errors, prints and profiles.
     fn name(&self) -> &'static str;

@@ -14,7 +14,13 @@ use std::fmt::Write;
 use super::preprocessor::{expand_into, unfolded, unroll};
 use crate::error::{Error, Result};
 
-/// One kernel: a WGSL file whose entry point has the file's name. Made by [`kernel!`](crate::kernel).
+/// One kernel: a WGSL file whose entry point has the file's name. Those of this repository are made by [`kernel!`](crate::kernel),
+/// another one is `Kernel { name: "cumsum", source: include_str!("cumsum.wgsl") }`, as in `examples/own_op.rs`.
+///
+/// Binding 0 of group 0 is a uniform, the words of [`Dispatch::dims`](crate::Dispatch::dims). Bindings 1, 2, … are storage buffers
+/// in the order of [`Dispatch::args`](crate::Dispatch::args), one declaration a line. Override constants, `#if` flags and
+/// constants of the text are set on the [`Dispatch`](crate::Dispatch). `#import grid` brings `linear_index(workgroup_id,
+/// num_workgroups, local_invocation_index)`, the number of an invocation of [`Dispatch::linear`](crate::Dispatch::linear).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kernel {
     /// File name without `.wgsl`; also the entry point.
