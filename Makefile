@@ -5,9 +5,12 @@
 demo: setup
 	cargo run --release -p trellis -- demo
 
-# One thread of software Vulkan: small dispatches cost a fortieth, and the two tests run side by side.
+# One thread of software Vulkan: small dispatches cost a fortieth, and the two tests run side by side. The examples were built with the
+# tests; the long one takes only some of its steps.
 test: setup
 	LP_NUM_THREADS=0 cargo test --workspace
+	@for example in $(notdir $(basename $(wildcard examples/*.rs))); do echo "example $$example"; \
+		LP_NUM_THREADS=0 TRELLIS_SHORT_EXAMPLES=1 cargo run --quiet --example $$example || exit 1; done
 
 lint:
 	cargo fmt --check
