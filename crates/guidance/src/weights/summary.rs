@@ -22,7 +22,7 @@ impl WeightsFile {
     /// Every tensor, in order of the names, numbers in names counted as numbers. The file is read once, in blocks of a few MiB.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Data`](crate::Error::Data) if it cannot be read.
     pub fn summaries(&self) -> Result<Vec<TensorSummary>> {
         let mut names = self.names();
         names.sort_by_cached_key(|name| sort_key(name));
