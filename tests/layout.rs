@@ -81,6 +81,32 @@ fn files_do_not_import_each_other_in_circles() {
     }
 }
 
+/// An item is imported from one place: the root of its crate, or one public module.
+#[test]
+fn names_have_one_public_path() {
+    for name in CRATES {
+        let paths = Modules::of(&root().join(format!("crates/{name}/src"))).public_paths();
+        for ((module, item), paths) in paths {
+            assert!(paths.len() == 1, "{name}: {item} of {module} is exported as {paths:?}");
+        }
+    }
+}
+
+#[test]
+fn second_paths_are_found() {
+    let files = [
+        ("", "pub mod a;\nmod c;\npub use a::b::One;\npub use c::Three;"),
+        ("a", "mod b;\npub use b::{One, Two};\npub(crate) use crate::c::Three;"),
+        ("a::b", "pub struct One;\npub struct Two;"),
+        ("c", "pub fn Three() {}"),
+    ];
+    let files = files.map(|(module, text)| (module.to_string(), text.to_string()));
+    let mut paths = Modules(files.into()).public_paths();
+    paths.retain(|_, paths| paths.len() > 1);
+    let one = ("a::b".to_string(), "One".to_string());
+    assert_eq!(paths, BTreeMap::from([(one, BTreeSet::from(["One".to_string(), "a::One".to_string()]))]));
+}
+
 /// A comment begins with the noun of its thing: "Number of …", not "How many …".
 #[test]
 fn comments_begin_with_their_thing() {
@@ -169,6 +195,22 @@ impl Modules {
         self.0.iter().map(used).collect()
     }
 
+    /// Public paths of each item, by the module that defines it and its name. Names that macros export are left out.
+    fn public_paths(&self) -> BTreeMap<(String, String), BTreeSet<String>> {
+        let (mut paths, mut open) = (BTreeMap::<_, BTreeSet<String>>::new(), vec![String::new()]);
+        while let Some(module) = open.pop() {
+            let within = |name: &str| if module.is_empty() { name.to_string() } else { format!("{module}::{name}") };
+            let Some(text) = self.0.get(&module) else { continue };
+            open.extend(text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(within));
+            for name in exports(text) {
+                let path = within(&name);
+                let defined = self.target(&path, 0).unwrap_or_default();
+                paths.entry((defined, name)).or_default().insert(path);
+            }
+        }
+        paths
+    }
+
     /// The module that a path names, or one of its items; a name that is used again elsewhere is followed to where it is.
     fn target(&self, path: &str, depth: usize) -> Option<String> {
         let parts: Vec<&str> = path.split("::").collect();
@@ -203,6 +245,23 @@ fn paths(text: &str) -> Vec<String> {
         }
     }
     found.into_iter().map(|path: String| path.strip_prefix("crate::").unwrap_or(&path).to_string()).collect()
+}
+
+/// Names of the items that a module defines for everybody or exports by `pub use`.
+fn exports(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for tree in text.split("\npub use ").skip(1).filter_map(|text| text.split(';').next()) {
+        expand("", tree.trim(), &mut found);
+    }
+    let kinds = ["struct", "enum", "trait", "type", "const", "static", "fn"];
+    for line in text.lines() {
+        let Some((kind, rest)) = line.strip_prefix("pub ").and_then(|line| line.split_once(' ')) else { continue };
+        let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(rest.len());
+        if kinds.contains(&kind) {
+            found.push(rest[..end].to_string());
+        }
+    }
+    found.iter().filter_map(|path| path.rsplit("::").next()).map(String::from).collect()
 }
 
 /// Adds the paths of a tree `a::{b, c::{d}}` to `found`.

@@ -9,9 +9,9 @@ use trellis_data::text::{Text, Tokenizer};
 use trellis_data::{Images, idx};
 use trellis_guidance::network::InputShape;
 use trellis_guidance::{BatchSource, Crop, Dataset, Result};
-use trellis_lab::config::{ArmGuide, DataSet};
+use trellis_lab::config::{ArmGuide, Config, DataSet};
+use trellis_lab::experiment;
 use trellis_lab::record::Existing;
-use trellis_lab::{Config, experiment};
 use trellis_tensor::{Gpu, GpuOptions, Graph, Plan, StepState};
 
 use crate::data::write;

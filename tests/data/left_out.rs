@@ -6,8 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use trellis_data::LeftOut;
+use trellis_lab::config::Config;
+use trellis_lab::experiment;
 use trellis_lab::record::{Existing, Experiment};
-use trellis_lab::{Config, experiment};
 
 use crate::data::write;
 use crate::gpu;

@@ -6,8 +6,9 @@ use std::path::Path;
 use tempfile::TempDir;
 use trellis_data::idx;
 use trellis_guidance::Dataset;
+use trellis_lab::config::Config;
+use trellis_lab::experiment;
 use trellis_lab::record::Existing;
-use trellis_lab::{Config, experiment};
 use trellis_tensor::{Gpu, GpuOptions};
 
 use super::configured::{SEQUENCES, brightness, config, dataset, numbered};

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use trellis_guidance::network::{Architecture, Mode, Resnet};
+use trellis_guidance::network::{Architecture, Mode};
 use trellis_guidance::weights::{self, Naming, WeightsFile};
-use trellis_guidance::{CapturePoint, Network, Vit};
+use trellis_guidance::{CapturePoint, Network, Resnet, Vit};
 use trellis_tensor::{Graph, Plan, Tensor};
 
 use crate::gpu;

@@ -1,7 +1,7 @@
 //! Recurrent layers and networks: against PyTorch (`golden/recurrent.py`), over many steps, and what they cost.
 
-use trellis_guidance::network::{LabelPer, Mode, Output, Precision, RnnCell, Stack, TokenShape};
-use trellis_guidance::{CapturePoint, Network, Rnn};
+use trellis_guidance::network::{LabelPer, Mode, Output, RnnCell, Stack, TokenShape};
+use trellis_guidance::{CapturePoint, Network, Precision, Rnn};
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     Cell, DType, Gpu, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer, Schedule,

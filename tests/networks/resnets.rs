@@ -1,7 +1,7 @@
 //! Residual networks and their plain twins against PyTorch (`golden/resnets.py`).
 
-use trellis_guidance::network::{Mode, Precision, Resnet, Stem};
-use trellis_guidance::{CapturePoint, Network};
+use trellis_guidance::network::{Mode, Stem};
+use trellis_guidance::{CapturePoint, Network, Precision, Resnet};
 use trellis_tensor::{Graph, Plan, StepState, Tensor};
 
 use crate::gpu;

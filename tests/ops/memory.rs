@@ -5,7 +5,7 @@ use std::path::Path;
 
 use trellis_data::Images;
 use trellis_guidance::{Dataset, Fcn, Guidance, Network, Resnet, Session, Trainer, Training};
-use trellis_lab::Config;
+use trellis_lab::config::Config;
 use trellis_lab::memory::Memory;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{

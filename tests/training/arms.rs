@@ -8,9 +8,9 @@ use trellis_guidance::network::{HeadBias, InitialWeights, RnnCell};
 use trellis_guidance::trainer::{EvalRecord, RunRecord};
 use trellis_guidance::weights::WeightsFile;
 use trellis_guidance::{Dataset, Network, Rnn};
-use trellis_lab::experiment::Progress;
+use trellis_lab::config::Config;
+use trellis_lab::experiment::{self, Progress};
 use trellis_lab::record::{Existing, Experiment};
-use trellis_lab::{Config, experiment};
 use trellis_tensor::{Gpu, GpuOptions};
 
 use crate::{gpu, open};

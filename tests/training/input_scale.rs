@@ -6,10 +6,10 @@ use trellis_data::{Images, Normalization};
 use trellis_guidance::network::{InputScale, Mode};
 use trellis_guidance::weights::{self, save_with_recipe};
 use trellis_guidance::{BatchSource, CapturePoint, Cnn, Dataset, Fcn, Guidance, Network, Trainer, Training};
-use trellis_lab::config::ArmGuide;
-use trellis_lab::experiment::Progress;
+use trellis_lab::config::{ArmGuide, Config};
+use trellis_lab::experiment::{self, Progress};
+use trellis_lab::recipe::Recipe;
 use trellis_lab::record::Existing;
-use trellis_lab::{Config, Recipe, experiment};
 use trellis_tensor::{Graph, Plan, StepState, Tensor};
 
 use crate::gpu;

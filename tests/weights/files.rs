@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use trellis_guidance::network::{Activation, LabelPer, Mode, Output, Resnet, TokenShape};
+use trellis_guidance::network::{Activation, LabelPer, Mode, Output, TokenShape};
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
-use trellis_guidance::{CapturePoint, Fcn, Network, Transformer};
+use trellis_guidance::{CapturePoint, Fcn, Network, Resnet, Transformer};
 use trellis_tensor::{Graph, Plan, Tensor};
 
 use crate::gpu;

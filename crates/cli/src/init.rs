@@ -14,7 +14,7 @@ use serde_json::json;
 use trellis_data::Place;
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
-use trellis_lab::Config;
+use trellis_lab::config::Config;
 
 use crate::{next, print};
 use guess::{Data, Set, guess};

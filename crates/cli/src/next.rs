@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use trellis_guidance::Result;
-use trellis_lab::Config;
+use trellis_lab::config::Config;
 
 use crate::print;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use trellis_guidance::{Error, Result};
-use trellis_lab::Config;
+use trellis_lab::config::Config;
 use trellis_lab::memory::Memory;
 use trellis_tensor::{Gpu, GpuOptions};
 

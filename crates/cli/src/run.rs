@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use trellis_guidance::{Dataset, Result};
-use trellis_lab::Config;
+use trellis_lab::config::Config;
 use trellis_lab::experiment::{self, Progress};
 use trellis_lab::record::{Difference, Existing, Experiment};
 use trellis_lab::stats::Estimate;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use trellis_data::Place;
 use trellis_guidance::{Error, Result};
-use trellis_lab::Config;
+use trellis_lab::config::Config;
 use trellis_lab::record::{Existing, Stopped, stopped};
 
 use crate::print::escape_control;

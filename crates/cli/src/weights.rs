@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use trellis_guidance::weights::{About, Converted, Format, Naming, TensorSummary, WeightsFile};
 use trellis_guidance::{Error, Result};
-use trellis_lab::Recipe;
+use trellis_lab::recipe::Recipe;
 
 use crate::{next, print};
 

@@ -6,8 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use trellis_lab::profile::Profile;
 use trellis_lab::record::Experiment;
-use trellis_lab::{Profile, report};
+use trellis_lab::report;
 
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const LONG: &str = "an_arm_whose_name_is_longer_than_a_phone_is_wide_and_has_no_space_to_break_at";

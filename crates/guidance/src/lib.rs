@@ -3,17 +3,36 @@
 //! The target is trained on its task loss plus, layer by layer, `1 − CKA(target layer, guide layer)`
 //! ("Training the Untrainable", arXiv:2410.20035). Everything runs on the GPU; see [`trellis_tensor`] for how.
 //!
-//! Examples come from files through [`trellis_data`]. Read in this order: [`network`], [`alignment`], [`trainer`]. Experiments of several arms and seeds are another crate, `trellis-lab`.
+//! Examples come from files through [`trellis_data`]. Names that most programs need stand here, the others in their modules.
+//! Read in this order: [`network`], [`alignment`], [`trainer`]. Experiments of several arms and seeds are another crate,
+//! `trellis-lab`.
 
 pub mod alignment;
 pub mod data;
-pub mod error;
+mod error;
 pub mod network;
 pub mod trainer;
 pub mod weights;
 
-pub use alignment::{Cka, GuideSchedule, LayerMap, LayerMatrix, Measure, Metric, Ridge, Rsa, Tokens};
-pub use data::{BatchSource, Crop, Dataset, Split};
+pub use alignment::layer_map::LayerMap;
+pub use alignment::layer_matrix::LayerMatrix;
+pub use alignment::measure::Measure;
+pub use alignment::metric::{Cka, Metric, Ridge, Rsa, Tokens};
+pub use alignment::schedule::GuideSchedule;
+pub use data::batches::{BatchSource, Crop};
+pub use data::dataset::Dataset;
+pub use data::split::Split;
 pub use error::{Error, Result};
-pub use network::{CapturePoint, Cnn, Fcn, Guide, Network, Precision, Resnet, Rnn, Transformer, Vit};
-pub use trainer::{Batches, Control, Event, Guidance, Session, Trainer, Training};
+pub use network::cnn::Cnn;
+pub use network::fcn::Fcn;
+pub use network::network::{Guide, Network};
+pub use network::pass::{CapturePoint, Precision};
+pub use network::resnet::Resnet;
+pub use network::rnn::Rnn;
+pub use network::transformer::Transformer;
+pub use network::vit::Vit;
+pub use trainer::control::Control;
+pub use trainer::guidance::Guidance;
+pub use trainer::run::{Event, Trainer};
+pub use trainer::session::Session;
+pub use trainer::training::{Batches, Training};

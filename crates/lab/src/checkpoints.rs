@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::recipe::{Recipe, Score};
-use trellis_guidance::error::Result;
-use trellis_guidance::network::Network;
-use trellis_guidance::trainer::Event;
 use trellis_guidance::weights::save_with_recipe;
+use trellis_guidance::{Event, Network, Result};
 
 /// Files of weights of one run, each with its recipe.
 pub(crate) struct Checkpoints<'a> {

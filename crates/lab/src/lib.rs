@@ -14,7 +14,3 @@ pub mod report;
 pub mod stats;
 pub mod tune;
 pub mod workload;
-
-pub use config::Config;
-pub use profile::Profile;
-pub use recipe::Recipe;

@@ -8,9 +8,7 @@ use trellis_data::Place;
 use trellis_tensor::Gpu;
 
 use crate::config::{ArmGuide, Config};
-use trellis_guidance::data::Dataset;
-use trellis_guidance::error::{Error, Result};
-use trellis_guidance::trainer::Trainer;
+use trellis_guidance::{Dataset, Error, Result, Trainer};
 
 /// Bytes on the GPU of the arm, or of the training of a guide, that takes most of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -149,11 +147,7 @@ impl Account {
     }
 
     /// Guides that some arm uses: each stays in memory while all arms of a seed train.
-    fn guides(
-        &mut self,
-        config: &Config,
-        data: &Dataset,
-    ) -> Result<Vec<(ArmGuide, trellis_guidance::network::Network)>> {
+    fn guides(&mut self, config: &Config, data: &Dataset) -> Result<Vec<(ArmGuide, trellis_guidance::Network)>> {
         let mut guides = Vec::new();
         for of in config.guides_in_use() {
             let guide = config.draw_guide(&of, data, 0)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use trellis_tensor::rng::Rng;
 use trellis_tensor::{GemmVariant, Gpu, Graph, Layout, Plan, Shape, Tensor, TunedProduct, Tuning};
 
-use trellis_guidance::error::Result;
+use trellis_guidance::Result;
 
 /// A product and the time of every loop on it.
 #[derive(Clone, Debug)]

@@ -91,9 +91,11 @@ pub use graph::{Graph, Scope, Var};
 pub use ops::alignment::cost_model::{CkaCost, CkaForm, CkaSizes};
 pub use ops::attention::form::{AttentionForm, AttentionTile};
 pub use ops::attention::mask::{AttentionDropout, AttentionMask, KeyMask};
-pub use ops::gemm::members::{Block, GemmVariant, TunedProduct, Tuning, Units};
+pub use ops::gemm::members::{Block, GemmVariant, Layout, TunedProduct, Tuning, Units};
+pub use ops::recurrent::cell::Cell;
 pub use ops::recurrent::form::RecurrenceForm;
-pub use ops::{Cell, Layout, LossScale, RecurrentLayer};
+pub use ops::recurrent::recurrence::RecurrentLayer;
+pub use ops::update::loss_scale::LossScale;
 #[doc(hidden)]
 pub use plan::kernel::file_name;
 pub use plan::kernel::{Access, Kernel, Variant};

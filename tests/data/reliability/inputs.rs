@@ -11,7 +11,7 @@ use trellis_data::text::{HfTokenizer, Text, Tokenizer};
 use trellis_data::{Images, Source, cifar, folder, idx};
 use trellis_guidance::Error;
 use trellis_guidance::weights::{self, Format, Naming, WeightsFile};
-use trellis_lab::Config;
+use trellis_lab::config::Config;
 
 use crate::data::write;
 

@@ -39,7 +39,7 @@ impl Metric {
     /// flop for each layer and 2·a·b·n² for the pairs.
     ///
     /// # Errors
-    /// When a list is empty, for [`Ridge`](crate::alignment::Ridge) and [`Tokens::PerTimestep`](crate::alignment::Tokens), or
+    /// When a list is empty, for [`Ridge`](crate::Ridge) and [`Tokens::PerTimestep`](crate::Tokens), or
     /// as [`Metric::compare`].
     pub fn matrix<'g>(&self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
         let refuse = |problem| {

@@ -1,15 +1,14 @@
 //! Similarity of two layers over the same examples, as a loss.
 
-mod layer_map;
-mod layer_matrix;
+pub(crate) mod layer_map;
+pub(crate) mod layer_matrix;
 mod loss;
-mod measure;
-mod metric;
-mod schedule;
+pub(crate) mod measure;
+pub(crate) mod metric;
+pub(crate) mod schedule;
 
-pub use layer_map::LayerMap;
-pub use layer_matrix::LayerMatrix;
+pub(crate) use layer_map::LayerMap;
 pub use loss::{Alignment, GuideSide, Pair};
-pub use measure::Measure;
-pub use metric::{Cka, Metric, Ridge, Rsa, Tokens};
-pub use schedule::{GuideSchedule, Progress};
+pub(crate) use metric::{Cka, Metric};
+pub(crate) use schedule::GuideSchedule;
+pub use schedule::Progress;

@@ -2,15 +2,16 @@
 //!
 //! A [`Dataset`] has splits; a [`BatchSource`] makes batches of one. [`DrawnSequences`] says what the GPU draws.
 
-pub mod batches;
-pub mod dataset;
-pub mod example;
+pub(crate) mod batches;
+pub(crate) mod dataset;
+pub(crate) mod example;
 mod label_shares;
 mod prefetch;
 mod sequences;
-pub mod split;
+pub(crate) mod split;
 
-pub use batches::{BatchSource, Crop};
-pub use dataset::{Batch, Dataset};
+pub(crate) use batches::{BatchSource, Crop};
+pub use dataset::Batch;
+pub(crate) use dataset::Dataset;
 pub use sequences::DrawnSequences;
-pub use split::Split;
+pub(crate) use split::Split;

@@ -140,7 +140,7 @@ impl Network {
     /// recorded in each forward pass: two elementwise steps on the GPU.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::error::Error::Config) unless it takes images of as many channels, with finite means and deviations above 0.
+    /// [`Error::Config`](crate::Error::Config) unless it takes images of as many channels, with finite means and deviations above 0.
     pub fn with_input_scale(self, scale: &InputScale, from: Normalization) -> Result<Self> {
         let rescaling = Rescaling::new(self.placeholder.gpu(), scale, from, self.input)?;
         Ok(Self { rescaling: Some(rescaling), ..self })

@@ -61,7 +61,7 @@ pub type Draws<'a> = Option<(&'a StepState, u64)>;
 /// Records the guide side of each pair on a batch, as the control of `guidance` has it.
 ///
 /// # Errors
-/// As [`Guide::forward`](crate::network::Guide::forward); [`Error::Config`] for noise without `draws`, and for one-hot vectors of too many
+/// As [`Guide::forward`](crate::Guide::forward); [`Error::Config`] for noise without `draws`, and for one-hot vectors of too many
 /// classes.
 pub fn guide_sides<'g>(
     graph: &'g Graph,

@@ -90,7 +90,7 @@ mod tests {
     use trellis_tensor::rng::Rng;
 
     use super::*;
-    use crate::alignment::{Cka, Rsa};
+    use crate::{Cka, Rsa};
 
     /// Activations, and a gradient for them that ignores offset and scale.
     fn sane(n: usize, p: usize) -> (Vec<f32>, Vec<f32>) {

@@ -1,27 +1,23 @@
 //! Training a target, guided or alone, entirely on the GPU.
 //!
-//! Read `step.rs` first: it records one guided step. A run is a [`Session`]: one plan for guided steps and one for
+//! Read `step.rs` first: it records one guided step. A run is a [`Session`](crate::Session): one plan for guided steps and one for
 //! unguided ones over the same parameters, optimizer and step state. The CPU submits chunks of steps and collects metrics of
 //! earlier chunks while they run.
 
-mod control;
+pub(crate) mod control;
 mod diagnose;
 mod evaluate;
 mod fixed_batches;
-mod guidance;
+pub(crate) mod guidance;
 mod invariants;
 mod phase;
 pub(crate) mod records;
-mod run;
-mod session;
+pub(crate) mod run;
+pub(crate) mod session;
 mod state;
 mod step;
-mod training;
+pub(crate) mod training;
 
-pub use control::{Control, Draws, guide_sides};
+pub use control::{Draws, guide_sides};
 pub use evaluate::{Evaluation, TRAINING, evaluate};
-pub use guidance::Guidance;
 pub use records::{EvalRecord, RunRecord, StepRecord, number};
-pub use run::{Event, Trainer};
-pub use session::Session;
-pub use training::{Batches, Training};

@@ -10,9 +10,7 @@ use super::{
     Amount, Channels, Config, ConfigError, CropName, DataSet, GuideConfig, NetworkConfig, lengths, refuse, refused,
 };
 use crate::record::names::checked_name;
-use trellis_guidance::error::{Error, Result};
-use trellis_guidance::network::Transformer;
-use trellis_guidance::trainer::Batches;
+use trellis_guidance::{Batches, Error, Result, Transformer};
 
 const MOST_IMAGES: usize = 10_000_000;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::sections::guide::GuideKeys;
 use super::sections::keys::Declared;
 use super::synonyms;
-use trellis_guidance::error::Error;
+use trellis_guidance::Error;
 
 /// serde's message, with the line and, for an unknown key, the nearest known one.
 pub(super) fn explain(text: &str, path: &Path, error: &toml::de::Error) -> Error {

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use super::splits::default_batch;
 use super::{Amount, Config, ConfigError, DataSet, refuse};
-use trellis_guidance::data::Dataset;
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Dataset, Error, Result};
 
 impl Config {
     /// This configuration, completed from the data: numbers of examples for shares, the batch, steps for epochs. Values

@@ -27,7 +27,7 @@ pub use sections::{
     OptimizerName, PrecisionName, RateSchedule, TargetConfig, TextLevel, TrainingConfig,
 };
 use trellis_data::io::regular_file;
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 pub use values::amount::Amount;
 pub use values::channels::Channels;
 

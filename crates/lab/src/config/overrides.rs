@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use toml::{Table, Value};
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// The text of a configuration with `set` keys, each `key=value`. A value is TOML, or else a word: `training.optimizer=sgd`. Without
 /// any the text stays as it is, and so it does where it is no TOML, which reading it will tell.

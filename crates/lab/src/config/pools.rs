@@ -9,7 +9,7 @@ use trellis_tensor::Gpu;
 
 use super::splits::Request;
 use super::{Amount, Config, ConfigError, DataConfig, DataSet, refuse, refused};
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// Images to train with and, where a set has them, others to validate and to test with.
 pub(super) struct Pools {

@@ -9,13 +9,9 @@ use trellis_tensor::{Gpu, OptimizerConfig, Schedule, user_cache};
 
 use super::pools::{Pools, cut};
 use super::{ArmGuide, Config, DataConfig, DataSet, MetricName, TargetConfig, TextLevel, refused};
-use trellis_guidance::alignment::LayerMap;
-use trellis_guidance::alignment::{Cka, Metric, Ridge, Rsa};
-use trellis_guidance::data::Dataset;
 use trellis_guidance::data::DrawnSequences;
-use trellis_guidance::error::{Error, Result};
-use trellis_guidance::network::{Guide, Network, Output};
-use trellis_guidance::trainer::{Guidance, Training};
+use trellis_guidance::network::Output;
+use trellis_guidance::{Cka, Dataset, Error, Guidance, Guide, LayerMap, Metric, Network, Result, Ridge, Rsa, Training};
 
 impl Config {
     /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text. Where

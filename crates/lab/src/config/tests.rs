@@ -3,7 +3,7 @@
 use trellis_tensor::{LossScale, Schedule};
 
 use super::*;
-use trellis_guidance::network::Precision;
+use trellis_guidance::Precision;
 
 fn error(text: &str) -> String {
     Config::parse(text, Path::new("x.toml")).unwrap_err().to_string()

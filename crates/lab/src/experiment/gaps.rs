@@ -3,7 +3,8 @@
 use crate::config::Config;
 use crate::record::names::is_guide;
 use crate::record::{Experiment, Missing, RunFolder};
-use trellis_guidance::trainer::{RunRecord, Training};
+use trellis_guidance::Training;
+use trellis_guidance::trainer::RunRecord;
 
 /// Gaps in the metrics of each run of `experiment` that has some; of `finished` runs alone, or of all.
 pub(super) fn gaps(config: &Config, experiment: &Experiment, splits: &[&str], finished: bool) -> Vec<Missing> {

@@ -6,11 +6,10 @@ use crate::config::{ArmGuide, Config};
 use crate::recipe::{Recipe, RecipeInput};
 use std::path::Path;
 use trellis_data::{Normalization, Place};
-use trellis_guidance::data::Dataset;
-use trellis_guidance::error::{Error, Result};
-use trellis_guidance::network::{Guide, InputScale, Network};
-use trellis_guidance::trainer::{RunRecord, Trainer};
+use trellis_guidance::network::InputScale;
+use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::weights::load;
+use trellis_guidance::{Dataset, Error, Guide, Network, Result, Trainer};
 
 /// Guides of a seed that some arm uses, each drawn by itself from the seed of the guides.
 pub(super) struct Guides(Vec<(ArmGuide, Guide)>);

@@ -22,11 +22,9 @@ use gaps::{gap_before, gap_warning, gaps};
 use guides::{Guides, unknown_scale};
 use trellis_data::io::write_atomic;
 use trellis_data::{LeftOut, Place};
-use trellis_guidance::data::Dataset;
-use trellis_guidance::error::{Error, Result};
 use trellis_guidance::trainer::RunRecord;
-use trellis_guidance::trainer::{Event, Trainer};
 use trellis_guidance::weights::load;
+use trellis_guidance::{Dataset, Error, Event, Result, Trainer};
 
 /// Progress of an experiment, for a display.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use trellis_tensor::ops::FmaChain;
 use trellis_tensor::{Gpu, Graph, Plan, Tensor, TensorType};
 
-use trellis_guidance::error::Result;
+use trellis_guidance::Result;
 
 /// The two slopes of the roofline.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

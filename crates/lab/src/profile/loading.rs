@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use trellis_guidance::data::BatchSource;
-use trellis_guidance::error::Result;
-use trellis_guidance::trainer::Session;
+use trellis_guidance::{BatchSource, Result, Session};
 
 /// Reading of a streamed data set.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -23,11 +23,7 @@ pub use ceilings::Ceilings;
 pub use compare::{Change, compare};
 pub use loading::Loading;
 use loading::WARM_UP;
-use trellis_guidance::data::BatchSource;
-use trellis_guidance::data::Dataset;
-use trellis_guidance::error::Result;
-use trellis_guidance::network::Network;
-use trellis_guidance::trainer::{Guidance, Session, Training};
+use trellis_guidance::{BatchSource, Dataset, Guidance, Network, Result, Session, Training};
 
 /// One profiled step. All times are medians.
 #[derive(Clone, Debug, Serialize, Deserialize)]

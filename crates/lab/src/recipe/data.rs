@@ -10,12 +10,9 @@ use trellis_tensor::Gpu;
 
 use super::{Preparation, Recipe, RecipeInput};
 use crate::config::{Config, DataSet};
-use trellis_guidance::Split;
-use trellis_guidance::data::Dataset;
-use trellis_guidance::error::{Error, Result};
-use trellis_guidance::network::{Network, Output};
-use trellis_guidance::trainer::EvalRecord;
-use trellis_guidance::trainer::{TRAINING, evaluate};
+use trellis_guidance::network::Output;
+use trellis_guidance::trainer::{EvalRecord, TRAINING, evaluate};
+use trellis_guidance::{Dataset, Error, Network, Result, Split};
 
 /// Data that were chosen for an evaluation.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Preparation, Recipe, RecipeInput};
 use trellis_data::Normalization;
 use trellis_data::picture::{color_square, decode, gray_square};
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// Advice about an image that cannot be read.
 const HINT: &str = "give JPEG or PNG files";

@@ -19,11 +19,10 @@ use crate::config::{Config, DataSet, NetworkConfig};
 pub use data::Chosen;
 pub use image::expand;
 pub use predict::{Candidate, Prediction, Predictor};
-use trellis_guidance::data::Dataset;
-use trellis_guidance::error::{Error, Result};
-use trellis_guidance::network::{InputScale, InputShape, Network, Output, TokenShape};
+use trellis_guidance::network::{InputScale, InputShape, Output, TokenShape};
 use trellis_guidance::trainer::EvalRecord;
 use trellis_guidance::weights::{WeightsFile, load};
+use trellis_guidance::{Dataset, Error, Network, Result};
 
 /// Number of this form of recipes; readers refuse greater ones.
 const VERSION: u32 = 2;
@@ -296,7 +295,8 @@ const LISTED: usize = 10;
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-    use trellis_guidance::network::{LabelPer, Rnn};
+    use trellis_guidance::Rnn;
+    use trellis_guidance::network::LabelPer;
 
     #[test]
     fn more_right_labels_are_better_then_a_lower_loss() {

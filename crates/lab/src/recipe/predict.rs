@@ -9,10 +9,8 @@ use trellis_tensor::{Gpu, Graph, Plan, StepState, Tensor};
 
 use super::image::{Prepared, Stored};
 use super::{Preparation, Recipe, RecipeInput};
-use trellis_guidance::data::BatchSource;
-use trellis_guidance::data::Dataset;
-use trellis_guidance::error::{Error, Result};
-use trellis_guidance::network::{CapturePoint, Mode, Network};
+use trellis_guidance::network::Mode;
+use trellis_guidance::{BatchSource, CapturePoint, Dataset, Error, Network, Result};
 
 /// A checkpoint ready to predict.
 #[derive(Debug)]

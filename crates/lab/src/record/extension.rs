@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::{ArmGuide, Config, RateSchedule};
-use trellis_guidance::alignment::GuideSchedule;
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Error, GuideSchedule, Result};
 
 /// Refuses a configuration `new` that a folder with the configuration `old`, read from `path`, cannot go on with.
 /// Returns true if it trains for more steps.

@@ -23,7 +23,7 @@ use super::metrics::{Line, Rewind, What, read_metrics};
 use super::names::{ADAPTER, CONFIG, LOCK, METRICS, PREDICT, SUMMARY, checked_name, is_guide};
 use super::{ArmSummary, EvalRecord, Experiment, LeftOut, Missing, RunRecord, StepRecord, extension};
 use trellis_data::io::write_atomic;
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// Handling of a run folder that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EvalRecord, RunRecord, StepRecord};
 use trellis_data::io::replace;
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// Longest line of `metrics.jsonl` that is read, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;

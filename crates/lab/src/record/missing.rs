@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use trellis_guidance::trainer::{RunRecord, Training};
+use trellis_guidance::Training;
+use trellis_guidance::trainer::RunRecord;
 
 use super::names::is_guide;
 

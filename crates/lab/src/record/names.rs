@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use trellis_guidance::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// Names of the four arms of the standard experiment, in the order in which they are shown.
 pub const ARMS: [&str; 4] = ["alone", "untrained", "trained", "trained_first"];

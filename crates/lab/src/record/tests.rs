@@ -3,7 +3,7 @@ use std::io::Write;
 
 use super::*;
 use trellis_data::io::write_atomic;
-use trellis_guidance::error::Error;
+use trellis_guidance::Error;
 
 fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
     let eval = |step, top1| EvalRecord {

@@ -26,7 +26,7 @@ use chart::{Chart, Line};
 use curves::Curve;
 pub use take_home::predict_py;
 use trellis_data::io::write_atomic;
-use trellis_guidance::error::Result;
+use trellis_guidance::Result;
 
 /// Writes the report of `experiment` to `path`, whole or not at all.
 ///

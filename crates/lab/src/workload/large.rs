@@ -7,9 +7,9 @@ use trellis_tensor::{
 };
 
 use super::{Kind, Prepared, Workload};
-use trellis_guidance::alignment::{Cka, Metric, Pair};
-use trellis_guidance::error::Result;
-use trellis_guidance::network::{Architecture, CapturePoint, Fcn, Mode, Network, Precision, Resnet, Vit};
+use trellis_guidance::alignment::Pair;
+use trellis_guidance::network::{Architecture, Mode};
+use trellis_guidance::{CapturePoint, Cka, Fcn, Metric, Network, Precision, Resnet, Result, Vit};
 
 /// A workload of `trellis bench --size large`.
 #[derive(Clone, Copy, Debug)]

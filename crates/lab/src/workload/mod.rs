@@ -9,9 +9,9 @@ use trellis_tensor::{
     OptimizerConfig, Plan, RecurrenceForm, Schedule, StepState, Tensor, Var, ops,
 };
 
-use trellis_guidance::alignment::{Cka, GuideSide, Metric, Pair};
-use trellis_guidance::error::Result;
-use trellis_guidance::network::{CapturePoint, Cnn, Fcn, Mode, Network, Precision};
+use trellis_guidance::alignment::{GuideSide, Pair};
+use trellis_guidance::network::Mode;
+use trellis_guidance::{CapturePoint, Cka, Cnn, Fcn, Metric, Network, Precision, Result};
 
 /// A workload before it is compiled.
 #[derive(Clone, Copy, Debug)]

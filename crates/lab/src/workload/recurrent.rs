@@ -6,8 +6,8 @@ use trellis_tensor::{
 };
 
 use super::{Kind, Prepared, Workload, normal, scaled};
-use trellis_guidance::error::Result;
-use trellis_guidance::network::{CapturePoint, LabelPer, Mode, Network, Output, Precision, Rnn, RnnCell, TokenShape};
+use trellis_guidance::network::{LabelPer, Mode, Output, RnnCell, TokenShape};
+use trellis_guidance::{CapturePoint, Network, Precision, Result, Rnn};
 
 /// Layers and hidden units of a network without an output, in a form of its own or the chosen one.
 pub(super) fn workload(

@@ -3,7 +3,8 @@
 use crate::device::gpu::Gpu;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::ops::{AdamStep, LossScale, LossScaleStep, LossScaleValue, Reduce, Reduction, SgdStep};
+use crate::ops::update::loss_scale::LossScale;
+use crate::ops::{AdamStep, LossScaleStep, LossScaleValue, Reduce, Reduction, SgdStep};
 use crate::tensor::Tensor;
 use crate::train::params::Params;
 use crate::train::schedule::{Schedule, StepState};

@@ -8,10 +8,8 @@ use super::keys::{ABOVE_0, Declared, FROM_0, SHARE, Value, names, section, words
 use crate::config::splits::default_batch;
 use crate::config::{Config, ConfigError, TargetConfig, TrainingConfig, explain::suggestion, lengths, refuse};
 use crate::record::names::{ARMS, checked_name, is_guide};
-use trellis_guidance::alignment::GuideSchedule;
-use trellis_guidance::error::Result;
 use trellis_guidance::network::{HeadBias, InitialWeights};
-use trellis_guidance::trainer::{Batches, Control};
+use trellis_guidance::{Batches, Control, GuideSchedule, Result};
 
 section! {
     /// `[arm.<name>]`: the guide of an arm, and what the arm does differently. Missing keys are as in the rest of the file.

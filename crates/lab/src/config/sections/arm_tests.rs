@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use trellis_guidance::alignment::GuideSchedule;
+use trellis_guidance::GuideSchedule;
 use trellis_guidance::network::{HeadBias, InitialWeights};
 use trellis_tensor::Schedule;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{ABOVE_0, FROM_0, section, words_of_enums};
 use crate::config::{ConfigError, values};
-use trellis_guidance::network::CapturePoint;
+use trellis_guidance::CapturePoint;
 
 section! {
     /// `[guidance]`: the alignment loss.

@@ -11,7 +11,8 @@ use super::keys::{ABOVE_0, Declared, MOST_UNITS, Range, Value, section};
 use super::network::{Kind, NetworkConfig, TableValue, no_table};
 use crate::config::{Channels, Config, ConfigError, refuse};
 use crate::record::names::{GUIDE, UNTRAINED_GUIDE, checked_name};
-use trellis_guidance::network::{Cnn, HeadBias, InputScale};
+use trellis_guidance::Cnn;
+use trellis_guidance::network::{HeadBias, InputScale};
 
 section! {
     /// Keys of `[guide]` and `[guides.<name>]` beside those of the network.

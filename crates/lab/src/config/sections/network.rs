@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use trellis_guidance::network::{
-    Architecture, Cnn, Fcn, HeadBias, InitialWeights, Resnet, Rnn, Stack, Transformer, Vit,
-};
+use trellis_guidance::network::{Architecture, HeadBias, InitialWeights, Stack};
+use trellis_guidance::{Cnn, Fcn, Resnet, Rnn, Transformer, Vit};
 
 macro_rules! networks {
     ($($network:ident),+) => {

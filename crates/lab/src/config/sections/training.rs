@@ -5,9 +5,7 @@ use trellis_tensor::{LossScale, OptimizerConfig, Rule, Schedule};
 
 use super::keys::{ABOVE_0, FROM_0, Range, SHARE, section, words_of_enums};
 use crate::config::{ConfigError, values};
-use trellis_guidance::data::Crop;
-use trellis_guidance::network::Precision;
-use trellis_guidance::trainer::Batches;
+use trellis_guidance::{Batches, Crop, Precision};
 
 section! {
     /// `[training]`: training of the target.
