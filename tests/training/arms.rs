@@ -136,8 +136,9 @@ fn controls_pull_another_way() {
 fn an_arm_trains_in_its_own_way() {
     let folder = tempfile::tempdir().expect("writable");
     let tables = "[arm.own]\nguide = \"none\"\ntraining = { optimizer = \"sgd\", momentum = 0.0 }\n\
+        [arm.last]\nguide = \"untrained\"\nguidance = { map = \"last\", metric = \"rsa_cosine\" }\n\
         [arm.long]\nguide = \"none\"\ntraining = { steps = 6, batch = 8, eval_every = 3 }\n";
-    let done = train(&folder, "[\"alone\", \"own\", \"long\"]", tables);
+    let done = train(&folder, "[\"alone\", \"own\", \"long\", \"untrained\", \"last\"]", tables);
     let of = |arm: &str| losses(&done, arm);
     assert_eq!(of("own")[0], of("alone")[0]);
     assert_ne!(of("own")[1], of("alone")[1]);
@@ -146,6 +147,8 @@ fn an_arm_trains_in_its_own_way() {
     let steps: Vec<u64> =
         run(&done, "long").evals.iter().filter(|eval| eval.split == "test").map(|eval| eval.step).collect();
     assert_eq!(steps, [0, 3, 6]);
+    assert_eq!((run(&done, "untrained").pairs.len(), run(&done, "last").pairs.len()), (2, 1));
+    assert_ne!(of("untrained")[1], of("last")[1]);
 }
 
 /// Every gate has an orthogonal matrix of its own; all other weights are drawn as ever.

@@ -29,7 +29,7 @@ impl Estimate {
     /// let top1 = Estimate::of(&[0.86, 0.87, 0.89]).expect("three values");
     /// assert_eq!(top1.to_string(), "0.873 ± 0.038");
     /// ```
-    pub(crate) fn of(values: &[f64]) -> Option<Self> {
+    pub fn of(values: &[f64]) -> Option<Self> {
         Some(Self { n: values.len(), mean: mean(values)?, ci95: ci95(values) })
     }
 

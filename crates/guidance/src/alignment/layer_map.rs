@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 pub enum LayerMap {
     /// The paper's rule: guide layers are spread evenly over the target's (see [`LayerMap::even`]).
     Even,
+    /// Every layer of the target, by its share of the depth (see [`LayerMap::by_depth`]).
+    ByDepth,
+    /// The last layer of each.
+    Last,
     /// Pairs of (guide layer, target layer) by name.
     Named(Vec<(String, String)>),
 }
@@ -18,6 +22,17 @@ impl LayerMap {
     /// several land on one target layer the last one counts (arXiv:2410.20035, and the authors' `layer_supervision`).
     pub fn even() -> Self {
         Self::Even
+    }
+
+    /// Every target layer j of n goes to guide layer `round(j (m − 1) / (n − 1))` of m, halves to the even neighbor. Unlike
+    /// [`LayerMap::even`] it leaves out no layer of the target, and a guide's layer may pull several.
+    pub fn by_depth() -> Self {
+        Self::ByDepth
+    }
+
+    /// The last layer of the guide, to the last layer of the target that can be aligned.
+    pub fn last() -> Self {
+        Self::Last
     }
 
     /// Explicit pairs, guide layer first: `LayerMap::named([("conv1", "fc1"), ("pool", "fc6")])`.
@@ -32,6 +47,8 @@ impl LayerMap {
     pub(crate) fn resolve(&self, guide: &[String], target: &[String]) -> Result<Vec<(usize, usize)>> {
         let mut pairs = match self {
             Self::Even => even(guide.len(), target.len()),
+            Self::ByDepth => by_depth(guide.len(), target.len()),
+            Self::Last => guide.len().checked_sub(1).zip(target.len().checked_sub(1)).into_iter().collect(),
             Self::Named(pairs) => pairs
                 .iter()
                 .map(|(g, t)| Ok((position("guide", guide, g)?, position("target", target, t)?)))
@@ -56,6 +73,16 @@ fn even(guide: usize, target: usize) -> Vec<(usize, usize)> {
         last[((i as f64 * step).round_ties_even() as usize).min(target - 1)] = Some(i);
     }
     last.into_iter().enumerate().filter_map(|(t, g)| Some((g?, t))).collect()
+}
+
+fn by_depth(guide: usize, target: usize) -> Vec<(usize, usize)> {
+    if guide == 0 || target == 0 {
+        return Vec::new();
+    }
+    let step = if target == 1 { 0.0 } else { (guide - 1) as f64 / (target - 1) as f64 };
+    // The only layer of a target is its last.
+    let first = if target == 1 { (guide - 1) as f64 } else { 0.0 };
+    (0..target).map(|at| (((first + at as f64 * step).round_ties_even() as usize).min(guide - 1), at)).collect()
 }
 
 fn position(whose: &str, layers: &[String], name: &str) -> Result<usize> {
@@ -83,6 +110,17 @@ mod tests {
         assert_eq!(even(20, 6).iter().map(|p| p.0).collect::<Vec<_>>(), [1, 5, 9, 13, 17, 19]);
         assert_eq!(even(1, 5), [(0, 0)]);
         assert_eq!(even(0, 5), []);
+    }
+
+    #[test]
+    fn other_rules_pair_every_layer_or_the_last() {
+        assert_eq!(by_depth(3, 6), [(0, 0), (0, 1), (1, 2), (1, 3), (2, 4), (2, 5)]);
+        assert_eq!(by_depth(6, 3), [(0, 0), (2, 1), (5, 2)]);
+        assert_eq!((by_depth(1, 2), by_depth(4, 1), by_depth(0, 3)), (vec![(0, 0), (0, 1)], vec![(3, 0)], vec![]));
+        let layers = |count: usize| (0..count).map(|at| at.to_string()).collect::<Vec<_>>();
+        assert_eq!(LayerMap::last().resolve(&layers(4), &layers(7)).unwrap(), [(3, 6)]);
+        assert!(LayerMap::last().resolve(&layers(0), &layers(7)).is_err());
+        assert_eq!(LayerMap::by_depth().resolve(&layers(2), &layers(3)).unwrap(), [(0, 0), (0, 1), (1, 2)]);
     }
 
     #[test]

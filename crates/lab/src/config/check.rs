@@ -5,7 +5,7 @@ use std::path::Path;
 use trellis_data::text::MOST_IDS;
 
 use super::sections::keys::{ABOVE_0, BRIGHTNESS, Declared, MOST_UNITS, Range};
-use super::sections::{arm, guide, network_keys};
+use super::sections::{arm_check, guide, network_keys};
 use super::{
     Amount, Channels, Config, ConfigError, CropName, DataSet, GuideConfig, NetworkConfig, lengths, refuse, refused,
 };
@@ -40,7 +40,7 @@ fn arms(config: &Config) -> Result<(), ConfigError> {
     if let Some(seed) = repeated(&config.seeds) {
         return refuse("seeds", format!("holds {seed} twice"), "equal seeds give equal runs: give each once");
     }
-    arm::check(config)
+    arm_check::check(config)
 }
 
 fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
@@ -49,7 +49,8 @@ fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
 
 /// Splits that no data could have. What a set that is read from files holds is known later.
 fn amounts(config: &Config) -> Result<(), ConfigError> {
-    let (least, metric) = (config.least_examples(), config.metric());
+    let least = config.least_examples();
+    let metric = config.neediest_measure().map_or(String::new(), |metric| metric.to_string());
     let fewest = [("data.train", 1), ("data.validation", 0), ("data.test", 1)];
     for ((key, fewest), amount) in fewest.into_iter().zip(config.data.amounts()) {
         match amount {
@@ -193,11 +194,15 @@ fn input_scale(config: &Config, name: &str, guide: &GuideConfig) -> Result<(), C
 
 /// Keys without effect.
 fn unused_keys(config: &Config) -> Result<(), ConfigError> {
-    // A key of [training] has an effect if it has one in some arm.
-    let in_arms: Vec<Vec<_>> = config.arms.iter().map(|arm| config.training_of(arm).unused()).collect();
-    let training = config.training.unused().into_iter().filter(|key| in_arms.iter().all(|arm| arm.contains(key)));
-    let sections =
-        [("data", config.data.unused()), ("guidance", config.guidance.unused()), ("training", training.collect())];
+    // A key of [training] or [guidance] has an effect if it has one in some arm.
+    type Unused = Vec<(&'static str, &'static str)>;
+    let in_all = |base: Unused, of: &dyn Fn(&str) -> Unused| -> Unused {
+        let in_arms: Vec<Unused> = config.arms.iter().map(|arm| of(arm)).collect();
+        base.into_iter().filter(|key| in_arms.iter().all(|arm| arm.contains(key))).collect()
+    };
+    let training = in_all(config.training.unused(), &|arm| config.training_of(arm).unused());
+    let guidance = in_all(config.guidance.unused(), &|arm| config.guidance_of(arm).unused());
+    let sections = [("data", config.data.unused()), ("guidance", guidance), ("training", training)];
     for (section, unused) in sections {
         if let Some((key, by)) = unused.first() {
             let problem = format!("means something with {by} only");
@@ -221,7 +226,7 @@ fn steps(config: &Config) -> Result<(), ConfigError> {
     if config.is_in_epochs() {
         return Ok(());
     }
-    arm::check_guides(config)?;
+    arm_check::check_guides(config)?;
     for arm in &config.arms {
         let training = config.training_of(arm);
         if training.warmup > training.steps {

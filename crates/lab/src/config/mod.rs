@@ -23,8 +23,8 @@ use toml::de::{DeTable, Deserializer};
 use crate::record::names::ARMS;
 use explain::explain;
 pub use sections::{
-    ArmConfig, ArmGuide, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MetricName, NetworkConfig,
-    OptimizerName, PrecisionName, RateSchedule, TargetConfig, TextLevel, TrainingConfig,
+    ArmConfig, ArmGuide, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MapName, MetricName,
+    NetworkConfig, OptimizerName, PrecisionName, RateSchedule, TargetConfig, TextLevel, TrainingConfig,
 };
 use trellis_data::io::regular_file;
 use trellis_guidance::{Error, Result};

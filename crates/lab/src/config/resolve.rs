@@ -8,10 +8,10 @@ use trellis_data::text::{HfTokenizer, Text, Tokenizer};
 use trellis_tensor::{Gpu, OptimizerConfig, Schedule, user_cache};
 
 use super::pools::{Pools, cut};
-use super::{ArmGuide, Config, DataConfig, DataSet, MetricName, TargetConfig, TextLevel, refused};
+use super::{ArmGuide, Config, DataConfig, DataSet, TargetConfig, TextLevel, refused};
 use trellis_guidance::data::DrawnSequences;
 use trellis_guidance::network::Output;
-use trellis_guidance::{Cka, Dataset, Error, Guidance, Guide, LayerMap, Metric, Network, Result, Ridge, Rsa, Training};
+use trellis_guidance::{Dataset, Error, Guidance, Guide, Network, Result, Training};
 
 impl Config {
     /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text. Where
@@ -151,28 +151,6 @@ impl Config {
         Ok(target)
     }
 
-    /// The layer map.
-    pub(crate) fn layer_map(&self) -> LayerMap {
-        match self.guidance.pairs.as_slice() {
-            [] => LayerMap::even(),
-            pairs => LayerMap::named(pairs.iter().cloned()),
-        }
-    }
-
-    /// The measure of alikeness.
-    pub(crate) fn metric(&self) -> Metric {
-        let rbf = Cka::rbf(self.guidance.bandwidth);
-        match self.guidance.metric {
-            MetricName::Cka => Cka::linear().into(),
-            MetricName::CkaDebiased => Cka::linear().debiased().into(),
-            MetricName::RbfCka => rbf.into(),
-            MetricName::RbfCkaDebiased => rbf.debiased().into(),
-            MetricName::RsaCosine => Rsa::Cosine.into(),
-            MetricName::RsaPearson => Rsa::Pearson.into(),
-            MetricName::Ridge => Ridge::new(self.guidance.lambda).into(),
-        }
-    }
-
     /// Steps that the guide of `trained_first` stays, unless its table says otherwise.
     pub(crate) fn first_steps(&self) -> u32 {
         self.guidance.first_steps.unwrap_or(self.training.steps / 2)
@@ -180,12 +158,13 @@ impl Config {
 
     /// Guidance by `guide` in an arm.
     pub fn guidance(&self, arm: &str, guide: Guide) -> Guidance {
+        let own = self.guidance_of(arm);
         Guidance::new(guide)
-            .align(self.metric())
-            .map_layers(self.layer_map())
-            .weight(self.weight(arm))
+            .align(own.metric())
+            .map_layers(own.layer_map())
+            .weight(own.weight)
             .schedule(self.schedule_of(arm))
-            .capture(self.guidance.taps)
+            .capture(own.taps)
             .control(self.control_of(arm))
     }
 

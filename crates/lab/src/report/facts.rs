@@ -78,7 +78,11 @@ fn arm(config: &Config, name: &str) -> String {
             HeadBias::Default => "head bias as drawn".to_string(),
         }),
     ];
-    let training = own.training.iter().map(|(key, value)| format!("{} {}", key.replace('_', " "), plain(value)));
+    let training = own
+        .training
+        .iter()
+        .chain(&own.guidance)
+        .map(|(key, value)| format!("{} {}", key.replace('_', " "), plain(value)));
     differences.into_iter().flatten().chain(training).fold(words, |words, difference| format!("{words}, {difference}"))
 }
 

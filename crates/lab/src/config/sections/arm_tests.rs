@@ -52,7 +52,7 @@ fn an_arm_sets_any_key_of_training() {
         ("training = { batch = 0 }", "arm.own.training.batch", "is 0"),
         ("training = { learning_rate = -1.0 }", "arm.own.training.learning_rate", "out of range"),
         ("learning_rate = 0.1\ntraining = { learning_rate = 0.1 }", "arm.own.training.learning_rate", "the same as"),
-        ("training = { steps = 3, epochs = 4 }", "arm.own.training.epochs", "another unit"),
+        ("training = { steps = 3, epochs = 4 }", "arm.own.training.epochs", "does not go with"),
         ("training = { crop = \"random\" }", "arm.own.training.crop", "no part can be chosen"),
         ("training = { optimizer = \"sgd\", warmup = 3 }", "arm.own.training.warmup", "schedule = \"cosine\" only"),
         ("schedule = \"always\"", "arm.own.schedule", "no guide"),
@@ -60,6 +60,37 @@ fn an_arm_sets_any_key_of_training() {
     ] {
         let message = arm(keys);
         assert!(message.contains(&format!("`{key}`")) && message.contains(problem), "{keys}: {message}");
+    }
+}
+
+/// Each key of `[guidance]` may be another one in an arm, and has an effect there.
+#[test]
+fn an_arm_sets_any_key_of_guidance() {
+    let text = "arms = [\"alone\", \"own\"]\n[guidance]\nbandwidth = 0.5\npairs = [[\"conv1\", \"fc1\"]]\n[arm.own]\nguide = \"untrained\"\n\
+        weight = 2.0\nguidance = { metric = \"rbf_cka\", map = \"last\", taps = \"after_activation\" }\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    let own = config.guidance_of("own");
+    assert_eq!(
+        (own.metric().to_string(), own.weight),
+        ("RBF CKA with σ = 0.5 of the median distance".to_string(), 2.0)
+    );
+    assert_eq!(own.layer_map(), trellis_guidance::LayerMap::last());
+    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
+    for (change, wanted) in [
+        (("map = \"last\"", "mapp = \"last\""), "`arm.own.guidance.mapp`: unknown key; did you mean `map`?"),
+        (
+            ("metric = \"rbf_cka\"", "metric = \"cka\""),
+            "`guidance.bandwidth`: means something with a metric of `rbf_cka`",
+        ),
+        (("map = \"last\"", "lambda = 0.5"), "`arm.own.guidance.lambda`: means something with metric = \"ridge\""),
+        (("map = \"last\"", "map = \"last\", pairs = []"), "`arm.own.guidance.pairs`: does not go with `map`"),
+        (("map = \"last\"", "weight = 1.0"), "`arm.own.guidance.weight`: says the same as `arm.own.weight`"),
+        (("map = \"last\"", "first_steps = 3"), "`arm.own.guidance.first_steps`: unknown key"),
+        (("map = \"last\"", "bandwidth = -1.0"), "`arm.own.guidance.bandwidth`: -1 is out of range"),
+        (("guide = \"untrained\"\nweight = 2.0", "guide = \"none\""), "`arm.own.guidance`: has no meaning"),
+    ] {
+        let message = error(&text.replace(change.0, change.1));
+        assert!(message.contains(wanted), "{change:?}: {message}");
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{ABOVE_0, FROM_0, section, words_of_enums};
 use crate::config::{ConfigError, values};
-use trellis_guidance::CapturePoint;
+use trellis_guidance::{CapturePoint, Cka, LayerMap, Metric, Ridge, Rsa};
 
 section! {
     /// `[guidance]`: the alignment loss.
@@ -26,7 +26,11 @@ section! {
         first_steps: Option<u32> = None;
         /// Step at which the weight of arms without a schedule of their own has fallen linearly to 0; 0 for a constant weight.
         decay_steps: u32 = 0;
-        /// Pairs of guide layer and target layer; empty for the paper's even rule.
+        /// Rule that pairs layers: `even`, the paper's, which spreads the guide's layers over the target's; `depth`, which gives every
+        /// layer of the target the guide's at the same share of the depth; `last`, the last layer of each.
+        #[serde(skip_serializing_if = "is_even")]
+        map: MapName = MapName::Even, needs "no `pairs`" |g| g.pairs.is_empty();
+        /// Pairs of guide layer and target layer, in place of `map`.
         #[serde(deserialize_with = "values::two::pairs")]
         pairs: Vec<(String, String)> = Vec::new();
     }
@@ -52,4 +56,45 @@ pub enum MetricName {
     Ridge,
 }
 
-words_of_enums!(MetricName, CapturePoint);
+/// Layer maps by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MapName {
+    /// The guide's layers spread over the target's.
+    Even,
+    /// Every layer of the target, by its share of the depth.
+    Depth,
+    /// The last layer of each.
+    Last,
+}
+
+fn is_even(map: &MapName) -> bool {
+    *map == MapName::Even
+}
+
+impl GuidanceConfig {
+    /// The layer map.
+    pub(in crate::config) fn layer_map(&self) -> LayerMap {
+        match (self.pairs.as_slice(), self.map) {
+            ([], MapName::Even) => LayerMap::even(),
+            ([], MapName::Depth) => LayerMap::by_depth(),
+            ([], MapName::Last) => LayerMap::last(),
+            (pairs, _) => LayerMap::named(pairs.iter().cloned()),
+        }
+    }
+
+    /// The measure of similarity.
+    pub(in crate::config) fn metric(&self) -> Metric {
+        let rbf = Cka::rbf(self.bandwidth);
+        match self.metric {
+            MetricName::Cka => Cka::linear().into(),
+            MetricName::CkaDebiased => Cka::linear().debiased().into(),
+            MetricName::RbfCka => rbf.into(),
+            MetricName::RbfCkaDebiased => rbf.debiased().into(),
+            MetricName::RsaCosine => Rsa::Cosine.into(),
+            MetricName::RsaPearson => Rsa::Pearson.into(),
+            MetricName::Ridge => Ridge::new(self.lambda).into(),
+        }
+    }
+}
+words_of_enums!(MetricName, MapName, CapturePoint);

@@ -1,0 +1,172 @@
+//! Checks of `[arm.<name>]`: what an arm may not say.
+
+use toml::Table;
+
+use super::arm::{ArmConfig, usual_guide};
+use super::guide::ArmGuide;
+use super::keys::{Declared, Key};
+use crate::config::{Config, ConfigError, GuidanceConfig, TrainingConfig, explain::suggestion, refuse};
+use crate::record::names::{ARMS, checked_name, is_guide};
+use trellis_guidance::{Batches, Control};
+
+/// Refuses arms that are not defined, not used, or would not do what their keys say.
+pub(in crate::config) fn check(config: &Config) -> Result<(), ConfigError> {
+    for arm in &config.arms {
+        if usual_guide(arm).is_none() && !config.arm.contains_key(arm) {
+            let hint = format!("{}; an arm of your own needs a table `[arm.{arm}]`", suggestion(arm, &ARMS));
+            return refuse("arms", format!("unknown arm `{arm}`"), hint);
+        }
+    }
+    for (name, arm) in &config.arm {
+        let key = |key: &str| format!("arm.{name}.{key}");
+        if !config.arms.contains(name) {
+            let arms: Vec<&str> = config.arms.iter().map(String::as_str).collect();
+            let hint = format!("add it to `arms`, or remove the table; {}", suggestion(name, &arms));
+            return refuse(format!("arm.{name}"), "is not among `arms`", hint);
+        }
+        if is_guide(name) || checked_name(name.as_ref(), name).is_err() {
+            let problem = "cannot be the name of an arm, since files are named after it";
+            return refuse(
+                format!("arm.{name}"),
+                problem,
+                "use letters, digits, `.`, `_` and `-`, and not the name of a guide",
+            );
+        }
+        check_guide(config, name, arm)?;
+        if arm.dropout.is_some_and(|share| !config.target.network.clone().set_dropout(share)) {
+            return refuse(key("dropout"), "has no meaning", "this target has no dropout: remove the key");
+        }
+        if arm.init.is_some_and(|init| !config.target.network.clone().set_init(init)) {
+            return refuse(key("init"), "has no meaning", "this target has no such key: remove it");
+        }
+        arm.check_ranges().map_err(|(at, problem, hint)| (key(&at), problem, hint))?;
+        check_overrides(config, name, arm)?;
+    }
+    Ok(())
+}
+
+/// Guide and schedule of an arm.
+fn check_guide(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), ConfigError> {
+    let key = |key: &str| format!("arm.{name}.{key}");
+    match (usual_guide(name), &arm.guide) {
+        (None, None) => return refuse(key("guide"), "is missing", "`none`, `untrained` or `trained`"),
+        (Some(usual), Some(given)) if *given != usual => {
+            return refuse(key("guide"), "is not what the arm's name says", "choose another name for the arm");
+        }
+        (_, Some(ArmGuide::Named(guide))) if !config.guides.contains_key(guide) => {
+            let named = config.guides.keys().map(String::as_str);
+            let known: Vec<&str> = ["none", "untrained", "trained"].into_iter().chain(named).collect();
+            let hint = format!("{}; another guide needs a table `[guides.{guide}]`", suggestion(guide, &known));
+            return refuse(key("guide"), format!("unknown guide `{guide}`"), hint);
+        }
+        _ => {}
+    }
+    let schedules = [
+        ("schedule", arm.schedule.is_some()),
+        ("first_steps", arm.first_steps.is_some()),
+        ("decay_steps", arm.decay_steps.is_some()),
+    ];
+    if config.guide_of(name) == ArmGuide::None {
+        let given = [
+            ("weight", arm.weight.is_some()),
+            ("control", arm.control != Control::None),
+            ("guidance", !arm.guidance.is_empty()),
+        ];
+        let given = given.into_iter().chain(schedules).find(|(_, given)| *given);
+        if let Some((unused, _)) = given {
+            return refuse(key(unused), "has no meaning", "this arm has no guide: remove the key");
+        }
+    }
+    if arm.control == Control::Noise && config.training_of(name).batches == Batches::Fixed {
+        let problem = "noise is another one at each step, and fixed batches look the guide up";
+        return refuse(key("control"), problem, "`batches = \"random\"`, or another control");
+    }
+    let mut given = schedules.iter().filter(|(_, given)| *given);
+    if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+        return refuse(key(second), format!("does not go with {first}"), "remove one of the two");
+    }
+    Ok(())
+}
+
+/// Keys of `[training]` and `[guidance]` that an arm sets.
+fn check_overrides(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), ConfigError> {
+    let names = |keys: Vec<Key>| keys.iter().map(|key| key.name).collect::<Vec<_>>();
+    let short = [("learning_rate", arm.learning_rate.is_some()), ("weight_decay", arm.weight_decay.is_some())];
+    known(name, "training", &arm.training, &names(TrainingConfig::keys()), &short)?;
+    let mut of_guidance = names(GuidanceConfig::keys());
+    // The arm's schedule says these.
+    of_guidance.retain(|key| !["first_steps", "decay_steps"].contains(key));
+    known(name, "guidance", &arm.guidance, &of_guidance, &[("weight", arm.weight.is_some())])?;
+    for (table, keys, [one, other]) in [
+        ("training", &arm.training, ["epochs", "steps"]),
+        ("training", &arm.training, ["eval_every_epochs", "eval_every"]),
+        ("guidance", &arm.guidance, ["pairs", "map"]),
+    ] {
+        if keys.contains_key(one) && keys.contains_key(other) {
+            let problem = format!("does not go with `{other}`");
+            return refuse(format!("arm.{name}.{table}.{one}"), problem, "remove one of the two");
+        }
+    }
+    let fault = |table: &str, (key, problem): (String, String)| {
+        (format!("arm.{name}.{table}.{key}"), problem, String::from("see `trellis config`"))
+    };
+    let training = arm.training(&config.training).map_err(|error| fault("training", error))?;
+    training.check_ranges().map_err(|(key, problem, hint)| (config.training_key(name, &key), problem, hint))?;
+    let guidance = arm.guidance(&config.guidance).map_err(|error| fault("guidance", error))?;
+    guidance.check_ranges().map_err(|(key, problem, hint)| (format!("arm.{name}.guidance.{key}"), problem, hint))?;
+    for (table, keys, unused) in
+        [("training", &arm.training, training.unused()), ("guidance", &arm.guidance, guidance.unused())]
+    {
+        if let Some((key, by)) = unused.into_iter().find(|(key, _)| keys.contains_key(*key)) {
+            let problem = format!("means something with {by} only");
+            return refuse(format!("arm.{name}.{table}.{key}"), problem, "remove one, or set the other");
+        }
+    }
+    Ok(())
+}
+
+/// Refuses keys of a table of an arm that its section does not have, or that stand in the arm's own table too.
+fn known(arm: &str, table: &str, keys: &Table, known: &[&str], short: &[(&str, bool)]) -> Result<(), ConfigError> {
+    for key in keys.keys() {
+        let of = format!("arm.{arm}.{table}.{key}");
+        if !known.contains(&key.as_str()) {
+            return refuse(of, "unknown key", suggestion(key, known));
+        }
+        if short.contains(&(key.as_str(), true)) {
+            return refuse(of, format!("says the same as `arm.{arm}.{key}`"), "remove one of the two");
+        }
+    }
+    Ok(())
+}
+
+/// Refuses guides that leave before they come, stay to the end, or are not trained.
+pub(in crate::config) fn check_guides(config: &Config) -> Result<(), ConfigError> {
+    for arm in &config.arms {
+        if config.guide_of(arm) == ArmGuide::None {
+            continue;
+        }
+        let training = config.training_of(arm);
+        if let Some(problem) = config.schedule_of(arm).problem(training.steps, training.eval_every) {
+            let own = config.arm(arm);
+            let key = match (own.schedule, own.first_steps) {
+                (Some(_), _) => format!("arm.{arm}.schedule"),
+                (None, Some(_)) => format!("arm.{arm}.first_steps"),
+                (None, None) => "guidance.first_steps".to_string(),
+            };
+            let hint = "choose another number: see training.steps and training.eval_every";
+            return refuse(key, format!("the guide of the arm `{arm}` {problem}"), hint);
+        }
+    }
+    let trained = config.arm_with(&ArmGuide::Trained);
+    if trained.is_some() && config.guide.keys.steps == 0 && config.guide.keys.weights.is_none() {
+        return refuse(
+            "guide.steps",
+            "0 steps do not train a guide",
+            "give a number above 0, or `weights`, or leave out the trained arms",
+        );
+    }
+    if trained.is_none() && config.guide.keys.weights.is_some() {
+        return refuse("guide.weights", "no arm has the trained guide", "add such an arm, or remove the key");
+    }
+    Ok(())
+}
