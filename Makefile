@@ -1,4 +1,4 @@
-# Everything here needs Rust and nothing else; a software Vulkan is installed where no driver is found.
+# Everything here needs Rust and the C compiler that it links with; a software Vulkan is installed where no driver is found.
 
 .PHONY: demo test lint setup bench bench-peers
 

@@ -28,6 +28,9 @@ fn picture(width: u32, height: u32, color: [u8; 3], format: ImageFormat) -> Vec<
         let inside = (left..left + side).contains(&x) && (top..top + side).contains(&y);
         Rgb(if inside { color } else { [0; 3] })
     });
+    if format == ImageFormat::Jpeg {
+        return jpeg::encode::encode(&image);
+    }
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()

@@ -50,8 +50,8 @@ pub(super) fn section(experiment: &Experiment) -> String {
          its own recipe: layers, classes, and how its input is prepared. <code>trellis predict</code> and <code>trellis \
          eval</code> need nothing else. In PyTorch, this program does the same; it lies beside this page as \
          <code>predict.py</code>.</p>\n<pre>{}</pre>\n<p class=\"quiet\">Pillow resizes \
-         and decodes JPEG with pixels that differ by a level of 255 here and there, and probabilities by a little; PNG files that need no \
-         resizing give the same.</p>\n</section>\n",
+         with pixels that differ by a level of 255 here and there, and probabilities by a little; files that need no resizing give the \
+         same.</p>\n</section>\n",
         escape(program)
     )
 }

@@ -101,24 +101,10 @@ impl Frame {
         }
     }
 
-    /// Property of the file, at its first scan, because of which the decoder silently makes another picture of it.
-    pub(super) fn misread(&self, components_in_scan: usize, restart_interval: usize) -> Option<&'static str> {
-        let [across, down] = [self.most(0), self.most(1)];
-        let all = || self.components.iter();
-        if self.components[0].sampling != [across, down] && self.components.len() > 1 {
-            return Some("samples a color more finely than brightness");
-        }
-        if !self.progressive && components_in_scan < self.components.len() {
-            if all().any(|own| own.sampling != [1, 1]) {
-                return Some("has several scans and more than one sampling");
-            }
-            if restart_interval > 0 {
-                return Some("has several scans with restarts");
-            }
-        }
-        // libjpeg does not interpolate in so few.
-        let narrow = |own: &Component| own.sampling[0] < across && (self.width * own.sampling[0]).div_ceil(across) <= 2;
-        (self.width > 1 && all().any(narrow)).then_some("has two columns of color or one")
+    /// Bytes of all coefficients, each of two. They are held at once if the image comes in several scans.
+    pub(super) fn coefficients(&self) -> u64 {
+        let blocks = |component| self.blocks(component, true).iter().map(|&count| count as u64).product::<u64>();
+        (0..self.components.len()).map(|component| 2 * 64 * blocks(component)).sum()
     }
 }
 

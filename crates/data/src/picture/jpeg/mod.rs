@@ -1,13 +1,17 @@
-//! Checks a JPEG file before it is decoded: the decoder fills up with gray where data are missing, and reads some valid files wrongly.
+//! Reads JPEG files: each is checked before libjpeg decodes it, which fills up with gray where data are missing.
 //!
 //! Markers and segments are walked as ITU-T T.81, annex B, has them; what they say of the data between them is checked by
 //! [`entropy`]. A file that passes holds data for each of its pixels, and no others. What follows its end marker is not looked at.
 
 mod bits;
+mod decode;
+#[cfg(test)]
+pub(crate) mod encode;
 mod entropy;
 mod frame;
 
 use bits::{Bits, Table};
+pub(crate) use decode::decode;
 use entropy::{Scan, Tables};
 use frame::{Frame, u16_at};
 
@@ -23,22 +27,33 @@ struct Walk {
     /// Steps of the coefficients.
     steps: [Option<[i32; 64]>; 4],
     restart_interval: usize,
+    /// True if a scan lacks something that others have.
+    several_scans: bool,
 }
 
-/// Checks that a JPEG file is whole, undamaged as far as its codes tell, and of a kind that the decoder reads as libjpeg does.
-///
-/// The second was found by comparing the decoder (zune-jpeg 0.5.15) with libjpeg-turbo over samplings, scans and colors; see
-/// `tests/reliability.sh` and docs/reliability.md. Cost: its codes are read once, without the pixels.
+/// Size of an image whose codes have been read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Size {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Bytes that its decoder holds beside the pixels.
+    pub(crate) coefficients: u64,
+}
+
+/// Size of a JPEG file that is whole, and undamaged as far as its codes tell. Cost: its codes are read once, without the pixels.
 ///
 /// # Errors
 /// Description of what is wrong, to stand behind the name of the file.
-pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
+pub(crate) fn check(bytes: &[u8]) -> Result<Size, String> {
     let mut walk = Walk::default();
     let mut at = 2;
     loop {
         let marker = marker(bytes, &mut at)?;
         if marker == END {
-            return walk.frame.ok_or("is a JPEG file without an image")?.check_complete();
+            let frame = walk.frame.ok_or("is a JPEG file without an image")?;
+            frame.check_complete()?;
+            let coefficients = if walk.several_scans { frame.coefficients() } else { 0 };
+            return Ok(Size { width: frame.width as u32, height: frame.height as u32, coefficients });
         }
         let length = bytes.get(at..at + 2).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
         let segment = length.filter(|length| *length >= 2).and_then(|length| bytes.get(at + 2..at + length));
@@ -129,9 +144,7 @@ impl Walk {
         let (spectrum, high, low) = if frame.progressive { (start..=end, high, low) } else { (0..=63, 0, 0) };
         let indices: Vec<usize> = components.iter().map(|(index, ..)| *index).collect();
         frame.begin_scan(&indices, spectrum.clone(), high, low).ok_or_else(damaged)?;
-        if let Some(problem) = frame.misread(indices.len(), self.restart_interval) {
-            return Err(format!("is a JPEG file that {problem}, which the decoder gets wrong"));
-        }
+        self.several_scans |= frame.progressive || indices.len() < frame.components.len();
         let mut tables = Vec::new();
         for (index, dc, ac) in components {
             let steps = self.steps.get(frame.components[index].steps).and_then(Option::as_ref);

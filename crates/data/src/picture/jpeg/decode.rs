@@ -1,0 +1,58 @@
+//! Pixels of a JPEG file, decoded by libjpeg-turbo's code (the crate `mozjpeg`).
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::{DynamicImage, GrayImage, RgbImage};
+use mozjpeg::{ColorSpace, Decompress};
+
+/// Pixels as libjpeg's default settings make them: gray of a gray file, red, green and blue of any other.
+///
+/// CMYK becomes RGB as in Pillow's `convert("RGB")`, and torchvision's: every such file is taken for an inverted one, as Adobe writes
+/// them. libjpeg's warnings are not looked at; what they are about, [`super::check`] refuses before.
+///
+/// # Errors
+/// Description of why libjpeg cannot read the file, to stand behind its name.
+pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
+    // An error of libjpeg unwinds with its message. So does a fault of the decoder: it costs one file.
+    match catch_unwind(AssertUnwindSafe(|| pixels(bytes))) {
+        Ok(image) => image.map_err(|error| format!("is a JPEG file that libjpeg cannot read ({error})")),
+        Err(payload) => Err(match payload.downcast_ref::<String>().and_then(|text| text.strip_prefix(PREFIX)) {
+            Some(message) => format!("is a JPEG file that libjpeg cannot read ({message})"),
+            None => "cannot be read: its decoder panicked".to_string(),
+        }),
+    }
+}
+
+/// Beginning of the message of each error that libjpeg reports.
+const PREFIX: &str = "libjpeg fatal error: ";
+
+fn pixels(bytes: &[u8]) -> io::Result<DynamicImage> {
+    let decoder = Decompress::new_mem(bytes)?;
+    let [width, height] = [decoder.width() as u32, decoder.height() as u32];
+    let (image, decoder) = match decoder.components().len() {
+        1 => {
+            let mut decoder = decoder.grayscale()?;
+            (GrayImage::from_raw(width, height, decoder.read_scanlines()?).map(DynamicImage::from), decoder)
+        }
+        3 => {
+            let mut decoder = decoder.rgb()?;
+            (RgbImage::from_raw(width, height, decoder.read_scanlines()?).map(DynamicImage::from), decoder)
+        }
+        4 => {
+            let mut decoder = decoder.to_colorspace(ColorSpace::JCS_CMYK)?;
+            let (mut image, mut row) = (RgbImage::new(width, height), vec![0; 4 * width as usize]);
+            for pixels in image.rows_mut() {
+                decoder.read_scanlines_into(&mut row)?;
+                for (pixel, from) in pixels.zip(row.chunks_exact(4)) {
+                    let mixed = |channel: u8| ((u32::from(channel) * u32::from(from[3]) + 127) / 255) as u8;
+                    pixel.0 = [from[0], from[1], from[2]].map(mixed);
+                }
+            }
+            (Some(image.into()), decoder)
+        }
+        count => return Err(io::Error::other(format!("it has {count} colors"))),
+    };
+    decoder.finish()?;
+    image.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
