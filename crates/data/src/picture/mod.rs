@@ -1,16 +1,14 @@
 //! One image file: decoded, and its center square brought to one size.
 
 pub(crate) mod jpeg;
+pub(crate) mod png;
 
 use std::fmt;
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::error::{Error, Result};
 use crate::io::regular_file;
@@ -24,35 +22,45 @@ const LARGEST_ALLOCATION: u64 = 1 << 30;
 /// bytes.
 const MOST_PIXELS: u64 = 178_956_970;
 
+/// A decoded image, row by row from the top, 8 bits a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels of a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// 1 for gray, 3 for red, green and blue.
+    pub channels: usize,
+    /// Values `[height, width, channels]`.
+    pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// The pixels in color: `[height, width, 3]`.
+    pub fn into_rgb(self) -> Vec<u8> {
+        match self.channels {
+            1 => self.pixels.into_iter().flat_map(|gray| [gray; 3]).collect(),
+            _ => self.pixels,
+        }
+    }
+}
+
 /// Decodes a JPEG or PNG file; `hint` says what to do about one that is none.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Data`] for what is no image, cut short or too large.
-pub fn decode(path: &Path, hint: &str) -> Result<DynamicImage> {
+pub fn decode(path: &Path, hint: &str) -> Result<Picture> {
     let bytes = regular_file::read(path, LARGEST_FILE)?;
-    let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(|e| Error::io(path, e))?;
-    let refuse = |problem: String| Error::data(path, problem, hint);
-    if reader.format() == Some(ImageFormat::Jpeg) {
-        let size = jpeg::check(&bytes).map_err(refuse)?;
-        let pixels = 3 * u64::from(size.width) * u64::from(size.height);
-        check_size([size.width, size.height], pixels + size.coefficients).map_err(refuse)?;
-        return jpeg::decode(&bytes).map_err(refuse);
-    }
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(LARGEST_ALLOCATION);
-    reader.limits(limits);
-    // A fault of a decoder costs one file, not what else is being read.
-    let decode = || -> image::ImageResult<Result<DynamicImage>> {
-        let decoder = reader.into_decoder()?;
-        match check_size(decoder.dimensions().into(), decoder.total_bytes()) {
-            Ok(()) => DynamicImage::from_decoder(decoder).map(Ok),
-            Err(problem) => Ok(Err(refuse(problem))),
-        }
+    let decoded = match bytes {
+        _ if bytes.starts_with(&[0xff, 0xd8]) => jpeg::check(&bytes).and_then(|size| {
+            let pixels = 3 * u64::from(size.width) * u64::from(size.height);
+            check_size([size.width, size.height], pixels + size.coefficients)?;
+            jpeg::decode(&bytes)
+        }),
+        _ if bytes.starts_with(b"\x89PNG\r\n\x1a\n") => png::decode(&bytes),
+        _ => Err("is no image (neither a JPEG nor a PNG file)".to_string()),
     };
-    match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(decoded) => decoded.map_err(|error| no_image(path, hint, &error))?,
-        Err(_) => Err(refuse("cannot be read: its decoder panicked".to_string())),
-    }
+    decoded.map_err(|problem| Error::data(path, problem, hint))
 }
 
 /// Error if an image is too large, or takes too many bytes to decode.
@@ -76,8 +84,9 @@ fn no_image(path: &Path, hint: &str, error: &dyn fmt::Display) -> Error {
 /// The center square of an image as planes of red, green and blue, `[3, size, size]`, as Pillow's `resize` with a `box`
 /// makes it. The bilinear filter is as wide as the pixels that become one; at the edge it sees what lies beyond.
 pub fn color_square(path: &Path, size: usize, planes: &mut [u8], hint: &str) -> Result<()> {
-    let image = decode(path, hint)?.into_rgb8();
-    let small = square::<U8x3>(image.as_raw(), image.dimensions(), size);
+    let image = decode(path, hint)?;
+    let sides = (image.width, image.height);
+    let small = square::<U8x3>(&image.into_rgb(), sides, size);
     let small = small.map_err(|error| no_image(path, hint, &error))?;
     for (at, pixel) in small.chunks_exact(3).enumerate() {
         (0..3).for_each(|channel| planes[channel * size * size + at] = pixel[channel]);
@@ -87,21 +96,19 @@ pub fn color_square(path: &Path, size: usize, planes: &mut [u8], hint: &str) -> 
 
 /// The center square of a decoded image in gray, `[1, size, size]`, resized like a colored one. Colors become gray as by Pillow's
 /// `convert("L")`: 0.299 red + 0.587 green + 0.114 blue (ITU-R 601-2), rounded.
-pub fn gray_square(image: DynamicImage, size: usize) -> Result<Vec<u8>, String> {
-    let image = match image {
-        DynamicImage::ImageLuma8(gray) => gray,
-        other => {
-            let gray = |[red, green, blue]: [u8; 3]| {
+pub fn gray_square(image: Picture, size: usize) -> Result<Vec<u8>, String> {
+    let sides = (image.width, image.height);
+    let gray = match image.channels {
+        1 => image.pixels,
+        _ => {
+            let gray = |&[red, green, blue]: &[u8; 3]| {
                 let sum = u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471;
                 ((sum + 0x8000) >> 16) as u8
             };
-            let colored = other.into_rgb8();
-            image::GrayImage::from_fn(colored.width(), colored.height(), |x, y| {
-                image::Luma([gray(colored.get_pixel(x, y).0)])
-            })
+            image.pixels.as_chunks::<3>().0.iter().map(gray).collect()
         }
     };
-    square::<U8>(image.as_raw(), image.dimensions(), size)
+    square::<U8>(&gray, sides, size)
 }
 
 /// The center square of pixels, brought to `size` × `size`. One type of pixel at a time: of all types that it knows, the library would
@@ -148,9 +155,9 @@ mod tests {
     #[test]
     fn every_pixel_is_that_of_libjpeg() {
         for (name, width, height, checksum) in AS_LIBJPEG {
-            let image = decode(&golden(name), "hint").expect("readable").into_rgb8();
-            assert_eq!(image.dimensions(), (width, height), "{name}");
-            assert_eq!(crc32fast::hash(image.as_raw()), checksum, "{name}");
+            let image = decode(&golden(name), "hint").expect("readable");
+            assert_eq!((image.width, image.height), (width, height), "{name}");
+            assert_eq!(crc32fast::hash(&image.into_rgb()), checksum, "{name}");
         }
     }
 
@@ -211,13 +218,13 @@ mod tests {
         let path = std::env::temp_dir().join(format!("trellis-added-{}.jpg", std::process::id()));
         let read = |parts: &[&[u8]]| {
             std::fs::write(&path, parts.concat()).expect("writable");
-            decode(&path, "hint").map(DynamicImage::into_rgb8)
+            decode(&path, "hint").map(Picture::into_rgb)
         };
         let thumbnail = std::fs::read(golden("gray-restarts.jpg")).expect("checked in");
         let text = b"<!-- served in 12 ms -->\n";
         let noise: Vec<u8> = (0..40_u32).map(|at| (at * 97 % 251) as u8).collect();
         for name in ["baseline-420.jpg", "progressive-420.jpg", "gray-restarts.jpg", "cmyk-420.jpg"] {
-            let wanted = decode(&golden(name), "hint").expect("whole").into_rgb8();
+            let wanted = decode(&golden(name), "hint").expect("whole").into_rgb();
             let whole = std::fs::read(golden(name)).expect("checked in");
             let (data, end) = whole.split_at(whole.len() - 2);
             for added in [&[0; 5000][..], &thumbnail, text, &noise, &[0xff], end, &[0xff, 0xd8, 0xff]] {
@@ -234,7 +241,7 @@ mod tests {
         }
         let png = std::env::temp_dir().join(format!("trellis-added-{}.png", std::process::id()));
         image::RgbImage::from_fn(4, 4, |x, y| image::Rgb([x as u8, y as u8, 7])).save(&png).expect("writable");
-        let wanted = decode(&png, "hint").expect("whole").into_rgb8();
+        let wanted = decode(&png, "hint").expect("whole").into_rgb();
         let whole = std::fs::read(&png).expect("written");
         for added in [&[0; 5000][..], &thumbnail, &whole] {
             assert!(read(&[&whole, added]).expect("a PNG file") == wanted);
@@ -264,7 +271,7 @@ mod tests {
                 "jpg" => std::fs::write(&path, jpeg::encode::encode(&image)).expect("writable"),
                 _ => image.save(&path).expect("writable"),
             }
-            let decoded = decode(&path, "hint").map(|image| image.height()).map_err(|error| error.to_string());
+            let decoded = decode(&path, "hint").map(|image| image.height).map_err(|error| error.to_string());
             std::fs::remove_file(&path).expect("ours");
             match decoded {
                 Ok(height) => assert!(fits && height == length, "{kind} {length}"),

@@ -63,7 +63,7 @@ impl Stored {
         }
         let image = decode(path, HINT)?;
         let mut notes = Vec::new();
-        let (width, height) = (image.width(), image.height());
+        let (width, height) = (image.width, image.height);
         if (width, height) != (size as u32, size as u32) {
             notes.push(format!("its center square of {width} x {height} pixels was resized to {size} x {size}"));
         }
@@ -72,7 +72,7 @@ impl Stored {
             color_square(path, size, &mut pixels, HINT)?;
             return Ok(Prepared { pixels, notes });
         }
-        if image.color().has_color() {
+        if image.channels > 1 {
             notes.push("its colors were made gray".to_string());
         }
         pixels = gray_square(image, size).map_err(|error| Error::data(path, format!("is no image ({error})"), HINT))?;

@@ -3,8 +3,9 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use image::{DynamicImage, GrayImage, RgbImage};
 use mozjpeg::{ColorSpace, Decompress};
+
+use crate::picture::Picture;
 
 /// Pixels as libjpeg's default settings make them: gray of a gray file, red, green and blue of any other.
 ///
@@ -13,7 +14,7 @@ use mozjpeg::{ColorSpace, Decompress};
 ///
 /// # Errors
 /// Description of why libjpeg cannot read the file, to stand behind its name.
-pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Picture, String> {
     // An error of libjpeg unwinds with its message. So does a fault of the decoder: it costs one file.
     match catch_unwind(AssertUnwindSafe(|| pixels(bytes))) {
         Ok(image) => image.map_err(|error| format!("is a JPEG file that libjpeg cannot read ({error})")),
@@ -27,32 +28,36 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
 /// Beginning of the message of each error that libjpeg reports.
 const PREFIX: &str = "libjpeg fatal error: ";
 
-fn pixels(bytes: &[u8]) -> io::Result<DynamicImage> {
+fn pixels(bytes: &[u8]) -> io::Result<Picture> {
     let decoder = Decompress::new_mem(bytes)?;
     let [width, height] = [decoder.width() as u32, decoder.height() as u32];
-    let (image, decoder) = match decoder.components().len() {
+    let picture = |channels, pixels| Picture { width, height, channels, pixels };
+    let (picture, decoder) = match decoder.components().len() {
         1 => {
             let mut decoder = decoder.grayscale()?;
-            (GrayImage::from_raw(width, height, decoder.read_scanlines()?).map(DynamicImage::from), decoder)
+            (picture(1, decoder.read_scanlines()?), decoder)
         }
         3 => {
             let mut decoder = decoder.rgb()?;
-            (RgbImage::from_raw(width, height, decoder.read_scanlines()?).map(DynamicImage::from), decoder)
+            (picture(3, decoder.read_scanlines()?), decoder)
         }
         4 => {
             let mut decoder = decoder.to_colorspace(ColorSpace::JCS_CMYK)?;
-            let (mut image, mut row) = (RgbImage::new(width, height), vec![0; 4 * width as usize]);
-            for pixels in image.rows_mut() {
+            let (mut pixels, mut row) = (Vec::new(), vec![0; 4 * width as usize]);
+            for _ in 0..height {
                 decoder.read_scanlines_into(&mut row)?;
-                for (pixel, from) in pixels.zip(row.chunks_exact(4)) {
+                for from in row.as_chunks::<4>().0 {
                     let mixed = |channel: u8| ((u32::from(channel) * u32::from(from[3]) + 127) / 255) as u8;
-                    pixel.0 = [from[0], from[1], from[2]].map(mixed);
+                    pixels.extend([from[0], from[1], from[2]].map(mixed));
                 }
             }
-            (Some(image.into()), decoder)
+            (picture(3, pixels), decoder)
         }
         count => return Err(io::Error::other(format!("it has {count} colors"))),
     };
     decoder.finish()?;
-    image.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    match picture.pixels.len() == width as usize * height as usize * picture.channels {
+        true => Ok(picture),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
