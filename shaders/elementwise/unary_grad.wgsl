@@ -1,6 +1,6 @@
 // unary_grad.wgsl: dx[i] = f'(·) dy[i], with f' from the value that f saved: its input or its output.
 //
-// in      saved (n) f32: the output y of relu, tanh, sigmoid, exp, sqrt; the input x of gelu, log, pow
+// in      saved (n) f32: the output y of relu, tanh, sigmoid, exp, sqrt; the input x of gelu, gelu_tanh, log, pow
 //         dy    (n) f32
 // out     dx    (n) f32
 // launch  one invocation per element, or per four (VEC4); workgroups of 256

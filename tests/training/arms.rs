@@ -109,6 +109,9 @@ fn a_named_guide_guides_its_arm() {
     let guided = run(&done, "other").steps.iter().filter(|step| step.alignment.is_some()).count();
     assert_eq!(guided, 1);
 
+    let told = done.further_scores();
+    assert!(told[0].starts_with("guide by itself: ") && told[1].starts_with("guide-small by itself: "), "{told:?}");
+
     let text = format!("arms = {arms}\n{SMALL}{tables}");
     let config = Config::parse(&text, Path::new("x.toml")).expect("a sane file");
     let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
@@ -149,6 +152,9 @@ fn an_arm_trains_in_its_own_way() {
     assert_eq!(steps, [0, 3, 6]);
     assert_eq!((run(&done, "untrained").pairs.len(), run(&done, "last").pairs.len()), (2, 1));
     assert_ne!(of("untrained")[1], of("last")[1]);
+    // Each arm is complete after its own steps.
+    let complete: Vec<usize> = done.summary().iter().map(|arm| arm.seeds).collect();
+    assert_eq!(complete, [1; 5]);
 }
 
 /// Every gate has an orthogonal matrix of its own; all other weights are drawn as ever.

@@ -104,7 +104,7 @@ fn a_schedule_goes_on_where_it_was() {
         ("every", GuideSchedule::Every(3)),
         ("after", GuideSchedule::After(6)),
         ("until-loss", until),
-        ("until-plateau", GuideSchedule::UntilPlateau(1.0)),
+        ("until-plateau", GuideSchedule::UntilPlateau(0.99)),
     ] {
         in_pieces_by(schedule, name, &data, training, || networks(&data));
     }

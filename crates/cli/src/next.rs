@@ -56,11 +56,22 @@ pub(crate) fn after_plan(file: &Path, place: Option<&Path>) -> Result<()> {
 }
 
 /// Tells how to look for a size that fits.
-pub(crate) fn after_plan_that_does_not_fit(config: &Config, file: &Path, place: Option<&Path>) -> Result<()> {
+pub(crate) fn after_plan_that_does_not_fit(
+    config: &Config,
+    arm: &str,
+    file: &Path,
+    place: Option<&Path>,
+) -> Result<()> {
     let (file, place) = (shell(file), data(place));
-    let batch = (config.batch() / 2).max(1);
+    // A guide is trained with the batch of the file.
+    let key = if config.arms.iter().any(|own| own == arm) {
+        config.training_key(arm, "batch")
+    } else {
+        "training.batch".into()
+    };
+    let batch = (config.batch_of(arm) / 2).max(1);
     print::line(format_args!(
-        "next: trellis plan {file}{place} --set training.batch={batch} (or --set training.recompute=1, a smaller network, or \
+        "next: trellis plan {file}{place} --set {key}={batch} (or --set training.recompute=1, a smaller network, or \
          a larger TRELLIS_MEMORY_MB)"
     ))
 }

@@ -44,7 +44,7 @@ impl PlanCommand {
         match memory.check(&gpu, 1) {
             Err(Error::Memory { problem, .. }) => {
                 print::line(format_args!("does not fit on {}: {problem}", gpu.name()))?;
-                next::after_plan_that_does_not_fit(&config, &self.config, self.data.as_deref())
+                next::after_plan_that_does_not_fit(&config, &memory.arm, &self.config, self.data.as_deref())
             }
             fits => {
                 fits?;

@@ -262,6 +262,12 @@ impl Metric {
         }
     }
 
+    /// True if its Gram matrices have rows and columns that sum to 0 and nothing else to keep: a rotation that leaves the vector of ones
+    /// as it is leaves them so.
+    pub(crate) fn is_doubly_centered(&self) -> bool {
+        matches!(self, Self::Cka(Cka { debiased: false, .. }) | Self::Ridge(_))
+    }
+
     /// True if the measure is blind to an offset common to all examples.
     pub(crate) fn ignores_offset(&self) -> bool {
         match self {

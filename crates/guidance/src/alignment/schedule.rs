@@ -1,6 +1,7 @@
 //! Guidance schedule: how long and how strongly the guide pulls.
 //!
-//! To add a schedule, add a variant here and answer the five questions of the methods below. Configurations read it by its name.
+//! To add a schedule, add a variant here and go through the five methods below. Two of them do not compile without it; the others have a
+//! usual answer: a constant weight, no end by what was seen, no problem. Configurations read it by its name.
 
 use serde::{Deserialize, Serialize};
 use trellis_tensor::Schedule;
@@ -102,6 +103,9 @@ impl GuideSchedule {
             Self::UntilLoss(number) | Self::UntilPlateau(number) if !(number > 0.0 && number.is_finite()) => {
                 Some(format!("would leave by {number}, which is not above 0"))
             }
+            Self::UntilPlateau(share) if share >= 1.0 => {
+                Some(format!("would leave by {share}, which is no share below 1"))
+            }
             Self::UntilLoss(_) | Self::UntilPlateau(_) if eval_every == 0 || eval_every >= total => {
                 Some(format!("can leave at evaluations only, and there is none within {total} steps"))
             }
@@ -117,7 +121,7 @@ impl GuideSchedule {
             Self::LinearDecay(steps) => format!(", its weight falling to 0 at step {steps}"),
             Self::CosineDecay(steps) => format!(", its weight falling to 0 along a cosine until step {steps}"),
             Self::After(start) => format!(" from step {start} on"),
-            Self::Every(steps) => format!(" at every {steps}th step"),
+            Self::Every(steps) => format!(" every {steps} steps"),
             Self::UntilLoss(loss) => format!(" until the task loss is below {loss}"),
             Self::UntilPlateau(share) => {
                 format!(" until the alignment loss falls by less than {} % between evaluations", 100.0 * share)

@@ -43,6 +43,7 @@ pub struct Output {
     /// Classes: of labels, or a vocabulary.
     pub classes: usize,
     /// Part of an example that each label covers.
+    #[serde(rename = "each")]
     pub label_per: LabelPer,
 }
 

@@ -94,6 +94,12 @@ pub fn guide_sides<'g>(
         }
         Control::Rotated => {
             let rotation = graph.leaf(&Tensor::from_f32(gpu, "rotation of Gram matrices", [n, n], &rotation(n))?);
+            if !guidance.align.is_doubly_centered() {
+                let problem =
+                    format!("the Gram matrices of {} do not stay what they are under a rotation", guidance.align);
+                let hint = "compare by `cka`, `rbf_cka` or `ridge`, or choose another control";
+                return Err(Error::config(Place::setting("arm"), "control", problem, hint));
+            }
             let rotated = |layer: Var<'g>| {
                 let gram = guidance.align.gram(layer)?;
                 if gram.shape().rank() != 2 {
@@ -143,8 +149,8 @@ fn noise<'g>(graph: &'g Graph, gpu: &Gpu, like: Input<'g>, draws: Draws<'_>) -> 
     };
     let mut rng = Rng::new(seed, NOISE_STREAM);
     let (Input::Images(values) | Input::Tokens(values, _)) = like;
-    let (shape, clock) = (values.shape(), graph.leaf(step_state.tensor()));
-    let sample = |count: usize| clock.sample_batch(NOISE * count, count, seed ^ NOISE_STREAM);
+    let (shape, step) = (values.shape(), graph.leaf(step_state.tensor()));
+    let sample = |count: usize| step.sample_batch(NOISE * count, count, seed ^ NOISE_STREAM);
     Ok(match like {
         Input::Images(images) => {
             let stored = [&[NOISE * shape[0]], &shape[1..]].concat();

@@ -148,8 +148,9 @@ impl<'a> Session<'a> {
         self.records(&rows)
     }
 
-    /// Checks the gradient of the measure on the step that comes next, or on the guided one nearest to it. Its columns must sum to 0 and it must be at right angles to the activations, as far as the measure
-    /// promises. The step is run apart; nothing that trains changes.
+    /// Checks the gradient of the measure on the step that comes next, or on the guided one nearest to it. The gradient's columns must
+    /// sum to 0, and it must be at right angles to the activations, as far as the measure promises. The step is run apart; nothing
+    /// that trains changes.
     ///
     /// # Errors
     /// [`Error::Invariant`](crate::Error::Invariant) with step and layer.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::splits::default_batch;
-use super::{Amount, Config, ConfigError, DataSet, refuse};
+use super::{Amount, Config, ConfigError, DataSet, TrainingConfig, refuse};
 use trellis_guidance::{Dataset, Error, Result};
 
 impl Config {
@@ -78,7 +78,7 @@ impl Config {
     }
 
     /// Examples of a batch of an arm: 128 as long as neither file nor data say otherwise.
-    pub(crate) fn batch_of(&self, arm: &str) -> usize {
+    pub fn batch_of(&self, arm: &str) -> usize {
         self.training_of(arm).batch.unwrap_or(default_batch(usize::MAX))
     }
 
@@ -89,7 +89,8 @@ impl Config {
 
     /// True if a length of the training is given in epochs and the data are not known yet.
     pub(super) fn is_in_epochs(&self) -> bool {
-        self.training.epochs.is_some() || self.arms.iter().any(|arm| self.training_of(arm).epochs.is_some())
+        let in_epochs = |training: &TrainingConfig| training.epochs.is_some() || training.eval_every_epochs.is_some();
+        in_epochs(&self.training) || self.arms.iter().any(|arm| in_epochs(&self.training_of(arm)))
     }
 }
 
@@ -105,25 +106,39 @@ const EPOCHS: [(&str, &str, &str); 3] =
 /// Refuses one length given twice; `text` is the file, which has been read.
 pub(super) fn given_twice(text: &str, path: &Path) -> Result<()> {
     let Ok(file) = text.parse::<toml::Table>() else { return Ok(()) };
-    let has = |table: &str, key: &str| file.get(table).and_then(|table| table.get(key)).is_some();
-    match EPOCHS.iter().find(|(table, epochs, steps)| has(table, epochs) && has(table, steps)) {
-        Some((table, epochs, steps)) => {
-            let problem = format!("says the same as `{table}.{steps}` in another unit");
-            Err(Error::config(path, format!("{table}.{epochs}"), problem, "remove one of the two"))
+    for (name, table, epochs, steps) in tables(&file) {
+        if table.contains_key(epochs) && table.contains_key(steps) {
+            let problem = format!("says the same as `{name}.{steps}` in another unit");
+            return Err(Error::config(path, format!("{name}.{epochs}"), problem, "remove one of the two"));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 /// Removes steps that epochs stand for from a file that is written.
 pub(super) fn drop_steps(file: &mut toml::Table) {
-    for (table, epochs, steps) in EPOCHS {
-        if let Some(table) = file.get_mut(table).and_then(toml::Value::as_table_mut)
-            && table.contains_key(epochs)
-        {
-            table.remove(steps);
-        }
+    let in_epochs: Vec<(String, &str)> = tables(file)
+        .into_iter()
+        .filter(|(_, table, epochs, _)| table.contains_key(*epochs))
+        .map(|(name, _, _, steps)| (name, steps))
+        .collect();
+    for (name, steps) in in_epochs {
+        let table = name.split('.').try_fold(&mut *file, |table, name| table.get_mut(name)?.as_table_mut());
+        table.and_then(|table| table.remove(steps));
     }
+}
+
+/// Tables with keys in epochs: name, table, and the two keys.
+fn tables(file: &toml::Table) -> Vec<(String, &toml::Table, &'static str, &'static str)> {
+    let table = |name: &str| file.get(name).and_then(toml::Value::as_table);
+    let mut tables: Vec<_> = EPOCHS
+        .into_iter()
+        .filter_map(|(name, epochs, steps)| Some((name.to_string(), table(name)?, epochs, steps)))
+        .collect();
+    for (name, guide) in table("guides").into_iter().flatten() {
+        tables.extend(guide.as_table().map(|guide| (format!("guides.{name}"), guide, "epochs", "steps")));
+    }
+    tables
 }
 
 /// Refuses epochs of none, and of examples that are drawn anew for every batch.

@@ -164,7 +164,7 @@ impl Config {
     /// The file with every default filled in.
     pub fn to_toml(&self) -> String {
         let mut file = toml::to_string(self).expect("plain tables and numbers");
-        if self.is_in_epochs() {
+        if self.is_in_epochs() || self.guide_tables().iter().any(|(_, guide)| guide.keys.epochs.is_some()) {
             let mut table: toml::Table = file.parse().expect("what was written");
             lengths::drop_steps(&mut table);
             file = table.to_string();

@@ -156,6 +156,13 @@ impl Config {
         self.guidance.first_steps.unwrap_or(self.training.steps / 2)
     }
 
+    /// Steps that the guide of an arm called `trained_first` stays, unless its table says otherwise: half of its own steps, if it has
+    /// some and `[guidance]` says nothing else.
+    pub(super) fn first_steps_of(&self, arm: &str) -> u32 {
+        let (first, own) = (self.first_steps(), self.training_of(arm).steps);
+        if first == self.training.steps / 2 { own / 2 } else { first }
+    }
+
     /// Guidance by `guide` in an arm.
     pub fn guidance(&self, arm: &str, guide: Guide) -> Guidance {
         let own = self.guidance_of(arm);

@@ -68,7 +68,7 @@ impl Guides {
             let problem = "are not those of the data, which it is to be trained on";
             return Err(Error::config(
                 Place::setting("configuration"),
-                "guide.classes",
+                format!("{}.classes", of.table()),
                 problem,
                 "remove it, or `steps`",
             ));
@@ -95,8 +95,11 @@ fn same_weights(guide: &Network, of: &ArmGuide, config: &Config, data: &Dataset,
     load(&before, kept)?;
     for (before, now) in before.tensors().zip(guide.tensors()) {
         if before.read_f32()? != now.read_f32()? {
-            let problem =
-                format!("began with other weights of the guide: `{}` is not that of guide.weights", now.name());
+            let problem = format!(
+                "began with other weights of the guide: `{}` is not that of {}.weights",
+                now.name(),
+                of.table()
+            );
             return Err(Error::checkpoint(kept, problem, "give the file that it began with, or do not resume"));
         }
     }
@@ -109,7 +112,7 @@ fn same_weights(guide: &Network, of: &ArmGuide, config: &Config, data: &Dataset,
 /// [`Error::Config`] where the file says which, and the configuration another or none.
 pub(super) fn unknown_scale(config: &Config, of: &ArmGuide, data: &Dataset) -> Result<Option<String>> {
     let (Some(weights), Some(units)) = (config.guide_weights(of), data.normalization()) else { return Ok(None) };
-    let given = config.table_of(of).input_scale();
+    let (table, given) = (of.table(), config.table_of(of).input_scale());
     // One of our own says what it saw.
     let own = Recipe::read(weights).ok().map(|recipe| recipe.input);
     if let Some(RecipeInput::Images { scale: Some(scale), .. }) = &own
@@ -118,8 +121,8 @@ pub(super) fn unknown_scale(config: &Config, of: &ArmGuide, data: &Dataset) -> R
         let InputScale { mean, std } = scale;
         let other = if given.is_some() { "another is set" } else { "none is set" };
         let problem = format!("{} was trained on mean {mean:?} and std {std:?}, and {other}", weights.display());
-        let hint = format!("set guide.mean = {mean:?} and guide.std = {std:?}");
-        return Err(Error::config(Place::setting("configuration"), "guide.mean", problem, hint));
+        let hint = format!("set {table}.mean = {mean:?} and {table}.std = {std:?}");
+        return Err(Error::config(Place::setting("configuration"), format!("{table}.mean"), problem, hint));
     }
     let same =
         |input: &RecipeInput| matches!(input, RecipeInput::Images { normalization, .. } if *normalization == units);
@@ -130,11 +133,12 @@ pub(super) fn unknown_scale(config: &Config, of: &ArmGuide, data: &Dataset) -> R
     let seen = match own {
         Some(RecipeInput::Images { normalization: Normalization { mean, deviation }, .. }) => {
             format!(
-                "it was trained on mean {mean}, std {deviation}: set guide.mean and guide.std to these for each channel"
+                "it was trained on mean {mean}, std {deviation}: set {table}.mean and {table}.std to these for each channel"
             )
         }
-        _ => "if it was trained on another scale, set guide.mean and guide.std (\"imagenet\" for torchvision's)"
-            .to_string(),
+        _ => format!(
+            "if it was trained on another scale, set {table}.mean and {table}.std (\"imagenet\" for torchvision's)"
+        ),
     };
     let weights = weights.display();
     Ok(Some(format!("{weights}: the guide sees images as the target does, mean {mean}, std {deviation}; {seen}")))

@@ -101,7 +101,7 @@ impl Recipe {
                     return Err(Error::data(Place::dataset(data.name()), problem, format!("there are {}", names.join(", "))));
                 };
                 let data = self.fitting(checkpoint, data)?;
-                Ok(Chosen { data, split, batch: config.batch(), notes })
+                Ok(Chosen { data, split, batch: config.batch_of(&self.run.arm), notes })
             }
             (Ok(_), Some(place)) => self.whole(
                 gpu,

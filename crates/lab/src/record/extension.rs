@@ -46,6 +46,9 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
         let schedules = [&before, &after].map(|config| config.schedule_of(arm));
         if schedules[0] != schedules[1] {
             let GuideSchedule::FirstSteps(first) = schedules[0] else { return differs() };
+            if first != from / 2 {
+                return differs();
+            }
             let problem = format!(
                 "the guide of `{arm}` stayed for {first} steps, half of {from}, and would now stay for half of {to}"
             );
@@ -69,6 +72,8 @@ fn raised(before: &Config, after: &Config) -> Config {
     raised.arms.clone_from(&after.arms);
     let added = after.arm.iter().filter(|(name, _)| !before.arms.contains(name));
     raised.arm.extend(added.map(|(name, arm)| (name.clone(), arm.clone())));
+    let new_guides = after.guides.iter().filter(|(name, _)| !before.guides.contains_key(*name));
+    raised.guides.extend(new_guides.map(|(name, guide)| (name.clone(), guide.clone())));
     raised.training.steps = after.training.steps;
     // Steps that an arm has of its own may grow too.
     for (name, arm) in &mut raised.arm {

@@ -78,11 +78,11 @@ impl Experiment {
         arms
     }
 
-    /// True if a run is finished, after as many steps as the longest one that is. While an experiment is extended to
+    /// True if a run is finished, after as many steps as the longest of its arm that is. While an experiment is extended to
     /// more steps, the runs that have not gone on yet are shorter and cannot be compared with those that have.
     pub(crate) fn is_complete(&self, run: &RunRecord) -> bool {
         let steps = |run: &RunRecord| run.evals.iter().map(|eval| eval.step).max();
-        let longest = self.runs.iter().filter(|run| run.is_finished()).filter_map(steps).max();
+        let longest = self.runs_of(&run.arm).filter(|run| run.is_finished()).filter_map(steps).max();
         run.is_finished() && steps(run) >= longest
     }
 

@@ -107,11 +107,16 @@ impl Experiment {
             let perplexity = of(EvalRecord::perplexity)?;
             Some(format!("{arm}: whole sequences {:.1} %, perplexity {perplexity:.2}", 100.0 * whole))
         };
-        let finished = self.guides.iter().filter(|guide| guide.is_finished());
-        let evals = finished.filter_map(|guide| guide.last_eval("test"));
-        let guides = mean(&evals.map(|eval| f64::from(eval.top1)).collect::<Vec<_>>());
-        let guides = guides.map(|top1| format!("guide by itself: top-1 {:.1} %", 100.0 * top1));
-        guides.into_iter().chain(self.arms().iter().filter_map(line)).collect()
+        let mut names: Vec<&str> = self.guides.iter().map(|guide| guide.arm.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let guides = names.into_iter().filter_map(|name| {
+            let finished = self.guides.iter().filter(|guide| guide.arm == name && guide.is_finished());
+            let evals = finished.filter_map(|guide| guide.last_eval("test"));
+            let top1 = mean(&evals.map(|eval| f64::from(eval.top1)).collect::<Vec<_>>())?;
+            Some(format!("{name} by itself: top-1 {:.1} %", 100.0 * top1))
+        });
+        guides.chain(self.arms().iter().filter_map(line)).collect()
     }
 
     /// (seed, value) of the last test evaluation of each run of `arm` that came to its end.

@@ -293,5 +293,5 @@ fn whole_sequences_and_perplexity_have_a_line_an_arm() {
     let mut guide = experiment.runs[0].clone();
     guide.evals.iter_mut().for_each(|eval| eval.top1 = 0.9375);
     experiment.guides = vec![guide];
-    assert_eq!(experiment.further_scores()[..2], ["guide by itself: top-1 93.8 %", "alone: top-5 87.5 %"]);
+    assert_eq!(experiment.further_scores()[..2], ["odd by itself: top-1 93.8 %", "alone: top-5 87.5 %"]);
 }

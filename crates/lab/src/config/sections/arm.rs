@@ -205,16 +205,21 @@ impl Config {
         self.neediest_measure().map_or(1, |metric| metric.least_examples())
     }
 
-    /// `[guidance]` as an arm has it.
+    /// `[guidance]` as an arm has it. An arm without a guide is compared as [`Config::guided_arm`] is.
     pub(crate) fn guidance_of(&self, arm: &str) -> GuidanceConfig {
         // A file whose keys do not fit is refused when it is read.
-        self.arm(arm).guidance(&self.guidance).unwrap_or_else(|_| self.guidance.clone())
+        let of = match self.guide_of(arm) {
+            ArmGuide::None => self.guided_arm().unwrap_or(arm),
+            _ => arm,
+        };
+        self.arm(of).guidance(&self.guidance).unwrap_or_else(|_| self.guidance.clone())
     }
 
     /// Steps at which the guide of an arm pulls.
     pub(crate) fn schedule_of(&self, arm: &str) -> GuideSchedule {
         let own = self.arm(arm);
-        let first = own.first_steps.or((arm == TRAINED_FIRST).then(|| self.first_steps()));
+        let usual = arm == TRAINED_FIRST && own.decay_steps.is_none();
+        let first = own.first_steps.or(usual.then(|| self.first_steps_of(arm)));
         match (own.schedule, first, own.decay_steps.unwrap_or(self.guidance.decay_steps)) {
             (Some(schedule), ..) => schedule,
             (None, Some(steps), _) => GuideSchedule::first_steps(steps),
@@ -230,12 +235,22 @@ impl Config {
     }
 
     /// Key of the file that sets `key` of `[training]` for an arm.
-    pub(in crate::config) fn training_key(&self, arm: &str, key: &str) -> String {
+    pub fn training_key(&self, arm: &str, key: &str) -> String {
         let own = self.arm(arm);
         match own.training.contains_key(key) {
             true => format!("arm.{arm}.training.{key}"),
             false if own.overrides().contains_key(key) => format!("arm.{arm}.{key}"),
             false => format!("training.{key}"),
+        }
+    }
+
+    /// Key of the file that sets `key` of `[guidance]` for an arm.
+    pub(in crate::config) fn guidance_key(&self, arm: &str, key: &str) -> String {
+        let own = self.arm(arm);
+        match own.guidance.contains_key(key) {
+            true => format!("arm.{arm}.guidance.{key}"),
+            false if key == "weight" && own.weight.is_some() => format!("arm.{arm}.weight"),
+            false => format!("guidance.{key}"),
         }
     }
 

@@ -113,7 +113,7 @@ fn check_overrides(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), C
     let training = arm.training(&config.training).map_err(|error| fault("training", error))?;
     training.check_ranges().map_err(|(key, problem, hint)| (config.training_key(name, &key), problem, hint))?;
     let guidance = arm.guidance(&config.guidance).map_err(|error| fault("guidance", error))?;
-    guidance.check_ranges().map_err(|(key, problem, hint)| (format!("arm.{name}.guidance.{key}"), problem, hint))?;
+    guidance.check_ranges().map_err(|(key, problem, hint)| (config.guidance_key(name, &key), problem, hint))?;
     for (table, keys, unused) in
         [("training", &arm.training, training.unused()), ("guidance", &arm.guidance, guidance.unused())]
     {
@@ -148,10 +148,11 @@ pub(in crate::config) fn check_guides(config: &Config) -> Result<(), ConfigError
         let training = config.training_of(arm);
         if let Some(problem) = config.schedule_of(arm).problem(training.steps, training.eval_every) {
             let own = config.arm(arm);
-            let key = match (own.schedule, own.first_steps) {
-                (Some(_), _) => format!("arm.{arm}.schedule"),
-                (None, Some(_)) => format!("arm.{arm}.first_steps"),
-                (None, None) => "guidance.first_steps".to_string(),
+            let key = match (own.schedule, own.first_steps, own.decay_steps) {
+                (Some(_), ..) => format!("arm.{arm}.schedule"),
+                (None, Some(_), _) => format!("arm.{arm}.first_steps"),
+                (None, None, Some(_)) => format!("arm.{arm}.decay_steps"),
+                (None, None, None) => "guidance.first_steps".to_string(),
             };
             let hint = "choose another number: see training.steps and training.eval_every";
             return refuse(key, format!("the guide of the arm `{arm}` {problem}"), hint);

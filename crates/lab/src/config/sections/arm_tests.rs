@@ -95,6 +95,31 @@ fn an_arm_sets_any_key_of_guidance() {
 }
 
 #[test]
+fn lengths_of_an_arm_are_its_own() {
+    let parse = |text: &str| Config::parse(text, Path::new("x.toml")).unwrap();
+    let fading = parse("[arm.trained_first]\ndecay_steps = 20\n");
+    assert_eq!(fading.schedule_of("trained_first"), GuideSchedule::linear_decay(20));
+    let longer = parse("[training]\nsteps = 8\n[arm.trained_first]\ntraining = { steps = 20 }\n");
+    assert_eq!(longer.schedule_of("trained_first"), GuideSchedule::first_steps(10));
+    let given =
+        parse("[training]\nsteps = 8\n[guidance]\nfirst_steps = 3\n[arm.trained_first]\ntraining = { steps = 20 }\n");
+    assert_eq!(given.schedule_of("trained_first"), GuideSchedule::first_steps(3));
+    // Evaluations in epochs are known with the data.
+    parse("[training]\neval_every_epochs = 1\n[arm.trained]\nschedule = { until_loss = 0.5 }\n");
+    let twice = "arms = [\"own\"]\n[arm.own]\nguide = \"x\"\n[guides.x]\nsteps = 3\nepochs = 2\n";
+    assert!(error(twice).contains("`guides.x.epochs`: says the same as `guides.x.steps`"), "{}", error(twice));
+    let epochs = parse(&twice.replace("steps = 3\n", ""));
+    assert_eq!(parse(&epochs.to_toml()).to_toml(), epochs.to_toml());
+    // An unguided arm is compared as the guided one is.
+    let own = parse(
+        "arms = [\"alone\", \"untrained\"]\n[arm.untrained]\nguidance = { metric = \"ridge\", map = \"last\" }\n",
+    );
+    assert_eq!(own.guidance_of("alone"), own.guidance_of("untrained"));
+    let base = error("[guidance]\nbandwidth = -1.0\nmetric = \"rbf_cka\"\n[arm.trained]\nweight = 2.0\n");
+    assert!(base.contains("`guidance.bandwidth`"), "{base}");
+}
+
+#[test]
 fn an_arm_has_a_schedule_and_a_guide_of_its_own() {
     let text = "arms = [\"alone\", \"own\", \"fading\"]\n[guides.small]\nnetwork = \"fcn\"\nsteps = 3\n[arm.own]\nguide = \"small\"\n\
         schedule = { first_steps = 20 }\n[arm.fading]\nguide = \"untrained\"\nschedule = { linear_decay = 9 }\n";

@@ -153,6 +153,14 @@ impl ArmGuide {
         }
     }
 
+    /// Name of its table in the file.
+    pub(crate) fn table(&self) -> String {
+        match self {
+            Self::None | Self::Untrained | Self::Trained => "guide".to_string(),
+            Self::Named(name) => format!("guides.{name}"),
+        }
+    }
+
     /// The guide in words.
     pub(crate) fn words(&self) -> String {
         match self {
