@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use trellis_data::Source;
 use trellis_guidance::{Dataset, Fcn, Network, Result, Trainer, Training};
-use trellis_tensor::{Gpu, rng::Rng};
+use trellis_rng::Rng;
+use trellis_tensor::Gpu;
 
 /// Gray images of 12 × 12: class 0 for upright stripes, 1 for flat ones, under noise.
 struct Stripes {

@@ -1,7 +1,7 @@
 //! An op of one's own: implement [`Op`], here for running sums, whose kernel is `cumsum.wgsl`. The generic test of the
 //! engine's ops checks it. Then a curve that never falls, a running sum of positive steps, is fitted to noisy measurements.
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{
     Caps, DType, Dispatch, Gpu, Graph, Kernel, Lowered, Op, Optimizer, OptimizerConfig, ParamSpec, Params, Plan,
     Result, Schedule, StepState, Tensor, TensorType, TestCase, Var, check_op,

@@ -14,7 +14,7 @@ const FILES: usize = 15;
 const CIRCLE: usize = 2;
 
 /// Crates, each of which may use those after it.
-const CRATES: [&str; 5] = ["cli", "lab", "guidance", "data", "tensor"];
+const CRATES: [&str; 6] = ["cli", "lab", "guidance", "data", "tensor", "rng"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

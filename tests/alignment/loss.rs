@@ -4,7 +4,7 @@ use trellis_data::glyphs::glyphs;
 use trellis_guidance::alignment::{GuideSide, Pair};
 use trellis_guidance::network::Captured;
 use trellis_guidance::{Batches, Cka, Dataset, Fcn, Metric, Network, Ridge, Rsa, Session, Training};
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{Graph, Plan, Schedule, StepState, Tensor, Var};
 
 use crate::{gpu, training::runs as training};

@@ -1,8 +1,8 @@
 //! Measures of alikeness: values that are known, invariances, and what breaks others.
 
 use trellis_guidance::{Cka, Metric, Rsa};
+use trellis_rng::Rng;
 use trellis_tensor::ops::Similarity;
-use trellis_tensor::rng::Rng;
 use trellis_tensor::{Graph, Interpreter, Plan, Tensor, Var};
 
 use crate::gpu;

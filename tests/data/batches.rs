@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use trellis_data::Images;
 use trellis_guidance::network::Mode;
 use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Trainer, Training};
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{Graph, Interpreter, Plan, Result, StepState, Tensor, TensorType, Var};
 
 use crate::gpu;

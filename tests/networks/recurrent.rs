@@ -2,7 +2,7 @@
 
 use trellis_guidance::network::{LabelPer, Mode, Output, RnnCell, Stack, TokenShape};
 use trellis_guidance::{CapturePoint, Network, Precision, Rnn};
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{
     Cell, DType, Gpu, Graph, KeyMask, Optimizer, OptimizerConfig, Plan, RecurrenceForm, RecurrentLayer, Schedule,
     StepState, Tensor, TestCase, TestInput, Var,

@@ -1,8 +1,8 @@
 //! 16-bit floats: how they are stored and rounded, and products of them.
 
 use half::f16;
+use trellis_rng::Rng;
 use trellis_tensor::ops::Center;
-use trellis_tensor::rng::Rng;
 use trellis_tensor::{DType, Gpu, Graph, Layout, Plan, Tensor, Var};
 
 use crate::{gpu, gpu_with_gpu_kernels};

@@ -1,6 +1,7 @@
 //! Sizes past what an adapter launches in one dimension, or a software adapter's loops.
 
-use trellis_tensor::{Gpu, GpuOptions, Graph, Layout, Plan, Tensor, TensorType, rng::Rng};
+use trellis_rng::Rng;
+use trellis_tensor::{Gpu, GpuOptions, Graph, Layout, Plan, Tensor, TensorType};
 
 use crate::gpu;
 

@@ -7,7 +7,7 @@ use trellis_data::Images;
 use trellis_guidance::{Dataset, Fcn, Guidance, Network, Resnet, Session, Trainer, Training};
 use trellis_lab::config::Config;
 use trellis_lab::memory::Memory;
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{
     Gpu, GpuOptions, Graph, Init, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Recompute, Rule,
     Schedule, StepState, Tensor, TensorType, Var,

@@ -1,7 +1,7 @@
 //! An op defined outside the crate. A backward rule that is wrong is refused where its gradients are recorded, and a
 //! kernel that is wrong where it is compiled.
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{
     Caps, DType, Dispatch, Error, Graph, Kernel, Lowered, Op, Plan, Result, TensorType, TestCase, Var, check_op,
 };

@@ -1,7 +1,7 @@
 //! Takes every op of the registry through the same two checks on random shapes.
 
+use trellis_rng::Rng;
 use trellis_tensor::ops::ListedOp;
-use trellis_tensor::rng::Rng;
 use trellis_tensor::{
     AttentionForm, AttentionTile, Block, GemmVariant, Graph, Interpreter, Layout, Plan, Tensor, TensorType, TestCase,
     ops,

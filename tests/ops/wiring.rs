@@ -3,7 +3,7 @@
 use trellis_data::Images;
 use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};
 use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Precision, Rnn, Transformer, Vit};
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{
     Graph, LaunchInfo, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Schedule, StepState,
     Tensor, Var,

@@ -3,7 +3,7 @@
 use trellis_guidance::network::Mode;
 use trellis_guidance::weights::{self, WeightsFile};
 use trellis_guidance::{CapturePoint, Fcn, Network};
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{Graph, Params, Plan, Tensor, Var};
 
 use crate::gpu;

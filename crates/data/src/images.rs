@@ -1,6 +1,6 @@
 //! Labeled images in memory, and their parts.
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 
 use crate::error::{Error, Place, Result};
 

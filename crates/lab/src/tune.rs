@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{GemmVariant, Gpu, Graph, Layout, Plan, Shape, Tensor, TunedProduct, Tuning};
 
 use trellis_guidance::Result;

@@ -8,9 +8,9 @@ use crate::graph::interpreter::Interpreter;
 use crate::graph::op::{Op, TestCase, TestInput};
 use crate::graph::{Graph, Var};
 use crate::plan::Plan;
-use crate::rng::Rng;
 use crate::shape::DType;
 use crate::tensor::Tensor;
+use trellis_rng::Rng;
 
 /// Random cases that the kernel is compared on.
 const CASES: u64 = 24;

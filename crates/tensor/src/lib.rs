@@ -32,8 +32,9 @@
 //! [`Log`] brings metrics back while later steps run.
 //!
 //! ```
+//! use trellis_rng::Rng;
 //! use trellis_tensor::{
-//!     StepState, Schedule, Gpu, Graph, Init, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor, rng::Rng,
+//!     StepState, Schedule, Gpu, Graph, Init, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Tensor,
 //! };
 //!
 //! let gpu = Gpu::new()?;
@@ -71,7 +72,6 @@ mod error;
 mod graph;
 pub mod ops;
 mod plan;
-pub mod rng;
 mod shape;
 mod tensor;
 mod train;

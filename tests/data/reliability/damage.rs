@@ -1,6 +1,6 @@
 //! Damage that is done to files: by transfers, disks and people who edit them.
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 
 /// Kinds of damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 
 use super::damage::Damage;
 use super::inputs::{self, Input};

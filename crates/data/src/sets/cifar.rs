@@ -266,7 +266,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use trellis_tensor::rng::Rng;
+    use trellis_rng::Rng;
 
     fn write(folder: &TempDir, name: &str, bytes: &[u8]) {
         std::fs::write(folder.path().join(name), bytes).unwrap();

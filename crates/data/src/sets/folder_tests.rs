@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use image::{ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 
 use super::*;
 use crate::images::Images;

@@ -22,7 +22,7 @@
 use crate::error::Result;
 use crate::images::Images;
 use crate::source::Source;
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 
 /// Number of symbols.
 pub const CLASSES: usize = 10;

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use flate2::{Compression, write::GzEncoder};
 use tempfile::TempDir;
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 
 /// A temporary folder of IDX files.
 struct Folder(TempDir);

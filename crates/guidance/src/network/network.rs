@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use trellis_data::Normalization;
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
 
 use super::input_scale::{InputScale, Rescaling};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use trellis_data::Place;
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{Gpu, Graph, Layout, StepState, Tensor, Var};
 
 use super::guidance::Guidance;

@@ -5,7 +5,7 @@
 //! first step, and the guide's forward pass disappears from the step.
 
 use trellis_data::Place;
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{Graph, Plan, StepState, Tensor, TensorType, Var};
 
 use super::control::guide_sides;

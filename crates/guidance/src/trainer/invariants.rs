@@ -87,7 +87,7 @@ fn broken(metric: &Metric, x: &[f32], dx: &[f32], n: usize) -> Option<(&'static 
 
 #[cfg(test)]
 mod tests {
-    use trellis_tensor::rng::Rng;
+    use trellis_rng::Rng;
 
     use super::*;
     use crate::{Cka, Rsa};

@@ -1,7 +1,7 @@
 //! Sizes of splits: what is asked for, what becomes of it, and proposals that hold.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 
 use super::*;
 use Amount::{Count, Share};

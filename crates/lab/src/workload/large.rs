@@ -1,6 +1,6 @@
 //! Workloads for a hardware GPU: products to 8192, convolutions of ResNets, and training steps at 224 × 224 pixels.
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{
     AttentionForm, AttentionMask, AttentionTile, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig, Plan,
     Schedule, Shape, StepState, Tensor, Var,

@@ -3,7 +3,7 @@
 mod large;
 mod recurrent;
 
-use trellis_tensor::rng::Rng;
+use trellis_rng::Rng;
 use trellis_tensor::{
     AttentionMask, Cell, CkaForm, CkaSizes, DType, GemmVariant, Gpu, Graph, Layout, Log, LossScale, Optimizer,
     OptimizerConfig, Plan, RecurrenceForm, Schedule, StepState, Tensor, Var, ops,

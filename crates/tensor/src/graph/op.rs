@@ -15,8 +15,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::facts::Facts;
 use crate::plan::kernel::{Kernel, Variant};
-use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
+use trellis_rng::Rng;
 
 /// One operation: its shapes, gradient, kernels, definition and random cases. `examples/own_op.rs` is one from outside this crate.
 pub trait Op: fmt::Debug + Any {

@@ -22,7 +22,7 @@ pub struct ListedOp {
     /// Name of its type.
     pub name: &'static str,
     /// Generator of random cases.
-    pub sample: fn(&mut crate::rng::Rng) -> crate::graph::op::TestCase,
+    pub sample: fn(&mut trellis_rng::Rng) -> crate::graph::op::TestCase,
 }
 
 macro_rules! ops {

@@ -241,7 +241,7 @@ mod tests {
     use crate::{GpuOptions, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Schedule, StepState, Tensor};
 
     fn normal(stream: u64, count: usize) -> Vec<f32> {
-        let mut rng = crate::rng::Rng::new(1, stream);
+        let mut rng = trellis_rng::Rng::new(1, stream);
         (0..count).map(|_| rng.normal()).collect()
     }
 

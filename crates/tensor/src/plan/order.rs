@@ -170,7 +170,7 @@ fn followers(uses: &[Vec<Use>]) -> Vec<Vec<usize>> {
 mod tests {
     use super::super::barriers::tests::{read, write};
     use super::*;
-    use crate::rng::Rng;
+    use trellis_rng::Rng;
 
     fn numbers(turns: &[Turn]) -> Vec<usize> {
         turns.iter().map(|turn| turn.dispatch).collect()

@@ -1,13 +1,14 @@
 //! Initial values of parameters: seeded, drawn on the CPU, the same on every machine.
 
-use crate::rng::Rng;
 use crate::shape::Shape;
+use trellis_rng::Rng;
 
 /// Distribution of a parameter's initial values. Weights are `[out, in]` or `[out, in, kh, kw]`, as in PyTorch: fan-in is the
 /// product of all axes but the first, fan-out that of all but the second.
 ///
 /// ```
-/// use trellis_tensor::{Init, Shape, rng::Rng};
+/// use trellis_rng::Rng;
+/// use trellis_tensor::{Init, Shape};
 /// let weight = Init::Default.values(&Shape::from([10, 100]), &mut Rng::new(0, 0));
 /// assert!(weight.iter().all(|w| w.abs() <= 0.1)); // 1 / √fan-in
 /// ```
@@ -49,7 +50,8 @@ impl Init {
     /// The values of a parameter, row-major.
     ///
     /// ```
-    /// use trellis_tensor::{Init, Shape, rng::Rng};
+    /// use trellis_rng::Rng;
+    /// use trellis_tensor::{Init, Shape};
     /// let (weight, bias) = (Shape::from([64, 16, 3, 3]), Shape::from([64]));
     /// let rng = &mut Rng::new(7, 0);
     /// assert_eq!(Init::KaimingNormalOut(2f32.sqrt()).values(&weight, rng).len(), 64 * 16 * 3 * 3);

@@ -6,10 +6,10 @@ use crate::device::gpu::Gpu;
 use crate::device::pool::Buffer;
 use crate::error::Result;
 use crate::ops::Pack;
-use crate::rng::Rng;
 use crate::shape::{Shape, TensorType};
 use crate::tensor::Tensor;
 use crate::train::init::Init;
+use trellis_rng::Rng;
 
 /// Description of a parameter: its name, shape and initial values.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::facts::Facts;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// `Xc = X − 1 meanᵀ`: activations `[n, p]` with every column centered. A constant column gives 0: residues of rounding are set
 /// to 0.

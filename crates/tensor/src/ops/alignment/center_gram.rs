@@ -7,8 +7,8 @@ use crate::graph::facts::{Centering, Facts};
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::softmax::row_launch;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// Centers symmetric Gram matrices `[n, n]` or `[time, n, n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

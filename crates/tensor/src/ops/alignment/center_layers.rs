@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::ops::alignment::center::{CENTERED_TOGETHER, Center, center_one, center_several};
 use crate::ops::movement::concat::Pack;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// [`Center`] of each of several small layers `[n, p]` of the same examples, seven in one dispatch: laid out by
 /// [`Pack::layout`]. Gaps between two layers are not written. Widths are multiples of 4.

@@ -13,8 +13,8 @@ use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
 use crate::ops::alignment::cka_gram_grad::CkaGramGrad;
 use crate::ops::alignment::gram_grad::GramGrad;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// CKA and the terms of its gradient (see `shaders/alignment/cka.wgsl`): from centered Gram matrices K and L `[n, n]` to `[8]`,
 /// or from `[time, n, n]` to `[time, 8]`. Word 0 is the CKA value. A zero matrix gives 0 and a zero gradient, and sets word 6.

@@ -12,8 +12,8 @@ use crate::kernel;
 use crate::ops::alignment::center::activations;
 use crate::ops::alignment::cka::Similarity;
 use crate::ops::gemm::members::Layout;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// CKA and the terms of its gradient (see `shaders/alignment/cka_features.wgsl`), `[8]`, of centered activations. Inputs:
 /// `A = XᵀX [p, p]`, `B = YᵀY [q, q]` and `T = YᵀX [q, p]`. Word 0 is the CKA value. A zero A or B gives 0 and a zero gradient,

@@ -10,8 +10,8 @@ use crate::ops::alignment::cka::CkaGrad;
 use crate::ops::alignment::gram::FLOATS;
 use crate::ops::alignment::gram_grad::{GramGrad, casts_of, grad_dispatch, grad_shapes};
 use crate::ops::elementwise::cast::Stored;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// `dX = 2 M X` where `M` is the gradient of CKA, computed while it is read: [`CkaGrad`] and [`GramGrad`] in one. Inputs: own
 /// and other Gram matrix, CKA's statistics, gradient of the CKA value, activations.

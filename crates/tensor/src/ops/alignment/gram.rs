@@ -10,8 +10,8 @@ use crate::ops::alignment::gram_grad::GramGrad;
 use crate::ops::gemm::members::GemmVariant;
 use crate::ops::gemm::members::Layout;
 use crate::ops::gemm::variant::{on_units, sum_parts};
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 use GramOf::{Examples, Features};
 

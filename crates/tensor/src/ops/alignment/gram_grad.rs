@@ -11,8 +11,8 @@ use crate::kernel;
 use crate::ops::alignment::gram::{FLOATS, Layer, gram_type, layer};
 use crate::ops::elementwise::cast::Stored;
 use crate::ops::gemm::members::Layout;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// `dX = 2 M X`, for a symmetric `M`. Inputs: `M [n, n]`, activations `[n, p]`, f32 or f16; or `[time, n, n]` and
 /// `[n, time, p]`.

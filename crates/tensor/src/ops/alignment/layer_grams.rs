@@ -10,8 +10,8 @@ use crate::ops::alignment::center_layers::CenterLayers;
 use crate::ops::alignment::gram::{Products, products};
 use crate::ops::gemm::members::Layout;
 use crate::ops::movement::concat::Pack;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// `K = X Xᵀ` of each of several layers of the same examples: `[layers, n, n]`. Input: their activations `[n, p]`, each of its
 /// own width, laid out by [`Pack::layout`].

@@ -12,8 +12,8 @@ use crate::ops::attention::form::{AttentionForm, AttentionTile, TiledKernel};
 use crate::ops::attention::mask::{Keys, PairDropout};
 use crate::ops::attention::sizes::AttentionSizes;
 use crate::ops::movement::view::Pad;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// `softmax(q kᵀ / √d) v` of every head, then the logarithm of each softmax's divisor: f32, the output's elements
 /// `[batch, queries, heads · d]`, then `[batch, heads, queries]`.

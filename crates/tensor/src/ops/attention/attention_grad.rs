@@ -9,8 +9,8 @@ use crate::kernel;
 use crate::ops::attention::attention::Attention;
 use crate::ops::attention::form::{AttentionForm, TiledKernel, pair_bytes};
 use crate::ops::attention::sizes::AttentionSizes;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// dq, dk and dv of [`Attention`]. If one input holds q, k and v, they have its shape. Else they lie one after the other, each
 /// at an offset that an adapter can bind. Inputs: q, k and v as there, its output, `[batch, queries, heads · d]` of its

@@ -1,7 +1,7 @@
 //! Masks: the pairs of query and key that take part in attention, and the steps of a sequence in a recurrence.
 
 use crate::graph::Var;
-use crate::rng::philox;
+use trellis_rng::philox;
 
 /// Mask of the keys that a query sees.
 #[derive(Clone, Copy, Debug, Default)]

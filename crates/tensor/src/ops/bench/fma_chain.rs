@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// Sums, for every element x, of eight chains that start at x, x + 1, …, x + 7 and go through `v ← 0.999 v + 0.001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use crate::ops::conv::geometry::Geometry;
 use crate::ops::elementwise::unary::UnaryFunction;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Layout;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// `y[b, o, i, j] = Σ x[b, c, i·stride + ky − padding, j·stride + kx − padding] · w[o, c, ky, kx]`, zeros outside.
 /// Inputs: x, w, then those that the epilogue names; its bias `[o]` is per output channel.

@@ -11,8 +11,8 @@ use crate::ops::conv::geometry::Geometry;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Layout;
 use crate::ops::movement::reduce::{Reduce, Reduction};
-use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
+use trellis_rng::Rng;
 
 /// `dx` from `dy` and `w`. Inputs: dy, w, then those that the epilogue names.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use crate::graph::op::{Arg, Dispatch, awkward_size};
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::GemmVariant;
 use crate::ops::gemm::variant::k_ranges;
-use crate::rng::Rng;
+use trellis_rng::Rng;
 
 /// Sizes of a convolution; the gradients share them.
 #[derive(Clone, Copy, Debug)]

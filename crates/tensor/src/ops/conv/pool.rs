@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::movement::reduce::{Reduce, Reduction};
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// `y[b, c, p, q]` from the window of `x[b, c]` whose first pixel is `(p·stride − padding, q·stride − padding)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use crate::graph::facts::Facts;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::movement::view::{MAX_AXES, axes};
-use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
+use trellis_rng::Rng;
 
 /// `out = f(x, y)`, elementwise; axes of size 1 and missing leading axes stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

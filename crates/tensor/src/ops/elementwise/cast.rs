@@ -8,8 +8,8 @@ use crate::graph::Var;
 use crate::graph::facts::Facts;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// The same values as `f32` or `f16`. To f16 they are rounded to the nearest, ties to even; from 65,520 on they are
 /// infinite, NaN stays NaN, denormals are kept. To f32 nothing is lost.

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::{Rng, philox, unit};
 use crate::shape::{DType, TensorType};
+use trellis_rng::{Rng, philox, unit};
 
 /// `y = x · mask / (1 − p)`, where the mask is 0 with probability `p`, else 1. Inputs: x, and `step_state` u32 `[4]` whose
 /// word 0 is the step.

@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::facts::Facts;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// `y = f(x)`, elementwise.
 #[derive(Clone, Copy, Debug, PartialEq)]

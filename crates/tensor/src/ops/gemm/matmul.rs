@@ -15,8 +15,8 @@ use crate::ops::gemm::members::GemmVariant::{self, Cooperative, Naive, Registers
 use crate::ops::gemm::members::Layout;
 use crate::ops::gemm::variant::{k_ranges, on_units, sum_parts};
 use crate::ops::movement::concat::copy_runs;
-use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
+use trellis_rng::Rng;
 
 /// `out[b] = epilogue(op(lhs[b]) · op(rhs[b]))`, row-major. Inputs: lhs, rhs, then those that the epilogue names. Each side is
 /// f32 or f16; sums are f32, and so is the output unless a cast was fused.

@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::input::sampler::{is_step_state, sample_step_state};
-use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
+use trellis_rng::{Rng, philox};
 
 /// A random box of each image as `size` × `size` pixels: a pure function of seed, step and the image's position in the batch.
 #[derive(Clone, Copy, Debug, PartialEq)]

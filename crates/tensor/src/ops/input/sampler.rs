@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
+use trellis_rng::{Rng, philox};
 
 /// A batch of indices without replacement: each epoch is a fresh permutation of `0..n`, cut into `n / batch` batches.
 /// The `n % batch` indices that do not fill a batch are left out, different ones every epoch.

@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::IGNORE;
-use crate::rng::{Rng, philox};
 use crate::shape::{DType, TensorType};
+use trellis_rng::{Rng, philox};
 
 /// A task on drawn sequences, and the lengths that it draws: uniform from `shortest` to `longest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

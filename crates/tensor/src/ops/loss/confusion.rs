@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::cross_entropy::infer_per_row;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// Counts the rows of each label and greatest logit: adds 1 to element (label, class) of a table that it updates. Inputs: the
 /// table u32 `[classes, classes]`, logits `[rows, classes]`, labels u32 `[rows]`.

@@ -7,8 +7,8 @@ use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::masked_mean::MaskedMean;
 use crate::ops::loss::softmax::{checked_rows, row_launch};
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// Label of a row that does not count. Any label that is not a class does the same.
 pub const IGNORE: u32 = u32::MAX;

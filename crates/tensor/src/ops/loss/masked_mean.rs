@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::softmax::row_launch;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// Mean of `rows [n]` over those whose label (u32 `[n]`) is below `classes`, a scalar; NaN if there are none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// Score of each sequence: hits at labeled positions, labeled positions, and 1 if there are any and all are hits. Inputs: hits
 /// `[batch, time]` of 0 and 1, labels u32 `[batch, time]`; a label that is not below `classes` is none.

@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::movement::reduce::{MOST_PASSES, lanes};
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// `y = eˣ / Σ eˣ` over the last axis, or its logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

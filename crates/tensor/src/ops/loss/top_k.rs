@@ -7,8 +7,8 @@ use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::loss::cross_entropy::infer_per_row;
 use crate::ops::loss::softmax::{checked_rows, row_launch};
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// 1 where fewer than `k` logits of a row come before its label's, else 0; of equal ones the first comes first. Inputs: logits
 /// `[rows, classes]`, labels u32 `[rows]`. Its gradient is zero.

@@ -14,8 +14,8 @@ use crate::ops::alignment::center_gram::squares;
 use crate::ops::gemm::members::Layout;
 use crate::ops::measures::ridge_inverse::gradient;
 use crate::ops::movement::concat::copy_runs;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// `L⁻¹` of a positive semi-definite matrix `[n, n]` of at most 32 rows, where `L Lᵀ = A + λ I` and L is lower triangular.
 #[derive(Clone, Copy, Debug, PartialEq)]

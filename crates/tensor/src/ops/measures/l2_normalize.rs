@@ -7,8 +7,8 @@ use crate::graph::op::{Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center::activations;
 use crate::ops::loss::softmax::row_launch;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// `u_i = v_i / |v_i|` for every row of `[n, p]`, where v is x, or x less its row mean. A zero row stays zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

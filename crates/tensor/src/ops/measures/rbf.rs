@@ -8,8 +8,8 @@ use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
 use crate::ops::loss::softmax::row_launch;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// `K_ij = exp(−|x_i − x_j|² / (2 σ²))`. Inputs: the Gram matrix `[n, n]` of centered activations, σ² `[]`; or for time
 /// steps `[time, n, n]` and `[time]`.

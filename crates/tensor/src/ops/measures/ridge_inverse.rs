@@ -11,8 +11,8 @@ use crate::kernel;
 use crate::ops::alignment::center_gram::{Squares, squares};
 use crate::ops::gemm::members::Layout;
 use crate::ops::measures::cholesky_inverse::inverse_by_factors;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// `(A + λ I)⁻¹` of a positive semi-definite matrix `[n, n]`. Cost: 2·n³ flop in ⌈n / 16⌉ steps of two dispatches.
 #[derive(Clone, Copy, Debug, PartialEq)]

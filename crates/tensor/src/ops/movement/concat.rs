@@ -10,8 +10,8 @@ use crate::graph::facts::Facts;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::movement::view::Slice;
-use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
+use trellis_rng::Rng;
 
 /// Joins tensors along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

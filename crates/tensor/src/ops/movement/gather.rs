@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
+use trellis_rng::Rng;
 
 /// `out[j] = table[index[j]]`, a row of zeros where the index is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
+use trellis_rng::Rng;
 
 /// Reduces the middle axis of `[outer, n, inner]` to `[outer, inner]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, Shape, TensorType};
+use trellis_rng::Rng;
 
 /// Greatest number of axes in broadcasting and moving kernels.
 pub(crate) const MAX_AXES: usize = 6;

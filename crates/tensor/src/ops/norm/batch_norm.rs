@@ -11,8 +11,8 @@ use crate::kernel;
 use crate::ops::elementwise::unary::{Unary, UnaryFunction};
 use crate::ops::norm::batch_norm_grad::{BatchNormGrad, BatchNormSums};
 use crate::ops::norm::batch_stats::{BatchStats, RunningStatistics};
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// `y = γ (x − mean) / √(variance + ε) + β` per channel (axis 1) of `x [batch, channels, …]`.
 /// Inputs: x, gamma, beta, then those that [`Statistics`] names.

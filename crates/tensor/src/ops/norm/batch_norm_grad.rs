@@ -8,8 +8,8 @@ use crate::kernel;
 use crate::ops::gemm::variant::sum_parts;
 use crate::ops::norm::batch_norm::{Statistics, elementwise, sample_shape, sizes};
 use crate::ops::norm::batch_stats::{channel, channel_launch, channel_parts};
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// `[2, channels]`: dγ = Σ dy x̂ and dβ = Σ dy per channel. Inputs: x, dy, then the statistics.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,8 +6,8 @@ use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
 use crate::ops::movement::reduce::software_lanes;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// Mean and biased variance of each channel of `x [batch, channels, inner]`, as `[2, channels]`.
 ///

@@ -9,8 +9,8 @@ use crate::ops::gemm::variant::sum_parts;
 use crate::ops::loss::softmax::{checked_rows, row_launch, rows_of};
 use crate::ops::movement::reduce::software_lanes;
 use crate::ops::norm::batch_stats::BatchStats;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// `y = γ (x − mean) / √(variance + ε) + β` with mean and biased variance of each row. Inputs: x `[…, n]`, gamma and
 /// beta `[n]`.

@@ -14,8 +14,8 @@ use crate::ops::recurrent::cell::Cell;
 pub use crate::ops::recurrent::cell::Recurrence;
 use crate::ops::recurrent::form::{Direction, RecurrenceForm, Sizes, launches};
 use crate::ops::recurrent::recurrence_grad::RecurrenceGrad;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 impl Sizes {
     /// Number of states of all steps; the saved gates begin after them.

@@ -7,8 +7,8 @@ use crate::graph::op::{Arg, Lowered, Op, TestCase};
 use crate::ops::attention::mask::Keys;
 use crate::ops::recurrent::cell::{Cell, Recurrence};
 use crate::ops::recurrent::form::{Direction, Sizes, launches};
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// dz of [`Recurrence`] `[batch, time, gates · hidden]`; of a GRU also the gradient of `W h + b`, which for the others is dz;
 /// then dh0 and an LSTM's dc0 `[batch, hidden]`. Each lies at an offset that an adapter can bind. Inputs: w, the recurrence's

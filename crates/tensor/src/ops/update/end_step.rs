@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::{DType, TensorType};
+use trellis_rng::Rng;
 
 /// Writes metrics into row (step mod capacity) of a ring `f32[capacity, columns]`. With the first metrics it writes the step state's
 /// failure word into column 0; with `advance` it advances the step state. Inputs: step state, ring, up to five tensors. The first element

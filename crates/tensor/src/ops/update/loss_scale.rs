@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::TensorType;
+use trellis_rng::Rng;
 
 /// Settings of loss scaling. If the scaled gradient is not finite, the step changes nothing and the scale is divided by two.
 /// After `growth_interval` good steps in a row it is doubled. A gradient that is not finite at scale 1 ends the training.

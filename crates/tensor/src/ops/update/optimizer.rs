@@ -6,9 +6,9 @@ use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::update::loss_scale::LossScale;
-use crate::rng::Rng;
 use crate::shape::TensorType;
 use crate::train::schedule::Schedule;
+use trellis_rng::Rng;
 
 /// Adam or AdamW. Inputs: parameters, gradients, first moments, second moments (all `f32[n]`), step state, partial sums of squared
 /// gradients. Gradients are divided by the loss scale. If their sum is not finite nothing changes: in this step, and at a scale

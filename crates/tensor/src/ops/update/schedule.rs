@@ -5,9 +5,9 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
-use crate::rng::Rng;
 use crate::shape::TensorType;
 use crate::train::schedule::Schedule;
+use trellis_rng::Rng;
 
 /// Value of a schedule at the step state's step. Input: step state `u32[4]`; the output is a scalar.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,7 +5,7 @@
 //! The CPU draws exactly the same in a test. `shaders/lib/philox.wgsl` has the kernels' part.
 
 /// Ten rounds of Philox on `counter` under `key`; four independent 32-bit words.
-pub(crate) fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let mul = |a: u32, b: u32| {
         let wide = u64::from(a) * u64::from(b);
         ((wide >> 32) as u32, wide as u32)
@@ -20,7 +20,7 @@ pub(crate) fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 /// A uniform number in `[0, 1)` from the top 24 bits, exactly representable in f32.
-pub(crate) fn unit(word: u32) -> f32 {
+pub fn unit(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
