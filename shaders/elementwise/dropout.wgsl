@@ -24,7 +24,7 @@ struct Dims { blocks: u32, n: u32, seed_low: u32, seed_high: u32, stream: u32, p
 @group(0) @binding(2) var<storage, read> step_state: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<T>;
 
-const DOMAIN: u32 = 0x44524f50u; // "DROP": apart from the numbers that rng.rs draws under the same seed
+const DOMAIN: u32 = 0x44524f50u; // "DROP": apart from the numbers that crates/rng draws under the same seed
 
 @compute @workgroup_size(256)
 fn dropout(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,

@@ -1,4 +1,4 @@
-// Philox4x32-10: random bits as a pure function of (counter, key); as in crates/tensor/src/rng.rs.
+// Philox4x32-10: random bits as a pure function of (counter, key); as in crates/rng/src/lib.rs.
 // Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 4.
 //
 // WGSL has no 32 x 32 -> 64 bit product: the high word is computed from 16-bit halves.

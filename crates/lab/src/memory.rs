@@ -53,6 +53,7 @@ impl Memory {
 
     /// An arm, with the guides that stay in memory while it trains.
     fn of_arm(config: &Config, data: &Dataset, arm: &str) -> Result<Self> {
+        let budget = data.gpu().memory_budget();
         let mut account = Account::new(config, data)?;
         let data = &account.data.clone();
         let guides = account.guides(config, data)?;
@@ -66,17 +67,18 @@ impl Memory {
                 _ => trainer.guided_by(guidance),
             };
         }
-        account.finish(arm, &trainer)
+        account.finish(arm, &trainer, budget)
     }
 
     /// The training of a guide.
     fn of_guide(config: &Config, data: &Dataset, of: &ArmGuide) -> Result<Self> {
+        let budget = data.gpu().memory_budget();
         let mut account = Account::new(config, data)?;
         let data = &account.data.clone();
         let guides = account.guides(config, data)?;
         let guide = guides.iter().find(|(kind, _)| kind == of).map(|(_, guide)| guide);
         let Some(guide) = guide else { unreachable!("asked for only where an arm has one") };
-        account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)))
+        account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)), budget)
     }
 
     /// Refuses an experiment that does not fit on `gpu`: at most `copies` runs at once.
@@ -157,17 +159,26 @@ impl Account {
         Ok(guides)
     }
 
-    fn finish(mut self, arm: &str, trainer: &Trainer<'_>) -> Result<Memory> {
+    fn finish(mut self, arm: &str, trainer: &Trainer<'_>, budget: u64) -> Result<Memory> {
+        // To record the step of a network of hundreds of GiB takes minutes, and its parameters alone do not fit.
+        if self.gpu.memory_used() > budget {
+            self.parts.push(("the step was not counted: this alone does not fit".to_string(), 0));
+            return Ok(self.close_with(arm));
+        }
         let (session, evaluation) = trainer.prepare()?;
         let (steps, evaluated) = (session.plans_memory(), evaluation.memory());
         let rest = self.gpu.memory_used() - self.before - steps - evaluated;
         self.parts.push(("optimizer, metrics, tables of the guide".to_string(), rest));
         self.parts.push(("a step: gradients, activations, scratch".to_string(), steps));
         self.parts.push(("evaluations, beyond the memory of a step".to_string(), evaluated));
+        Ok(self.close_with(arm))
+    }
+
+    fn close_with(self, arm: &str) -> Memory {
         let (by_name, peak) = self.gpu.memory_by_name();
         let data = format!("{}, {}", self.data.name(), self.data.extent());
         let largest = self.gpu.largest_buffer();
         let Self { experiment, parts, .. } = self;
-        Ok(Memory { experiment, arm: arm.to_string(), data, parts, peak, by_name, largest })
+        Memory { experiment, arm: arm.to_string(), data, parts, peak, by_name, largest }
     }
 }
