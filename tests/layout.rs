@@ -112,7 +112,7 @@ fn second_paths_are_found() {
 fn comments_begin_with_their_thing() {
     let vague = ["What ", "How ", "Whether ", "Which ", "Where ", "Most "];
     let begins = |line: &str| {
-        let text = ["/// ", "//! "].iter().find_map(|mark| line.trim_start().strip_prefix(mark));
+        let text = ["/// ", "//! ", "// "].iter().find_map(|mark| line.trim_start().strip_prefix(mark));
         text.is_some_and(|text| vague.iter().any(|word| text.starts_with(word)))
     };
     for (_, files) in ["crates", "tests", "examples", "benches"].into_iter().flat_map(sources) {

@@ -346,7 +346,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
         optimizer.update(&graph, loss, &step_state).expect("records");
         Plan::new(&gpu, &graph, &[]).expect("fits").run(2).expect("works");
         assert!(params.tensors()[0].read_f32().expect("works").iter().all(|w| *w == 1.0), "clip {clip_norm:?}");
-        assert_eq!(step_state.tensor().read_u32().expect("works")[1], 1, "the step_state remembers step 0, plus 1");
+        assert_eq!(step_state.tensor().read_u32().expect("works")[1], 1, "the step state remembers step 0, plus 1");
     }
 }
 

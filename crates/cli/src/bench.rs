@@ -16,7 +16,7 @@ use crate::{next, print};
 #[derive(Args)]
 #[command(after_help = "\
 `median`, `min` and `p90` are of repetitions that are each submitted and waited for; `piped` is the time of one among many
-that are submitted together. Every workload is warmed up until its time settles, as GPUs raise their step_states only under load;
+that are submitted together. Every workload is warmed up until its time settles, as GPUs raise their clocks only under load;
 `unsettled` is said where it does not within 2 seconds. `_generic` computes the same CKA through matmul, sums and autograd. After the
 two `cka_form_` of one size: which of them the cost model takes, and what was measured.
 

@@ -354,7 +354,7 @@ fn the_last_line_says_what_comes_next() {
         let json = last(&[&arguments[..], &["--json"]].concat());
         assert!(!json.iter().any(|line| line.contains("next: ")), "{arguments:?}: {json:?}");
     }
-    // What does not fit is not to be trained.
+    // A configuration that does not fit is not to be trained.
     let plan = Command::new(env!("CARGO_BIN_EXE_trellis"))
         .args(["plan", &file, "--set", "target.width=1024"])
         .env("TRELLIS_MEMORY_MB", "1")

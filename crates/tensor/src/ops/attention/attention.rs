@@ -82,7 +82,7 @@ impl Attention {
         match (self.dropout, step_state) {
             (None, []) => {}
             (Some(_), [step_state]) if **step_state == TensorType::u32([4]) => {}
-            _ => return Err(format!("dropout wants a step_state u32[4], and nothing else does, not {step_state:?}")),
+            _ => return Err(format!("dropout wants a step state u32[4], and nothing else does, not {step_state:?}")),
         }
         let fits = match (self.keys, mask) {
             (Keys::All, []) => true,

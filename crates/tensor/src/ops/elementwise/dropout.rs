@@ -51,7 +51,7 @@ impl Op for Dropout {
         self.check()?;
         match inputs {
             [x, step_state] if x.dtype == DType::F32 && **step_state == TensorType::u32([4]) => Ok((*x).clone()),
-            _ => Err(format!("takes one f32 tensor and a step_state u32[4], not {inputs:?}")),
+            _ => Err(format!("takes one f32 tensor and a step state u32[4], not {inputs:?}")),
         }
     }
 

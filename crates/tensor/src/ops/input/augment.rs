@@ -53,7 +53,7 @@ impl Op for Augment {
             {
                 Ok((*x).clone())
             }
-            _ => Err(format!("takes f32[b, c, h, w] and a step_state, u32[4], and shift < 32768, not {inputs:?}")),
+            _ => Err(format!("takes f32[b, c, h, w] and a step state, u32[4], and shift < 32768, not {inputs:?}")),
         }
     }
 

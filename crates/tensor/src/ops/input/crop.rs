@@ -49,10 +49,10 @@ impl Op for Crop {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         let Self { size, share, .. } = *self;
         let [x, step_state] = inputs else {
-            return Err(format!("takes images and a step_state, not {} inputs", inputs.len()));
+            return Err(format!("takes images and a step state, not {} inputs", inputs.len()));
         };
         let (&[b, c, height, width], true) = (&x.shape[..], x.dtype == DType::F32 && is_step_state(step_state)) else {
-            return Err(format!("takes f32[b, c, h, w] and a step_state, u32[4], not {inputs:?}"));
+            return Err(format!("takes f32[b, c, h, w] and a step state, u32[4], not {inputs:?}"));
         };
         if share.is_none() && (size > height || size > width) {
             return Err(format!("images of {height} x {width} hold no box of {size} x {size}"));

@@ -98,7 +98,7 @@ fn infer(n: usize, batch: usize, inputs: &[&TensorType]) -> Result<TensorType, S
         [step_state] if is_step_state(step_state) => {
             Err(format!("n = {n} and batch = {batch} must be positive and below 2^31"))
         }
-        _ => Err(format!("takes a step_state, u32[4], not {inputs:?}")),
+        _ => Err(format!("takes a step state, u32[4], not {inputs:?}")),
     }
 }
 

@@ -146,7 +146,7 @@ impl Op for BatchNorm {
         let sample = match rng.below(4) {
             0 => TestCase::forward_only(BatchNorm { eps, statistics: Statistics::Running, relu: true }),
             1 => TestCase::new(move |x| x[0].batch_norm_eval(x[1], x[2], x[3], x[4], eps)),
-            // Whole: the gradient must include the paths through the batch_stats.
+            // Whole: the gradient must include the paths through the batch's statistics.
             _ => {
                 let sample = TestCase::new(move |x| x[0].batch_norm(x[1], x[2], eps));
                 return sample.normal(rng, shape).normal(rng, channels).normal(rng, channels);

@@ -11,11 +11,11 @@ use trellis_rng::Rng;
 
 /// Mean and biased variance of each channel of `x [batch, channels, inner]`, as `[2, channels]`.
 ///
-/// It has no gradient of its own: the ops that take batch_stats count it in the gradient of their `x`.
+/// It has no gradient of its own: the ops that take these statistics count it in the gradient of their `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchStats;
 
-/// Updates a running mean and variance `[channels]` in place from a batch's batch_stats `[2, channels]`:
+/// Updates a running mean and variance `[channels]` in place from a batch's statistics `[2, channels]`:
 /// `mean += momentum (batch mean − mean)`, likewise the variance with the batch's unbiased one. PyTorch's rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunningStatistics {

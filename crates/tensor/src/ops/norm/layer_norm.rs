@@ -20,14 +20,14 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
-/// `dx` of [`LayerNorm`]. Inputs: x, gamma, dy, and the rows' batch_stats `[2, rows]`.
+/// `dx` of [`LayerNorm`]. Inputs: x, gamma, dy, and the rows' statistics `[2, rows]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNormGrad {
     /// Summand under the root.
     pub eps: f32,
 }
 
-/// `[2, n]`: dγ = Σ dy x̂ and dβ = Σ dy over rows. Inputs: x, dy, and the rows' batch_stats `[2, rows]`.
+/// `[2, n]`: dγ = Σ dy x̂ and dβ = Σ dy over rows. Inputs: x, dy, and the rows' statistics `[2, rows]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNormSums {
     /// Summand under the root.
@@ -64,9 +64,9 @@ impl Op for LayerNorm {
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         let (graph, eps) = (dy.graph(), self.eps);
         let [rows, n] = checked_rows(&x[0].ty());
-        let batch_stats = graph.push(BatchStats, &[x[0].reshape([1, rows, n])?])?;
-        let dx = graph.push(LayerNormGrad { eps }, &[x[0], x[1], dy, batch_stats])?;
-        let sums = graph.push(LayerNormSums { eps }, &[x[0], dy, batch_stats])?;
+        let row_stats = graph.push(BatchStats, &[x[0].reshape([1, rows, n])?])?;
+        let dx = graph.push(LayerNormGrad { eps }, &[x[0], x[1], dy, row_stats])?;
+        let sums = graph.push(LayerNormSums { eps }, &[x[0], dy, row_stats])?;
         let part = |row| sums.slice(0, row, 1)?.reshape([n]);
         Ok(vec![Some(dx), Some(part(0)?), Some(part(1)?)])
     }
@@ -100,15 +100,15 @@ impl Op for LayerNormGrad {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        if let [x, gamma, dy, batch_stats] = inputs
+        if let [x, gamma, dy, row_stats] = inputs
             && let Some([rows, n]) = rows_of(x)
             && **gamma == TensorType::f32([n])
             && x == dy
-            && **batch_stats == TensorType::f32([2, rows])
+            && **row_stats == TensorType::f32([2, rows])
         {
             return Ok((*x).clone());
         }
-        Err(format!("takes x f32[…, n], gamma, dy and batch_stats f32[2, rows], not {inputs:?}"))
+        Err(format!("takes x f32[…, n], gamma, dy and row_stats f32[2, rows], not {inputs:?}"))
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
@@ -152,14 +152,14 @@ impl Op for LayerNormSums {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        if let [x, dy, batch_stats] = inputs
+        if let [x, dy, row_stats] = inputs
             && let Some([rows, n]) = rows_of(x)
             && x == dy
-            && **batch_stats == TensorType::f32([2, rows])
+            && **row_stats == TensorType::f32([2, rows])
         {
             return Ok(TensorType::f32([2, n]));
         }
-        Err(format!("takes x and dy f32[…, n] and batch_stats f32[2, rows], not {inputs:?}"))
+        Err(format!("takes x and dy f32[…, n] and row_stats f32[2, rows], not {inputs:?}"))
     }
 
     fn backward<'g>(&self, _: &[Var<'g>], y: Var<'g>, _: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {

@@ -39,7 +39,7 @@ impl Op for EndStep {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
-        let [step_state, ring, tensors @ ..] = inputs else { return Err("takes a step_state and a ring".to_string()) };
+        let [step_state, ring, tensors @ ..] = inputs else { return Err("takes a step state and a ring".to_string()) };
         let metrics: usize = tensors.iter().map(|ty| Self::metrics(ty)).sum();
         let fits = ring.shape.rank() == 2 && self.first + metrics <= ring.shape[1];
         let floats = tensors.iter().all(|m| m.dtype == DType::F32 && m.elements() > 0);

@@ -76,7 +76,7 @@ impl Op for LossScaleValue {
         self.scale.check()?;
         match inputs {
             [step_state] if **step_state == TensorType::u32([4]) => Ok(TensorType::f32([])),
-            _ => Err(format!("takes a step_state u32[4], not {inputs:?}")),
+            _ => Err(format!("takes a step state u32[4], not {inputs:?}")),
         }
     }
 
@@ -115,7 +115,7 @@ impl Op for LossScaleStep {
             {
                 Ok(TensorType::f32([]))
             }
-            _ => Err(format!("takes a step_state u32[4] and partial sums f32[n], not {inputs:?}")),
+            _ => Err(format!("takes a step state u32[4] and partial sums f32[n], not {inputs:?}")),
         }
     }
 

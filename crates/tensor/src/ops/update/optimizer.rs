@@ -59,7 +59,7 @@ fn infer(arenas: usize, inputs: &[&TensorType]) -> Result<TensorType, String> {
         && inputs[..arenas].iter().all(|x| x == first)
         && **first == TensorType::f32([first.elements()]);
     if !equal || inputs.len() != arenas + 2 || *inputs[arenas] != TensorType::u32([4]) {
-        return Err(format!("takes {arenas} equal f32[n], a step_state u32[4] and partial sums, not {inputs:?}"));
+        return Err(format!("takes {arenas} equal f32[n], a step state u32[4] and partial sums, not {inputs:?}"));
     }
     Ok(TensorType::nothing())
 }
@@ -104,7 +104,7 @@ fn sample_scale(rng: &mut Rng) -> Option<LossScale> {
 }
 
 /// A launch over `n` parameters, as vec4 if that divides it; its first dimension is their number.
-fn reads_vec4(kernel: crate::Kernel, n: usize) -> Dispatch {
+fn dispatch_vec4(kernel: crate::Kernel, n: usize) -> Dispatch {
     let vec4 = n.is_multiple_of(4);
     let units = if vec4 { n / 4 } else { n };
     Dispatch::linear(kernel, units).flag("VEC4", vec4).dims(&[units])
@@ -129,7 +129,7 @@ impl Op for AdamStep {
         // 1 − β in f32 of β in f32 would be wrong by 1e-5.
         let beta = |beta: f64| [beta as f32, beta.ln() as f32, (1.0 - beta) as f32];
         let ([beta1, log1, rest1], [beta2, log2, rest2]) = (beta(self.beta1), beta(self.beta2));
-        let mut dispatch = reads_vec4(kernel!("update/adam"), n)
+        let mut dispatch = dispatch_vec4(kernel!("update/adam"), n)
             .constant("DECOUPLED", u32::from(self.decoupled))
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay])
@@ -206,7 +206,7 @@ impl Op for SgdStep {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let n = inputs[0].elements();
         let partials = inputs[4].elements();
-        let mut dispatch = reads_vec4(kernel!("update/sgd"), n)
+        let mut dispatch = dispatch_vec4(kernel!("update/sgd"), n)
             .constant("NESTEROV", u32::from(self.nesterov))
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay, self.momentum])

@@ -24,7 +24,7 @@ impl Op for ScheduleValue {
     fn infer(&self, inputs: &[&TensorType]) -> Result<TensorType, String> {
         match inputs {
             [step_state] if **step_state == TensorType::u32([4]) => Ok(TensorType::f32([])),
-            _ => Err(format!("takes a step_state u32[4], not {inputs:?}")),
+            _ => Err(format!("takes a step state u32[4], not {inputs:?}")),
         }
     }
 
