@@ -31,7 +31,7 @@ impl ConfigCommand {
             None => Config::default(),
         };
         match json {
-            true => print::line(serde_json::json!(config)),
+            true => print::json(&config),
             false => print::line(config.explained().trim_end()),
         }
     }

@@ -53,32 +53,24 @@ impl Memory {
 
     /// An arm, with the guides that stay in memory while it trains.
     fn of_arm(config: &Config, data: &Dataset, arm: &str) -> Result<Self> {
-        let budget = data.gpu().memory_budget();
         let mut account = Account::new(config, data)?;
         let data = &account.data.clone();
         let guides = account.guides(config, data)?;
         let target = config.draw_target(arm, data, 0)?;
         account.close(format!("target, {}", target.describe()));
-        let mut trainer = Trainer::new(&target, data, config.training(arm, 0));
-        if let Some((_, guide)) = guides.iter().find(|(kind, _)| *kind == config.compared_with(arm)) {
-            let guidance = config.guidance(arm, guide.clone().freeze());
-            trainer = match config.guide_of(arm) {
-                ArmGuide::None => trainer.measured_against(guidance),
-                _ => trainer.guided_by(guidance),
-            };
-        }
-        account.finish(arm, &trainer, budget)
+        let guide = guides.iter().find(|(kind, _)| *kind == config.compared_with(arm));
+        let guide = guide.map(|(_, guide)| guide.clone().freeze());
+        account.finish(arm, &config.trainer(arm, &target, data, guide, 0))
     }
 
     /// The training of a guide.
     fn of_guide(config: &Config, data: &Dataset, of: &ArmGuide) -> Result<Self> {
-        let budget = data.gpu().memory_budget();
         let mut account = Account::new(config, data)?;
         let data = &account.data.clone();
         let guides = account.guides(config, data)?;
         let guide = guides.iter().find(|(kind, _)| kind == of).map(|(_, guide)| guide);
         let Some(guide) = guide else { unreachable!("asked for only where an arm has one") };
-        account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)), budget)
+        account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)))
     }
 
     /// Refuses an experiment that does not fit on `gpu`: at most `copies` runs at once.
@@ -130,13 +122,15 @@ struct Account {
     experiment: String,
     parts: Vec<(String, u64)>,
     before: u64,
+    /// Memory of the GPU that is to train.
+    budget: u64,
 }
 
 impl Account {
     fn new(config: &Config, data: &Dataset) -> Result<Self> {
-        let gpu = data.gpu().counting();
+        let (gpu, budget) = (data.gpu().counting(), data.gpu().memory_budget());
         let data = data.counted_on(&gpu)?;
-        let mut account = Self { gpu, data, experiment: config.name.clone(), parts: Vec::new(), before: 0 };
+        let mut account = Self { gpu, data, experiment: config.name.clone(), parts: Vec::new(), before: 0, budget };
         account.close("data".to_string());
         Ok(account)
     }
@@ -159,9 +153,9 @@ impl Account {
         Ok(guides)
     }
 
-    fn finish(mut self, arm: &str, trainer: &Trainer<'_>, budget: u64) -> Result<Memory> {
+    fn finish(mut self, arm: &str, trainer: &Trainer<'_>) -> Result<Memory> {
         // To record the step of a network of hundreds of GiB takes minutes, and its parameters alone do not fit.
-        if self.gpu.memory_used() > budget {
+        if self.gpu.memory_used() > self.budget {
             self.parts.push(("the step was not counted: this alone does not fit".to_string(), 0));
             return Ok(self.close_with(arm));
         }

@@ -105,7 +105,7 @@ fn ranges(config: &Config) -> Result<(), ConfigError> {
 /// Networks, and the data that they take.
 fn networks(config: &Config) -> Result<(), ConfigError> {
     let data = &config.data;
-    let tokens = matches!(data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text);
+    let tokens = data.set.is_tokens();
     if tokens {
         if let Some(arm) = config.arms.iter().find(|arm| config.training(arm, 0).augments()) {
             let problem = "only images are cropped, shifted and flipped";
@@ -181,7 +181,7 @@ fn input_scale(config: &Config, name: &str, guide: &GuideConfig) -> Result<(), C
         (None, Some(_)) => return refuse(mean_key, format!("is missing beside {std_key}"), "give both, or neither"),
         (Some(mean), Some(std)) => (mean, std),
     };
-    if matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text) {
+    if config.data.set.is_tokens() {
         return refuse(mean_key, "scales images, and data.set gives tokens", "remove `mean` and `std`");
     }
     for (key, values, range) in [(mean_key, mean, BRIGHTNESS), (std_key, std, ABOVE_0)] {

@@ -89,19 +89,21 @@ impl Config {
 
     /// True if a length of the training is given in epochs and the data are not known yet.
     pub(super) fn is_in_epochs(&self) -> bool {
-        let in_epochs = |training: &TrainingConfig| training.epochs.is_some() || training.eval_every_epochs.is_some();
+        let in_epochs = |training: &TrainingConfig| of_training(training).iter().any(|(.., epochs)| epochs.is_some());
         in_epochs(&self.training) || self.arms.iter().any(|arm| in_epochs(&self.training_of(arm)))
     }
 }
 
 /// Keys of `[training]` in epochs, each with the one in steps whose place it takes.
-pub(super) fn of_training() -> impl Iterator<Item = (&'static str, &'static str)> {
-    EPOCHS.into_iter().filter(|(table, ..)| *table == "training").map(|(_, epochs, steps)| (epochs, steps))
-}
+pub(super) const OF_TRAINING: [(&str, &str); 2] = [("epochs", "steps"), ("eval_every_epochs", "eval_every")];
+/// Key of a guide in epochs, with the one in steps whose place it takes.
+const OF_GUIDE: (&str, &str) = ("epochs", "steps");
 
-/// Keys in epochs, each with its table and the one in steps whose place it takes.
-const EPOCHS: [(&str, &str, &str); 3] =
-    [("training", "epochs", "steps"), ("training", "eval_every_epochs", "eval_every"), ("guide", "epochs", "steps")];
+/// [`OF_TRAINING`] with the epochs that are given.
+pub(super) fn of_training(training: &TrainingConfig) -> [(&'static str, &'static str, Option<u32>); 2] {
+    let [(epochs, steps), (eval_epochs, eval_steps)] = OF_TRAINING;
+    [(epochs, steps, training.epochs), (eval_epochs, eval_steps, training.eval_every_epochs)]
+}
 
 /// Refuses one length given twice; `text` is the file, which has been read.
 pub(super) fn given_twice(text: &str, path: &Path) -> Result<()> {
@@ -131,14 +133,13 @@ pub(super) fn drop_steps(file: &mut toml::Table) {
 /// Tables with keys in epochs: name, table, and the two keys.
 fn tables(file: &toml::Table) -> Vec<(String, &toml::Table, &'static str, &'static str)> {
     let table = |name: &str| file.get(name).and_then(toml::Value::as_table);
-    let mut tables: Vec<_> = EPOCHS
+    let training = table("training")
         .into_iter()
-        .filter_map(|(name, epochs, steps)| Some((name.to_string(), table(name)?, epochs, steps)))
-        .collect();
-    for (name, guide) in table("guides").into_iter().flatten() {
-        tables.extend(guide.as_table().map(|guide| (format!("guides.{name}"), guide, "epochs", "steps")));
-    }
-    tables
+        .flat_map(|training| OF_TRAINING.map(|(epochs, steps)| ("training".to_string(), training, epochs, steps)));
+    let named = table("guides").into_iter().flatten();
+    let named = named.filter_map(|(name, guide)| Some((format!("guides.{name}"), guide.as_table()?)));
+    let guides = table("guide").map(|guide| ("guide".to_string(), guide)).into_iter().chain(named);
+    training.chain(guides.map(|(name, guide)| (name, guide, OF_GUIDE.0, OF_GUIDE.1))).collect()
 }
 
 /// Refuses epochs of none, and of examples that are drawn anew for every batch.
@@ -147,7 +148,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let mut lengths = Vec::new();
     let trainings = config.arms.iter().map(|arm| (Some(arm), config.training_of(arm)));
     for (arm, training) in trainings.chain([(None, config.training.clone())]) {
-        for (key, epochs) in [("epochs", training.epochs), ("eval_every_epochs", training.eval_every_epochs)] {
+        for (key, _, epochs) in of_training(&training) {
             lengths.push((arm.map_or(format!("training.{key}"), |arm| config.training_key(arm, key)), epochs, 1));
         }
     }

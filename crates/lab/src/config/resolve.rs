@@ -11,7 +11,7 @@ use super::pools::{Pools, cut};
 use super::{ArmGuide, Config, DataConfig, DataSet, TargetConfig, TextLevel, refused};
 use trellis_guidance::data::DrawnSequences;
 use trellis_guidance::network::Output;
-use trellis_guidance::{Dataset, Error, Guidance, Guide, Network, Result, Training};
+use trellis_guidance::{Dataset, Error, Guidance, Guide, Network, Result, Trainer, Training};
 
 impl Config {
     /// The data set on `gpu`; `place` is the folder of an IDX or CIFAR set or of images, or the file of a text. Where
@@ -192,6 +192,23 @@ impl Config {
             flip: t.flip,
             eval_every: t.eval_every,
             check: self.check_gradients,
+        }
+    }
+
+    /// Trainer of an arm's target: pulled by the arm's guide, or for an arm without one compared with `guide`.
+    pub(crate) fn trainer<'a>(
+        &self,
+        arm: &str,
+        target: &'a Network,
+        data: &'a Dataset,
+        guide: Option<Guide>,
+        seed: u64,
+    ) -> Trainer<'a> {
+        let trainer = Trainer::new(target, data, self.training(arm, seed));
+        let Some(guidance) = guide.map(|guide| self.guidance(arm, guide)) else { return trainer };
+        match self.guide_of(arm) {
+            ArmGuide::None => trainer.measured_against(guidance),
+            _ => trainer.guided_by(guidance),
         }
     }
 

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::checkpoints::Checkpoints;
-use crate::config::{ArmGuide, Config};
+use crate::config::Config;
 use crate::memory::Memory;
 use crate::recipe::{Origin, Recipe};
 use crate::record::names::{PREDICT, is_guide};
@@ -227,14 +227,8 @@ fn run_arm(
     journal: &Journal<'_>,
 ) -> Result<()> {
     let target = config.draw_target(arm, data, seed)?;
-    let mut trainer = Trainer::new(&target, data, config.training(arm, seed));
-    if let Some(guide) = guides.get(&config.compared_with(arm)) {
-        let guidance = config.guidance(arm, guide.clone());
-        trainer = match config.guide_of(arm) {
-            ArmGuide::None => trainer.measured_against(guidance),
-            _ => trainer.guided_by(guidance),
-        };
-    }
+    let guide = guides.get(&config.compared_with(arm)).cloned();
+    let trainer = config.trainer(arm, &target, data, guide, seed);
     let recipe = Recipe::new(config, config.target_of(arm).network, &target, data, origin(config, arm, seed));
     let checkpoints = Checkpoints::new(&target, journal.path, recipe).with_best();
     train(trainer, config.training_of(arm).steps, checkpoints, arm, seed, journal)

@@ -136,8 +136,7 @@ fn guide(config: &Config, of: &ArmGuide) -> String {
     }
     if let Some(file) = config.guide_weights(of) {
         words += &format!(", weights of {}", file.display());
-        let images = !matches!(config.data.set, DataSet::CopyPaste | DataSet::Parity | DataSet::Text);
-        if images && guide.input_scale().is_none() {
+        if !config.data.set.is_tokens() && guide.input_scale().is_none() {
             words += ", input normalized as the target's";
         }
     }

@@ -90,14 +90,19 @@ pub(super) fn usual_guide(arm: &str) -> Option<ArmGuide> {
 
 impl ArmConfig {
     /// Keys of `[training]` that this arm sets, short ones included, with their values.
-    pub(super) fn overrides(&self) -> Table {
+    fn of_training(&self) -> Table {
         with_short(&self.training, [("learning_rate", self.learning_rate), ("weight_decay", self.weight_decay)])
+    }
+
+    /// Keys of `[guidance]` that this arm sets, short ones included, with their values.
+    fn of_guidance(&self) -> Table {
+        with_short(&self.guidance, [("weight", self.weight)])
     }
 
     /// `[guidance]` of the rest of the file, `base`, with what this arm sets otherwise; or the key at fault and why.
     pub(super) fn guidance(&self, base: &GuidanceConfig) -> Result<GuidanceConfig, (String, String)> {
         let mut guidance = base.clone();
-        for (key, value) in with_short(&self.guidance, [("weight", self.weight)]) {
+        for (key, value) in self.of_guidance() {
             // Pairs take the place of a rule, and a rule that of pairs.
             let other = [("map", "pairs"), ("pairs", "map")].into_iter().find(|(own, _)| *own == key);
             guidance = with_key(&guidance, &key, value, other.map(|(_, other)| other))?;
@@ -112,8 +117,7 @@ impl ArmConfig {
         steps: impl Fn(&str, u32, usize) -> Result<u32>,
     ) -> Result<()> {
         let Ok(own) = self.training(base) else { return Ok(()) };
-        for (epochs_key, steps_key) in lengths::of_training() {
-            let epochs = if epochs_key == "epochs" { own.epochs } else { own.eval_every_epochs };
+        for (epochs_key, steps_key, epochs) in lengths::of_training(&own) {
             let sets = |key: &str| self.training.contains_key(key);
             // An arm with a batch of its own has epochs of its own length.
             if let Some(epochs) = epochs.filter(|_| sets(epochs_key) || sets("batch")) {
@@ -128,8 +132,8 @@ impl ArmConfig {
     /// The training of the rest of the file, `base`, with what this arm sets otherwise; or the key at fault and why.
     pub(super) fn training(&self, base: &TrainingConfig) -> Result<TrainingConfig, (String, String)> {
         let mut training = base.clone();
-        for (key, value) in self.overrides() {
-            let epochs = lengths::of_training().find(|(_, steps)| *steps == key).map(|(epochs, _)| epochs);
+        for (key, value) in self.of_training() {
+            let epochs = lengths::OF_TRAINING.into_iter().find(|(_, steps)| *steps == key).map(|(epochs, _)| epochs);
             training = with_key(&training, &key, value, epochs)?;
         }
         Ok(training)
@@ -147,6 +151,16 @@ fn with_short<const N: usize>(table: &Table, short: [(&str, Option<f32>); N]) ->
         }
     }
     table
+}
+
+/// Key of the file that sets `key` of a section for an arm: in the arm's `table` of that section, as one of its short keys, which `all`
+/// holds too, or in the section itself.
+fn key_in_file(arm: &str, section: &str, key: &str, table: &Table, all: &Table) -> String {
+    match (table.contains_key(key), all.contains_key(key)) {
+        (true, _) => format!("arm.{arm}.{section}.{key}"),
+        (false, true) => format!("arm.{arm}.{key}"),
+        (false, false) => format!("{section}.{key}"),
+    }
 }
 
 /// A section with another value of `key`, and without the key whose place it takes; or the key and why it cannot be.
@@ -237,21 +251,13 @@ impl Config {
     /// Key of the file that sets `key` of `[training]` for an arm.
     pub fn training_key(&self, arm: &str, key: &str) -> String {
         let own = self.arm(arm);
-        match own.training.contains_key(key) {
-            true => format!("arm.{arm}.training.{key}"),
-            false if own.overrides().contains_key(key) => format!("arm.{arm}.{key}"),
-            false => format!("training.{key}"),
-        }
+        key_in_file(arm, "training", key, &own.training, &own.of_training())
     }
 
     /// Key of the file that sets `key` of `[guidance]` for an arm.
     pub(in crate::config) fn guidance_key(&self, arm: &str, key: &str) -> String {
         let own = self.arm(arm);
-        match own.guidance.contains_key(key) {
-            true => format!("arm.{arm}.guidance.{key}"),
-            false if key == "weight" && own.weight.is_some() => format!("arm.{arm}.weight"),
-            false => format!("guidance.{key}"),
-        }
+        key_in_file(arm, "guidance", key, &own.guidance, &own.of_guidance())
     }
 
     /// The target of an arm.

@@ -5,7 +5,7 @@ use toml::Table;
 use super::arm::{ArmConfig, usual_guide};
 use super::guide::ArmGuide;
 use super::keys::{Declared, Key};
-use crate::config::{Config, ConfigError, GuidanceConfig, TrainingConfig, explain::suggestion, refuse};
+use crate::config::{Config, ConfigError, GuidanceConfig, TrainingConfig, explain::suggestion, lengths, refuse};
 use crate::record::names::{ARMS, checked_name, is_guide};
 use trellis_guidance::{Batches, Control};
 
@@ -97,11 +97,8 @@ fn check_overrides(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), C
     // The arm's schedule says these.
     of_guidance.retain(|key| !["first_steps", "decay_steps"].contains(key));
     known(name, "guidance", &arm.guidance, &of_guidance, &[("weight", arm.weight.is_some())])?;
-    for (table, keys, [one, other]) in [
-        ("training", &arm.training, ["epochs", "steps"]),
-        ("training", &arm.training, ["eval_every_epochs", "eval_every"]),
-        ("guidance", &arm.guidance, ["pairs", "map"]),
-    ] {
+    let lengths = lengths::OF_TRAINING.map(|pair| ("training", &arm.training, pair));
+    for (table, keys, (one, other)) in lengths.into_iter().chain([("guidance", &arm.guidance, ("pairs", "map"))]) {
         if keys.contains_key(one) && keys.contains_key(other) {
             let problem = format!("does not go with `{other}`");
             return refuse(format!("arm.{name}.{table}.{one}"), problem, "remove one of the two");

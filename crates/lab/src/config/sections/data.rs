@@ -84,6 +84,11 @@ pub enum DataSet {
 }
 
 impl DataSet {
+    /// True if examples are sequences of tokens, not images.
+    pub(crate) fn is_tokens(self) -> bool {
+        matches!(self, Self::CopyPaste | Self::Parity | Self::Text)
+    }
+
     /// True if examples are drawn, not read from files.
     pub(crate) fn is_drawn(self) -> bool {
         matches!(self, Self::Glyphs | Self::CopyPaste | Self::Parity)
