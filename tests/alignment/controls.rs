@@ -5,7 +5,9 @@ use trellis_guidance::alignment::GuideSide;
 use trellis_guidance::data::DrawnSequences;
 use trellis_guidance::network::{Input, InputShape};
 use trellis_guidance::trainer::guide_sides;
-use trellis_guidance::{BatchSource, Cka, Cnn, Control, Dataset, Guidance, Metric, Network, Transformer};
+use trellis_guidance::{
+    BatchSource, Cka, Cnn, Control, Dataset, Guidance, Metric, Network, Trainer, Training, Transformer,
+};
 use trellis_tensor::{Graph, Plan, StepState};
 
 use crate::gpu;
@@ -100,9 +102,8 @@ fn check(data: &Dataset, guide: &Network, one_hot_input: Option<usize>) {
     let largest = plain.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
     assert!(rotated.chunks(N).all(|row| row.iter().sum::<f32>().abs() < 1e-4 * largest), "centered");
     let refused = Guidance::new(guide.clone().freeze()).align(Cka::linear().debiased()).control(Control::Rotated);
-    let (target, training) = (guide, trellis_guidance::Training { batch: N, ..trellis_guidance::Training::new(2) });
-    let error =
-        trellis_guidance::Trainer::new(target, data, training).guided_by(refused).run().expect_err("not centered");
+    let training = Training { batch: N, ..Training::new(2) };
+    let error = Trainer::new(guide, data, training).guided_by(refused).run().expect_err("not centered");
     assert!(error.to_string().contains("choose another control"), "{error}");
     assert!(cosine(&plain, &rotated) < 0.8 && cosine(&plain, &permuted) < 0.8, "the correspondence goes");
 

@@ -140,8 +140,9 @@ fn an_arm_trains_in_its_own_way() {
     let folder = tempfile::tempdir().expect("writable");
     let tables = "[arm.own]\nguide = \"none\"\ntraining = { optimizer = \"sgd\", momentum = 0.0 }\n\
         [arm.last]\nguide = \"untrained\"\nguidance = { map = \"last\", metric = \"rsa_cosine\" }\n\
+        [arm.measure]\nguide = \"untrained\"\nguidance = { metric = \"rsa_cosine\" }\n\
         [arm.long]\nguide = \"none\"\ntraining = { steps = 6, batch = 8, eval_every = 3 }\n";
-    let done = train(&folder, "[\"alone\", \"own\", \"long\", \"untrained\", \"last\"]", tables);
+    let done = train(&folder, "[\"alone\", \"own\", \"long\", \"untrained\", \"last\", \"measure\"]", tables);
     let of = |arm: &str| losses(&done, arm);
     assert_eq!(of("own")[0], of("alone")[0]);
     assert_ne!(of("own")[1], of("alone")[1]);
@@ -152,9 +153,12 @@ fn an_arm_trains_in_its_own_way() {
     assert_eq!(steps, [0, 3, 6]);
     assert_eq!((run(&done, "untrained").pairs.len(), run(&done, "last").pairs.len()), (2, 1));
     assert_ne!(of("untrained")[1], of("last")[1]);
+    // The same pairs by another measure.
+    assert_eq!(run(&done, "measure").pairs, run(&done, "untrained").pairs);
+    assert_ne!(of("measure")[1], of("untrained")[1]);
     // Each arm is complete after its own steps.
     let complete: Vec<usize> = done.summary().iter().map(|arm| arm.seeds).collect();
-    assert_eq!(complete, [1; 5]);
+    assert_eq!(complete, [1; 6]);
 }
 
 /// Every gate has an orthogonal matrix of its own; all other weights are drawn as ever.

@@ -51,13 +51,13 @@ fn rounded(level: u16) -> u8 {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
-pub(crate) mod tests {
+mod tests {
     use png::Encoder;
 
     use super::*;
 
     /// A PNG file of pixels as they are stored.
-    pub(crate) fn encode(size: [u32; 2], color: ColorType, depth: BitDepth, pixels: &[u8]) -> Vec<u8> {
+    fn encode(size: [u32; 2], color: ColorType, depth: BitDepth, pixels: &[u8]) -> Vec<u8> {
         let mut file = Vec::new();
         let mut encoder = Encoder::new(&mut file, size[0], size[1]);
         encoder.set_color(color);
