@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::error::{Error, Place, Result};
 use crate::images::Images;
@@ -282,7 +282,7 @@ fn read<const N: usize>(path: &Path, element: Element) -> Result<([usize; N], By
     let mut file = BufReader::new(File::open(path).map_err(|source| Error::io(path, source))?);
     // The first bytes tell gzip, not the name: browsers unpack without renaming.
     let gzip = file.fill_buf().map_err(|source| Error::io(path, source))?.starts_with(&[0x1f, 0x8b]);
-    let mut input: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut input: Box<dyn Read> = if gzip { Box::new(Unpacked(Some(GzDecoder::new(file)))) } else { Box::new(file) };
 
     let start = 4 + 4 * N as u64;
     let header = take(&mut input, start, path, gzip)?;
@@ -308,13 +308,8 @@ fn read<const N: usize>(path: &Path, element: Element) -> Result<([usize; N], By
     let (there, data, start) = match gzip {
         true => {
             let mut data = take(&mut input, bytes, path, gzip)?;
-            // The end of the stream is checked, and what follows it. Zeros may: tapes and some servers fill up blocks.
-            let after = take(&mut input, 1, path, gzip);
-            match after {
-                // Its checksum was right, and no other stream follows.
-                Err(error) if error.to_string().contains("invalid gzip header") && ends_in_zeros(path)? => {}
-                after => data.extend(after?),
-            }
+            // The end of the stream is checked, and what follows it.
+            data.extend(take(&mut input, 1, path, gzip)?);
             (data.len() as u64, Bytes::Memory(data), 0)
         }
         false => (plain.len().saturating_sub(start), plain, start),
@@ -341,14 +336,39 @@ fn take(input: &mut dyn Read, limit: u64, path: &Path, gzip: bool) -> Result<Vec
     }
 }
 
-/// True if the last 8 bytes of a file, as many as end a gzip stream, are zeros.
-fn ends_in_zeros(path: &Path) -> Result<bool> {
-    let file = Bytes::open(path)?;
-    let mut last = [1; 8];
-    if file.len() >= 8 {
-        file.read(file.len() - 8, &mut last)?;
+/// The contents of a gzip file: of one stream, or of several one after the other. Zeros may follow each, as gzip allows: tapes and some
+/// servers fill up blocks. `None` at the end.
+struct Unpacked(Option<GzDecoder<BufReader<File>>>);
+
+impl Read for Unpacked {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while let Some(stream) = &mut self.0 {
+            let read = stream.read(into)?;
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+            // The stream ended, and its checksum was right.
+            let mut file = self.0.take().expect("read just now").into_inner();
+            self.0 = (!is_zeros(&mut file)?).then(|| GzDecoder::new(file));
+        }
+        Ok(0)
     }
-    Ok(last == [0; 8])
+}
+
+/// True if nothing but zeros is left in a file, which then stands behind them.
+fn is_zeros(file: &mut BufReader<File>) -> io::Result<bool> {
+    loop {
+        let some = file.fill_buf()?;
+        if some.is_empty() {
+            return Ok(true);
+        }
+        let zeros = some.iter().take_while(|byte| **byte == 0).count();
+        let all = zeros == some.len();
+        file.consume(zeros);
+        if !all {
+            return Ok(false);
+        }
+    }
 }
 
 /// True if the decoder complains of its input, rather than the system of the disk.

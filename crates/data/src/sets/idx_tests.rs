@@ -222,9 +222,18 @@ fn files_are_found_by_the_names_that_sets_have() {
 #[test]
 fn zeros_after_the_end_of_a_gzip_stream_are_fine() {
     let folder = Folder::new();
-    let padded = [gzip(&images(3)), vec![0; 500]].concat();
-    folder.pair("train-", 3).put(IMAGES, &padded);
-    assert_eq!(load(folder.0.path(), 10).unwrap().0.count(), 3);
+    for zeros in [0, 1, 7, 8, 9, 10, 500, 20_000] {
+        let padded = [gzip(&images(3)), vec![0; zeros]].concat();
+        folder.pair("train-", 3).put(IMAGES, &padded);
+        assert_eq!(load(folder.0.path(), 10).unwrap().0.count(), 3, "{zeros} zeros");
+    }
+    // Nor do they hide a second stream, which goes on where the first one ended.
+    let whole = images(3);
+    let (start, rest) = whole.split_at(20);
+    for zeros in [0, 3, 600] {
+        folder.put(IMAGES, &[gzip(start), vec![0; zeros], gzip(rest)].concat());
+        assert_eq!(load(folder.0.path(), 10).unwrap().0.pixels, whole[16..], "{zeros} zeros");
+    }
     // But not in place of its checksum, nor other bytes after it.
     let packed = gzip(&images(3));
     folder.put(IMAGES, &[&packed[..packed.len() - 8], &[0; 8]].concat()).fails(IMAGES, ["damaged gzip", "checksum"]);
