@@ -1,11 +1,13 @@
 //! Good and hostile IDX files. Every message must name the file, what is wrong and what to do.
 
-use super::*;
 use std::io::Write;
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use tempfile::TempDir;
 use trellis_rng::Rng;
+
+use super::file::take;
+use super::*;
 
 /// A temporary folder of IDX files.
 struct Folder(TempDir);
@@ -183,7 +185,7 @@ fn gzip_bomb() {
     assert!(packed.len() < 100_000);
     folder.pair("train-", 3).put(IMAGES, &packed).fails(IMAGES, ["longer", "3 x 2 x 2"]);
     // The decoder hands out no more than was asked for.
-    let mut input = MultiGzDecoder::new(packed.as_slice());
+    let mut input = GzDecoder::new(packed.as_slice());
     assert_eq!(take(&mut input, 29, Path::new(IMAGES), true).unwrap().len(), 29);
 }
 
@@ -306,7 +308,7 @@ fn no_permission() {
     let path = folder.pair("train-", 3).0.path().join(IMAGES);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     // Root may read everything: then only the message can be tested, in error.rs.
-    if File::open(&path).is_err() {
+    if fs::File::open(&path).is_err() {
         folder.fails(IMAGES, ["ermission denied", "ls -l"]);
     }
 }
