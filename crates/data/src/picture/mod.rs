@@ -7,8 +7,8 @@ use std::fmt;
 use std::path::Path;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::error::{Error, Result};
 use crate::io::regular_file;
@@ -36,6 +36,11 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// The values of one color, `[height, width]`.
+    fn plane(&self, channel: usize) -> Vec<u8> {
+        self.pixels.chunks_exact(self.channels).map(|pixel| pixel[channel]).collect()
+    }
+
     /// The pixels in color: `[height, width, 3]`.
     pub fn into_rgb(self) -> Vec<u8> {
         match self.channels {
@@ -85,12 +90,14 @@ fn no_image(path: &Path, hint: &str, error: &dyn fmt::Display) -> Error {
 /// makes it. The bilinear filter is as wide as the pixels that become one; at the edge it sees what lies beyond.
 pub fn color_square(path: &Path, size: usize, planes: &mut [u8], hint: &str) -> Result<()> {
     let image = decode(path, hint)?;
-    let sides = (image.width, image.height);
-    let small = square::<U8x3>(&image.into_rgb(), sides, size);
-    let small = small.map_err(|error| no_image(path, hint, &error))?;
-    for (at, pixel) in small.chunks_exact(3).enumerate() {
-        (0..3).for_each(|channel| planes[channel * size * size + at] = pixel[channel]);
-    }
+    let small =
+        |plane: &[u8]| square(plane, (image.width, image.height), size).map_err(|error| no_image(path, hint, &error));
+    // A gray image is the same in each color.
+    let colors = match image.channels {
+        1 => vec![small(&image.pixels)?; 3],
+        _ => (0..3).map(|channel| small(&image.plane(channel))).collect::<Result<Vec<_>>>()?,
+    };
+    colors.iter().zip(planes.chunks_exact_mut(size * size)).for_each(|(color, plane)| plane.copy_from_slice(color));
     Ok(())
 }
 
@@ -108,21 +115,21 @@ pub fn gray_square(image: Picture, size: usize) -> Result<Vec<u8>, String> {
             image.pixels.as_chunks::<3>().0.iter().map(gray).collect()
         }
     };
-    square::<U8>(&gray, sides, size)
+    square(&gray, sides, size)
 }
 
-/// The center square of pixels, brought to `size` × `size`. One type of pixel at a time: of all types that it knows, the library would
-/// be compiled into this crate for each.
-fn square<P: PixelTrait>(pixels: &[u8], (width, height): (u32, u32), size: usize) -> Result<Vec<u8>, String> {
+/// The center square of a plane `[height, width]`, brought to `size` × `size`. All colors go this way, since each type of pixel takes
+/// ten seconds to compile.
+fn square(plane: &[u8], (width, height): (u32, u32), size: usize) -> Result<Vec<u8>, String> {
     let side = width.min(height);
     let middle = |length: u32| f64::from((length - side) / 2);
     let options = ResizeOptions::new()
         .crop(middle(width), middle(height), side.into(), side.into())
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let whole = TypedImageRef::<P>::from_buffer(width, height, pixels).map_err(|error| error.to_string())?;
-    let mut bytes = vec![0; size * size * P::size()];
+    let whole = TypedImageRef::<U8>::from_buffer(width, height, plane).map_err(|error| error.to_string())?;
+    let mut bytes = vec![0; size * size];
     let mut small =
-        TypedImage::<P>::from_buffer(size as u32, size as u32, &mut bytes).map_err(|error| error.to_string())?;
+        TypedImage::<U8>::from_buffer(size as u32, size as u32, &mut bytes).map_err(|error| error.to_string())?;
     Resizer::new().resize_typed(&whole, &mut small, &options).map_err(|error| error.to_string())?;
     Ok(bytes)
 }

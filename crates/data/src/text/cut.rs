@@ -80,7 +80,7 @@ fn key(path: &Path, tokenizer: &Tokenizer) -> Result<u64> {
         Tokenizer::Bytes => "bytes".hash(&mut hash),
         Tokenizer::Characters => "characters".hash(&mut hash),
         Tokenizer::Known(characters) => characters.hash(&mut hash),
-        Tokenizer::HfTokenizer(pieces) => pieces.to_json().hash(&mut hash),
+        Tokenizer::HfTokenizer(pieces) => pieces.json().hash(&mut hash),
     }
     Ok(hash.finish())
 }

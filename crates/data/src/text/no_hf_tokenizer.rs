@@ -25,7 +25,7 @@ impl HfTokenizer {
         match self.0 {}
     }
 
-    pub(super) fn to_json(&self) -> String {
+    pub(super) fn json(&self) -> &str {
         match self.0 {}
     }
 

@@ -5,6 +5,7 @@ mod unknown;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::MOST_IDS;
 use super::parts::parts;
@@ -17,6 +18,7 @@ use unknown::UnknownTokens;
 pub struct HfTokenizer {
     path: PathBuf,
     tokenizer: Box<tokenizers::Tokenizer>,
+    json: Arc<str>,
     ids: usize,
     /// CRC-32 of the file.
     checksum: u32,
@@ -37,7 +39,9 @@ impl HfTokenizer {
         serde_json::from_slice::<serde::de::IgnoredAny>(&bytes)
             .map_err(|error| bad(format!("is no JSON ({error})")))?;
         let checksum = crc32fast::hash(&bytes);
-        let read = without_panic(|| tokenizers::Tokenizer::from_bytes(bytes));
+        let json = String::from_utf8(bytes).map_err(|error| bad(format!("is no JSON ({error})")))?;
+        // Of the library's ways to read a file this one is compiled with it: the others would be once more, here.
+        let read = without_panic(|| json.parse::<tokenizers::Tokenizer>());
         let read = read.ok_or_else(|| bad("is no tokenizer".to_string()))?;
         let mut tokenizer = read.map_err(|error| bad(format!("is no tokenizer ({error})")))?;
         // Truncation and padding, made for sentences, would cut a text short.
@@ -46,7 +50,7 @@ impl HfTokenizer {
         let greatest = tokenizer.get_vocab(true).into_values().max();
         match greatest.map(|id| id as usize + 1) {
             Some(ids) if ids <= MOST_IDS => {
-                Ok(Self { path: path.to_owned(), tokenizer: Box::new(tokenizer), ids, checksum })
+                Ok(Self { path: path.to_owned(), tokenizer: Box::new(tokenizer), json: json.into(), ids, checksum })
             }
             Some(ids) => Err(bad(format!("has ids up to {ids}"))),
             None => Err(bad("has no tokens".to_string())),
@@ -58,9 +62,9 @@ impl HfTokenizer {
         self.ids
     }
 
-    /// Its file as text: what a cut depends on.
-    pub(super) fn to_json(&self) -> String {
-        self.tokenizer.to_string(false).unwrap_or_default()
+    /// Contents of its file, on which a cut depends.
+    pub(super) fn json(&self) -> &str {
+        &self.json
     }
 
     /// Its file.
@@ -83,7 +87,7 @@ impl HfTokenizer {
         // As many parts at once as keep all threads busy.
         const AT_ONCE: usize = 16;
         let mut waiting = Vec::with_capacity(AT_ONCE);
-        let lossy = UnknownTokens::of(&self.tokenizer);
+        let lossy = UnknownTokens::of(&self.tokenizer, &self.json);
         let mut encode = |waiting: &mut Vec<String>| {
             let texts = std::mem::take(waiting);
             // An error here occurs once more below.

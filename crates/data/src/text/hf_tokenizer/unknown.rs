@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
+use serde_json::Value;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::{NormalizedString, Normalizer, PreTokenizedString, PreTokenizer};
@@ -15,15 +17,14 @@ pub(super) struct UnknownTokens<'a> {
 }
 
 impl<'a> UnknownTokens<'a> {
-    /// `None` for one that has a token for whatever comes.
-    pub(super) fn of(tokenizer: &'a Tokenizer) -> Option<Self> {
+    /// `None` for one that has a token for whatever comes. `json` are the contents of its file.
+    pub(super) fn of(tokenizer: &'a Tokenizer, json: &str) -> Option<Self> {
         let ModelWrapper::BPE(model) = tokenizer.get_model() else { return None };
         if model.unk_token.is_some() {
             return None;
         }
         let tokens = model.get_vocab();
-        let parts = serde_json::to_string(&(tokenizer.get_normalizer(), tokenizer.get_pre_tokenizer()));
-        let by_bytes = parts.is_ok_and(|parts| parts.contains("\"ByteLevel\""));
+        let by_bytes = serde_json::from_str(json).is_ok_and(|parts: Parts| parts.contain("\"ByteLevel\""));
         let alphabet = || ByteLevel::alphabet().into_iter().all(|byte| tokens.contains_key(&byte.to_string()));
         let affixes = model.continuing_subword_prefix.is_some() || model.end_of_word_suffix.is_some();
         let bytes = || (0..=255_u8).all(|byte| tokens.contains_key(&byte_token(byte)));
@@ -62,6 +63,21 @@ impl<'a> UnknownTokens<'a> {
         let space = |character: char| character.is_whitespace() || character.is_control() || character == '▁';
         let whole = self.model.ignore_merges && self.tokens.contains_key(piece);
         piece.char_indices().find(|&(at, c)| !whole && !space(c) && !known(at, c)).map(|(_, c)| c)
+    }
+}
+
+/// Parts of a `tokenizer.json` that change a text before the model sees it.
+#[derive(Deserialize)]
+struct Parts {
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+}
+
+impl Parts {
+    fn contain(&self, name: &str) -> bool {
+        [&self.normalizer, &self.pre_tokenizer].into_iter().any(|part| part.to_string().contains(name))
     }
 }
 
