@@ -4,11 +4,12 @@ mod file;
 mod names;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Place, Result};
 use crate::images::Images;
 use crate::io::Bytes;
+use crate::sets::name_list::quoted;
 use crate::source::Source;
 use file::{BYTES, INTEGERS, MAX_BYTES, read};
 use names::{PARTS, find, halves};
@@ -22,6 +23,8 @@ pub struct IdxImages {
     height: usize,
     width: usize,
     classes: usize,
+    /// Files of its images and its labels.
+    files: [PathBuf; 2],
     labels: Vec<u8>,
     pixels: Bytes,
     /// Offset in `pixels` at which they begin.
@@ -68,6 +71,18 @@ pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Opti
             "put train-images-idx3-ubyte and train-labels-idx1-ubyte there, or the two with t10k-, with .gz or without",
         )),
     }
+}
+
+/// A sentence that names the IDX files of `folder` that are not of `sets`, if there are such: those of other splits, say, or
+/// packed ones beside the same unpacked.
+///
+/// # Errors
+/// [`Error::Io`] if the folder cannot be read.
+pub fn unused_files(folder: &Path, sets: &[&IdxImages]) -> Result<Option<String>> {
+    let used: Vec<&PathBuf> = sets.iter().flat_map(|set| &set.files).collect();
+    let unused = names::others(folder, &used)?;
+    let told = quoted(&unused);
+    Ok((!unused.is_empty()).then(|| format!("{}: IDX files that are not used: {told}", folder.display())))
 }
 
 /// True if `folder` holds a file by whose name [`open`] takes it for images or labels.
@@ -194,7 +209,8 @@ fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxIm
     let labels: Vec<u8> = numbers.into_iter().map(|label| label as u8).collect();
     let folder_name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let name = format!("{}/{}", folder_name.as_deref().unwrap_or("idx"), prefix.trim_end_matches('-'));
-    Ok(Some(IdxImages { name, set, height, width, classes, labels, pixels, start }))
+    let files = [images_path, labels_path];
+    Ok(Some(IdxImages { name, set, height, width, classes, files, labels, pixels, start }))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod cifar;
 pub mod folder;
 pub mod glyphs;
 pub mod idx;
+mod name_list;
 mod placeholder;
 
 pub use placeholder::Placeholder;

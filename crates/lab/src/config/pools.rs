@@ -142,8 +142,11 @@ impl Config {
                 unread([3, stored, stored], classes)
             }
             DataSet::Idx => {
-                let (train, test) = idx::open(folder()?, classes.unwrap_or(10))?;
-                Ok(Pools::new(train, test))
+                let folder = folder()?;
+                let (train, test) = idx::open(folder, classes.unwrap_or(10))?;
+                let used: Vec<&idx::IdxImages> = [&train].into_iter().chain(&test).collect();
+                let warnings = idx::unused_files(folder, &used)?.into_iter().collect();
+                Ok(Pools { warnings, ..Pools::new(train, test) })
             }
             DataSet::Cifar => {
                 let (train, test) = cifar::open(folder()?)?;

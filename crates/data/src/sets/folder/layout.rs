@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Files;
 use crate::error::{Error, Result};
+use crate::sets::name_list::quoted;
 
 /// Classes and files of a folder.
 #[derive(Debug, Default)]
@@ -56,9 +57,6 @@ const HINT: &str = "lay images out as <class>/…, or as train/<class>/… with 
 
 /// Largest number of files that are listed: ten times ImageNet.
 const MOST_FILES: usize = 20_000_000;
-
-/// Number of names passed over that are listed.
-const TOLD: usize = 5;
 
 /// Lists `folder`.
 ///
@@ -243,15 +241,6 @@ impl PassedOver {
             || format!("{}: not used, as they are neither splits nor classes: {}", folder.display(), told.join("; "));
         (!told.is_empty()).then(sentence)
     }
-}
-
-/// The first names, and how many more there are.
-fn quoted(names: &[String]) -> String {
-    let mut told: Vec<String> = names.iter().take(TOLD).map(|name| format!("`{name}`")).collect();
-    if names.len() > TOLD {
-        told.push(format!("and {} more", names.len() - TOLD));
-    }
-    told.join(", ")
 }
 
 #[cfg(test)]

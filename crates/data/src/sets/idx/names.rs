@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// Names of the two files of a set, and of QMNIST's labels: eight numbers for each image, of which the first is the class.
-pub(super) const PARTS: [(&str, &str); 3] = [("images", "idx3-ubyte"), ("labels", "idx1-ubyte"), ("labels", "idx2-int")];
+pub(super) const PARTS: [(&str, &str); 3] =
+    [("images", "idx3-ubyte"), ("labels", "idx1-ubyte"), ("labels", "idx2-int")];
 
 /// Parts of the name of a file of images or labels that are the same for both: before the prefix, and between it and the format.
 pub(super) fn halves(path: &Path, prefix: &str, part: &str) -> (String, String) {
@@ -60,4 +61,21 @@ pub(super) fn find(folder: &Path, prefix: &str, part: &str, suffix: &str) -> Res
         return Err(Error::data(folder, problem, format!("keep one, or call it {prefix}{part}-{suffix}")));
     }
     Ok(found.into_iter().next().map(|(.., path)| path))
+}
+
+/// Names of the files in `folder` that look like IDX files and are not `used`, in order.
+pub(super) fn others(folder: &Path, used: &[&PathBuf]) -> Result<Vec<String>> {
+    let mut others = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|source| Error::io(folder, source))? {
+        let path = entry.map_err(|source| Error::io(folder, source))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let stem = name.strip_suffix(".gz").unwrap_or(name);
+        let is_idx = PARTS.iter().any(|(part, suffix)| stem.contains(part) && stem.ends_with(suffix));
+        // One that is looked into lies in a folder of its name.
+        if is_idx && !used.iter().any(|used| used.starts_with(&path)) {
+            others.push(name.to_string());
+        }
+    }
+    others.sort_unstable();
+    Ok(others)
 }
