@@ -75,6 +75,33 @@ fn gpt2_goes_in_and_out() {
     assert_near("back again", &logits(&back, &ids(&case)), &case["output"]);
 }
 
+/// Tensors called like a mask of GPT-2's, and of its shape, but of other numbers, are no masks.
+#[test]
+fn masks_are_known_by_their_numbers() {
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("masks.safetensors");
+    let tensors =
+        WeightsFile::read(&file("gpt2.safetensors")).and_then(|file| file.unrenamed()).expect("floats").tensors;
+    let at = tensors.iter().position(|(name, ..)| name == "transformer.h.1.attn.bias").expect("has masks");
+    let count = tensors[at].2.len();
+    // None; below, on and above the diagonal; as many as fill it.
+    for (changed, to) in [(0, 1.0), (0, 0.5), (1, 1.0), (count - 1, 0.0), (count - 2, f32::NAN)] {
+        let mut tensors = tensors.clone();
+        tensors[at].2[changed] = to;
+        weights::write(&path, &tensors, Format::F32, String::new()).expect("saves");
+        let renamed = WeightsFile::read(&path).and_then(|file| file.renamed(Naming::Trellis));
+        match (changed, to) {
+            (0, 1.0) => assert!(renamed.expect("masks").left_out.iter().any(|(name, _)| *name == tensors[at].0)),
+            _ => {
+                let error = renamed.unwrap_err().to_string();
+                assert!(error.contains("`transformer.h.1.attn.bias` has no name"), "{changed} {to}: {error}");
+                let error = weights::load(&decoder(1), &path).unwrap_err().to_string();
+                assert!(error.contains("has also `transformer.h.1.attn.bias`"), "{changed} {to}: {error}");
+            }
+        }
+    }
+}
+
 /// A conversion drops what is redundant, by name and shape or by its values, and nothing else.
 #[test]
 fn conversions_drop_nothing_that_counts() {
@@ -155,7 +182,11 @@ fn files_that_are_none_are_refused() {
         ("empty", &b""[..], "is damaged"),
         ("lfs", include_bytes!("../golden/lfs-pointer.safetensors"), "git lfs pull"),
         ("page", b"<!DOCTYPE html><html>", "a web page"),
-        ("index", b"{\n  \"weight_map\": {}}", "is JSON"),
+        ("page behind blanks", b"\xef\xbb\xbf\r\n  <html>", "a web page"),
+        ("index", b"{\n  \"metadata\": {\"total_size\": 9}, \"weight_map\": {}}", "is the index of weights in several"),
+        ("refusal", b"{\"error\": \"Repository not found\"}", "is JSON, such as"),
+        ("text", "Zutritt verweigert: ä".as_bytes(), "is text"),
+        ("short text", b"no", "is text"),
         ("gguf", b"GGUF\x03\0\0\0\0", "a GGUF file"),
         ("packed", b"\x1f\x8b\x08\0\0\0\0\0\0", "gunzip"),
         ("short", &whole[..whole.len() - 1], "is damaged"),
@@ -200,11 +231,26 @@ fn a_file_is_converted_in_blocks() {
             assert_eq!((&turned.1, turned.2[rows + 3]), (&vec![columns, rows], tensors[0].2[3 * columns + 1]));
         }
     }
-    // Nothing is left of a file that has a number too large, in the last block.
+    // Numbers that are not finite are passed on, and told.
     let last = rows * columns - 1;
-    tensors[0].2[last] = 1e5;
+    for at in [0, 1, last] {
+        tensors[0].2[at] = [f32::NAN, f32::INFINITY][at % 2];
+    }
+    weights::write(&path, &tensors, Format::F32, String::new()).expect("writable");
+    let file = WeightsFile::read(&path).expect("whole");
+    let converted = file.convert(Some(Naming::Trellis), &parts, Format::Bf16, String::new()).expect("floats");
+    assert_eq!(converted.not_finite, [("layers.0.self_attn.in_proj_weight".to_string(), 3)]);
+    // Nothing is left of a file that has a number too large, in the last block.
+    for (at, value) in [(0, 0.0), (1, 0.0), (last, 3.4e38)] {
+        tensors[0].2[at] = value;
+    }
     weights::write(&path, &tensors, Format::F32, String::new()).expect("writable");
     std::fs::remove_file(&parts).expect("written");
+    let error =
+        WeightsFile::read(&path).expect("whole").convert(None, &parts, Format::Bf16, String::new()).unwrap_err();
+    assert!(error.to_string().contains("has numbers beyond 3.39e38") && !parts.exists(), "{error}");
+    tensors[0].2[last] = 1e5;
+    weights::write(&path, &tensors, Format::F32, String::new()).expect("writable");
     let error = WeightsFile::read(&path).expect("whole").convert(None, &parts, Format::F16, String::new()).unwrap_err();
     assert!(error.to_string().contains("`h.0.attn.c_attn.weight` has numbers beyond 65,504"), "{error}");
     let left: Vec<_> =

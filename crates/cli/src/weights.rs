@@ -126,14 +126,18 @@ impl Convert {
         let text = file.about().into_iter().find(|(key, _)| key == "trellis").map(|(_, value)| value);
         let text = text.unwrap_or_else(|| format!("{}, converted", env!("CARGO_PKG_VERSION")));
         let about = About { text, recipe: file.recipe() };
-        let Converted { tensors, values, left_out } = file.convert(names, &self.output, format, about)?;
+        let Converted { tensors, values, left_out, not_finite } = file.convert(names, &self.output, format, about)?;
         let path = self.output.display();
         match as_json {
             true => print::line(json!({"file": path.to_string(), "tensors": tensors, "values": values,
-                "left_out": left_out.iter().map(|(name, _)| name).collect::<Vec<_>>()})),
+                "left_out": left_out.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+                "not_finite": not_finite.iter().map(|(name, _)| name).collect::<Vec<_>>()})),
             false => {
                 for (name, reason) in &left_out {
                     print::line(format_args!("left out: {name}, {reason}"))?;
+                }
+                for (name, count) in &not_finite {
+                    print::line(format_args!("not finite: {count} numbers of {name}, as in {}", self.input.display()))?;
                 }
                 print::line(format_args!("{path}: {tensors} tensors, {values} values"))?;
                 next::after_convert(&self.output)

@@ -1,5 +1,6 @@
 //! A file's tensors under other names, or in another type.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -28,6 +29,8 @@ pub struct Converted {
     pub values: usize,
     /// As in [`Renamed::left_out`].
     pub left_out: Vec<(String, &'static str)>,
+    /// New names of tensors with numbers that are not finite, and how many these are.
+    pub not_finite: Vec<(String, usize)>,
 }
 
 /// Names of tensors, and why they are not needed.
@@ -77,13 +80,20 @@ impl WeightsFile {
     ) -> Result<Converted> {
         let (moved, left_out) = self.moved(to)?;
         let values = moved.iter().map(|moved| moved.shape.iter().product::<usize>()).sum();
-        let converted = Converted { tensors: moved.len(), values, left_out };
-        let entries = moved.iter().map(|moved| {
+        let not_finite = vec![Cell::new(0); moved.len()];
+        let entries = moved.iter().zip(&not_finite).map(|(moved, not_finite)| {
             let Moved { name, shape, .. } = moved;
-            Entry { name, shape: shape.clone(), contents: Contents::Blocks(self.blocks_of(moved)) }
+            let count = move |block: &Result<Vec<f32>>| {
+                let numbers = block.as_deref().unwrap_or_default();
+                not_finite.set(not_finite.get() + numbers.iter().filter(|number| !number.is_finite()).count());
+            };
+            let blocks = self.blocks_of(moved).inspect(count);
+            Entry { name, shape: shape.clone(), contents: Contents::Blocks(Box::new(blocks)) }
         });
         write_entries(path, entries.collect(), format, about.into())?;
-        Ok(converted)
+        let not_finite = moved.iter().zip(not_finite).map(|(moved, count)| (moved.name.clone(), count.get()));
+        let not_finite = not_finite.filter(|(_, count)| *count > 0).collect();
+        Ok(Converted { tensors: moved.len(), values, left_out, not_finite })
     }
 
     fn all(&self, to: Option<Naming>) -> Result<Renamed> {

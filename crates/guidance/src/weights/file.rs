@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use trellis_data::io::Bytes;
 
-use super::naming::{GPT2_HEAD, Naming, no_parameter};
+use super::naming::{GPT2_HEAD, MASK, Naming, no_parameter};
 use super::write::RECIPE;
 use crate::error::{Error, Result};
 
@@ -40,17 +40,15 @@ impl WeightsFile {
     /// [`Error::Data`] if it cannot be read or is no regular file, [`Error::Checkpoint`] if it is no safetensors file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = Bytes::open(path)?;
-        let mut length = [0; 8];
-        let first = bytes.len().min(8) as usize;
-        bytes.read(0, &mut length[..first])?;
-        let damaged = |problem: String| match other_kind(&length[..first]) {
+        let mut first = vec![0; bytes.len().min(512) as usize];
+        bytes.read(0, &mut first)?;
+        let damaged = |problem: String| match other_kind(&first) {
             Some((kind, hint)) => Error::checkpoint(path, format!("is {kind}"), hint),
             None => Error::checkpoint(path, format!("is damaged ({problem})"), "use another safetensors file"),
         };
-        let length = u64::from_le_bytes(length);
-        if first < 8 || length > LARGEST_HEADER || length + 8 > bytes.len() {
-            return Err(damaged("its header is not all there".to_string()));
-        }
+        let length = first.first_chunk().map(|length| u64::from_le_bytes(*length));
+        let length = length.filter(|length| *length <= LARGEST_HEADER && length + 8 <= bytes.len());
+        let length = length.ok_or_else(|| damaged("its header is not all there".to_string()))?;
         let mut header = vec![0; length as usize];
         bytes.read(8, &mut header)?;
         let header: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
@@ -148,33 +146,72 @@ impl WeightsFile {
             }
             return Ok(Some("equal to the embedding"));
         }
-        Ok(no_parameter(naming, stripped, &info.shape))
+        match no_parameter(naming, stripped, &info.shape) {
+            Some(MASK) if !self.is_causal_mask(name, info)? => Ok(None),
+            reason => Ok(reason),
+        }
+    }
+
+    /// True if the rows of a mask `[1, 1, n, n]` are 1 up to the diagonal and 0 beyond, in whatever type.
+    fn is_causal_mask(&self, name: &str, info: &TensorInfo) -> Result<bool> {
+        let columns = info.shape[3];
+        for row in 0..info.shape[2] {
+            let numbers = match info.dtype {
+                Dtype::BOOL | Dtype::U8 => {
+                    let mut bytes = vec![0; columns];
+                    self.bytes.read(self.start + (info.data_offsets.0 + row * columns) as u64, &mut bytes)?;
+                    bytes.into_iter().map(f32::from).collect()
+                }
+                Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16 => {
+                    self.some_numbers(name, info, row * columns..(row + 1) * columns)?
+                }
+                _ => return Ok(false),
+            };
+            if numbers.iter().enumerate().any(|(column, &number)| number != f32::from(u8::from(column <= row))) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
 /// Kind of a file that begins with these bytes, if such files are often given in place of safetensors, and what to do.
 fn other_kind(first: &[u8]) -> Option<(&'static str, &'static str)> {
     let save = "in Python: safetensors.torch.save_file(model.state_dict(), \"weights.safetensors\")";
-    let known: [(&[u8], _, _); 8] = [
+    let known: [(&[u8], _, _); 6] = [
         // torch.save writes a zip archive, and once wrote a pickle.
         (b"PK", "a file of torch.save, which is a program", save),
         (&[0x80], "a file of torch.save, which is a program", save),
         (b"version ", "a pointer of Git LFS, not the file that it points to", "in its repository: git lfs pull"),
-        (
-            b"<",
-            "a web page: the download went wrong",
-            "download the file itself, on Hugging Face by its download arrow",
-        ),
-        (
-            b"{",
-            "JSON, such as the index of weights in several files",
-            "give the .safetensors files themselves, joined into one",
-        ),
         (b"GGUF", "a GGUF file", "use the safetensors file that it was made of"),
         (b"\x89HDF", "an HDF5 file of Keras", "save the weights from PyTorch as safetensors"),
         (b"\x1f\x8b", "packed by gzip", "unpack it: gunzip"),
     ];
-    known.into_iter().find(|(start, ..)| first.starts_with(start)).map(|(_, kind, hint)| (kind, hint))
+    let known = known.into_iter().find(|(start, ..)| first.starts_with(start)).map(|(_, kind, hint)| (kind, hint));
+    known.or_else(|| {
+        let download = "download the file itself, on Hugging Face by its download arrow";
+        let text = text(first)?;
+        Some(match text.bytes().next()? {
+            b'<' => ("a web page: the download went wrong", download),
+            b'{' if text.contains("\"weight_map\"") || text.contains("\"total_size\"") => {
+                ("the index of weights in several files", "give the .safetensors files themselves, joined into one")
+            }
+            b'{' | b'[' => ("JSON, such as a configuration or the error of a server", download),
+            _ => ("text", "give a .safetensors file"),
+        })
+    })
+}
+
+/// The text that a file begins with, without what is blank; `None` for one that holds other than text.
+fn text(first: &[u8]) -> Option<&str> {
+    let text = match std::str::from_utf8(first) {
+        Ok(text) => text,
+        // The last character goes on behind these bytes.
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&first[..error.valid_up_to()]).ok()?,
+        Err(_) => return None,
+    };
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    (!text.is_empty() && !text.contains(|c: char| c.is_control() && !c.is_whitespace())).then_some(text)
 }
 
 /// Bytes of a tensor, if they are a number.

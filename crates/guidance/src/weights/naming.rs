@@ -120,6 +120,9 @@ fn best(count: impl Fn(Naming, &str) -> usize) -> (Naming, &'static str) {
 /// GPT-2's logits, which are its embedding where a file has both.
 pub(super) const GPT2_HEAD: [&str; 2] = ["lm_head.weight", "wte.weight"];
 
+/// Reason why a file needs no causal mask.
+pub(super) const MASK: &str = "a causal mask";
+
 /// Kind of a tensor of a PyTorch file that is no parameter, by its name and its shape: the counters of batch norm, and
 /// GPT-2's masks.
 pub(super) fn no_parameter(naming: Naming, name: &str, shape: &[usize]) -> Option<&'static str> {
@@ -128,7 +131,7 @@ pub(super) fn no_parameter(naming: Naming, name: &str, shape: &[usize]) -> Optio
     match shape {
         [] if counts => Some("a counter of batches"),
         [] if naming == Naming::Gpt2 && of_layer("masked_bias") => Some("the number that masks"),
-        [1, 1, rows, columns] if naming == Naming::Gpt2 && rows == columns && of_layer("bias") => Some("a causal mask"),
+        [1, 1, rows, columns] if naming == Naming::Gpt2 && rows == columns && of_layer("bias") => Some(MASK),
         _ => None,
     }
 }

@@ -73,7 +73,7 @@ const BYTES: usize = 1 << 20;
 /// metadata are `format` (`pt`, without which Hugging Face's `transformers` refuses a file) and what `about` holds.
 ///
 /// # Errors
-/// [`Error::Data`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in f16.
+/// [`Error::Data`] if it cannot be written; [`Error::Checkpoint`] if a number is finite and would not be so in `format`.
 pub fn write(path: &Path, tensors: &[Named], format: Format, about: impl Into<About>) -> Result<()> {
     let entries = tensors.iter().map(|(name, shape, values)| Entry::given(name, shape.clone(), values));
     write_entries(path, entries.collect(), format, about.into())
@@ -165,12 +165,24 @@ impl Format {
 
     /// Refuses numbers of tensor `name` that are finite and would not be so in the file at `path`.
     fn check(self, path: &Path, name: &str, values: &[f32]) -> Result<()> {
-        let too_large = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
-        if self != Self::F16 || !values.iter().any(too_large) {
-            return Ok(());
+        let finite = || values.iter().copied().filter(|value| value.is_finite());
+        let (lost, greatest, hint) = match self {
+            Self::F32 => return Ok(()),
+            Self::F16 => (
+                finite().any(|value| f16::from_f32(value).is_infinite()),
+                "65,504, the greatest of f16",
+                "write bf16 or f32",
+            ),
+            Self::Bf16 => (
+                finite().any(|value| bf16::from_f32(value).is_infinite()),
+                "3.39e38, the greatest of bf16",
+                "write f32",
+            ),
+        };
+        match lost {
+            true => Err(Error::checkpoint(path, format!("`{name}` has numbers beyond {greatest}"), hint)),
+            false => Ok(()),
         }
-        let problem = format!("`{name}` has numbers beyond 65,504, the greatest of f16");
-        Err(Error::checkpoint(path, problem, "write bf16 or f32"))
     }
 
     fn bytes(self, values: &[f32]) -> Vec<u8> {
