@@ -43,7 +43,7 @@ impl LayerMap {
     /// Pairs of (guide index, target index), in order of the target.
     ///
     /// # Errors
-    /// [`Error::Config`] when a name does not exist, or there is nothing to pair.
+    /// [`Error::Config`] when a name does not exist, a pair stands there twice, or there is nothing to pair.
     pub(crate) fn resolve(&self, guide: &[String], target: &[String]) -> Result<Vec<(usize, usize)>> {
         let mut pairs = match self {
             Self::Even => even(guide.len(), target.len()),
@@ -59,6 +59,10 @@ impl LayerMap {
             return Err(Error::config(Place::setting("layer map"), "", problem, "both networks need hidden layers"));
         }
         pairs.sort_by_key(|&(_, target)| target);
+        if let Some(&(g, t)) = pairs.iter().enumerate().find(|(at, pair)| pairs[..*at].contains(pair)).map(|(_, p)| p) {
+            let problem = format!("pairs `{}` with `{}` twice", guide[g], target[t]);
+            return Err(Error::config(Place::setting("layer map"), "", problem, "name each pair once"));
+        }
         Ok(pairs)
     }
 }
@@ -130,5 +134,11 @@ mod tests {
         assert!(error.contains("conv9") && error.contains("conv1, pool"), "{error}");
         assert_eq!(LayerMap::named([("pool", "conv1")]).resolve(&layers, &layers).unwrap(), [(1, 0)]);
         assert!(LayerMap::even().resolve(&layers, &[]).is_err());
+        // Layers may stand in several pairs, but a pair counts once.
+        let pairs = [("pool", "conv1"), ("conv1", "conv1"), ("pool", "pool")];
+        assert_eq!(LayerMap::named(pairs).resolve(&layers, &layers).unwrap(), [(1, 0), (0, 0), (1, 1)]);
+        let twice = LayerMap::named([pairs.as_slice(), &pairs[..1]].concat());
+        let error = twice.resolve(&layers, &layers).unwrap_err().to_string();
+        assert!(error.contains("pairs `pool` with `conv1` twice"), "{error}");
     }
 }
