@@ -1,5 +1,7 @@
 //! One forward pass: the layers that networks are written in.
 
+use std::collections::HashSet;
+
 use trellis_tensor::{AttentionDropout, DType, Graph, Init, Layout, LossScale, Recompute, Shape, StepState, Var};
 
 use super::Network;
@@ -100,6 +102,8 @@ pub struct Pass<'n, 'g> {
     head: Option<String>,
     params: Vec<Declared>,
     buffers: Vec<Declared>,
+    /// Names of both.
+    names: HashSet<String>,
 }
 
 /// ε of batch norm, and the weight of a new batch in the running statistics: PyTorch's.
@@ -121,6 +125,7 @@ impl<'n, 'g> Pass<'n, 'g> {
             head: None,
             params: Vec::new(),
             buffers: Vec::new(),
+            names: HashSet::new(),
         }
     }
 
@@ -168,8 +173,8 @@ impl<'n, 'g> Pass<'n, 'g> {
             let tensor = network.tensor(&name);
             return self.graph.leaf(tensor.expect("the pass that declared the parameters asked for the same ones"));
         }
-        let declared = if buffer { &mut self.buffers } else { &mut self.params };
-        if declared.iter().all(|known| known.name != name) {
+        if self.names.insert(name.clone()) {
+            let declared = if buffer { &mut self.buffers } else { &mut self.params };
             declared.push(Declared { name, shape: shape.clone(), init });
         }
         self.graph.constant(0.0, shape)
