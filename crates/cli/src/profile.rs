@@ -7,7 +7,7 @@ use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, GuideSchedule, Result};
 use trellis_lab::config::{ArmGuide, Config};
 use trellis_lab::memory::Memory;
-use trellis_lab::profile::{Group, Profile, compare};
+use trellis_lab::profile::{Ceilings, Group, Profile, compare};
 use trellis_tensor::Gpu;
 
 use crate::{next, print};
@@ -82,7 +82,7 @@ impl ProfileCommand {
         let data = config.dataset(gpu, path, self.data.as_deref())?;
         print::warn_of_data(&data);
         let config = &config.resolved_for(path, &data)?;
-        Memory::count(config, &data)?.check(gpu, 1)?;
+        Memory::count(config, &data)?.and("buffers whose copy is measured", Ceilings::bytes(gpu)?).check(gpu, 1)?;
         let seed = config.seeds[0];
         let guided = config.guided_arm().filter(|_| !self.alone);
         let arm = guided.or_else(|| config.arm_with(&ArmGuide::None)).unwrap_or(&config.arms[0]);

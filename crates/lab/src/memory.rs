@@ -73,6 +73,13 @@ impl Memory {
         account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)))
     }
 
+    /// The same memory, and `bytes` more for what `name` says, used at its peak.
+    pub fn and(mut self, name: &str, bytes: u64) -> Self {
+        self.parts.push((name.to_string(), bytes));
+        self.peak += bytes;
+        self
+    }
+
     /// Refuses an experiment that does not fit on `gpu`: at most `copies` runs at once.
     ///
     /// # Errors

@@ -19,22 +19,25 @@ pub struct Ceilings {
 const ELEMENTS: usize = 16 << 20;
 
 impl Ceilings {
+    /// Bytes of memory on the GPU that measuring them takes.
+    ///
+    /// # Errors
+    /// None but those of [`trellis_tensor::Plan::new`].
+    pub fn bytes(gpu: &Gpu) -> Result<u64> {
+        let counting = gpu.counting();
+        drop(copy(&counting)?);
+        drop(chain(&counting)?);
+        Ok(counting.memory_by_name().1)
+    }
+
     /// Measures both; the best of some runs.
     ///
     /// # Errors
     /// [`trellis_tensor::Error::Device`] on an adapter without timestamps; when memory is short.
     pub(crate) fn measure(gpu: &Gpu) -> Result<Self> {
-        let large = Tensor::zeros(gpu, "ceiling", TensorType::f32([ELEMENTS]))?;
-        let graph = Graph::new();
-        let copy = graph.leaf(&large).affine(1.0, 0.5)?;
-        let copy_seconds = best_seconds(&Plan::new(gpu, &graph, &[copy])?)?;
-
-        // A CPU's cores are few and its loops limited; a GPU wants all its lanes busy for some milliseconds.
-        let (elements, rounds) = if gpu.caps().software { (1 << 14, 5000) } else { (1 << 22, 1024) };
-        let small = Tensor::zeros(gpu, "ceiling", TensorType::f32([elements]))?;
-        let graph = Graph::new();
-        let chain = graph.push(FmaChain { rounds }, &[graph.leaf(&small)])?;
-        let chain_seconds = best_seconds(&Plan::new(gpu, &graph, &[chain])?)?;
+        let copy_seconds = best_seconds(&copy(gpu)?.1)?;
+        let chain_seconds = best_seconds(&chain(gpu)?.1)?;
+        let (elements, rounds) = chain_size(gpu);
         Ok(Self {
             copy_bytes_per_s: 8.0 * ELEMENTS as f64 / copy_seconds,
             fma_flop_per_s: 64.0 * elements as f64 * f64::from(rounds) / chain_seconds,
@@ -50,6 +53,31 @@ impl Ceilings {
     pub(crate) fn ridge(&self) -> f64 {
         self.fma_flop_per_s / self.copy_bytes_per_s
     }
+}
+
+/// A plan that copies, and the tensor that it reads.
+fn copy(gpu: &Gpu) -> Result<(Tensor, Plan)> {
+    let large = Tensor::zeros(gpu, "ceiling", TensorType::f32([ELEMENTS]))?;
+    let graph = Graph::new();
+    let copy = graph.leaf(&large).affine(1.0, 0.5)?;
+    let plan = Plan::new(gpu, &graph, &[copy])?;
+    Ok((large, plan))
+}
+
+/// A plan of multiply-adds, and the tensor that it reads.
+fn chain(gpu: &Gpu) -> Result<(Tensor, Plan)> {
+    let (elements, rounds) = chain_size(gpu);
+    let small = Tensor::zeros(gpu, "ceiling", TensorType::f32([elements]))?;
+    let graph = Graph::new();
+    let chain = graph.push(FmaChain { rounds }, &[graph.leaf(&small)])?;
+    let plan = Plan::new(gpu, &graph, &[chain])?;
+    Ok((small, plan))
+}
+
+/// Elements of the chain, and its rounds. A CPU's cores are few and its loops limited; a GPU wants all its lanes busy for some
+/// milliseconds.
+fn chain_size(gpu: &Gpu) -> (usize, u32) {
+    if gpu.caps().software { (1 << 14, 5000) } else { (1 << 22, 1024) }
 }
 
 /// The least time of a plan of one dispatch, of six single runs.
