@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use trellis_guidance::{Error, Result};
 use trellis_lab::config::Config;
+use trellis_lab::experiment::check_weights;
 use trellis_lab::memory::Memory;
 use trellis_tensor::{Gpu, GpuOptions};
 
@@ -37,6 +38,7 @@ impl PlanCommand {
         let data = config.dataset(&gpu, &self.config, self.data.as_deref())?;
         print::warn_of_data(&data);
         let memory = Memory::count(&config, &data)?;
+        check_weights(&config.resolved_for(&self.config, &data)?, &data)?;
         if json {
             return print::json(&memory);
         }

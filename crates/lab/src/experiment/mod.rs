@@ -82,11 +82,7 @@ pub fn run_on(
     let scales = guides.iter().map(|guide| unknown_scale(config, guide, data)).collect::<Result<Vec<_>>>()?;
     // Layers that do not fit each other, and experiments that do not fit into memory, are refused before anything is trained.
     Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
-    for guide in &guides {
-        if let Some(weights) = config.guide_weights(guide) {
-            load(&config.draw_guide(guide, data, 0)?, weights)?;
-        }
-    }
+    check_weights(config, data)?;
     let mut experiment = Experiment {
         name: config.name.clone(),
         adapter: data.gpu().name().to_string(),
@@ -147,6 +143,20 @@ pub fn run_on(
     write_report(&experiment, &folder.path().join("report.html"))?;
     write_atomic(&folder.path().join("top1.svg"), curve_svg(&experiment).as_bytes())?;
     outcome.map(|()| experiment)
+}
+
+/// Refuses files of weights that are not of the guides that they are to be loaded into. On a GPU that was opened for a dry run they
+/// are read, and that is all.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_weights(config: &Config, data: &Dataset) -> Result<()> {
+    for guide in config.guides_in_use() {
+        if let Some(weights) = config.guide_weights(&guide) {
+            load(&config.draw_guide(&guide, data, 0)?, weights)?;
+        }
+    }
+    Ok(())
 }
 
 /// Record of an experiment that its workers share.

@@ -1,0 +1,56 @@
+//! Refusals before a run begins: of weights that do not fit, and of memory that does not suffice.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Standard output and error of the command, and true if it succeeded.
+fn trellis(arguments: &[&str], megabytes: Option<&str>) -> (String, bool) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
+    if let Some(megabytes) = megabytes {
+        command.env("TRELLIS_MEMORY_MB", megabytes);
+    }
+    let output = command.args(arguments).output().expect("the binary runs");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (text, output.status.success())
+}
+
+fn config(folder: &Path, more: &str) -> String {
+    let path = folder.join("x.toml");
+    let text = "arms = [\"alone\", \"own\"]\n[data]\ntrain = 64\nvalidation = 16\ntest = 32\n[target]\ndepth = 2\nwidth = 16\n\
+                [training]\nsteps = 2\nbatch = 16\n[guide]\nchannels = [4]\nstrides = [2]\n";
+    fs::write(&path, format!("{text}{more}")).expect("writable");
+    path.to_string_lossy().into_owned()
+}
+
+/// The weights of every guide are looked at, whatever its table.
+#[test]
+fn plan_refuses_weights_that_train_refuses() {
+    let place = tempfile::tempdir().expect("writable");
+    let weights = place.path().join("bad.safetensors");
+    fs::write(&weights, "not found").expect("writable");
+    let named = "[arm.own]\nguide = \"other\"\n[guides.other]\nchannels = [4]\nstrides = [2]\n";
+    let own = "[arm.own]\nguide = \"trained\"\n";
+    let line = "weights = \"bad.safetensors\"\n";
+    for more in [format!("{named}{line}"), format!("{line}{own}")] {
+        let file = config(place.path(), &more);
+        for command in ["plan", "train"] {
+            let (text, succeeds) = trellis(&[command, &file, "--out", &place.path().to_string_lossy()][..2], None);
+            assert!(!succeeds && text.contains("bad.safetensors: is text; give a .safetensors file"), "{text}");
+        }
+    }
+}
+
+/// A profile's own buffers count too.
+#[test]
+fn profiles_that_do_not_fit_are_refused_with_their_table() {
+    let place = tempfile::tempdir().expect("writable");
+    let file = config(place.path(), "[arm.own]\nguide = \"untrained\"\n");
+    let (text, succeeds) = trellis(&["profile", &file, "--steps", "1"], Some("100"));
+    assert!(
+        !succeeds && text.contains("buffers whose copy is measured") && text.contains("may use 100.00 MiB"),
+        "{text}"
+    );
+    let (text, succeeds) = trellis(&["profile", &file, "--steps", "1"], Some("140"));
+    assert!(succeeds && text.contains("ceilings, measured"), "{text}");
+}
