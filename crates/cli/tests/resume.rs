@@ -243,6 +243,24 @@ fn what_is_no_extension_is_refused_with_its_reason() {
     assert!(!run.join("config-1.toml").exists());
 }
 
+/// A folder without metrics is one of a run that had none yet, or has lost them.
+#[test]
+fn a_folder_without_metrics_begins_anew_or_is_refused() {
+    let (_folder, config, out) = place();
+    let run = out.join("short");
+    fs::create_dir_all(&run).expect("writable");
+    for name in ["config.toml", ".lock", ".adapter.json.7.tmp"] {
+        fs::write(run.join(name), "cut sh").expect("writable");
+    }
+    trained(SHORT, &config, &out, &["--resume"]);
+    fs::remove_file(run.join("metrics.jsonl")).expect("written");
+    let kept = fs::read(run.join("guide-1.safetensors")).expect("written");
+    let message = refused(SHORT, &config, &out, &["--resume"]);
+    assert!(message.contains("short: has no metrics.jsonl to go on with, and holds "), "{message}");
+    assert!(message.contains("restore metrics.jsonl, or train anew without --resume"), "{message}");
+    assert_eq!(fs::read(run.join("guide-1.safetensors")).expect("still there"), kept);
+}
+
 #[test]
 fn lines_that_are_missing_are_told_and_recorded() {
     let (_folder, config, out) = place();

@@ -75,6 +75,22 @@ pub struct RunFolder {
     _lock: File,
 }
 
+/// Refuses a folder without metrics that holds more than the files which are written before them.
+///
+/// # Errors
+/// [`Error::Data`] with what it holds.
+fn check_empty(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path).map_err(|e| Error::io(path, e))? {
+        let name = entry.map_err(|e| Error::io(path, e))?.file_name().to_string_lossy().into_owned();
+        // A file that is being written has a dot before its name.
+        if ![LOCK, CONFIG, ADAPTER].iter().any(|first| name.contains(first)) {
+            let hint = format!("restore {METRICS}, or train anew without --resume");
+            return Err(Error::data(path, format!("has no {METRICS} to go on with, and holds {name}"), hint));
+        }
+    }
+    Ok(())
+}
+
 impl RunFolder {
     /// Makes `<root>/<name>/` for `experiment` (name, adapter, version and configuration; its runs are not written) and
     /// puts `config.toml`, `adapter.json` and an empty `metrics.jsonl` into it.
@@ -91,6 +107,10 @@ impl RunFolder {
         match existing {
             Existing::MoveAside if path.symlink_metadata().is_ok() => moved = Some(move_aside(root, name)?),
             Existing::Resume if path.join(METRICS).exists() => return Self::resume(&path, experiment),
+            // Killed before it had any: nothing is lost.
+            Existing::Resume if path.exists() => {
+                return check_empty(&path).and_then(|()| Self::fill(&path, experiment));
+            }
             _ => {}
         }
         fs::create_dir(&path).map_err(|e| Error::io(&path, e))?;
