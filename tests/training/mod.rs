@@ -3,6 +3,7 @@
 mod arms; // arms of one's own, and the guides that they use
 mod evaluation; // what is counted after so many steps
 mod input_scale; // guides that see images in a scale of their own
+mod methods; // distillation, hints and matched Gram matrices, step by step against PyTorch
 mod mixed; // loss scaling and mixed-precision training
 mod optimizer; // optimizers, step by step against PyTorch
 mod resume; // runs that were killed and go on

@@ -14,6 +14,7 @@ pub mod network;
 pub mod trainer;
 pub mod weights;
 
+pub use alignment::gram_match::GramMatch;
 pub use alignment::layer_map::LayerMap;
 pub use alignment::layer_matrix::LayerMatrix;
 pub use alignment::measure::Measure;
@@ -33,6 +34,7 @@ pub use network::transformer::Transformer;
 pub use network::vit::Vit;
 pub use trainer::control::Control;
 pub use trainer::guidance::Guidance;
+pub use trainer::methods::Method;
 pub use trainer::run::{Event, Trainer};
 pub use trainer::session::Session;
 pub use trainer::training::{Batches, Training};

@@ -92,7 +92,7 @@ impl Metric {
         let whole = match self {
             Self::Cka(cka) => !cka.each_token(),
             Self::Rsa(_) => true,
-            Self::Ridge(_) | Self::Own(_) => false,
+            Self::Ridge(_) | Self::Grams(_) | Self::Own(_) => false,
         };
         let [n, p] = layer.flatten().ok()?.shape()[..] else { return None };
         let fits = n > 0 && p.is_multiple_of(4) && n * p <= LARGEST_LAYER;

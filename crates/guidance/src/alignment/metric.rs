@@ -7,6 +7,7 @@ use trellis_data::Place;
 use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::{CkaForm, CkaSizes, Layout, Var};
 
+use super::gram_match::GramMatch;
 use super::measure::{self, Measure};
 use crate::error::{Error, Result};
 
@@ -22,6 +23,8 @@ pub enum Metric {
     Rsa(Rsa),
     /// Kernel ridge regression.
     Ridge(Ridge),
+    /// A match of Gram matrices that are not centered.
+    Grams(GramMatch),
     /// A measure that is defined outside this crate.
     Own(Arc<dyn Measure>),
 }
@@ -130,6 +133,7 @@ impl fmt::Display for Metric {
             Self::Rsa(Rsa::Cosine) => f.write_str("RSA of cosine similarities"),
             Self::Rsa(Rsa::Pearson) => f.write_str("RSA of correlations"),
             Self::Ridge(Ridge { lambda }) => write!(f, "kernel ridge regression with λ = {lambda}"),
+            Self::Grams(grams) => grams.fmt(f),
             Self::Own(measure) => f.write_str(&measure.describe()),
         }
     }
@@ -153,6 +157,12 @@ impl From<Ridge> for Metric {
     }
 }
 
+impl From<GramMatch> for Metric {
+    fn from(grams: GramMatch) -> Self {
+        Self::Grams(grams)
+    }
+}
+
 impl<M: Measure + 'static> From<M> for Metric {
     fn from(measure: M) -> Self {
         Self::Own(Arc::new(measure))
@@ -170,6 +180,7 @@ impl Metric {
         match self {
             Self::Cka(Cka { debiased: true, .. }) => 4,
             Self::Cka(_) | Self::Rsa(_) | Self::Ridge(_) => 3,
+            Self::Grams(_) => 2,
             Self::Own(measure) => measure.least_examples(),
         }
     }
@@ -216,6 +227,7 @@ impl Metric {
                 Ok(centered.gram()?.div(size)?)
             }
             Self::Cka(_) | Self::Rsa(_) => self.finish(self.features(x)?.gram()?),
+            Self::Grams(grams) => grams.gram(x),
             Self::Own(_) => Err(self.no_gram("draw random batches: fixed ones look up Gram matrices of the guide")),
         }
     }
@@ -229,7 +241,7 @@ impl Metric {
                 Var::layer_grams(&features)?
             }
             Self::Cka(_) | Self::Ridge(_) => Var::centered_layer_grams(layers)?,
-            Self::Own(_) => return Err(self.no_gram("compare pair by pair")),
+            Self::Grams(_) | Self::Own(_) => return Err(self.no_gram("compare pair by pair")),
         })
     }
 
@@ -258,7 +270,7 @@ impl Metric {
             Self::Cka(Cka { debiased: false, .. }) => Centering::Double,
             Self::Cka(Cka { debiased: true, .. }) => Centering::Unbiased,
             Self::Rsa(_) => Centering::OffDiagonal,
-            Self::Ridge(_) | Self::Own(_) => Centering::Double,
+            Self::Ridge(_) | Self::Grams(_) | Self::Own(_) => Centering::Double,
         }
     }
 
@@ -271,7 +283,7 @@ impl Metric {
     /// True if the measure is blind to an offset common to all examples.
     pub(crate) fn ignores_offset(&self) -> bool {
         match self {
-            Self::Rsa(_) => false,
+            Self::Rsa(_) | Self::Grams(_) => false,
             Self::Cka(_) | Self::Ridge(_) => true,
             Self::Own(measure) => measure.ignores_offset(),
         }
@@ -282,7 +294,7 @@ impl Metric {
     pub(crate) fn ignores_scale(&self) -> bool {
         match self {
             Self::Cka(cka) => cka.bandwidth.is_none(),
-            Self::Rsa(_) | Self::Ridge(_) => true,
+            Self::Rsa(_) | Self::Ridge(_) | Self::Grams(_) => true,
             Self::Own(measure) => measure.ignores_scale(),
         }
     }
@@ -316,6 +328,7 @@ impl Metric {
     pub(super) fn compare_grams<'g>(&self, k: Var<'g>, l: Var<'g>) -> Result<Similarity<'g>> {
         match self {
             Self::Ridge(ridge) => ridge.compare(k, l),
+            Self::Grams(grams) => grams.compare(k, l),
             _ => Ok(Var::cka_of_centered(k, l, self.centering())?),
         }
     }

@@ -1,5 +1,6 @@
 //! Similarity of two layers over the same examples, as a loss.
 
+pub(crate) mod gram_match;
 pub(crate) mod layer_map;
 pub(crate) mod layer_matrix;
 mod loss;

@@ -131,9 +131,13 @@ impl Network {
     /// As [`Network::forward`].
     pub fn layers(&self) -> Result<Vec<String>> {
         let graph = Graph::new();
-        let placeholder = self.input.of(graph.leaf(&self.placeholder));
-        let forward = self.forward(&graph, placeholder, Mode::Eval, CapturePoint::default())?;
+        let forward = self.forward_on_placeholder(&graph, CapturePoint::default())?;
         Ok(forward.activations.into_iter().map(|activation| activation.name).collect())
+    }
+
+    /// Records a forward pass on inputs that stand for others, to see its layers.
+    pub(crate) fn forward_on_placeholder<'g>(&self, graph: &'g Graph, capture: CapturePoint) -> Result<Forward<'g>> {
+        self.forward(graph, self.input.of(graph.leaf(&self.placeholder)), Mode::Eval, capture)
     }
 
     /// This network with another scale of its input: given images in the units `from`, it sees them in `scale`. The change is

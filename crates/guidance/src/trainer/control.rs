@@ -73,24 +73,17 @@ pub fn guide_sides<'g>(
     draws: Draws<'_>,
 ) -> Result<Vec<GuideSide<'g>>> {
     let n = batch.input.batch();
-    let layers = |input: Input<'g>| -> Result<Vec<Var<'g>>> {
+    let layers = || -> Result<Vec<Var<'g>>> {
+        let (input, order) = seen_by_guide(graph, gpu, batch, guidance, draws)?;
         let activations = guidance.guide.forward(graph, input, guidance.capture)?.activations;
-        Ok(pairs.iter().map(|&(guide, _)| activations[guide].value).collect())
+        let layer = |&(guide, _): &(usize, usize)| reordered(activations[guide].value, order);
+        pairs.iter().map(layer).collect()
     };
     // One Gram matrix for all pairs.
     let all = |same: Var<'g>| Ok::<_, Error>(vec![GuideSide::Gram(guidance.align.gram(same)?); pairs.len()]);
     Ok(match guidance.control {
-        Control::None => layers(batch.input)?.into_iter().map(GuideSide::Activations).collect(),
-        Control::Permuted => {
-            // Batches are drawn at random: the next example is as good as any other.
-            let next: Vec<u32> = (0..n as u32).map(|row| (row + 1) % n as u32).collect();
-            let next = graph.leaf(&Tensor::from_u32(gpu, "permutation of the guide's rows", [n], &next)?);
-            let permuted =
-                layers(batch.input)?.into_iter().map(|layer| Ok(GuideSide::Activations(layer.gather(next)?)));
-            permuted.collect::<Result<_>>()?
-        }
-        Control::Noise => {
-            layers(noise(graph, gpu, batch.input, draws)?)?.into_iter().map(GuideSide::Activations).collect()
+        Control::None | Control::Permuted | Control::Noise => {
+            layers()?.into_iter().map(GuideSide::Activations).collect()
         }
         Control::Rotated => {
             if !guidance.align.is_doubly_centered() {
@@ -114,7 +107,7 @@ pub fn guide_sides<'g>(
                 let turned = rotation.matmul(gram, Layout::NN)?.matmul(rotation, Layout::NT)?;
                 Ok(GuideSide::Gram(turned))
             };
-            layers(batch.input)?.into_iter().map(rotated).collect::<Result<_>>()?
+            layers()?.into_iter().map(rotated).collect::<Result<_>>()?
         }
         Control::Input => all(match batch.input {
             Input::Images(images) => images,
@@ -122,6 +115,35 @@ pub fn guide_sides<'g>(
         })?,
         Control::Labels => all(one_hot(graph, gpu, batch.labels, output.classes)?)?,
     })
+}
+
+/// Input of the guide for a batch, and an order of its rows to be taken in, if the control of `guidance` runs the guide.
+///
+/// # Errors
+/// [`Error::Config`] for noise without `draws`.
+pub(super) fn seen_by_guide<'g>(
+    graph: &'g Graph,
+    gpu: &Gpu,
+    batch: &Batch<'g>,
+    guidance: &Guidance,
+    draws: Draws<'_>,
+) -> Result<(Input<'g>, Option<Var<'g>>)> {
+    Ok(match guidance.control {
+        Control::Permuted => {
+            // Batches are drawn at random: the next example is as good as any other.
+            let n = batch.input.batch();
+            let next: Vec<u32> = (0..n as u32).map(|row| (row + 1) % n as u32).collect();
+            let next = Tensor::from_u32(gpu, "permutation of the guide's rows", [n], &next)?;
+            (batch.input, Some(graph.leaf(&next)))
+        }
+        Control::Noise => (noise(graph, gpu, batch.input, draws)?, None),
+        Control::None | Control::Rotated | Control::Input | Control::Labels => (batch.input, None),
+    })
+}
+
+/// A layer with its rows in another order.
+pub(super) fn reordered<'g>(layer: Var<'g>, order: Option<Var<'g>>) -> Result<Var<'g>> {
+    order.map_or(Ok(layer), |order| Ok(layer.gather(order)?))
 }
 
 /// One-hot vectors of ids `u32[n]` or `u32[n, time]` as f32 `[n, classes]` or `[n, time, classes]`; zeros for labels that are ignored.

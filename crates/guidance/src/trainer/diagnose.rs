@@ -2,9 +2,8 @@
 
 use trellis_tensor::{Graph, Plan, StepState};
 
-use super::fixed_batches::FixedBatches;
-use super::guidance::Guidance;
-use super::step::record;
+use super::methods::Method;
+use super::step::{Beside, record};
 use super::training::Training;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
@@ -15,21 +14,20 @@ pub(super) fn diagnose(
     target: &Network,
     data: &Dataset,
     training: &Training,
-    guidance: Option<&Guidance>,
     step: u32,
-    fixed: Option<&FixedBatches>,
+    beside: Beside<'_>,
 ) -> Result<Error> {
     let diverged = |layer: &str, what: &str| Error::Diverged {
         step: u64::from(step),
         layer: layer.to_string(),
         what: what.to_string(),
-        guided: guidance.is_some(),
+        guided: beside.guidance.is_some(),
     };
     let step_state = StepState::new(data.gpu())?;
     step_state.set(step)?;
     let mut batches = training.batches(data)?;
     let graph = Graph::new();
-    let played = record(&graph, target, &batches, training, guidance, &step_state, fixed)?;
+    let played = record(&graph, target, &batches, training, &step_state, beside)?;
     let params: Vec<_> = target.params().tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
     let gradients = graph.grad(played.loss, &params)?;
     let activations = &played.forward.activations;
@@ -54,7 +52,12 @@ pub(super) fn diagnose(
     if bad(played.metrics[0])? {
         return Ok(diverged("logits", "the task loss is not finite"));
     }
-    let mut pairs = played.pairs.iter();
+    // Another method than alignment has one number for all its pairs.
+    let method = beside.guidance.map_or(Method::Align, |guidance| guidance.method);
+    if method != Method::Align && bad(played.metrics[1])? {
+        return Ok(diverged(&method.to_string(), "its loss is not finite"));
+    }
+    let mut pairs = played.pairs.iter().filter(|_| method == Method::Align);
     for &metric in &played.metrics[1..] {
         let values = plan.read(metric)?;
         // One pair, or one a row.

@@ -1,8 +1,11 @@
 //! Guidance: which guide pulls at which layers, by which measure, when and how strongly.
 
+use trellis_data::Place;
+
 use super::control::Control;
+use super::methods::Method;
 use crate::alignment::{Cka, GuideSchedule, LayerMap, Metric};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{CapturePoint, Guide, Network};
 
 /// Settings of guidance: a guide, a measure, a layer map, a schedule and a weight.
@@ -26,6 +29,7 @@ pub struct Guidance {
     pub(crate) weight: f32,
     pub(crate) capture: CapturePoint,
     pub(crate) control: Control,
+    pub(crate) method: Method,
 }
 
 impl Guidance {
@@ -39,6 +43,7 @@ impl Guidance {
             weight: 1.0,
             capture: CapturePoint::default(),
             control: Control::default(),
+            method: Method::default(),
         }
     }
 
@@ -71,6 +76,33 @@ impl Guidance {
     /// Sets a control: what the guide sees, or what stands in its place.
     pub fn control(self, control: Control) -> Self {
         Self { control, ..self }
+    }
+
+    /// Sets how the guide teaches: by alignment of layers, unless this is called. Evaluations compare layers by the measure in any case.
+    pub fn method(self, method: Method) -> Self {
+        Self { method, ..self }
+    }
+
+    /// Refuses what the method cannot work with: controls that do not run the guide, logits of other classes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the key.
+    pub(super) fn check_method(&self, target: &Network) -> Result<()> {
+        let refused =
+            |key: &str, problem: String, hint: &str| Err(Error::config(Place::setting("guidance"), key, problem, hint));
+        let is_run = matches!(self.control, Control::None | Control::Permuted | Control::Noise);
+        let [ours, theirs] = [target.output(), self.guide.network().output()].map(|output| output.classes);
+        match self.method {
+            Method::Distill { .. } | Method::Hints if !is_run => {
+                let problem = format!("stands in the guide's place with Gram matrices, and {} has none", self.method);
+                refused("control", problem, "align layers, or choose another control")
+            }
+            Method::Distill { .. } if ours != theirs => {
+                let problem = format!("distills logits: the guide has {theirs} classes and the target {ours}");
+                refused("method", problem, "give both the same classes, or align layers")
+            }
+            Method::Align | Method::Distill { .. } | Method::Hints => Ok(()),
+        }
     }
 
     /// Pairs of (guide layer, target layer) as indices of captured activations.

@@ -6,7 +6,7 @@ use trellis_tensor::{Graph, Plan, StepState};
 
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
-use super::step::record;
+use super::step::{Beside, record};
 use super::training::Training;
 use crate::alignment::Metric;
 use crate::data::Dataset;
@@ -33,7 +33,8 @@ pub(super) fn check(
     step_state.set(step)?;
     let mut batches = training.batches(data)?;
     let graph = Graph::new();
-    let played = record(&graph, target, &batches, training, Some(guidance), &step_state, fixed)?;
+    let beside = Beside { guidance: Some(guidance), fixed, hints: None };
+    let played = record(&graph, target, &batches, training, &step_state, beside)?;
     let mut layers = Vec::new();
     for pair in &played.pairs {
         let value = guidance.align.compare_pair(pair)?.value;

@@ -10,6 +10,7 @@ mod evaluate;
 mod fixed_batches;
 pub(crate) mod guidance;
 mod invariants;
+pub(crate) mod methods;
 mod phase;
 pub(crate) mod records;
 pub(crate) mod run;

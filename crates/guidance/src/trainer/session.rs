@@ -9,8 +9,10 @@ use super::diagnose::diagnose;
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
 use super::invariants::check;
+use super::methods::Method;
+use super::methods::hints::Hints;
 use super::phase::Phase;
-use super::step::record;
+use super::step::{Beside, record};
 use super::training::{Batches, Training};
 use crate::data::{BatchSource, Dataset};
 use crate::error::{Error, Result};
@@ -23,6 +25,7 @@ pub struct Session<'a> {
     data: &'a Dataset,
     pub(super) training: Training,
     guidance: Option<Guidance>,
+    pub(super) hints: Option<Hints>,
     pub(super) optimizer: Optimizer,
     pub(super) step_state: StepState,
     pub(super) phase: Phase,
@@ -46,11 +49,20 @@ impl<'a> Session<'a> {
         guidance: Option<&Guidance>,
     ) -> Result<Self> {
         let step_state = StepState::new(data.gpu())?;
-        let optimizer = Optimizer::new(data.gpu(), target.params(), training.optimizer)?
-            .with_loss_scale(training.precision.loss_scale());
+        guidance.map_or(Ok(()), |guidance| guidance.check_method(target))?;
+        let hints = guidance.filter(|guidance| guidance.method == Method::Hints);
+        let hints = hints.map(|g| Hints::new(data.gpu(), target, g, training.seed)).transpose()?;
+        let params = hints.as_ref().map_or(target.params().clone(), |hints| target.params().and(hints.params()));
+        let optimizer =
+            Optimizer::new(data.gpu(), &params, training.optimizer)?.with_loss_scale(training.precision.loss_scale());
         let phase = Phase::new(guidance.map(|g| g.schedule));
-        let pairs = guidance.map_or(Ok(Vec::new()), |g| g.pairs(target))?;
-        let log = Log::new(data.gpu(), 1 + scale_columns(&training) + pairs.len())?;
+        // One number of each pair, or that of another method.
+        let columns = match guidance {
+            None => 0,
+            Some(guidance) if guidance.method == Method::Align => guidance.pairs(target)?.len(),
+            Some(_) => 1,
+        };
+        let log = Log::new(data.gpu(), 1 + scale_columns(&training) + columns)?;
         if training.batches == Batches::Fixed && training.augments() {
             let hint = "draw random batches, or do not crop, shift and flip";
             return Err(Error::config(
@@ -60,6 +72,11 @@ impl<'a> Session<'a> {
                 hint,
             ));
         }
+        let aligns = guidance.is_none_or(|guidance| guidance.method == Method::Align);
+        if training.batches == Batches::Fixed && !aligns {
+            let problem = "fixed batches look up Gram matrices of the guide, which only alignment compares";
+            return Err(Error::config(Place::setting("training"), "batches", problem, "draw random batches"));
+        }
         let pulls = guidance.filter(|_| phase.begins(training.steps));
         let fixed = (training.batches == Batches::Fixed)
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
@@ -67,7 +84,8 @@ impl<'a> Session<'a> {
         let batches = training.batches(data)?;
         let plan = |guidance: Option<&Guidance>, beside: Option<&Plan>| {
             let graph = Graph::new();
-            let step = record(&graph, target, &batches, &training, guidance, &step_state, fixed.as_ref())?;
+            let beside_target = Beside { guidance, fixed: fixed.as_ref(), hints: hints.as_ref() };
+            let step = record(&graph, target, &batches, &training, &step_state, beside_target)?;
             // Task loss, loss scale, pairs: an unguided step has no pairs.
             let mut metrics = step.metrics;
             metrics.splice(1..1, optimizer.update(&graph, step.loss, &step_state)?);
@@ -83,6 +101,7 @@ impl<'a> Session<'a> {
             data,
             training,
             guidance,
+            hints,
             optimizer,
             step_state,
             phase,
@@ -157,6 +176,10 @@ impl<'a> Session<'a> {
     pub fn check_invariants(&self) -> Result<()> {
         let step = self.phase.guided_near(self.step, self.training.steps);
         let (Some(guidance), Some(step)) = (&self.guidance, step) else { return Ok(()) };
+        // Other methods promise nothing of their gradients.
+        if guidance.method != Method::Align {
+            return Ok(());
+        }
         check(self.target, self.data, &self.training, guidance, step, self.fixed.as_ref())
     }
 
@@ -164,16 +187,20 @@ impl<'a> Session<'a> {
         if let Some(step) = rows.iter().find_map(|row| row.failed_step) {
             let step = self.training.steps.min(step);
             let guidance = self.guidance.as_ref().filter(|_| self.phase.guides(step));
-            return Err(diagnose(self.target, self.data, &self.training, guidance, step, self.fixed.as_ref())?);
+            let beside = Beside { guidance, fixed: self.fixed.as_ref(), hints: self.hints.as_ref() };
+            return Err(diagnose(self.target, self.data, &self.training, step, beside)?);
         }
         let record = |row: &Row| {
             let guided = self.phase.guides(row.step);
             let (scale, pairs) = row.values[1..].split_at(scale_columns(&self.training));
-            let similarity = if guided { pairs.to_vec() } else { Vec::new() };
+            let aligns = self.guidance.as_ref().is_some_and(|guidance| guidance.method == Method::Align);
+            let similarity = if guided && aligns { pairs.to_vec() } else { Vec::new() };
+            let alignment =
+                if aligns { pairs.iter().map(|similarity| 1.0 - similarity).sum() } else { pairs.iter().sum() };
             StepRecord {
                 step: u64::from(row.step),
                 loss: row.values[0],
-                alignment: guided.then(|| similarity.iter().map(|similarity| 1.0 - similarity).sum()),
+                alignment: guided.then_some(alignment),
                 similarity,
                 learning_rate: self.training.optimizer.rate.at(row.step) as f32,
                 loss_scale: scale.first().copied(),

@@ -59,11 +59,12 @@ impl<'a> Checkpointer<'a> {
 }
 
 impl Session<'_> {
-    /// Tensors that change from step to step, by name: parameters, running statistics, moments.
+    /// Tensors that change from step to step, by name: parameters, running statistics, regressors of hints, moments.
     fn tensors(&self) -> impl Iterator<Item = (String, &Tensor)> {
         let network = self.target.tensors().map(|tensor| (format!("network.{}", tensor.name()), tensor));
         let moments = self.optimizer.state().map(|tensor| (format!("optimizer.{}", tensor.name()), tensor));
-        network.chain(moments)
+        let hints = self.hints.iter().flat_map(|hints| hints.params().tensors());
+        network.chain(hints.map(|tensor| (tensor.name().to_string(), tensor))).chain(moments)
     }
 
     /// Writes the state after the steps that were submitted, whole or not at all; waits for them.

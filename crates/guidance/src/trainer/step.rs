@@ -1,14 +1,18 @@
 //! One training step, as a plan replays it.
 //!
 //! The target runs forward once on a batch, for both losses. The guide runs forward on the same batch, frozen. Each pair of layers adds
-//! `1 − metric` to the alignment loss, which is weighted by the schedule and added to the task loss. [`Session`](super::Session) then
-//! records the update of the parameters and the metrics, and makes the plan.
+//! `1 − metric` to the alignment loss, which is weighted by the schedule and added to the task loss. Distillation and hints take its
+//! place where a guide teaches by them. [`Session`](super::Session) then records the update of the parameters and the metrics, and
+//! makes the plan.
 
 use trellis_tensor::{Graph, StepState, Var};
 
 use super::control::guide_sides;
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
+use super::methods::Method;
+use super::methods::distillation::distillation;
+use super::methods::hints::Hints;
 use super::training::Training;
 use crate::alignment::{GuideSide, Pair};
 use crate::data::{Batch, BatchSource};
@@ -19,12 +23,23 @@ use crate::network::{CapturePoint, Forward, Mode, Network};
 pub(super) struct Step<'g> {
     /// Task loss plus weighted alignment loss.
     pub(super) loss: Var<'g>,
-    /// Task loss, then statistics of the pairs.
+    /// Task loss, then statistics of the pairs, or the loss of another method than alignment.
     pub(super) metrics: Vec<Var<'g>>,
     /// The pairs.
     pub(super) pairs: Vec<Pair<'g>>,
     /// The target's forward pass.
     pub(super) forward: Forward<'g>,
+}
+
+/// Company of the target in a step: its guidance, and what was made for it before.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a> {
+    /// Guidance of a guided step.
+    pub(super) guidance: Option<&'a Guidance>,
+    /// Batches that are cut once, and the guide's side of each.
+    pub(super) fixed: Option<&'a FixedBatches>,
+    /// Regressors, where the guide gives hints.
+    pub(super) hints: Option<&'a Hints>,
 }
 
 /// Records batch, forward passes and losses of one step.
@@ -33,9 +48,8 @@ pub(super) fn record<'g>(
     target: &Network,
     batches: &BatchSource<'g>,
     training: &Training,
-    guidance: Option<&Guidance>,
     step_state: &StepState,
-    fixed: Option<&FixedBatches>,
+    Beside { guidance, fixed, hints }: Beside<'_>,
 ) -> Result<Step<'g>> {
     let (batch, number) = match fixed {
         Some(fixed) => {
@@ -61,6 +75,17 @@ pub(super) fn record<'g>(
     let mut step = Step { loss: task, metrics: vec![task], pairs: Vec::new(), forward };
     let Some(guidance) = guidance else { return Ok(step) };
 
+    let weight = guidance.schedule.weight(guidance.weight);
+    let draws = Some((step_state, training.seed));
+    if let Method::Distill { temperature } = guidance.method {
+        let divergence =
+            distillation(graph, batches.data().gpu(), &batch, step.forward.logits, guidance, draws, temperature)?;
+        // (1 − α) task + α divergence.
+        let pull = divergence.sub(task)?.mul(step_state.value(graph, weight)?)?;
+        step.loss = task.add(pull)?;
+        step.metrics.push(divergence);
+        return Ok(step);
+    }
     let indices = guidance.pairs(target)?;
     let sides = {
         let _scope = graph.scope("guide");
@@ -68,7 +93,7 @@ pub(super) fn record<'g>(
             // Looked up where the batches are fixed.
             Some((fixed, number)) => fixed.guide_sides(graph, number)?,
             None => {
-                let (data, draws) = (batches.data(), Some((step_state, training.seed)));
+                let data = batches.data();
                 guide_sides(graph, data.gpu(), &batch, data.output(), guidance, &indices, draws)?
             }
         }
@@ -81,7 +106,13 @@ pub(super) fn record<'g>(
         gram,
     };
     step.pairs = indices.iter().zip(sides).map(pair).collect();
-    let alignment = guidance.align.loss(graph, step_state, guidance.schedule.weight(guidance.weight), &step.pairs)?;
+    if let Some(hints) = hints {
+        let errors = hints.errors(graph, &step.pairs)?;
+        step.loss = task.add(errors.mul(step_state.value(graph, weight)?)?)?;
+        step.metrics.push(errors);
+        return Ok(step);
+    }
+    let alignment = guidance.align.loss(graph, step_state, weight, &step.pairs)?;
     step.loss = task.add(alignment.loss)?;
     step.metrics.extend(alignment.stats);
     Ok(step)

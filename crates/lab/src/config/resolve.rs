@@ -166,10 +166,12 @@ impl Config {
     /// Guidance by `guide` in an arm.
     pub fn guidance(&self, arm: &str, guide: Guide) -> Guidance {
         let own = self.guidance_of(arm);
+        let (method, weight) = own.method();
         Guidance::new(guide)
+            .method(method)
             .align(own.metric())
             .map_layers(own.layer_map())
-            .weight(own.weight)
+            .weight(weight)
             .schedule(self.schedule_of(arm))
             .capture(own.taps)
             .control(self.control_of(arm))

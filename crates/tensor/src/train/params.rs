@@ -112,6 +112,12 @@ impl Params {
         Ok(())
     }
 
+    /// These parameters and `others`, the same tensors, for one optimizer.
+    pub fn and(&self, others: &Self) -> Self {
+        let tensors = [&self.tensors[..], &others.tensors].concat();
+        Self { tensors, arenas: [&self.arenas[..], &others.arenas].concat() }
+    }
+
     /// All parameters.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors

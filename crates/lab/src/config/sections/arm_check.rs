@@ -7,7 +7,7 @@ use super::guide::ArmGuide;
 use super::keys::{Declared, Key};
 use crate::config::{Config, ConfigError, GuidanceConfig, TrainingConfig, explain::suggestion, lengths, refuse};
 use crate::record::names::{ARMS, checked_name, is_guide};
-use trellis_guidance::{Batches, Control};
+use trellis_guidance::{Batches, Control, Method};
 
 /// Refuses arms that are not defined, not used, or would not do what their keys say.
 pub(in crate::config) fn check(config: &Config) -> Result<(), ConfigError> {
@@ -80,6 +80,17 @@ fn check_guide(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Confi
     if arm.control == Control::Noise && config.training_of(name).batches == Batches::Fixed {
         let problem = "noise is another one at each step, and fixed batches look the guide up";
         return refuse(key("control"), problem, "`batches = \"random\"`, or another control");
+    }
+    let (method, _) = config.guidance_of(name).method();
+    if config.guide_of(name) != ArmGuide::None && method != Method::Align {
+        if matches!(arm.control, Control::Rotated | Control::Input | Control::Labels) {
+            let problem = format!("stands in the guide's place with Gram matrices, and {method} has none");
+            return refuse(key("control"), problem, "align layers, or choose another control");
+        }
+        if config.training_of(name).batches == Batches::Fixed {
+            let problem = format!("fixed batches look up Gram matrices of the guide, and {method} has none");
+            return refuse(config.training_key(name, "batches"), problem, "`batches = \"random\"`");
+        }
     }
     let mut given = schedules.iter().filter(|(_, given)| *given);
     if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {

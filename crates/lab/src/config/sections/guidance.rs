@@ -2,13 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::keys::{ABOVE_0, FROM_0, section, words_of_enums};
+use super::keys::{ABOVE_0, FROM_0, PART, section, words_of_enums};
 use crate::config::{ConfigError, values};
-use trellis_guidance::{CapturePoint, Cka, LayerMap, Metric, Ridge, Rsa};
+use trellis_guidance::{CapturePoint, Cka, GramMatch, LayerMap, Method, Metric, Ridge, Rsa};
 
 section! {
     /// `[guidance]`: the alignment loss.
     GuidanceConfig {
+        /// Method by which the guide teaches: alignment of layers, distillation of its logits, or hints, which are regressions on its
+        /// layers. Evaluations compare layers by `metric` in any case.
+        method: MethodName = MethodName::Align;
+        /// Temperature of distillation.
+        temperature: f32 = 4.0, in ABOVE_0, needs "method = \"distill\"" |g| g.method == MethodName::Distill;
+        /// Share α of distillation in the loss; 1 − α is that of the labels.
+        mixture: f32 = 0.9, in PART, needs "method = \"distill\"" |g| g.method == MethodName::Distill;
         /// Measure of similarity.
         metric: MetricName = MetricName::Cka;
         /// Width σ of the Gaussian kernel as a fraction of the median distance.
@@ -17,8 +24,10 @@ section! {
         };
         /// Regularization λ of ridge regression.
         lambda: f32 = 0.1, in ABOVE_0, needs "metric = \"ridge\"" |g| g.metric == MetricName::Ridge;
-        /// Weight α of the alignment loss, Σ (1 − metric).
-        weight: f32 = 1.0, in FROM_0;
+        /// Weight α of the alignment loss, Σ (1 − metric), or of the errors of hints.
+        weight: f32 = 1.0, in FROM_0, needs "another method than `distill`, which has `mixture`" |g| {
+            g.method != MethodName::Distill
+        };
         /// Point at which activations are captured.
         taps: CapturePoint = CapturePoint::BeforeNorm;
         /// Guided steps of the arm `trained_first`, unless it has its own; half of all without the key.
@@ -54,6 +63,22 @@ pub enum MetricName {
     RsaPearson,
     /// Kernel ridge regression.
     Ridge,
+    /// Cosine of Gram matrices that are not centered.
+    GramCosine,
+    /// Squared distance of Gram matrices that are not centered and whose rows have length 1.
+    GramL2,
+}
+
+/// Methods by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodName {
+    /// Alignment of layers.
+    Align,
+    /// Distillation of logits.
+    Distill,
+    /// Regressions on layers.
+    Hints,
 }
 
 /// Layer maps by name.
@@ -94,7 +119,18 @@ impl GuidanceConfig {
             MetricName::RsaCosine => Rsa::Cosine.into(),
             MetricName::RsaPearson => Rsa::Pearson.into(),
             MetricName::Ridge => Ridge::new(self.lambda).into(),
+            MetricName::GramCosine => GramMatch::Cosine.into(),
+            MetricName::GramL2 => GramMatch::L2.into(),
+        }
+    }
+
+    /// The method, and its weight beside the task loss.
+    pub(in crate::config) fn method(&self) -> (Method, f32) {
+        match self.method {
+            MethodName::Align => (Method::Align, self.weight),
+            MethodName::Distill => (Method::Distill { temperature: self.temperature }, self.mixture),
+            MethodName::Hints => (Method::Hints, self.weight),
         }
     }
 }
-words_of_enums!(MetricName, MapName, CapturePoint);
+words_of_enums!(MethodName, MetricName, MapName, CapturePoint);

@@ -28,9 +28,11 @@ pub(in crate::config) const MOST_LAYERS: usize = 1000;
 pub(in crate::config) const ABOVE_0: Range = Range::Real("above 0", |v| v > 0.0 && v.is_finite());
 /// Numbers of 0 or more.
 pub(in crate::config) const FROM_0: Range = Range::Real("of 0 or more", |v| v >= 0.0 && v.is_finite());
+/// Numbers from 0 to 1.
+pub(in crate::config) const PART: Range = Range::Real("from 0 to 1", |v| (0.0..=1.0).contains(&v));
 /// Numbers from 0 to below 1.
 pub(in crate::config) const SHARE: Range = Range::Real("from 0 up to, not including, 1", |v| (0.0..1.0).contains(&v));
-/// Numbers from 0 to 1.
+/// Brightness of pixels.
 pub(in crate::config) const BRIGHTNESS: Range = Range::Real("from 0 to 1, as pixels are", |v| (0.0..=1.0).contains(&v));
 
 impl Range {
