@@ -38,7 +38,9 @@ impl PlanCommand {
         let data = config.dataset(&gpu, &self.config, self.data.as_deref())?;
         print::warn_of_data(&data);
         let memory = Memory::count(&config, &data)?;
-        check_weights(&config.resolved_for(&self.config, &data)?, &data)?;
+        for warning in check_weights(&config.resolved_for(&self.config, &data)?, &data)? {
+            print::warn(&warning);
+        }
         if json {
             return print::json(&memory);
         }

@@ -16,9 +16,12 @@ pub(crate) fn line(text: impl Display) -> Result<()> {
 
 /// Reports unused files and folders that were found where the data lie.
 pub(crate) fn warn_of_data(data: &Dataset) {
-    for warning in data.warnings() {
-        eprintln!("warning: {}", escape_control(warning));
-    }
+    data.warnings().iter().for_each(|warning| warn(warning));
+}
+
+/// Prints a warning to standard error.
+pub(crate) fn warn(warning: &str) {
+    eprintln!("warning: {}", escape_control(warning));
 }
 
 /// Prints a line of JSON. Numbers of single precision have no more digits than they need.

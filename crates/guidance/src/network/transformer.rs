@@ -53,11 +53,15 @@ pub struct Transformer {
     pub shared: bool,
     /// Logits by the weights of the embedding, without a bias, where it says tokens of its own vocabulary.
     pub tied: bool,
+    /// BERT's embedding: the vector of the first segment, `segment.weight`, is added to tokens and positions, and the sum is
+    /// normalized (`embedding_norm`). All norms have BERT's ε of 1e-12.
+    pub bert: bool,
 }
 
 /// Deviation of a decoder's first weights: GPT-2's.
 const DEVIATION: f32 = 0.02;
 const EPSILON: f32 = 1e-5;
+const BERT_EPSILON: f32 = 1e-12;
 
 impl Transformer {
     /// An encoder as PyTorch makes it: post-norm, ReLU, sinusoidal positions, no dropout.
@@ -75,6 +79,19 @@ impl Transformer {
             cross: false,
             shared: false,
             tied: false,
+            bert: false,
+        }
+    }
+
+    /// BERT's encoder (Devlin et al. 2019, arXiv:1810.04805), as Hugging Face has it: post-norm, GELU, learned positions. Logits are
+    /// products with the embedding: a file of the encoder holds no others.
+    pub fn bert(layers: usize, width: usize, heads: usize) -> Self {
+        Self {
+            activation: Activation::Gelu,
+            positions: Positions::Learned,
+            tied: true,
+            bert: true,
+            ..Self::encoder(layers, width, heads)
         }
     }
 
@@ -120,7 +137,12 @@ impl Architecture for Transformer {
             Positions::Learned => pass.param("positions.weight".to_string(), [time, width], Init::Normal(DEVIATION)),
             Positions::Sinusoidal => pass.buffer("positions".to_string(), [time, width], Init::Sinusoidal),
         };
-        let x = table.gather(ids)?.add(positions)?.reshape([batch * time, width])?;
+        let mut x = table.gather(ids)?.add(positions)?.reshape([batch * time, width])?;
+        let eps = if self.bert { BERT_EPSILON } else { EPSILON };
+        if self.bert {
+            x = x.add(pass.param("segment.weight".to_string(), [1, width], Init::Normal(DEVIATION)))?;
+            x = pass.layer_norm("embedding_norm", x, eps)?;
+        }
         let mut x = pass.dropout(x, self.dropout)?;
         let keys = tokens.padding.map(|padding| KeyMask::Ids { ids, padding });
         let block = Block {
@@ -129,7 +151,7 @@ impl Architecture for Transformer {
             heads: self.heads,
             hidden: self.hidden,
             norm: self.norm,
-            eps: EPSILON,
+            eps,
             activation: self.activation,
             dropout: self.dropout,
             attention_dropout: self.dropout,
@@ -143,7 +165,7 @@ impl Architecture for Transformer {
             x = block.record(pass, &format!("layers.{number}"), &format!("layers.{weights}"), x)?;
         }
         if self.norm == NormOrder::Pre {
-            x = pass.layer_norm("norm", x, EPSILON)?;
+            x = pass.layer_norm("norm", x, eps)?;
             let normal = block.sequences(x)?;
             pass.capture("norm", normal);
         }

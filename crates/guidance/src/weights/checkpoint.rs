@@ -9,7 +9,7 @@ use trellis_tensor::Tensor;
 
 use super::convert::transposed;
 use super::file::WeightsFile;
-use super::naming::{Naming, Values};
+use super::naming::{Naming, Values, is_behind_encoder};
 use super::write::{About, Contents, Entry, Format, write_entries};
 use crate::error::{Error, Result};
 use crate::network::Network;
@@ -48,13 +48,14 @@ fn save_about(network: &Network, path: &Path, recipe: Option<String>) -> Result<
 }
 
 /// Reads the parameters of `network` from a safetensors file: one that [`save`] wrote, or one of a library whose names are
-/// known, see [`Naming`]. F16, BF16 and F64 become f32. On an error the network is as it was.
+/// known, see [`Naming`]. F16, BF16 and F64 become f32. On an error the network is as it was. Gives the names of tensors that the network
+/// has no use for: those behind the encoder of a BERT.
 ///
 /// # Errors
 /// [`Error::Data`] if it cannot be read; [`Error::Checkpoint`] if the file is damaged, holds a number that is not finite or a running
 /// variance below 0, or is of another network. The message names tensors that are missing, unexpected or of another
 /// shape.
-pub fn load(network: &Network, path: &Path) -> Result<()> {
+pub fn load(network: &Network, path: &Path) -> Result<Vec<String>> {
     let file = WeightsFile::read(path)?;
     let names = file.names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -67,6 +68,9 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
     };
     let numbers_of = |tensor: &Tensor, (info, name, lie): &(&TensorInfo, String, Values)| {
         let (ours, rows) = whole(tensor.name());
+        if *lie == Values::Stacked {
+            return stacked(&file, name, tensor);
+        }
         let Some(rows) = rows else { return Ok(fitted(*lie, &info.shape, file.numbers(name, info)?, tensor)) };
         let ends = network.tensors().filter_map(|t| Some(whole(t.name())).filter(|w| w.0 == ours)?.1);
         let count = ends.map(|rows| rows.end).max().unwrap_or(0);
@@ -83,8 +87,16 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
             }
             continue;
         };
+        let (info, name, lie) = &place;
+        if *lie == Values::Stacked {
+            used.extend(parts(name));
+            let absent: Vec<String> = parts(name).into_iter().filter(|part| file.info(part).is_none()).collect();
+            if !absent.is_empty() {
+                missing.extend(absent.into_iter().map(|part| format!("`{part}`")));
+                continue;
+            }
+        }
         let numbers = numbers_of(tensor, &place)?;
-        let (info, name, _) = &place;
         match &numbers {
             Some(numbers) if !numbers.iter().all(|value| value.is_finite()) => {
                 return Err(Error::checkpoint(path, format!("`{name}` is not finite"), "use an earlier checkpoint"));
@@ -101,9 +113,11 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
         used.push(name.clone());
         found.push((tensor, place));
     }
-    let mut unexpected = Vec::new();
+    let (mut unexpected, mut unused) = (Vec::new(), Vec::new());
     for name in names.iter().filter(|name| !used.iter().any(|used| used == *name)) {
-        if file.redundant(name, naming, prefix)?.is_none() {
+        if is_behind_encoder(naming, name, prefix) {
+            unused.push(name.to_string());
+        } else if file.redundant(name, naming, prefix)?.is_none() {
             unexpected.push(format!("`{name}`"));
         }
     }
@@ -122,7 +136,7 @@ pub fn load(network: &Network, path: &Path) -> Result<()> {
             tensor.gpu().flush()?;
         }
     }
-    Ok(())
+    Ok(unused)
 }
 
 /// The name in a file of the tensor that we call `name`, and which of its rows ours are, if not all: see
@@ -134,6 +148,25 @@ fn whole(name: &str) -> (&str, Option<Range<usize>>) {
         Some((whole.len(), start.parse().ok()?..end.parse().ok()?))
     };
     part(name).map_or((name, None), |(length, rows)| (&name[..length], Some(rows)))
+}
+
+/// Names of the three tensors of a file that are one of ours, of which `query` is the first.
+fn parts(query: &str) -> [String; 3] {
+    ["query", "key", "value"].map(|part| query.replacen(".query.", &format!(".{part}."), 1))
+}
+
+/// The numbers of three tensors of a file, one behind the other, if all are there and fit.
+fn stacked(file: &WeightsFile, query: &str, tensor: &Tensor) -> Result<Option<Vec<f32>>> {
+    let wanted = &tensor.shape()[..];
+    let mut numbers = Vec::new();
+    for name in parts(query) {
+        let Some(info) = file.info(&name) else { return Ok(None) };
+        if info.shape.len() != wanted.len() || 3 * info.shape[0] != wanted[0] || info.shape[1..] != wanted[1..] {
+            return Ok(None);
+        }
+        numbers.extend(file.numbers(&name, info)?);
+    }
+    Ok(Some(numbers))
 }
 
 /// Rows of a matrix in a file, if it is of this shape.
@@ -179,6 +212,7 @@ fn fitted(lie: Values, shape: &[usize], numbers: Vec<f32>, tensor: &Tensor) -> O
         Values::Transposed => {
             transposed(shape, &numbers).filter(|(shape, _)| shape == wanted).map(|(_, values)| values)
         }
+        Values::Stacked => None,
         Values::FirstRows => {
             let fits = shape.len() == 2 && wanted.len() == 2 && shape[1] == wanted[1] && shape[0] >= wanted[0];
             fits.then(|| numbers[..wanted[0] * wanted[1]].to_vec())

@@ -116,6 +116,14 @@ impl WeightsFile {
             return Ok((names.iter().filter_map(own).collect(), Vec::new()));
         };
         let (from, prefix) = Naming::of_file(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        if from == Naming::Bert || to == Naming::Bert {
+            let problem = "has BERT's names, or is to have them, and their attention is in three tensors";
+            return Err(Error::checkpoint(
+                &self.path,
+                problem,
+                "keep its names: --names own; networks load such files",
+            ));
+        }
         let (mut tensors, mut taken, mut left_out) = (Vec::new(), BTreeSet::new(), Vec::new());
         for name in &names {
             if let Some(reason) = self.redundant(name, from, prefix)? {

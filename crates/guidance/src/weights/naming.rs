@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use Values::{FirstRows, Same, Transposed};
+use Values::{FirstRows, Same, Stacked, Transposed};
 
 /// Names that a library gives to the parameters of a network that we name otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,9 @@ pub enum Naming {
     Trellis,
     /// Hugging Face's GPT-2, whose linear layers are `[in, out]`; our [`Transformer::gpt2`](crate::Transformer::gpt2).
     Gpt2,
+    /// Hugging Face's BERT, whose attention keeps queries, keys and values apart; our [`Transformer::bert`](crate::Transformer::bert).
+    /// Files with these names are loaded, and not written.
+    Bert,
 }
 
 /// Change of a tensor between a file and a network.
@@ -21,6 +24,8 @@ pub(super) enum Values {
     Transposed,
     /// The file may have more rows: positions that are not needed.
     FirstRows,
+    /// The rows of three tensors of the file: queries, and the same with `key` and `value` for `query`.
+    Stacked,
 }
 
 /// Ours, theirs; `{}` is a number.
@@ -46,26 +51,52 @@ const GPT2: [Row; 16] = [
     ("norm.bias", "ln_f.bias", Same),
 ];
 
+#[rustfmt::skip]
+const BERT: [Row; 17] = [
+    ("embedding.weight", "embeddings.word_embeddings.weight", Same),
+    ("positions.weight", "embeddings.position_embeddings.weight", FirstRows),
+    ("segment.weight", "embeddings.token_type_embeddings.weight", FirstRows),
+    ("embedding_norm.weight", "embeddings.LayerNorm.weight", Same),
+    ("embedding_norm.bias", "embeddings.LayerNorm.bias", Same),
+    ("layers.{}.self_attn.in_proj_weight", "encoder.layer.{}.attention.self.query.weight", Stacked),
+    ("layers.{}.self_attn.in_proj_bias", "encoder.layer.{}.attention.self.query.bias", Stacked),
+    ("layers.{}.self_attn.out_proj.weight", "encoder.layer.{}.attention.output.dense.weight", Same),
+    ("layers.{}.self_attn.out_proj.bias", "encoder.layer.{}.attention.output.dense.bias", Same),
+    ("layers.{}.norm1.weight", "encoder.layer.{}.attention.output.LayerNorm.weight", Same),
+    ("layers.{}.norm1.bias", "encoder.layer.{}.attention.output.LayerNorm.bias", Same),
+    ("layers.{}.linear1.weight", "encoder.layer.{}.intermediate.dense.weight", Same),
+    ("layers.{}.linear1.bias", "encoder.layer.{}.intermediate.dense.bias", Same),
+    ("layers.{}.linear2.weight", "encoder.layer.{}.output.dense.weight", Same),
+    ("layers.{}.linear2.bias", "encoder.layer.{}.output.dense.bias", Same),
+    ("layers.{}.norm2.weight", "encoder.layer.{}.output.LayerNorm.weight", Same),
+    ("layers.{}.norm2.bias", "encoder.layer.{}.output.LayerNorm.bias", Same),
+];
+
+/// Parts of a BERT file that follow its encoder: no layer of it depends on them.
+const BEHIND_BERT: [&str; 2] = ["pooler.", "cls."];
+
 /// Prefixes that wrappers put before every name.
-const PREFIXES: [&str; 7] =
-    ["", "module.", "_orig_mod.", "model.", "transformer.", "module.transformer.", "_orig_mod.transformer."];
+const PREFIXES: [&str; 8] =
+    ["", "module.", "_orig_mod.", "model.", "transformer.", "module.transformer.", "_orig_mod.transformer.", "bert."];
 
 impl fmt::Display for Naming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Trellis => "Trellis",
             Self::Gpt2 => "GPT-2",
+            Self::Bert => "BERT",
         })
     }
 }
 
 impl Naming {
-    const ALL: [Self; 2] = [Self::Trellis, Self::Gpt2];
+    const ALL: [Self; 3] = [Self::Trellis, Self::Gpt2, Self::Bert];
 
     fn table(self) -> &'static [Row] {
         match self {
             Self::Trellis => &[],
             Self::Gpt2 => &GPT2,
+            Self::Bert => &BERT,
         }
     }
 
@@ -130,10 +161,17 @@ pub(super) fn no_parameter(naming: Naming, name: &str, shape: &[usize]) -> Optio
     let counts = name.strip_suffix("num_batches_tracked").is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     match shape {
         [] if counts => Some("a counter of batches"),
+        [1, _] if naming == Naming::Bert && name == "embeddings.position_ids" => Some("the numbers of the positions"),
         [] if naming == Naming::Gpt2 && of_layer("masked_bias") => Some("the number that masks"),
         [1, 1, rows, columns] if naming == Naming::Gpt2 && rows == columns && of_layer("bias") => Some(MASK),
         _ => None,
     }
+}
+
+/// True for a tensor behind the encoder of a BERT file, without its prefix `bert.` or with another.
+pub(super) fn is_behind_encoder(naming: Naming, name: &str, prefix: &str) -> bool {
+    let stripped = name.strip_prefix(prefix).unwrap_or(name);
+    naming == Naming::Bert && BEHIND_BERT.iter().any(|part| stripped.starts_with(part))
 }
 
 /// `name`, which fits the pattern `from`, in the pattern `to`.

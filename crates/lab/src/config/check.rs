@@ -114,8 +114,8 @@ fn networks(config: &Config) -> Result<(), ConfigError> {
         Range::Counts(1 << 16).count("data.context", data.context)?;
         config.drawn().map_err(in_section)?;
     }
-    let guides = config.guide_tables().into_iter().map(|(name, guide)| (name, &guide.network));
-    for (section, network) in [("target".to_string(), &config.target.network)].into_iter().chain(guides) {
+    let guides = config.guide_tables().into_iter().map(|(name, guide)| (name, &guide.network, guide.keys.steps > 0));
+    for (section, network, learns) in [("target".to_string(), &config.target.network, true)].into_iter().chain(guides) {
         network_keys::check(&section, network)?;
         if matches!(network, NetworkConfig::Rnn(_) | NetworkConfig::Transformer(_)) != tokens {
             let (takes, hint) = match tokens {
@@ -125,8 +125,12 @@ fn networks(config: &Config) -> Result<(), ConfigError> {
             return refuse(format!("{section}.network"), takes, hint);
         }
         if let (DataSet::Text, NetworkConfig::Transformer(Transformer { causal: false, .. })) = (data.set, network) {
+            if !learns {
+                continue;
+            }
             let problem = "a network that sees the tokens to come cannot be told by how well it predicts them";
-            return refuse(format!("{section}.causal"), problem, "set it to true");
+            let hint = if section == "target" { "set it to true" } else { "set it to true, or `steps` to 0" };
+            return refuse(format!("{section}.causal"), problem, hint);
         }
     }
     config.guide_tables().iter().try_for_each(|(name, guide)| input_scale(config, name, guide))

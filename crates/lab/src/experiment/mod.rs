@@ -82,13 +82,13 @@ pub fn run_on(
     let scales = guides.iter().map(|guide| unknown_scale(config, guide, data)).collect::<Result<Vec<_>>>()?;
     // Layers that do not fit each other, and experiments that do not fit into memory, are refused before anything is trained.
     Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
-    check_weights(config, data)?;
+    let unused = check_weights(config, data)?;
     let mut experiment = Experiment {
         name: config.name.clone(),
         adapter: data.gpu().name().to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         config_toml: config.to_toml(),
-        data: [&[data.describe()], data.warnings()].concat().join("; "),
+        data: [&[data.describe()], data.warnings(), &unused].concat().join("; "),
         class_names: data.class_names().to_vec(),
         ..Experiment::default()
     };
@@ -109,7 +109,7 @@ pub fn run_on(
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }
-    scales.iter().flatten().for_each(|warning| progress(Progress::Warning(warning)));
+    scales.iter().flatten().chain(&unused).for_each(|warning| progress(Progress::Warning(warning)));
     folder.extend(&experiment)?;
     let splits: Vec<&str> = data.splits().map(|(name, _)| name).collect();
     for gap in gaps(config, &earlier, &splits, true) {
@@ -146,17 +146,20 @@ pub fn run_on(
 }
 
 /// Refuses files of weights that are not of the guides that they are to be loaded into. On a GPU that was opened for a dry run they
-/// are read, and that is all.
+/// are read, and that is all. Gives a sentence for each file with tensors that its guide has no use for.
 ///
 /// # Errors
 /// As [`load`].
-pub fn check_weights(config: &Config, data: &Dataset) -> Result<()> {
+pub fn check_weights(config: &Config, data: &Dataset) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
     for guide in config.guides_in_use() {
-        if let Some(weights) = config.guide_weights(&guide) {
-            load(&config.draw_guide(&guide, data, 0)?, weights)?;
+        let Some(weights) = config.guide_weights(&guide) else { continue };
+        let unused = load(&config.draw_guide(&guide, data, 0)?, weights)?;
+        if !unused.is_empty() {
+            warnings.push(format!("{}: not used, as they follow the layers: {}", weights.display(), unused.join(", ")));
         }
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// Record of an experiment that its workers share.

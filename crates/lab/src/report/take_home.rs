@@ -214,6 +214,7 @@ impl Constants {
                 self.set("NORM", norm).line("ACTIVATION", activation);
                 self.set("LEARNED_POSITIONS", t.positions == Positions::Learned).set("CAUSAL", t.causal);
                 self.set("CROSS", t.cross).set("SHARED", t.shared).set("TIED", t.tied && vocabulary == classes);
+                self.set("BERT", t.bert);
                 include_str!("take_home/transformer.py")
             }
         }

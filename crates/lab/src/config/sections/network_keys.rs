@@ -123,6 +123,13 @@ const ROWS: &[Row] = {
             Range::Any,
             "Logits by the weights of the embedding, without a bias, where the output is of the same vocabulary.",
         ),
+        (
+            "bert",
+            &[Transformer],
+            bool::words,
+            Range::Any,
+            "BERT's embedding, with a segment and a norm, and its ε of 1e-12.",
+        ),
     ]
 };
 

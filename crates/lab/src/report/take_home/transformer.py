@@ -25,7 +25,7 @@ class Layer(nn.Module):
         self.linear1 = nn.Linear(WIDTH, HIDDEN)
         self.linear2 = nn.Linear(HIDDEN, WIDTH)
         for number in range(1, 4 if CROSS else 3):
-            self.add_module(f"norm{number}", nn.LayerNorm(WIDTH))
+            self.add_module(f"norm{number}", nn.LayerNorm(WIDTH, 1e-12 if BERT else 1e-5))
 
     def around(self, number, x, part):
         """A part with its norm and its residual."""
@@ -54,9 +54,12 @@ class Network(nn.Module):
             self.positions = nn.Embedding(TIME, WIDTH)
         else:
             self.register_buffer("positions", torch.zeros(TIME, WIDTH))
+        if BERT:
+            self.segment = nn.Embedding(1, WIDTH)
+            self.embedding_norm = nn.LayerNorm(WIDTH, 1e-12)
         self.layers = nn.ModuleList([Layer() for _ in range(1 if SHARED else LAYERS)])
         if NORM == "pre":
-            self.norm = nn.LayerNorm(WIDTH)
+            self.norm = nn.LayerNorm(WIDTH, 1e-12 if BERT else 1e-5)
         if not TIED:
             self.logits = nn.Linear(WIDTH, OUTPUTS)
 
@@ -65,6 +68,8 @@ class Network(nn.Module):
         ids = ids if PADDING is None else ids[:, : int((ids != PADDING).sum())]
         positions = self.positions.weight if LEARNED_POSITIONS else self.positions
         x = self.embedding(ids) + positions[: ids.shape[1]]
+        if BERT:
+            x = self.embedding_norm(x + self.segment.weight)
         for number in range(LAYERS):
             x = self.layers[0 if SHARED else number](x)
         if NORM == "pre":
