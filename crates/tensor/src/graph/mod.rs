@@ -8,6 +8,7 @@ pub(crate) mod recompute;
 mod steps;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -21,6 +22,8 @@ use crate::tensor::Tensor;
 #[derive(Default)]
 pub struct Graph {
     nodes: RefCell<Vec<Node>>,
+    /// Node of each tensor that is a leaf, by [`Tensor::number`].
+    leaves: RefCell<HashMap<usize, usize>>,
     scope: RefCell<Vec<Rc<str>>>,
     /// Number of the segment that is being recorded, 0 for none, and of the last one.
     pub(crate) segment: Cell<u32>,
@@ -105,12 +108,13 @@ impl Graph {
 
     /// A tensor as a value. The same tensor gives the same value.
     pub fn leaf(&self, tensor: &Tensor) -> Var<'_> {
-        let known =
-            self.nodes.borrow().iter().position(|node| matches!(&node.kind, Kind::Leaf(leaf) if leaf.same(tensor)));
-        match known {
-            Some(id) => Var { graph: self, id },
-            None => self.add_node(Kind::Leaf(tensor.clone()), Vec::new(), tensor.ty().clone(), tensor.name().into()),
-        }
+        let known = self.leaves.borrow().get(&tensor.number()).copied();
+        let id = known.unwrap_or_else(|| {
+            let kind = Kind::Leaf(tensor.clone());
+            self.add_node(kind, Vec::new(), tensor.ty().clone(), tensor.name().into()).id
+        });
+        self.leaves.borrow_mut().insert(tensor.number(), id);
+        Var { graph: self, id }
     }
 
     /// An f32 tensor filled with `value`. It costs no dispatch.

@@ -18,14 +18,21 @@ struct Schedule<'a> {
     fused: &'a Fused,
     /// Storages that stay: kept values, and parts of a pack.
     stays: Vec<bool>,
+    /// True for nodes that are a view of another.
+    is_view: Vec<bool>,
     /// Live readers of each node, and the number of its own inputs that are not computed yet.
     readers: Vec<Vec<usize>>,
     missing: Vec<usize>,
-    /// Number of ops that have yet to read each storage.
+    /// Storages that each op reads, each once.
+    storages: Vec<Vec<usize>>,
+    /// Ops that read each storage, and the number of them that have yet to.
+    users: Vec<Vec<usize>>,
     uses: Vec<usize>,
     /// In-place updates that have not run: the node, and the node that it writes.
     updates: Vec<(usize, usize)>,
     ready: BTreeSet<usize>,
+    /// Ready nodes that may have begun to free memory since they were looked at.
+    candidates: BTreeSet<usize>,
     done: Vec<bool>,
     order: Vec<usize>,
 }
@@ -46,11 +53,15 @@ impl<'a> Schedule<'a> {
         let mut schedule = Self {
             fused,
             stays,
+            is_view: (0..count).map(|id| fused.view(id).is_some()).collect(),
             readers: vec![Vec::new(); count],
             missing: vec![0; count],
+            storages: vec![Vec::new(); count],
+            users: vec![Vec::new(); count],
             uses: vec![0; count],
             updates: Vec::new(),
             ready: BTreeSet::new(),
+            candidates: BTreeSet::new(),
             done: vec![false; count],
             order: Vec::with_capacity(count),
         };
@@ -59,8 +70,13 @@ impl<'a> Schedule<'a> {
             let inputs: BTreeSet<usize> = node.inputs.iter().copied().collect();
             schedule.missing[id] = inputs.len();
             inputs.into_iter().for_each(|input| schedule.readers[input].push(id));
-            if fused.view(id).is_none() {
-                schedule.storages(id).into_iter().for_each(|storage| schedule.uses[storage] += 1);
+            let storages: BTreeSet<usize> = node.inputs.iter().map(|&input| fused.storage(input)).collect();
+            schedule.storages[id] = storages.into_iter().collect();
+            if !schedule.is_view[id] {
+                for &storage in &schedule.storages[id] {
+                    schedule.users[storage].push(id);
+                    schedule.uses[storage] += 1;
+                }
             }
             if let Kind::Op(op) = &node.kind {
                 schedule.updates.extend(op.updates().iter().map(|&input| (id, node.inputs[input])));
@@ -74,16 +90,13 @@ impl<'a> Schedule<'a> {
             if !self.done[id] {
                 self.take(id);
             }
-            while let Some(next) = self.ready.iter().copied().find(|&next| self.frees(next)) {
-                self.take(next);
+            while let Some(next) = self.candidates.pop_first() {
+                if self.ready.contains(&next) && self.frees(next) {
+                    self.take(next);
+                }
             }
         }
         self.order
-    }
-
-    /// Storages that a node reads, each once.
-    fn storages(&self, id: usize) -> BTreeSet<usize> {
-        self.fused.nodes[id].inputs.iter().map(|&input| self.fused.storage(input)).collect()
     }
 
     /// Runs a node, and the views of it.
@@ -91,16 +104,27 @@ impl<'a> Schedule<'a> {
         self.ready.remove(&id);
         self.done[id] = true;
         self.order.push(id);
+        let updates = self.updates.len();
         self.updates.retain(|&(update, _)| update != id);
-        if self.fused.view(id).is_none() {
-            self.storages(id).into_iter().for_each(|storage| self.uses[storage] -= 1);
+        if self.updates.len() < updates {
+            // Any of them may have waited for it.
+            self.candidates.extend(&self.ready);
+        }
+        if !self.is_view[id] {
+            for &storage in &self.storages[id] {
+                self.uses[storage] -= 1;
+                if self.uses[storage] == 1 {
+                    self.candidates.extend(&self.users[storage]);
+                }
+            }
         }
         for at in 0..self.readers[id].len() {
             let reader = self.readers[id][at];
             self.missing[reader] -= 1;
             if self.missing[reader] == 0 && !self.done[reader] {
                 self.ready.insert(reader);
-                if self.fused.view(reader).is_some() {
+                self.candidates.insert(reader);
+                if self.is_view[reader] {
                     self.take(reader);
                 }
             }
@@ -126,7 +150,7 @@ impl<'a> Schedule<'a> {
                 0
             }
         };
-        let freed: usize = self.storages(id).into_iter().map(freed).sum();
+        let freed: usize = self.storages[id].iter().map(|&storage| freed(storage)).sum();
         freed > 0 && freed >= node.ty.bytes()
     }
 }

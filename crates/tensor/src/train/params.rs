@@ -1,5 +1,6 @@
 //! Parameters: many named tensors in few buffers, so that an optimizer updates them all in one dispatch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::device::gpu::Gpu;
@@ -38,9 +39,11 @@ impl From<Vec<f32>> for InitialValues {
 }
 
 /// The parameters of a network, in the order in which they were given.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Params {
     tensors: Vec<Tensor>,
+    /// Place of each name in `tensors`.
+    names: HashMap<String, usize>,
     arenas: Vec<Arena>,
 }
 
@@ -61,7 +64,7 @@ impl Params {
     /// When one is larger than the adapter can bind, or memory does not allow it.
     pub fn new(gpu: &Gpu, specs: &[ParamSpec]) -> Result<Self> {
         let limit = Self::largest(gpu);
-        let mut params = Self { tensors: Vec::new(), arenas: Vec::new() };
+        let mut params = Self::default();
         let mut rest = specs;
         while !rest.is_empty() {
             let mut size = 0;
@@ -82,7 +85,7 @@ impl Params {
     /// # Errors
     /// As [`Params::new`].
     pub fn apart(gpu: &Gpu, specs: &[ParamSpec]) -> Result<Self> {
-        let mut params = Self { tensors: Vec::new(), arenas: Vec::new() };
+        let mut params = Self::default();
         specs.chunks(1).try_for_each(|spec| params.add_arena(gpu, spec))?;
         Ok(params)
     }
@@ -107,15 +110,25 @@ impl Params {
             }
             tensors.push(tensor);
         }
-        self.tensors.extend(tensors.iter().cloned());
+        self.add(&tensors);
         self.arenas.push(Arena { whole, tensors, layout });
         Ok(())
     }
 
+    /// Of several tensors of one name the first is found by it.
+    fn add(&mut self, tensors: &[Tensor]) {
+        for tensor in tensors {
+            self.names.entry(tensor.name().to_string()).or_insert(self.tensors.len());
+            self.tensors.push(tensor.clone());
+        }
+    }
+
     /// These parameters and `others`, the same tensors, for one optimizer.
     pub fn and(&self, others: &Self) -> Self {
-        let tensors = [&self.tensors[..], &others.tensors].concat();
-        Self { tensors, arenas: [&self.arenas[..], &others.arenas].concat() }
+        let mut all = self.clone();
+        all.add(&others.tensors);
+        all.arenas.extend(others.arenas.iter().cloned());
+        all
     }
 
     /// All parameters.
@@ -125,7 +138,7 @@ impl Params {
 
     /// The parameter called `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.iter().find(|tensor| tensor.name() == name)
+        self.names.get(name).map(|&at| &self.tensors[at])
     }
 
     pub(crate) fn arenas(&self) -> &[Arena] {
