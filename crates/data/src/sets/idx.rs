@@ -73,8 +73,8 @@ pub fn open(folder: impl AsRef<Path>, classes: usize) -> Result<(IdxImages, Opti
     }
 }
 
-/// A sentence that names the IDX files of `folder` that are not of `sets`, if there are such: those of other splits, say, or
-/// packed ones beside the same unpacked.
+/// A sentence that names the IDX files of `folder` that are not of `sets`, if there are such: those of other splits, say, packed
+/// ones beside the same unpacked, or folders of them.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder cannot be read.
@@ -181,7 +181,7 @@ fn open_pair(folder: &Path, prefix: &str, classes: usize) -> Result<Option<IdxIm
         return Err(Error::data(folder, problem, "keep the files of one set, or name both after it"));
     }
     let ([count, height, width], pixels, start) = read::<3>(&images_path, BYTES)?;
-    let wide = labels_path.to_string_lossy().contains("idx2-int");
+    let wide = labels_path.file_name().is_some_and(|name| name.to_string_lossy().contains("idx2-int"));
     let ([label_count, columns], label_bytes, first_label) = match wide {
         true => read::<2>(&labels_path, INTEGERS)?,
         false => read::<1>(&labels_path, BYTES).map(|([count], bytes, first)| ([count, 1], bytes, first))?,

@@ -286,7 +286,24 @@ fn a_tokenizer_that_loses_letters_is_refused() {
     assert_eq!(ids("A\u{301} b\n", &strict).unwrap(), [0, 1]);
     let message = ids("ab abc", &strict).unwrap_err().to_string();
     assert!(message.starts_with("some words: has 'c' in \"ab abc\"") && message.contains("unk_token"), "{message}");
-    assert!(folder.on_disk(&folder.write("t", b"abc"), strict).is_err());
+    assert!(folder.on_disk(&folder.write("t", b"abc"), strict.clone()).is_err());
+    // Tokens that were added to the model need no token of each letter, and merges dropped at random none at all.
+    let added = folder.write("added.json", b"");
+    let Tokenizer::HfTokenizer(plain) = &strict else { unreachable!("a file's") };
+    let mut json: serde_json::Value = serde_json::from_str(plain.json()).unwrap();
+    json["added_tokens"] = serde_json::json!([{"id": 3, "content": "<eos>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true}]);
+    fs::write(&added, json.to_string()).unwrap();
+    let with_added = Tokenizer::HfTokenizer(HfTokenizer::read(&added).unwrap());
+    assert_eq!(ids("ab<eos>b", &with_added).unwrap(), [0, 1, 3, 1]);
+    assert!(ids("ab<eos>c", &with_added).is_err());
+    json["model"]["dropout"] = serde_json::json!(0.5);
+    fs::write(&added, json.to_string()).unwrap();
+    let message = HfTokenizer::read(&added).unwrap_err().to_string();
+    assert!(
+        message.contains("added.json: drops merges at random") && message.contains("`dropout` to null"),
+        "{message}"
+    );
     let unknown = read(&bert, &none, serde_json::json!({"unk_token": "?"}), &["a", "b", "?"]);
     assert_eq!(ids("abc", &unknown).unwrap(), [0, 1, 2]);
     // A letter may have a token within a word and none at its end.

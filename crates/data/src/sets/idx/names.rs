@@ -63,19 +63,67 @@ pub(super) fn find(folder: &Path, prefix: &str, part: &str, suffix: &str) -> Res
     Ok(found.into_iter().next().map(|(.., path)| path))
 }
 
-/// Names of the files in `folder` that look like IDX files and are not `used`, in order.
+/// Names of the files in `folder` that look like IDX files and are not `used`, and of folders that hold such files, in order.
 pub(super) fn others(folder: &Path, used: &[&PathBuf]) -> Result<Vec<String>> {
     let mut others = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|source| Error::io(folder, source))? {
-        let path = entry.map_err(|source| Error::io(folder, source))?.path();
+    for path in entries(folder)? {
+        // A file that is used may lie in a folder of its name, which some archives make.
+        if used.iter().any(|used| used.starts_with(&path)) {
+            continue;
+        }
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let stem = name.strip_suffix(".gz").unwrap_or(name);
-        let is_idx = PARTS.iter().any(|(part, suffix)| stem.contains(part) && stem.ends_with(suffix));
-        // One that is looked into lies in a folder of its name.
-        if is_idx && !used.iter().any(|used| used.starts_with(&path)) {
-            others.push(name.to_string());
+        // A folder that cannot be read holds nothing that could be used.
+        let is_folder = path.is_dir();
+        let within = if is_folder { entries(&path).unwrap_or_default() } else { Vec::new() };
+        if looks_like_idx(name)
+            || within.iter().any(|path| path.file_name().is_some_and(|n| looks_like_idx(&n.to_string_lossy())))
+        {
+            others.push(if is_folder { format!("{name}/") } else { name.to_string() });
         }
     }
     others.sort_unstable();
     Ok(others)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    read.map_err(|source| Error::io(folder, source))
+}
+
+/// True for names of the parts of a set, in whatever case and with whatever a browser or a copy put around them.
+fn looks_like_idx(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let part =
+        |(part, suffix): (&str, &str)| name.contains(part) && suffix.get(..4).is_some_and(|idx| name.contains(idx));
+    PARTS.into_iter().any(part)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_folders_that_are_not_used_are_named() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        for name in ["docs", "test", "train-labels-idx1-ubyte"] {
+            fs::create_dir(folder.join(name)).unwrap();
+        }
+        let used =
+            [folder.join("train-images-idx3-ubyte"), folder.join("train-labels-idx1-ubyte/train-labels-idx1-ubyte")];
+        let others = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| folder.join(name))
+                .chain(used.clone())
+                .for_each(|path| fs::write(path, "").unwrap());
+            super::others(folder, &used.each_ref()).unwrap()
+        };
+        assert_eq!(others(&["README.md", "docs/images.txt", "images.png"]), [""; 0]);
+        let names = ["valid-labels-idx1-ubyte", "VALID-IMAGES-IDX3-UBYTE", "train-images-idx3-ubyte.gz.part"];
+        let more = [&names[..], &["test/t10k-images.idx3-ubyte"]].concat();
+        let told = ["VALID-IMAGES-IDX3-UBYTE", "test/", "train-images-idx3-ubyte.gz.part", "valid-labels-idx1-ubyte"];
+        assert_eq!(others(&more), told);
+    }
 }

@@ -7,6 +7,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokenizers::ModelWrapper;
+
 use super::MOST_IDS;
 use super::parts::parts;
 use crate::error::{Error, Place, Result};
@@ -44,6 +46,12 @@ impl HfTokenizer {
         let read = without_panic(|| json.parse::<tokenizers::Tokenizer>());
         let read = read.ok_or_else(|| bad("is no tokenizer".to_string()))?;
         let mut tokenizer = read.map_err(|error| bad(format!("is no tokenizer ({error})")))?;
+        if let ModelWrapper::BPE(model) = tokenizer.get_model()
+            && model.dropout.is_some_and(|dropout| dropout > 0.0)
+        {
+            let problem = "drops merges at random (`dropout` of its model), so that each cut would be another one";
+            return Err(Error::data(path, problem, "set its `dropout` to null"));
+        }
         // Truncation and padding, made for sentences, would cut a text short.
         tokenizer.with_truncation(None).map_err(|error| bad(error.to_string()))?;
         tokenizer.with_padding(None);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::tokenizer::{NormalizedString, Normalizer, PreTokenizedString, PreTokenizer};
+use tokenizers::tokenizer::PreTokenizer;
 use tokenizers::{ModelWrapper, OffsetReferential, OffsetType, Tokenizer};
 
 /// A tokenizer that may lose characters.
@@ -34,16 +34,15 @@ impl<'a> UnknownTokens<'a> {
 
     /// The first piece of `text` with a character that becomes nothing, and the character. Spaces are no loss.
     pub(super) fn lost(&self, text: &str) -> tokenizers::Result<Option<(String, char)>> {
-        let mut normalized = NormalizedString::from(text);
-        if let Some(normalizer) = self.tokenizer.get_normalizer() {
-            normalizer.normalize(&mut normalized)?;
-        }
-        let mut pieces = PreTokenizedString::from(normalized);
+        // Tokens that were added to the model are cut out first.
+        let added = self.tokenizer.get_added_vocabulary();
+        let mut pieces = added.extract_and_normalize(self.tokenizer.get_normalizer(), text);
         if let Some(pre_tokenizer) = self.tokenizer.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
         let pieces = pieces.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
-        let lost = pieces.into_iter().find_map(|(piece, ..)| Some((piece.to_string(), self.lost_of(piece)?)));
+        let left = pieces.into_iter().filter(|(.., tokens)| tokens.is_none());
+        let lost = left.into_iter().find_map(|(piece, ..)| Some((piece.to_string(), self.lost_of(piece)?)));
         Ok(lost)
     }
 
