@@ -41,6 +41,31 @@ fn plan_refuses_weights_that_train_refuses() {
     }
 }
 
+/// Classes that do not go with the data are refused before any other guide is trained.
+#[test]
+fn classes_of_a_guide_are_looked_at_first() {
+    let place = tempfile::tempdir().expect("writable");
+    let named = "[arm.own]\nguide = \"other\"\n[guides.other]\nclasses = 7\nsteps = 2\n";
+    let own = "[arm.own]\nguide = \"untrained\"\n";
+    for (more, key) in [
+        (named.to_string(), "`guides.other.classes`: are not those of the data"),
+        (
+            format!("classes = 7\nsteps = 2\n{}", own.replace("untrained", "trained")),
+            "`guide.classes`: are not those of",
+        ),
+        (format!("classes = 7\nbias = \"label_prior\"\n{own}"), "the head has 7 classes, and the data 10"),
+    ] {
+        let file = config(place.path(), &more);
+        for command in ["plan", "profile", "train"] {
+            let out = place.path().join("runs");
+            let arguments = [command, &file, "--out", &out.to_string_lossy()];
+            let (text, succeeds) = trellis(if command == "train" { &arguments } else { &arguments[..2] }, None);
+            assert!(!succeeds && text.contains(key), "{command}: {text}");
+            assert!(!out.exists(), "{command}");
+        }
+    }
+}
+
 /// A profile's own buffers count too.
 #[test]
 fn profiles_that_do_not_fit_are_refused_with_their_table() {

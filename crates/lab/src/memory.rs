@@ -70,6 +70,11 @@ impl Memory {
         let guides = account.guides(config, data)?;
         let guide = guides.iter().find(|(kind, _)| kind == of).map(|(_, guide)| guide);
         let Some(guide) = guide else { unreachable!("asked for only where an arm has one") };
+        if guide.output() != data.output() {
+            let (key, hint) = (format!("{}.classes", of.table()), "remove it, or `steps`");
+            let problem = "are not those of the data, which the guide is to be trained on";
+            return Err(Error::config(Place::setting("configuration"), key, problem, hint));
+        }
         account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)))
     }
 

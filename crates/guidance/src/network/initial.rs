@@ -53,7 +53,7 @@ impl Network {
     /// [`Error::Config`] if the head has no bias, as with tied weights, or other classes than `data`; any error of
     /// reading labels.
     pub fn set_head_bias(&self, bias: HeadBias, data: &Dataset) -> Result<()> {
-        if bias == HeadBias::Default || data.gpu().is_dry_run() {
+        if bias == HeadBias::Default {
             return Ok(());
         }
         let refused =
@@ -62,10 +62,14 @@ impl Network {
         let Some(tensor) = head.and_then(|name| self.tensor(&name)) else {
             return refused(format!("the head of {} has none", self.describe()));
         };
-        let shares = data.label_shares()?;
-        if tensor.ty().elements() != shares.len() {
-            return refused(format!("the head has {} classes, and the data {}", tensor.ty().elements(), shares.len()));
+        let (ours, theirs) = (tensor.ty().elements(), data.output().classes);
+        if ours != theirs {
+            return refused(format!("the head has {ours} classes, and the data {theirs}"));
         }
+        if data.gpu().is_dry_run() {
+            return Ok(());
+        }
+        let shares = data.label_shares()?;
         let logarithms: Vec<f32> = shares.iter().map(|share| share.ln() as f32).collect();
         Ok(tensor.write_f32(&logarithms)?)
     }

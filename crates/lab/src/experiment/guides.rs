@@ -55,6 +55,10 @@ impl Guides {
             load(guide, weights)?;
         }
         if done {
+            if !kept.exists() {
+                let hint = "restore it, or train anew without --resume";
+                return Err(Error::data(kept, "is not there, although the guide's training is finished", hint));
+            }
             load(guide, &kept)?;
             journal.tell(Progress::Steps(&name, seed, u64::from(steps), None));
             return Ok(());
@@ -63,15 +67,6 @@ impl Guides {
         if steps == 0 {
             same_weights(guide, of, config, data, seed, &kept)?;
             return checkpoints.finish(0).map(drop);
-        }
-        if guide.output() != data.output() {
-            let problem = "are not those of the data, which it is to be trained on";
-            return Err(Error::config(
-                Place::setting("configuration"),
-                format!("{}.classes", of.table()),
-                problem,
-                "remove it, or `steps`",
-            ));
         }
         train(Trainer::new(guide, data, config.guide_training(of, seed)), steps, checkpoints, &name, seed, journal)
     }
