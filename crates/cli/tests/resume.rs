@@ -226,10 +226,7 @@ fn what_is_no_extension_is_refused_with_its_reason() {
     // The state of an older version, which removed it.
     fs::remove_file(run.join("untrained-2.state.safetensors")).expect("kept");
     let message = resumed(&longer, "1,2");
-    assert!(
-        message.contains("untrained-2.state.safetensors") && message.contains("older versions removed it"),
-        "{message}"
-    );
+    assert!(message.contains("untrained-2.state.safetensors") && message.contains("somebody removed it"), "{message}");
     // Unguided arms would be compared with another guide.
     let arms = SHORT.replace("\"trained\"", "\"untrained\"");
     fs::remove_dir_all(&run).expect("ours");
@@ -259,6 +256,27 @@ fn a_folder_without_metrics_begins_anew_or_is_refused() {
     assert!(message.contains("short: has no metrics.jsonl to go on with, and holds "), "{message}");
     assert!(message.contains("restore metrics.jsonl, or train anew without --resume"), "{message}");
     assert_eq!(fs::read(run.join("guide-1.safetensors")).expect("still there"), kept);
+}
+
+/// Files that a finished run has lost are told; a guide that is needed cannot be made up for.
+#[test]
+fn weights_that_a_finished_run_has_lost_are_told() {
+    let (_folder, config, out) = place();
+    trained(SHORT, &config, &out, &[]);
+    let run = out.join("short");
+    fs::remove_file(run.join("trained-1.safetensors")).expect("written");
+    fs::write(run.join("alone-1.safetensors"), "").expect("writable");
+    let told = trained(SHORT, &config, &out, &["--resume"]);
+    for arm in ["alone", "trained"] {
+        let wanted = format!("{arm}, seed 1 is finished, and its weights cannot be read: ");
+        assert!(told.contains(&wanted) && told.contains(&format!("{arm}-1.safetensors")), "{told}");
+    }
+    fs::remove_file(run.join("guide-1.safetensors")).expect("written");
+    let message = refused(SHORT, &config, &out, &["--resume"]);
+    assert!(
+        message.contains("guide-1.safetensors: is not there, although") && message.contains("restore it"),
+        "{message}"
+    );
 }
 
 #[test]

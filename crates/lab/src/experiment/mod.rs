@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use crate::checkpoints::Checkpoints;
+use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::recipe::{Origin, Recipe};
@@ -23,7 +23,7 @@ use guides::{Guides, unknown_scale};
 use trellis_data::io::write_atomic;
 use trellis_data::{LeftOut, Place};
 use trellis_guidance::trainer::RunRecord;
-use trellis_guidance::weights::load;
+use trellis_guidance::weights::{WeightsFile, load};
 use trellis_guidance::{Dataset, Error, Event, Result, Trainer};
 
 /// Progress of an experiment, for a display.
@@ -217,6 +217,10 @@ fn run_seed(config: &Config, data: &Dataset, seed: u64, journal: &Journal<'_>) -
         journal.tell(Progress::Run(arm, seed));
         let steps = config.training_of(arm).steps;
         if journal.earlier.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(steps)) {
+            if let Err(error) = WeightsFile::read(&journal.path.join(file_name(arm, seed))) {
+                let warning = format!("{arm}, seed {seed} is finished, and its weights cannot be read: {error}");
+                journal.tell(Progress::Warning(&warning));
+            }
             journal.tell(Progress::Steps(arm, seed, u64::from(steps), None));
             continue;
         }

@@ -174,7 +174,7 @@ impl RunFolder {
         let lost = runs.iter().filter(|run| !is_guide(&run.arm) && run.is_finished());
         let Some(run) = lost.into_iter().find(|run| !self.state(&run.arm, run.seed).exists()) else { return Ok(()) };
         let problem = format!(
-            "is not there, so that {}, seed {} cannot go on to more steps: older versions removed it at the end of a run",
+            "is not there, so that {}, seed {} cannot go on to more steps: somebody removed it, or an older version at the end of the run",
             run.arm, run.seed
         );
         let hint = "train anew, under another `name` or without --resume";
