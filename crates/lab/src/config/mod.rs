@@ -144,7 +144,12 @@ impl Config {
     /// # Errors
     /// As there.
     pub fn parse_with(text: &str, set: &[String], path: &Path) -> Result<Self> {
-        let text = &overrides::with_set(text, set, path)?;
+        let merged = overrides::with_set(text, set, path)?;
+        let config = Self::parse_whole(&merged, path);
+        if set.is_empty() { config } else { config.map_err(|error| overrides::told(error, text, set, path)) }
+    }
+
+    fn parse_whole(text: &str, path: &Path) -> Result<Self> {
         let mut config = Self::sections(text).map_err(|error| explain(text, path, &error))?;
         lengths::given_twice(text, path)?;
         config.fill_in();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Config;
 use toml::{Table, Value};
 use trellis_guidance::{Error, Result};
 
@@ -32,6 +33,28 @@ pub(super) fn with_set(text: &str, set: &[String], path: &Path) -> Result<String
     Ok(file.to_string())
 }
 
+/// An error of a text in which keys are `set`, as a user can mend it. A key that `--set` gives is said to be given there. Lines are
+/// those of the file, or are left out: the text with the keys has others.
+pub(super) fn told(error: Error, text: &str, set: &[String], path: &Path) -> Error {
+    let Error::Config { place, key, problem, hint } = error else { return error };
+    let below = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+    let keys = || set.iter().filter_map(|pair| Some(pair.split_once('=')?.0.trim()));
+    let given = keys().any(|own| own == key || below(&key, own));
+    if !given
+        && let Err(error) = Config::parse(text, path)
+        && matches!(&error, Error::Config { key: of_file, .. } if *of_file == key)
+    {
+        return error;
+    }
+    let problem = match problem.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, rest)) => rest.to_string(),
+        None => problem,
+    };
+    // A table that is unknown is named without the key in it.
+    let by_set = given || keys().any(|own| below(own, &key));
+    Error::Config { place, key, problem: if by_set { format!("given by --set: {problem}") } else { problem }, hint }
+}
+
 fn value_of(text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     parsed.unwrap_or_else(|| Value::String(text.to_string()))
@@ -40,7 +63,6 @@ fn value_of(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn set(text: &str, pairs: &[&str]) -> Result<Config> {
         let pairs: Vec<String> = pairs.iter().map(|pair| pair.to_string()).collect();
@@ -77,5 +99,27 @@ mod tests {
             let error = set("[training]\nlearning_rate = 0.1\n", &[pair]).expect_err(pair).to_string();
             assert!(error.contains(expected), "{pair}: {error}");
         }
+    }
+
+    /// The text with the keys is written anew, without comments: its lines are not those of the file.
+    #[test]
+    fn errors_name_lines_of_the_file_or_none() {
+        let text = "# a comment\n\n[training]\n# another\nlearning_rate = 0.1\n";
+        let error = |text: &str, pairs: &[&str]| set(text, pairs).expect_err("wrong").to_string();
+        for (pair, expected) in [
+            ("training.btch=3", "x.toml: `training.btch`: given by --set: unknown key; did you mean `batch`?"),
+            ("training.batch=abc", "x.toml: `training.batch`: given by --set: invalid type: string \"abc\", expected"),
+            ("trainin.batch=3", "x.toml: `trainin`: given by --set: unknown key; did you mean `training`?"),
+            ("arms=[\"alon\"]", "x.toml: `arms`: given by --set: unknown arm `alon`"),
+            ("training.epochs=3", "x.toml: `training.epochs`: given by --set: says the same as `training.steps`"),
+        ] {
+            let error = error(&text.replace("# another", "steps = 9"), &[pair]);
+            assert!(error.starts_with(expected), "{pair}: {error}");
+        }
+        let wrong = text.replace("# another", "btch = 3");
+        let expected = "x.toml: `training.btch`: line 4: unknown key; did you mean `batch`?";
+        assert_eq!(error(&wrong, &["target.depth=3"]), expected);
+        assert_eq!(error(&wrong, &["training.batch=8"]), expected);
+        assert!(error("a\n= 3", &["training.batch=8"]).contains("line 1"), "no TOML");
     }
 }
