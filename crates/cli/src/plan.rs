@@ -18,7 +18,7 @@ or run. `trellis train` refuses by the same table. Without --data it counts data
 
 Examples:
   trellis plan examples/configs/demo.toml
-  trellis plan examples/configs/paper/deep-fcn-resnet18.toml
+  trellis plan examples/configs/paper/parity.toml
   trellis plan examples/configs/mnist.toml --data ~/mnist --json")]
 pub(crate) struct PlanCommand {
     /// The experiment: see examples/configs/

@@ -66,6 +66,42 @@ fn classes_of_a_guide_are_looked_at_first() {
     }
 }
 
+/// A configuration may name weights that its user is to get; the head of ours says how.
+#[test]
+fn missing_weights_are_named_with_the_place_that_may_tell_of_them() {
+    let place = tempfile::tempdir().expect("writable");
+    let file = config(place.path(), "weights = \"none.safetensors\"\n[arm.own]\nguide = \"trained\"\n");
+    for command in ["plan", "train"] {
+        let (text, succeeds) = trellis(&[command, &file], None);
+        let told = "none.safetensors: is not there, and `weights` of a guide names it; put the file there, or correct \
+                    `weights`; the first lines of the configuration may say how to get it";
+        assert!(!succeeds && text.contains(told), "{text}");
+    }
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/configs/");
+    let help = trellis(&["plan", "--help"], None).0;
+    let shown = help.lines().filter_map(|line| line.trim().strip_prefix("trellis plan examples/configs/"));
+    let shown: Vec<&str> = shown.filter(|file| !file.contains("--data")).collect();
+    assert!(shown.len() >= 2, "{help}");
+    for file in shown {
+        let (text, succeeds) = trellis(&["plan", &format!("{examples}{file}")], None);
+        assert!(succeeds, "{file}: {text}");
+    }
+}
+
+/// The table names the arm that takes most, or the training of a guide.
+#[test]
+fn plan_tells_the_training_of_a_guide_from_an_arm() {
+    let place = tempfile::tempdir().expect("writable");
+    let large = "[arm.own]\nguide = \"trained\"\n";
+    let file = config(place.path(), large);
+    let (text, succeeds) = trellis(&["plan", &file, "--set", "guide.channels=[256]"], None);
+    assert!(succeeds && text.starts_with("experiment, training of the guide, which takes most\n"), "{text}");
+    let (text, _) = trellis(&["plan", &file, "--set", "guide.channels=[256]", "--json"], None);
+    assert!(text.contains("\"arm\":\"guide\",\"guide_training\":true"), "{text}");
+    let (text, _) = trellis(&["plan", &file, "--set", "target.width=512"], None);
+    assert!(text.starts_with("experiment, arm own, which takes most\n"), "{text}");
+}
+
 /// A profile's own buffers count too.
 #[test]
 fn profiles_that_do_not_fit_are_refused_with_their_table() {

@@ -15,8 +15,10 @@ use trellis_guidance::{Dataset, Error, Result, Trainer};
 pub struct Memory {
     /// Name of the experiment.
     pub experiment: String,
-    /// The arm; `guide` where the training of the guide takes most.
+    /// The arm; `guide`, or `guide-` and its name, where the training of a guide takes most.
     pub arm: String,
+    /// True where the training of a guide takes most.
+    pub guide_training: bool,
     /// Name and extent of the data.
     pub data: String,
     /// Parts that hold memory for the whole run, and their bytes: data, networks, moments, plans of a step.
@@ -75,7 +77,8 @@ impl Memory {
             let problem = "are not those of the data, which the guide is to be trained on";
             return Err(Error::config(Place::setting("configuration"), key, problem, hint));
         }
-        account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)))
+        let memory = account.finish(&of.name(), &Trainer::new(guide, data, config.guide_training(of, 0)))?;
+        Ok(Self { guide_training: true, ..memory })
     }
 
     /// The same memory, and `bytes` more for what `name` says, used at its peak.
@@ -109,7 +112,12 @@ impl Memory {
 /// The table of `trellis plan`.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, arm {}, which takes most", self.experiment, self.arm)?;
+        let arm = match (self.guide_training, self.arm.strip_prefix("guide-")) {
+            (false, _) => format!("arm {}", self.arm),
+            (true, None) => "training of the guide".to_string(),
+            (true, Some(name)) => format!("training of the guide {name}"),
+        };
+        writeln!(f, "{}, {arm}, which takes most", self.experiment)?;
         writeln!(f, "data: {}", self.data)?;
         for (name, bytes) in &self.parts {
             writeln!(f, "{:>16}  {name}", mebibytes(*bytes))?;
@@ -185,6 +193,6 @@ impl Account {
         let data = format!("{}, {}", self.data.name(), self.data.extent());
         let largest = self.gpu.largest_buffer();
         let Self { experiment, parts, .. } = self;
-        Memory { experiment, arm: arm.to_string(), data, parts, peak, by_name, largest }
+        Memory { experiment, arm: arm.to_string(), guide_training: false, data, parts, peak, by_name, largest }
     }
 }

@@ -4,12 +4,28 @@ use super::{Journal, Progress, origin, train};
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
 use crate::recipe::{Recipe, RecipeInput};
+use std::io::ErrorKind;
 use std::path::Path;
 use trellis_data::{Normalization, Place};
 use trellis_guidance::network::InputScale;
 use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::weights::load;
 use trellis_guidance::{Dataset, Error, Guide, Network, Result, Trainer};
+
+/// Loads a file of weights that a configuration names. Gives the tensors that the guide has no use for.
+///
+/// # Errors
+/// As [`load`]; [`Error::Data`] if there is no such file, with the place where its origin may stand.
+pub(super) fn load_given(guide: &Network, weights: &Path) -> Result<Vec<String>> {
+    load(guide, weights).map_err(|error| match error {
+        Error::Data(trellis_data::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            let hint =
+                "put the file there, or correct `weights`; the first lines of the configuration may say how to get it";
+            Error::data(weights, "is not there, and `weights` of a guide names it", hint)
+        }
+        other => other,
+    })
+}
 
 /// Guides of a seed that some arm uses, each drawn by itself from the seed of the guides.
 pub(super) struct Guides(Vec<(ArmGuide, Guide)>);
@@ -52,7 +68,7 @@ impl Guides {
         let (name, steps) = (of.name(), config.guide_steps(of));
         let kept = journal.path.join(file_name(&name, seed));
         if let Some(weights) = config.guide_weights(of) {
-            load(guide, weights)?;
+            load_given(guide, weights)?;
         }
         if done {
             if !kept.exists() {

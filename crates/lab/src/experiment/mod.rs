@@ -23,7 +23,7 @@ use guides::{Guides, unknown_scale};
 use trellis_data::io::write_atomic;
 use trellis_data::{LeftOut, Place};
 use trellis_guidance::trainer::RunRecord;
-use trellis_guidance::weights::{WeightsFile, load};
+use trellis_guidance::weights::WeightsFile;
 use trellis_guidance::{Dataset, Error, Event, Result, Trainer};
 
 /// Progress of an experiment, for a display.
@@ -149,12 +149,12 @@ pub fn run_on(
 /// are read, and that is all. Gives a sentence for each file with tensors that its guide has no use for.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load`](trellis_guidance::weights::load); [`Error::Data`] for a file that is not there.
 pub fn check_weights(config: &Config, data: &Dataset) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for guide in config.guides_in_use() {
         let Some(weights) = config.guide_weights(&guide) else { continue };
-        let unused = load(&config.draw_guide(&guide, data, 0)?, weights)?;
+        let unused = guides::load_given(&config.draw_guide(&guide, data, 0)?, weights)?;
         if !unused.is_empty() {
             warnings.push(format!("{}: not used, as they follow the layers: {}", weights.display(), unused.join(", ")));
         }
