@@ -16,6 +16,7 @@ use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 use trellis_lab::config::Config;
 
+use crate::next::Invocation;
 use crate::{next, print};
 use guess::{Data, Set, guess};
 
@@ -115,7 +116,7 @@ impl Init {
             return print::line(json!({"file": file, "target": target, "guide": guide, "set": set}));
         }
         print::line(format_args!("{file}: {target} guided by {guide} on {}", data.what))?;
-        next::after_init(&self.out, self.data.as_deref())
+        next::after_init(&Invocation { file: &self.out, data: self.data.as_deref(), set: &[] })
     }
 
     /// Writes the file whole or not at all, and over another one only if that is wanted.

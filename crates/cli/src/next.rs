@@ -1,5 +1,6 @@
 //! Last lines of a command: files to open, and commands to try next.
 
+use std::fmt;
 use std::path::Path;
 
 use trellis_guidance::Result;
@@ -9,29 +10,51 @@ use crate::print;
 
 /// A path as a shell takes it: quoted where it holds more than letters, digits and a few signs.
 pub(crate) fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%~".contains(c);
+    quoted(&path.display().to_string())
+}
+
+/// A word as a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%~=".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
-        true => text,
+        true => text.to_string(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
-fn data(place: Option<&Path>) -> String {
-    place.map_or(String::new(), |place| format!(" --data {}", shell(place)))
+/// Configuration, data and keys that a command was given, which the next one is to be given too.
+pub(crate) struct Invocation<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) data: Option<&'a Path>,
+    pub(crate) set: &'a [String],
+}
+
+impl Invocation<'_> {
+    /// As a command line has it, without the keys for which `sets_anew` is true.
+    fn without(&self, sets_anew: impl Fn(&str) -> bool) -> String {
+        let data = self.data.map_or(String::new(), |place| format!(" --data {}", shell(place)));
+        let kept = self.set.iter().filter(|pair| !pair.split_once('=').is_some_and(|(key, _)| sets_anew(key.trim())));
+        let set: String = kept.map(|pair| format!(" --set {}", quoted(pair))).collect();
+        format!("{}{data}{set}", shell(self.file))
+    }
+}
+
+impl fmt::Display for Invocation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.without(|_| false))
+    }
 }
 
 /// Tells where the report lies, and how to make the intervals tighter or see where the time goes.
-pub(crate) fn after_train(config: &Config, file: &Path, place: Option<&Path>, out: &Path) -> Result<()> {
+pub(crate) fn after_train(config: &Config, given: &Invocation<'_>, out: &Path) -> Result<()> {
     report(config, out)?;
-    let (file, place) = (shell(file), data(place));
     let mut seeds = config.seeds.clone();
     let more = (1..).filter(|seed| !config.seeds.contains(seed)).take(2);
     seeds.extend(more);
     let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
     let out = if out == Path::new("runs") { String::new() } else { format!(" --out {}", shell(out)) };
     print::line(format_args!(
-        "next: trellis train {file}{place}{out} --seeds {} --resume (two more seeds); trellis profile {file}{place}",
+        "next: trellis train {given}{out} --seeds {} --resume (two more seeds); trellis profile {given}",
         seeds.join(",")
     ))
 }
@@ -45,24 +68,16 @@ fn report(config: &Config, out: &Path) -> Result<()> {
     print::line(format_args!("report: {}", out.join(&config.name).join("report.html").display()))
 }
 
-pub(crate) fn after_init(file: &Path, place: Option<&Path>) -> Result<()> {
-    let (file, place) = (shell(file), data(place));
-    print::line(format_args!("next: trellis plan {file}{place} (its memory); trellis train {file}{place}"))
+pub(crate) fn after_init(given: &Invocation<'_>) -> Result<()> {
+    print::line(format_args!("next: trellis plan {given} (its memory); trellis train {given}"))
 }
 
-pub(crate) fn after_plan(file: &Path, place: Option<&Path>) -> Result<()> {
-    let (file, place) = (shell(file), data(place));
-    print::line(format_args!("next: trellis train {file}{place}; trellis profile {file}{place} (its time)"))
+pub(crate) fn after_plan(given: &Invocation<'_>) -> Result<()> {
+    print::line(format_args!("next: trellis train {given}; trellis profile {given} (its time)"))
 }
 
-/// Tells how to look for a size that fits.
-pub(crate) fn after_plan_that_does_not_fit(
-    config: &Config,
-    arm: &str,
-    file: &Path,
-    place: Option<&Path>,
-) -> Result<()> {
-    let (file, place) = (shell(file), data(place));
+/// Tells how to look for a size that fits; `arm` is the arm, or the guide in training, that takes most.
+pub(crate) fn after_plan_that_does_not_fit(config: &Config, arm: &str, given: &Invocation<'_>) -> Result<()> {
     // A guide is trained with the batch of the file.
     let key = if config.arms.iter().any(|own| own == arm) {
         config.training_key(arm, "batch")
@@ -71,19 +86,19 @@ pub(crate) fn after_plan_that_does_not_fit(
     };
     let batch = (config.batch_of(arm) / 2).max(1);
     print::line(format_args!(
-        "next: trellis plan {file}{place} --set {key}={batch} (or --set training.recompute=1, a smaller network, or \
-         a larger TRELLIS_MEMORY_MB)"
+        "next: trellis plan {} --set {key}={batch} (or --set training.recompute=1, a smaller network, or a larger \
+         TRELLIS_MEMORY_MB)",
+        given.without(|set| set == key)
     ))
 }
 
-pub(crate) fn after_profile(file: &Path, place: Option<&Path>, pages: &[&Path]) -> Result<()> {
-    let (file, place) = (shell(file), data(place));
+pub(crate) fn after_profile(given: &Invocation<'_>, pages: &[&Path]) -> Result<()> {
     let first = match pages {
-        [] => format!("trellis profile {file}{place} --html profile.html (every dispatch, drawn)"),
+        [] => format!("trellis profile {given} --html profile.html (every dispatch, drawn)"),
         pages => {
             let paths: Vec<String> = pages.iter().map(|page| page.display().to_string()).collect();
             print::line(format_args!("open: {}", paths.join(" ")))?;
-            format!("trellis train {file}{place}")
+            format!("trellis train {given}")
         }
     };
     print::line(format_args!("next: {first}; --json > before.json, and --compare before.json after.json later"))
@@ -127,5 +142,14 @@ mod tests {
         {
             assert_eq!(shell(Path::new(path)), wanted);
         }
+    }
+
+    #[test]
+    fn keys_that_were_set_are_set_again() {
+        let set = ["training.batch=64".to_string(), "arms=[\"alone\"]".to_string()];
+        let given = Invocation { file: Path::new("x.toml"), data: Some(Path::new("my data")), set: &set };
+        let all = "x.toml --data 'my data' --set training.batch=64 --set 'arms=[\"alone\"]'";
+        assert_eq!(given.to_string(), all);
+        assert_eq!(given.without(|key| key == "training.batch"), all.replace(" --set training.batch=64", ""));
     }
 }

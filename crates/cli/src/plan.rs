@@ -9,6 +9,7 @@ use trellis_lab::experiment::check_weights;
 use trellis_lab::memory::Memory;
 use trellis_tensor::{Gpu, GpuOptions};
 
+use crate::next::Invocation;
 use crate::{next, print};
 
 #[derive(Args)]
@@ -32,6 +33,10 @@ pub(crate) struct PlanCommand {
 }
 
 impl PlanCommand {
+    fn invocation(&self) -> Invocation<'_> {
+        Invocation { file: &self.config, data: self.data.as_deref(), set: &self.set }
+    }
+
     pub(crate) fn run(&self, options: GpuOptions, json: bool) -> Result<()> {
         let config = Config::read_with(&self.config, &self.set)?;
         let gpu = Gpu::with(&GpuOptions { dry_run: true, ..options })?;
@@ -48,12 +53,12 @@ impl PlanCommand {
         match memory.check(&gpu, 1) {
             Err(Error::Memory { problem, .. }) => {
                 print::line(format_args!("does not fit on {}: {problem}", gpu.name()))?;
-                next::after_plan_that_does_not_fit(&config, &memory.arm, &self.config, self.data.as_deref())
+                next::after_plan_that_does_not_fit(&config, &memory.arm, &self.invocation())
             }
             fits => {
                 fits?;
                 print::line(format_args!("fits on {}, as far as it tells", gpu.name()))?;
-                next::after_plan(&self.config, self.data.as_deref())
+                next::after_plan(&self.invocation())
             }
         }
     }

@@ -10,6 +10,7 @@ use trellis_lab::memory::Memory;
 use trellis_lab::profile::{Ceilings, Group, Profile, compare};
 use trellis_tensor::Gpu;
 
+use crate::next::Invocation;
 use crate::{next, print};
 
 #[derive(Args)]
@@ -75,7 +76,7 @@ impl ProfileCommand {
         print_profile(&profile)?;
         let pages: Vec<&Path> =
             [&self.html, &self.svg, &self.trace].into_iter().flatten().map(PathBuf::as_path).collect();
-        next::after_profile(path, self.data.as_deref(), &pages)
+        next::after_profile(&Invocation { file: path, data: self.data.as_deref(), set: &self.set }, &pages)
     }
 
     fn measure(&self, gpu: &Gpu, config: &Config, path: &Path) -> Result<Profile> {

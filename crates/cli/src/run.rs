@@ -13,6 +13,7 @@ use trellis_lab::record::{Difference, Existing, Experiment};
 use trellis_lab::stats::Estimate;
 use trellis_tensor::{Counters, Gpu};
 
+use crate::next::Invocation;
 use crate::stopped::{self, Choice};
 use crate::{next, print};
 
@@ -101,7 +102,8 @@ impl Train {
         config.check_gradients = self.check;
         let (existing, data) = (self.resume.then_some(Existing::Resume), self.data.as_deref());
         let trained = train(&gpus(usize::from(self.jobs))?, &config, &self.config, data, &self.out, existing, json)?;
-        if json || !trained { Ok(()) } else { next::after_train(&config, &self.config, data, &self.out) }
+        let given = Invocation { file: &self.config, data, set: &self.set };
+        if json || !trained { Ok(()) } else { next::after_train(&config, &given, &self.out) }
     }
 }
 

@@ -333,10 +333,18 @@ fn the_last_line_says_what_comes_next() {
         let lines: Vec<String> = text.lines().map(str::to_string).collect();
         lines[lines.len().saturating_sub(2)..].to_vec()
     };
-    let trained = last(&["train", &file, "--out", &out, "--seeds", "1"]);
+    let set = ["--set", "training.steps=3", "--set", "guidance.pairs=[[\"conv1\", \"fc1\"]]"];
+    let with_set = |arguments: &[&str]| last(&[arguments, &set[..]].concat());
+    let trained = with_set(&["train", &file, "--out", &out, "--seeds", "1"]);
     assert!(trained[0].starts_with("report: ") && trained[0].ends_with("small/report.html"), "{trained:?}");
-    let next = format!("next: trellis train {file} --out {out} --seeds 1,2,3 --resume");
-    assert!(trained[1].starts_with(&next), "{trained:?}");
+    // Without the keys that were set, the run could not be resumed.
+    let given = format!("{file} --set training.steps=3 --set 'guidance.pairs=[[\"conv1\", \"fc1\"]]'");
+    let next = format!("next: trellis train {given} --out {out} --seeds 1,2,3 --resume");
+    assert!(trained[1].starts_with(&next) && trained[1].ends_with(&format!("trellis profile {given}")), "{trained:?}");
+    let planned = with_set(&["plan", &file]);
+    assert_eq!(planned[1], format!("next: trellis train {given}; trellis profile {given} (its time)"));
+    let profiled = with_set(&["profile", &file, "--steps", "1"]);
+    assert!(profiled[1].starts_with(&format!("next: trellis profile {given} --html profile.html")), "{profiled:?}");
     let checkpoint = folder.join("runs/small/guide-1.safetensors").to_string_lossy().into_owned();
     let half = folder.join("half.safetensors").to_string_lossy().into_owned();
     let page = folder.join("p.html").to_string_lossy().into_owned();
@@ -360,6 +368,6 @@ fn the_last_line_says_what_comes_next() {
         .env("TRELLIS_MEMORY_MB", "1")
         .output();
     let text = String::from_utf8(plan.expect("runs").stdout).expect("UTF-8");
-    let next = format!("next: trellis plan {file} --set training.batch=");
+    let next = format!("next: trellis plan {file} --set target.width=1024 --set training.batch=");
     assert!(text.contains("does not fit on ") && text.contains(&next) && !text.contains("trellis train"), "{text}");
 }
