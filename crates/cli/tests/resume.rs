@@ -215,6 +215,11 @@ fn what_is_no_extension_is_refused_with_its_reason() {
     {
         assert!(message.contains(part), "{message}");
     }
+    // A line for each.
+    assert!(
+        message.lines().filter(|line| line.starts_with("  `") && line.contains("`, not `")).count() >= 2,
+        "{message}"
+    );
     // Half of the steps.
     let longer = first.replace("steps = 10", "steps = 20");
     let message = resumed(&longer, "1,2");

@@ -87,7 +87,7 @@ fn raised(before: &Config, after: &Config) -> Config {
     raised
 }
 
-/// All lines that differ, each with its section, as the old file and the new one have them.
+/// All lines that differ, each with its section, as the old file and the new one have them; one a line if there are several.
 fn differences(old: &str, new: &str) -> String {
     let (old, new) = (lines(old), lines(new));
     let keys: BTreeMap<_, ()> = old.keys().chain(new.keys()).map(|key| (key.clone(), ())).collect();
@@ -97,7 +97,11 @@ fn differences(old: &str, new: &str) -> String {
     let differing = keys.into_keys().filter(|key| old.get(key) != new.get(key));
     let differing = differing.map(|key| format!("{}, not {}", shown(&key, old.get(&key)), shown(&key, new.get(&key))));
     let all: Vec<String> = differing.collect();
-    if all.is_empty() { "the order of its lines".to_string() } else { format!("it has {}", all.join("; ")) }
+    match all.as_slice() {
+        [] => "the order of its lines".to_string(),
+        [one] => format!("it has {one}"),
+        several => format!("it has\n  {}\n{} lines differ", several.join("\n  "), several.len()),
+    }
 }
 
 /// Values by their key, with its section in front; as [`Config::to_toml`] writes them, one a line.
