@@ -85,6 +85,9 @@ fn missing_weights_are_named_with_the_place_that_may_tell_of_them() {
     for file in shown {
         let (text, succeeds) = trellis(&["plan", &format!("{examples}{file}")], None);
         assert!(succeeds, "{file}: {text}");
+        let sequences =
+            "data: copy_paste, train 128, test 512, sequences of 24 tokens from a vocabulary of 11, 11 classes\n";
+        assert!(file != "demo.toml" || text.contains(sequences), "{text}");
     }
 }
 

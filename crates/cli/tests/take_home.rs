@@ -311,7 +311,9 @@ fn predict_py_agrees_in_pytorch() {
     for (name, network) in OF_BITS {
         let data = "set = \"parity\"\nlengths = [2, 6]\ntrain = 16\nvalidation = 16\ntest = 16";
         let run = train(&folder, name, data, network, None);
-        assert!(failure(&["predict", &best(&run), &image]).contains("takes sequences of 6 tokens out of 3"));
+        assert!(
+            failure(&["predict", &best(&run), &image]).contains("takes sequences of 6 tokens from a vocabulary of 3")
+        );
         let options = trellis_tensor::GpuOptions::from_env().expect("a plain environment");
         let gpu = trellis_tensor::Gpu::with(&options).expect("an adapter");
         let predictor = trellis_lab::recipe::Predictor::open(&gpu, Path::new(&best(&run))).expect("a checkpoint");

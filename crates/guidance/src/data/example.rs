@@ -146,7 +146,7 @@ impl fmt::Display for InputShape {
         match self {
             Self::Image([channels, height, width]) => write!(f, "images [{channels}, {height}, {width}]"),
             Self::Tokens(TokenShape { time, vocabulary, .. }) => {
-                write!(f, "sequences of {time} tokens out of {vocabulary}")
+                write!(f, "sequences of {time} tokens from a vocabulary of {vocabulary}")
             }
         }
     }

@@ -124,7 +124,7 @@ impl Architecture for Transformer {
         let kind = if self.causal { "decoder" } else { "encoder" };
         let shared = if self.shared { " shared" } else { "" };
         let dropout = if self.dropout > 0.0 { format!(" dropout {}", self.dropout) } else { String::new() };
-        format!("{kind} {}x{} heads {}{shared}{dropout}", self.layers, self.width, self.heads)
+        format!("transformer {kind} {}x{} heads {}{shared}{dropout}", self.layers, self.width, self.heads)
     }
 
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {

@@ -105,7 +105,7 @@ pub fn run_on(
         progress(Progress::Warning(&format!("it began on {adapter} with version {version}: not the same bits")));
     }
     // Parts of the data that are not used may have changed.
-    if !earlier.data.starts_with(&data.describe()) {
+    if !in_present_words(&earlier.data).starts_with(&data.describe()) {
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }
@@ -143,6 +143,14 @@ pub fn run_on(
     write_report(&experiment, &folder.path().join("report.html"))?;
     write_atomic(&folder.path().join("top1.svg"), curve_svg(&experiment).as_bytes())?;
     outcome.map(|()| experiment)
+}
+
+/// The description of data, where a version before this one wrote it of sequences: `24 tokens out of 11 of 11 classes`.
+fn in_present_words(data: &str) -> String {
+    match data.split_once(" tokens out of ") {
+        Some((before, after)) => format!("{before} tokens from a vocabulary of {}", after.replacen(" of ", ", ", 1)),
+        None => data.to_string(),
+    }
 }
 
 /// Refuses files of weights that are not of the guides that they are to be loaded into. On a GPU that was opened for a dry run they
@@ -309,5 +317,20 @@ fn report(event: &Event<'_>, journal: &Journal<'_>, arm: &str, seed: u64) {
         Event::Warning(text) => journal.tell(Progress::Warning(&format!("{arm}, seed {seed}: {text}"))),
         Event::Resumed(step) => journal.tell(Progress::Steps(arm, seed, u64::from(*step), None)),
         Event::Eval(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_of_earlier_versions_are_understood() {
+        let now =
+            "train 64, test 64, sequences of 24 tokens from a vocabulary of 11, 11 classes, drawn by seed 0 of these";
+        let before = now.replace("from a vocabulary of 11, 11", "out of 11 of 11");
+        assert_eq!((in_present_words(&before), in_present_words(now)), (now.to_string(), now.to_string()));
+        let images = "train 64, test 64, images [1, 16, 16] of 10 classes";
+        assert_eq!(in_present_words(images), images);
     }
 }

@@ -94,7 +94,7 @@ fn data(config: &Config, loaded: &str) -> String {
     };
     let set = match config.data.set {
         DataSet::CopyPaste => {
-            format!("copy-paste, {} symbols of {}", symbols(config.data.lengths, [20, 40]), config.data.symbols)
+            format!("copy-paste, {} symbols of {} kinds", symbols(config.data.lengths, [20, 40]), config.data.symbols)
         }
         DataSet::Parity => format!("parity of {} bits", symbols(config.data.lengths, [2, 50])),
         set => word(&set),

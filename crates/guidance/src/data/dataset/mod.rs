@@ -107,7 +107,8 @@ impl Dataset {
     /// Number of examples of each split, their size, and the number of classes, in a few words.
     pub fn extent(&self) -> String {
         let counts: Vec<String> = self.splits().map(|(name, split)| format!("{name} {}", split.count)).collect();
-        format!("{}, {} of {} classes", counts.join(", "), self.stored, self.output.classes)
+        let of = if matches!(self.stored, InputShape::Tokens(_)) { "," } else { " of" };
+        format!("{}, {}{of} {} classes", counts.join(", "), self.stored, self.output.classes)
     }
 
     /// Names of classes or tokens, unless they are just the indices or there are more than 100.

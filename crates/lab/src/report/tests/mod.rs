@@ -250,12 +250,12 @@ const OWN_ARMS: &str = "arms = [\"alone\", \"trained_first\", \"orthogonal\"]\n[
 #[test]
 fn the_header_says_what_was_run() {
     let runs = ["alone", "trained_first", "orthogonal"].map(|arm| run(arm, 0, 0, 0.0)).to_vec();
-    let data = "train 64, test 64, sequences of 18 tokens out of 11 of 11 classes, drawn".into();
+    let data = "train 64, test 64, sequences of 18 tokens from a vocabulary of 11, 11 classes, drawn".into();
     let own = Experiment { config_toml: OWN_ARMS.into(), runs, data, ..experiment() };
     let html = report_html(&own);
     check_nesting(&html);
     for fact in [
-        "<dt>Data</dt><dd>copy-paste, 8 symbols of 8; train 64, test 64, sequences of 18 tokens out of 11 of 11 classes</dd>",
+        "<dt>Data</dt><dd>copy-paste, 8 symbols of 8 kinds; train 64, test 64, sequences of 18 tokens from a vocabulary of 11, 11 classes</dd>",
         "<dt>Target</dt><dd>rnn 2x64 embedding 64</dd>",
         ", trained 30 steps at 0.01</dd>",
         "<dt>Measure</dt><dd>CKA, weight 1</dd>",
