@@ -12,7 +12,7 @@ use super::measure::{self, Measure};
 use crate::error::{Error, Result};
 
 /// A measure of how alike two layers see the same examples: 1 for equal geometry (near 1 for ridge regression), about 0
-/// for none in common.
+/// for none in common. Biased CKA, the paper's, stays above 0 even then: near 1 where layers are much wider than the batch.
 ///
 /// Formulas, gradients and sources: `docs/alignment.md`.
 #[derive(Clone, Debug, PartialEq)]

@@ -228,8 +228,9 @@ fn plots(experiment: &Experiment, config: Option<&Config>) -> String {
             "Alignment of the layers",
             &format!(
                 "<p>The measure, CKA unless the configuration names another, compares how two layers arrange the same examples: 1 is the same arrangement, 0 has nothing in \
-                 common. One line for each pair of guide layer → target layer, violet for the first layers to yellow for \
-                 the last, mean over the seeds. Look at which layers give way to the pull, and, after a dashed mark, at \
+                 common. CKA as the paper has it stays above 0 even then, the more so the wider the layers and the fewer \
+                 the examples; the debiased measures are near 0. One line for each pair of guide layer → target layer, \
+                 violet for the first layers to yellow for the last, mean over the seeds. Look at which layers give way to the pull, and, after a dashed mark, at \
                  how much of it they keep without the guide.</p>\n<div class=\"pair\">{}</div>",
                 similarity.iter().map(Chart::figure).collect::<String>(),
             ),
