@@ -29,7 +29,7 @@ use trellis_tensor::{Gpu, GpuOptions};
     version,
     after_help = "\
 Examples:
-  trellis demo                                   see guidance work, in two minutes
+  trellis demo                                   see guidance work, in two and a half minutes
   trellis init --data ~/photos                   write a configuration, for your own images or text
   trellis config                                 see every key of a configuration
   trellis train experiment.toml --data ~/photos  run it
