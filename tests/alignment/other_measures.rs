@@ -75,7 +75,7 @@ fn the_median_distance_of_many_examples_is_for_gpus() {
         return;
     }
     let error = plan(4000).expect_err("on a software adapter");
-    assert!(error.contains("median_distance") && error.contains("loop turns"), "{error}");
+    assert!(error.contains("median_distance") && error.contains("loop iterations"), "{error}");
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn loops_too_long_for_a_software_adapter_are_refused_where_memory_is_counted() {
         assert_eq!(plan(&gpu, 16_000_000), Ok(()));
         if gpu.caps().software {
             let error = plan(&gpu, 17_000_000).expect_err("past the limit");
-            assert!(error.contains("sum: ") && error.contains("loop turns"), "{error}");
+            assert!(error.contains("sum: ") && error.contains("loop iterations"), "{error}");
         }
     }
 }

@@ -303,7 +303,7 @@ fn loops_too_long_for_a_software_adapter_are_refused() {
     let rows = table.gather(graph.leaf(&index)).expect("legal");
     let gradient = graph.grad(rows.sum_all().expect("f32"), &[table]).expect("differentiable")[0];
     let error = Plan::new(&gpu(), &graph, &[gradient]).err().expect("refused").to_string();
-    assert!(error.contains("gather_grad") && error.contains("70000 loop turns"), "{error}");
+    assert!(error.contains("gather_grad") && error.contains("70000 loop iterations"), "{error}");
 }
 
 /// With q and k of zeros all probabilities are alike, and with v the unit matrix a row of the output shows them.

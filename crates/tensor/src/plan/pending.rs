@@ -66,7 +66,7 @@ impl Pending {
         }
         if gpu.caps().software && dispatch.iterations > MAX_TURNS {
             return error(format!(
-                "{} loop turns; a software adapter leaves a loop after {MAX_TURNS}: use smaller sizes, or a GPU",
+                "{} loop iterations; a software adapter leaves a loop after {MAX_TURNS}: use smaller sizes, or a GPU",
                 dispatch.iterations
             ));
         }

@@ -8,7 +8,7 @@ use crate::shape::TensorType;
 use crate::tensor::Tensor;
 
 /// The training step, counted on the GPU: samplers, dropout, schedules and metrics read it. A plan that updates parameters
-/// advances it once, at its end. Plans over one step_state (guided and unguided, say) continue each other.
+/// advances it once, at its end. Two plans over one step state, a guided and an unguided one say, count on from each other.
 #[derive(Clone, Debug)]
 pub struct StepState {
     tensor: Tensor,
