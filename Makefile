@@ -22,19 +22,20 @@ bench: setup
 
 # The same workloads in Burn and PyTorch, one engine after the other. A peer that is not there is left out.
 burn := --release --locked --manifest-path benches/peers/burn/Cargo.toml
+target := $(or $(CARGO_TARGET_DIR),target)
 bench-peers: setup
 	cargo build --release -p trellis
-	@rm -f target/bench-burn.jsonl target/bench-torch.jsonl
+	@rm -f $(target)/bench-burn.jsonl $(target)/bench-torch.jsonl
 	@echo "Burn: building it; the first time this takes 15 minutes and 1.3 GB of disk."
 	@if ! cargo build $(burn); then echo "Burn: left out, it cannot be built here (see above)."; \
-	elif ! cargo run --quiet $(burn) > target/bench-burn.jsonl; then \
-		rm target/bench-burn.jsonl; echo "Burn: left out, it does not run here (see above)."; fi
+	elif ! cargo run --quiet $(burn) > $(target)/bench-burn.jsonl; then \
+		rm $(target)/bench-burn.jsonl; echo "Burn: left out, it does not run here (see above)."; fi
 	@if ! python3 -c 'import torch' 2> /dev/null; then echo "PyTorch: left out, python3 has no torch."; \
-	elif ! python3 benches/peers/torch_bench.py > target/bench-torch.jsonl; then \
-		rm target/bench-torch.jsonl; echo "PyTorch: left out, it does not run here (see above)."; fi
-	target/release/trellis bench --json > target/bench-trellis.jsonl
-	@python3 benches/peers/table.py target/bench-trellis.jsonl target/bench-burn.jsonl target/bench-torch.jsonl || \
-		echo "No table without python3; the times are in target/bench-*.jsonl."
+	elif ! python3 benches/peers/torch_bench.py > $(target)/bench-torch.jsonl; then \
+		rm $(target)/bench-torch.jsonl; echo "PyTorch: left out, it does not run here (see above)."; fi
+	$(target)/release/trellis bench --json > $(target)/bench-trellis.jsonl
+	@python3 benches/peers/table.py $(target)/bench-trellis.jsonl $(target)/bench-burn.jsonl $(target)/bench-torch.jsonl || \
+		echo "No table without python3; the times are in $(target)/bench-*.jsonl."
 
 setup:
 	@.ci/setup

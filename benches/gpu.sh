@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Trellis on the GPU at hand and tests its numbers there, in under 8 minutes once it is built.
 #
-#   benches/gpu.sh [FOLDER]      (FOLDER: target/gpu)
+#   benches/gpu.sh [FOLDER]      (FOLDER: gpu in cargo's target folder)
 #
 # FOLDER gets small.jsonl and large.jsonl (times), kernels.txt (where the time of some steps goes), torch.jsonl (PyTorch, eager and
 # as CUDA graphs, where python3 has torch with CUDA), ratios.txt and tests.log. Send them to us with the card's name, or put the
@@ -9,7 +9,8 @@
 # TRELLIS and TESTS name programs that are built already; otherwise cargo builds them. SECONDS_EACH is the time for a workload.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-folder=${1:-target/gpu}
+target=${CARGO_TARGET_DIR:-target}
+folder=${1:-$target/gpu}
 each=${SECONDS_EACH:-0.25}
 mkdir -p "$folder"
 begin=$(date +%s)
@@ -18,7 +19,7 @@ say() { echo "--- $* ($(($(date +%s) - begin)) s)"; }
 trellis=${TRELLIS:-}
 if [ -z "$trellis" ]; then
   cargo build --release -p trellis || exit 1
-  trellis=target/release/trellis
+  trellis=$target/release/trellis
 fi
 "$trellis" devices | tee "$folder/devices.txt"
 command -v nvidia-smi > /dev/null && nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
