@@ -36,7 +36,7 @@ section! {
         /// Step at which the weight of arms without a schedule of their own has fallen linearly to 0; 0 for a constant weight.
         decay_steps: u32 = 0;
         /// Rule that pairs layers: `even`, the paper's, which spreads the guide's layers over the target's; `depth`, which gives every
-        /// layer of the target the guide's at the same share of the depth; `last`, the last layer of each.
+        /// layer of the target the guide's at the same share of the depth; `last`, the last layer of each. Without the key `even`.
         #[serde(skip_serializing_if = "is_even")]
         map: MapName = MapName::Even, needs "no `pairs`" |g| g.pairs.is_empty();
         /// Pairs of guide layer and target layer, in place of `map`.
