@@ -7,4 +7,5 @@ mod matrix; // layers by layers
 mod measures; // measures: invariances, known values, hard cases
 mod other_measures; // ridge regression, RBF kernels, centering
 mod own_measure; // measures from outside the crate
+mod similarity; // measures for reports, and what chance gives
 mod time_steps; // sequences, step by step
