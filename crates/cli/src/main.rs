@@ -11,6 +11,7 @@ mod predict;
 mod print;
 mod profile;
 mod run;
+mod similarity;
 mod stopped;
 mod tune;
 mod weights;
@@ -37,6 +38,7 @@ Examples:
   trellis train examples/configs/mnist.toml --data ~/mnist
   trellis eval runs/glyphs/trained-1.safetensors see how good a network is, class by class
   trellis predict runs/flowers/trained-1.best.safetensors photo.jpg
+  trellis similarity runs/glyphs:alone runs/glyphs:trained
   trellis devices                                list the adapters
   trellis bench --filter matmul --json           time the kernels
   trellis profile examples/configs/demo.toml     see where the time of a step goes
@@ -69,6 +71,8 @@ enum Command {
     Eval(eval::Eval),
     /// Predict the classes of images, or the next token of a text
     Predict(predict::Predict),
+    /// See how alike the layers of two trained networks are, and their mistakes
+    Similarity(similarity::Similarity),
     /// List the GPU adapters of this machine
     #[command(after_help = "Examples:\n  trellis devices\n  trellis devices --json")]
     Devices,
@@ -109,6 +113,7 @@ impl Cli {
             Command::Train(train) => train.run(|devices| self.gpus(devices), self.json),
             Command::Eval(eval) => eval.run(|| self.gpu(), self.json),
             Command::Predict(predict) => predict.run(|| self.gpu(), self.json),
+            Command::Similarity(similarity) => similarity.run(|| self.gpu(), self.json),
             Command::Profile(profile) => profile.run(|| self.gpu(), self.json),
             Command::Bench(bench) => bench.run(&self.gpu()?, self.json),
             Command::Plan(plan) => plan.run(self.options()?, self.json),

@@ -104,6 +104,25 @@ pub(crate) fn after_profile(given: &Invocation<'_>, pages: &[&Path]) -> Result<(
     print::line(format_args!("next: {first}; --json > before.json, and --compare before.json after.json later"))
 }
 
+/// Tells how to see the table as a picture, and what another measure says.
+pub(crate) fn after_similarity(
+    runs: [&str; 2],
+    place: Option<&Path>,
+    picture: Option<&Path>,
+    measure: &str,
+) -> Result<()> {
+    let (a, b) = (shell(runs[0].as_ref()), shell(runs[1].as_ref()));
+    let place = place.map_or(String::new(), |place| format!(" --data {}", shell(place)));
+    let first = match picture {
+        Some(file) => {
+            print::line(format_args!("open: {}", file.display()))?;
+            String::new()
+        }
+        None => format!("trellis similarity {a} {b}{place} --svg layers.svg (the table as a picture); "),
+    };
+    print::line(format_args!("next: {first}trellis similarity {a} {b}{place} --measure {measure} (another view)"))
+}
+
 pub(crate) fn after_bench() -> Result<()> {
     print::line(
         "next: trellis tune (the fastest kernels for this adapter); trellis profile CONFIG.toml (a step of yours)",

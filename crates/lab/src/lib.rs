@@ -11,6 +11,7 @@ pub mod profile;
 pub mod recipe;
 pub mod record;
 pub mod report;
+pub mod similarity;
 pub mod stats;
 pub mod tune;
 pub mod workload;

@@ -83,6 +83,12 @@ impl Calibrated {
         Self { value, chance: null.sum::<f64>() / count, critical, calibrated, p }
     }
 
+    /// True if nearly every order of the examples gives the greatest value that there is: the measure then tells nothing. SVCCA is
+    /// so where components are about as many as examples.
+    pub fn is_saturated(&self) -> bool {
+        self.critical >= SATURATED
+    }
+
     /// True if chance gives such a value in at most one of twenty cases.
     pub fn is_significant(&self) -> bool {
         self.p <= 0.05
@@ -101,6 +107,19 @@ impl SimilarityMatrix {
     /// [`Error::Config`] if a list is empty, layers do not go together, or there are fewer than 19 orders, or some that are none of the
     /// examples.
     pub fn measure(a: &[PreparedLayer], b: &[PreparedLayer], permutations: &[Vec<usize>]) -> Result<Self> {
+        Self::measure_with(a, b, permutations, || {})
+    }
+
+    /// [`SimilarityMatrix::measure`] that calls `told` once for each order, from any thread, and once more.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn measure_with(
+        a: &[PreparedLayer],
+        b: &[PreparedLayer],
+        permutations: &[Vec<usize>],
+        told: impl Fn() + Sync,
+    ) -> Result<Self> {
         let refuse = |key: &str, problem: String, hint: &str| {
             Err(Error::config(Place::setting("similarity"), key, problem, hint))
         };
@@ -130,6 +149,7 @@ impl SimilarityMatrix {
                 a.iter().map(|a| a.similarity(&b)).collect::<Vec<_>>()
             };
             let columns: Vec<Vec<f64>> = b.iter().map(column).collect();
+            told();
             (0..a.len() * b.len()).map(|at| columns[at % b.len()][at / b.len()]).collect()
         };
         let mut all = parallel(permutations.len() + 1, of_order);

@@ -173,7 +173,7 @@ impl Dataset {
     ///
     /// # Errors
     /// When memory does not allow it.
-    pub(crate) fn first_readable(&self, split: &Split, count: usize) -> Result<Split> {
+    pub fn first_readable(&self, split: &Split, count: usize) -> Result<Split> {
         let (Examples::Source(source), Some(skipped)) = (&split.examples, self.skipping()) else {
             return Ok(split.first(count));
         };
