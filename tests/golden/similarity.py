@@ -115,12 +115,19 @@ def null(rng, n, widths, count):
     tensors = [[torch.from_numpy(layer) for layer in side] for side in layers]
     results = {}
     for name, measure in MEASURES.items():
-        pair = lambda a, b: calibrate(a, b, in_numpy(measure), K=count, perm_fn=given())
+        compare = in_numpy(measure)
+        pair = lambda a, b: calibrate(a, b, compare, K=count, perm_fn=given())
         pairs = [pair(a, b) for a in tensors[0] for b in tensors[1]]
-        best = calibrate_layers(*tensors, in_numpy(measure), agg="max", K=count, perm_fn=given())
-        rows = [calibrate_layers([a], tensors[1], in_numpy(measure), K=count, perm_fn=given()) for a in tensors[0]]
+        # The greatest of several, each in the units of its own null distribution.
+        critical = torch.stack([result[2] for result in pairs]).view(len(tensors[0]), -1)
+        greatest = lambda critical: lambda table: ((table - critical) / (1 - critical)).max()
+        several = lambda a, b, critical: calibrate_layers(a, b, compare, agg=greatest(critical), K=count, perm_fn=given())
+        rows = [several([a], tensors[1], critical[[i]]) for i, a in enumerate(tensors[0])]
+        columns = [several(tensors[0], [b], critical[:, [i]]) for i, b in enumerate(tensors[1])]
+        best = several(*tensors, critical)
         plain = lambda result: [float(value) for value in result]  # calibrated, p, critical
-        results[name] = {"pairs": list(map(plain, pairs)), "rows": list(map(plain, rows)), "best": plain(best)}
+        parts = {"pairs": pairs, "rows": rows, "columns": columns, "best": [best]}
+        results[name] = {part: list(map(plain, found)) for part, found in parts.items()}
     return {
         "n": n,
         "a": [numbers(layer) for layer in layers[0]],

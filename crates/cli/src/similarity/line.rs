@@ -2,7 +2,7 @@
 
 use clap::builder::PossibleValue;
 use serde::Serialize;
-use trellis_guidance::alignment::similarity::{Agreement, Calibrated};
+use trellis_guidance::alignment::similarity::{Agreement, Calibrated, MostSimilar};
 use trellis_lab::similarity::{Comparison, NetworkPair, Trained};
 
 #[derive(Serialize)]
@@ -49,9 +49,9 @@ struct Best {
 }
 
 impl Best {
-    fn new(layer: &str, other: &str, best: &Calibrated) -> Self {
-        let Calibrated { value, chance, calibrated, p, .. } = *best;
-        Self { layer: layer.to_string(), other: other.to_string(), calibrated, value, chance, p }
+    fn new(layer: &str, others: &[String], best: &MostSimilar) -> Self {
+        let MostSimilar { layer: other, pair: Calibrated { value, chance, .. }, calibrated, p } = *best;
+        Self { layer: layer.to_string(), other: others[other].clone(), calibrated, value, chance, p }
     }
 }
 
@@ -63,8 +63,8 @@ impl<'a> Line<'a> {
             matrix.pairs.chunks(columns.len()).map(|row| row.iter().map(of).collect()).collect()
         };
         let Agreement { labels, top1, agreement, kappa } = comparison.agreement;
-        let best = |layers: &[String], others: &[String], best: &[(usize, Calibrated)]| {
-            let all = layers.iter().zip(best).map(|(layer, (other, best))| Best::new(layer, &others[*other], best));
+        let best = |layers: &[String], others: &[String], best: &[MostSimilar]| {
+            let all = layers.iter().zip(best).map(|(layer, best)| Best::new(layer, others, best));
             all.collect::<Vec<_>>()
         };
         let network = |side: &'a Trained, number: usize, layers: &'a [String], best| Network {
@@ -77,7 +77,7 @@ impl<'a> Line<'a> {
             left_out: &comparison.left_out[number],
             best,
         };
-        let (row, column, greatest) = &matrix.best;
+        let (row, greatest) = &matrix.best;
         Self {
             measure: measure.map_or(String::new(), |measure| measure.get_name().to_string()),
             a: network(&pair.a, 0, rows, best(rows, columns, &matrix.best_of_rows)),
@@ -90,7 +90,7 @@ impl<'a> Line<'a> {
             values: table(|pair| pair.value),
             chance: table(|pair| pair.chance),
             p: table(|pair| pair.p),
-            best: Best::new(&rows[*row], &columns[*column], greatest),
+            best: Best::new(&rows[*row], columns, greatest),
             labels,
             agreement,
             kappa,

@@ -1,8 +1,8 @@
 //! The tables that `trellis similarity` prints.
 
 use trellis_guidance::Result;
-use trellis_guidance::alignment::similarity::{Agreement, Calibrated};
-use trellis_lab::similarity::{Comparison, NetworkPair, Trained, last_letters};
+use trellis_guidance::alignment::similarity::{Agreement, MostSimilar};
+use trellis_lab::similarity::{Comparison, NetworkPair, Trained, shortened};
 
 use crate::print;
 
@@ -41,10 +41,10 @@ pub(super) fn print(pair: &NetworkPair, comparison: &Comparison) -> Result<()> {
     let width = layers.map(|name| name.chars().count()).max().unwrap_or(0).max(5);
     best("a", "b", width, (&matrix.rows, &matrix.columns), &matrix.best_of_rows)?;
     best("b", "a", width, (&matrix.columns, &matrix.rows), &matrix.best_of_columns)?;
-    let (row, column, greatest) = &matrix.best;
+    let (row, greatest) = &matrix.best;
     print::line(format_args!(
         "of all {} with {}: {:.3}, p {:.3}",
-        matrix.rows[*row], matrix.columns[*column], greatest.calibrated, greatest.p
+        matrix.rows[*row], matrix.columns[greatest.layer], greatest.calibrated, greatest.p
     ))?;
     let kappa = kappa.map_or("no κ, since none is wrong or none is right".to_string(), |kappa| {
         format!("right on the same ones with Cohen's κ {kappa:.3} (1: always, 0: as by chance)")
@@ -55,7 +55,7 @@ pub(super) fn print(pair: &NetworkPair, comparison: &Comparison) -> Result<()> {
 /// Calibrated values, as many columns beside each other as a line holds.
 fn table(comparison: &Comparison) -> Result<()> {
     let matrix = &comparison.matrix;
-    let short = |name: &String| last_letters(name, LETTERS);
+    let short = |name: &String| shortened(name, LETTERS);
     let (rows, columns) =
         (matrix.rows.iter().map(short).collect::<Vec<_>>(), matrix.columns.iter().map(short).collect::<Vec<_>>());
     let longest = |names: &[String]| names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
@@ -87,16 +87,16 @@ fn best(
     to: &str,
     width: usize,
     (layers, others): (&[String], &[String]),
-    best: &[(usize, Calibrated)],
+    best: &[MostSimilar],
 ) -> Result<()> {
     print::line(format_args!(
         "{of:<width$} {to:<width$} {:>10} {:>8} {:>8} {:>8}",
         "calibrated", "value", "chance", "p"
     ))?;
-    for (layer, (other, best)) in layers.iter().zip(best) {
+    for (layer, best) in layers.iter().zip(best) {
         print::line(format_args!(
             "{layer:<width$} {:<width$} {:>10.3} {:>8.3} {:>8.3} {:>8.3}",
-            others[*other], best.calibrated, best.value, best.chance, best.p
+            others[best.layer], best.calibrated, best.pair.value, best.pair.chance, best.p
         ))?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::escape::escape;
 use super::marks::text_width;
 use super::palette::{self, GRID, GROUND, Paint, QUIET, TEXT};
-use crate::similarity::{Comparison, last_letters};
+use crate::similarity::{Comparison, shortened};
 
 /// Longest side of the squares together, in CSS pixels.
 const SIDE: usize = 560;
@@ -32,7 +32,7 @@ pub fn heat_map_svg(comparison: &Comparison) -> String {
     let (rows, columns) = (matrix.rows.len(), matrix.columns.len());
     let side = (SIDE / rows.max(columns).max(1)).clamp(SQUARES[0], SQUARES[1]);
     let [row_names, column_names] =
-        [&matrix.rows, &matrix.columns].map(|names| names.iter().map(|n| last_letters(n, LETTERS)).collect::<Vec<_>>());
+        [&matrix.rows, &matrix.columns].map(|names| names.iter().map(|n| shortened(n, LETTERS)).collect::<Vec<_>>());
     let widest =
         |names: &[String]| names.iter().map(|name| text_width(name, NAMES)).fold(0.0, f64::max).ceil() as usize;
     let words = words(comparison);
@@ -40,8 +40,9 @@ pub fn heat_map_svg(comparison: &Comparison) -> String {
     let turned = widest(&column_names) * 5 / 7 + 12;
     let (left, top) = (MARGIN + widest(&row_names) + 10, MARGIN + LINE * (words.len() + 1) + turned);
     let below = [
-        "full: as alike as can be; empty, or a dot: no more than chance gives in one case of twenty (p > 0.05)",
-        "outlined: of a row, the layer that is most alike",
+        "1: equal layers; 0: no more alike than by chance",
+        "empty, or a dot: chance gives as much in one case of twenty (p > 0.05)",
+        "outlined: the most similar layer of the row",
     ];
     let lines = words.iter().map(String::as_str).zip([TITLE].into_iter().chain(std::iter::repeat(NAMES)));
     let longest =
@@ -49,7 +50,7 @@ pub fn heat_map_svg(comparison: &Comparison) -> String {
     let longest = longest.fold(0.0, f64::max).ceil() as usize;
     let across = (left + side * columns + turned).max(longest + MARGIN) + MARGIN;
     let under = top + side * rows + LINE;
-    let down = under + LINE * below.len() + MARGIN;
+    let down = under + LINE * (below.len() + 1) + MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{across}\" height=\"{down}\" viewBox=\"0 0 {across} {down}\" role=\"img\" \
          aria-label=\"{}\">\n<style>\n{}</style>\n<rect width=\"{across}\" height=\"{down}\" fill=\"{}\"/>\n",
@@ -78,7 +79,8 @@ pub fn heat_map_svg(comparison: &Comparison) -> String {
         GRID.hex()
     );
     squares(&mut svg, comparison, (left, top), side);
-    for (number, line) in below.iter().enumerate() {
+    scale(&mut svg, (MARGIN, under));
+    for (number, line) in (1..).zip(&below) {
         svg.push_str(&text(line, (MARGIN, under + LINE * number + LINE / 2), NAMES, QUIET, "start"));
     }
     svg.push_str("</svg>\n");
@@ -136,20 +138,37 @@ fn squares(svg: &mut String, comparison: &Comparison, (left, top): (usize, usize
             svg.push('\n');
         }
     }
-    for (row, (column, best)) in matrix.best_of_rows.iter().enumerate().filter(|(_, (_, best))| best.is_significant()) {
+    for (row, best) in matrix.best_of_rows.iter().enumerate().filter(|(_, best)| best.is_significant()) {
         let _ = writeln!(
             svg,
-            "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"><title>{:.3}, p = \
-             {:.3} of the greatest</title></rect>",
-            left + side * column + 1,
+            "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.5\"><title>{:.3} as the \
+             greatest of the row, p = {:.3}</title></rect>",
+            left + side * best.layer + 1,
             top + side * row + 1,
             side - 2,
             side - 2,
             TEXT.hex(),
-            best.value,
+            best.calibrated,
             best.p
         );
     }
+}
+
+/// The colors from 0 to 1.
+fn scale(svg: &mut String, (x, y): (usize, usize)) {
+    let (steps, width, first) = (10, 14, x + 14);
+    svg.push_str(&text("0", (x, y + LINE / 2), NAMES, QUIET, "start"));
+    for step in 0..=steps {
+        let (x, opacity) = (first + width * step, step as f64 / steps as f64);
+        let paint = palette::arm(2).hex();
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x}\" y=\"{}\" width=\"{width}\" height=\"{}\" fill=\"{paint}\" fill-opacity=\"{opacity}\"/>",
+            y + 3,
+            LINE - 6
+        );
+    }
+    svg.push_str(&text("1", (first + width * (steps + 1) + 6, y + LINE / 2), NAMES, QUIET, "start"));
 }
 
 /// Text whose middle is at `y`.

@@ -247,11 +247,12 @@ fn first_readable(data: &Dataset, split: &Split, count: usize) -> Result<Split> 
     Ok(split)
 }
 
-/// A name of up to `most` letters: of longer ones the last letters, which tell layers apart.
-pub fn last_letters(name: &str, most: usize) -> String {
+/// A name of up to `most` letters: of longer ones the first and the last.
+pub fn shortened(name: &str, most: usize) -> String {
     let letters: Vec<char> = name.chars().collect();
-    match letters.len().checked_sub(most) {
-        None | Some(0) => name.to_string(),
-        Some(more) => std::iter::once('…').chain(letters[more + 1..].iter().copied()).collect(),
+    if letters.len() <= most {
+        return name.to_string();
     }
+    let (first, last) = (most / 2, most - most / 2 - 1);
+    letters[..first].iter().chain(['…'].iter()).chain(&letters[letters.len() - last..]).collect()
 }

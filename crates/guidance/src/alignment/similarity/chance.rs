@@ -26,6 +26,19 @@ pub struct Calibrated {
     pub p: f64,
 }
 
+/// Layer that is most like another, of several: the one with the greatest calibrated value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MostSimilar {
+    /// Number of the layer in the other network.
+    pub layer: usize,
+    /// The pair by itself.
+    pub pair: Calibrated,
+    /// Calibrated value as the greatest of several: what the greatest of so many is by chance is subtracted too.
+    pub calibrated: f64,
+    /// Share of orders in which the greatest of so many is as great.
+    pub p: f64,
+}
+
 /// Similarity of each layer of one network with each of another, calibrated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimilarityMatrix {
@@ -35,13 +48,12 @@ pub struct SimilarityMatrix {
     pub columns: Vec<String>,
     /// Row after row.
     pub pairs: Vec<Calibrated>,
-    /// For each row the column of its greatest value. Its null distribution is that of the greatest value of the row: the greatest of many
-    /// is large by chance.
-    pub best_of_rows: Vec<(usize, Calibrated)>,
-    /// The same for each column.
-    pub best_of_columns: Vec<(usize, Calibrated)>,
-    /// The same for all pairs: row, column.
-    pub best: (usize, usize, Calibrated),
+    /// For each row its column that is most similar.
+    pub best_of_rows: Vec<MostSimilar>,
+    /// For each column its row that is most similar.
+    pub best_of_columns: Vec<MostSimilar>,
+    /// The row of the most similar pair of all, and its column.
+    pub best: (usize, MostSimilar),
 }
 
 /// Fewest permutations: with fewer, p is never 0.05 or less.
@@ -89,7 +101,14 @@ impl Calibrated {
         self.critical >= SATURATED
     }
 
-    /// True if chance gives such a value in at most one of twenty cases.
+    /// True if `p <= 0.05`: chance gives such a value in at most one of twenty cases.
+    pub fn is_significant(&self) -> bool {
+        self.p <= 0.05
+    }
+}
+
+impl MostSimilar {
+    /// True if `p <= 0.05`.
     pub fn is_significant(&self) -> bool {
         self.p <= 0.05
     }
@@ -160,26 +179,37 @@ impl SimilarityMatrix {
     /// From values of the pairs, as they are and in each order.
     fn of(a: &[PreparedLayer], b: &[PreparedLayer], values: &[f64], null: &[Vec<f64>]) -> Self {
         let (rows, columns) = (a.len(), b.len());
-        let greatest = |pairs: &[usize]| {
-            let most = |values: &[f64]| pairs.iter().fold(f64::NEG_INFINITY, |most, &at| values[at].max(most));
-            let at =
-                pairs.iter().copied().max_by(|&x, &y| values[x].total_cmp(&values[y]).then(y.cmp(&x))).unwrap_or(0);
-            (at, Calibrated::new(values[at], null.iter().map(|values| most(values))))
+        let pair = |at: usize| Calibrated::new(values[at], null.iter().map(|values| values[at]));
+        let pairs: Vec<Calibrated> = (0..rows * columns).map(pair).collect();
+        // Values of layers of different width, in the units of the calibrated ones. The critical value is one of all orders alike, so
+        // what is computed with it has the same null distribution.
+        let scaled = |at: usize, value: f64| {
+            let Calibrated { critical, .. } = pairs[at];
+            if pairs[at].is_saturated() { 0.0 } else { (value - critical) / (1.0 - critical) }
         };
-        let row = |row: usize| (row * columns..(row + 1) * columns).collect::<Vec<_>>();
-        let column = |column: usize| (0..rows).map(|row| row * columns + column).collect::<Vec<_>>();
+        let greatest = |among: &[usize]| {
+            let most =
+                |values: &[f64]| among.iter().map(|&at| scaled(at, values[at])).fold(f64::NEG_INFINITY, f64::max);
+            let value = most(values);
+            // Of equal ones the first.
+            let at = among.iter().copied().find(|&at| scaled(at, values[at]) == value).unwrap_or(0);
+            let Calibrated { calibrated, p, .. } = Calibrated::new(value, null.iter().map(|values| most(values)));
+            (at, MostSimilar { layer: at % columns, pair: pairs[at], calibrated, p })
+        };
+        let row = |row: usize| greatest(&(row * columns..(row + 1) * columns).collect::<Vec<_>>()).1;
+        let column = |column: usize| {
+            let (at, best) = greatest(&(0..rows).map(|row| row * columns + column).collect::<Vec<_>>());
+            MostSimilar { layer: at / columns, ..best }
+        };
         let names = |layers: &[PreparedLayer]| layers.iter().map(|layer| layer.name().to_string()).collect();
         let (at, best) = greatest(&(0..rows * columns).collect::<Vec<_>>());
         Self {
             rows: names(a),
             columns: names(b),
-            pairs: (0..rows * columns).map(|at| greatest(&[at]).1).collect(),
-            best_of_rows: (0..rows).map(|at| greatest(&row(at))).map(|(at, best)| (at % columns, best)).collect(),
-            best_of_columns: (0..columns)
-                .map(|at| greatest(&column(at)))
-                .map(|(at, best)| (at / columns, best))
-                .collect(),
-            best: (at / columns, at % columns, best),
+            best_of_rows: (0..rows).map(row).collect(),
+            best_of_columns: (0..columns).map(column).collect(),
+            best: (at / columns, best),
+            pairs,
         }
     }
 

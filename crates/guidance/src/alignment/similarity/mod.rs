@@ -15,7 +15,7 @@ mod products;
 mod spectrum;
 
 pub use activations::Activations;
-pub use chance::{Calibrated, SimilarityMatrix, permutations};
+pub use chance::{Calibrated, MostSimilar, SimilarityMatrix, permutations};
 pub use measure::{PreparedLayer, SimilarityMeasure};
 pub use observe::observe;
 pub use predictions::{Agreement, Predictions};

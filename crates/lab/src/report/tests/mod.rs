@@ -1,4 +1,5 @@
 mod confusion;
+mod heat_map;
 
 use confusion::confused;
 
