@@ -40,8 +40,8 @@ pub(crate) struct Similarity {
     /// Measure of similarity
     #[arg(long, value_enum, value_name = "NAME", default_value = "cka")]
     measure: Measure,
-    /// Largest number of examples
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Largest number of examples; memory grows with its square
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     examples: u32,
     /// Number of random orders of the examples that tell what chance gives
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(19..=1_000_000))]

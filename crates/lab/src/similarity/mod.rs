@@ -158,7 +158,7 @@ impl NetworkPair {
             let shown = |units: &trellis_data::Normalization| format!("{} ± {}", units.mean, units.deviation);
             return differs("has another normalization of images", shown(theirs), shown(ours), hint);
         }
-        // What a network makes of its input by itself is its own affair.
+        // Scales that a network gives its input by itself are its own affair.
         let seen = |side: &Trained| {
             let mut input = side.recipe.input.clone();
             if let RecipeInput::Images { scale, .. } = &mut input {

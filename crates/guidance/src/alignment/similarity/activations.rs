@@ -32,7 +32,7 @@ impl Activations {
     /// [`Error::Config`] unless there are as many numbers in each row, at least one, and all are finite.
     pub fn new(name: impl Into<String>, examples: usize, values: Vec<f32>) -> Result<Self> {
         let name = name.into();
-        if examples == 0 || values.is_empty() || values.len() % examples != 0 {
+        if examples == 0 || values.is_empty() || !values.len().is_multiple_of(examples) {
             let problem = format!("{} numbers are not rows of {examples} examples", values.len());
             return Err(refused(&name, problem, "give [examples, features], row after row"));
         }
