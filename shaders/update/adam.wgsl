@@ -9,7 +9,7 @@
 // launch  one invocation per parameter, or per four of them (VEC4); workgroups of 256
 // memory  one clipping factor
 // cost    about 15 flop and 28 bytes per parameter: bound by memory
-// numeric t counts updates, not skipped steps; 1−βᵗ by a series where it would cancel
+// numeric t counts updates from step FIRST on, not skipped steps; 1−βᵗ by a series where it would cancel
 // source  Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; decoupled decay: Loshchilov and Hutter 2019, arXiv:1711.05101
 
 #import grid
@@ -36,6 +36,7 @@ struct Dims {
 #import update/update
 
 override DECOUPLED: u32 = 0u; // 1: AdamW
+override FIRST: u32 = 0u; // step before whose update the moments were 0
 
 // 1 − exp(y) for y ≤ 0.
 fn one_minus_exp(y: f32) -> f32 {
@@ -51,7 +52,7 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (i >= dims.n || clip < 0.0) {
         return;
     }
-    let step = updates();
+    let step = updates() - f32(FIRST);
     let rate = schedule_value(dims.rate, f32(atomicLoad(&step_state[0])));
     var weight = w[i];
     var gradient = clip * g[i];

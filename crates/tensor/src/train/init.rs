@@ -41,6 +41,8 @@ pub enum Init {
     /// Square matrices one above the other, `[blocks · n, n]`, each [`Init::Orthogonal`] by itself: recurrent weights, a matrix
     /// for each gate.
     OrthogonalBlocks(f32),
+    /// The identity: 1 where row and column are the same, 0 elsewhere. For recurrent weights (Le et al. 2015, arXiv:1504.00941).
+    Identity,
     /// `[…, time, width]`: at position t sine and cosine, in turn, of t / 10000^(2i / width) (Vaswani et al. 2017,
     /// arXiv:1706.03762, section 3.5).
     Sinusoidal,
@@ -78,6 +80,10 @@ impl Init {
                 Box::new((0..n.div_ceil(side * side)).flat_map(block).take(n))
             }
             Init::Constant(value) => Box::new(std::iter::repeat_n(value, n)),
+            Init::Identity => {
+                let columns = shape.last_axis().max(1);
+                Box::new((0..n).map(move |at| f32::from(at / columns == at % columns)))
+            }
             other => unreachable!("{other:?} is uniform or normal"),
         }
     }
@@ -186,6 +192,12 @@ mod tests {
             }
         }
         assert_ne!(w[..16], w[16..32]);
+    }
+
+    #[test]
+    fn the_identity_leaves_a_vector_as_it_is() {
+        let values = Init::Identity.values(&[3, 3].into(), &mut Rng::new(1, 0));
+        assert_eq!(values, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
     }
 
     #[test]

@@ -98,6 +98,21 @@ impl Optimizer {
     /// # Errors
     /// As [`Graph::grad`].
     pub fn update<'g>(&self, graph: &'g Graph, loss: Var<'g>, step_state: &StepState) -> Result<Vec<Var<'g>>> {
+        self.update_since(0, graph, loss, step_state)
+    }
+
+    /// [`Optimizer::update`] for an optimizer whose moments were cleared before step `first` ([`Optimizer::clear`]): Adam's
+    /// corrections count the updates from there on. The learning rate follows the steps as ever.
+    ///
+    /// # Errors
+    /// As [`Graph::grad`].
+    pub fn update_since<'g>(
+        &self,
+        first: u32,
+        graph: &'g Graph,
+        loss: Var<'g>,
+        step_state: &StepState,
+    ) -> Result<Vec<Var<'g>>> {
         let leaves: Vec<Var<'_>> = self.params.tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
         let now = graph.leaf(step_state.tensor());
         let value = |scale| {
@@ -125,7 +140,7 @@ impl Optimizer {
             inputs.extend(moments.iter().map(|tensor| graph.leaf(tensor)));
             inputs.push(now);
             inputs.push(squares);
-            self.push_step(graph, &inputs)?;
+            self.push_step(first, graph, &inputs)?;
         }
         let mut shown = Vec::from_iter(scale);
         if let Some(scale) = self.scale {
@@ -134,11 +149,12 @@ impl Optimizer {
         Ok(shown)
     }
 
-    fn push_step<'g>(&self, graph: &'g Graph, inputs: &[Var<'g>]) -> Result<Var<'g>> {
+    fn push_step<'g>(&self, first: u32, graph: &'g Graph, inputs: &[Var<'g>]) -> Result<Var<'g>> {
         let OptimizerConfig { rate, rule, weight_decay, clip_norm } = self.config;
         let (max_norm, scale) = (clip_norm.unwrap_or(0.0), self.scale);
         let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
-        let adam = |decoupled| AdamStep { rate, beta1, beta2, epsilon, weight_decay, decoupled, max_norm, scale };
+        let adam =
+            |decoupled| AdamStep { rate, beta1, beta2, epsilon, weight_decay, decoupled, first, max_norm, scale };
         match rule {
             Rule::Sgd { momentum, nesterov } => {
                 graph.push(SgdStep { rate, momentum, nesterov, weight_decay, max_norm, scale }, inputs)
@@ -146,6 +162,22 @@ impl Optimizer {
             Rule::Adam => graph.push(adam(false), inputs),
             Rule::AdamW => graph.push(adam(true), inputs),
         }
+    }
+
+    /// Sets the moments to 0, as a new optimizer has them, and forgets skipped steps. The steps from now on are recorded by
+    /// [`Optimizer::update_since`].
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn clear(&self, step_state: &StepState) -> Result<()> {
+        self.state().for_each(Tensor::clear);
+        if self.scale.is_some() {
+            // The number of skipped steps, which Adam's corrections leave out.
+            let mut words = step_state.tensor().read_u32()?;
+            words[3] &= 0xffff;
+            step_state.tensor().write_u32(&words)?;
+        }
+        Ok(())
     }
 
     /// The moments, for checkpoints.

@@ -27,6 +27,8 @@ pub struct AdamStep {
     pub weight_decay: f32,
     /// AdamW.
     pub decoupled: bool,
+    /// Step before whose update the moments were 0: the corrections count updates from there on.
+    pub first: u32,
     /// Largest global gradient norm; 0 for no clipping.
     pub max_norm: f32,
     /// Loss scaling of the gradients.
@@ -131,6 +133,7 @@ impl Op for AdamStep {
         let ([beta1, log1, rest1], [beta2, log2, rest2]) = (beta(self.beta1), beta(self.beta2));
         let mut dispatch = dispatch_vec4(kernel!("update/adam"), n)
             .constant("DECOUPLED", u32::from(self.decoupled))
+            .constant("FIRST", self.first)
             .dims(&[partials])
             .floats(&[self.max_norm, self.weight_decay])
             .floats(&[beta1, beta2, log1, log2])
@@ -147,7 +150,7 @@ impl Op for AdamStep {
         let Some((clip, step)) = clip_and_step(inputs, 4, self.max_norm, self.scale) else { return Vec::new() };
         let rate = self.rate.at(step);
         let (beta1, beta2, decay) = (self.beta1, self.beta2, f64::from(self.weight_decay));
-        let t = f64::from(step + 1 - LossScale::skipped(&inputs[4]));
+        let t = f64::from(step + 1 - LossScale::skipped(&inputs[4]) - self.first);
         for i in 0..inputs[0].len() {
             let mut g = clip * inputs[1][i];
             if self.decoupled {
@@ -173,6 +176,7 @@ impl Op for AdamStep {
             epsilon: 1e-8,
             weight_decay: 0.1,
             decoupled: rng.below(2) == 0,
+            first: 0,
             max_norm: [0.0, 1.0][rng.below(2)],
             scale: sample_scale(rng),
         };
