@@ -183,8 +183,8 @@ fn recurrent_weights_are_orthogonal() {
             }
         }
     }
-    let wrong = Network::new(Rnn { init: InitialWeights::Kaiming, ..Rnn::default() }, &data, 5);
-    assert!(wrong.expect_err("no such weights").to_string().contains("`default` or `orthogonal`"));
+    let wrong = Network::new(Rnn { init: InitialWeights::Kaiming, ..Rnn::new(RnnCell::Gru, 1, 8) }, &data, 5);
+    assert!(wrong.expect_err("no such weights").to_string().contains("`orthogonal`, a matrix for each gate"));
 }
 
 #[test]

@@ -44,16 +44,21 @@ impl Architecture for Cnn {
 
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
         let (mut x, classes) = (input.images()?, output.of_examples()?);
+        let init = self.init.of_layers()?;
         for (number, (&channels, &stride)) in self.channels.iter().zip(&self.strides).enumerate() {
             let name = format!("conv{}", number + 1);
             pass.block();
             let kernel = ConvKernel { size: 3, stride };
-            let z = pass.conv(&name, x, channels, kernel, !self.batch_norm, self.init.into())?;
+            let z = pass.conv(&name, x, channels, kernel, !self.batch_norm, init)?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
         }
         let pooled = x.global_avg_pool()?;
         pass.capture("pool", pooled);
         pass.head("logits");
-        pass.linear("logits", pooled, classes, true, self.init.into())
+        pass.linear("logits", pooled, classes, true, init)
+    }
+
+    fn initial_weights(&self) -> InitialWeights {
+        self.init
     }
 }

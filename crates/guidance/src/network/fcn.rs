@@ -57,17 +57,21 @@ impl Architecture for Fcn {
 
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
         let (images, classes) = (input.images()?, output.of_examples()?);
-        let mut x = images.flatten()?;
+        let (mut x, init) = (images.flatten()?, self.init.of_layers()?);
         for number in 1..=self.depth {
             let name = format!("fc{number}");
             pass.block();
             let width = self.first_width.filter(|_| number == 1).unwrap_or(self.width);
             // No bias before batch norm, which would subtract it again.
-            let z = pass.linear(&name, x, width, !self.batch_norm, self.init.into())?;
+            let z = pass.linear(&name, x, width, !self.batch_norm, init)?;
             x = pass.norm_relu(&name, z, self.batch_norm)?;
             x = pass.dropout(x, self.dropout)?;
         }
         pass.head("logits");
-        pass.linear("logits", x, classes, true, self.init.into())
+        pass.linear("logits", x, classes, true, init)
+    }
+
+    fn initial_weights(&self) -> InitialWeights {
+        self.init
     }
 }

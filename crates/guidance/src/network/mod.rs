@@ -3,6 +3,7 @@
 mod block;
 pub(crate) mod cnn;
 pub(crate) mod fcn;
+mod from_data;
 mod initial;
 mod input_scale;
 #[allow(clippy::module_inception, reason = "the file has the name of what is in it")]
@@ -15,7 +16,8 @@ pub(crate) mod vit;
 
 pub use crate::data::example::{Input, InputShape, LabelPer, Output, TokenShape};
 pub use block::{Activation, NormOrder};
-pub use initial::{HeadBias, InitialWeights};
+pub use from_data::HeadBias;
+pub use initial::{InitialWeights, WeightsOf};
 pub use input_scale::InputScale;
 pub use network::{Architecture, Forward};
 pub(crate) use network::{Guide, Network};

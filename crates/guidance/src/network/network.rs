@@ -7,8 +7,9 @@ use trellis_data::Normalization;
 use trellis_rng::Rng;
 use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
 
+use super::initial::InitialWeights;
 use super::input_scale::{InputScale, Rescaling};
-use super::pass::{self, CapturePoint, Captured, Mode, Pass};
+use super::pass::{self, CapturePoint, Captured, Mode, Pass, Weighted};
 use crate::data::Dataset;
 use crate::data::example::{Input, InputShape, Output};
 use crate::error::Result;
@@ -25,6 +26,12 @@ pub trait Architecture: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the network is not for such an input or output, or a layer does not fit; the message names it.
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>>;
+
+    /// Initial weights. With [`InitialWeights::Lsuv`] those of [`Pass::linear`] and [`Pass::conv`] are scaled by data; all others are
+    /// what the forward pass declares.
+    fn initial_weights(&self) -> InitialWeights {
+        InitialWeights::Default
+    }
 }
 
 impl Architecture for Box<dyn Architecture> {
@@ -34,6 +41,10 @@ impl Architecture for Box<dyn Architecture> {
 
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
         (**self).forward(pass, input, output)
+    }
+
+    fn initial_weights(&self) -> InitialWeights {
+        (**self).initial_weights()
     }
 }
 
@@ -58,16 +69,20 @@ pub struct Network {
 const WEIGHTS: u64 = 1 << 63;
 
 impl Network {
-    /// Draws the parameters of `architecture` for the examples and labels of `data`.
+    /// Draws the parameters of `architecture` for the examples and labels of `data`. Where its initial weights depend on data, they
+    /// are scaled on 128 training examples, or on all of fewer.
     ///
     /// # Errors
-    /// When a layer does not fit, or memory does not allow it.
+    /// When a layer does not fit, or memory does not allow it; as [`Network::scale_to_unit_variance`].
     pub fn new(architecture: impl Architecture + 'static, data: &Dataset, seed: u64) -> Result<Self> {
-        Self::with_shape(data.gpu(), architecture, data.input(), data.output(), seed)
+        let network = Self::with_shape(data.gpu(), architecture, data.input(), data.output(), seed)?;
+        network.scale_to_unit_variance(data, 128, seed)?;
+        Ok(network)
     }
 
     /// Draws the parameters of `architecture` for examples and labels of a kind: images `[channels, height, width]` of so many
-    /// classes, say.
+    /// classes, say. There are no data: weights of LSUV are left orthogonal, for [`Network::scale_to_unit_variance`] or for
+    /// [`load`](crate::weights::load).
     ///
     /// # Errors
     /// When a layer does not fit, or memory does not allow it.
@@ -117,12 +132,27 @@ impl Network {
         mode: Mode<'_>,
         capture: CapturePoint,
     ) -> Result<Forward<'g>> {
-        let input = input.into();
+        let mut pass = Pass::record(graph, self, mode, capture);
+        let logits = self.record(graph, &mut pass, input.into())?;
+        Ok(Forward { logits, activations: pass.into_activations() })
+    }
+
+    fn record<'g>(&self, graph: &'g Graph, pass: &mut Pass<'_, 'g>, input: Input<'g>) -> Result<Var<'g>> {
         self.input.check(input, graph.layer())?;
         let input = self.rescaling.as_ref().map_or(Ok(input), |rescaling| rescaling.apply(graph, input))?;
-        let mut pass = Pass::record(graph, self, mode, capture);
-        let logits = self.architecture.forward(&mut pass, input, self.output)?;
-        Ok(Forward { logits, activations: pass.into_activations() })
+        self.architecture.forward(pass, input, self.output)
+    }
+
+    /// Outputs of its layers with weights, in evaluation mode and in forward order.
+    pub(super) fn weighted<'g>(&self, graph: &'g Graph, input: Input<'g>) -> Result<Vec<Weighted<'g>>> {
+        let mut pass = Pass::record(graph, self, Mode::Eval, CapturePoint::default());
+        self.record(graph, &mut pass, input)?;
+        Ok(pass.into_weighted())
+    }
+
+    /// Initial weights of its architecture.
+    pub(super) fn initial_weights(&self) -> InitialWeights {
+        self.architecture.initial_weights()
     }
 
     /// Names of the layers that can be aligned, in forward order.

@@ -84,6 +84,14 @@ pub(super) struct Declared {
     pub(super) init: Init,
 }
 
+/// A layer's output, and the weights that it is proportional to, its bias aside.
+#[derive(Clone, Debug)]
+pub(super) struct Weighted<'g> {
+    pub(super) layer: String,
+    pub(super) weights: Vec<String>,
+    pub(super) output: Var<'g>,
+}
+
 /// A forward pass that is being recorded, or, before a network exists, played through to see which parameters it asks
 /// for.
 pub struct Pass<'n, 'g> {
@@ -93,6 +101,7 @@ pub struct Pass<'n, 'g> {
     mode: Mode<'n>,
     capture_point: CapturePoint,
     activations: Vec<Captured<'g>>,
+    weighted: Vec<Weighted<'g>>,
     dropouts: u32,
     blocks: usize,
     segment: Option<Recompute<'g>>,
@@ -118,6 +127,7 @@ impl<'n, 'g> Pass<'n, 'g> {
             mode: Mode::Eval,
             capture_point: CapturePoint::default(),
             activations: Vec::new(),
+            weighted: Vec::new(),
             dropouts: 0,
             blocks: 0,
             segment: None,
@@ -140,6 +150,16 @@ impl<'n, 'g> Pass<'n, 'g> {
 
     pub(super) fn into_activations(self) -> Vec<Captured<'g>> {
         self.activations
+    }
+
+    /// Outputs of the linear, convolution and recurrent layers, in forward order.
+    pub(super) fn into_weighted(self) -> Vec<Weighted<'g>> {
+        self.weighted
+    }
+
+    /// Notes the output of a layer, and the weights that it is proportional to.
+    pub(super) fn weighted(&mut self, layer: &str, weights: Vec<String>, output: Var<'g>) {
+        self.weighted.push(Weighted { layer: layer.to_string(), weights, output });
     }
 
     /// Begins a block: a hidden layer, a residual block, layers that belong together. Where memory is to be saved, a few
@@ -190,7 +210,9 @@ impl<'n, 'g> Pass<'n, 'g> {
         let _scope = self.graph.scope(name);
         let inputs = x.shape().last_axis();
         let rows = self.largest / inputs.max(1);
+        let mut names = Vec::new();
         let y = if out <= rows || rows == 0 || matches!(init, Init::Orthogonal(_)) {
+            names.push(format!("{name}.weight"));
             let w = self.param(format!("{name}.weight"), [out, inputs], init);
             self.product(x, w)?
         } else {
@@ -198,16 +220,16 @@ impl<'n, 'g> Pass<'n, 'g> {
             let mut parts = Vec::new();
             for first in (0..out).step_by(rows) {
                 let end = out.min(first + rows);
+                names.push(format!("{name}.weight[{first}..{end}]"));
                 let w = self.param(format!("{name}.weight[{first}..{end}]"), [end - first, inputs], init);
                 parts.push(self.product(x, w)?);
             }
             Var::concat(&parts, 1)?
         };
-        if !bias {
-            return Ok(y);
-        }
         let bound = 1.0 / (inputs.max(1) as f32).sqrt();
-        Ok(y.add(self.param(format!("{name}.bias"), [out], Init::Uniform(bound)))?)
+        let z = if bias { y.add(self.param(format!("{name}.bias"), [out], Init::Uniform(bound)))? } else { y };
+        self.weighted(name, names, z);
+        Ok(z)
     }
 
     /// `x wᵀ` in the precision of the pass. Shapes: `[batch, in]`, `[out, in]` to `[batch, out]`, f32.
@@ -242,7 +264,9 @@ impl<'n, 'g> Pass<'n, 'g> {
         let w = self.param(format!("{name}.weight"), [out, inputs, size, size], init);
         let bound = 1.0 / ((size * size * inputs.max(1)) as f32).sqrt();
         let bias = bias.then(|| self.param(format!("{name}.bias"), [out], Init::Uniform(bound)));
-        Ok(x.conv2d(w, bias, stride, size / 2)?)
+        let z = x.conv2d(w, bias, stride, size / 2)?;
+        self.weighted(name, vec![format!("{name}.weight")], z);
+        Ok(z)
     }
 
     /// Batch norm if wanted, then ReLU, after a linear or convolution layer. The activations are captured before or
@@ -268,8 +292,13 @@ impl<'n, 'g> Pass<'n, 'g> {
     /// # Errors
     /// When `x` has no channels.
     pub fn batch_norm(&mut self, name: &str, x: Var<'g>) -> Result<Var<'g>> {
+        self.batch_norm_from(name, x, 1.0)
+    }
+
+    /// [`Pass::batch_norm`] whose γ begins with another number than 1.
+    pub(super) fn batch_norm_from(&mut self, name: &str, x: Var<'g>, gamma: f32) -> Result<Var<'g>> {
         let channels = [x.shape().get(1).copied().unwrap_or(0)];
-        let gamma = self.param(format!("{name}.weight"), channels, Init::Constant(1.0));
+        let gamma = self.param(format!("{name}.weight"), channels, Init::Constant(gamma));
         let beta = self.param(format!("{name}.bias"), channels, Init::Constant(0.0));
         let mean = self.tensor(format!("{name}.running_mean"), channels.into(), Init::Constant(0.0), true);
         let var = self.tensor(format!("{name}.running_var"), channels.into(), Init::Constant(1.0), true);

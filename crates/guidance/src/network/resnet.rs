@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use trellis_data::Place;
-use trellis_tensor::{Init, Var};
+use trellis_tensor::Var;
 
-use super::{Architecture, CapturePoint, ConvKernel, Input, Output, Pass};
+use super::{Architecture, CapturePoint, ConvKernel, InitialWeights, Input, Output, Pass};
 use crate::error::{Error, Result};
 
 /// First layers of a [`Resnet`].
@@ -38,12 +38,21 @@ pub struct Resnet {
     pub stem: Stem,
     /// Shortcuts around the blocks; without them it is the plain twin.
     pub residual: bool,
+    /// Initial weights; the default is torchvision's, Kaiming normal by fan-out for convolutions.
+    pub init: InitialWeights,
 }
 
 impl Resnet {
     /// ResNet-18: 11.7 million parameters at 1,000 classes.
     pub fn resnet18() -> Self {
-        Self { blocks: vec![2, 2, 2, 2], width: 64, bottleneck: false, stem: Stem::Large, residual: true }
+        Self {
+            blocks: vec![2, 2, 2, 2],
+            width: 64,
+            bottleneck: false,
+            stem: Stem::Large,
+            residual: true,
+            init: InitialWeights::Default,
+        }
     }
 
     /// ResNet-50: 25.6 million parameters at 1,000 classes.
@@ -85,7 +94,10 @@ impl Resnet {
         let mut y = x;
         for (number, (out, size, stride)) in (1..).zip(layers) {
             let (conv, bn) = (format!("{name}.conv{number}"), format!("{name}.bn{number}"));
-            y = conv_norm(pass, [&conv, &bn], y, out, ConvKernel { size, stride })?;
+            // A branch that ends in zeros leaves its block the shortcut.
+            let zero = number == count && self.init == InitialWeights::ZeroResidual;
+            let gamma = if zero { 0.0 } else { 1.0 };
+            y = self.conv_norm(pass, [&conv, &bn], y, out, ConvKernel { size, stride }, gamma)?;
             if number < count {
                 y = relu(pass, &conv, y)?;
             }
@@ -95,7 +107,7 @@ impl Resnet {
             let [conv, bn] = [0, 1].map(|part| format!("{name}.downsample.{part}"));
             let shortcut = match same {
                 true => x,
-                false => conv_norm(pass, [&conv, &bn], x, out, ConvKernel { size: 1, stride })?,
+                false => self.conv_norm(pass, [&conv, &bn], x, out, ConvKernel { size: 1, stride }, 1.0)?,
             };
             if !same && pass.capture_point() == CapturePoint::AfterActivation {
                 pass.capture(&conv, shortcut);
@@ -104,21 +116,24 @@ impl Resnet {
         }
         relu(pass, &format!("{name}.conv{count}"), y)
     }
-}
 
-/// A convolution and its batch norm; with `CapturePoint::BeforeNorm` the activations between them are captured.
-fn conv_norm<'g>(
-    pass: &mut Pass<'_, 'g>,
-    [conv, bn]: [&str; 2],
-    x: Var<'g>,
-    out: usize,
-    kernel: ConvKernel,
-) -> Result<Var<'g>> {
-    let z = pass.conv(conv, x, out, kernel, false, Init::KaimingNormalOut(std::f32::consts::SQRT_2))?;
-    if pass.capture_point() == CapturePoint::BeforeNorm {
-        pass.capture(conv, z);
+    /// A convolution and its batch norm, which begins with `gamma`; with `CapturePoint::BeforeNorm` the activations between them are
+    /// captured.
+    fn conv_norm<'g>(
+        &self,
+        pass: &mut Pass<'_, 'g>,
+        [conv, bn]: [&str; 2],
+        x: Var<'g>,
+        out: usize,
+        kernel: ConvKernel,
+        gamma: f32,
+    ) -> Result<Var<'g>> {
+        let z = pass.conv(conv, x, out, kernel, false, self.init.of_resnet(self.residual)?[0])?;
+        if pass.capture_point() == CapturePoint::BeforeNorm {
+            pass.capture(conv, z);
+        }
+        pass.batch_norm_from(bn, z, gamma)
     }
-    pass.batch_norm(bn, z)
 }
 
 /// ReLU behind convolution `name`; with `CapturePoint::AfterActivation` its output is captured.
@@ -141,7 +156,11 @@ impl Architecture for Resnet {
     fn describe(&self) -> String {
         let kind = if self.residual { "resnet" } else { "plain" };
         let stem = if self.stem == Stem::Small { " small" } else { "" };
-        format!("{kind}-{} width {}{stem}", self.depth(), self.width)
+        let init = match self.init {
+            InitialWeights::Default => String::new(),
+            other => format!(" {other}"),
+        };
+        format!("{kind}-{} width {}{stem}{init}", self.depth(), self.width)
     }
 
     fn forward<'g>(&self, pass: &mut Pass<'_, 'g>, input: Input<'g>, output: Output) -> Result<Var<'g>> {
@@ -160,7 +179,7 @@ impl Architecture for Resnet {
             Stem::Large => ConvKernel { size: 7, stride: 2 },
             Stem::Small => ConvKernel { size: 3, stride: 1 },
         };
-        let z = conv_norm(pass, ["conv1", "bn1"], images, self.width, kernel)?;
+        let z = self.conv_norm(pass, ["conv1", "bn1"], images, self.width, kernel, 1.0)?;
         let mut x = relu(pass, "conv1", z)?;
         if self.stem == Stem::Large {
             x = x.max_pool(3, 2, 1)?;
@@ -176,6 +195,10 @@ impl Architecture for Resnet {
         let pooled = x.global_avg_pool()?;
         pass.capture("avgpool", pooled);
         pass.head("fc");
-        pass.linear("fc", pooled, classes, true, Init::Default)
+        pass.linear("fc", pooled, classes, true, self.init.of_resnet(self.residual)?[1])
+    }
+
+    fn initial_weights(&self) -> InitialWeights {
+        self.init
     }
 }

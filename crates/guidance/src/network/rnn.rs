@@ -62,7 +62,7 @@ pub struct Rnn {
     pub stack: Stack,
     /// Share of activations that are dropped while training, after every layer but the last.
     pub dropout: f32,
-    /// Initial recurrent weights: PyTorch's default, or orthogonal with gain 1, a matrix for each gate. Any other is refused.
+    /// Initial recurrent weights, a matrix for each gate; LSUV has others for the layers' input and the head too.
     pub init: InitialWeights,
 }
 
@@ -92,7 +92,10 @@ impl Architecture for Rnn {
             RnnCell::Gru => "gru",
         };
         let stack = if self.stack == Stack::Paper { " paper's stack" } else { "" };
-        let init = if self.init == InitialWeights::Orthogonal { " orthogonal" } else { "" };
+        let init = match self.init {
+            InitialWeights::Default => String::new(),
+            other => format!(" {other}"),
+        };
         format!("{kind} {}x{} embedding {}{stack}{init}", self.layers, self.hidden, self.width)
     }
 
@@ -111,18 +114,12 @@ impl Architecture for Rnn {
         let columns = cell.gates() * hidden;
         let steps = tokens.padding.map(|padding| KeyMask::Ids { ids, padding });
         let init = Init::Uniform(1.0 / (hidden as f32).sqrt());
-        let recurrent_init = match self.init {
-            InitialWeights::Default => init,
-            InitialWeights::Orthogonal => Init::OrthogonalBlocks(1.0),
-            InitialWeights::Kaiming | InitialWeights::Xavier => {
-                let problem = "is not for recurrent weights";
-                return Err(Error::config(
-                    Place::setting("network"),
-                    "init",
-                    problem,
-                    "choose `default` or `orthogonal`",
-                ));
-            }
+        let recurrent_init = self.init.of_recurrence(cell, hidden, init)?;
+        let bias_init = if self.init == InitialWeights::Identity { Init::Constant(0.0) } else { init };
+        // Scaled once their outputs are known.
+        let [input_init, head_init] = match self.init {
+            InitialWeights::Lsuv => [Init::Orthogonal(1.0); 2],
+            _ => [init, Init::Default],
         };
         let zeros = ids.graph().constant(0.0, [batch, hidden]);
         let table = pass.param("embedding.weight".to_string(), [tokens.vocabulary, self.width], Init::Normal(1.0));
@@ -134,11 +131,13 @@ impl Architecture for Rnn {
             let name = format!("rnn.l{layer}");
             let _scope = ids.graph().scope(&name);
             let inputs = x.shape().last_axis();
-            let w = pass.param(format!("rnn.weight_ih_l{layer}"), [columns, inputs], init);
+            let w = pass.param(format!("rnn.weight_ih_l{layer}"), [columns, inputs], input_init);
             let recurrent = pass.param(format!("rnn.weight_hh_l{layer}"), [columns, hidden], recurrent_init);
-            let bias = pass.param(format!("rnn.bias_ih_l{layer}"), [columns], init);
-            let recurrent_bias = pass.param(format!("rnn.bias_hh_l{layer}"), [columns], init);
-            let z = pass.product(x, w)?.add(bias)?.reshape([batch, time, columns])?;
+            let bias = pass.param(format!("rnn.bias_ih_l{layer}"), [columns], bias_init);
+            let recurrent_bias = pass.param(format!("rnn.bias_hh_l{layer}"), [columns], bias_init);
+            let z = pass.product(x, w)?.add(bias)?;
+            pass.weighted(&name, vec![format!("rnn.weight_ih_l{layer}")], z);
+            let z = z.reshape([batch, time, columns])?;
             let c0 = (cell == Cell::Lstm).then_some(zeros);
             let y = z.recurrent(RecurrentLayer { cell, w: recurrent, bias: recurrent_bias, h0, c0 }, steps)?;
             pass.capture(&name, y);
@@ -154,13 +153,17 @@ impl Architecture for Rnn {
         pass.head("logits");
         match output.label_per {
             LabelPer::Position => {
-                let logits = pass.linear("logits", x, output.classes, true, Init::Default)?;
+                let logits = pass.linear("logits", x, output.classes, true, head_init)?;
                 Ok(logits.reshape([batch, time, output.classes])?)
             }
             LabelPer::Example => {
                 let last = if self.stack == Stack::Paper { last.relu()? } else { last };
-                pass.linear("logits", last, output.classes, true, Init::Default)
+                pass.linear("logits", last, output.classes, true, head_init)
             }
         }
+    }
+
+    fn initial_weights(&self) -> InitialWeights {
+        self.init
     }
 }

@@ -133,11 +133,14 @@ impl Config {
         let table = self.table_of(guide);
         let output = Output { classes: table.keys.classes.unwrap_or(data.output().classes), ..data.output() };
         let guide = Network::with_shape(data.gpu(), table.network.architecture(), data.input(), output, seed)?;
+        let guide = match (table.input_scale(), data.normalization()) {
+            (Some(scale), Some(units)) => guide.with_input_scale(&scale, units)?,
+            _ => guide,
+        };
+        // By what it sees.
+        guide.scale_to_unit_variance(data, self.batch(), seed)?;
         guide.set_head_bias(table.keys.bias, data)?;
-        match (table.input_scale(), data.normalization()) {
-            (Some(scale), Some(units)) => guide.with_input_scale(&scale, units),
-            _ => Ok(guide),
-        }
+        Ok(guide)
     }
 
     /// The target of an arm, its initial weights drawn by `seed`.
@@ -146,7 +149,8 @@ impl Config {
     /// As [`Network::new`].
     pub fn draw_target(&self, arm: &str, data: &Dataset, seed: u64) -> Result<Network> {
         let TargetConfig { network, bias } = self.target_of(arm);
-        let target = Network::new(network.architecture(), data, seed)?;
+        let target = Network::with_shape(data.gpu(), network.architecture(), data.input(), data.output(), seed)?;
+        target.scale_to_unit_variance(data, self.batch_of(arm), seed)?;
         target.set_head_bias(bias, data)?;
         Ok(target)
     }

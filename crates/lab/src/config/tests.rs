@@ -115,11 +115,11 @@ fn values_that_cannot_be_run_are_refused() {
         ("[arm.trained]\nfirst_steps = 10\ndecay_steps = 20\n", "arm.trained.decay_steps"),
         ("[arm.trained]\nfirst_steps = 300\n", "arm.trained.first_steps"),
         ("[arm.trained]\nfirst_steps = 0\n", "arm.trained.first_steps"),
-        ("[target]\nnetwork = \"resnet\"\n[arm.alone]\ninit = \"xavier\"\n", "arm.alone.init"),
+        ("[target]\nnetwork = \"resnet\"\n[arm.alone]\ninit = \"identity\"\n", "arm.alone.init"),
         ("[target]\nbias = \"prior\"\n", "unknown value"),
         ("arms = [\"alone\", \"untrained\"]\n[guide]\nweights = \"x.safetensors\"\n", "guide.weights"),
         (
-            "[data]\nset = \"parity\"\n[target]\nnetwork = \"rnn\"\ninit = \"xavier\"\n[guide]\nnetwork = \"rnn\"\n",
+            "[data]\nset = \"parity\"\n[target]\nnetwork = \"rnn\"\ninit = \"zero_residual\"\n[guide]\nnetwork = \"rnn\"\n",
             "target.init",
         ),
         ("[training]\nclip_norm = -1.0\n", "training.clip_norm"),

@@ -36,8 +36,14 @@ pub(in crate::config) fn check(config: &Config) -> Result<(), ConfigError> {
         if arm.dropout.is_some_and(|share| !config.target.network.clone().set_dropout(share)) {
             return refuse(key("dropout"), "has no meaning", "this target has no dropout: remove the key");
         }
-        if arm.init.is_some_and(|init| !config.target.network.clone().set_init(init)) {
-            return refuse(key("init"), "has no meaning", "this target has no such key: remove it");
+        if let Some(init) = arm.init {
+            let mut network = config.target.network.clone();
+            if !network.set_init(init) {
+                return refuse(key("init"), "has no meaning", "this target has no such key: remove it");
+            }
+            if let Some([problem, hint]) = network.init_problem() {
+                return refuse(key("init"), problem, hint);
+            }
         }
         arm.check_ranges().map_err(|(at, problem, hint)| (key(&at), problem, hint))?;
         check_overrides(config, name, arm)?;

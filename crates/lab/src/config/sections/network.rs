@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
-use trellis_guidance::network::{Architecture, HeadBias, InitialWeights, Stack};
+use trellis_guidance::network::{Architecture, HeadBias, InitialWeights, Stack, WeightsOf};
 use trellis_guidance::{Cnn, Fcn, Resnet, Rnn, Transformer, Vit};
 
 macro_rules! networks {
@@ -91,14 +91,27 @@ impl NetworkConfig {
     }
 
     /// Sets the initial weights; `false` for a network without that key.
-    pub(in crate::config) fn set_init(&mut self, init: InitialWeights) -> bool {
+    pub(crate) fn set_init(&mut self, init: InitialWeights) -> bool {
         match self {
             Self::Fcn(fcn) => fcn.init = init,
             Self::Cnn(cnn) => cnn.init = init,
             Self::Rnn(rnn) => rnn.init = init,
-            Self::Resnet(_) | Self::Vit(_) | Self::Transformer(_) => return false,
+            Self::Resnet(resnet) => resnet.init = init,
+            Self::Vit(_) | Self::Transformer(_) => return false,
         }
         true
+    }
+
+    /// Reason why it cannot begin with its initial weights, and what to do.
+    pub(in crate::config) fn init_problem(&self) -> Option<[&'static str; 2]> {
+        let of = match self {
+            Self::Fcn(_) | Self::Cnn(_) => WeightsOf::Layers,
+            Self::Rnn(rnn) => WeightsOf::Recurrence(rnn.cell.into()),
+            Self::Resnet(resnet) if resnet.residual => WeightsOf::Residual,
+            Self::Resnet(_) => WeightsOf::PlainTwin,
+            Self::Vit(_) | Self::Transformer(_) => return None,
+        };
+        self.architecture().initial_weights().problem(of)
     }
 
     /// True if an output depends on no later token.
@@ -111,7 +124,7 @@ impl NetworkConfig {
     }
 
     /// Sets the share of activations that are dropped; `false` for a network that drops none.
-    pub(in crate::config) fn set_dropout(&mut self, share: f32) -> bool {
+    pub(crate) fn set_dropout(&mut self, share: f32) -> bool {
         match self {
             Self::Fcn(fcn) => fcn.dropout = share,
             Self::Vit(vit) => vit.dropout = share,

@@ -1,10 +1,13 @@
 //! Keys of the networks: range, values and documentation. Their types and defaults are those of
 //! [`network`](trellis_guidance::network).
 
-use super::keys::{Key, MOST_LAYERS, MOST_UNITS, Range, SHARE, Value, words_of_enums};
+use serde::Deserialize;
+use serde::de::value::{Error as Unknown, StrDeserializer};
+
+use super::keys::{Key, MOST_LAYERS, MOST_UNITS, Range, SHARE, Value, names, words_of_enums};
 use super::network::{Kind, NetworkConfig};
 use crate::config::{ConfigError, refuse};
-use trellis_guidance::network::{Activation, InitialWeights, NormOrder, Positions, RnnCell, Stack, Stem};
+use trellis_guidance::network::{Activation, InitialWeights, NormOrder, Positions, RnnCell, Stack, Stem, WeightsOf};
 use trellis_tensor::ops;
 
 words_of_enums!(Activation, NormOrder, Positions, RnnCell, Stack, Stem);
@@ -69,9 +72,9 @@ const ROWS: &[Row] = {
         (
             "init",
             &[Rnn],
-            || "\"default\", \"orthogonal\"".to_string(),
+            || weights_words(WeightsOf::Recurrence(RnnCell::Tanh.into())),
             Range::Any,
-            "Initial recurrent weights; `orthogonal` has gain 1 for each gate.",
+            "Initial recurrent weights, a matrix for each gate; `lsuv` has other weights for the layers' input and the head too.",
         ),
         ("batch_norm", &[Fcn, Cnn], bool::words, Range::Any, "Batch norm before each activation."),
         ("dropout", &[Fcn], f32::words, SHARE, "Share of activations that are dropped while training."),
@@ -103,7 +106,20 @@ const ROWS: &[Row] = {
             SHARE,
             "Share of attention's probabilities that is dropped while training.",
         ),
-        ("init", &[Fcn, Cnn], InitialWeights::words, Range::Any, "Initial weights."),
+        (
+            "init",
+            &[Fcn, Cnn],
+            || weights_words(WeightsOf::Layers),
+            Range::Any,
+            "Initial weights; `lsuv` scales orthogonal ones by a batch of the data.",
+        ),
+        (
+            "init",
+            &[Resnet],
+            || weights_words(WeightsOf::Residual),
+            Range::Any,
+            "Initial weights; `zero_residual` begins the last γ of each residual branch at 0, as torchvision's `zero_init_residual`.",
+        ),
         ("norm", &[Transformer], NormOrder::words, Range::Any, "Position of the normalization in a layer."),
         ("activation", &[Transformer], Activation::words, Range::Any, "Activation between the two linear layers."),
         ("positions", &[Transformer], Positions::words, Range::Any, "Encoding of the positions of tokens."),
@@ -133,6 +149,16 @@ const ROWS: &[Row] = {
     ]
 };
 
+/// Initial weights that a kind of network can have, in words.
+fn weights_words(of: WeightsOf) -> String {
+    let fits = |name: &String| {
+        let weights = InitialWeights::deserialize(StrDeserializer::<Unknown>::new(name));
+        weights.is_ok_and(|weights| weights.problem(of).is_none())
+    };
+    let names = names::<InitialWeights>().into_iter().filter(fits);
+    names.map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
 fn rows(kind: Kind) -> impl Iterator<Item = &'static Row> {
     ROWS.iter().filter(move |(_, kinds, ..)| kinds.contains(&kind))
 }
@@ -152,6 +178,9 @@ pub(in crate::config) fn check(section: &str, network: &NetworkConfig) -> Result
     for &(name, _, _, range, _) in rows(network.kind()) {
         values.get(name).map_or(Ok(()), |value| within(&key(name), value, range))?;
     }
+    if let Some([problem, hint]) = network.init_problem() {
+        return refuse(key("init"), problem, hint);
+    }
     match network {
         NetworkConfig::Cnn(cnn) if cnn.strides.len() != cnn.channels.len() => {
             let problem = format!("has another length than {section}.channels");
@@ -165,9 +194,6 @@ pub(in crate::config) fn check(section: &str, network: &NetworkConfig) -> Result
         NetworkConfig::Transformer(transformer) => heads(section, transformer.width, transformer.heads),
         NetworkConfig::Rnn(rnn) if rnn.stack == Stack::Paper && rnn.cell != RnnCell::Tanh => {
             refuse(key("stack"), "the paper's is one of tanh cells", "remove the key")
-        }
-        NetworkConfig::Rnn(rnn) if !matches!(rnn.init, InitialWeights::Default | InitialWeights::Orthogonal) => {
-            refuse(key("init"), "is not for recurrent weights", "`default` or `orthogonal`")
         }
         NetworkConfig::Fcn(_) | NetworkConfig::Cnn(_) | NetworkConfig::Rnn(_) => Ok(()),
     }
