@@ -119,6 +119,30 @@ fn a_named_guide_guides_its_arm() {
     assert_eq!((again.guides.len(), losses(&again, "own")), (2, losses(&done, "own")));
 }
 
+/// Each name draws other weights, the guide alone trains the first steps, and each has its effect in a file.
+#[test]
+fn initial_weights_and_steps_without_labels_have_their_effect() {
+    let folder = tempfile::tempdir().expect("writable");
+    let weights = ["kaiming", "xavier", "orthogonal", "identity", "lsuv"];
+    let table = |name: &&str| format!("[arm.{name}]\nguide = \"none\"\ninit = \"{name}\"\n");
+    let tables = weights.iter().map(table).collect::<String>()
+        + "[arm.unlabeled]\nguide = \"untrained\"\nunlabeled_steps = 2\n\
+           [arm.brief]\nguide = \"untrained\"\nfirst_steps = 2\n";
+    let arms = [&["alone"], &weights[..], &["unlabeled", "brief"]].concat();
+    let done = train(&folder, &format!("{arms:?}"), &tables);
+    let first: Vec<f32> = arms[..6].iter().map(|arm| losses(&done, arm)[0]).collect();
+    for (at, arm) in arms[..6].iter().enumerate() {
+        assert!(!first[..at].contains(&first[at]), "{arm}: {first:?}");
+    }
+    let (unlabeled, brief) = (losses(&done, "unlabeled"), losses(&done, "brief"));
+    assert_eq!((unlabeled[0], unlabeled.len()), (brief[0], 4));
+    assert_ne!(unlabeled[1], brief[1]);
+    let guided = |arm: &str| run(&done, arm).steps.iter().filter(|step| step.alignment.is_some()).count();
+    assert_eq!((guided("unlabeled"), guided("brief")), (2, 2), "the guide leaves when the labels come");
+    let report = std::fs::read_to_string(folder.path().join("x/report.html")).expect("a report");
+    assert!(report.contains("no labels in the first 2") && report.contains("recurrent weights lsuv"));
+}
+
 /// Whatever stands in the guide's place, it is another run.
 #[test]
 fn controls_pull_another_way() {

@@ -7,5 +7,6 @@ mod methods; // distillation, hints and matched Gram matrices, step by step agai
 mod mixed; // loss scaling and mixed-precision training
 mod optimizer; // optimizers, step by step against PyTorch
 mod resume; // runs that were killed and go on
-pub(crate) mod runs;
-mod schedules; // steps at which the guide pulls // runs: counters, determinism, divergence, checkpoints
+pub(crate) mod runs; // runs: counters, determinism, divergence, checkpoints
+mod schedules; // steps at which the guide pulls
+mod unlabeled; // guided initialization: steps without labels

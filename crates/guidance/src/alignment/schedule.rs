@@ -113,6 +113,18 @@ impl GuideSchedule {
         }
     }
 
+    /// Reason why the first `unlabeled` of `total` steps cannot be without labels: the guide must pull at each of them.
+    pub fn problem_without_labels(self, unlabeled: u32, total: u32) -> Option<String> {
+        if unlabeled >= total {
+            return Some(format!("leave no step with labels: {unlabeled} of {total}"));
+        }
+        if self.ends(&Progress { loss: 0.0, alignment: 0.0, alignment_before: None }).is_some() {
+            return Some("have a guide that may leave before they end, by what the run shows".to_string());
+        }
+        let idle = (0..unlabeled).find(|&step| !self.guides(step))?;
+        Some(format!("have no loss at step {idle}: the guide does not pull there"))
+    }
+
     /// The schedule in words, to stand behind the name of a guide; `total` is the number of steps of the training.
     pub fn describe(self, total: u32) -> String {
         match self {
@@ -150,6 +162,24 @@ mod tests {
             [ends(1.0, None), ends(0.8, Some(1.0)), ends(0.95, Some(1.0)), ends(1.2, Some(1.0))],
             [false, false, true, true]
         );
+    }
+
+    #[test]
+    fn steps_without_labels_need_the_guide() {
+        use GuideSchedule::*;
+        for schedule in [FirstSteps(4), Always, LinearDecay(9)] {
+            assert_eq!(schedule.problem_without_labels(4, 10), None, "{schedule:?}");
+        }
+        for (schedule, wanted) in [
+            (FirstSteps(3), "at step 3"),
+            (After(1), "at step 0"),
+            (Every(2), "at step 1"),
+            (UntilLoss(0.5), "by what the run shows"),
+        ] {
+            let problem = schedule.problem_without_labels(4, 10);
+            assert!(problem.as_ref().is_some_and(|problem| problem.contains(wanted)), "{schedule:?}: {problem:?}");
+        }
+        assert!(Always.problem_without_labels(10, 10).is_some_and(|problem| problem.contains("10 of 10")));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub struct Guidance {
     pub(crate) capture: CapturePoint,
     pub(crate) control: Control,
     pub(crate) method: Method,
+    pub(crate) unlabeled_steps: u32,
 }
 
 impl Guidance {
@@ -44,6 +45,7 @@ impl Guidance {
             capture: CapturePoint::default(),
             control: Control::default(),
             method: Method::default(),
+            unlabeled_steps: 0,
         }
     }
 
@@ -103,6 +105,28 @@ impl Guidance {
             }
             Method::Align | Method::Distill { .. } | Method::Hints => Ok(()),
         }
+    }
+
+    /// Sets the number of steps, from the first on, in which the guide alone trains the target: the task loss has no weight. It is
+    /// still recorded. After them training goes on by the schedule as it would have begun, with new optimizer moments: those of
+    /// the guide's gradients are forgotten. The learning rate follows the steps of the whole run.
+    ///
+    /// With [`GuideSchedule::first_steps`] of as many steps this is guided initialization: first the guide without labels, then
+    /// labels without the guide.
+    pub fn unlabeled_steps(self, steps: u32) -> Self {
+        Self { unlabeled_steps: steps, ..self }
+    }
+
+    /// Refuses steps without labels at which the guide does not pull either.
+    pub(crate) fn check_unlabeled(&self, total: u32) -> Result<()> {
+        let problem = match self.unlabeled_steps {
+            0 => None,
+            _ if self.weight == 0.0 => Some("have no loss at all: the guide's weight is 0".to_string()),
+            steps => self.schedule.problem_without_labels(steps, total),
+        };
+        let hint = "let the guide pull at each of these steps, and leave some steps with labels";
+        let refused = |problem| Err(Error::config(Place::setting("guidance"), "unlabeled_steps", problem, hint));
+        problem.map_or(Ok(()), refused)
     }
 
     /// Pairs of (guide layer, target layer) as indices of captured activations.

@@ -31,10 +31,35 @@ pub struct Session<'a> {
     pub(super) phase: Phase,
     fixed: Option<FixedBatches>,
     batches: BatchSource<'a>,
-    guided: Option<Plan>,
-    unguided: Option<Plan>,
+    plans: Plans,
+    /// Number of steps from the first on that the guide alone trains.
+    unlabeled_steps: u32,
     log: Log,
     pub(super) step: u32,
+}
+
+/// Plans of the steps of a run, as far as it has such steps.
+#[derive(Default)]
+struct Plans {
+    /// Of steps that the guide alone trains.
+    unlabeled: Option<Plan>,
+    guided: Option<Plan>,
+    unguided: Option<Plan>,
+}
+
+impl Plans {
+    fn all(&self) -> impl DoubleEndedIterator<Item = &Plan> {
+        [&self.unlabeled, &self.guided, &self.unguided].into_iter().flatten()
+    }
+
+    /// The plan of a step.
+    fn of(&self, labels: bool, guided: bool) -> Option<&Plan> {
+        match (labels, guided) {
+            (false, _) => self.unlabeled.as_ref(),
+            (true, true) => self.guided.as_ref(),
+            (true, false) => self.unguided.as_ref(),
+        }
+    }
 }
 
 impl<'a> Session<'a> {
@@ -82,19 +107,33 @@ impl<'a> Session<'a> {
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
             .transpose()?;
         let batches = training.batches(data)?;
-        let plan = |guidance: Option<&Guidance>, beside: Option<&Plan>| {
+        guidance.map_or(Ok(()), |g| g.check_unlabeled(training.steps))?;
+        let unlabeled_steps = guidance.map_or(0, |g| g.unlabeled_steps);
+        let plan = |guidance: Option<&Guidance>, labels: bool, beside: Option<&Plan>| {
             let graph = Graph::new();
             let beside_target = Beside { guidance, fixed: fixed.as_ref(), hints: hints.as_ref() };
             let step = record(&graph, target, &batches, &training, &step_state, beside_target)?;
             // Task loss, loss scale, pairs: an unguided step has no pairs.
             let mut metrics = step.metrics;
-            metrics.splice(1..1, optimizer.update(&graph, step.loss, &step_state)?);
+            // The moments begin anew with the first label.
+            let (loss, first) = match step.pull.filter(|_| !labels) {
+                Some(pull) => (pull, 0),
+                None => (step.loss, unlabeled_steps),
+            };
+            metrics.splice(1..1, optimizer.update_since(first, &graph, loss, &step_state)?);
             log.record(&graph, &step_state, &metrics)?;
             Ok::<Plan, crate::Error>(Plan::beside(beside, data.gpu(), &graph, &[])?)
         };
-        let guided = pulls.map(|g| plan(Some(g), None)).transpose()?;
-        let unguided =
-            (pulls.is_none() || phase.pauses(training.steps)).then(|| plan(None, guided.as_ref())).transpose()?;
+        let mut plans = Plans::default();
+        if unlabeled_steps > 0 {
+            plans.unlabeled = Some(plan(pulls, false, None)?);
+        }
+        if let Some(guidance) = pulls.filter(|_| (unlabeled_steps..training.steps).any(|step| phase.guides(step))) {
+            plans.guided = Some(plan(Some(guidance), true, plans.all().last())?);
+        }
+        if pulls.is_none() || phase.pauses(training.steps) {
+            plans.unguided = Some(plan(None, true, plans.all().last())?);
+        }
         let guidance = guidance.cloned();
         Ok(Self {
             target,
@@ -107,8 +146,8 @@ impl<'a> Session<'a> {
             phase,
             fixed,
             batches,
-            guided,
-            unguided,
+            plans,
+            unlabeled_steps,
             log,
             step: 0,
         })
@@ -126,17 +165,18 @@ impl<'a> Session<'a> {
 
     /// The plan whose memory other plans between steps may use, that of all its steps.
     pub(super) fn memory(&self) -> Option<&Plan> {
-        self.unguided.as_ref().or(self.guided.as_ref())
+        self.plans.all().last()
     }
 
-    /// Bytes of the plans of its steps: of a guided and an unguided one, where both are used, the second beyond the first.
+    /// Bytes of the plans of its steps: of one without labels, a guided and an unguided one, as far as they are used, each beyond the
+    /// one before.
     pub fn plans_memory(&self) -> u64 {
-        self.guided.iter().chain(&self.unguided).map(Plan::memory).sum()
+        self.plans.all().map(Plan::memory).sum()
     }
 
     /// The plan that the next step runs; `None` after the last.
     pub fn plan(&self) -> Option<&Plan> {
-        if self.phase.guides(self.step) { self.guided.as_ref() } else { self.unguided.as_ref() }
+        self.plans.of(self.step >= self.unlabeled_steps, self.phase.guides(self.step))
     }
 
     /// Submits the next `steps` steps, at most [`Log::CAPACITY`], and gives the metrics that have arrived, which may be
@@ -146,9 +186,13 @@ impl<'a> Session<'a> {
     /// [`Error::Diverged`](crate::Error::Diverged), or a lost device.
     pub fn advance(&mut self, steps: u32) -> Result<Vec<StepRecord>> {
         let steps = steps.min(self.training.steps - self.step).min(self.batches.depth() as u32);
-        let (first, steps) = (self.step, self.phase.alike(self.step, steps));
-        let plan = if self.phase.guides(first) { &self.guided } else { &self.unguided };
-        if let Some(plan) = plan {
+        let (first, labels) = (self.step, self.step >= self.unlabeled_steps);
+        let steps = if labels { steps } else { steps.min(self.unlabeled_steps - first) };
+        let steps = self.phase.alike(first, steps);
+        if first > 0 && first == self.unlabeled_steps {
+            self.optimizer.clear(&self.step_state)?;
+        }
+        if let Some(plan) = self.plans.of(labels, self.phase.guides(first)) {
             self.batches.prepare(first, steps as usize)?;
             plan.run(steps as usize)?;
             self.log.request(first, steps as usize);

@@ -23,6 +23,8 @@ use crate::network::{CapturePoint, Forward, Mode, Network};
 pub(super) struct Step<'g> {
     /// Task loss plus weighted alignment loss.
     pub(super) loss: Var<'g>,
+    /// The guide's weighted part of it, where there is a guide.
+    pub(super) pull: Option<Var<'g>>,
     /// Task loss, then statistics of the pairs, or the loss of another method than alignment.
     pub(super) metrics: Vec<Var<'g>>,
     /// The pairs.
@@ -72,7 +74,7 @@ pub(super) fn record<'g>(
         let (logits, labels) = rows(forward.logits, batch.labels)?;
         logits.cross_entropy(labels, training.label_smoothing)?
     };
-    let mut step = Step { loss: task, metrics: vec![task], pairs: Vec::new(), forward };
+    let mut step = Step { loss: task, pull: None, metrics: vec![task], pairs: Vec::new(), forward };
     let Some(guidance) = guidance else { return Ok(step) };
 
     let weight = guidance.schedule.weight(guidance.weight);
@@ -81,8 +83,9 @@ pub(super) fn record<'g>(
         let divergence =
             distillation(graph, batches.data().gpu(), &batch, step.forward.logits, guidance, draws, temperature)?;
         // (1 − α) task + α divergence.
-        let pull = divergence.sub(task)?.mul(step_state.value(graph, weight)?)?;
-        step.loss = task.add(pull)?;
+        let weight = step_state.value(graph, weight)?;
+        step.loss = task.add(divergence.sub(task)?.mul(weight)?)?;
+        step.pull = Some(divergence.mul(weight)?);
         step.metrics.push(divergence);
         return Ok(step);
     }
@@ -108,12 +111,13 @@ pub(super) fn record<'g>(
     step.pairs = indices.iter().zip(sides).map(pair).collect();
     if let Some(hints) = hints {
         let errors = hints.errors(graph, &step.pairs)?;
-        step.loss = task.add(errors.mul(step_state.value(graph, weight)?)?)?;
+        let pull = errors.mul(step_state.value(graph, weight)?)?;
+        (step.loss, step.pull) = (task.add(pull)?, Some(pull));
         step.metrics.push(errors);
         return Ok(step);
     }
     let alignment = guidance.align.loss(graph, step_state, weight, &step.pairs)?;
-    step.loss = task.add(alignment.loss)?;
+    (step.loss, step.pull) = (task.add(alignment.loss)?, Some(alignment.loss));
     step.metrics.extend(alignment.stats);
     Ok(step)
 }

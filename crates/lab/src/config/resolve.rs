@@ -179,6 +179,7 @@ impl Config {
             .schedule(self.schedule_of(arm))
             .capture(own.taps)
             .control(self.control_of(arm))
+            .unlabeled_steps(self.unlabeled_steps_of(arm))
     }
 
     /// The training of an arm.

@@ -63,6 +63,10 @@ fn arm(config: &Config, name: &str) -> String {
     if guide != ArmGuide::None {
         words += config.control_of(name).describe();
         words += &config.schedule_of(name).describe(config.training_of(name).steps);
+        match config.unlabeled_steps_of(name) {
+            0 => {}
+            steps => words += &format!(", no labels in the first {steps}"),
+        }
     }
     let Some(own) = config.arm.get(name) else { return words };
     let init = own.init.as_ref().map(word).filter(|_| config.target_of(name) != config.target);

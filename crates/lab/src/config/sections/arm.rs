@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::guide::ArmGuide;
-use super::keys::{ABOVE_0, FROM_0, SHARE, Value, names, section, words_of_enums};
+use super::keys::{ABOVE_0, FROM_0, Range, SHARE, Value, names, section, words_of_enums};
 use crate::config::splits::default_batch;
 use crate::config::{Config, ConfigError, GuidanceConfig, TargetConfig, TrainingConfig, lengths};
 use crate::record::names::ARMS;
@@ -28,6 +28,10 @@ section! {
         /// Step at which α has fallen to 0: short for `schedule = { linear_decay = … }`; 0 for a constant α.
         #[serde(skip_serializing_if = "Option::is_none")]
         decay_steps: Option<u32> = None;
+        /// Steps, from the first on, in which the guide alone trains the target, without labels; then training begins with new
+        /// optimizer moments. Without a schedule of the arm the guide leaves after them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unlabeled_steps: Option<u32> = None, in Range::Counts(usize::MAX);
         /// Weight α of the alignment loss.
         #[serde(skip_serializing_if = "Option::is_none")]
         weight: Option<f32> = None, in FROM_0;
@@ -233,7 +237,9 @@ impl Config {
     pub(crate) fn schedule_of(&self, arm: &str) -> GuideSchedule {
         let own = self.arm(arm);
         let usual = arm == TRAINED_FIRST && own.decay_steps.is_none();
-        let first = own.first_steps.or(usual.then(|| self.first_steps_of(arm)));
+        // A guide that trains without labels leaves when they come.
+        let unlabeled = own.unlabeled_steps.filter(|_| own.decay_steps.is_none());
+        let first = own.first_steps.or(unlabeled).or(usual.then(|| self.first_steps_of(arm)));
         match (own.schedule, first, own.decay_steps.unwrap_or(self.guidance.decay_steps)) {
             (Some(schedule), ..) => schedule,
             (None, Some(steps), _) => GuideSchedule::first_steps(steps),
@@ -271,6 +277,11 @@ impl Config {
         }
         target.bias = own.bias.unwrap_or(target.bias);
         target
+    }
+
+    /// Number of steps in which the guide alone trains the target of an arm.
+    pub(crate) fn unlabeled_steps_of(&self, arm: &str) -> u32 {
+        self.arm(arm).unlabeled_steps.unwrap_or(0)
     }
 
     /// The control of an arm.

@@ -75,6 +75,7 @@ fn check_guide(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Confi
     if config.guide_of(name) == ArmGuide::None {
         let given = [
             ("weight", arm.weight.is_some()),
+            ("unlabeled_steps", arm.unlabeled_steps.is_some()),
             ("control", arm.control != Control::None),
             ("guidance", !arm.guidance.is_empty()),
         ];
@@ -160,6 +161,16 @@ pub(in crate::config) fn check_guides(config: &Config) -> Result<(), ConfigError
             continue;
         }
         let training = config.training_of(arm);
+        if let Some(unlabeled) = config.arm(arm).unlabeled_steps {
+            let problem = match config.guidance_of(arm).method().1 {
+                0.0 => Some("have no loss at all: the guide's weight is 0".to_string()),
+                _ => config.schedule_of(arm).problem_without_labels(unlabeled, training.steps),
+            };
+            if let Some(problem) = problem {
+                let hint = "let the guide pull at each of these steps, and leave some steps with labels";
+                return refuse(format!("arm.{arm}.unlabeled_steps"), problem, hint);
+            }
+        }
         if let Some(problem) = config.schedule_of(arm).problem(training.steps, training.eval_every) {
             let own = config.arm(arm);
             let key = match (own.schedule, own.first_steps, own.decay_steps) {

@@ -119,6 +119,29 @@ fn lengths_of_an_arm_are_its_own() {
     assert!(base.contains("`guidance.bandwidth`"), "{base}");
 }
 
+/// A guide that trains without labels leaves when they come, unless the arm says otherwise.
+#[test]
+fn steps_without_labels_are_the_guide_s() {
+    let text = "arms = [\"own\", \"alone\"]\n[guidance]\ndecay_steps = 9\n[arm.own]\nguide = \"untrained\"\nunlabeled_steps = 20\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    assert_eq!(config.schedule_of("own"), GuideSchedule::first_steps(20));
+    assert_eq!((config.unlabeled_steps_of("own"), config.unlabeled_steps_of("alone")), (20, 0));
+    let stays = Config::parse(&format!("{text}schedule = \"always\"\n"), Path::new("x.toml")).unwrap();
+    assert_eq!(stays.schedule_of("own"), GuideSchedule::always());
+    for (change, wanted) in [
+        (("= 20", "= 20\nfirst_steps = 10"), "have no loss at step 10"),
+        (("= 20", "= 20\nschedule = { every = 2 }"), "have no loss at step 1"),
+        (("= 20", "= 20\nschedule = { until_loss = 0.5 }"), "by what the run shows"),
+        (("= 20", "= 300"), "leave no step with labels: 300 of 300"),
+        (("= 20", "= 20\nweight = 0.0"), "the guide's weight is 0"),
+        (("= 20", "= 0"), "is 0"),
+        (("\"untrained\"", "\"none\""), "this arm has no guide"),
+    ] {
+        let message = error(&text.replace(change.0, change.1));
+        assert!(message.contains("`arm.own.unlabeled_steps`") && message.contains(wanted), "{change:?}: {message}");
+    }
+}
+
 #[test]
 fn an_arm_has_a_schedule_and_a_guide_of_its_own() {
     let text = "arms = [\"alone\", \"own\", \"fading\"]\n[guides.small]\nnetwork = \"fcn\"\nsteps = 3\n[arm.own]\nguide = \"small\"\n\
