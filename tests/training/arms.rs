@@ -143,6 +143,54 @@ fn initial_weights_and_steps_without_labels_have_their_effect() {
     assert!(report.contains("no labels in the first 2") && report.contains("recurrent weights lsuv"));
 }
 
+/// An arm goes on where another one ended: of this experiment, or of another run.
+#[test]
+fn a_target_begins_with_the_weights_of_another_arm() {
+    let folder = tempfile::tempdir().expect("writable");
+    let last = |experiment: &Experiment, arm: &str| {
+        let evals = &run(experiment, arm).evals;
+        evals.iter().rev().find(|eval| eval.split == "test").map(|eval| (eval.loss, eval.top1)).expect("evaluated")
+    };
+    let first = |experiment: &Experiment, arm: &str| {
+        let evals = &run(experiment, arm).evals;
+        evals.iter().find(|eval| eval.split == "test").map(|eval| (eval.loss, eval.top1)).expect("evaluated")
+    };
+    let done =
+        train(&folder, "[\"alone\", \"next\"]", "[arm.next]\nguide = \"none\"\ninit_from = \"alone\"\ndropout = 0.1\n");
+    assert_eq!(first(&done, "next"), last(&done, "alone"));
+    assert_ne!(first(&done, "next"), first(&done, "alone"));
+    let report = std::fs::read_to_string(folder.path().join("x/report.html")).expect("a report");
+    assert!(report.contains("begins with the weights of alone"));
+
+    let source = folder.path().join("x");
+    let begun = |target: &str, from: &str| {
+        let tables = format!("[arm.next]\nguide = \"none\"\ninit_from = \"{from}\"\n");
+        let text = format!("arms = [\"next\"]\n{SMALL}{tables}").replace("name = \"x\"", "name = \"y\"");
+        let config = Config::parse(&text.replace("layers = 2\nwidth = 8\nhidden", target), Path::new("x.toml"));
+        let config = config.expect("a sane file");
+        let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
+        let planned = experiment::check_weights(&config, &data).map_err(|error| error.to_string());
+        let trained = experiment::run(&config, &data, folder.path(), Existing::MoveAside, &mut |_| {});
+        let trained = trained.map_err(|error| error.to_string());
+        assert_eq!(planned.is_ok(), trained.is_ok(), "what is planned is what is trained");
+        assert!(planned.is_ok() || planned.err() == trained.as_ref().err().cloned());
+        trained
+    };
+    // A run folder lies beside the file that names it.
+    let file = folder.path().join("next.toml");
+    let text = "arms = [\"next\"]\n[arm.next]\nguide = \"none\"\ninit_from = \"x:alone\"\n";
+    std::fs::write(&file, text).expect("writable");
+    let named = Config::read(&file).expect("a sane file").arm["next"].init_from.clone().expect("given");
+    assert_eq!((named.run.as_deref(), named.arm.as_str()), (Some(source.as_path()), "alone"));
+    let same = "layers = 2\nwidth = 8\nhidden";
+    let next = begun(same, &format!("{}:alone", source.display())).expect("the same target");
+    assert_eq!(first(&next, "next"), last(&done, "alone"));
+    let missing = begun(same, &format!("{}:other", source.display())).expect_err("no such file");
+    assert!(missing.contains("other-1.safetensors"), "{missing}");
+    let other = begun("layers = 3\nwidth = 8\nhidden", &format!("{}:alone", source.display())).expect_err("deeper");
+    assert!(other.contains("alone-1.safetensors") && other.contains("rnn 3x8") && other.contains("rnn 2x8"), "{other}");
+}
+
 /// Whatever stands in the guide's place, it is another run.
 #[test]
 fn controls_pull_another_way() {

@@ -30,6 +30,7 @@ use trellis_data::io::regular_file;
 use trellis_guidance::{Error, Result};
 pub use values::amount::Amount;
 pub use values::channels::Channels;
+pub use values::checkpoint::InitFrom;
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
@@ -126,6 +127,11 @@ impl Config {
         config.guide.keys.weights = beside("guide.weights", config.guide.keys.weights)?;
         for (name, guide) in &mut config.guides {
             guide.keys.weights = beside(&format!("guides.{name}.weights"), guide.keys.weights.take())?;
+        }
+        for (name, arm) in &mut config.arm {
+            if let Some(from) = &mut arm.init_from {
+                from.run = beside(&format!("arm.{name}.init_from"), from.run.take())?;
+            }
         }
         config.data.tokenizer = beside("data.tokenizer", config.data.tokenizer)?;
         Ok(config)

@@ -143,15 +143,17 @@ impl Config {
         Ok(guide)
     }
 
-    /// The target of an arm, its initial weights drawn by `seed`.
+    /// The target of an arm, its initial weights drawn by `seed`. Those of a checkpoint are loaded later.
     ///
     /// # Errors
     /// As [`Network::new`].
     pub fn draw_target(&self, arm: &str, data: &Dataset, seed: u64) -> Result<Network> {
         let TargetConfig { network, bias } = self.target_of(arm);
         let target = Network::with_shape(data.gpu(), network.architecture(), data.input(), data.output(), seed)?;
-        target.scale_to_unit_variance(data, self.batch_of(arm), seed)?;
-        target.set_head_bias(bias, data)?;
+        if self.init_from(arm).is_none() {
+            target.scale_to_unit_variance(data, self.batch_of(arm), seed)?;
+            target.set_head_bias(bias, data)?;
+        }
         Ok(target)
     }
 

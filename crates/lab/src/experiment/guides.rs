@@ -1,6 +1,7 @@
 //! Guides of a seed: drawn, trained or loaded, and saved.
 
-use super::{Journal, Progress, origin, train};
+use super::initial::origin;
+use super::{Journal, Progress, train};
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
 use crate::recipe::{Recipe, RecipeInput};

@@ -2,6 +2,7 @@
 
 mod gaps;
 mod guides;
+mod initial;
 
 use std::io::ErrorKind;
 use std::panic::resume_unwind;
@@ -14,7 +15,6 @@ use std::time::Instant;
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::Config;
 use crate::memory::Memory;
-use crate::recipe::{Origin, Recipe};
 use crate::record::names::{PREDICT, is_guide};
 use crate::record::{Existing, Experiment, RunFolder};
 use crate::report::{curve_svg, predict_py, write_report};
@@ -153,8 +153,9 @@ fn in_present_words(data: &str) -> String {
     }
 }
 
-/// Refuses files of weights that are not of the guides that they are to be loaded into. On a GPU that was opened for a dry run they
-/// are read, and that is all. Gives a sentence for each file with tensors that its guide has no use for.
+/// Refuses files of weights that are not of the guides or targets that they are to be loaded into. On a GPU that was opened for a dry
+/// run they are read, and that is all. Gives a sentence for each file with tensors that its guide has no use for, and for each target
+/// that begins with weights for images of another scale.
 ///
 /// # Errors
 /// As [`load`](trellis_guidance::weights::load); [`Error::Data`] for a file that is not there.
@@ -167,6 +168,7 @@ pub fn check_weights(config: &Config, data: &Dataset) -> Result<Vec<String>> {
             warnings.push(format!("{}: not used, as they follow the layers: {}", weights.display(), unused.join(", ")));
         }
     }
+    warnings.extend(initial::check(config, data)?);
     Ok(warnings)
 }
 
@@ -238,11 +240,6 @@ fn run_seed(config: &Config, data: &Dataset, seed: u64, journal: &Journal<'_>) -
     Ok(())
 }
 
-/// Origin of an arm's weights before it begins.
-fn origin(config: &Config, arm: &str, seed: u64) -> Origin {
-    Origin { experiment: config.name.clone(), arm: arm.to_string(), seed, step: 0, validation: None }
-}
-
 fn run_arm(
     config: &Config,
     data: &Dataset,
@@ -254,7 +251,11 @@ fn run_arm(
     let target = config.draw_target(arm, data, seed)?;
     let guide = guides.get(&config.compared_with(arm)).cloned();
     let trainer = config.trainer(arm, &target, data, guide, seed);
-    let recipe = Recipe::new(config, config.target_of(arm).network, &target, data, origin(config, arm, seed));
+    let recipe = initial::recipe_of(config, arm, &target, data, seed);
+    // A run that goes on has the weights of its state.
+    if !journal.folder().state(arm, seed).exists() {
+        initial::load_initial(config, arm, seed, &target, &recipe, journal.path)?;
+    }
     let checkpoints = Checkpoints::new(&target, journal.path, recipe).with_best();
     train(trainer, config.training_of(arm).steps, checkpoints, arm, seed, journal)
 }

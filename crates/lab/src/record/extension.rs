@@ -42,6 +42,14 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
             let problem = format!("the layers of `{arm}` were compared with {was}, and with the new arms it is {is}");
             return refuse(problem, anew);
         }
+        if let Some(source) = after.init_from(arm).filter(|source| source.run.is_none())
+            && let [was, is] = steps(&source.arm)
+            && was != is
+        {
+            let problem =
+                format!("`{arm}` began with `{}` after {was} steps, and would now begin after {is}", source.arm);
+            return refuse(problem, anew);
+        }
         let [from, to] = steps(arm);
         let schedules = [&before, &after].map(|config| config.schedule_of(arm));
         if schedules[0] != schedules[1] {

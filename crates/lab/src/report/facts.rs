@@ -72,6 +72,7 @@ fn arm(config: &Config, name: &str) -> String {
     let init = own.init.as_ref().map(word).filter(|_| config.target_of(name) != config.target);
     let recurrent = if matches!(config.target.network, NetworkConfig::Rnn(_)) { "recurrent " } else { "" };
     let differences = [
+        own.init_from.as_ref().map(|from| format!("begins with the weights of {from}")),
         own.weight.map(|weight| format!("weight {weight}")),
         own.learning_rate.map(|rate| format!("rate {rate}")),
         own.weight_decay.map(|decay| format!("weight decay {decay}")),

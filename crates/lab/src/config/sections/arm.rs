@@ -7,7 +7,7 @@ use toml::Table;
 use super::guide::ArmGuide;
 use super::keys::{ABOVE_0, FROM_0, Range, SHARE, Value, names, section, words_of_enums};
 use crate::config::splits::default_batch;
-use crate::config::{Config, ConfigError, GuidanceConfig, TargetConfig, TrainingConfig, lengths};
+use crate::config::{Config, ConfigError, GuidanceConfig, InitFrom, TargetConfig, TrainingConfig, lengths};
 use crate::record::names::ARMS;
 use trellis_guidance::network::{HeadBias, InitialWeights};
 use trellis_guidance::{Control, GuideSchedule, Metric, Result};
@@ -50,6 +50,10 @@ section! {
         /// Initial weights of the target.
         #[serde(skip_serializing_if = "Option::is_none")]
         init: Option<InitialWeights> = None;
+        /// Checkpoint that the target begins with, that of the same seed after its last step: `"ARM"`, an earlier arm of this
+        /// experiment, or `"RUN:ARM"`, an arm of the run folder RUN. It takes the place of `init` and `bias`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        init_from: Option<InitFrom> = None;
         /// Initial bias of the target's head.
         #[serde(skip_serializing_if = "Option::is_none")]
         bias: Option<HeadBias> = None;
@@ -70,6 +74,12 @@ fn is_no_control(control: &Control) -> bool {
 impl Value for Table {
     fn words() -> String {
         "keys of that table".to_string()
+    }
+}
+
+impl Value for InitFrom {
+    fn words() -> String {
+        "\"ARM\" or \"RUN:ARM\"".to_string()
     }
 }
 
@@ -282,6 +292,11 @@ impl Config {
     /// Number of steps in which the guide alone trains the target of an arm.
     pub(crate) fn unlabeled_steps_of(&self, arm: &str) -> u32 {
         self.arm(arm).unlabeled_steps.unwrap_or(0)
+    }
+
+    /// Checkpoint that the target of an arm begins with.
+    pub(crate) fn init_from(&self, arm: &str) -> Option<InitFrom> {
+        self.arm(arm).init_from
     }
 
     /// The control of an arm.

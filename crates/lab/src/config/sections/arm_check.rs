@@ -33,6 +33,7 @@ pub(in crate::config) fn check(config: &Config) -> Result<(), ConfigError> {
             );
         }
         check_guide(config, name, arm)?;
+        check_init_from(config, name, arm)?;
         if arm.dropout.is_some_and(|share| !config.target.network.clone().set_dropout(share)) {
             return refuse(key("dropout"), "has no meaning", "this target has no dropout: remove the key");
         }
@@ -47,6 +48,29 @@ pub(in crate::config) fn check(config: &Config) -> Result<(), ConfigError> {
         }
         arm.check_ranges().map_err(|(at, problem, hint)| (key(&at), problem, hint))?;
         check_overrides(config, name, arm)?;
+    }
+    Ok(())
+}
+
+/// Checkpoint that an arm begins with.
+fn check_init_from(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), ConfigError> {
+    let Some(from) = &arm.init_from else { return Ok(()) };
+    let key = |key: &str| format!("arm.{name}.{key}");
+    for (unused, given) in [("init", arm.init.is_some()), ("bias", arm.bias.is_some())] {
+        if given {
+            return refuse(key(unused), "has no effect beside `init_from`", "remove one of the two");
+        }
+    }
+    if checked_name(from.arm.as_ref(), &from.arm).is_err() {
+        let hint = "write the name of an arm, or a run folder, a colon and an arm";
+        return refuse(key("init_from"), format!("`{}` is no arm", from.arm), hint);
+    }
+    let at = |arm: &str| config.arms.iter().position(|other| other == arm);
+    if from.run.is_none() && at(&from.arm).is_none_or(|source| at(name).is_none_or(|own| source >= own)) {
+        let before: Vec<&str> = config.arms.iter().map(String::as_str).take_while(|other| *other != name).collect();
+        let problem = format!("`{}` is not among the arms before this one", from.arm);
+        let hint = format!("{}; an arm of another run is written RUN:ARM", suggestion(&from.arm, &before));
+        return refuse(key("init_from"), problem, hint);
     }
     Ok(())
 }

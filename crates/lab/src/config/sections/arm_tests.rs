@@ -143,6 +143,33 @@ fn steps_without_labels_are_the_guide_s() {
 }
 
 #[test]
+fn an_arm_begins_with_weights_that_there_are() {
+    let text = "arms = [\"alone\", \"own\"]\n[arm.own]\nguide = \"none\"\n";
+    let from = |from: &str| Config::parse(&format!("{text}init_from = \"{from}\"\n"), Path::new("x.toml"));
+    let config = from("runs/a:b:alone").unwrap();
+    let source = config.init_from("own").unwrap();
+    assert_eq!((source.run.as_deref(), source.arm.as_str()), (Some(Path::new("runs/a:b")), "alone"));
+    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
+    assert_eq!(from("alone").unwrap().init_from("own").unwrap().run, None);
+    for (keys, key, wanted) in [
+        ("init_from = \"own\"", "init_from", "not among the arms before"),
+        ("init_from = \"alon\"", "init_from", "did you mean `alone`?"),
+        ("init_from = \"runs/x:../y\"", "init_from", "is no arm"),
+        ("init_from = \"alone\"\ninit = \"lsuv\"", "init", "no effect beside `init_from`"),
+        ("init_from = \"alone\"\nbias = \"label_prior\"", "bias", "no effect beside `init_from`"),
+        ("init = \"identity\"", "init", "is for recurrent weights"),
+        ("init = \"zero_residual\"", "init", "no residual branch"),
+        ("init = \"fixup\"", "init", "unknown value `fixup`; known are default"),
+    ] {
+        let message = error(&format!("{text}{keys}\n"));
+        assert!(message.contains(&format!("`arm.own.{key}`")) && message.contains(wanted), "{keys}: {message}");
+    }
+    let recurrent = "[data]\nset = \"copy_paste\"\n[guide]\nnetwork = \"transformer\"\n[target]\nnetwork = \"rnn\"\n";
+    let gated = error(&format!("{recurrent}cell = \"lstm\"\ninit = \"kaiming\"\n"));
+    assert!(gated.contains("`target.init`") && gated.contains("is for tanh cells"), "{gated}");
+}
+
+#[test]
 fn an_arm_has_a_schedule_and_a_guide_of_its_own() {
     let text = "arms = [\"alone\", \"own\", \"fading\"]\n[guides.small]\nnetwork = \"fcn\"\nsteps = 3\n[arm.own]\nguide = \"small\"\n\
         schedule = { first_steps = 20 }\n[arm.fading]\nguide = \"untrained\"\nschedule = { linear_decay = 9 }\n";

@@ -2,4 +2,5 @@
 
 pub(super) mod amount;
 pub(super) mod channels;
+pub(super) mod checkpoint;
 pub(super) mod two;
