@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 use trellis_data::glyphs::glyphs;
-use trellis_guidance::alignment::similarity::{
-    Activations, MostSimilar, Predictions, SimilarityMatrix, SimilarityMeasure, observe, permutations,
-};
 use trellis_guidance::network::Mode;
 use trellis_guidance::{BatchSource, CapturePoint, Cka, Cnn, Dataset, Metric, Network};
+use trellis_lab::similarity::measures::{
+    Activations, MostSimilar, Predictions, SimilarityMatrix, SimilarityMeasure, observe, permutations,
+};
 use trellis_rng::Rng;
 use trellis_tensor::{Graph, Plan, StepState};
 

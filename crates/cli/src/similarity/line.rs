@@ -2,7 +2,7 @@
 
 use clap::builder::PossibleValue;
 use serde::Serialize;
-use trellis_guidance::alignment::similarity::{Agreement, Calibrated, MostSimilar};
+use trellis_lab::similarity::measures::{Agreement, Calibrated, MostSimilar};
 use trellis_lab::similarity::{Comparison, NetworkPair, Trained};
 
 #[derive(Serialize)]

@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use trellis_data::io::write_atomic;
 use trellis_guidance::Result;
-use trellis_guidance::alignment::similarity::SimilarityMeasure;
 use trellis_lab::report::heat_map_svg;
+use trellis_lab::similarity::measures::SimilarityMeasure;
 use trellis_lab::similarity::{NetworkPair, Settings, find_checkpoint};
 use trellis_tensor::Gpu;
 

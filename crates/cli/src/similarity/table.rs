@@ -1,7 +1,7 @@
 //! The tables that `trellis similarity` prints.
 
 use trellis_guidance::Result;
-use trellis_guidance::alignment::similarity::{Agreement, MostSimilar};
+use trellis_lab::similarity::measures::{Agreement, MostSimilar};
 use trellis_lab::similarity::{Comparison, NetworkPair, Trained, shortened};
 
 use crate::print;

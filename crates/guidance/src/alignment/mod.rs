@@ -7,7 +7,6 @@ mod loss;
 pub(crate) mod measure;
 pub(crate) mod metric;
 pub(crate) mod schedule;
-pub mod similarity;
 
 pub(crate) use layer_map::LayerMap;
 pub use loss::{Alignment, GuideSide, Pair};

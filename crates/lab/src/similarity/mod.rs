@@ -1,12 +1,10 @@
 //! Two trained networks on the same examples: how alike their layers are, beside what chance gives, and their mistakes.
 
 mod find;
+pub mod measures;
 
 use std::path::{Path, PathBuf};
 
-use trellis_guidance::alignment::similarity::{
-    Activations, Agreement, Predictions, PreparedLayer, SimilarityMatrix, SimilarityMeasure, observe, permutations,
-};
 use trellis_guidance::{CapturePoint, Dataset, Error, Network, Result, Split};
 use trellis_tensor::Gpu;
 
@@ -14,6 +12,9 @@ use crate::config::Config;
 use crate::recipe::{Chosen, Recipe, RecipeInput};
 use crate::record::names::CONFIG;
 pub use find::find_checkpoint;
+use measures::{
+    Activations, Agreement, Predictions, PreparedLayer, SimilarityMatrix, SimilarityMeasure, observe, permutations,
+};
 
 /// A checkpoint and its recipe.
 #[derive(Clone, Debug)]

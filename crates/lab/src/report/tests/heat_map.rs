@@ -1,8 +1,6 @@
 //! The picture of `trellis similarity`.
 
-use trellis_guidance::alignment::similarity::{
-    Activations, Agreement, SimilarityMatrix, SimilarityMeasure, permutations,
-};
+use crate::similarity::measures::{Activations, Agreement, SimilarityMatrix, SimilarityMeasure, permutations};
 use trellis_rng::Rng;
 
 use crate::report::heat_map_svg;

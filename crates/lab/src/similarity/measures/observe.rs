@@ -5,9 +5,10 @@ use trellis_tensor::{Graph, Plan, StepState, Var};
 
 use super::activations::Activations;
 use super::predictions::Predictions;
-use crate::data::{BatchSource, Dataset, Split};
-use crate::error::{Error, Result};
-use crate::network::{CapturePoint, Captured, Mode, Network};
+use trellis_guidance::network::{Captured, Mode};
+use trellis_guidance::{BatchSource, Dataset, Split};
+use trellis_guidance::{CapturePoint, Network};
+use trellis_guidance::{Error, Result};
 
 /// Bytes of activations that are held on the CPU at a time, unless one layer takes more. The network runs once for each such group.
 const HELD: usize = 1 << 30;

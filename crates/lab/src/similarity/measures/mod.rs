@@ -3,7 +3,7 @@
 //! [`observe`] reads the layers of a network, [`SimilarityMeasure::prepare`] makes of each what does not depend on its width, and
 //! [`SimilarityMatrix::measure`] compares all layers of two networks and calibrates each value by [`permutations`] of the examples.
 //! [`Predictions::compare`] tells whether two networks are wrong on the same examples. Nothing here trains:
-//! [`Metric`](crate::Metric) does.
+//! [`Metric`](trellis_guidance::Metric) does.
 
 mod activations;
 mod chance;

@@ -9,7 +9,7 @@ use trellis_rng::Rng;
 
 use super::measure::PreparedLayer;
 use super::products::parallel;
-use crate::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// A similarity beside what chance gives.
 #[derive(Clone, Copy, Debug, PartialEq)]

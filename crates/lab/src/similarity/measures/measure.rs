@@ -7,10 +7,10 @@ use super::activations::{Activations, refused};
 use super::neighbors::Neighbors;
 use super::products::{dot, parallel};
 use super::spectrum::{Eigen, singular_values, symmetric};
-use crate::error::Result;
+use trellis_guidance::Result;
 
 /// Measure of how alike two layers see the same examples, computed on the CPU in f64: 1 for equal geometry. It has no gradient;
-/// [`Metric`](crate::Metric) has those that train.
+/// [`Metric`](trellis_guidance::Metric) has those that train.
 ///
 /// Formulas, costs and sources: `docs/alignment.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use trellis_data::Place;
 
 use super::products::{dot, parallel};
-use crate::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// Activations of one layer for a number of examples, `[examples, features]`.
 #[derive(Clone, Debug)]

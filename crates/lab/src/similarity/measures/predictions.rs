@@ -2,7 +2,7 @@
 
 use trellis_data::Place;
 
-use crate::error::{Error, Result};
+use trellis_guidance::{Error, Result};
 
 /// Predictions of a network for examples that have a label, one for each label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
