@@ -6,7 +6,6 @@ use trellis_tensor::{Graph, Log, Plan, StepState, Tensor, TensorType};
 use super::control::{Control, guide_sides};
 use super::guidance::Guidance;
 use super::run::{Event, Trainer};
-use super::step::rows;
 use crate::alignment::Pair;
 use crate::data::BatchSource;
 use crate::data::Split;
@@ -152,7 +151,7 @@ impl<'a> Evaluator<'a> {
         let batches = BatchSource::sequential(data, split, batch)?;
         let examples = batches.batch(&graph, &step_state)?;
         let logits = network.forward(&graph, examples.input, Mode::Eval, CapturePoint::default())?.logits;
-        let (logits, labels) = rows(logits, examples.labels)?;
+        let (logits, labels) = examples.rows(logits)?;
         let loss = logits.cross_entropy_rows(labels, 0.0)?.sum_all()?;
         let Output { classes, label_per } = network.output();
         let top5 = label_per == LabelPer::Example && classes > 10;

@@ -12,6 +12,7 @@ pub(crate) mod guidance;
 mod invariants;
 pub(crate) mod methods;
 mod phase;
+mod pull;
 pub(crate) mod records;
 pub(crate) mod run;
 pub(crate) mod session;

@@ -1,20 +1,16 @@
 //! One training step, as a plan replays it.
 //!
-//! The target runs forward once on a batch, for both losses. The guide runs forward on the same batch, frozen. Each pair of layers adds
-//! `1 − metric` to the alignment loss, which is weighted by the schedule and added to the task loss. Distillation and hints take its
-//! place where a guide teaches by them. [`Session`](super::Session) then records the update of the parameters and the metrics, and
-//! makes the plan.
+//! The target runs forward once on a batch, for both losses. The guide runs forward on the same batch, frozen, and pulls (`pull.rs`).
+//! [`Session`](super::Session) then records the update of the parameters and the metrics, and makes the plan.
 
 use trellis_tensor::{Graph, StepState, Var};
 
-use super::control::guide_sides;
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
-use super::methods::Method;
-use super::methods::distillation::distillation;
 use super::methods::hints::Hints;
+use super::pull::{GuidedStep, Pull};
 use super::training::Training;
-use crate::alignment::{GuideSide, Pair};
+use crate::alignment::Pair;
 use crate::data::{Batch, BatchSource};
 use crate::error::Result;
 use crate::network::{CapturePoint, Forward, Mode, Network};
@@ -71,61 +67,17 @@ pub(super) fn record<'g>(
     };
     let task = {
         let _scope = graph.scope("loss");
-        let (logits, labels) = rows(forward.logits, batch.labels)?;
+        let (logits, labels) = batch.rows(forward.logits)?;
         logits.cross_entropy(labels, training.label_smoothing)?
     };
     let mut step = Step { loss: task, pull: None, metrics: vec![task], pairs: Vec::new(), forward };
     let Some(guidance) = guidance else { return Ok(step) };
-
-    let weight = guidance.schedule.weight(guidance.weight);
-    let draws = Some((step_state, training.seed));
-    if let Method::Distill { temperature } = guidance.method {
-        let divergence =
-            distillation(graph, batches.data().gpu(), &batch, step.forward.logits, guidance, draws, temperature)?;
-        // (1 − α) task + α divergence.
-        let weight = step_state.value(graph, weight)?;
-        step.loss = task.add(divergence.sub(task)?.mul(weight)?)?;
-        step.pull = Some(divergence.mul(weight)?);
-        step.metrics.push(divergence);
-        return Ok(step);
-    }
-    let indices = guidance.pairs(target)?;
-    let sides = {
-        let _scope = graph.scope("guide");
-        match number {
-            // Looked up where the batches are fixed.
-            Some((fixed, number)) => fixed.guide_sides(graph, number)?,
-            None => {
-                let data = batches.data();
-                guide_sides(graph, data.gpu(), &batch, data.output(), guidance, &indices, draws)?
-            }
-        }
-    };
-    let _scope = graph.scope("alignment");
-    let names = guidance.guide.network().layers()?;
-    let pair = |(&(g, t), gram): (&(usize, usize), GuideSide<'g>)| Pair {
-        target: step.forward.activations[t].clone(),
-        guide: names[g].clone(),
-        gram,
-    };
-    step.pairs = indices.iter().zip(sides).map(pair).collect();
-    if let Some(hints) = hints {
-        let errors = hints.errors(graph, &step.pairs)?;
-        let pull = errors.mul(step_state.value(graph, weight)?)?;
-        (step.loss, step.pull) = (task.add(pull)?, Some(pull));
-        step.metrics.push(errors);
-        return Ok(step);
-    }
-    let alignment = guidance.align.loss(graph, step_state, weight, &step.pairs)?;
-    (step.loss, step.pull) = (task.add(alignment.loss)?, Some(alignment.loss));
-    step.metrics.extend(alignment.stats);
+    let state = GuidedStep { graph, batches, step_state, seed, guidance, hints, fixed: number };
+    let Pull { without_labels, with_labels, metrics, pairs } = state.pull(target, &batch, &step.forward, task)?;
+    step.loss = task.add(with_labels)?;
+    (step.pull, step.pairs) = (Some(without_labels), pairs);
+    step.metrics.extend(metrics);
     Ok(step)
-}
-
-/// Logits `[rows, classes]` and labels `[rows]`: a row for each example, or for each of its positions.
-pub(super) fn rows<'g>(logits: Var<'g>, labels: Var<'g>) -> Result<(Var<'g>, Var<'g>)> {
-    let rows = labels.ty().elements();
-    Ok((logits.reshape([rows, logits.shape().last_axis()])?, labels.reshape([rows])?))
 }
 
 fn batch<'g>(

@@ -54,6 +54,14 @@ pub struct Batch<'g> {
     pub labels: Var<'g>,
 }
 
+impl<'g> Batch<'g> {
+    /// Logits as `[rows, classes]` and labels as `[rows]`: a row for each example, or for each of its positions.
+    pub(crate) fn rows(&self, logits: Var<'g>) -> Result<(Var<'g>, Var<'g>)> {
+        let rows = self.labels.ty().elements();
+        Ok((logits.reshape([rows, logits.shape().last_axis()])?, self.labels.reshape([rows])?))
+    }
+}
+
 /// Largest size in bytes of images that are uploaded as a whole, unless something else is asked for.
 const RESIDENT: u64 = 4 << 30;
 

@@ -7,7 +7,6 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::trainer::control::{Draws, reordered, seen_by_guide};
 use crate::trainer::guidance::Guidance;
-use crate::trainer::step::rows;
 
 /// `T² KL` of the guide's logits on a batch from the target's `logits`: the mean over the rows that have a label, a scalar.
 pub(in crate::trainer) fn distillation<'g>(
@@ -26,11 +25,11 @@ pub(in crate::trainer) fn distillation<'g>(
     };
     let _scope = graph.scope("distillation");
     let soft = |logits: Var<'g>| -> Result<Var<'g>> {
-        Ok(rows(logits, batch.labels)?.0.affine(1.0 / temperature, 0.0)?.log_softmax()?)
+        Ok(batch.rows(logits)?.0.affine(1.0 / temperature, 0.0)?.log_softmax()?)
     };
     let (theirs, ours) = (soft(theirs)?, soft(logits)?);
     let divergence = theirs.exp()?.mul(theirs.sub(ours)?)?.sum(&[1], false)?;
-    let (_, labels) = rows(logits, batch.labels)?;
+    let (_, labels) = batch.rows(logits)?;
     let mean = graph.push(MaskedMean { classes: ours.shape()[1] }, &[divergence, labels])?;
     Ok(mean.affine(temperature * temperature, 0.0)?)
 }
