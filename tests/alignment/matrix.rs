@@ -2,7 +2,8 @@
 
 use trellis_data::glyphs::glyphs;
 use trellis_guidance::network::Mode;
-use trellis_guidance::{BatchSource, CapturePoint, Cka, Cnn, Dataset, Fcn, LayerMatrix, Metric, Network};
+use trellis_guidance::{BatchSource, CapturePoint, Cka, Cnn, Dataset, Fcn, GramMatch, Metric, Network, Ridge};
+use trellis_lab::similarity::{LayerMatrix, layer_matrix};
 use trellis_tensor::{Graph, Plan, StepState, Tensor};
 
 use super::measures::{compare, metrics, samples};
@@ -13,11 +14,12 @@ fn a_matrix_of_layers_is_its_pairs() {
     let n = 20;
     let widths = [3, 17, 40];
     let values: Vec<Vec<f32>> = widths.iter().zip(30..).map(|(p, stream)| samples(n * p, stream)).collect();
-    for (metric, _) in metrics() {
+    let cosines = metrics().into_iter().map(|(metric, _)| metric).chain([GramMatch::Cosine.into()]);
+    for metric in cosines {
         let (gpu, graph) = (gpu(), Graph::new());
         let leaf = |v: &Vec<f32>| graph.leaf(&Tensor::from_f32(&gpu, "x", [n, v.len() / n], v).expect("fits"));
         let layers: Vec<_> = values.iter().map(leaf).collect();
-        let matrix = metric.matrix(&layers, &layers[1..]).expect("same n");
+        let matrix = layer_matrix(&metric, &layers, &layers[1..]).expect("same n");
         assert_eq!(matrix.shape()[..], [3, 2]);
         let plan = Plan::new(&gpu, &graph, &[matrix]).expect("fits");
         plan.run(1).expect("works");
@@ -26,6 +28,15 @@ fn a_matrix_of_layers_is_its_pairs() {
             let wanted = compare(metric.clone(), &values[at / 2], &values[1 + at % 2], n).value;
             assert!((got - wanted).abs() < 1e-5, "{metric}, pair {at}: {got} for {wanted}");
         }
+    }
+    // Measures that are no cosine of Gram matrices.
+    for (metric, why) in
+        [(Metric::from(Ridge::new(0.1)), "ridge regression"), (GramMatch::L2.into(), "squared distance")]
+    {
+        let graph = Graph::new();
+        let layers = [graph.constant(1.0, [n, 4])];
+        let error = layer_matrix(&metric, &layers, &layers).expect_err("refused").to_string();
+        assert!(error.contains(why) && error.contains("pair by pair"), "{error}");
     }
 }
 

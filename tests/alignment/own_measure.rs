@@ -2,6 +2,7 @@
 
 use trellis_guidance::trainer::StepRecord;
 use trellis_guidance::{Batches, Cka, Error, Fcn, Guidance, Measure, Metric, Network, Result, Session, Training};
+use trellis_lab::similarity::layer_matrix;
 use trellis_tensor::{Graph, Layout, Var};
 
 use crate::{gpu, training::runs};
@@ -107,5 +108,5 @@ fn mistakes_of_a_measure_are_told() {
     let compare = |x, y| error(metric.compare(layer(x), layer(y)).map(|similarity| similarity.value));
     assert!(compare(2, 2).contains("2 examples are too few: plain CKA compares at least 3"), "{}", compare(2, 2));
     assert!(compare(4, 5).contains("the same examples, not f32[4, 4] and f32[5, 4]"), "{}", compare(4, 5));
-    assert!(error(metric.matrix(&[layer(4)], &[layer(4)])).contains("pair by pair"));
+    assert!(error(layer_matrix(&metric, &[layer(4)], &[layer(4)])).contains("pair by pair"));
 }

@@ -1,6 +1,7 @@
 //! Sequences compared step by step.
 
 use trellis_guidance::{Cka, Metric, Tokens};
+use trellis_lab::similarity::layer_matrix;
 use trellis_tensor::{Graph, Plan, Tensor};
 
 use super::measures::samples;
@@ -26,7 +27,7 @@ fn time_steps_share_their_dispatches() {
     let error = metric.compare(constant(&[6, 5]), constant(&[6, 5])).unwrap_err().to_string();
     assert!(error.contains("[batch, time, features]"), "{error}");
     assert!(metric.compare(constant(&[6, 2, 5]), constant(&[6, 3, 5])).is_err());
-    assert!(metric.matrix(&[constant(&[6, 2, 5])], &[constant(&[6, 2, 5])]).is_err());
+    assert!(layer_matrix(&metric, &[constant(&[6, 2, 5])], &[constant(&[6, 2, 5])]).is_err());
 }
 
 /// Of time steps, those with a constant layer count as 0 and the statistics tell their share.

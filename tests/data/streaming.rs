@@ -9,9 +9,10 @@ use trellis_data::text::{Text, Tokenizer};
 use trellis_data::{Images, Place, Source};
 use trellis_guidance::network::RnnCell;
 use trellis_guidance::{
-    BatchSource, Batches, CapturePoint, Cnn, Dataset, Error, Fcn, Guidance, GuideSchedule, LayerMatrix, Network,
-    Result, Rnn, Trainer, Training,
+    BatchSource, Batches, CapturePoint, Cnn, Dataset, Error, Fcn, Guidance, GuideSchedule, Network, Result, Rnn,
+    Trainer, Training,
 };
+use trellis_lab::similarity::LayerMatrix;
 use trellis_tensor::ops::{IGNORE, SampleBatch};
 use trellis_tensor::{Graph, Plan, StepState};
 

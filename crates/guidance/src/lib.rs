@@ -16,7 +16,6 @@ pub mod weights;
 
 pub use alignment::gram_match::GramMatch;
 pub use alignment::layer_map::LayerMap;
-pub use alignment::layer_matrix::LayerMatrix;
 pub use alignment::measure::Measure;
 pub use alignment::metric::{Cka, Metric, Ridge, Rsa, Tokens};
 pub use alignment::schedule::GuideSchedule;

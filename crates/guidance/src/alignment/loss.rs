@@ -90,7 +90,7 @@ impl Metric {
     /// Size of a layer, if its Gram matrix can be made in one dispatch with others.
     fn batchable(&self, layer: Var<'_>) -> Option<Batchable> {
         let whole = match self {
-            Self::Cka(cka) => !cka.each_token(),
+            Self::Cka(cka) => !cka.is_of_time_steps(),
             Self::Rsa(_) => true,
             Self::Ridge(_) | Self::Grams(_) | Self::Own(_) => false,
         };
@@ -100,7 +100,10 @@ impl Metric {
     }
 
     /// The Gram matrices of layers `[n, …]` in order, as `[layers, n, n]` of some of them at a time.
-    pub(crate) fn all_grams<'g>(&self, layers: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
+    ///
+    /// # Errors
+    /// As [`Metric::gram`].
+    pub fn all_grams<'g>(&self, layers: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
         let sizes: Vec<_> = layers.iter().map(|&layer| self.batchable(layer)).collect();
         let grams = |run: Range<usize>| match &layers[run] {
             [layer] => {

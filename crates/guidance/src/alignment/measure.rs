@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// ops. `examples/own_measure.rs` is one.
 ///
 /// Pairs are compared one by one, where small layers of a built-in measure share dispatches. Fixed batches
-/// ([`Batches::Fixed`](crate::Batches::Fixed)) and [`Metric::matrix`](crate::Metric::matrix) need Gram matrices and refuse it.
+/// ([`Batches::Fixed`](crate::Batches::Fixed)) and matrices of layers need Gram matrices and refuse it.
 pub trait Measure: fmt::Debug + Send + Sync {
     /// A few words for messages: `linear CKA`.
     fn describe(&self) -> String;

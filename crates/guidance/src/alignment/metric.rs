@@ -113,7 +113,8 @@ impl Cka {
         Self { tokens, ..self }
     }
 
-    pub(crate) fn each_token(self) -> bool {
+    /// True if time steps are compared one by one, see [`Tokens::PerTimestep`].
+    pub fn is_of_time_steps(self) -> bool {
         self.tokens == Tokens::PerTimestep
     }
 }
@@ -219,7 +220,7 @@ impl Metric {
     pub fn gram<'g>(&self, x: Var<'g>) -> Result<Var<'g>> {
         self.check_examples(x)?;
         match self {
-            Self::Cka(cka) if cka.each_token() => self.finish(x.centered_token_grams()?),
+            Self::Cka(cka) if cka.is_of_time_steps() => self.finish(x.centered_token_grams()?),
             Self::Ridge(_) => {
                 // tr K = Σ Xc².
                 let centered = x.center()?;

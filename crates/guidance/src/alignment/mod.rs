@@ -2,7 +2,6 @@
 
 pub(crate) mod gram_match;
 pub(crate) mod layer_map;
-pub(crate) mod layer_matrix;
 mod loss;
 pub(crate) mod measure;
 pub(crate) mod metric;

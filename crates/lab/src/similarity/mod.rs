@@ -1,6 +1,7 @@
 //! Two trained networks on the same examples: how alike their layers are, beside what chance gives, and their mistakes.
 
 mod find;
+mod layer_matrix;
 pub mod measures;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::recipe::{Chosen, Recipe, RecipeInput};
 use crate::record::names::CONFIG;
 pub use find::find_checkpoint;
+pub use layer_matrix::{LayerMatrix, layer_matrix};
 use measures::{
     Activations, Agreement, Predictions, PreparedLayer, SimilarityMatrix, SimilarityMeasure, observe, permutations,
 };

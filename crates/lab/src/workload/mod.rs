@@ -9,6 +9,7 @@ use trellis_tensor::{
     OptimizerConfig, Plan, RecurrenceForm, Schedule, StepState, Tensor, Var, ops,
 };
 
+use crate::similarity::layer_matrix;
 use trellis_guidance::alignment::{GuideSide, Pair};
 use trellis_guidance::network::Mode;
 use trellis_guidance::{CapturePoint, Cka, Cnn, Fcn, Metric, Network, Precision, Result};
@@ -211,7 +212,7 @@ impl Workload {
                 let leaf = |stream| Ok(graph.leaf(&normal(gpu, [n, p], stream)?));
                 let a = (0..layers as u64).map(leaf).collect::<Result<Vec<_>>>()?;
                 let b = (100..100 + layers as u64).map(leaf).collect::<Result<Vec<_>>>()?;
-                let matrix = Metric::from(Cka::linear()).matrix(&a, &b)?;
+                let matrix = layer_matrix(&Cka::linear().into(), &a, &b)?;
                 let flops = (2 * layers * n * n * p * 2 + 2 * layers * layers * n * n) as u64;
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &[matrix])?, flops })
             }

@@ -158,7 +158,7 @@ impl Dataset {
 
     /// This set, and `split` without the images that cannot be read, which are noted. Every image of a streamed split that may have
     /// broken ones is read once to find them; one that breaks later is an error. Nothing is read of others.
-    pub(crate) fn readable(&self, split: &Split) -> (Self, Split) {
+    pub fn readable(&self, split: &Split) -> (Self, Split) {
         let (Examples::Source(source), Some(skipped)) = (&split.examples, self.skipping()) else {
             return (self.clone(), split.clone());
         };

@@ -90,7 +90,7 @@ impl SimilarityMeasure {
     /// Prepares a layer to be compared. Cost: n² p FLOPs, and 9 n³ for Procrustes and SVCCA.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a layer that is the same for every example, or of too few examples.
+    /// [`Error::Config`](trellis_guidance::Error::Config) for a layer that is the same for every example, or of too few examples.
     pub fn prepare(self, layer: &Activations) -> Result<PreparedLayer> {
         let (n, least) = (layer.examples(), self.least_examples());
         if n < least {
@@ -214,7 +214,7 @@ impl PreparedLayer {
     /// Similarity with another layer. Cost: n² FLOPs for CKA, 10 n for neighbors, up to 5 n³ for Procrustes and SVCCA.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) when the other was prepared for another measure, or has other examples.
+    /// [`Error::Config`](trellis_guidance::Error::Config) when the other was prepared for another measure, or has other examples.
     pub fn compare(&self, other: &Self) -> Result<f64> {
         self.goes_with(other)?;
         Ok(self.similarity(other))

@@ -3,12 +3,8 @@
 use trellis_data::Place;
 use trellis_tensor::{Graph, Layout, Plan, StepState, Var};
 
-use crate::alignment::{Cka, Metric};
-use crate::data::BatchSource;
-use crate::data::Dataset;
-use crate::data::Split;
-use crate::error::{Error, Result};
-use crate::network::{CapturePoint, Captured, Mode, Network};
+use trellis_guidance::network::{Captured, Mode};
+use trellis_guidance::{BatchSource, CapturePoint, Cka, Dataset, Error, GramMatch, Metric, Network, Result, Split};
 
 /// Similarity of each pair of layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,29 +28,27 @@ fn grams<'g>(metric: &Metric, layers: &[Var<'g>]) -> Result<Var<'g>> {
     Ok(Var::concat(&rows, 0)?)
 }
 
-impl Metric {
-    /// Records the measure of every layer `[n, …]` of `a` with every one of `b`: `[a, b]`.
-    ///
-    /// Each layer's Gram matrix is made once; the pairs are one matrix product of unit vectors of length n². Cost: n²·p
-    /// flop for each layer and 2·a·b·n² for the pairs.
-    ///
-    /// # Errors
-    /// When a list is empty, for [`Ridge`](crate::Ridge) and [`Tokens::PerTimestep`](crate::Tokens), or
-    /// as [`Metric::compare`].
-    pub fn matrix<'g>(&self, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
-        let refuse = |problem| {
-            let hint = "compare pair by pair, or by CKA or RSA of whole layers";
-            Err(Error::config(Place::setting("layer matrix"), "metric", problem, hint))
-        };
-        match self {
-            Self::Ridge(_) => return refuse("ridge regression is no product of Gram matrices"),
-            Self::Own(_) => return Err(self.no_gram("compare pair by pair")),
-            Self::Cka(cka) if cka.each_token() => return refuse("time steps are not one Gram matrix"),
-            _ => {}
-        }
-        let (a, b) = (grams(self, a)?, grams(self, b)?);
-        Ok(a.l2_normalize(false)?.matmul(b.l2_normalize(false)?, Layout::NT)?)
+/// Records the measure of every layer `[n, …]` of `a` with every one of `b`: `[a, b]`.
+///
+/// Each layer's Gram matrix is made once; the pairs are one matrix product of unit vectors of length n². Cost: n²·p
+/// flop for each layer and 2·a·b·n² for the pairs.
+///
+/// # Errors
+/// When a list is empty, for measures that are no cosine of Gram matrices of whole layers, or as [`Metric::compare`].
+pub fn layer_matrix<'g>(metric: &Metric, a: &[Var<'g>], b: &[Var<'g>]) -> Result<Var<'g>> {
+    let refuse = |problem| {
+        let hint = "compare pair by pair, or by CKA or RSA of whole layers";
+        Err(Error::config(Place::setting("layer matrix"), "metric", problem, hint))
+    };
+    match metric {
+        Metric::Ridge(_) => return refuse("ridge regression is no product of Gram matrices"),
+        Metric::Grams(GramMatch::L2) => return refuse("a squared distance is no product of Gram matrices"),
+        Metric::Own(_) => return refuse("a measure of one's own has no Gram matrix"),
+        Metric::Cka(cka) if cka.is_of_time_steps() => return refuse("time steps are not one Gram matrix"),
+        Metric::Cka(_) | Metric::Rsa(_) | Metric::Grams(GramMatch::Cosine) => {}
     }
+    let (a, b) = (grams(metric, a)?, grams(metric, b)?);
+    Ok(a.l2_normalize(false)?.matmul(b.l2_normalize(false)?, Layout::NT)?)
 }
 
 impl LayerMatrix {
