@@ -1,20 +1,11 @@
 //! `trellis similarity` on two small runs: the table, the line that machines read, the picture, and runs that do not go together.
 
+mod command;
+
 use std::path::Path;
-use std::process::{Command, Output};
 
+use command::{prints, trellis};
 use serde_json::Value;
-
-fn trellis(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_trellis")).args(arguments).output().expect("the binary runs")
-}
-
-/// Output of a command that must succeed.
-fn prints(arguments: &[&str]) -> String {
-    let output = trellis(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
 
 /// The error of a command that must fail.
 fn failure(arguments: &[&str]) -> String {

@@ -1,11 +1,14 @@
 //! Files that a run leaves for others: checkpoints with recipes, evaluations and predictions of them, a program for
 //! PyTorch.
 
+mod command;
+
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use command::{prints, trellis};
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -60,17 +63,6 @@ fn resized(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png).expect("written to memory");
     bytes.into_inner()
-}
-
-fn trellis(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_trellis")).args(arguments).output().expect("the binary runs")
-}
-
-/// Output of a command that must succeed.
-fn prints(arguments: &[&str]) -> String {
-    let output = trellis(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 fn json(arguments: &[&str]) -> Vec<Value> {
