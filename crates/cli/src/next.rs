@@ -22,6 +22,11 @@ fn quoted(text: &str) -> String {
     }
 }
 
+/// The option of a command for where data lie, if it was given.
+fn data(place: Option<&Path>) -> String {
+    place.map_or(String::new(), |place| format!(" --data {}", shell(place)))
+}
+
 /// Configuration, data and keys that a command was given, which the next one is to be given too.
 pub(crate) struct Invocation<'a> {
     pub(crate) file: &'a Path,
@@ -32,7 +37,7 @@ pub(crate) struct Invocation<'a> {
 impl Invocation<'_> {
     /// As a command line has it, without the keys for which `sets_anew` is true.
     fn without(&self, sets_anew: impl Fn(&str) -> bool) -> String {
-        let data = self.data.map_or(String::new(), |place| format!(" --data {}", shell(place)));
+        let data = data(self.data);
         let kept = self.set.iter().filter(|pair| !pair.split_once('=').is_some_and(|(key, _)| sets_anew(key.trim())));
         let set: String = kept.map(|pair| format!(" --set {}", quoted(pair))).collect();
         format!("{}{data}{set}", shell(self.file))
@@ -112,7 +117,7 @@ pub(crate) fn after_similarity(
     measure: &str,
 ) -> Result<()> {
     let (a, b) = (shell(runs[0].as_ref()), shell(runs[1].as_ref()));
-    let place = place.map_or(String::new(), |place| format!(" --data {}", shell(place)));
+    let place = data(place);
     let first = match picture {
         Some(file) => {
             print::line(format_args!("open: {}", file.display()))?;
