@@ -5,6 +5,7 @@ use std::fmt;
 use trellis_tensor::Var;
 use trellis_tensor::ops::Similarity;
 
+use super::TINY;
 use crate::error::Result;
 
 /// Match of the Gram matrices K, L of two layers `[n, …]`, as they are: not centered, so that an offset of all examples counts.
@@ -16,9 +17,6 @@ pub enum GramMatch {
     /// arXiv:1907.09682, equations 1 to 4). The loss is at most 4 / n, so its weight is large: they use up to 3000.
     L2,
 }
-
-/// Keeps a layer of zeros from a division by 0.
-const TINY: f32 = 1e-37;
 
 impl GramMatch {
     /// The Gram matrix `[n, n]` of activations `[n, …]` as it is compared.

@@ -7,6 +7,7 @@ use trellis_data::Place;
 use trellis_tensor::ops::{Centering, Similarity};
 use trellis_tensor::{CkaForm, CkaSizes, Layout, Var};
 
+use super::TINY;
 use super::gram_match::GramMatch;
 use super::measure::{self, Measure};
 use crate::error::{Error, Result};
@@ -169,9 +170,6 @@ impl<M: Measure + 'static> From<M> for Metric {
         Self::Own(Arc::new(measure))
     }
 }
-
-/// Keeps a constant layer's Gram matrix at 0 where it is divided by its size.
-const TINY: f32 = 1e-37;
 
 impl Metric {
     /// Fewest examples between which the measure tells anything. Of two examples any centered Gram matrix is a multiple of the

@@ -12,3 +12,6 @@ pub use loss::{Alignment, GuideSide, Pair};
 pub(crate) use metric::{Cka, Metric};
 pub(crate) use schedule::GuideSchedule;
 pub use schedule::Progress;
+
+/// Keeps the Gram matrix of a layer that is constant, or of zeros, at 0 where it is divided by its size.
+const TINY: f32 = 1e-37;
