@@ -29,8 +29,7 @@ pub(super) fn find(folder: &Path, prefix: &str, part: &str, suffix: &str) -> Res
     let prefixes: &[&str] = if prefix == "t10k-" { &["t10k-", "test-"] } else { &[prefix] };
     // Rank of a name's fit, and whether it is packed; of several of one stem the first counts.
     let mut found: Vec<(usize, String, bool, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|source| Error::io(folder, source))? {
-        let mut path = entry.map_err(|source| Error::io(folder, source))?.path();
+    for mut path in entries(folder)? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
         let stem = name.strip_suffix(".gz").unwrap_or(&name);
         let fit = |prefix: &str| {
@@ -93,9 +92,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 /// True for names of the parts of a set, in whatever case and with whatever a browser or a copy put around them.
 fn looks_like_idx(name: &str) -> bool {
     let name = name.to_lowercase();
-    let part =
-        |(part, suffix): (&str, &str)| name.contains(part) && suffix.get(..4).is_some_and(|idx| name.contains(idx));
-    PARTS.into_iter().any(part)
+    // `idx3` and so on.
+    PARTS.into_iter().any(|(part, suffix)| name.contains(part) && name.contains(&suffix[..4]))
 }
 
 #[cfg(test)]
