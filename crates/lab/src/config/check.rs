@@ -124,10 +124,9 @@ fn networks(config: &Config) -> Result<(), ConfigError> {
             };
             return refuse(format!("{section}.network"), takes, hint);
         }
-        if let (DataSet::Text, NetworkConfig::Transformer(Transformer { causal: false, .. })) = (data.set, network) {
-            if !learns {
-                continue;
-            }
+        if let (DataSet::Text, NetworkConfig::Transformer(Transformer { causal: false, .. })) = (data.set, network)
+            && learns
+        {
             let problem = "a network that sees the tokens to come cannot be told by how well it predicts them";
             let hint = if section == "target" { "set it to true" } else { "set it to true, or `steps` to 0" };
             return refuse(format!("{section}.causal"), problem, hint);
