@@ -16,7 +16,6 @@
 #import gemm/product_loads
 const WIDTH: u32 = SLICES * SLICE;  // invocations of a workgroup
 const HEIGHT: u32 = 1u;
-const K_LANES: u32 = 2u;            // neighbors that load along k
 const BLOCK = vec2u(ROWS, COLUMNS); // rows and columns that skip() decides on
 // With PADDING, neighbors in k write to different banks of workgroup memory.
 const LHS_ROW: u32 = ROWS / 4u + PADDING;
@@ -26,6 +25,11 @@ var<workgroup> rhs_tile: array<vec4f, DEPTH * RHS_ROW>;
 #if SLICED
 var<workgroup> slices: array<vec4f, (SLICES - 1u) * SLICE * SUMS>;
 #endif
+
+// Two neighbors along k, then rows or columns.
+fn k4_place(index: u32, lines: u32) -> vec2u {
+    return vec2u(index / 2u % lines, index % 2u + 2u * (index / (2u * lines)));
+}
 
 // From registers to workgroup memory.
 fn put_lhs(index: u32, value: vec4f) {
@@ -71,12 +75,32 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     let slice = index / SLICE;
     let lhs_own = slice * TURN * LHS_ROW + own_row;
     let rhs_own = slice * TURN * RHS_ROW + own_col;
-    var sums: array<vec4f, SUMS>;
+    // Row 4·i + r of this invocation, vector j of columns. One name each: of an array, NVIDIA's compiler makes slower code.
+#unroll i ROW_FOURS
+#unroll r 4
+#unroll j FOURS
+    var sum_$i_$r_$j = vec4f();
+#end
+#end
+#end
     var lhs_next: array<vec4f, LHS_LOADS>;
     var rhs_next: array<vec4f, RHS_LOADS>;
 
+#if STEADY
+#unroll i LHS_LOADS
+    let lhs_from$i = lhs_start(lhs_place(index + $iu * WIDTH), first_row, m, k_start);
+#end
+#unroll i RHS_LOADS
+    let rhs_from$i = rhs_start(rhs_place(index + $iu * WIDTH), first_col, n, k_start);
+#end
+    let lhs_step = lhs_start(vec2u(0u), 0u, m, DEPTH) - lhs_start(vec2u(0u), 0u, m, 0u);
+    let rhs_step = rhs_start(vec2u(0u), 0u, n, DEPTH) - rhs_start(vec2u(0u), 0u, n, 0u);
+#endif
     columns(four_columns(first_col + first_column(rhs_place(index).x), n));
     if (k_start < k_end) {
+#if BY_TAP
+        enter(k_start, index);
+#endif
 #unroll i LHS_LOADS
         lhs_next[$i] = load_lhs(index + $iu * WIDTH, first_row, m, k_start, k_end);
 #end
@@ -92,12 +116,25 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
         put_rhs(index + $iu * WIDTH, rhs_kept(index + $iu * WIDTH, rhs_next[$i], k0, k_end));
 #end
         workgroupBarrier();
+#if BY_TAP
+        enter(next_turn(k0, k_end), index);
+#endif
+#if STEADY
+        let iterations = (next_turn(k0, k_end) - k_start) / DEPTH;
+#unroll i LHS_LOADS
+        lhs_next[$i] = lhs_four(lhs_from$i + iterations * lhs_step);
+#end
+#unroll i RHS_LOADS
+        rhs_next[$i] = rhs_four(rhs_from$i + iterations * rhs_step);
+#end
+#else
 #unroll i LHS_LOADS
         lhs_next[$i] = load_lhs(index + $iu * WIDTH, first_row, m, next_turn(k0, k_end), k_end);
 #end
 #unroll i RHS_LOADS
         rhs_next[$i] = load_rhs(index + $iu * WIDTH, first_col, n, next_turn(k0, k_end), k_end);
 #end
+#endif
         // Unrolled by hand: left to a driver (NVIDIA 580), the loop runs at 33 TFLOP/s in place of 45 on an H100.
 #unroll d TURN
         {
@@ -109,10 +146,9 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
 #unroll i ROW_FOURS
             let a$i = lhs_tile[lhs_at_k + $iu * LANE_ROWS];
 #unroll j FOURS
-            sums[4u * $iu * FOURS + $ju] = fma(vec4f(a$i.x), b$j, sums[4u * $iu * FOURS + $ju]);
-            sums[(4u * $iu + 1u) * FOURS + $ju] = fma(vec4f(a$i.y), b$j, sums[(4u * $iu + 1u) * FOURS + $ju]);
-            sums[(4u * $iu + 2u) * FOURS + $ju] = fma(vec4f(a$i.z), b$j, sums[(4u * $iu + 2u) * FOURS + $ju]);
-            sums[(4u * $iu + 3u) * FOURS + $ju] = fma(vec4f(a$i.w), b$j, sums[(4u * $iu + 3u) * FOURS + $ju]);
+#unroll r 4
+            sum_$i_$r_$j = fma(vec4f(a$i[$r]), b$j, sum_$i_$r_$j);
+#end
 #end
 #end
         }
@@ -124,8 +160,12 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
     // [slice - 1][vector][invocation]: neighbors write neighboring vectors.
     let number = index % SLICE;
     if (slice > 0u) {
-#unroll i SUMS
-        slices[((slice - 1u) * SUMS + $iu) * SLICE + number] = sums[$i];
+#unroll i ROW_FOURS
+#unroll r 4
+#unroll j FOURS
+        slices[((slice - 1u) * SUMS + (4u * $iu + $ru) * FOURS + $ju) * SLICE + number] = sum_$i_$r_$j;
+#end
+#end
 #end
     }
     workgroupBarrier();
@@ -133,16 +173,22 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
         return;
     }
     for (var s = 0u; s < SLICES - 1u; s += 1u) {
-#unroll i SUMS
-        sums[$i] += slices[(s * SUMS + $iu) * SLICE + number];
+#unroll i ROW_FOURS
+#unroll r 4
+#unroll j FOURS
+        sum_$i_$r_$j += slices[(s * SUMS + (4u * $iu + $ru) * FOURS + $ju) * SLICE + number];
+#end
+#end
 #end
     }
 #endif
 #unroll j FOURS
     let col$j = first_col + first_column(own_col + $ju * LANE_COLUMNS);
     columns(four_columns(col$j, n));
-#unroll i OWN_ROWS
-    store_one(first_row + 4u * (own_row + $iu / 4u * LANE_ROWS) + $iu % 4u, col$j, sums[$iu * FOURS + $ju], m, n);
+#unroll i ROW_FOURS
+#unroll r 4
+    store_one(first_row + 4u * (own_row + $iu * LANE_ROWS) + $ru, col$j, sum_$i_$r_$j, m, n);
+#end
 #end
 #end
 }

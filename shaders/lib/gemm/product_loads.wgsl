@@ -1,9 +1,13 @@
 // Loads of the sides of products on GPUs, four numbers at a time. The importing kernel declares how elements are loaded and
 // stored:
 //   seek(k)                          go to k, before lhs_at and rhs_at
+//   enter(k, index)                  BY_TAP: an iteration begins at k, for the invocation `index`; before all loads of it
 //   lhs4_at(row, k) -> Four          LHS_K4: k to k + 3 of a row, where a row of lhs is contiguous
 //   rows4_at(row, k) -> Four         LHS_R4: rows row to row + 3, where a column of lhs is contiguous
 //   lhs_at(row, k) -> f32            in place of both
+//   lhs_start(place, row, m, k)      STEADY: index of the vector at `place` of a tile, for lhs_four(index) -> Four. From one
+//                                    iteration to the next it grows by the same number, so an address costs one addition.
+//   rhs_start(place, col, n, k)      the same for rhs_four(index)
 //   columns(cols)                    rhs_at or store will be asked for these four columns
 //   rhs4_at(col, k) -> Four          K4: k to k + 3 of a column
 //   rhs_at(k, cols) -> Four          in place of it; RHS_K: neighbors in k are neighbors in memory
@@ -42,10 +46,10 @@ const RHS_STEP: u32 = 1u;
 #endif
 
 // Vector of a tile that load `index` fills: (vector along rows or columns, k), or (row or column, vector of four k) with K4.
+// The loop that imports this declares k4_place.
 fn lhs_place(index: u32) -> vec2u {
 #if LHS_K4
-    // K_LANES neighbors along k, then rows.
-    return vec2u(index / K_LANES % ROWS, index % K_LANES + K_LANES * (index / (K_LANES * ROWS)));
+    return k4_place(index, ROWS);
 #elif LHS_R4
     return vec2u(index % (ROWS / 4u), index / (ROWS / 4u));
 #else
@@ -54,7 +58,7 @@ fn lhs_place(index: u32) -> vec2u {
 }
 fn rhs_place(index: u32) -> vec2u {
 #if K4
-    return vec2u(index / K_LANES % COLUMNS, index % K_LANES + K_LANES * (index / (K_LANES * COLUMNS)));
+    return k4_place(index, COLUMNS);
 #elif RHS_K
     return vec2u(index / DEPTH, index % DEPTH);
 #else

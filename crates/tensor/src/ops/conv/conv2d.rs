@@ -65,6 +65,9 @@ impl Op for Conv2d {
         let (x, w) = (&inputs[0].shape, &inputs[1].shape);
         let g = Geometry::new(x, w, self.stride, self.padding).expect("checked while recording");
         let [m, n, k] = [w[0], g.batch * g.output_pixels(), w[1..].iter().product()];
+        if let Some(lowered) = g.by_tap(caps, false, [m, n, k], self.epilogue) {
+            return lowered;
+        }
         let chosen = caps.gemm_variant(Layout::NN, [m, n, k]);
         let spread = !chosen.in_registers();
         let flags = |dispatch: Dispatch| dispatch.flag("NEAR", spread).flag("LHS_K4", spread && k.is_multiple_of(4));

@@ -99,6 +99,9 @@ impl Op for Conv2dInputGrad {
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let g = self.geometry(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [m, n, k] = [g.channels[0], g.batch * g.image[0] * g.image[1], g.channels[1] * g.window[0] * g.window[1]];
+        if let Some(lowered) = g.by_tap(caps, true, [m, n, k], self.epilogue) {
+            return lowered;
+        }
         let chosen = caps.gemm_variant(Layout::TN, [m, n, k]);
         let ranges = g.product(kernel!("conv/conv2d_input_grad"), caps, chosen, [m, n, k], self.epilogue);
         Lowered { dispatches: ranges.collect(), scratch: Vec::new() }
@@ -166,14 +169,12 @@ impl Op for Conv2dWeightGrad {
         let [m, n, k] = [g.channels[1], output.elements() / g.channels[1], g.batch * g.output_pixels()];
         let parts = k.div_ceil(POSITIONS).max(1);
         let target = if parts == 1 { Arg::Output } else { Arg::Scratch(0) };
-        let product = caps
-            .gemm_variant(Layout::NT, [m, n, k])
-            .dispatch(kernel!("conv/conv2d_weight_grad"), [m, n], parts)
-            .flag("RHS_K", true)
-            .dims(&[m, n, k, k.div_ceil(parts)])
-            .args([Arg::Input(0), Arg::Input(1), target])
-            .flops(g.flops());
-        let mut lowered = Lowered::from(g.dims(product));
+        let product = g.weight_grad_by_tap(caps, [m, n, k], parts).unwrap_or_else(|| {
+            let chosen = caps.gemm_variant(Layout::NT, [m, n, k]);
+            let dispatch = chosen.dispatch(kernel!("conv/conv2d_weight_grad"), [m, n], parts).flag("RHS_K", true);
+            g.dims(dispatch.dims(&[m, n, k, k.div_ceil(parts)])).flops(g.flops())
+        });
+        let mut lowered = Lowered::from(product.args([Arg::Input(0), Arg::Input(1), target]));
         if parts > 1 {
             lowered.scratch.push(4 * parts * m * n);
             let partial = TensorType::f32([1, parts, m * n]);

@@ -62,15 +62,14 @@ impl Geometry {
 
     /// Appends the kernels' sizes, after those of the product.
     pub(crate) fn dims(&self, dispatch: Dispatch) -> Dispatch {
-        let Self { channels, image, window, output, stride, padding, .. } = *self;
-        dispatch
-            .dims(&channels)
-            .dims(&image)
-            .dims(&output)
-            .dims(&[padding])
-            .constant("STRIDE", stride as u32)
-            .constant("KH", window[0] as u32)
-            .constant("KW", window[1] as u32)
+        let Self { channels, image, output, padding, .. } = *self;
+        self.window_constants(dispatch.dims(&channels).dims(&image).dims(&output).dims(&[padding]))
+    }
+
+    /// Sets stride and window.
+    pub(super) fn window_constants(&self, dispatch: Dispatch) -> Dispatch {
+        let [kh, kw] = self.window;
+        dispatch.constant("STRIDE", self.stride as u32).constant("KH", kh as u32).constant("KW", kw as u32)
     }
 
     /// Dispatches of a product `[m, n, k]` that imports `shaders/lib/conv/conv2d_out.wgsl`: its columns count the pixels of
@@ -125,7 +124,11 @@ impl Geometry {
         let (kh, kw) = (1 + rng.below(4), 1 + rng.below(4));
         let (stride, padding) = (1 + rng.below(3), rng.below(3));
         let [height, width] = [kh, kw].map(|k| k.saturating_sub(2 * padding).max(1) + rng.below(9));
-        let channels = [1 + rng.below(5), awkward_size(rng, 20)];
+        let mut channels = [1 + rng.below(5), awkward_size(rng, 20)];
+        if rng.below(3) == 0 {
+            // Whole iterations and blocks of the kernels that go tap by tap.
+            channels = [[16, 32, 64, 128][rng.below(4)], [16, 32][rng.below(2)]];
+        }
         ([1 + rng.below(6), channels[0], height, width], [channels[1], channels[0], kh, kw], stride, padding)
     }
 }

@@ -1,5 +1,6 @@
 //! Convolutions and pooling.
 
+mod by_tap;
 pub(crate) mod conv2d;
 pub(crate) mod conv2d_grad;
 mod geometry;

@@ -1,6 +1,6 @@
 //! The family of products through workgroup memory, `shaders/lib/gemm/product_block.wgsl`.
 
-use super::members::Block;
+use super::members::{Block, GemmVariant, Layout};
 use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
 
@@ -9,6 +9,12 @@ const LARGE_WORK: usize = 800_000_000;
 
 /// Workgroups that keep a large GPU busy: two for each of 132 multiprocessors.
 const ENOUGH_GROUPS: usize = 264;
+
+/// Number of multiply-adds from which a convolution goes tap by tap.
+const LARGE_CONV: usize = 200_000_000;
+
+/// Fewest values of k in a part of a convolution.
+const SHORTEST_PART: usize = 512;
 
 /// Number of blocks of 128 from which no multiprocessor is idle for long.
 const BUSY: usize = 190;
@@ -29,9 +35,9 @@ impl Block {
         let fastest = match m * n * k {
             LARGE_WORK.. => {
                 // Blocks of 128 that hang over the edge, or keep some multiprocessors idle, lose more than they gain.
-                let whole = 10 * outputs(Self::DEEP) <= 11 * outputs(Self::BROAD);
-                let busy = groups(Self::DEEP) >= BUSY || (groups(Self::DEEP) <= 66 && k >= 1024);
-                if whole && busy { Self::DEEP } else { Self::BROAD }
+                let whole = 10 * outputs(Self::EVEN) <= 11 * outputs(Self::BROAD);
+                let busy = groups(Self::EVEN) >= BUSY || (groups(Self::EVEN) <= 66 && k >= 1024);
+                if whole && busy { Self::EVEN } else { Self::BROAD }
             }
             200_000_000.. => Self::MEDIUM,
             100_000_000.. => Self::HALFWAY,
@@ -41,6 +47,47 @@ impl Block {
         };
         let fallback = if groups(Self::LARGE) >= BUSY { Self::LARGE } else { Self::SMALL };
         if fastest.runs_on(caps) { fastest } else { fallback }
+    }
+
+    /// The member for a matrix product of `[m, n, k]`. Where the blocks of its last wave keep the GPU busy, the fastest is one of
+    /// which two fit a multiprocessor.
+    pub(crate) fn for_matmul(caps: &Caps, [m, n, k]: [usize; 3]) -> Self {
+        let fastest = Self::for_size(caps, [m, n, k]);
+        if fastest != Self::EVEN {
+            return fastest;
+        }
+        let fours = [m, n].into_iter().all(|size| size.is_multiple_of(4));
+        let groups = m.div_ceil(Self::TALL.rows.into()) * n.div_ceil(Self::TALL.columns.into());
+        let waves = groups.next_multiple_of(ENOUGH_GROUPS);
+        let tall = fours && k.is_multiple_of(Self::TALL.depth.into()) && 20 * groups >= 19 * waves;
+        let wanted = if tall { Self::TALL } else { Self::DEEP };
+        if wanted.runs_on(caps) { wanted } else { fastest }
+    }
+
+    /// The member for a convolution of so many multiply-adds that goes tap by tap; `None` if it is small.
+    fn for_conv(work: usize) -> Option<Self> {
+        (work >= LARGE_CONV).then_some(Self::LOW)
+    }
+
+    /// The same for the gradient of the weights, of a convolution of so many channels.
+    fn for_weight_grad(channels: usize, work: usize) -> Option<Self> {
+        (work >= LARGE_CONV).then_some(if channels.is_multiple_of(128) { Self::LOW } else { Self::BROAD })
+    }
+
+    /// True if addresses are best computed once, before the loop: that takes registers, which this member has to spare.
+    pub(crate) fn is_steady(self) -> bool {
+        self == Self::TALL
+    }
+
+    /// Number of parts of an inner axis of `k` by which the last workgroups of `groups` keep most of a large GPU busy.
+    pub(crate) fn parts_for_waves(self, groups: usize, k: usize) -> usize {
+        let busy = |parts: usize| {
+            let all = groups * parts;
+            // A part costs about a hundredth: it is stored and added up.
+            all as f64 / all.next_multiple_of(ENOUGH_GROUPS) as f64 - 0.01 * parts as f64
+        };
+        let most = (k / SHORTEST_PART).clamp(1, 8);
+        (1..=most).max_by(|&a, &b| busy(a).total_cmp(&busy(b)).then(b.cmp(&a))).unwrap_or(1)
     }
 
     /// Number of parts of the inner axis, each with workgroups of its own, where `groups` alone would leave a large GPU idle. A
@@ -87,6 +134,30 @@ impl Block {
     }
 }
 
+impl Caps {
+    /// The block for a convolution that goes tap by tap, a product of `[m, n, k]`: from the tuning table, else by size. `None`
+    /// where no block is right.
+    pub(crate) fn conv_block(&self, layout: Layout, [m, n, k]: [usize; 3]) -> Option<Block> {
+        self.block_or(layout, [m, n, k], || Block::for_conv(m * n * k))
+    }
+
+    /// The same for the gradient of the weights, where `n` counts taps and `channels`.
+    pub(crate) fn weight_grad_block(&self, [m, n, k]: [usize; 3], channels: usize) -> Option<Block> {
+        self.block_or(Layout::NT, [m, n, k], || Block::for_weight_grad(channels, m * n * k))
+    }
+
+    fn block_or(&self, layout: Layout, size: [usize; 3], usual: impl Fn() -> Option<Block>) -> Option<Block> {
+        let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
+        let block = match tuned {
+            Some(GemmVariant::Block(block)) => Some(block),
+            Some(_) => None,
+            None if self.subgroup == 8 => None,
+            None => usual(),
+        };
+        block.filter(|block| block.slices == 1 && block.runs_on(self))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,8 +171,8 @@ mod tests {
             ([256, 512, 512], "32x32x64/4x4/4"),
             ([512, 512, 512], "64x32x32/4x4/2"),
             ([1024, 512, 512], "64x64x16/8x4"),
-            ([1024, 1024, 1024], "128x128x32/8x8"),
-            ([4096, 4096, 4096], "128x128x32/8x8"),
+            ([1024, 1024, 1024], "128x128x16/8x8"),
+            ([4096, 4096, 4096], "128x128x16/8x8"),
             // Convolutions of ResNet-18 on 64 images: few channels, then few blocks of 128.
             ([64, 200_704, 576], "64x64x16/8x8"),
             ([512, 3136, 4608], "64x64x16/8x8"),
@@ -109,14 +180,26 @@ mod tests {
             assert_eq!(Block::for_size(&caps, size).to_string(), fastest, "{size:?}");
         }
         assert_eq!(Block::for_size(&Caps::default(), [128; 3]), Block::SMALL, "16 KiB");
+        assert_eq!(Block::for_matmul(&caps, [4096; 3]), Block::TALL);
+        assert_eq!(Block::for_matmul(&caps, [4096, 4096, 4090]), Block::DEEP, "no whole number of iterations");
+        assert_eq!(Block::for_matmul(&caps, [1024; 3]), Block::DEEP, "few blocks");
+        assert_eq!(Block::for_matmul(&caps, [12_608, 768, 768]), Block::DEEP, "594 blocks: 2.25 waves");
     }
 
     #[test]
     fn a_long_inner_axis_of_few_blocks_is_cut() {
-        assert_eq!(Block::DEEP.parts(64, 1024), 4);
-        assert_eq!(Block::DEEP.parts(1024, 4096), 1, "enough blocks");
+        assert_eq!(Block::EVEN.parts(64, 1024), 4);
+        assert_eq!(Block::EVEN.parts(1024, 4096), 1, "enough blocks");
         assert_eq!(Block::MEDIUM.parts(16, 8192), 16);
         assert_eq!(Block::TINY.parts(64, 512), 1, "short");
+    }
+
+    #[test]
+    fn parts_of_convolutions_fill_the_last_wave() {
+        assert_eq!(Block::LOW.parts_for_waves(392, 2304), 2, "layer3 of ResNet-18: 784 of 792 slots");
+        assert_eq!(Block::LOW.parts_for_waves(200, 4608), 5, "layer4: 1000 of 1056");
+        assert_eq!(Block::LOW.parts_for_waves(1568, 576), 1, "layer1: short");
+        assert_eq!(Block::LOW.parts_for_waves(264, 8192), 1, "one whole wave");
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Op for MatMul {
         let forced = forced.filter(|forced| forced.runs_on(caps) && !matches!(forced, Cooperative(_)));
         let chosen = forced
             .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n]))
-            .unwrap_or_else(|| caps.gemm_variant(self.layout, [s.batch * s.m, s.n, s.k]));
+            .unwrap_or_else(|| caps.matmul_variant(self.layout, [s.batch * s.m, s.n, s.k]));
         let registers = chosen.in_registers();
         if chosen == GemmVariant::Naive {
             let [bias, residual, saved] = self.epilogue.args(2);
@@ -175,6 +175,8 @@ impl Op for MatMul {
             let lhs4 = rows4 || (fours && self.layout != Layout::TN);
             let rhs_fours = rhs4 || (fours && self.layout == Layout::NT);
             let native = matches!(chosen, Cooperative(_)) && lhs4 && rhs_fours;
+            let whole = chosen.whole_turns(end - start) && (parts == 1 || chosen.whole_turns(length));
+            let steady = matches!(chosen, GemmVariant::Block(block) if block.is_steady());
             // The epilogue waits for the last part.
             let (epilogue, rounded) =
                 if end == s.k && parts == 1 { (self.epilogue, self.stored.rounded) } else { Default::default() };
@@ -182,7 +184,8 @@ impl Op for MatMul {
             let dispatch = chosen
                 .dispatch(kernel!("gemm/matmul"), [s.m, s.n], parts * s.batch)
                 .flag("NEAR", chosen.for_gpus())
-                .flag("WHOLE", chosen.whole_turns(end - start) && (parts == 1 || chosen.whole_turns(length)))
+                .flag("WHOLE", whole)
+                .flag("STEADY", steady && whole && lhs4 && rhs_fours)
                 .flag("K4", fours && self.layout == Layout::NT)
                 .flag("RHS_K", self.layout == Layout::NT)
                 .flag("LHS_K4", fours && self.layout != Layout::TN)

@@ -67,8 +67,14 @@ impl Block {
     pub(super) const HALFWAY: Self = Self::new(64, 32, 32, [4, 4]).sliced(2);
     pub(super) const MEDIUM: Self = Self::new(64, 64, 16, [8, 4]);
     pub(super) const BROAD: Self = Self::new(64, 64, 16, [8, 8]);
-    /// Member for products that are large both ways.
+    /// Member for convolutions.
+    pub(super) const LOW: Self = Self::new(64, 128, 16, [8, 8]);
+    /// Member for Gram matrices that are large both ways.
+    pub(super) const EVEN: Self = Self::new(128, 128, 16, [8, 8]);
+    /// Member for matrix products that are large both ways.
     pub(super) const DEEP: Self = Self::new(128, 128, 32, [8, 8]);
+    /// The same where its blocks fill whole waves.
+    pub(super) const TALL: Self = Self::new(128, 128, 16, [16, 8]);
     /// Member for adapters with the least that WebGPU allows, and few outputs.
     pub(crate) const SMALL: Self = Self::new(64, 64, 16, [4, 4]);
     /// The same for products that are large both ways.
@@ -83,10 +89,12 @@ impl Block {
         Self::SMALL,
         Self::MEDIUM,
         Self::BROAD,
+        Self::LOW,
         Self::new(128, 64, 16, [8, 8]),
         Self::LARGE,
-        Self::new(128, 128, 16, [8, 8]),
+        Self::EVEN,
         Self::DEEP,
+        Self::TALL,
     ];
 
     /// Number of invocations that own a block together: those of one slice.

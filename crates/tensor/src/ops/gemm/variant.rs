@@ -104,11 +104,20 @@ impl Caps {
     /// The loop for a product of this layout and size `[m, n, k]`: from the tuning table, else by adapter. Where subgroups have
     /// 8 invocations (a CPU's vector) it runs in registers, with a tall block above 16 rows; elsewhere on a block for the size.
     pub(crate) fn gemm_variant(&self, layout: Layout, size: [usize; 3]) -> GemmVariant {
+        self.variant_or(layout, size, Block::for_size)
+    }
+
+    /// The same for a matrix product.
+    pub(crate) fn matmul_variant(&self, layout: Layout, size: [usize; 3]) -> GemmVariant {
+        self.variant_or(layout, size, Block::for_matmul)
+    }
+
+    fn variant_or(&self, layout: Layout, size: [usize; 3], block: fn(&Self, [usize; 3]) -> Block) -> GemmVariant {
         let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
         tuned.unwrap_or(match self.subgroup {
             8 if size[0] > 16 => GemmVariant::Tall,
             8 => GemmVariant::Registers,
-            _ => GemmVariant::Block(Block::for_size(self, size)),
+            _ => GemmVariant::Block(block(self, size)),
         })
     }
 }
