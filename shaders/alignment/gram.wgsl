@@ -16,7 +16,9 @@
 //         at 1000 σ it is wrong by 0.26 in CKA, this by 1e-7
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3
 
-#if COOPERATIVE
+#if EMULATED
+enable f16;
+#elif COOPERATIVE
 enable f16;
 enable wgpu_cooperative_matrix;
 #endif

@@ -11,7 +11,9 @@
 // numeric f32 sums in order of k, also of f16; with ROUND they are rounded to f16 before the epilogue
 // source  Goto and van de Geijn 2008; Volkov and Demmel 2008
 
-#if COOPERATIVE
+#if EMULATED
+enable f16;
+#elif COOPERATIVE
 enable f16;
 enable wgpu_cooperative_matrix;
 #endif

@@ -18,6 +18,8 @@ pub struct Caps {
     pub timestamps: bool,
     /// Matrix units that multiply 16 × 16 of f16 and add in f32, for subgroups of 32.
     pub cooperative: bool,
+    /// These units are emulated, see [`GpuOptions::emulated_units`](crate::GpuOptions::emulated_units).
+    pub emulated: bool,
     /// Greatest number of invocations of a workgroup.
     pub invocations: u32,
     /// Greatest number of bytes of workgroup memory.
@@ -40,6 +42,7 @@ impl Default for Caps {
             shuffle: 0,
             timestamps: false,
             cooperative: false,
+            emulated: false,
             invocations: limits.max_compute_invocations_per_workgroup,
             workgroup_memory: limits.max_compute_workgroup_storage_size,
             max_binding: limits.max_storage_buffer_binding_size,

@@ -62,7 +62,11 @@ impl Gpu {
         let experimental_features = if cooperative { experimental() } else { wgpu::ExperimentalFeatures::disabled() };
         let opened = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("trellis"),
-            required_features: if cooperative { features | MATRIX_UNITS } else { features },
+            required_features: match (cooperative, options.emulated_units) {
+                (true, _) => features | MATRIX_UNITS,
+                (false, true) => features | wgpu::Features::SHADER_F16,
+                (false, false) => features,
+            },
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::Performance,
             experimental_features,
@@ -94,7 +98,8 @@ impl Gpu {
             software: software && !options.gpu_kernels,
             subgroup: if options.gpu_kernels { 0 } else { subgroup },
             shuffle,
-            cooperative,
+            cooperative: cooperative || options.emulated_units,
+            emulated: !cooperative && options.emulated_units,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
             invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             workgroup_memory: limits.max_compute_workgroup_storage_size,

@@ -16,6 +16,9 @@ pub struct GpuOptions {
     pub checked_shaders: bool,
     /// Use the kernels of a hardware GPU on a software adapter too, so that a machine without a GPU can test them.
     pub gpu_kernels: bool,
+    /// Compute products of f16 by the kernels for matrix units, with plain multiply-adds in place of the units. A slow way to
+    /// test these kernels, on an adapter with f16.
+    pub emulated_units: bool,
     /// Use subgroup operations if the adapter has them. Off: the kernels of an adapter that has none.
     pub subgroups: bool,
     /// Dry run: count memory in place of allocating it. Tensors and plans have sizes, nothing runs, everything reads as 0. No
@@ -47,6 +50,7 @@ impl Default for GpuOptions {
             memory_budget: None,
             checked_shaders,
             gpu_kernels: false,
+            emulated_units: false,
             subgroups: true,
             dry_run: false,
             devices: 1,

@@ -3,7 +3,7 @@
 use crate::device::gpu::Gpu;
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::ops::gemm::members::{Layout, Units};
+use crate::ops::gemm::members::{GemmVariant, Layout, Units};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 
@@ -14,9 +14,8 @@ use crate::tensor::Tensor;
 /// An error if the driver cannot compile them, or loses the device over it.
 pub(crate) fn multiplies_right(trial: &Gpu) -> Result<bool> {
     for units in Units::FAMILY {
-        // More blocks than for the member's limit, fewer than for the next.
-        let [m, n, k] = if *units == Units::LARGE { [12 * 128 - 4, 11 * 128 - 4, 40] } else { [124, 60, 40] };
-        debug_assert_eq!(Units::for_size([m, n]), *units);
+        // Two blocks down and one across, less an edge.
+        let [m, n, k] = [2 * usize::from(units.rows) - 4, usize::from(units.columns) - 4, 40];
         let number = |i: usize, stream: usize| ((i * 7 + i / 13 + stream) % 17) as f32 - 8.0;
         let values = |elements: usize, stream| (0..elements).map(|i| number(i, stream)).collect::<Vec<f32>>();
         for layout in [Layout::NN, Layout::NT, Layout::TN] {
@@ -25,7 +24,7 @@ pub(crate) fn multiplies_right(trial: &Gpu) -> Result<bool> {
             let rhs = if layout == Layout::NT { [n, k] } else { [k, n] };
             let lhs = Tensor::from_f16(trial, "trial", lhs, &values(m * k, 0))?;
             let rhs = Tensor::from_f16(trial, "trial", rhs, &values(k * n, 5))?;
-            let product = graph.leaf(&lhs).matmul(graph.leaf(&rhs), layout)?;
+            let product = graph.leaf(&lhs).matmul_on(graph.leaf(&rhs), layout, GemmVariant::Cooperative(*units))?;
             let plan = Plan::new(trial, &graph, &[product])?;
             plan.run(1)?;
             let out = plan.read(product)?;
@@ -45,4 +44,19 @@ pub(crate) fn multiplies_right(trial: &Gpu) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::options::GpuOptions;
+
+    #[test]
+    fn the_loop_around_matrix_units_multiplies_right() {
+        let options =
+            GpuOptions { gpu_kernels: true, emulated_units: true, checked_shaders: true, ..Default::default() };
+        let gpu = Gpu::with(&options).expect("a software adapter has f16");
+        assert!(gpu.caps().emulated || !gpu.caps().software, "a GPU with matrix units has tried them out already");
+        assert_eq!(multiplies_right(&gpu), Ok(true));
+    }
 }

@@ -30,6 +30,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "conv/window",
     "gemm/epilogue",
     "gemm/matmul_sides",
+    "gemm/matrix_units",
     "gemm/product",
     "gemm/product_block",
     "gemm/product_cooperative",

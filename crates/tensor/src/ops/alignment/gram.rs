@@ -79,6 +79,7 @@ impl Op for Gram {
         products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
             dispatch
                 .flag("X4", fours && !half)
+                .flag("EMULATED", caps.emulated && matches!(chosen, GemmVariant::Cooperative(_)))
                 .flag("NATIVE", fours && matches!(chosen, GemmVariant::Cooperative(_)))
                 .flag("HALF4", fours && half)
                 .flag("HALF", half && !fours)

@@ -125,8 +125,9 @@ impl Op for MatMul {
         let mut s = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [lhs_half, rhs_half] = [0, 1].map(|side| inputs[side].dtype == DType::F16);
         let forced = self.gemm_variant.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
-        // Matrix units would round sides of f32, so a caller cannot force them.
-        let forced = forced.filter(|forced| forced.runs_on(caps) && !matches!(forced, Cooperative(_)));
+        // Matrix units would round sides of f32, so a caller cannot force them there.
+        let rounds = |forced: &GemmVariant| matches!(forced, Cooperative(_)) && !(lhs_half && rhs_half);
+        let forced = forced.filter(|forced| forced.runs_on(caps) && !rounds(forced));
         let chosen = forced
             .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n]))
             .unwrap_or_else(|| caps.matmul_variant(self.layout, [s.batch * s.m, s.n, s.k]));
@@ -191,6 +192,7 @@ impl Op for MatMul {
                 .flag("LHS_K4", fours && self.layout != Layout::TN)
                 .flag("LHS_R4", rows4)
                 .flag("LHS4", lhs4)
+                .flag("EMULATED", caps.emulated && matches!(chosen, GemmVariant::Cooperative(_)))
                 .flag("NATIVE", native)
                 .flag("LHS_HALF4", lhs_half && lhs4)
                 .flag("LHS_HALF", lhs_half && !lhs4)

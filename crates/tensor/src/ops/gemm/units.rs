@@ -18,7 +18,7 @@ impl Units {
     /// True if the adapter can run it.
     pub(crate) fn runs_on(self, caps: &Caps) -> bool {
         let [rows, columns, depth] = [self.rows, self.columns, self.depth].map(usize::from);
-        let memory = 2 * (rows + columns) * (depth + 8) + 1024 * self.subgroups();
+        let memory = 2 * depth * (rows + columns + 16) + 1024 * self.subgroups();
         caps.cooperative && memory <= caps.workgroup_memory as usize
     }
 
@@ -35,7 +35,7 @@ impl Units {
             .size("ACROSS", self.fragments[1].into())
             .size("SUBGROUPS", self.subgroups())
             .size("STEPS", depth / 16)
-            .size("LHS_LOADS", rows * depth / 4 / invocations)
-            .size("RHS_LOADS", columns * depth / 4 / invocations)
+            .size("LHS_SQUARES", rows * depth / 16 / invocations)
+            .size("RHS_SQUARES", columns * depth / 16 / invocations)
     }
 }
