@@ -13,7 +13,7 @@ use trellis_tensor::{
     Schedule, StepState, Tensor, TensorType, Var,
 };
 
-use crate::gpu;
+use crate::{gpu, open};
 
 // Values of more than 2 MiB: smaller ones do not share buffers.
 const BATCH: usize = 11_264;
@@ -203,10 +203,12 @@ fn plans_beside_each_other_share_memory_and_no_value() {
 fn parameters_that_do_not_fit_are_refused_before_a_step_is_recorded() {
     let text = "arms = [\"alone\"]\n[target]\ndepth = 200\nwidth = 65536\n";
     let config = Config::parse(text, Path::new("x.toml")).expect("a sane file");
-    let data = config.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
+    // A GPU of hardware has no budget of its own.
+    let gpu = open(GpuOptions { memory_budget: Some(8 << 30), ..GpuOptions::default() });
+    let data = config.dataset(&gpu, Path::new("x.toml"), None).expect("fits");
     let counted = Memory::count(&config, &data).expect("counts");
     assert!(counted.parts.last().expect("parts").0.contains("the step was not counted"), "{counted}");
-    assert!(counted.peak > 199 << 34 && counted.check(&gpu(), 1).is_err());
+    assert!(counted.peak > 199 << 34 && counted.check(&gpu, 1).is_err());
 }
 
 #[test]
