@@ -56,6 +56,8 @@ pub(super) fn workloads() -> Vec<Workload> {
         square("matmul_f32_8192", 8192, false),
         square("matmul_f16_2048", 2048, true),
         square("matmul_f16_4096", 4096, true),
+        product("matmul_f16_4096_nt", Layout::NT, [4096; 3], true),
+        product("matmul_f16_4096_tn", Layout::TN, [4096; 3], true),
         square("matmul_f16_8192", 8192, true),
         cka("cka_fwdbwd_n256_p512", 256, 512),
         cka("cka_fwdbwd_n128_p4096", 128, 4096),
