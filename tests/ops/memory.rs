@@ -241,6 +241,23 @@ fn counted_memory_is_what_a_run_takes() {
     let guide = |memory: &Memory| memory.parts.iter().filter(|(name, _)| name.contains("guide, ")).count();
     assert_eq!([guide(&one), guide(&both)], [1, 2]);
     assert!(both.peak > one.peak, "{} and {}", one.peak, both.peak);
+    // Of an arm with two guides all its plans count: those of one guide, of both, and of none.
+    let several = config(&format!(
+        "{}[arm.one]\nguide = \"untrained\"\nfirst_steps = 20\n[arm.both]\nguide = \"untrained\"\nfirst_steps = 30\nalso = [\"one\"]\n",
+        text.replace("[\"untrained\"]", "[\"one\", \"both\"]")
+    ));
+    let data = several.dataset(&counting(), Path::new("x.toml"), None).expect("counts");
+    let counted = Memory::count(&several, &data).expect("counts");
+    assert_eq!(counted.arm, "both", "which takes most");
+    let data = several.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
+    let target = Network::new(several.target_of("both").network.architecture(), &data, 0).expect("fits");
+    let guidance = ["both", "one"].map(|arm| {
+        let guide = Network::new(several.guide.network.architecture(), &data, 0).expect("fits");
+        several.guidance(arm, guide.freeze())
+    });
+    let session = Session::new(&target, &data, several.training("both", 0), &guidance).expect("fits");
+    let [.., (name, bytes), _] = &counted.parts[..] else { panic!("parts") };
+    assert_eq!(session.plans_memory(), *bytes, "{name}");
     // A tensor that no adapter binds is counted too, and nothing is left behind.
     let huge = config("[target]\ndepth = 2\nwidth = 20000\n");
     let counting = counting();

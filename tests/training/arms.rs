@@ -75,6 +75,28 @@ fn each_key_has_its_effect() {
     WeightsFile::read(&path("untrained-guide-1.safetensors")).expect("weights");
 }
 
+/// Two guides pull in one arm, each as in its own; the first step has both losses.
+#[test]
+fn further_guides_pull_as_in_their_own_arms() {
+    let folder = tempfile::tempdir().expect("writable");
+    let tables = "[guides.small]\nnetwork = \"rnn\"\nlayers = 1\nwidth = 8\nhidden = 8\nsteps = 2\n\
+        [arm.one]\nguide = \"small\"\nweight = 2.0\nguidance = { map = \"last\" }\n\
+        [arm.two]\nguide = \"untrained\"\nfirst_steps = 2\n\
+        [arm.both]\nguide = \"small\"\nweight = 2.0\nguidance = { map = \"last\" }\nalso = [\"two\"]\n";
+    let done = train(&folder, "[\"alone\", \"one\", \"two\", \"both\"]", tables);
+    let [one, two, both] = ["one", "two", "both"].map(|arm| run(&done, arm));
+    assert_eq!(both.pairs, [&one.pairs[..], &two.pairs[..]].concat());
+    // Dropout apart the first step sees the same weights and batch.
+    let similarity = |run: &RunRecord, step: usize| run.steps[step].similarity.clone();
+    assert_eq!(similarity(both, 0), [similarity(one, 0), similarity(two, 0)].concat());
+    let gone = &similarity(both, 3)[one.pairs.len()..];
+    assert!(gone.iter().all(|value| value.is_nan()), "the second guide has left: {gone:?}");
+    assert!(both.steps[3].alignment.is_some_and(f32::is_finite));
+    assert_ne!(both.steps[1].loss, one.steps[1].loss);
+    let page = std::fs::read_to_string(folder.path().join("x").join("report.html")).expect("written");
+    assert!(page.contains("and that of two") && !page.contains("was not finite"), "nothing is missing from the plots");
+}
+
 #[test]
 fn guides_are_made_for_the_arms_that_use_them() {
     let folder = tempfile::tempdir().expect("writable");

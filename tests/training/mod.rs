@@ -9,4 +9,5 @@ mod optimizer; // optimizers, step by step against PyTorch
 mod resume; // runs that were killed and go on
 pub(crate) mod runs; // runs: counters, determinism, divergence, checkpoints
 mod schedules; // steps at which the guide pulls
+mod several_guides; // several guides of one target, each by its own schedule
 mod unlabeled; // guided initialization: steps without labels

@@ -90,11 +90,13 @@ impl ProfileCommand {
         let name = if guided.is_some() { "guided" } else { "unguided" };
         let target = config.draw_target(arm, &data, seed)?;
         // Trained or not, a guide costs the same.
-        let guide = guided.map(|arm| config.draw_guide(&config.guide_of(arm), &data, seed)).transpose()?;
-        let guidance = guide.map(|guide| config.guidance(arm, guide.freeze()).schedule(GuideSchedule::always()));
-        let guidance = guidance.as_ref();
+        let mut guides = Vec::new();
+        for of in guided.map_or(Vec::new(), |arm| config.guiding_arms(arm)) {
+            let guide = config.draw_guide(&config.guide_of(&of), &data, seed)?.freeze();
+            guides.push(config.guidance(&of, guide).schedule(GuideSchedule::always()));
+        }
         let name = format!("{}, {name} step", config.name);
-        Profile::measure(&name, &target, &data, config.training(arm, seed), guidance, usize::from(self.steps))
+        Profile::measure(&name, &target, &data, config.training(arm, seed), &guides, usize::from(self.steps))
     }
 }
 

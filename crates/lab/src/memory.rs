@@ -60,9 +60,8 @@ impl Memory {
         let guides = account.guides(config, data)?;
         let target = config.draw_target(arm, data, 0)?;
         account.close(format!("target, {}", target.describe()));
-        let guide = guides.iter().find(|(kind, _)| *kind == config.compared_with(arm));
-        let guide = guide.map(|(_, guide)| guide.clone().freeze());
-        account.finish(arm, &config.trainer(arm, &target, data, guide, 0))
+        let find = |of: &ArmGuide| guides.iter().find(|(kind, _)| kind == of).map(|(_, guide)| guide.clone().freeze());
+        account.finish(arm, &config.trainer(arm, &target, data, find, 0))
     }
 
     /// The training of a guide.

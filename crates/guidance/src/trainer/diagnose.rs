@@ -21,7 +21,7 @@ pub(super) fn diagnose(
         step: u64::from(step),
         layer: layer.to_string(),
         what: what.to_string(),
-        guided: beside.guidance.is_some(),
+        guided: !beside.guides.is_empty(),
     };
     let step_state = StepState::new(data.gpu())?;
     step_state.set(step)?;
@@ -33,7 +33,8 @@ pub(super) fn diagnose(
     let activations = &played.forward.activations;
     let mut keep: Vec<_> = activations.iter().map(|activation| activation.value).collect();
     keep.push(played.forward.logits);
-    keep.extend(&played.metrics);
+    keep.push(played.task);
+    keep.extend(played.metrics.iter().flatten());
     keep.push(played.loss);
     keep.extend(&gradients);
     let plan = Plan::new(data.gpu(), &graph, &keep)?;
@@ -49,16 +50,16 @@ pub(super) fn diagnose(
     if bad(played.forward.logits)? {
         return Ok(diverged("logits", "they are not finite"));
     }
-    if bad(played.metrics[0])? {
+    if bad(played.task)? {
         return Ok(diverged("logits", "the task loss is not finite"));
     }
     // Another method than alignment has one number for all its pairs.
-    let method = beside.guidance.map_or(Method::Align, |guidance| guidance.method);
-    if method != Method::Align && bad(played.metrics[1])? {
-        return Ok(diverged(&method.to_string(), "its loss is not finite"));
-    }
+    let method = beside.guides.first().map_or(Method::Align, |guidance| guidance.method);
     let mut pairs = played.pairs.iter().filter(|_| method == Method::Align);
-    for &metric in &played.metrics[1..] {
+    for &metric in played.metrics.iter().flatten() {
+        if method != Method::Align && bad(metric)? {
+            return Ok(diverged(&method.to_string(), "its loss is not finite"));
+        }
         let values = plan.read(metric)?;
         // One pair, or one a row.
         let rows = if metric.shape().rank() == 2 { metric.shape()[0] } else { 1 };

@@ -53,7 +53,8 @@ impl<'a> Evaluation<'a> {
             evaluators.push(Evaluator::new(what, trainer.training.batch, MOST_CONFUSED, beside)?);
         }
         let beside = evaluators.last().map(|evaluator| &evaluator.plan).or(steps);
-        let probe = trainer.probe.as_ref().map(|guidance| AlignmentEval::new(trainer, guidance, beside)).transpose()?;
+        let probe =
+            (!trainer.probes.is_empty()).then(|| AlignmentEval::new(trainer, &trainer.probes, beside)).transpose()?;
         Ok(Self { evaluators, last, probe, pairs: trainer.pairs()?, warned: Vec::new() })
     }
 
@@ -216,7 +217,7 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// Alignment evaluation: CKA of a target's layers with a guide's, on the first images of the test split (of the
+/// Alignment evaluation: similarity of a target's layers to those of its guides, on the first images of the test split (of the
 /// training split if there is none), both networks in evaluation mode.
 struct AlignmentEval<'a> {
     plan: Plan,
@@ -230,7 +231,7 @@ impl<'a> AlignmentEval<'a> {
     const SPLIT: &'static str = "test";
     const BATCH: usize = 256;
 
-    fn new(trainer: &Trainer<'a>, guidance: &Guidance, beside: Option<&Plan>) -> Result<Self> {
+    fn new(trainer: &Trainer<'a>, guides: &[Guidance], beside: Option<&Plan>) -> Result<Self> {
         let Trainer { target, data, training, .. } = *trainer;
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
@@ -239,22 +240,28 @@ impl<'a> AlignmentEval<'a> {
         let split = data.first_readable(split, most)?;
         let batches = BatchSource::sequential(data, &split, split.count())?;
         let examples = batches.batch(&graph, &step_state)?;
-        let ours = target.forward(&graph, examples.input, Mode::Eval, guidance.capture)?.activations;
-        // A guide that saw something else in training is compared as it is.
-        let control = match guidance.control {
-            Control::Input | Control::Labels => guidance.control,
-            Control::None | Control::Permuted | Control::Noise | Control::Rotated => Control::None,
-        };
-        let (compared, indices) = (guidance.clone().control(control), guidance.pairs(target)?);
-        let sides = guide_sides(&graph, data.gpu(), &examples, data.output(), &compared, &indices, None)?;
-        let names = guidance.guide.network().layers()?;
-        let pairs = indices.iter().zip(sides);
-        let pair = pairs.map(|(&(g, t), gram)| Pair { target: ours[t].clone(), guide: names[g].clone(), gram });
-        let captured: Vec<_> = pair.collect();
-        let weight = trellis_tensor::Schedule::Constant(1.0);
-        let alignment = guidance.align.loss(&graph, &step_state, weight, &captured)?;
-        let log = Log::new(data.gpu(), captured.len())?;
-        log.record(&graph, &step_state, &alignment.stats)?;
+        // Guides of one target share their point of capture.
+        let capture = guides.first().map_or(CapturePoint::default(), |guidance| guidance.capture);
+        let ours = target.forward(&graph, examples.input, Mode::Eval, capture)?.activations;
+        let (mut stats, mut columns) = (Vec::new(), 0);
+        for guidance in guides {
+            // A guide that saw something else in training is compared as it is.
+            let control = match guidance.control {
+                Control::Input | Control::Labels => guidance.control,
+                Control::None | Control::Permuted | Control::Noise | Control::Rotated => Control::None,
+            };
+            let (compared, indices) = (guidance.clone().control(control), guidance.pairs(target)?);
+            let sides = guide_sides(&graph, data.gpu(), &examples, data.output(), &compared, &indices, None)?;
+            let names = guidance.guide.network().layers()?;
+            let pairs = indices.iter().zip(sides);
+            let pair = pairs.map(|(&(g, t), gram)| Pair { target: ours[t].clone(), guide: names[g].clone(), gram });
+            let captured: Vec<_> = pair.collect();
+            let weight = trellis_tensor::Schedule::Constant(1.0);
+            columns += captured.len();
+            stats.extend(guidance.align.loss(&graph, &step_state, weight, &captured)?.stats);
+        }
+        let log = Log::new(data.gpu(), columns)?;
+        log.record(&graph, &step_state, &stats)?;
         step_state.advance(&graph)?;
         Ok(Self { plan: Plan::beside(beside, data.gpu(), &graph, &[])?, step_state, log, batches })
     }

@@ -33,7 +33,7 @@ pub(super) fn check(
     step_state.set(step)?;
     let mut batches = training.batches(data)?;
     let graph = Graph::new();
-    let beside = Beside { guidance: Some(guidance), fixed, hints: None };
+    let beside = Beside { guides: &[guidance], fixed, hints: None };
     let played = record(&graph, target, &batches, training, &step_state, beside)?;
     let mut layers = Vec::new();
     for pair in &played.pairs {

@@ -15,7 +15,8 @@ pub struct StepRecord {
     /// Alignment loss Σ (1 − metric) over the layer pairs, before its weight; `None` while no guide pulls.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
     pub alignment: Option<f32>,
-    /// The metric of each pair in [`RunRecord::pairs`], at most 1; empty if it was not measured.
+    /// The metric of each pair in [`RunRecord::pairs`], at most 1; empty while no guide pulls. Of several guides, NaN for the pairs
+    /// of one that does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "numbers")]
     pub similarity: Vec<f32>,
     /// Learning rate of the step.

@@ -34,25 +34,30 @@ pub struct Trainer<'a> {
     pub(super) target: &'a Network,
     pub(super) data: &'a Dataset,
     pub(super) training: Training,
-    guidance: Option<Guidance>,
-    pub(super) probe: Option<Guidance>,
+    guides: Vec<Guidance>,
+    /// Guides that evaluations compare with.
+    pub(super) probes: Vec<Guidance>,
     state: Option<PathBuf>,
 }
 
 impl<'a> Trainer<'a> {
     /// Trains `target` on its task alone.
     pub fn new(target: &'a Network, data: &'a Dataset, training: Training) -> Self {
-        Self { target, data, training, guidance: None, probe: None, state: None }
+        Self { target, data, training, guides: Vec::new(), probes: Vec::new(), state: None }
     }
 
-    /// Adds the pull of a guide.
-    pub fn guided_by(self, guidance: Guidance) -> Self {
-        Self { probe: Some(guidance.clone()), guidance: Some(guidance), ..self }
+    /// Adds the pull of a guide. Several guides pull at the same target, each on its own layers and by its own schedule; their weighted
+    /// losses add up.
+    pub fn guided_by(mut self, guidance: Guidance) -> Self {
+        self.probes.push(guidance.clone());
+        self.guides.push(guidance);
+        self
     }
 
     /// Measures alignment with a guide at each evaluation without being pulled: for the unguided arm.
-    pub fn measured_against(self, guidance: Guidance) -> Self {
-        Self { probe: Some(guidance), ..self }
+    pub fn measured_against(mut self, guidance: Guidance) -> Self {
+        self.probes.push(guidance);
+        self
     }
 
     /// Keeps the state of the run in the file `state`, at evaluations and every minute, and goes on from it if the file
@@ -73,10 +78,13 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When the layer map names a layer that does not exist.
     pub fn pairs(&self) -> Result<Vec<[String; 2]>> {
-        let Some(guidance) = &self.probe else { return Ok(Vec::new()) };
-        let (ours, theirs) = (self.target.layers()?, guidance.guide.network().layers()?);
-        let name = |(g, t): (usize, usize)| [theirs[g].clone(), ours[t].clone()];
-        Ok(guidance.map.resolve(&theirs, &ours)?.into_iter().map(name).collect())
+        let mut pairs = Vec::new();
+        for guidance in &self.probes {
+            let (ours, theirs) = (self.target.layers()?, guidance.guide.network().layers()?);
+            let name = |(g, t): (usize, usize)| [theirs[g].clone(), ours[t].clone()];
+            pairs.extend(guidance.map.resolve(&theirs, &ours)?.into_iter().map(name));
+        }
+        Ok(pairs)
     }
 
     /// Steps and evaluations, recorded and compiled, with which [`Trainer::run`] begins. Use this to inspect memory
@@ -85,7 +93,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// When layers do not fit, or memory does not allow it.
     pub fn prepare(&self) -> Result<(Session<'a>, Evaluation<'a>)> {
-        let session = Session::new(self.target, self.data, self.training, self.guidance.as_ref())?;
+        let session = Session::new(self.target, self.data, self.training, &self.guides)?;
         let evaluation = Evaluation::new(self, session.memory())?;
         Ok((session, evaluation))
     }
@@ -125,7 +133,7 @@ impl<'a> Trainer<'a> {
             }
             // Not at the last step: a longer run need not have an evaluation there.
             if session.step().is_multiple_of(every) {
-                session.phase.review(session.step());
+                session.guides.review(session.step());
             }
             spent.total = before + started.elapsed();
             if session.step() >= steps {

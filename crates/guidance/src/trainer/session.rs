@@ -8,10 +8,10 @@ use trellis_tensor::{Graph, Log, Optimizer, Plan, Row, StepState};
 use super::diagnose::diagnose;
 use super::fixed_batches::FixedBatches;
 use super::guidance::Guidance;
+use super::guides::{Guided, Guides, Pulling};
 use super::invariants::check;
 use super::methods::Method;
 use super::methods::hints::Hints;
-use super::phase::Phase;
 use super::step::{Beside, record};
 use super::training::{Batches, Training};
 use crate::data::{BatchSource, Dataset};
@@ -24,11 +24,10 @@ pub struct Session<'a> {
     pub(super) target: &'a Network,
     data: &'a Dataset,
     pub(super) training: Training,
-    guidance: Option<Guidance>,
+    pub(super) guides: Guides,
     pub(super) hints: Option<Hints>,
     pub(super) optimizer: Optimizer,
     pub(super) step_state: StepState,
-    pub(super) phase: Phase,
     fixed: Option<FixedBatches>,
     batches: BatchSource<'a>,
     plans: Plans,
@@ -38,56 +37,40 @@ pub struct Session<'a> {
     pub(super) step: u32,
 }
 
-/// Plans of the steps of a run, as far as it has such steps.
+/// Plans of the steps of a run: with labels or without, and by the guides that pull.
 #[derive(Default)]
-struct Plans {
-    /// Of steps that the guide alone trains.
-    unlabeled: Option<Plan>,
-    guided: Option<Plan>,
-    unguided: Option<Plan>,
-}
+struct Plans(Vec<(bool, Pulling, Plan)>);
 
 impl Plans {
     fn all(&self) -> impl DoubleEndedIterator<Item = &Plan> {
-        [&self.unlabeled, &self.guided, &self.unguided].into_iter().flatten()
+        self.0.iter().map(|(.., plan)| plan)
     }
 
     /// The plan of a step.
-    fn of(&self, labels: bool, guided: bool) -> Option<&Plan> {
-        match (labels, guided) {
-            (false, _) => self.unlabeled.as_ref(),
-            (true, true) => self.guided.as_ref(),
-            (true, false) => self.unguided.as_ref(),
-        }
+    fn of(&self, labels: bool, pulling: Pulling) -> Option<&Plan> {
+        self.0.iter().find(|(with_labels, set, _)| (*with_labels, *set) == (labels, pulling)).map(|(.., plan)| plan)
     }
 }
 
 impl<'a> Session<'a> {
-    /// Records and compiles the steps of a run that starts with the target as it is.
+    /// Records and compiles the steps of a run that starts with the target as it is, pulled by no guide, one or several.
     ///
     /// # Errors
-    /// When layers do not fit, or memory does not allow it.
-    pub fn new(
+    /// When layers do not fit, or memory does not allow it; [`Error::Config`] for several guides that do not go together.
+    pub fn new<'g>(
         target: &'a Network,
         data: &'a Dataset,
         training: Training,
-        guidance: Option<&Guidance>,
+        guides: impl IntoIterator<Item = &'g Guidance>,
     ) -> Result<Self> {
         let step_state = StepState::new(data.gpu())?;
-        guidance.map_or(Ok(()), |guidance| guidance.check_method(target))?;
-        let hints = guidance.filter(|guidance| guidance.method == Method::Hints);
-        let hints = hints.map(|g| Hints::new(data.gpu(), target, g, training.seed)).transpose()?;
+        let guides = Guides::new(guides, target)?;
+        let hints = guides.iter().find(|guided| guided.guidance.method == Method::Hints);
+        let hints = hints.map(|guided| Hints::new(data.gpu(), target, &guided.guidance, training.seed)).transpose()?;
         let params = hints.as_ref().map_or(target.params().clone(), |hints| target.params().and(hints.params()));
         let optimizer =
             Optimizer::new(data.gpu(), &params, training.optimizer)?.with_loss_scale(training.precision.loss_scale());
-        let phase = Phase::new(guidance.map(|g| g.schedule));
-        // One number of each pair, or that of another method.
-        let columns = match guidance {
-            None => 0,
-            Some(guidance) if guidance.method == Method::Align => guidance.pairs(target)?.len(),
-            Some(_) => 1,
-        };
-        let log = Log::new(data.gpu(), 1 + scale_columns(&training) + columns)?;
+        let log = Log::new(data.gpu(), 1 + scale_columns(&training) + guides.columns())?;
         if training.batches == Batches::Fixed && training.augments() {
             let hint = "draw random batches, or do not crop, shift and flip";
             return Err(Error::config(
@@ -97,53 +80,60 @@ impl<'a> Session<'a> {
                 hint,
             ));
         }
-        let aligns = guidance.is_none_or(|guidance| guidance.method == Method::Align);
-        if training.batches == Batches::Fixed && !aligns {
-            let problem = "fixed batches look up Gram matrices of the guide, which only alignment compares";
-            return Err(Error::config(Place::setting("training"), "batches", problem, "draw random batches"));
+        let refused =
+            |problem| Err(Error::config(Place::setting("training"), "batches", problem, "draw random batches"));
+        if training.batches == Batches::Fixed && guides.iter().len() > 1 {
+            return refused("fixed batches look up the Gram matrices of one guide, and there are several");
         }
-        let pulls = guidance.filter(|_| phase.begins(training.steps));
+        if training.batches == Batches::Fixed && guides.iter().any(|guided| guided.guidance.method != Method::Align) {
+            return refused("fixed batches look up Gram matrices of the guide, which only alignment compares");
+        }
         let fixed = (training.batches == Batches::Fixed)
-            .then(|| FixedBatches::new(data, target, training.batch, training.seed, pulls))
+            .then(|| FixedBatches::new(data, target, training.batch, training.seed, guides.only(training.steps)))
             .transpose()?;
         let batches = training.batches(data)?;
-        guidance.map_or(Ok(()), |g| g.check_unlabeled(training.steps))?;
-        let unlabeled_steps = guidance.map_or(0, |g| g.unlabeled_steps);
-        let plan = |guidance: Option<&Guidance>, labels: bool, beside: Option<&Plan>| {
+        let only = guides.iter().next().filter(|_| guides.iter().len() == 1).map(|guided| &guided.guidance);
+        only.map_or(Ok(()), |guidance| guidance.check_unlabeled(training.steps))?;
+        let unlabeled_steps = only.map_or(0, |guidance| guidance.unlabeled_steps);
+        let plan = |pulling: Pulling, labels: bool, beside: Option<&Plan>| {
             let graph = Graph::new();
-            let beside_target = Beside { guidance, fixed: fixed.as_ref(), hints: hints.as_ref() };
+            let among = guides.among(pulling);
+            let beside_target = Beside { guides: &among, fixed: fixed.as_ref(), hints: hints.as_ref() };
             let step = record(&graph, target, &batches, &training, &step_state, beside_target)?;
-            // Task loss, loss scale, pairs: an unguided step has no pairs.
-            let mut metrics = step.metrics;
             // The moments begin anew with the first label.
             let (loss, first) = match step.pull.filter(|_| !labels) {
                 Some(pull) => (pull, 0),
                 None => (step.loss, unlabeled_steps),
             };
-            metrics.splice(1..1, optimizer.update_since(first, &graph, loss, &step_state)?);
+            // Task loss, loss scale, pairs of each guide.
+            let mut metrics = vec![step.task];
+            metrics.extend(optimizer.update_since(first, &graph, loss, &step_state)?);
+            let mut pulled = step.metrics.into_iter();
+            for (number, guided) in guides.iter().enumerate().filter(|_| !pulling.is_none()) {
+                match pulling.has(number) {
+                    true => metrics.extend(pulled.next().into_iter().flatten()),
+                    false => metrics.push(graph.constant(0.0, [guided.columns.len(), 1])),
+                }
+            }
             log.record(&graph, &step_state, &metrics)?;
             Ok::<Plan, crate::Error>(Plan::beside(beside, data.gpu(), &graph, &[])?)
         };
         let mut plans = Plans::default();
-        if unlabeled_steps > 0 {
-            plans.unlabeled = Some(plan(pulls, false, None)?);
+        // The largest first: others fit into its memory.
+        for (labels, steps) in [(false, 0..unlabeled_steps), (true, unlabeled_steps..training.steps)] {
+            for pulling in guides.sets(steps) {
+                let made = plan(pulling, labels, plans.all().last())?;
+                plans.0.push((labels, pulling, made));
+            }
         }
-        if let Some(guidance) = pulls.filter(|_| (unlabeled_steps..training.steps).any(|step| phase.guides(step))) {
-            plans.guided = Some(plan(Some(guidance), true, plans.all().last())?);
-        }
-        if pulls.is_none() || phase.pauses(training.steps) {
-            plans.unguided = Some(plan(None, true, plans.all().last())?);
-        }
-        let guidance = guidance.cloned();
         Ok(Self {
             target,
             data,
             training,
-            guidance,
+            guides,
             hints,
             optimizer,
             step_state,
-            phase,
             fixed,
             batches,
             plans,
@@ -176,7 +166,7 @@ impl<'a> Session<'a> {
 
     /// The plan that the next step runs; `None` after the last.
     pub fn plan(&self) -> Option<&Plan> {
-        self.plans.of(self.step >= self.unlabeled_steps, self.phase.guides(self.step))
+        self.plans.of(self.step >= self.unlabeled_steps, self.guides.at(self.step))
     }
 
     /// Submits the next `steps` steps, at most [`Log::CAPACITY`], and gives the metrics that have arrived, which may be
@@ -188,11 +178,11 @@ impl<'a> Session<'a> {
         let steps = steps.min(self.training.steps - self.step).min(self.batches.depth() as u32);
         let (first, labels) = (self.step, self.step >= self.unlabeled_steps);
         let steps = if labels { steps } else { steps.min(self.unlabeled_steps - first) };
-        let steps = self.phase.alike(first, steps);
+        let steps = self.guides.alike(first, steps);
         if first > 0 && first == self.unlabeled_steps {
             self.optimizer.clear(&self.step_state)?;
         }
-        if let Some(plan) = self.plans.of(labels, self.phase.guides(first)) {
+        if let Some(plan) = self.plans.of(labels, self.guides.at(first)) {
             self.batches.prepare(first, steps as usize)?;
             plan.run(steps as usize)?;
             self.log.request(first, steps as usize);
@@ -218,33 +208,44 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::Invariant`](crate::Error::Invariant) with step and layer.
     pub fn check_invariants(&self) -> Result<()> {
-        let step = self.phase.guided_near(self.step, self.training.steps);
-        let (Some(guidance), Some(step)) = (&self.guidance, step) else { return Ok(()) };
-        // Other methods promise nothing of their gradients.
-        if guidance.method != Method::Align {
-            return Ok(());
+        for guided in self.guides.iter() {
+            let step = guided.phase.guided_near(self.step, self.training.steps);
+            // Other methods promise nothing of their gradients.
+            if let Some(step) = step.filter(|_| guided.guidance.method == Method::Align) {
+                check(self.target, self.data, &self.training, &guided.guidance, step, self.fixed.as_ref())?;
+            }
         }
-        check(self.target, self.data, &self.training, guidance, step, self.fixed.as_ref())
+        Ok(())
     }
 
     fn records(&mut self, rows: &[Row]) -> Result<Vec<StepRecord>> {
         if let Some(step) = rows.iter().find_map(|row| row.failed_step) {
             let step = self.training.steps.min(step);
-            let guidance = self.guidance.as_ref().filter(|_| self.phase.guides(step));
-            let beside = Beside { guidance, fixed: self.fixed.as_ref(), hints: self.hints.as_ref() };
+            let guides = self.guides.among(self.guides.at(step));
+            let beside = Beside { guides: &guides, fixed: self.fixed.as_ref(), hints: self.hints.as_ref() };
             return Err(diagnose(self.target, self.data, &self.training, step, beside)?);
         }
         let record = |row: &Row| {
-            let guided = self.phase.guides(row.step);
-            let (scale, pairs) = row.values[1..].split_at(scale_columns(&self.training));
-            let aligns = self.guidance.as_ref().is_some_and(|guidance| guidance.method == Method::Align);
-            let similarity = if guided && aligns { pairs.to_vec() } else { Vec::new() };
-            let alignment =
-                if aligns { pairs.iter().map(|similarity| 1.0 - similarity).sum() } else { pairs.iter().sum() };
+            let pulling = self.guides.at(row.step);
+            let (scale, columns) = row.values[1..].split_at(scale_columns(&self.training));
+            let (mut alignment, mut similarity) = (0.0, Vec::new());
+            for (number, Guided { guidance, columns: own, .. }) in self.guides.iter().enumerate() {
+                let aligns = guidance.method == Method::Align;
+                match columns.get(own.clone()).filter(|_| pulling.has(number)) {
+                    Some(values) if aligns => {
+                        alignment += values.iter().map(|similarity| 1.0 - similarity).sum::<f32>();
+                        similarity.extend(values);
+                    }
+                    Some(values) => alignment += values.iter().sum::<f32>(),
+                    // Another guide pulls, and this one was not measured.
+                    None if aligns && !pulling.is_none() => similarity.extend(own.clone().map(|_| f32::NAN)),
+                    None => {}
+                }
+            }
             StepRecord {
                 step: u64::from(row.step),
                 loss: row.values[0],
-                alignment: guided.then_some(alignment),
+                alignment: (!pulling.is_none()).then_some(alignment),
                 similarity,
                 learning_rate: self.training.optimizer.rate.at(row.step) as f32,
                 loss_scale: scale.first().copied(),
@@ -252,7 +253,7 @@ impl<'a> Session<'a> {
             }
         };
         let records: Vec<StepRecord> = rows.iter().map(record).collect();
-        self.phase.see(&records);
+        self.guides.see(&records);
         Ok(records)
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use trellis_tensor::Tensor;
 
-use super::phase::WORDS;
+use super::guides::phase::WORDS;
 use super::session::Session;
 use crate::error::{Error, Result};
 use crate::weights::{Entry, Format, WeightsFile, write_entries};
@@ -75,11 +75,12 @@ impl Session<'_> {
         let halves = |words: &[u32]| -> Vec<f32> {
             words.iter().flat_map(|word| [word & 0xffff, word >> 16]).map(|half| half as f32).collect()
         };
-        let (step_state, phase) = (halves(&step_state), halves(&self.phase.words()));
+        let words: Vec<u32> = self.guides.iter().flat_map(|guided| guided.phase.words()).collect();
+        let (step_state, phase) = (halves(&step_state), halves(&words));
         let seconds = [spent.total.as_secs_f32(), spent.training.as_secs_f32()];
         let mut entries: Vec<Entry<'_>> = tensors.iter().map(|(name, tensor)| Entry::on_gpu(name, tensor)).collect();
         entries.push(Entry::given("clock", vec![step_state.len()], &step_state));
-        if self.phase.depends_on_progress() {
+        if self.guides.depend_on_progress() {
             entries.push(Entry::given("phase", vec![phase.len()], &phase));
         }
         entries.push(Entry::given("seconds", vec![2], &seconds));
@@ -103,10 +104,13 @@ impl Session<'_> {
         let duration =
             |seconds: f32| Duration::try_from_secs_f32(seconds).map_err(|_| bad(format!("took {seconds} s")));
         let spent = Elapsed { total: duration(total)?, training: duration(training)? };
-        let mut phase = self.phase.clone();
-        if phase.depends_on_progress() {
-            let words: Vec<u32> = values("phase", &[2 * WORDS])?.chunks(2).map(word).collect();
-            phase.restore(words.try_into().map_err(|_| bad("lacks its phase".to_string()))?);
+        let mut guides = self.guides.clone();
+        if guides.depend_on_progress() {
+            let words = values("phase", &[2 * WORDS * guides.iter().len()])?;
+            let words: Vec<u32> = words.chunks(2).map(word).collect();
+            for (phase, words) in guides.phases().zip(words.chunks(WORDS)) {
+                phase.restore(words.try_into().map_err(|_| bad("lacks its phase".to_string()))?);
+            }
         }
         let step = step_state[0];
         if step > self.training.steps {
@@ -119,7 +123,7 @@ impl Session<'_> {
             tensor.gpu().flush()?;
         }
         self.step_state.tensor().write_u32(&step_state)?;
-        (self.step, self.phase) = (step, phase);
+        (self.step, self.guides) = (step, guides);
         Ok(spent)
     }
 }

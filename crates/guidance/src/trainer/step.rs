@@ -17,23 +17,24 @@ use crate::network::{CapturePoint, Forward, Mode, Network};
 
 /// A recorded step.
 pub(super) struct Step<'g> {
-    /// Task loss plus weighted alignment loss.
+    pub(super) task: Var<'g>,
+    /// Task loss plus the weighted losses of guides.
     pub(super) loss: Var<'g>,
-    /// The guide's weighted part of it, where there is a guide.
+    /// Weighted loss of a step without labels, where a guide pulls.
     pub(super) pull: Option<Var<'g>>,
-    /// Task loss, then statistics of the pairs, or the loss of another method than alignment.
-    pub(super) metrics: Vec<Var<'g>>,
-    /// The pairs.
+    /// Of each guide that pulls: statistics of its pairs, or the loss of another method than alignment.
+    pub(super) metrics: Vec<Vec<Var<'g>>>,
+    /// The pairs of all of them.
     pub(super) pairs: Vec<Pair<'g>>,
     /// The target's forward pass.
     pub(super) forward: Forward<'g>,
 }
 
-/// Company of the target in a step: its guidance, and what was made for it before.
+/// Company of the target in a step: its guides, and what was made for it before.
 #[derive(Clone, Copy)]
 pub(super) struct Beside<'a> {
-    /// Guidance of a guided step.
-    pub(super) guidance: Option<&'a Guidance>,
+    /// Guides that pull.
+    pub(super) guides: &'a [&'a Guidance],
     /// Batches that are cut once, and the guide's side of each.
     pub(super) fixed: Option<&'a FixedBatches>,
     /// Regressors, where the guide gives hints.
@@ -47,7 +48,7 @@ pub(super) fn record<'g>(
     batches: &BatchSource<'g>,
     training: &Training,
     step_state: &StepState,
-    Beside { guidance, fixed, hints }: Beside<'_>,
+    Beside { guides, fixed, hints }: Beside<'_>,
 ) -> Result<Step<'g>> {
     let (batch, number) = match fixed {
         Some(fixed) => {
@@ -59,7 +60,7 @@ pub(super) fn record<'g>(
     };
     let Training { seed, precision, recompute, .. } = *training;
     let mode = Mode::Train { step_state, seed, precision, recompute };
-    let capture = guidance.map_or(CapturePoint::default(), |g| g.capture);
+    let capture = guides.first().map_or(CapturePoint::default(), |guidance| guidance.capture);
     // One forward pass of the target serves both losses.
     let forward = {
         let _scope = graph.scope("target");
@@ -70,13 +71,15 @@ pub(super) fn record<'g>(
         let (logits, labels) = batch.rows(forward.logits)?;
         logits.cross_entropy(labels, training.label_smoothing)?
     };
-    let mut step = Step { loss: task, pull: None, metrics: vec![task], pairs: Vec::new(), forward };
-    let Some(guidance) = guidance else { return Ok(step) };
-    let state = GuidedStep { graph, batches, step_state, seed, guidance, hints, fixed: number };
-    let Pull { without_labels, with_labels, metrics, pairs } = state.pull(target, &batch, &step.forward, task)?;
-    step.loss = task.add(with_labels)?;
-    (step.pull, step.pairs) = (Some(without_labels), pairs);
-    step.metrics.extend(metrics);
+    let mut step = Step { task, loss: task, pull: None, metrics: Vec::new(), pairs: Vec::new(), forward };
+    for &guidance in guides {
+        let state = GuidedStep { graph, batches, step_state, seed, guidance, hints, fixed: number };
+        let Pull { without_labels, with_labels, metrics, pairs } = state.pull(target, &batch, &step.forward, task)?;
+        step.loss = step.loss.add(with_labels)?;
+        step.pull = Some(step.pull.map_or(Ok(without_labels), |before| before.add(without_labels))?);
+        step.metrics.push(metrics);
+        step.pairs.extend(pairs);
+    }
     Ok(step)
 }
 

@@ -204,21 +204,26 @@ impl Config {
         }
     }
 
-    /// Trainer of an arm's target: pulled by the arm's guide, or for an arm without one compared with `guide`.
+    /// Trainer of an arm's target: pulled by the arm's guides, or for an arm without one compared with a guide. `find` gives the guide
+    /// of an arm.
     pub(crate) fn trainer<'a>(
         &self,
         arm: &str,
         target: &'a Network,
         data: &'a Dataset,
-        guide: Option<Guide>,
+        find: impl Fn(&ArmGuide) -> Option<Guide>,
         seed: u64,
     ) -> Trainer<'a> {
-        let trainer = Trainer::new(target, data, self.training(arm, seed));
-        let Some(guidance) = guide.map(|guide| self.guidance(arm, guide)) else { return trainer };
-        match self.guide_of(arm) {
-            ArmGuide::None => trainer.measured_against(guidance),
-            _ => trainer.guided_by(guidance),
+        let mut trainer = Trainer::new(target, data, self.training(arm, seed));
+        for of in self.guiding_arms(arm) {
+            let guidance = find(&self.compared_with(&of)).map(|guide| self.guidance(&of, guide));
+            trainer = match (guidance, self.guide_of(arm)) {
+                (None, _) => trainer,
+                (Some(guidance), ArmGuide::None) => trainer.measured_against(guidance),
+                (Some(guidance), _) => trainer.guided_by(guidance),
+            };
         }
+        trainer
     }
 
     /// A guide's own training.

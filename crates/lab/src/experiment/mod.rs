@@ -249,8 +249,7 @@ fn run_arm(
     journal: &Journal<'_>,
 ) -> Result<()> {
     let target = config.draw_target(arm, data, seed)?;
-    let guide = guides.get(&config.compared_with(arm)).cloned();
-    let trainer = config.trainer(arm, &target, data, guide, seed);
+    let trainer = config.trainer(arm, &target, data, |guide| guides.get(guide).cloned(), seed);
     let recipe = initial::recipe_of(config, arm, &target, data, seed);
     // A run that goes on has the weights of its state.
     if !journal.folder().state(arm, seed).exists() {

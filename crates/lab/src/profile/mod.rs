@@ -176,22 +176,22 @@ impl Group {
 }
 
 impl Profile {
-    /// Times `steps` steps of the training of `target`, guided if `guidance` is there. They are steps like others: the
+    /// Times `steps` steps of the training of `target`, pulled by no guide, one or several. They are steps like others: the
     /// parameters move.
     ///
     /// # Errors
     /// [`trellis_tensor::Error::Device`] on an adapter without timestamps; else as [`Session::new`].
-    pub fn measure(
+    pub fn measure<'g>(
         name: &str,
         target: &Network,
         data: &Dataset,
         training: Training,
-        guidance: Option<&Guidance>,
+        guides: impl IntoIterator<Item = &'g Guidance>,
         steps: usize,
     ) -> Result<Self> {
         let gpu = data.gpu();
         let training = Training { steps: training.steps.max((WARM_UP + steps) as u32 + 1), ..training };
-        let mut session = Session::new(target, data, training, guidance)?;
+        let mut session = Session::new(target, data, training, guides)?;
         let loading = match data.is_streamed() {
             true => {
                 let mut batches = BatchSource::shuffled(data, training.batch, training.seed)?;

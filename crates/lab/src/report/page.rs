@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use trellis_data::LeftOut;
+use trellis_guidance::trainer::StepRecord;
 
 use super::chart::Chart;
 use super::escape::escape;
@@ -301,7 +302,11 @@ fn broken_files(left_out: &[LeftOut]) -> String {
 /// A note if numbers are missing from the plots; empty if none is.
 fn left_out(experiment: &Experiment) -> String {
     let steps = experiment.runs.iter().flat_map(|run| &run.steps);
-    let in_steps: usize = steps.map(|s| s.similarity.iter().chain([&s.loss]).filter(|v| !v.is_finite()).count()).sum();
+    // Of several guides, the pairs of one that does not pull are not measured: the alignment of the others is a number.
+    let measured = |s: &StepRecord| if s.alignment.is_some_and(f32::is_finite) { 0 } else { s.similarity.len() };
+    let numbers =
+        |s: &StepRecord| s.similarity[..measured(s)].iter().chain([&s.loss]).filter(|v| !v.is_finite()).count();
+    let in_steps: usize = steps.map(numbers).sum();
     let evals = experiment.runs.iter().flat_map(|run| &run.evals);
     let count = in_steps + evals.map(|e| [e.loss, e.top1].iter().filter(|v| !v.is_finite()).count()).sum::<usize>();
     match count {

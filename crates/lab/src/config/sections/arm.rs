@@ -19,6 +19,9 @@ section! {
         /// `trained` and `trained_first` have theirs by name; others must say it.
         #[serde(skip_serializing_if = "Option::is_none")]
         guide: Option<ArmGuide> = None;
+        /// Further guides: guided arms of the file whose guides pull too, each on the layers and by the schedule of its own arm.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        also: Vec<String> = Vec::new();
         /// Schedule of the guide's weight α.
         #[serde(skip_serializing_if = "Option::is_none")]
         schedule: Option<GuideSchedule> = None;
@@ -220,6 +223,11 @@ impl Config {
             ArmGuide::None => self.guided_arm().map_or(ArmGuide::None, |guided| self.guide_of(guided)),
             own => own,
         }
+    }
+
+    /// Arms whose guides pull in an arm, or are compared with it: itself, and those that it names as `also`.
+    pub fn guiding_arms(&self, arm: &str) -> Vec<String> {
+        [vec![arm.to_string()], self.arm(arm).also].concat()
     }
 
     /// Measure of the arms that needs most examples; `None` where no arm is compared with a guide.

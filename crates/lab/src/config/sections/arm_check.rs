@@ -33,6 +33,7 @@ pub(in crate::config) fn check(config: &Config) -> Result<(), ConfigError> {
             );
         }
         check_guide(config, name, arm)?;
+        check_also(config, name, arm)?;
         check_init_from(config, name, arm)?;
         if arm.dropout.is_some_and(|share| !config.target.network.clone().set_dropout(share)) {
             return refuse(key("dropout"), "has no meaning", "this target has no dropout: remove the key");
@@ -71,6 +72,58 @@ fn check_init_from(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), C
         let problem = format!("`{}` is not among the arms before this one", from.arm);
         let hint = format!("{}; an arm of another run is written RUN:ARM", suggestion(&from.arm, &before));
         return refuse(key("init_from"), problem, hint);
+    }
+    Ok(())
+}
+
+/// Further guides of an arm.
+fn check_also(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), ConfigError> {
+    let key = format!("arm.{name}.also");
+    if arm.also.is_empty() {
+        return Ok(());
+    }
+    if config.guide_of(name) == ArmGuide::None {
+        return refuse(key, "has no meaning", "give the arm a guide, and name further ones here");
+    }
+    for (number, other) in arm.also.iter().enumerate() {
+        let guided = |arm: &&String| **arm != *name && config.guide_of(arm) != ArmGuide::None;
+        let guided: Vec<&str> = config.arms.iter().filter(guided).map(String::as_str).collect();
+        if !guided.contains(&other.as_str()) {
+            let problem = format!("`{other}` is no other guided arm of `arms`");
+            return refuse(key, problem, suggestion(other, &guided));
+        }
+        if arm.also[..number].contains(other) {
+            return refuse(key, format!("names `{other}` twice"), "name it once");
+        }
+        if !config.arm(other).also.is_empty() {
+            return refuse(key, format!("`{other}` has further guides itself"), "name arms of one guide");
+        }
+        if config.guidance_of(other).taps != config.guidance_of(name).taps {
+            let hint = "give both arms the same `taps`: the target runs forward once for all guides";
+            return refuse(key, format!("`{other}` captures its layers elsewhere"), hint);
+        }
+        let training = config.training_of(name);
+        if let Some(problem) = config.schedule_of(other).problem(training.steps, training.eval_every) {
+            let hint = "choose another schedule for that arm, or as many steps";
+            return refuse(key, format!("the guide of `{other}` {problem}"), hint);
+        }
+    }
+    for of in config.guiding_arms(name) {
+        if config.guidance_of(&of).method().0 != Method::Align {
+            return refuse(
+                key,
+                format!("`{of}` does not align layers, and several guides do"),
+                "use `method = \"align\"`",
+            );
+        }
+        if config.arm(&of).unlabeled_steps.is_some() {
+            let hint = "train without labels by one guide";
+            return refuse(key, format!("`{of}` has steps without labels, and several guides have none"), hint);
+        }
+    }
+    if config.training_of(name).batches == Batches::Fixed {
+        let problem = "fixed batches look up the Gram matrices of one guide, and there are several";
+        return refuse(config.training_key(name, "batches"), problem, "`batches = \"random\"`");
     }
     Ok(())
 }

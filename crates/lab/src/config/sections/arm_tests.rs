@@ -207,3 +207,38 @@ fn an_arm_has_a_schedule_and_a_guide_of_its_own() {
         assert!(message.contains(wanted), "{change:?}: {message}");
     }
 }
+
+#[test]
+fn an_arm_names_further_guides() {
+    let text = "arms = [\"alone\", \"one\", \"two\", \"both\"]\n[training]\nsteps = 90\n[guides.small]\nnetwork = \"fcn\"\n\
+        [arm.one]\nguide = \"small\"\n[arm.two]\nguide = \"untrained\"\nfirst_steps = 20\n\
+        [arm.both]\nguide = \"small\"\nweight = 2.0\nalso = [\"two\"]\n";
+    let config = Config::parse(text, Path::new("x.toml")).unwrap();
+    assert_eq!(config.guiding_arms("both"), ["both", "two"]);
+    assert_eq!(config.guiding_arms("one"), ["one"]);
+    assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
+    for (change, wanted) in [
+        (
+            ("also = [\"two\"]", "also = [\"tow\"]"),
+            "`arm.both.also`: `tow` is no other guided arm of `arms`; did you mean `two`?",
+        ),
+        (("also = [\"two\"]", "also = [\"both\"]"), "`both` is no other guided arm"),
+        (("also = [\"two\"]", "also = [\"alone\"]"), "`alone` is no other guided arm"),
+        (("also = [\"two\"]", "also = [\"two\", \"two\"]"), "names `two` twice"),
+        (("first_steps = 20", "first_steps = 20\nalso = [\"one\"]"), "`two` has further guides itself"),
+        (("first_steps = 20", "guidance = { taps = \"after_activation\" }"), "`two` captures its layers elsewhere"),
+        (("first_steps = 20", "guidance = { method = \"hints\" }"), "`two` does not align layers"),
+        (("first_steps = 20", "unlabeled_steps = 20"), "`two` has steps without labels"),
+        (("weight = 2.0", "training = { steps = 15 }"), "`arm.both.also`: the guide of `two` would stay for 20"),
+        (("weight = 2.0", "training = { batches = \"fixed\" }"), "`arm.both.training.batches`: fixed batches look up"),
+        (
+            ("guide = \"small\"\nweight = 2.0", "guide = \"none\""),
+            "`arm.both.also`: has no meaning; give the arm a guide",
+        ),
+    ] {
+        let changed = text.replace(change.0, change.1);
+        assert_ne!(changed, text);
+        let error = Config::parse(&changed, Path::new("x.toml")).expect_err(wanted).to_string();
+        assert!(error.contains(wanted), "{error} lacks {wanted}");
+    }
+}

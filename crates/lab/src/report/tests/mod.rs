@@ -171,7 +171,9 @@ fn what_comes_from_files_is_escaped() {
 fn nan_breaks_nothing() {
     let mut experiment = experiment();
     for run in experiment.runs.iter_mut().filter(|run| run.arm == "trained") {
-        run.steps.iter_mut().skip(300).for_each(|s| (s.loss, s.similarity[0]) = (f32::NAN, f32::INFINITY));
+        run.steps.iter_mut().skip(300).for_each(|s| {
+            (s.loss, s.alignment, s.similarity[0]) = (f32::NAN, Some(f32::NAN), f32::INFINITY);
+        });
         run.evals.iter_mut().filter(|e| e.step > 300).for_each(|e| (e.loss, e.top1) = (f32::NAN, f32::NAN));
     }
     let html = report_html(&experiment);
@@ -181,7 +183,10 @@ fn nan_breaks_nothing() {
 
     for run in &mut experiment.runs {
         run.steps.iter_mut().for_each(|s| (s.loss, s.learning_rate) = (f32::NAN, f32::NAN));
-        run.steps.iter_mut().for_each(|s| s.similarity.iter_mut().for_each(|c| *c = f32::NAN));
+        run.steps.iter_mut().for_each(|s| {
+            s.alignment = s.alignment.map(|_| f32::NAN);
+            s.similarity.iter_mut().for_each(|c| *c = f32::NAN);
+        });
         run.evals.iter_mut().for_each(|e| (e.loss, e.top1) = (f32::NAN, f32::NEG_INFINITY));
     }
     check_nesting(&report_html(&experiment));

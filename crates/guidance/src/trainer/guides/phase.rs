@@ -1,14 +1,13 @@
 //! Phase of a guided run: whether the guide pulls, by its schedule and by what the run has shown.
 
 use crate::alignment::{GuideSchedule, Progress};
-use crate::trainer::records::StepRecord;
 
 /// Words of a phase in the state of a run.
-pub(super) const WORDS: usize = 10;
+pub(in crate::trainer) const WORDS: usize = 10;
 
 /// Phase of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Phase {
+pub(in crate::trainer) struct Phase {
     schedule: Option<GuideSchedule>,
     /// Step from which on the guide has left for good.
     left: Option<u32>,
@@ -21,52 +20,47 @@ pub(super) struct Phase {
 }
 
 impl Phase {
-    pub(super) fn new(schedule: Option<GuideSchedule>) -> Self {
+    pub(in crate::trainer) fn new(schedule: Option<GuideSchedule>) -> Self {
         Self { schedule, ..Self::default() }
     }
 
     /// True if the guide pulls at `step`.
-    pub(super) fn guides(&self, step: u32) -> bool {
+    pub(in crate::trainer) fn guides(&self, step: u32) -> bool {
         self.schedule.is_some_and(|schedule| schedule.guides(step)) && self.left.is_none_or(|left| step < left)
     }
 
     /// Number of steps from `step` on, at most `limit`, that are all guided or all not.
-    pub(super) fn alike(&self, step: u32, limit: u32) -> u32 {
+    pub(in crate::trainer) fn alike(&self, step: u32, limit: u32) -> u32 {
         (1..limit).find(|more| self.guides(step + more) != self.guides(step)).unwrap_or(limit)
     }
 
     /// Last guided step up to `step`, or else the first one of `total`.
-    pub(super) fn guided_near(&self, step: u32, total: u32) -> Option<u32> {
+    pub(in crate::trainer) fn guided_near(&self, step: u32, total: u32) -> Option<u32> {
         (0..=step).rev().find(|&at| self.guides(at)).or_else(|| (step..total).find(|&at| self.guides(at)))
     }
 
     /// True if some of `total` steps may be guided.
-    pub(super) fn begins(&self, total: u32) -> bool {
+    pub(in crate::trainer) fn begins(&self, total: u32) -> bool {
         (0..total).any(|step| self.guides(step))
     }
 
-    /// True if some of `total` steps may be unguided.
-    pub(super) fn pauses(&self, total: u32) -> bool {
-        self.depends_on_progress() || (0..total).any(|step| !self.guides(step))
-    }
-
     /// True if the guide leaves by what the run has shown.
-    pub(super) fn depends_on_progress(&self) -> bool {
+    pub(in crate::trainer) fn depends_on_progress(&self) -> bool {
         let any = Progress { loss: 0.0, alignment: 0.0, alignment_before: None };
         self.schedule.is_some_and(|schedule| schedule.ends(&any).is_some())
     }
 
-    /// Counts steps whose metrics have arrived.
-    pub(super) fn see(&mut self, records: &[StepRecord]) {
-        for (record, alignment) in records.iter().filter_map(|record| Some((record, record.alignment?))) {
-            self.loss += f64::from(record.loss);
+    /// Counts a step whose metrics have arrived, unless the guide did not pull.
+    pub(in crate::trainer) fn see(&mut self, loss: f32, alignment: Option<f32>) {
+        if let Some(alignment) = alignment {
+            self.loss += f64::from(loss);
             self.alignment += f64::from(alignment);
             self.steps += 1;
         }
     }
 
     /// Decides at an evaluation after `step` steps whether the guide stays.
-    pub(super) fn review(&mut self, step: u32) {
+    pub(in crate::trainer) fn review(&mut self, step: u32) {
         let Some(schedule) = self.schedule.filter(|_| self.steps > 0 && self.left.is_none()) else { return };
         let mean = |sum: f64| sum / f64::from(self.steps);
         let progress =
@@ -78,7 +72,7 @@ impl Phase {
     }
 
     /// The phase in words, for the state of a run.
-    pub(super) fn words(&self) -> [u32; WORDS] {
+    pub(in crate::trainer) fn words(&self) -> [u32; WORDS] {
         let halves = |value: f64| [value.to_bits() as u32, (value.to_bits() >> 32) as u32];
         let [[a, b], [c, d], [e, f]] = [self.loss, self.alignment, self.before.unwrap_or(0.0)].map(halves);
         let [left, known] = [u32::from(self.left.is_some()), u32::from(self.before.is_some())];
@@ -86,7 +80,7 @@ impl Phase {
     }
 
     /// Goes on from the words of a state.
-    pub(super) fn restore(&mut self, [left, at, steps, a, b, c, d, known, e, f]: [u32; WORDS]) {
+    pub(in crate::trainer) fn restore(&mut self, [left, at, steps, a, b, c, d, known, e, f]: [u32; WORDS]) {
         let whole = |low: u32, high: u32| f64::from_bits(u64::from(high) << 32 | u64::from(low));
         self.left = (left > 0).then_some(at);
         (self.steps, self.loss, self.alignment) = (steps, whole(a, b), whole(c, d));
@@ -101,23 +95,16 @@ mod tests {
     #[test]
     fn a_phase_comes_back_from_its_words() {
         let mut phase = Phase::new(Some(GuideSchedule::UntilPlateau(0.5)));
-        let record = |loss, alignment| StepRecord {
-            step: 0,
-            loss,
-            alignment: Some(alignment),
-            similarity: Vec::new(),
-            learning_rate: 0.1,
-            loss_scale: None,
-            skipped: None,
-        };
-        phase.see(&[record(2.0, 1.0), record(1.0, 0.5)]);
+        phase.see(2.0, Some(1.0));
+        phase.see(1.0, Some(0.5));
+        phase.see(9.0, None);
         phase.review(2);
-        phase.see(&[record(0.5, 0.3)]);
+        phase.see(0.5, Some(0.3));
         let mut again = Phase::new(Some(GuideSchedule::UntilPlateau(0.5)));
         again.restore(phase.words());
         assert_eq!(again, phase);
         assert!(phase.guides(1 << 30));
-        phase.see(&[record(0.5, 0.6)]);
+        phase.see(0.5, Some(0.6));
         phase.review(4);
         assert!(phase.guides(3) && !phase.guides(4), "0.45 is not half of 0.75");
         again.restore(phase.words());
@@ -133,7 +120,6 @@ mod tests {
         assert_eq!(phase(GuideSchedule::After(5)).guided_near(2, 9), Some(5));
         assert_eq!(phase(GuideSchedule::FirstSteps(5)).guided_near(8, 9), Some(4));
         assert_eq!(Phase::new(None).alike(0, 100), 100);
-        assert!(!Phase::new(None).begins(10) && Phase::new(None).pauses(10));
-        assert!(!phase(GuideSchedule::Always).pauses(10) && phase(GuideSchedule::UntilLoss(1.0)).pauses(10));
+        assert!(!Phase::new(None).begins(10) && phase(GuideSchedule::After(5)).begins(10));
     }
 }
