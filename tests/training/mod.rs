@@ -2,6 +2,7 @@
 
 mod arms; // arms of one's own, and the guides that they use
 mod evaluation; // what is counted after so many steps
+mod guide_weights; // weights of a guide that follow from gradients or likeness
 mod input_scale; // guides that see images in a scale of their own
 mod methods; // distillation, hints and matched Gram matrices, step by step against PyTorch
 mod mixed; // loss scaling and mixed-precision training

@@ -13,6 +13,8 @@ pub enum LayerMap {
     ByDepth,
     /// The last layer of each.
     Last,
+    /// Every pair (see [`LayerMap::all`]).
+    All,
     /// Pairs of (guide layer, target layer) by name.
     Named(Vec<(String, String)>),
 }
@@ -35,6 +37,13 @@ impl LayerMap {
         Self::Last
     }
 
+    /// Every guide layer with every target layer. Each target layer's pairs share a weight of 1, in proportion to how alike they are
+    /// at that step: `Σ w (1 − s)` with `w = s / Σ s`, of which no gradient is taken. So a layer of the target is pulled most towards
+    /// the layers of the guide that it is like. Cost: a comparison of `[n, n]` matrices for each pair.
+    pub fn all() -> Self {
+        Self::All
+    }
+
     /// Explicit pairs, guide layer first: `LayerMap::named([("conv1", "fc1"), ("pool", "fc6")])`.
     pub fn named<G: Into<String>, T: Into<String>>(pairs: impl IntoIterator<Item = (G, T)>) -> Self {
         Self::Named(pairs.into_iter().map(|(guide, target)| (guide.into(), target.into())).collect())
@@ -48,6 +57,7 @@ impl LayerMap {
         let mut pairs = match self {
             Self::Even => even(guide.len(), target.len()),
             Self::ByDepth => by_depth(guide.len(), target.len()),
+            Self::All => (0..target.len()).flat_map(|t| (0..guide.len()).map(move |g| (g, t))).collect(),
             Self::Last => guide.len().checked_sub(1).zip(target.len().checked_sub(1)).into_iter().collect(),
             Self::Named(pairs) => pairs
                 .iter()
@@ -102,6 +112,14 @@ mod tests {
 
     fn targets(guide: usize, target: usize) -> Vec<usize> {
         even(guide, target).into_iter().map(|(_, t)| t).collect()
+    }
+
+    #[test]
+    fn all_pairs_are_in_order_of_the_target() {
+        let layers = |count: usize| (0..count).map(|i| format!("l{i}")).collect::<Vec<_>>();
+        let pairs = LayerMap::all().resolve(&layers(2), &layers(3)).expect("layers on both sides");
+        assert_eq!(pairs, [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]);
+        assert!(LayerMap::all().resolve(&layers(0), &layers(3)).is_err());
     }
 
     #[test]

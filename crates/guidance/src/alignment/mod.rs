@@ -1,5 +1,6 @@
 //! Similarity of two layers over the same examples, as a loss.
 
+mod all_pairs;
 pub(crate) mod gram_match;
 pub(crate) mod layer_map;
 mod loss;

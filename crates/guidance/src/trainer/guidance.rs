@@ -31,6 +31,7 @@ pub struct Guidance {
     pub(crate) control: Control,
     pub(crate) method: Method,
     pub(crate) unlabeled_steps: u32,
+    pub(crate) balance: bool,
 }
 
 impl Guidance {
@@ -46,6 +47,7 @@ impl Guidance {
             control: Control::default(),
             method: Method::default(),
             unlabeled_steps: 0,
+            balance: false,
         }
     }
 
@@ -85,6 +87,12 @@ impl Guidance {
         Self { method, ..self }
     }
 
+    /// Sets whether the weight is relative: the gradient of the alignment loss then has `weight` times the norm of the task's, over all
+    /// parameters, at each step. Cost: a further backward pass of the target.
+    pub fn balance(self, on: bool) -> Self {
+        Self { balance: on, ..self }
+    }
+
     /// Refuses what the method cannot work with: controls that do not run the guide, logits of other classes.
     ///
     /// # Errors
@@ -95,6 +103,10 @@ impl Guidance {
         let is_run = matches!(self.control, Control::None | Control::Permuted | Control::Noise);
         let [ours, theirs] = [target.output(), self.guide.network().output()].map(|output| output.classes);
         match self.method {
+            Method::Distill { .. } | Method::Hints if self.balance => {
+                let problem = format!("scales the gradient of an alignment loss, and {} has none", self.method);
+                refused("balance", problem, "align layers, or do not balance")
+            }
             Method::Distill { .. } | Method::Hints if !is_run => {
                 let problem = format!("stands in the guide's place with Gram matrices, and {} has none", self.method);
                 refused("control", problem, "align layers, or choose another control")

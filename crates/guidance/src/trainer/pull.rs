@@ -11,7 +11,7 @@ use super::guidance::Guidance;
 use super::methods::Method;
 use super::methods::distillation::distillation;
 use super::methods::hints::Hints;
-use crate::alignment::{GuideSide, Pair};
+use crate::alignment::{GuideSide, LayerMap, Pair};
 use crate::data::{Batch, BatchSource};
 use crate::error::Result;
 use crate::network::{Forward, Network};
@@ -68,7 +68,10 @@ impl<'g> GuidedStep<'_, 'g> {
                 (errors.mul(step_state.value(graph, schedule)?)?, vec![errors])
             }
             None => {
-                let alignment = guidance.align.loss(graph, step_state, schedule, &pairs)?;
+                let alignment = match guidance.map {
+                    LayerMap::All => guidance.align.weighted_loss(graph, step_state, schedule, &pairs)?,
+                    _ => guidance.align.loss(graph, step_state, schedule, &pairs)?,
+                };
                 (alignment.loss, alignment.stats)
             }
         };

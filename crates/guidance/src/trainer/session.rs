@@ -100,14 +100,18 @@ impl<'a> Session<'a> {
             let among = guides.among(pulling);
             let beside_target = Beside { guides: &among, fixed: fixed.as_ref(), hints: hints.as_ref() };
             let step = record(&graph, target, &batches, &training, &step_state, beside_target)?;
-            // The moments begin anew with the first label.
-            let (loss, first) = match step.pull.filter(|_| !labels) {
-                Some(pull) => (pull, 0),
-                None => (step.loss, unlabeled_steps),
-            };
+            let balanced = among.first().filter(|guidance| guidance.balance);
             // Task loss, loss scale, pairs of each guide.
             let mut metrics = vec![step.task];
-            metrics.extend(optimizer.update_since(first, &graph, loss, &step_state)?);
+            metrics.extend(match (step.pull, balanced) {
+                (Some(pull), _) if !labels => optimizer.update(&graph, pull, &step_state)?,
+                (Some(pull), Some(guidance)) => {
+                    let share = step_state.value(&graph, guidance.schedule.weight(guidance.weight))?;
+                    optimizer.update_balanced(unlabeled_steps, &graph, [step.task, pull], share, &step_state)?
+                }
+                // The moments begin anew with the first label.
+                _ => optimizer.update_since(unlabeled_steps, &graph, step.loss, &step_state)?,
+            });
             let mut pulled = step.metrics.into_iter();
             for (number, guided) in guides.iter().enumerate().filter(|_| !pulling.is_none()) {
                 match pulling.has(number) {

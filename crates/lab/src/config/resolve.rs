@@ -180,6 +180,7 @@ impl Config {
             .weight(weight)
             .schedule(self.schedule_of(arm))
             .capture(own.taps)
+            .balance(own.balance)
             .control(self.control_of(arm))
             .unlabeled_steps(self.unlabeled_steps_of(arm))
     }

@@ -48,6 +48,7 @@ ops! {
     movement::reduce::{Reduce},
     movement::view::{Permute, Expand, Slice, Pad},
     movement::concat::{Concat, Pack},
+    movement::detach::{Detach},
     movement::gather::{Gather, GatherGrad, GatherLabels, GatherImages},
     gemm::matmul::{MatMul},
     conv::conv2d::{Conv2d},

@@ -113,13 +113,49 @@ impl Optimizer {
         loss: Var<'g>,
         step_state: &StepState,
     ) -> Result<Vec<Var<'g>>> {
-        let leaves: Vec<Var<'_>> = self.params.tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
+        let (now, scale) = self.loss_scale(graph, step_state)?;
+        let packed = self.gradients(graph, loss, scale)?;
+        self.push_steps(first, graph, packed, now, scale)
+    }
+
+    /// [`Optimizer::update_since`] along `∇ task + share · ‖∇ task‖ / ‖∇ pull‖ · ∇ pull`, where norms are over all parameters: `share` is a
+    /// scalar. So `pull` counts as much as it says, whatever the sizes of both losses. Cost: a backward pass for each of the two.
+    ///
+    /// # Errors
+    /// As [`Graph::grad`].
+    pub fn update_balanced<'g>(
+        &self,
+        first: u32,
+        graph: &'g Graph,
+        [task, pull]: [Var<'g>; 2],
+        share: Var<'g>,
+        step_state: &StepState,
+    ) -> Result<Vec<Var<'g>>> {
+        let (now, scale) = self.loss_scale(graph, step_state)?;
+        let [task, pull] = [self.gradients(graph, task, scale)?, self.gradients(graph, pull, scale)?];
+        let _scope = graph.scope("optimizer");
+        let squares = |packed: &[Var<'g>]| squares(packed)?.sum_all();
+        // Without a gradient of its own a pull of any factor is 0.
+        let ratio = squares(&task)?.div(squares(&pull)?.add(graph.constant(1e-20, []))?)?;
+        let factor = ratio.sqrt()?.mul(share)?;
+        let sum = |(task, pull): (Var<'g>, Var<'g>)| task.add(pull.mul(factor)?);
+        let packed = task.into_iter().zip(pull).map(sum).collect::<Result<Vec<_>>>()?;
+        self.push_steps(first, graph, packed, now, scale)
+    }
+
+    /// The step state in a graph, and the factor of the loss.
+    fn loss_scale<'g>(&self, graph: &'g Graph, step_state: &StepState) -> Result<(Var<'g>, Option<Var<'g>>)> {
         let now = graph.leaf(step_state.tensor());
         let value = |scale| {
             let _scope = graph.scope("optimizer");
             graph.push(LossScaleValue { scale }, &[now])
         };
-        let scale = self.scale.map(value).transpose()?;
+        Ok((now, self.scale.map(value).transpose()?))
+    }
+
+    /// The gradient of a loss, times its factor, for each arena.
+    fn gradients<'g>(&self, graph: &'g Graph, loss: Var<'g>, scale: Option<Var<'g>>) -> Result<Vec<Var<'g>>> {
+        let leaves: Vec<Var<'_>> = self.params.tensors().iter().map(|tensor| graph.leaf(tensor)).collect();
         let gradients = match scale {
             None => graph.grad(loss, &leaves)?,
             Some(scale) => graph.grad_from(loss, scale.reshape(loss.shape())?, &leaves)?,
@@ -132,9 +168,21 @@ impl Optimizer {
             packed.push(graph.push(arena.layout.clone(), now)?);
             rest = later;
         }
+        Ok(packed)
+    }
+
+    /// Records the update of every arena.
+    fn push_steps<'g>(
+        &self,
+        first: u32,
+        graph: &'g Graph,
+        packed: Vec<Var<'g>>,
+        now: Var<'g>,
+        scale: Option<Var<'g>>,
+    ) -> Result<Vec<Var<'g>>> {
+        let _scope = graph.scope("optimizer");
         // This is needed without clipping too: a norm that is not finite stops the training before anything changes.
-        let parts = packed.iter().map(|gradient| partial_squares(*gradient)).collect::<Result<Vec<_>>>()?;
-        let squares = if let [only] = parts[..] { only } else { Var::concat(&parts, 0)? };
+        let squares = squares(&packed)?;
         for ((arena, moments), gradient) in self.params.arenas().iter().zip(&self.moments).zip(packed) {
             let mut inputs = vec![graph.leaf(&arena.whole), gradient];
             inputs.extend(moments.iter().map(|tensor| graph.leaf(tensor)));
@@ -191,4 +239,10 @@ fn partial_squares(gradient: Var<'_>) -> Result<Var<'_>> {
     let n = gradient.ty().elements();
     let rows = gradient.reshape([64, n / 64, 1])?;
     rows.graph().push(Reduce { reduction: Reduction::SumOfSquares }, &[rows])?.reshape([64])
+}
+
+/// Partial sums of squares over all arenas.
+fn squares<'g>(packed: &[Var<'g>]) -> Result<Var<'g>> {
+    let parts = packed.iter().map(|gradient| partial_squares(*gradient)).collect::<Result<Vec<_>>>()?;
+    if let [only] = parts[..] { Ok(only) } else { Var::concat(&parts, 0) }
 }

@@ -69,6 +69,10 @@ impl Guides {
                 let problem = "differs among the guides, but the target runs forward once for all of them";
                 return refused("taps", problem, "give all guides the same");
             }
+            if each.iter().any(|guided| guided.guidance.balance) {
+                let problem = "scales the gradient of one guide, and there are several";
+                return refused("balance", problem, "choose weights, or one guide");
+            }
             if each.iter().any(|guided| guided.guidance.unlabeled_steps > 0) {
                 let problem = "has several guides";
                 return refused("unlabeled_steps", problem, "train without labels by one guide");

@@ -109,6 +109,10 @@ fn check_also(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Config
         }
     }
     for of in config.guiding_arms(name) {
+        if config.guidance_of(&of).balance {
+            let hint = "choose weights, or one guide";
+            return refuse(key, format!("`{of}` balances the gradient of one guide, and there are several"), hint);
+        }
         if config.guidance_of(&of).method().0 != Method::Align {
             return refuse(
                 key,

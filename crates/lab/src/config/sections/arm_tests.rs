@@ -75,6 +75,10 @@ fn an_arm_sets_any_key_of_guidance() {
         ("RBF CKA with σ = 0.5 of the median distance".to_string(), 2.0)
     );
     assert_eq!(own.layer_map(), trellis_guidance::LayerMap::last());
+    let all =
+        Config::parse(&text.replace("map = \"last\"", "map = \"all\", balance = true"), Path::new("x.toml")).unwrap();
+    let all = all.guidance_of("own");
+    assert_eq!((all.layer_map(), all.balance), (trellis_guidance::LayerMap::all(), true));
     assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
     for (change, wanted) in [
         (("map = \"last\"", "mapp = \"last\""), "`arm.own.guidance.mapp`: unknown key; did you mean `map`?"),
@@ -228,6 +232,7 @@ fn an_arm_names_further_guides() {
         (("first_steps = 20", "first_steps = 20\nalso = [\"one\"]"), "`two` has further guides itself"),
         (("first_steps = 20", "guidance = { taps = \"after_activation\" }"), "`two` captures its layers elsewhere"),
         (("first_steps = 20", "guidance = { method = \"hints\" }"), "`two` does not align layers"),
+        (("first_steps = 20", "guidance = { balance = true }"), "`two` balances the gradient of one guide"),
         (("first_steps = 20", "unlabeled_steps = 20"), "`two` has steps without labels"),
         (("weight = 2.0", "training = { steps = 15 }"), "`arm.both.also`: the guide of `two` would stay for 20"),
         (("weight = 2.0", "training = { batches = \"fixed\" }"), "`arm.both.training.batches`: fixed batches look up"),

@@ -28,6 +28,10 @@ section! {
         weight: f32 = 1.0, in FROM_0, needs "another method than `distill`, which has `mixture`" |g| {
             g.method != MethodName::Distill
         };
+        /// If true, α is relative: the gradient of the alignment loss has α times the norm of the task's at each step, over all
+        /// parameters.
+        #[serde(skip_serializing_if = "is_false")]
+        balance: bool = false, needs "method = \"align\"" |g| g.method == MethodName::Align;
         /// Point at which activations are captured.
         taps: CapturePoint = CapturePoint::BeforeNorm;
         /// Guided steps of the arm `trained_first`, unless it has its own; half of all without the key.
@@ -36,7 +40,8 @@ section! {
         /// Step at which the weight of arms without a schedule of their own has fallen linearly to 0; 0 for a constant weight.
         decay_steps: u32 = 0;
         /// Rule that pairs layers: `even`, the paper's, which spreads the guide's layers over the target's; `depth`, which gives every
-        /// layer of the target the guide's at the same share of the depth; `last`, the last layer of each. Without the key `even`.
+        /// layer of the target the guide's at the same share of the depth; `last`, the last layer of each; `all`, every pair, weighted
+        /// for each layer of the target by how alike they are. Without the key `even`.
         #[serde(skip_serializing_if = "is_even")]
         map: MapName = MapName::Even, needs "no `pairs`" |g| g.pairs.is_empty();
         /// Pairs of guide layer and target layer, in place of `map`.
@@ -91,6 +96,12 @@ pub enum MapName {
     Depth,
     /// The last layer of each.
     Last,
+    /// Every pair, weighted by how alike they are.
+    All,
+}
+
+fn is_false(on: &bool) -> bool {
+    !on
 }
 
 fn is_even(map: &MapName) -> bool {
@@ -104,6 +115,7 @@ impl GuidanceConfig {
             ([], MapName::Even) => LayerMap::even(),
             ([], MapName::Depth) => LayerMap::by_depth(),
             ([], MapName::Last) => LayerMap::last(),
+            ([], MapName::All) => LayerMap::all(),
             (pairs, _) => LayerMap::named(pairs.iter().cloned()),
         }
     }
