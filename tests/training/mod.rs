@@ -7,6 +7,7 @@ mod input_scale; // guides that see images in a scale of their own
 mod methods; // distillation, hints and matched Gram matrices, step by step against PyTorch
 mod mixed; // loss scaling and mixed-precision training
 mod optimizer; // optimizers, step by step against PyTorch
+mod recorded; // guides whose layers were recorded
 mod resume; // runs that were killed and go on
 pub(crate) mod runs; // runs: counters, determinism, divergence, checkpoints
 mod schedules; // steps at which the guide pulls

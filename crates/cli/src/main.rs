@@ -1,19 +1,18 @@
 //! The `trellis` command.
 
-mod bench;
 mod config;
 mod devices;
 mod eval;
+mod examples;
 mod init;
+mod measure;
 mod next;
 mod plan;
 mod predict;
 mod print;
-mod profile;
 mod run;
 mod similarity;
 mod stopped;
-mod tune;
 mod weights;
 
 use std::io::IsTerminal;
@@ -67,6 +66,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Run the experiment that a TOML file describes
     Train(run::Train),
+    /// Write the examples of an experiment, for a guide that another program runs
+    Examples(examples::Examples),
     /// See how good a trained network is on a split, or on other data
     Eval(eval::Eval),
     /// Predict the classes of images, or the next token of a text
@@ -77,9 +78,9 @@ enum Command {
     #[command(after_help = "Examples:\n  trellis devices\n  trellis devices --json")]
     Devices,
     /// Time kernels and training steps
-    Bench(bench::Bench),
+    Bench(measure::bench::Bench),
     /// See where the time of a training step goes
-    Profile(profile::ProfileCommand),
+    Profile(measure::profile::ProfileCommand),
     /// See how much memory an experiment takes, before it does
     Plan(plan::PlanCommand),
     /// List the tensors of a safetensors file
@@ -87,7 +88,7 @@ enum Command {
     /// Write weights under other names or in another format
     Convert(weights::Convert),
     /// Measure which kernels are fastest on this adapter, for later runs
-    Tune(tune::Tune),
+    Tune(measure::tune::Tune),
 }
 
 fn main() -> ExitCode {
@@ -111,6 +112,7 @@ impl Cli {
             Command::Init(init) => init.run(self.json),
             Command::Config(config) => config.run(self.json),
             Command::Train(train) => train.run(|devices| self.gpus(devices), self.json),
+            Command::Examples(examples) => examples.run(|| self.gpu(), self.json),
             Command::Eval(eval) => eval.run(|| self.gpu(), self.json),
             Command::Predict(predict) => predict.run(|| self.gpu(), self.json),
             Command::Similarity(similarity) => similarity.run(|| self.gpu(), self.json),
@@ -134,7 +136,7 @@ impl Cli {
     }
 
     fn options(&self) -> Result<GpuOptions> {
-        let options = tune::with_folder(GpuOptions::from_env()?);
+        let options = measure::tune::with_folder(GpuOptions::from_env()?);
         let adapter = self.adapter.clone().or_else(|| options.adapter.clone());
         Ok(GpuOptions { adapter, ..options })
     }

@@ -5,6 +5,7 @@
 
 mod checkpoints;
 pub mod config;
+pub mod examples;
 pub mod experiment;
 pub mod memory;
 pub mod profile;

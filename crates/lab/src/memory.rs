@@ -8,7 +8,7 @@ use trellis_data::Place;
 use trellis_tensor::Gpu;
 
 use crate::config::{ArmGuide, Config};
-use trellis_guidance::{Dataset, Error, Result, Trainer};
+use trellis_guidance::{Dataset, Error, Guide, Network, Result, Trainer};
 
 /// Bytes on the GPU of the arm, or of the training of a guide, that takes most of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,7 +60,7 @@ impl Memory {
         let guides = account.guides(config, data)?;
         let target = config.draw_target(arm, data, 0)?;
         account.close(format!("target, {}", target.describe()));
-        let find = |of: &ArmGuide| guides.iter().find(|(kind, _)| kind == of).map(|(_, guide)| guide.clone().freeze());
+        let find = |of: &ArmGuide| guides.iter().find(|(kind, _)| kind == of).map(|(_, guide)| guide.clone());
         account.finish(arm, &config.trainer(arm, &target, data, find, 0))
     }
 
@@ -69,7 +69,7 @@ impl Memory {
         let mut account = Account::new(config, data)?;
         let data = &account.data.clone();
         let guides = account.guides(config, data)?;
-        let guide = guides.iter().find(|(kind, _)| kind == of).map(|(_, guide)| guide);
+        let guide = guides.iter().find(|(kind, _)| kind == of).and_then(|(_, guide)| guide.network());
         let Some(guide) = guide else { unreachable!("asked for only where an arm has one") };
         if guide.output() != data.output() {
             let (key, hint) = (format!("{}.classes", of.table()), "remove it, or `steps`");
@@ -162,11 +162,12 @@ impl Account {
     }
 
     /// Guides that some arm uses: each stays in memory while all arms of a seed train.
-    fn guides(&mut self, config: &Config, data: &Dataset) -> Result<Vec<(ArmGuide, trellis_guidance::Network)>> {
+    fn guides(&mut self, config: &Config, data: &Dataset) -> Result<Vec<(ArmGuide, Guide)>> {
         let mut guides = Vec::new();
         for of in config.guides_in_use() {
-            let guide = config.draw_guide(&of, data, 0)?;
-            self.close(format!("{}, {}", of.words(), guide.describe()));
+            let guide = config.guide(&of, data, 0)?;
+            let what = guide.network().map_or("recorded layers".to_string(), Network::describe);
+            self.close(format!("{}, {what}", of.words()));
             guides.push((of, guide));
         }
         Ok(guides)

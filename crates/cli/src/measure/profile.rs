@@ -92,7 +92,7 @@ impl ProfileCommand {
         // Trained or not, a guide costs the same.
         let mut guides = Vec::new();
         for of in guided.map_or(Vec::new(), |arm| config.guiding_arms(arm)) {
-            let guide = config.draw_guide(&config.guide_of(&of), &data, seed)?.freeze();
+            let guide = config.guide(&config.guide_of(&of), &data, seed)?;
             guides.push(config.guidance(&of, guide).schedule(GuideSchedule::always()));
         }
         let name = format!("{}, {name} step", config.name);

@@ -105,17 +105,17 @@ impl<'a> BatchSource<'a> {
     /// As when the batch source is made.
     pub fn batch<'g>(&self, graph: &'g Graph, step_state: &StepState) -> Result<Batch<'g>> {
         let now = graph.leaf(step_state.tensor());
-        let [values, labels] = match (&self.ring, self.order) {
-            (Some(ring), _) => {
-                let index = now.ring_batch(ring.slots, ring.stride, self.batch)?;
-                self.data.look_up(graph, &ring.values, &ring.labels, index)?
+        // Threads that read a streamed set draw the same numbers.
+        let index = match self.order {
+            Order::Shuffled { seed } => now.sample_batch(self.split.drawable(), self.batch, seed)?,
+            Order::Sequential => now.sequential_batch(self.split.count(), self.batch)?,
+        };
+        let [values, labels] = match &self.ring {
+            Some(ring) => {
+                let slot = now.ring_batch(ring.slots, ring.stride, self.batch)?;
+                self.data.look_up(graph, &ring.values, &ring.labels, slot)?
             }
-            (None, Order::Shuffled { seed }) => {
-                self.data.gather(graph, &self.split, now.sample_batch(self.split.drawable(), self.batch, seed)?)?
-            }
-            (None, Order::Sequential) => {
-                self.data.gather(graph, &self.split, now.sequential_batch(self.split.count(), self.batch)?)?
-            }
+            None => self.data.gather(graph, &self.split, index)?,
         };
         let input = match (self.order, self.crop, self.data.input()) {
             (Order::Shuffled { seed }, Crop::Random, InputShape::Image([_, size, _])) => {
@@ -126,7 +126,7 @@ impl<'a> BatchSource<'a> {
             }
             _ => self.data.center(values)?,
         };
-        Ok(Batch { input, labels })
+        Ok(Batch { input, labels, index, split: self.split.name })
     }
 
     /// Reads the batches of `steps` steps, from step `first` on, into place. Waits for the threads that read them, not

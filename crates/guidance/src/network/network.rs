@@ -185,11 +185,6 @@ impl Network {
         self.rescaling.as_ref().map(|rescaling| &rescaling.scale)
     }
 
-    /// This network as a guide: frozen, in evaluation mode.
-    pub fn freeze(self) -> Guide {
-        Guide { network: self }
-    }
-
     /// Layer that gives the logits, if its architecture says so.
     pub(crate) fn head(&self) -> Option<&str> {
         self.head.as_deref()
@@ -243,30 +238,4 @@ pub struct Forward<'g> {
     pub logits: Var<'g>,
     /// Captured activations of the layers that can be aligned, in forward order.
     pub activations: Vec<Captured<'g>>,
-}
-
-/// A frozen network that a target is pulled towards. Trained or not is up to who made it.
-#[derive(Clone, Debug)]
-pub struct Guide {
-    network: Network,
-}
-
-impl Guide {
-    /// Records its forward pass, in evaluation mode.
-    ///
-    /// # Errors
-    /// As [`Network::forward`].
-    pub fn forward<'g>(
-        &self,
-        graph: &'g Graph,
-        input: impl Into<Input<'g>>,
-        capture: CapturePoint,
-    ) -> Result<Forward<'g>> {
-        self.network.forward(graph, input, Mode::Eval, capture)
-    }
-
-    /// The network.
-    pub fn network(&self) -> &Network {
-        &self.network
-    }
 }

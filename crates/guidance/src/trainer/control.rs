@@ -75,9 +75,9 @@ pub fn guide_sides<'g>(
     let n = batch.input.batch();
     let layers = || -> Result<Vec<Var<'g>>> {
         let (input, order) = seen_by_guide(graph, gpu, batch, guidance, draws)?;
-        let activations = guidance.guide.forward(graph, input, guidance.capture)?.activations;
-        let layer = |&(guide, _): &(usize, usize)| reordered(activations[guide].value, order);
-        pairs.iter().map(layer).collect()
+        let numbers = pairs.iter().map(|&(guide, _)| guide);
+        let layers = guidance.guide.layers_on(graph, batch, input, guidance.capture, numbers)?;
+        layers.into_iter().map(|layer| reordered(layer, order)).collect()
     };
     // One Gram matrix for all pairs.
     let all = |same: Var<'g>| Ok::<_, Error>(vec![GuideSide::Gram(guidance.align.gram(same)?); pairs.len()]);

@@ -11,6 +11,7 @@ use crate::data::BatchSource;
 use crate::data::Split;
 use crate::data::dataset::{Dataset, MOST_CONFUSED};
 use crate::error::{Error, Result};
+use crate::guide::COMPARED;
 use crate::network::{CapturePoint, InputShape, LabelPer, Mode, Network, Output};
 use crate::trainer::records::EvalRecord;
 
@@ -229,14 +230,13 @@ struct AlignmentEval<'a> {
 impl<'a> AlignmentEval<'a> {
     /// The evaluations that carry its numbers.
     const SPLIT: &'static str = "test";
-    const BATCH: usize = 256;
 
     fn new(trainer: &Trainer<'a>, guides: &[Guidance], beside: Option<&Plan>) -> Result<Self> {
         let Trainer { target, data, training, .. } = *trainer;
         let split = data.splits().last().expect("a data set has a training split").1;
         let graph = Graph::new();
         let step_state = StepState::new(data.gpu())?;
-        let most = examples_of_step(Self::BATCH, data, training.batch).min(split.count());
+        let most = examples_of_step(COMPARED, data, training.batch).min(split.count());
         let split = data.first_readable(split, most)?;
         let batches = BatchSource::sequential(data, &split, split.count())?;
         let examples = batches.batch(&graph, &step_state)?;
@@ -252,7 +252,7 @@ impl<'a> AlignmentEval<'a> {
             };
             let (compared, indices) = (guidance.clone().control(control), guidance.pairs(target)?);
             let sides = guide_sides(&graph, data.gpu(), &examples, data.output(), &compared, &indices, None)?;
-            let names = guidance.guide.network().layers()?;
+            let names = guidance.guide.layers()?;
             let pairs = indices.iter().zip(sides);
             let pair = pairs.map(|(&(g, t), gram)| Pair { target: ours[t].clone(), guide: names[g].clone(), gram });
             let captured: Vec<_> = pair.collect();

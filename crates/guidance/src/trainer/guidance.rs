@@ -6,7 +6,8 @@ use super::control::Control;
 use super::methods::Method;
 use crate::alignment::{Cka, GuideSchedule, LayerMap, Metric};
 use crate::error::{Error, Result};
-use crate::network::{CapturePoint, Guide, Network};
+use crate::guide::Guide;
+use crate::network::{CapturePoint, Network};
 
 /// Settings of guidance: a guide, a measure, a layer map, a schedule and a weight.
 ///
@@ -101,7 +102,20 @@ impl Guidance {
         let refused =
             |key: &str, problem: String, hint: &str| Err(Error::config(Place::setting("guidance"), key, problem, hint));
         let is_run = matches!(self.control, Control::None | Control::Permuted | Control::Noise);
-        let [ours, theirs] = [target.output(), self.guide.network().output()].map(|output| output.classes);
+        let Some(network) = self.guide.network() else {
+            return match (self.method, self.control) {
+                (Method::Distill { .. } | Method::Hints, _) => {
+                    let problem = format!("takes a guide that is run, and activations are compared: {}", self.method);
+                    refused("method", problem, "align layers, or give a network")
+                }
+                (_, Control::Noise) => {
+                    let problem = "takes a guide that is run, and activations were recorded".to_string();
+                    refused("control", problem, "choose another control, or give a network")
+                }
+                _ => Ok(()),
+            };
+        };
+        let [ours, theirs] = [target.output(), network.output()].map(|output| output.classes);
         match self.method {
             Method::Distill { .. } | Method::Hints if self.balance => {
                 let problem = format!("scales the gradient of an alignment loss, and {} has none", self.method);
@@ -146,6 +160,6 @@ impl Guidance {
     /// # Errors
     /// When the layer map names a layer that does not exist.
     pub(crate) fn pairs(&self, target: &Network) -> Result<Vec<(usize, usize)>> {
-        self.map.resolve(&self.guide.network().layers()?, &target.layers()?)
+        self.map.resolve(&self.guide.layers()?, &target.layers()?)
     }
 }

@@ -93,7 +93,7 @@ impl<'g> GuidedStep<'_, 'g> {
                 }
             }
         };
-        let names = guidance.guide.network().layers()?;
+        let names = guidance.guide.layers()?;
         let pair = |(&(g, t), gram): (&(usize, usize), GuideSide<'g>)| Pair {
             target: forward.activations[t].clone(),
             guide: names[g].clone(),

@@ -80,7 +80,7 @@ impl<'a> Trainer<'a> {
     pub fn pairs(&self) -> Result<Vec<[String; 2]>> {
         let mut pairs = Vec::new();
         for guidance in &self.probes {
-            let (ours, theirs) = (self.target.layers()?, guidance.guide.network().layers()?);
+            let (ours, theirs) = (self.target.layers()?, guidance.guide.layers()?);
             let name = |(g, t): (usize, usize)| [theirs[g].clone(), ours[t].clone()];
             pairs.extend(guidance.map.resolve(&theirs, &ours)?.into_iter().map(name));
         }

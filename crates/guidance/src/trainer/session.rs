@@ -80,6 +80,11 @@ impl<'a> Session<'a> {
                 hint,
             ));
         }
+        if training.augments() && guides.iter().any(|guided| guided.guidance.guide.network().is_none()) {
+            let problem = "changes images, and the activations of a guide were recorded on images as they are";
+            let hint = "do not crop, shift and flip, or give the guide as a network";
+            return Err(Error::config(Place::setting("training"), "crop, shift or flip", problem, hint));
+        }
         let refused =
             |problem| Err(Error::config(Place::setting("training"), "batches", problem, "draw random batches"));
         if training.batches == Batches::Fixed && guides.iter().len() > 1 {

@@ -112,6 +112,11 @@ impl WeightsFile {
         Ok(numbers)
     }
 
+    /// Shape of a tensor, if the file holds it.
+    pub(crate) fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.info(name).map(|info| info.shape.clone())
+    }
+
     /// Shape and numbers of a tensor, if the file holds it.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let Some(info) = self.info(name) else { return Ok(None) };

@@ -143,6 +143,17 @@ impl Config {
         Ok(guide)
     }
 
+    /// A guide as it is before its own training: a network, or layers that were recorded.
+    ///
+    /// # Errors
+    /// As [`Network::new`] and [`Guide::recorded`].
+    pub fn guide(&self, guide: &ArmGuide, data: &Dataset, seed: u64) -> Result<Guide> {
+        match self.guide_activations(guide) {
+            Some(file) => Guide::recorded(data, file),
+            None => Ok(self.draw_guide(guide, data, seed)?.freeze()),
+        }
+    }
+
     /// The target of an arm, its initial weights drawn by `seed`. Those of a checkpoint are loaded later.
     ///
     /// # Errors

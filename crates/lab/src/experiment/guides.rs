@@ -44,6 +44,10 @@ impl Guides {
         let mut guides = Vec::new();
         for of in config.guides_in_use() {
             let name = of.name();
+            if config.guide_activations(&of).is_some() {
+                guides.push((of.clone(), config.guide(&of, data, 0)?));
+                continue;
+            }
             let guide = config.draw_guide(&of, data, guide_seed(seed))?;
             if of == ArmGuide::Untrained {
                 Checkpoints::new(&guide, journal.path, recipe(config, &of, &guide, data, seed)).finish(0)?;

@@ -137,6 +137,9 @@ fn guides(config: &Config) -> Vec<String> {
 }
 
 fn guide(config: &Config, of: &ArmGuide) -> String {
+    if let Some(file) = config.guide_activations(of) {
+        return format!("layers that were recorded in {}", file.display());
+    }
     let guide = config.table_of(of);
     let mut words = guide.network.architecture().describe();
     if let Some(InputScale { mean, std }) = guide.input_scale() {

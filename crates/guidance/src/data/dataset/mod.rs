@@ -52,6 +52,10 @@ pub struct Batch<'g> {
     pub input: Input<'g>,
     /// `u32[batch]`, or `u32[batch, time]` where each position has a label.
     pub labels: Var<'g>,
+    /// Numbers of the examples in their split, `u32[batch]`.
+    pub index: Var<'g>,
+    /// The split: `train`, `validation` or `test`.
+    pub split: &'static str,
 }
 
 impl<'g> Batch<'g> {
@@ -171,6 +175,11 @@ impl Dataset {
         self.skip_broken.then(|| self.skipped.clone())
     }
 
+    /// True if training batches are always of new examples.
+    pub fn is_drawn(&self) -> bool {
+        self.train.drawable() != self.train.count()
+    }
+
     /// True if batches are read while they are needed, so that a [`BatchSource`](crate::BatchSource) must be prepared.
     pub fn is_streamed(&self) -> bool {
         matches!(self.train.examples, Examples::Source(_) | Examples::Blocks(_))
@@ -182,7 +191,7 @@ impl Dataset {
     /// When `index` holds no indices; [`Error::Config`] where the examples are streamed.
     pub(crate) fn train_examples<'g>(&self, graph: &'g Graph, index: Var<'g>) -> Result<Batch<'g>> {
         let [values, labels] = self.gather(graph, &self.train, index)?;
-        Ok(Batch { input: self.center(values)?, labels })
+        Ok(Batch { input: self.center(values)?, labels, index, split: self.train.name })
     }
 
     /// The same images, of which networks see a box of `size` × `size` pixels.

@@ -27,7 +27,9 @@ impl Hints {
     /// When the layer map names a layer that does not exist, or memory does not allow it.
     pub(in crate::trainer) fn new(gpu: &Gpu, target: &Network, guidance: &Guidance, seed: u64) -> Result<Self> {
         let ours = shapes(target, guidance.capture)?;
-        let theirs = shapes(guidance.guide.network(), guidance.capture)?;
+        // Guides that were recorded are refused before.
+        let theirs =
+            guidance.guide.network().map(|guide| shapes(guide, guidance.capture)).transpose()?.unwrap_or_default();
         let mut specs = Vec::new();
         for (number, (g, t)) in guidance.pairs(target)?.into_iter().enumerate() {
             let [p, q] = features(&ours[t].1, &theirs[g].1).1;

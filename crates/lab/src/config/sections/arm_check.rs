@@ -265,7 +265,15 @@ pub(in crate::config) fn check_guides(config: &Config) -> Result<(), ConfigError
         }
     }
     let trained = config.arm_with(&ArmGuide::Trained);
-    if trained.is_some() && config.guide.keys.steps == 0 && config.guide.keys.weights.is_none() {
+    let recorded = config.guide.keys.activations.is_some();
+    if let Some(arm) = config.arm_with(&ArmGuide::Untrained).filter(|_| recorded) {
+        let hint = "leave the arm out, or give the guide as a network";
+        return refuse("guide.activations", format!("have no untrained guide, which the arm `{arm}` has"), hint);
+    }
+    if trained.is_none() && recorded {
+        return refuse("guide.activations", "no arm has the trained guide", "add such an arm, or remove the key");
+    }
+    if trained.is_some() && config.guide.keys.steps == 0 && config.guide.keys.weights.is_none() && !recorded {
         return refuse(
             "guide.steps",
             "0 steps do not train a guide",

@@ -30,6 +30,10 @@ section! {
         /// there are then 0 by default. Without the key the weights are drawn.
         #[serde(skip_serializing_if = "Option::is_none")]
         weights: Option<PathBuf> = None;
+        /// A safetensors file of the layers of a guide that any program has run on each example, in place of a network: see
+        /// "Any module of PyTorch as a guide" in docs/cli.md.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        activations: Option<PathBuf> = None;
         /// Classes of its logits, where they are not the data's: those of a file.
         #[serde(skip_serializing_if = "Option::is_none")]
         classes: Option<usize> = None, in Range::Counts(MOST_UNITS);
@@ -84,7 +88,13 @@ impl GuideConfig {
             let is_own = own.iter().any(|own| own.name == key.get_ref());
             (if is_own { &mut keys } else { &mut network }).insert(key, value);
         }
-        let from_file = keys.contains_key("weights") && !keys.contains_key("steps");
+        let recorded = keys.contains_key("activations");
+        if let Some(other) = keys.keys().chain(network.keys()).find(|key| recorded && key.get_ref() != "activations") {
+            let problem =
+                format!("`{}` has no meaning beside `activations`, which are all of the guide", other.get_ref());
+            return Err(serde::de::Error::custom(problem));
+        }
+        let from_file = recorded || keys.contains_key("weights") && !keys.contains_key("steps");
         let mut keys = GuideKeys::deserialize(Deserializer::from(Spanned::new(span.clone(), keys)))?;
         if from_file {
             keys.steps = 0;
@@ -202,6 +212,11 @@ impl Config {
             ArmGuide::None | ArmGuide::Untrained => None,
             ArmGuide::Trained | ArmGuide::Named(_) => self.table_of(guide).keys.weights.as_ref(),
         }
+    }
+
+    /// File of a guide's recorded layers, where it is no network.
+    pub(crate) fn guide_activations(&self, guide: &ArmGuide) -> Option<&PathBuf> {
+        self.table_of(guide).keys.activations.as_ref()
     }
 
     /// Table of each guide, with its name in the file.

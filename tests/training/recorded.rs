@@ -1,0 +1,135 @@
+//! Guides whose layers were recorded, by Trellis itself or by PyTorch.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use trellis_guidance::trainer::StepRecord;
+use trellis_guidance::{
+    BatchSource, Batches, CapturePoint, Cnn, Control, Dataset, Guidance, Guide, Method, Network, Session, Trainer,
+    Training,
+};
+use trellis_tensor::{Graph, Plan, StepState};
+
+use super::runs::{bits, data, networks, small_training};
+use crate::gpu;
+
+type Layers = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+/// Layers of a guide on each example of both splits, computed in batches of 16 as a step does.
+fn said(data: &Dataset, guide: &Guide) -> Layers {
+    let mut all = Layers::new();
+    for (split, examples) in data.splits() {
+        let (graph, step_state) = (Graph::new(), StepState::new(data.gpu()).expect("fits"));
+        let batch =
+            BatchSource::sequential(data, examples, 16).expect("fits").batch(&graph, &step_state).expect("fits");
+        let layers = guide.forward(&graph, batch.input, CapturePoint::default()).expect("fits").activations;
+        step_state.advance(&graph).expect("once");
+        let keep: Vec<_> = layers.iter().map(|layer| layer.value).collect();
+        let plan = Plan::new(data.gpu(), &graph, &keep).expect("fits");
+        let mut values = vec![Vec::new(); layers.len()];
+        for _ in 0..examples.count().div_ceil(16) {
+            plan.run(1).expect("works");
+            values.iter_mut().zip(&keep).for_each(|(values, &layer)| values.extend(plan.read(layer).expect("kept")));
+        }
+        for (layer, mut values) in layers.iter().zip(values) {
+            let shape = [&[examples.count()], &layer.value.shape()[1..]].concat();
+            values.truncate(shape.iter().product());
+            all.push((format!("{split}.{}", layer.name), shape, values));
+        }
+    }
+    all
+}
+
+fn save(path: &Path, layers: &Layers, metadata: &[(&str, String)]) {
+    let bytes: Vec<Vec<u8>> =
+        layers.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let views = layers.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("whole"))
+    });
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, text)| (key.to_string(), text.clone())).collect();
+    serialize_to_file(views.collect::<Vec<_>>(), Some(metadata), path).expect("writable");
+}
+
+fn guide(data: &Dataset) -> Guide {
+    Network::new(Cnn::new(&[4, 8]), data, 5).expect("fits").freeze()
+}
+
+fn names(guide: &Guide) -> String {
+    guide.layers().expect("layers").join(" ")
+}
+
+/// The same guide, run in each step and looked up, trains the same bits.
+#[test]
+fn a_recorded_guide_is_the_guide() {
+    let data = data(&gpu());
+    let guide = guide(&data);
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("guide.safetensors");
+    save(&path, &said(&data, &guide), &[("trellis", data.describe()), ("layers", names(&guide))]);
+    let recorded = Guide::recorded(&data, &path).expect("of these data");
+    assert_eq!(recorded.layers().expect("layers"), guide.layers().expect("layers"));
+    assert!(recorded.network().is_none());
+    for (control, batches) in
+        [(Control::None, Batches::Random), (Control::Permuted, Batches::Random), (Control::None, Batches::Fixed)]
+    {
+        let train = |guide: &Guide| {
+            let target = networks(&data).0;
+            let training = Training { batches, ..small_training(7) };
+            let guidance = Guidance::new(guide.clone()).control(control);
+            let record = Trainer::new(&target, &data, training).guided_by(guidance).run().expect("trains");
+            let steps: Vec<StepRecord> = record.steps;
+            let last = record.evals.last().expect("evaluated").similarity.clone();
+            (bits(&target), steps.into_iter().map(|step| step.similarity).collect::<Vec<_>>(), last, record.pairs)
+        };
+        let (run, looked_up) = (train(&guide), train(&recorded));
+        assert_eq!((&run.0, &run.1, &run.3), (&looked_up.0, &looked_up.1, &looked_up.3), "{control:?}");
+        // An evaluation has other batches, whose sums may round another way.
+        for (one, other) in run.2.iter().zip(&looked_up.2) {
+            assert!((one - other).abs() < 1e-5, "{one} and {other}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_recording_is_told() {
+    let data = data(&gpu());
+    let guide = guide(&data);
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("guide.safetensors");
+    let good = said(&data, &guide);
+    let about = [("trellis", data.describe()), ("layers", names(&guide))];
+    let refused = |layers: &Layers, about: &[(&str, String)]| {
+        save(&path, layers, about);
+        Guide::recorded(&data, &path).expect_err("refused").to_string()
+    };
+    let other = [("trellis", "train 9 of others".to_string()), about[1].clone()];
+    assert!(refused(&good, &other).contains("is of other data: train 9 of others"));
+    assert!(refused(&good, &about[1..]).contains("does not say of which data"));
+    assert!(refused(&good, &about[..1]).contains("does not name its layers"));
+    let unknown = [about[0].clone(), ("layers", "conv1 conv9".to_string())];
+    assert!(refused(&good, &unknown).contains("lacks `train.conv9`"));
+    let mut short = good.clone();
+    let row = short[0].2.len() / short[0].1[0];
+    short[0].1[0] -= 1;
+    let left = short[0].2.len() - row;
+    short[0].2.truncate(left);
+    let error = refused(&short, &about);
+    assert!(error.contains("which should be [80, …]") && error.contains("activations.py"), "{error}");
+    let mut broken = good.clone();
+    broken[0].2[3 * row + 1] = f32::NAN;
+    assert!(refused(&broken, &about).contains("in row 3 of `train."));
+
+    // Settings that need a guide that is run.
+    save(&path, &good, &about);
+    let guidance = Guidance::new(Guide::recorded(&data, &path).expect("of these data"));
+    let target = networks(&data).0;
+    let refused = |guidance: Guidance, training: Training| {
+        Session::new(&target, &data, training, &[guidance]).map(drop).expect_err("refused").to_string()
+    };
+    assert!(refused(guidance.clone().method(Method::Hints), small_training(2)).contains("`method`"));
+    assert!(refused(guidance.clone().control(Control::Noise), small_training(2)).contains("`control`"));
+    let shifted = Training { shift: 1, ..small_training(2) };
+    assert!(refused(guidance, shifted).contains("recorded on images as they are"));
+}
