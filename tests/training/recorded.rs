@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use trellis_data::Source;
+use trellis_data::glyphs::glyphs;
 use trellis_guidance::trainer::StepRecord;
 use trellis_guidance::{
     BatchSource, Batches, CapturePoint, Cnn, Control, Dataset, Guidance, Guide, Method, Network, Session, Trainer,
@@ -90,6 +93,37 @@ fn a_recorded_guide_is_the_guide() {
             assert!((one - other).abs() < 1e-5, "{one} and {other}");
         }
     }
+}
+
+/// Rows that are read before each step are those that a step looks up.
+#[test]
+fn a_recorded_guide_streams_with_its_data() {
+    let resident = data(&gpu());
+    let guide = guide(&resident);
+    let parts = glyphs(120, 16, 1).split(&[80, 40], 0).expect("enough glyphs");
+    let [train, test] =
+        parts.try_into().map(|parts: [_; 2]| parts.map(|part| Arc::new(part) as Arc<dyn Source>)).expect("two");
+    let streamed = Dataset::stream(&gpu(), train, None, Some(test), false).expect("fits");
+    assert_eq!(streamed.describe(), resident.describe());
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("guide.safetensors");
+    save(&path, &said(&resident, &guide), &[("trellis", resident.describe()), ("layers", names(&guide))]);
+    let recorded = Guide::recorded(&streamed, &path).expect("of these data");
+    let train = |data: &Dataset, guide: &Guide, seed| {
+        let target = networks(data).0;
+        let training = Training { seed, eval_every: 5, ..small_training(23) };
+        let record =
+            Trainer::new(&target, data, training).guided_by(Guidance::new(guide.clone())).run().expect("trains");
+        let steps: Vec<Vec<f32>> = record.steps.into_iter().map(|step| step.similarity).collect();
+        (bits(&target), steps)
+    };
+    // One guide serves several runs, each with batches of its own.
+    for seed in [3, 4] {
+        assert_eq!(train(&streamed, &recorded, seed), train(&resident, &guide, seed), "seed {seed}");
+    }
+    let fixed = Training { batches: Batches::Fixed, ..small_training(2) };
+    let error = Session::new(&networks(&resident).0, &resident, fixed, &[Guidance::new(recorded)]).map(drop);
+    assert!(error.expect_err("refused").to_string().contains("`batches`"));
 }
 
 #[test]

@@ -47,8 +47,11 @@ fn examples_are_written_as_networks_see_them() {
     assert!(mean.abs() < 0.05 && (std - 1.0).abs() < 0.05, "{train}");
 
     let drawn = place.path().join("drawn.toml");
-    std::fs::write(&drawn, "arms = [\"alone\"]\n[data]\nset = \"parity\"\n[target]\nnetwork = \"rnn\"\n[guide]\nnetwork = \"rnn\"\n")
-        .expect("writable");
+    std::fs::write(
+        &drawn,
+        "arms = [\"alone\"]\n[data]\nset = \"parity\"\n[target]\nnetwork = \"rnn\"\n[guide]\nnetwork = \"rnn\"\n",
+    )
+    .expect("writable");
     let refused = trellis(&["examples", &drawn.to_string_lossy(), "--out", &out]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("every batch is of new examples"));
 }

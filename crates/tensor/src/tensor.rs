@@ -152,7 +152,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Size`] when they do not lie within the tensor.
-    pub(crate) fn write_f32_at(&self, first: usize, values: &[f32]) -> Result<()> {
+    pub fn write_f32_at(&self, first: usize, values: &[f32]) -> Result<()> {
         self.write_at(first, values)
     }
 

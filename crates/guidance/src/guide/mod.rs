@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trellis_data::Place;
-use trellis_tensor::{Graph, Var};
+use trellis_tensor::{Graph, Log, StepState, Var};
 
 use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
 use crate::network::{CapturePoint, Forward, Input, Mode, Network};
-use recorded::Recorded;
+use recorded::{Recorded, Stream};
 
 /// Number of examples of a split, from the first on, that an evaluation compares layers on at most.
 pub(crate) const COMPARED: usize = 256;
@@ -26,7 +26,8 @@ pub struct Guide {
 #[derive(Clone, Debug)]
 enum Kind {
     Network(Box<Network>),
-    Recorded(Arc<Recorded>),
+    /// Layers, and their stream in a run.
+    Recorded(Arc<Recorded>, Option<Arc<Stream>>),
 }
 
 impl Network {
@@ -42,13 +43,14 @@ impl Guide {
     /// copied from that file, and `layers`, names in forward order with blanks between. `examples/activations.py` writes
     /// such a file for a module of PyTorch.
     ///
-    /// The arrays lie on the GPU, and a step looks its examples up. So random batches must not be cropped, shifted or flipped.
+    /// The arrays lie on the GPU, and a step looks its examples up. Where they do not fit, or the data stream, the rows of a step are read
+    /// before it. Random batches must not be cropped, shifted or flipped.
     ///
     /// # Errors
     /// [`Error::Checkpoint`](crate::Error::Checkpoint) for a file of other data, rows that are missing, numbers that are not finite, or
     /// an array that the adapter cannot bind; errors of reading.
     pub fn recorded(data: &Dataset, path: &Path) -> Result<Self> {
-        Ok(Self { kind: Kind::Recorded(Arc::new(Recorded::read(data, path)?)) })
+        Ok(Self { kind: Kind::Recorded(Arc::new(Recorded::read(data, path)?), None) })
     }
 
     /// Records its forward pass, in evaluation mode.
@@ -63,18 +65,48 @@ impl Guide {
     ) -> Result<Forward<'g>> {
         match &self.kind {
             Kind::Network(network) => network.forward(graph, input, Mode::Eval, capture),
-            Kind::Recorded(_) => {
+            Kind::Recorded(..) => {
                 let problem = "was recorded, and cannot be run on other examples";
                 Err(Error::config(Place::setting("guide"), "activations", problem, "give a network"))
             }
         }
     }
 
-    /// Layers of this guide by number, for the examples of a batch whose input it sees as `input`.
+    /// This guide in a run of random batches under a seed.
+    pub(crate) fn begin(&self, data: &Dataset, batch: usize, seed: u64) -> Result<Self> {
+        match &self.kind {
+            Kind::Network(_) => Ok(self.clone()),
+            Kind::Recorded(recorded, _) => {
+                let stream = recorded.stream(data, batch, seed)?.map(Arc::new);
+                Ok(Self { kind: Kind::Recorded(recorded.clone(), stream) })
+            }
+        }
+    }
+
+    /// Number of steps of a run that can be prepared at once.
+    pub(crate) fn depth(&self) -> usize {
+        if let Kind::Recorded(_, Some(stream)) = &self.kind { stream.depth() } else { Log::CAPACITY }
+    }
+
+    /// Makes ready `steps` steps of a run from step `first` on, before they are submitted.
+    pub(crate) fn prepare(&self, first: u32, steps: usize) -> Result<()> {
+        match &self.kind {
+            Kind::Recorded(recorded, Some(stream)) => recorded.fill(stream, first, steps),
+            Kind::Recorded(_, None) | Kind::Network(_) => Ok(()),
+        }
+    }
+
+    /// True if [`Guide::prepare`] reads rows for each step of a run.
+    pub(crate) fn is_streamed(&self) -> bool {
+        matches!(&self.kind, Kind::Recorded(recorded, _) if recorded.is_streamed())
+    }
+
+    /// Layers of this guide by number, for the examples of a batch whose input it sees as `input`; of a training step where there is a
+    /// step state.
     pub(crate) fn layers_on<'g>(
         &self,
         graph: &'g Graph,
-        batch: &Batch<'g>,
+        (batch, step_state): (&Batch<'g>, Option<&StepState>),
         input: Input<'g>,
         capture: CapturePoint,
         layers: impl Iterator<Item = usize>,
@@ -84,7 +116,10 @@ impl Guide {
                 let activations = network.forward(graph, input, Mode::Eval, capture)?.activations;
                 Ok(layers.map(|layer| activations[layer].value).collect())
             }
-            Kind::Recorded(recorded) => layers.map(|layer| recorded.rows(graph, batch, layer)).collect(),
+            Kind::Recorded(recorded, stream) => match (stream, step_state) {
+                (Some(stream), Some(now)) => layers.map(|layer| stream.rows(graph, now, layer)).collect(),
+                _ => layers.map(|layer| recorded.rows(graph, batch, layer)).collect(),
+            },
         }
     }
 
@@ -92,7 +127,7 @@ impl Guide {
     pub fn network(&self) -> Option<&Network> {
         match &self.kind {
             Kind::Network(network) => Some(network),
-            Kind::Recorded(_) => None,
+            Kind::Recorded(..) => None,
         }
     }
 
@@ -103,7 +138,7 @@ impl Guide {
     pub fn layers(&self) -> Result<Vec<String>> {
         match &self.kind {
             Kind::Network(network) => network.layers(),
-            Kind::Recorded(recorded) => Ok(recorded.layers().to_vec()),
+            Kind::Recorded(recorded, _) => Ok(recorded.layers().to_vec()),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use trellis_tensor::{Graph, Tensor, TensorType, Var};
+use trellis_tensor::ops::SampleBatch;
+use trellis_tensor::{Graph, Log, StepState, Tensor, TensorType, Var};
 
 use crate::data::{Batch, Dataset};
 use crate::error::{Error, Result};
@@ -16,13 +17,28 @@ const LAYERS: &str = "layers";
 /// Hint behind what is wrong with a file.
 const HINT: &str = "record it anew with examples/activations.py, from `trellis examples` of this configuration";
 
+/// Bytes of the rings of a stream, unless the rows of one step take more.
+const RING: usize = 64 << 20;
+
 /// Layers of a guide for each example.
 #[derive(Debug)]
 pub(super) struct Recorded {
+    file: WeightsFile,
     path: PathBuf,
     layers: Vec<String>,
-    /// Tables `[examples, …]` by split and layer.
+    /// Tables `[examples, …]` by split and layer. Where training rows are streamed, those of the first examples alone.
     splits: Vec<(&'static str, Vec<Tensor>)>,
+    /// True if the rows of a training step are read before it.
+    streamed: bool,
+}
+
+/// Rows of the training steps of a run, in rings on the GPU that are filled from the file before the steps that read them.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// `[slots · batch, …]` for each layer.
+    rings: Vec<Tensor>,
+    slots: usize,
+    sampler: SampleBatch,
 }
 
 impl Recorded {
@@ -45,14 +61,63 @@ impl Recorded {
             let problem = "cannot tell which images are left out as broken".to_string();
             return Err(Error::checkpoint(path, problem, "do without `data.skip_broken`"));
         }
+        let shapes = layers.iter().map(|layer| file.shape(&format!("train.{layer}")));
+        let row: usize = shapes.flatten().map(|shape| 4 * shape.iter().skip(1).product::<usize>()).sum();
+        let (largest, room) = (data.gpu().caps().max_binding as usize, data.gpu().memory_budget() / 2);
+        let streamed = data.is_streamed()
+            || (data.train().count() * row) as u64 > room
+            || layers.iter().any(|layer| bytes_of(&file, layer) > largest);
         let mut splits = Vec::new();
         for (split, examples) in data.splits().filter(|(name, _)| *name != "validation") {
-            // Evaluations look at the first of the test split.
-            let rows = if split == "test" { examples.count().min(COMPARED) } else { examples.count() };
-            let table = |layer: &String| read_table(data, &file, path, &format!("{split}.{layer}"), rows);
+            // Evaluations look at the first of a split.
+            let first = examples.count().min(COMPARED);
+            let held = if split == "test" || streamed { first } else { examples.count() };
+            let wanted = if split == "test" { first } else { examples.count() };
+            let table = |layer: &String| {
+                let name = format!("{split}.{layer}");
+                let shape = checked_shape(&file, path, &name, wanted, split == "test")?;
+                read_table(data, &file, path, &name, &[&[held], &shape[1..]].concat())
+            };
             splits.push((split, layers.iter().map(table).collect::<Result<Vec<_>>>()?));
         }
-        Ok(Self { path: path.to_path_buf(), layers, splits })
+        Ok(Self { file, path: path.to_path_buf(), layers, splits, streamed })
+    }
+
+    /// Stream of a run of random batches, if rows are streamed.
+    pub(super) fn stream(&self, data: &Dataset, batch: usize, seed: u64) -> Result<Option<Stream>> {
+        let tables = self.splits.iter().find(|(split, _)| *split == "train" && self.streamed);
+        let Some((_, tables)) = tables else { return Ok(None) };
+        let row: usize = tables.iter().map(|table| 4 * table.shape()[1..].iter().product::<usize>()).sum();
+        let slots = (RING / (row * batch).max(1)).clamp(1, Log::CAPACITY);
+        let ring = |table: &Tensor| {
+            let ty = TensorType::f32([&[slots * batch], &table.shape()[1..]].concat());
+            Tensor::zeros(data.gpu(), "streamed rows of a guide", ty)
+        };
+        let rings = tables.iter().map(ring).collect::<trellis_tensor::Result<Vec<_>>>()?;
+        let sampler = SampleBatch { n: data.train().count(), batch, seed };
+        Ok(Some(Stream { rings, slots, sampler }))
+    }
+
+    /// Reads the rows of `steps` steps from step `first` on into a stream. Steps that were submitted before still read theirs.
+    pub(super) fn fill(&self, stream: &Stream, first: u32, steps: usize) -> Result<()> {
+        for step in first..first + steps as u32 {
+            let indices = stream.sampler.indices(step);
+            for (layer, ring) in self.layers.iter().zip(&stream.rings) {
+                let (name, features) = (format!("train.{layer}"), ring.shape()[1..].iter().product::<usize>());
+                let mut rows = Vec::with_capacity(indices.len() * features);
+                for &index in &indices {
+                    let at = index as usize * features;
+                    rows.extend(self.file.numbers_at(&name, at..at + features)?);
+                }
+                if let Some(at) = rows.iter().position(|value| !value.is_finite()) {
+                    let row = indices[at / features.max(1)];
+                    let problem = format!("has a number in row {row} of `{name}` that is not finite");
+                    return Err(Error::checkpoint(&self.path, problem, HINT));
+                }
+                ring.write_f32_at(step as usize % stream.slots * indices.len() * features, &rows)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn layers(&self) -> &[String] {
@@ -67,18 +132,46 @@ impl Recorded {
         };
         Ok(graph.leaf(&tables[layer]).gather(batch.index)?)
     }
+
+    /// True if the rows of a training step are read before it.
+    pub(super) fn is_streamed(&self) -> bool {
+        self.streamed
+    }
 }
 
-fn read_table(data: &Dataset, file: &WeightsFile, path: &Path, name: &str, rows: usize) -> Result<Tensor> {
+impl Stream {
+    /// Number of steps whose rows it holds.
+    pub(super) fn depth(&self) -> usize {
+        self.slots
+    }
+
+    /// Rows of layer number `layer` for the batch of the step that `step_state` shows.
+    pub(super) fn rows<'g>(&self, graph: &'g Graph, step_state: &StepState, layer: usize) -> Result<Var<'g>> {
+        let now = graph.leaf(step_state.tensor());
+        let slot = now.ring_batch(self.slots, self.sampler.batch, self.sampler.batch)?;
+        Ok(graph.leaf(&self.rings[layer]).gather(slot)?)
+    }
+}
+
+/// Bytes of the training rows of a layer, as f32.
+fn bytes_of(file: &WeightsFile, layer: &str) -> usize {
+    file.shape(&format!("train.{layer}")).map_or(0, |shape| 4 * shape.iter().product::<usize>())
+}
+
+/// Shape of an array of `rows` rows, or `more`.
+fn checked_shape(file: &WeightsFile, path: &Path, name: &str, rows: usize, more: bool) -> Result<Vec<usize>> {
     let bad = |problem: String| Error::checkpoint(path, problem, HINT);
     let shape = file.shape(name).ok_or_else(|| bad(format!("lacks `{name}`")))?;
-    // Of a test split there may be more.
-    let enough = shape.first().is_some_and(|&own| own == rows || own > rows && name.starts_with("test."));
+    let enough = shape.first().is_some_and(|&own| own == rows || own > rows && more);
     if shape.len() < 2 || !enough {
         return Err(bad(format!("has `{name}` of {shape:?}, which should be [{rows}, …], a row for each example")));
     }
-    let shape = [&[rows], &shape[1..]].concat();
-    let (ty, most) = (TensorType::f32(shape), data.gpu().caps().max_binding);
+    Ok(shape)
+}
+
+/// The first rows of an array, as a table of this shape on the GPU.
+fn read_table(data: &Dataset, file: &WeightsFile, path: &Path, name: &str, shape: &[usize]) -> Result<Tensor> {
+    let (ty, most) = (TensorType::f32(shape.to_vec()), data.gpu().caps().max_binding);
     if ty.bytes() as u64 > most && !data.gpu().is_dry_run() {
         let problem = format!("has `{name}` of {} MiB, and this adapter binds {} MiB", ty.bytes() >> 20, most >> 20);
         let hint = "record fewer features (a mean over pixels, or a random projection), or leave the layer out";
@@ -88,11 +181,10 @@ fn read_table(data: &Dataset, file: &WeightsFile, path: &Path, name: &str, rows:
     if data.gpu().is_dry_run() {
         return Ok(Tensor::zeros(data.gpu(), &title, ty)?);
     }
-    let mut values = file.tensor(name)?.map(|(_, values)| values).unwrap_or_default();
-    values.truncate(ty.elements());
+    let values = file.numbers_at(name, 0..ty.elements())?;
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        let row = at * rows / values.len();
-        return Err(bad(format!("has a number in row {row} of `{name}` that is not finite")));
+        let problem = format!("has a number in row {} of `{name}` that is not finite", at * shape[0] / values.len());
+        return Err(Error::checkpoint(path, problem, HINT));
     }
     Ok(Tensor::from_f32(data.gpu(), &title, ty.shape, &values)?)
 }

@@ -76,7 +76,8 @@ pub fn guide_sides<'g>(
     let layers = || -> Result<Vec<Var<'g>>> {
         let (input, order) = seen_by_guide(graph, gpu, batch, guidance, draws)?;
         let numbers = pairs.iter().map(|&(guide, _)| guide);
-        let layers = guidance.guide.layers_on(graph, batch, input, guidance.capture, numbers)?;
+        let layers =
+            guidance.guide.layers_on(graph, (batch, draws.map(|(now, _)| now)), input, guidance.capture, numbers)?;
         layers.into_iter().map(|layer| reordered(layer, order)).collect()
     };
     // One Gram matrix for all pairs.

@@ -39,6 +39,7 @@ pub(super) fn diagnose(
     keep.extend(&gradients);
     let plan = Plan::new(data.gpu(), &graph, &keep)?;
     batches.prepare(step, 1)?;
+    beside.guides.iter().try_for_each(|guidance| guidance.guide.prepare(step, 1))?;
     plan.run(1)?;
     let bad = |var| Ok::<bool, Error>(!plan.read(var)?.iter().all(|value| value.is_finite()));
 

@@ -45,6 +45,7 @@ pub(super) fn check(
     // The forward pass of training moves running statistics.
     let before = target.running_statistics().map(|tensor| tensor.read_f32()).collect::<Result<Vec<_>, _>>()?;
     batches.prepare(step, 1)?;
+    guidance.guide.prepare(step, 1)?;
     plan.run(1)?;
     for (tensor, values) in target.running_statistics().zip(before) {
         tensor.write_f32(&values)?;

@@ -93,6 +93,10 @@ impl<'a> Session<'a> {
         if training.batches == Batches::Fixed && guides.iter().any(|guided| guided.guidance.method != Method::Align) {
             return refused("fixed batches look up Gram matrices of the guide, which only alignment compares");
         }
+        if training.batches == Batches::Fixed && guides.iter().any(|guided| guided.guidance.guide.is_streamed()) {
+            return refused("fixed batches look the guide up once, and its activations do not fit or are streamed");
+        }
+        let guides = guides.begin(data, training.batch, training.seed)?;
         let fixed = (training.batches == Batches::Fixed)
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, guides.only(training.steps)))
             .transpose()?;
@@ -184,7 +188,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::Diverged`](crate::Error::Diverged), or a lost device.
     pub fn advance(&mut self, steps: u32) -> Result<Vec<StepRecord>> {
-        let steps = steps.min(self.training.steps - self.step).min(self.batches.depth() as u32);
+        let depth =
+            self.guides.iter().map(|guided| guided.guidance.guide.depth()).fold(self.batches.depth(), usize::min);
+        let steps = steps.min(self.training.steps - self.step).min(depth as u32);
         let (first, labels) = (self.step, self.step >= self.unlabeled_steps);
         let steps = if labels { steps } else { steps.min(self.unlabeled_steps - first) };
         let steps = self.guides.alike(first, steps);
@@ -193,6 +199,7 @@ impl<'a> Session<'a> {
         }
         if let Some(plan) = self.plans.of(labels, self.guides.at(first)) {
             self.batches.prepare(first, steps as usize)?;
+            self.guides.prepare(first, steps as usize)?;
             plan.run(steps as usize)?;
             self.log.request(first, steps as usize);
             self.step += steps;

@@ -117,6 +117,11 @@ impl WeightsFile {
         self.info(name).map(|info| info.shape.clone())
     }
 
+    /// Some of the numbers of a tensor, row-major, as f32; none where the file does not hold it.
+    pub(crate) fn numbers_at(&self, name: &str, which: Range<usize>) -> Result<Vec<f32>> {
+        self.info(name).map_or(Ok(Vec::new()), |info| self.some_numbers(name, info, which))
+    }
+
     /// Shape and numbers of a tensor, if the file holds it.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let Some(info) = self.info(name) else { return Ok(None) };

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use trellis_data::Place;
 
+use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::trainer::guidance::Guidance;
@@ -95,6 +96,19 @@ impl Guides {
     pub(super) fn only(&self, total: u32) -> Option<&Guidance> {
         let [guided] = &self.0[..] else { return None };
         guided.phase.begins(total).then_some(&guided.guidance)
+    }
+
+    /// The same guides in a run of random batches under a seed.
+    pub(super) fn begin(mut self, data: &Dataset, batch: usize, seed: u64) -> Result<Self> {
+        for guided in &mut self.0 {
+            guided.guidance.guide = guided.guidance.guide.begin(data, batch, seed)?;
+        }
+        Ok(self)
+    }
+
+    /// Makes ready `steps` steps from step `first` on, of guides whose layers are read while they are needed.
+    pub(super) fn prepare(&self, first: u32, steps: usize) -> Result<()> {
+        self.0.iter().try_for_each(|guided| guided.guidance.guide.prepare(first, steps))
     }
 
     /// Number of columns that a step logs of guides.
