@@ -85,7 +85,10 @@ fn further_guides_pull_as_in_their_own_arms() {
         [arm.both]\nguide = \"small\"\nweight = 2.0\nguidance = { map = \"last\" }\nalso = [\"two\"]\n";
     let done = train(&folder, "[\"alone\", \"one\", \"two\", \"both\"]", tables);
     let [one, two, both] = ["one", "two", "both"].map(|arm| run(&done, arm));
-    assert_eq!(both.pairs, [&one.pairs[..], &two.pairs[..]].concat());
+    let named = |number: usize, run: &RunRecord| -> Vec<[String; 2]> {
+        run.pairs.iter().map(|[guide, target]| [format!("{number}:{guide}"), target.clone()]).collect()
+    };
+    assert_eq!(both.pairs, [named(1, one), named(2, two)].concat());
     // Dropout apart the first step sees the same weights and batch.
     let similarity = |run: &RunRecord, step: usize| run.steps[step].similarity.clone();
     assert_eq!(similarity(both, 0), [similarity(one, 0), similarity(two, 0)].concat());

@@ -12,6 +12,9 @@ use trellis_guidance::{
     BatchSource, Batches, CapturePoint, Cnn, Control, Dataset, Guidance, Guide, Method, Network, Session, Trainer,
     Training,
 };
+use trellis_lab::config::Config;
+use trellis_lab::experiment;
+use trellis_lab::record::Existing;
 use trellis_tensor::{Graph, Plan, StepState};
 
 use super::runs::{bits, data, networks, small_training};
@@ -70,7 +73,7 @@ fn a_recorded_guide_is_the_guide() {
     let guide = guide(&data);
     let folder = tempfile::tempdir().expect("writable");
     let path = folder.path().join("guide.safetensors");
-    save(&path, &said(&data, &guide), &[("trellis", data.describe()), ("layers", names(&guide))]);
+    save(&path, &said(&data, &guide), &[("trellis", data.describe_examples()), ("layers", names(&guide))]);
     let recorded = Guide::recorded(&data, &path).expect("of these data");
     assert_eq!(recorded.layers().expect("layers"), guide.layers().expect("layers"));
     assert!(recorded.network().is_none());
@@ -104,10 +107,10 @@ fn a_recorded_guide_streams_with_its_data() {
     let [train, test] =
         parts.try_into().map(|parts: [_; 2]| parts.map(|part| Arc::new(part) as Arc<dyn Source>)).expect("two");
     let streamed = Dataset::stream(&gpu(), train, None, Some(test), false).expect("fits");
-    assert_eq!(streamed.describe(), resident.describe());
+    assert_eq!(streamed.describe_examples(), resident.describe_examples());
     let folder = tempfile::tempdir().expect("writable");
     let path = folder.path().join("guide.safetensors");
-    save(&path, &said(&resident, &guide), &[("trellis", resident.describe()), ("layers", names(&guide))]);
+    save(&path, &said(&resident, &guide), &[("trellis", resident.describe_examples()), ("layers", names(&guide))]);
     let recorded = Guide::recorded(&streamed, &path).expect("of these data");
     let train = |data: &Dataset, guide: &Guide, seed| {
         let target = networks(data).0;
@@ -133,7 +136,7 @@ fn what_is_wrong_with_a_recording_is_told() {
     let folder = tempfile::tempdir().expect("writable");
     let path = folder.path().join("guide.safetensors");
     let good = said(&data, &guide);
-    let about = [("trellis", data.describe()), ("layers", names(&guide))];
+    let about = [("trellis", data.describe_examples()), ("layers", names(&guide))];
     let refused = |layers: &Layers, about: &[(&str, String)]| {
         save(&path, layers, about);
         Guide::recorded(&data, &path).expect_err("refused").to_string()
@@ -166,4 +169,48 @@ fn what_is_wrong_with_a_recording_is_told() {
     assert!(refused(guidance.clone().control(Control::Noise), small_training(2)).contains("`control`"));
     let shifted = Training { shift: 1, ..small_training(2) };
     assert!(refused(guidance, shifted).contains("recorded on images as they are"));
+}
+
+/// The configuration that a run keeps is read again, a run is extended, and another file in the place of the guide is told.
+#[test]
+fn a_run_with_recorded_layers_goes_on() {
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("guide.safetensors");
+    let config = |seeds: &str, seed: usize| {
+        let text = format!(
+            "name = \"x\"\nseeds = {seeds}\narms = [\"alone\", \"trained\"]\n[data]\ntrain = 64\ntest = 40\nseed = {seed}\n\
+             [target]\ndepth = 3\nwidth = 16\n[guide]\nactivations = {path:?}\n[training]\nsteps = 4\nbatch = 16\n"
+        );
+        Config::parse(&text, Path::new("x.toml")).expect("a sane file")
+    };
+    let first = config("[1]", 0);
+    let data = first.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
+    let guide = guide(&data);
+    let about = [("trellis", data.describe_examples()), ("layers", names(&guide))];
+    let layers = said(&data, &guide);
+    save(&path, &layers, &about);
+    let train =
+        |config: &Config, data: &Dataset, existing| experiment::run(config, data, folder.path(), existing, &mut |_| {});
+    let done = train(&first, &data, Existing::MoveAside).expect("trains");
+    assert_eq!(done.runs.len(), 2);
+    let kept = folder.path().join("x");
+    let read = Config::read(&kept.join("config.toml")).expect("as it was written");
+    assert_eq!(read.to_toml(), first.to_toml());
+    let page = std::fs::read_to_string(kept.join("report.html")).expect("written");
+    assert!(page.contains("layers that were recorded in"), "the report tells what guided");
+
+    let more = train(&config("[1, 2]", 0), &data, Existing::Resume).expect("goes on");
+    assert_eq!(more.runs.len(), 4);
+    let mut other = layers.clone();
+    other[0].2[0] += 1.0;
+    save(&path, &other, &about);
+    let error = train(&config("[1, 2, 3]", 0), &data, Existing::Resume).expect_err("refused").to_string();
+    assert!(error.contains("is not the file with which this run began"), "{error}");
+
+    // A file of other data is refused before an older run is moved aside.
+    let shuffled = config("[1]", 5);
+    let data = shuffled.dataset(&gpu(), Path::new("x.toml"), None).expect("fits");
+    let error = train(&shuffled, &data, Existing::MoveAside).expect_err("refused").to_string();
+    assert!(error.contains("is of other data"), "{error}");
+    assert!(!folder.path().join("x-1").exists(), "the run is where it was");
 }

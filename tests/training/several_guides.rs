@@ -47,7 +47,8 @@ fn the_losses_of_several_guides_add_up() {
                 .guided_by(Guidance::new(guide.clone()).map_layers(LayerMap::named(pairs.iter().copied())).weight(2.0))
         });
         let record = trainer.run().expect("trains");
-        assert_eq!(record.pairs, [["conv1", "fc1"], ["conv2", "fc3"]].map(|pair| pair.map(str::to_string)));
+        let names = if parts.len() > 1 { ["1:conv1", "2:conv2"] } else { ["conv1", "conv2"] };
+        assert_eq!(record.pairs, [[names[0], "fc1"], [names[1], "fc3"]].map(|pair| pair.map(str::to_string)));
         let last = record.evals.last().expect("evaluated").similarity.clone();
         let steps = record.steps.into_iter();
         steps

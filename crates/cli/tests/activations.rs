@@ -75,6 +75,18 @@ fn activations_are_all_of_a_guide() {
     assert!(unused.contains("no arm has the trained guide"), "{unused}");
     let missing = error("[\"trained\"]", file);
     assert!(missing.contains("none.safetensors"), "{missing}");
+    // Text takes them as well: the network that is not there is not asked what it takes.
+    let text = place.path().join("text.toml");
+    std::fs::write(
+        &text,
+        format!("arms = [\"trained\"]\n[data]\nset = \"text\"\n[target]\nnetwork = \"rnn\"\n[guide]\n{file}\n"),
+    )
+    .expect("writable");
+    let of_text = trellis(&["config", &text.to_string_lossy()]);
+    assert!(of_text.status.success(), "{}", String::from_utf8_lossy(&of_text.stderr));
+    // The file lies beside the configuration, wherever the command is run.
+    let shown = String::from_utf8_lossy(&of_text.stdout).into_owned();
+    assert!(shown.contains(&format!("activations = {:?}", place.path().join("none.safetensors"))), "{shown}");
 }
 
 /// The module of `examples/activations.py`, which is none of Trellis' networks, guides an FCN.

@@ -22,6 +22,15 @@ pub fn write_examples(data: &Dataset, path: &Path) -> Result<()> {
         let (problem, hint) = ("is drawn: every batch is of new examples", "choose images or a text");
         return Err(Error::config(Place::setting("data"), "set", problem, hint));
     }
+    if data.may_lack_images() {
+        let problem = "leaves broken images out while it reads, and a row is needed for each";
+        return Err(Error::config(
+            Place::setting("data"),
+            "skip_broken",
+            problem,
+            "remove the broken images and the key",
+        ));
+    }
     let mut tensors: Vec<Named> = Vec::new();
     for (name, split) in data.splits().filter(|(name, _)| *name != "validation") {
         let (count, batch) = (split.count(), split.count().min(BATCH));
@@ -52,5 +61,5 @@ pub fn write_examples(data: &Dataset, path: &Path) -> Result<()> {
             tensors.push((format!("{name}.{what}"), shape, values));
         }
     }
-    write(path, &tensors, Format::F32, data.describe())
+    write(path, &tensors, Format::F32, data.describe_examples())
 }

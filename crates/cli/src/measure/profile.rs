@@ -93,6 +93,9 @@ impl ProfileCommand {
         let mut guides = Vec::new();
         for of in guided.map_or(Vec::new(), |arm| config.guiding_arms(arm)) {
             let guide = config.guide(&config.guide_of(&of), &data, seed)?;
+            if guide.is_streamed() {
+                print::warn("the time to read the rows of a guide's activations before each step is not measured");
+            }
             guides.push(config.guidance(&of, guide).schedule(GuideSchedule::always()));
         }
         let name = format!("{}, {name} step", config.name);

@@ -53,6 +53,20 @@ impl Guide {
         Ok(Self { kind: Kind::Recorded(Arc::new(Recorded::read(data, path)?), None) })
     }
 
+    /// Checks a recording on a GPU that was opened for a dry run: [`Guide::recorded`] would refuse the same there, but for other
+    /// data. True if the data are those that it was recorded on; data that are only counted never are.
+    ///
+    /// # Errors
+    /// As [`Guide::recorded`].
+    pub fn check_recorded(data: &Dataset, path: &Path) -> Result<bool> {
+        Recorded::read(data, path)?.check(data)
+    }
+
+    /// Number that tells a recorded guide from others; `None` for a network.
+    pub fn fingerprint(&self) -> Option<u64> {
+        if let Kind::Recorded(recorded, _) = &self.kind { Some(recorded.fingerprint()) } else { None }
+    }
+
     /// Records its forward pass, in evaluation mode.
     ///
     /// # Errors
@@ -96,8 +110,8 @@ impl Guide {
         }
     }
 
-    /// True if [`Guide::prepare`] reads rows for each step of a run.
-    pub(crate) fn is_streamed(&self) -> bool {
+    /// True for a recorded guide whose rows are read before each step.
+    pub fn is_streamed(&self) -> bool {
         matches!(&self.kind, Kind::Recorded(recorded, _) if recorded.is_streamed())
     }
 

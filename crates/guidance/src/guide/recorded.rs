@@ -30,6 +30,8 @@ pub(super) struct Recorded {
     splits: Vec<(&'static str, Vec<Tensor>)>,
     /// True if the rows of a training step are read before it.
     streamed: bool,
+    /// Hash of the numbers that were read.
+    hash: u64,
 }
 
 /// Rows of the training steps of a run, in rings on the GPU that are filled from the file before the steps that read them.
@@ -47,12 +49,16 @@ impl Recorded {
         let file = WeightsFile::read(path)?;
         let about = |key: &str| file.about().into_iter().find(|(own, _)| own == key).map(|(_, text)| text);
         let of = about(DATA).ok_or_else(|| bad(format!("does not say of which data it is: no metadata `{DATA}`")))?;
+        let here = data.describe_examples();
         // A data set that is only counted has no contents to tell it from others.
-        if of != data.describe() && !data.gpu().is_dry_run() {
-            return Err(bad(format!("is of other data: {of}; here it is {}", data.describe())));
+        if of != here && !data.gpu().is_dry_run() {
+            return Err(bad(format!("is of other data: {of}; here it is {here}")));
         }
         let names = about(LAYERS).ok_or_else(|| bad(format!("does not name its layers: no metadata `{LAYERS}`")))?;
         let layers: Vec<String> = names.split_whitespace().map(str::to_string).collect();
+        if let Some(twice) = layers.iter().enumerate().find(|(at, layer)| layers[..*at].contains(layer)) {
+            return Err(bad(format!("names the layer `{}` twice", twice.1)));
+        }
         if data.is_drawn() {
             let problem = "cannot hold the examples of this set, of which every batch is new".to_string();
             return Err(Error::checkpoint(path, problem, "give the guide as a network"));
@@ -67,7 +73,7 @@ impl Recorded {
         let streamed = data.is_streamed()
             || (data.train().count() * row) as u64 > room
             || layers.iter().any(|layer| bytes_of(&file, layer) > largest);
-        let mut splits = Vec::new();
+        let (mut splits, mut hash) = (Vec::new(), FNV);
         for (split, examples) in data.splits().filter(|(name, _)| *name != "validation") {
             // Evaluations look at the first of a split.
             let first = examples.count().min(COMPARED);
@@ -76,11 +82,15 @@ impl Recorded {
             let table = |layer: &String| {
                 let name = format!("{split}.{layer}");
                 let shape = checked_shape(&file, path, &name, wanted, split == "test")?;
-                read_table(data, &file, path, &name, &[&[held], &shape[1..]].concat())
+                let trained = file.shape(&format!("train.{layer}")).unwrap_or_default();
+                if trained.get(1..) != Some(&shape[1..]) {
+                    return Err(bad(format!("has `{name}` of {shape:?}, but `train.{layer}` of {trained:?}")));
+                }
+                read_table(data, &file, path, &name, &[&[held], &shape[1..]].concat(), &mut hash)
             };
             splits.push((split, layers.iter().map(table).collect::<Result<Vec<_>>>()?));
         }
-        Ok(Self { file, path: path.to_path_buf(), layers, splits, streamed })
+        Ok(Self { file, path: path.to_path_buf(), layers, splits, streamed, hash })
     }
 
     /// Stream of a run of random batches, if rows are streamed.
@@ -118,6 +128,23 @@ impl Recorded {
             }
         }
         Ok(())
+    }
+
+    /// Checks the numbers that a run would put on the GPU, and whether they are of these data.
+    pub(super) fn check(&self, data: &Dataset) -> Result<bool> {
+        for (split, tables) in &self.splits {
+            for (layer, table) in self.layers.iter().zip(tables) {
+                let name = format!("{split}.{layer}");
+                finite_rows(&self.file, &self.path, &name, table.ty().elements(), table.shape()[0])?;
+            }
+        }
+        let of = self.file.about().into_iter().find(|(key, _)| key == DATA).map(|(_, text)| text);
+        Ok(of == Some(data.describe_examples()))
+    }
+
+    /// Number that tells this recording from others: of the rows on the GPU.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.hash
     }
 
     pub(super) fn layers(&self) -> &[String] {
@@ -169,22 +196,40 @@ fn checked_shape(file: &WeightsFile, path: &Path, name: &str, rows: usize, more:
     Ok(shape)
 }
 
+/// Start and factor of the hash FNV-1a.
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_FACTOR: u64 = 0x0100_0000_01b3;
+
 /// The first rows of an array, as a table of this shape on the GPU.
-fn read_table(data: &Dataset, file: &WeightsFile, path: &Path, name: &str, shape: &[usize]) -> Result<Tensor> {
+fn read_table(
+    data: &Dataset,
+    file: &WeightsFile,
+    path: &Path,
+    name: &str,
+    shape: &[usize],
+    hash: &mut u64,
+) -> Result<Tensor> {
     let (ty, most) = (TensorType::f32(shape.to_vec()), data.gpu().caps().max_binding);
-    if ty.bytes() as u64 > most && !data.gpu().is_dry_run() {
-        let problem = format!("has `{name}` of {} MiB, and this adapter binds {} MiB", ty.bytes() >> 20, most >> 20);
-        let hint = "record fewer features (a mean over pixels, or a random projection), or leave the layer out";
-        return Err(Error::checkpoint(path, problem, hint));
-    }
     let title = format!("recorded {name}");
     if data.gpu().is_dry_run() {
         return Ok(Tensor::zeros(data.gpu(), &title, ty)?);
     }
-    let values = file.numbers_at(name, 0..ty.elements())?;
+    if ty.bytes() as u64 > most {
+        let problem = format!("has `{name}` of {} MiB, and this adapter binds {} MiB", ty.bytes() >> 20, most >> 20);
+        let hint = "record fewer features (a mean over pixels, or a random projection), or leave the layer out";
+        return Err(Error::checkpoint(path, problem, hint));
+    }
+    let values = finite_rows(file, path, name, ty.elements(), shape[0])?;
+    *hash = values.iter().fold(*hash, |hash, value| (hash ^ u64::from(value.to_bits())).wrapping_mul(FNV_FACTOR));
+    Ok(Tensor::from_f32(data.gpu(), &title, ty.shape, &values)?)
+}
+
+/// The first numbers of an array, which make so many rows.
+fn finite_rows(file: &WeightsFile, path: &Path, name: &str, count: usize, rows: usize) -> Result<Vec<f32>> {
+    let values = file.numbers_at(name, 0..count)?;
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        let problem = format!("has a number in row {} of `{name}` that is not finite", at * shape[0] / values.len());
+        let problem = format!("has a number in row {} of `{name}` that is not finite", at * rows / values.len());
         return Err(Error::checkpoint(path, problem, HINT));
     }
-    Ok(Tensor::from_f32(data.gpu(), &title, ty.shape, &values)?)
+    Ok(values)
 }

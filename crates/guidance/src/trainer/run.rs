@@ -73,15 +73,17 @@ impl<'a> Trainer<'a> {
         &self.training
     }
 
-    /// Guide layer and target layer of each pair that is aligned or measured.
+    /// Guide layer and target layer of each pair that is aligned or measured. Of several guides a layer is called by the number of its
+    /// guide too, as in `2:conv1`.
     ///
     /// # Errors
     /// When the layer map names a layer that does not exist.
     pub fn pairs(&self) -> Result<Vec<[String; 2]>> {
         let mut pairs = Vec::new();
-        for guidance in &self.probes {
+        for (number, guidance) in (1..).zip(&self.probes) {
             let (ours, theirs) = (self.target.layers()?, guidance.guide.layers()?);
-            let name = |(g, t): (usize, usize)| [theirs[g].clone(), ours[t].clone()];
+            let whose = if self.probes.len() > 1 { format!("{number}:") } else { String::new() };
+            let name = |(g, t): (usize, usize)| [format!("{whose}{}", theirs[g]), ours[t].clone()];
             pairs.extend(guidance.map.resolve(&theirs, &ours)?.into_iter().map(name));
         }
         Ok(pairs)

@@ -114,7 +114,8 @@ fn networks(config: &Config) -> Result<(), ConfigError> {
         Range::Counts(1 << 16).count("data.context", data.context)?;
         config.drawn().map_err(in_section)?;
     }
-    let guides = config.guide_tables().into_iter().map(|(name, guide)| (name, &guide.network, guide.keys.steps > 0));
+    let tables = config.guide_tables().into_iter().filter(|(_, guide)| guide.keys.activations.is_none());
+    let guides = tables.map(|(name, guide)| (name, &guide.network, guide.keys.steps > 0));
     for (section, network, learns) in [("target".to_string(), &config.target.network, true)].into_iter().chain(guides) {
         network_keys::check(&section, network)?;
         if matches!(network, NetworkConfig::Rnn(_) | NetworkConfig::Transformer(_)) != tokens {

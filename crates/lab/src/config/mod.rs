@@ -125,8 +125,11 @@ impl Config {
             Ok::<_, Error>(Some(absolute))
         };
         config.guide.keys.weights = beside("guide.weights", config.guide.keys.weights)?;
+        config.guide.keys.activations = beside("guide.activations", config.guide.keys.activations)?;
         for (name, guide) in &mut config.guides {
             guide.keys.weights = beside(&format!("guides.{name}.weights"), guide.keys.weights.take())?;
+            let activations = guide.keys.activations.take();
+            guide.keys.activations = beside(&format!("guides.{name}.activations"), activations)?;
         }
         for (name, arm) in &mut config.arm {
             if let Some(from) = &mut arm.init_from {

@@ -7,6 +7,7 @@ use crate::config::{ArmGuide, Config};
 use crate::recipe::{Recipe, RecipeInput};
 use std::io::ErrorKind;
 use std::path::Path;
+use trellis_data::io::write_atomic;
 use trellis_data::{Normalization, Place};
 use trellis_guidance::network::InputScale;
 use trellis_guidance::trainer::RunRecord;
@@ -28,6 +29,31 @@ pub(super) fn load_given(guide: &Network, weights: &Path) -> Result<Vec<String>>
     })
 }
 
+/// True if a file of activations is of these data. Elsewhere than on a GPU that was opened for a dry run that is an error.
+pub(super) fn check_activations(data: &Dataset, file: &Path) -> Result<bool> {
+    Guide::check_recorded(data, file).map_err(|error| match error {
+        Error::Data(trellis_data::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            let hint = "put the file there, or correct `activations`; docs/cli.md says how to make one";
+            Error::data(file, "is not there, and `activations` of a guide names it", hint)
+        }
+        other => other,
+    })
+}
+
+/// Refuses activations that are not those with which the run began, of which `kept` tells; or keeps what tells of them.
+fn same_activations(guide: &Guide, file: &Path, kept: &Path) -> Result<()> {
+    let found = format!("{:016x}\n", guide.fingerprint().unwrap_or_default());
+    if kept.exists() {
+        let before = std::fs::read_to_string(kept).map_err(|error| Error::io(kept, error))?;
+        if before != found {
+            let hint = "restore the file, or train anew without --resume";
+            return Err(Error::data(file, "is not the file with which this run began", hint));
+        }
+        return Ok(());
+    }
+    Ok(write_atomic(kept, found.as_bytes())?)
+}
+
 /// Guides of a seed that some arm uses, each drawn by itself from the seed of the guides.
 pub(super) struct Guides(Vec<(ArmGuide, Guide)>);
 
@@ -44,8 +70,10 @@ impl Guides {
         let mut guides = Vec::new();
         for of in config.guides_in_use() {
             let name = of.name();
-            if config.guide_activations(&of).is_some() {
-                guides.push((of.clone(), config.guide(&of, data, 0)?));
+            if let Some(file) = config.guide_activations(&of) {
+                let guide = config.guide(&of, data, 0)?;
+                same_activations(&guide, file, &journal.path.join(format!("{name}.activations")))?;
+                guides.push((of.clone(), guide));
                 continue;
             }
             let guide = config.draw_guide(&of, data, guide_seed(seed))?;

@@ -162,6 +162,11 @@ fn in_present_words(data: &str) -> String {
 pub fn check_weights(config: &Config, data: &Dataset) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for guide in config.guides_in_use() {
+        if let Some(file) = config.guide_activations(&guide)
+            && !guides::check_activations(data, file)?
+        {
+            warnings.push(format!("{}: is of other data than those that are counted here", file.display()));
+        }
         let Some(weights) = config.guide_weights(&guide) else { continue };
         let unused = guides::load_given(&config.draw_guide(&guide, data, 0)?, weights)?;
         if !unused.is_empty() {

@@ -39,8 +39,14 @@ pub(super) fn facts(config: &Config, experiment: &Experiment) -> Vec<(&'static s
     let arms = experiment.arms();
     let mut facts = vec![("Data", vec![data(config, &experiment.data)]), ("Target", vec![target(config)])];
     if config.guided_arm().is_some() {
-        let measure =
-            format!("{}, weight {}", word(&config.guidance.metric).replace("cka", "CKA"), config.guidance.weight);
+        let own = &config.guidance;
+        let relative = if own.balance { " of the norm of the task's gradient" } else { "" };
+        let map = if own.pairs.is_empty() { word(&own.map) } else { "pairs by name".to_string() };
+        let measure = format!(
+            "{}, weight {}{relative}, layers by map: {map}",
+            word(&own.metric).replace("cka", "CKA"),
+            own.weight
+        );
         facts.extend([("Guide", guides(config)), ("Measure", vec![measure])]);
     }
     facts.push(("Training", vec![training(config)]));

@@ -116,6 +116,17 @@ impl Dataset {
         format!("{}, {}", self.extent(), self.contents)
     }
 
+    /// [`Dataset::describe`], and the part of an image that networks see.
+    pub fn describe_examples(&self) -> String {
+        let seen = if self.input == self.stored { String::new() } else { format!(", seen as {}", self.input) };
+        self.describe() + &seen
+    }
+
+    /// True if an image of a batch may be left out as broken while training.
+    pub fn may_lack_images(&self) -> bool {
+        self.skip_broken && self.is_streamed()
+    }
+
     /// Number of examples of each split, their size, and the number of classes, in a few words.
     pub fn extent(&self) -> String {
         let counts: Vec<String> = self.splits().map(|(name, split)| format!("{name} {}", split.count)).collect();

@@ -76,6 +76,9 @@ fn check_init_from(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), C
     Ok(())
 }
 
+/// Greatest number of guides of an arm.
+const MOST_GUIDES: usize = 8;
+
 /// Further guides of an arm.
 fn check_also(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), ConfigError> {
     let key = format!("arm.{name}.also");
@@ -84,6 +87,9 @@ fn check_also(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Config
     }
     if config.guide_of(name) == ArmGuide::None {
         return refuse(key, "has no meaning", "give the arm a guide, and name further ones here");
+    }
+    if arm.also.len() >= MOST_GUIDES {
+        return refuse(key, format!("names {} further guides", arm.also.len()), "name at most 7");
     }
     for (number, other) in arm.also.iter().enumerate() {
         let guided = |arm: &&String| **arm != *name && config.guide_of(arm) != ArmGuide::None;
@@ -101,11 +107,6 @@ fn check_also(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Config
         if config.guidance_of(other).taps != config.guidance_of(name).taps {
             let hint = "give both arms the same `taps`: the target runs forward once for all guides";
             return refuse(key, format!("`{other}` captures its layers elsewhere"), hint);
-        }
-        let training = config.training_of(name);
-        if let Some(problem) = config.schedule_of(other).problem(training.steps, training.eval_every) {
-            let hint = "choose another schedule for that arm, or as many steps";
-            return refuse(key, format!("the guide of `{other}` {problem}"), hint);
         }
     }
     for of in config.guiding_arms(name) {
@@ -250,6 +251,12 @@ pub(in crate::config) fn check_guides(config: &Config) -> Result<(), ConfigError
             if let Some(problem) = problem {
                 let hint = "let the guide pull at each of these steps, and leave some steps with labels";
                 return refuse(format!("arm.{arm}.unlabeled_steps"), problem, hint);
+            }
+        }
+        for other in &config.arm(arm).also {
+            if let Some(problem) = config.schedule_of(other).problem(training.steps, training.eval_every) {
+                let hint = "choose another schedule for that arm, or as many steps";
+                return refuse(format!("arm.{arm}.also"), format!("the guide of `{other}` {problem}"), hint);
             }
         }
         if let Some(problem) = config.schedule_of(arm).problem(training.steps, training.eval_every) {

@@ -219,6 +219,9 @@ fn an_arm_names_further_guides() {
         [arm.both]\nguide = \"small\"\nweight = 2.0\nalso = [\"two\"]\n";
     let config = Config::parse(text, Path::new("x.toml")).unwrap();
     assert_eq!(config.guiding_arms("both"), ["both", "two"]);
+    // Epochs are known once the data are.
+    let epochs = text.replace("steps = 90", "epochs = 9").replace("first_steps = 20", "first_steps = 2000");
+    Config::parse(&epochs, Path::new("x.toml")).expect("may be long enough");
     assert_eq!(config.guiding_arms("one"), ["one"]);
     assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
     for (change, wanted) in [
@@ -234,6 +237,10 @@ fn an_arm_names_further_guides() {
         (("first_steps = 20", "guidance = { method = \"hints\" }"), "`two` does not align layers"),
         (("first_steps = 20", "guidance = { balance = true }"), "`two` balances the gradient of one guide"),
         (("first_steps = 20", "unlabeled_steps = 20"), "`two` has steps without labels"),
+        (
+            ("also = [\"two\"]", "also = [\"two\", \"two\", \"two\", \"two\", \"two\", \"two\", \"two\", \"two\"]"),
+            "name at most 7",
+        ),
         (("weight = 2.0", "training = { steps = 15 }"), "`arm.both.also`: the guide of `two` would stay for 20"),
         (("weight = 2.0", "training = { batches = \"fixed\" }"), "`arm.both.training.batches`: fixed batches look up"),
         (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, Error};
 
@@ -54,14 +54,30 @@ impl Value for Channels {
 }
 
 /// `[guide]` or `[guides.<name>]`: a network, and how it is trained before it guides.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GuideConfig {
     /// The network.
-    #[serde(flatten)]
     pub network: NetworkConfig,
     /// Its training.
-    #[serde(flatten)]
     pub keys: GuideKeys,
+}
+
+/// A table as it is read: recorded layers are all of a guide.
+impl Serialize for GuideConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            #[serde(flatten)]
+            network: &'a NetworkConfig,
+            #[serde(flatten)]
+            keys: &'a GuideKeys,
+        }
+        let Self { network, keys } = self;
+        match &keys.activations {
+            Some(file) => BTreeMap::from([("activations", file)]).serialize(serializer),
+            None => Whole { network, keys }.serialize(serializer),
+        }
+    }
 }
 
 impl Default for GuideConfig {

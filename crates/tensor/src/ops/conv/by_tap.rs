@@ -12,7 +12,7 @@ use crate::ops::movement::view::Permute;
 use crate::shape::TensorType;
 
 /// Greatest height and width of images: a position is one word.
-const LONGEST: usize = 32_767;
+const LONGEST: usize = 16_384;
 
 /// Greatest number of bytes of all parts of an output.
 const PARTS: usize = 64 << 20;
