@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::config::{ArmGuide, Config, DataSet, NetworkConfig, RateSchedule};
+use crate::config::{ArmGuide, Config, DataSet, MapName, NetworkConfig, RateSchedule};
 use crate::record::Experiment;
 use trellis_guidance::network::{HeadBias, InputScale};
 
@@ -40,13 +40,15 @@ pub(super) fn facts(config: &Config, experiment: &Experiment) -> Vec<(&'static s
     let mut facts = vec![("Data", vec![data(config, &experiment.data)]), ("Target", vec![target(config)])];
     if config.guided_arm().is_some() {
         let own = &config.guidance;
-        let relative = if own.balance { " of the norm of the task's gradient" } else { "" };
-        let map = if own.pairs.is_empty() { word(&own.map) } else { "pairs by name".to_string() };
-        let measure = format!(
-            "{}, weight {}{relative}, layers by map: {map}",
-            word(&own.metric).replace("cka", "CKA"),
-            own.weight
-        );
+        let mut measure = format!("{}, weight {}", word(&own.metric).replace("cka", "CKA"), own.weight);
+        if own.balance {
+            measure += " of the norm of the task's gradient";
+        }
+        if !own.pairs.is_empty() {
+            measure += ", pairs by name";
+        } else if own.map != MapName::Even {
+            measure += &format!(", layers by the map {}", word(&own.map));
+        }
         facts.extend([("Guide", guides(config)), ("Measure", vec![measure])]);
     }
     facts.push(("Training", vec![training(config)]));

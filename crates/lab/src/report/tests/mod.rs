@@ -272,6 +272,10 @@ fn the_header_says_what_was_run() {
     ] {
         assert!(html.contains(fact), "{fact}");
     }
+    let relative = format!("{OWN_ARMS}[guidance]\nbalance = true\nmap = \"all\"\n");
+    let html = report_html(&Experiment { config_toml: relative, ..own });
+    let fact = "<dd>CKA, weight 1 of the norm of the task&#39;s gradient, layers by the map all</dd>";
+    assert!(html.contains(fact) || html.contains(&fact.replace("&#39;", "'")), "{fact}");
     let data = "train 60, test 20, images [1, 16, 16] of 10 classes, brightness 0.5".into();
     let images = Experiment { config_toml: "[target]\ndepth = 6\n".into(), data, ..experiment() };
     let html = report_html(&images);

@@ -124,11 +124,11 @@ impl Geometry {
         let (kh, kw) = (1 + rng.below(4), 1 + rng.below(4));
         let (stride, padding) = (1 + rng.below(3), rng.below(3));
         let [height, width] = [kh, kw].map(|k| k.saturating_sub(2 * padding).max(1) + rng.below(9));
-        let mut channels = [1 + rng.below(5), awkward_size(rng, 20)];
-        if rng.below(3) == 0 {
+        let (mut batch, mut channels) = (1 + rng.below(6), [1 + rng.below(5), awkward_size(rng, 20)]);
+        if rng.below(4) == 0 {
             // Whole iterations and blocks of the kernels that go tap by tap.
-            channels = [[16, 32, 64, 128][rng.below(4)], [16, 32][rng.below(2)]];
+            (batch, channels) = (1 + rng.below(2), [[16, 32, 64, 128][rng.below(4)], [16, 32][rng.below(2)]]);
         }
-        ([1 + rng.below(6), channels[0], height, width], [channels[1], channels[0], kh, kw], stride, padding)
+        ([batch, channels[0], height, width], [channels[1], channels[0], kh, kw], stride, padding)
     }
 }
