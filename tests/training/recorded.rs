@@ -9,7 +9,7 @@ use trellis_data::Source;
 use trellis_data::glyphs::glyphs;
 use trellis_guidance::trainer::StepRecord;
 use trellis_guidance::{
-    BatchSource, Batches, CapturePoint, Cnn, Control, Dataset, Guidance, Guide, Method, Network, Session, Trainer,
+    BatchSource, Batches, CapturePoint, Cnn, Control, Dataset, Guidance, Guide, Method, Network, Rsa, Session, Trainer,
     Training,
 };
 use trellis_lab::config::Config;
@@ -96,6 +96,56 @@ fn a_recorded_guide_is_the_guide() {
             assert!((one - other).abs() < 1e-5, "{one} and {other}");
         }
     }
+}
+
+/// A Gram matrix of all examples in place of a layer pulls as the layer does, streamed or not.
+#[test]
+fn gram_matrices_of_all_examples_guide() {
+    let resident = data(&gpu());
+    let guide = guide(&resident);
+    let gram = |(name, shape, values): (String, Vec<usize>, Vec<f32>)| {
+        let rows: Vec<&[f32]> = values.chunks(values.len() / shape[0]).collect();
+        let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>() as f32;
+        let all = rows.iter().flat_map(|a| rows.iter().map(|b| product(a, b)));
+        (name, vec![shape[0]; 2], all.collect())
+    };
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("guide.safetensors");
+    let grams: Layers = said(&resident, &guide).into_iter().map(gram).collect();
+    let about = [("trellis", resident.describe_examples()), ("layers", names(&guide)), ("grams", names(&guide))];
+    save(&path, &grams, &about);
+    let parts = glyphs(120, 16, 1).split(&[80, 40], 0).expect("enough glyphs");
+    let [train, test] =
+        parts.try_into().map(|parts: [_; 2]| parts.map(|part| Arc::new(part) as Arc<dyn Source>)).expect("two");
+    let streamed = Dataset::stream(&gpu(), train, None, Some(test), false).expect("fits");
+    let train = |data: &Dataset, guide: &Guide| {
+        let target = networks(data).0;
+        let record = Trainer::new(&target, data, small_training(7))
+            .guided_by(Guidance::new(guide.clone()))
+            .run()
+            .expect("trains");
+        let last = record.evals.last().expect("evaluated").similarity.clone();
+        record.steps.into_iter().flat_map(|step| step.similarity).chain(last).collect::<Vec<f32>>()
+    };
+    let wanted = train(&resident, &guide);
+    for data in [&resident, &streamed] {
+        let recorded = Guide::recorded(data, &path).expect("of these data");
+        for (at, (got, wanted)) in train(data, &recorded).iter().zip(&wanted).enumerate() {
+            assert!((got - wanted).abs() < 1e-3, "{at}: {got}, not {wanted}");
+        }
+    }
+    let recorded = Guide::recorded(&resident, &path).expect("of these data");
+    let refused = |guidance: Guidance| {
+        Session::new(&networks(&resident).0, &resident, small_training(2), &[guidance])
+            .map(drop)
+            .expect_err("refused")
+            .to_string()
+    };
+    assert!(refused(Guidance::new(recorded.clone()).align(Rsa::Cosine)).contains("`metric`"));
+    assert!(refused(Guidance::new(recorded).control(Control::Permuted)).contains("`control`"));
+    save(&path, &said(&resident, &guide), &about);
+    let error = Guide::recorded(&resident, &path).expect_err("no square").to_string();
+    assert!(error.contains("is no Gram matrix of all examples"), "{error}");
 }
 
 /// Rows that are read before each step are those that a step looks up.

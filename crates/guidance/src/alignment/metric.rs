@@ -185,7 +185,7 @@ impl Metric {
     }
 
     /// True for biased linear CKA of whole layers, which has a form by features.
-    pub(super) fn is_linear_cka(&self) -> bool {
+    pub(crate) fn is_linear_cka(&self) -> bool {
         matches!(self, Self::Cka(cka) if *cka == Cka::linear())
     }
 

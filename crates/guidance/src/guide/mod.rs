@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use trellis_data::Place;
+use trellis_tensor::ops::Centering;
 use trellis_tensor::{Graph, Log, StepState, Var};
 
 use crate::data::{Batch, Dataset};
@@ -42,6 +43,8 @@ impl Guide {
     /// data have a test split, of its first 256 examples at least. Rows are in the order of the examples that `trellis examples` writes. The metadata are `trellis`,
     /// copied from that file, and `layers`, names in forward order with blanks between. `examples/activations.py` writes
     /// such a file for a module of PyTorch.
+    ///
+    /// Layers that the metadata `grams` names are Gram matrices `[examples, examples]`, not centered, for linear CKA.
     ///
     /// The arrays lie on the GPU, and a step looks its examples up. Where they do not fit, or the data stream, the rows of a step are read
     /// before it. Random batches must not be cropped, shifted or flipped.
@@ -130,11 +133,25 @@ impl Guide {
                 let activations = network.forward(graph, input, Mode::Eval, capture)?.activations;
                 Ok(layers.map(|layer| activations[layer].value).collect())
             }
-            Kind::Recorded(recorded, stream) => match (stream, step_state) {
-                (Some(stream), Some(now)) => layers.map(|layer| stream.rows(graph, now, layer)).collect(),
-                _ => layers.map(|layer| recorded.rows(graph, batch, layer)).collect(),
-            },
+            Kind::Recorded(recorded, stream) => layers
+                .map(|layer| {
+                    let rows = match (stream, step_state) {
+                        (Some(stream), Some(now)) => stream.rows(graph, now, layer)?,
+                        _ => recorded.rows(graph, batch, layer)?,
+                    };
+                    if !recorded.is_gram(layer) {
+                        return Ok(rows);
+                    }
+                    // Rows of a symmetric matrix, then the same columns.
+                    Ok(rows.permute(&[1, 0])?.gather(batch.index)?.center_gram(Centering::Double)?)
+                })
+                .collect(),
         }
+    }
+
+    /// True if [`Guide::layers_on`] gives the centered Gram matrix of a layer in place of its activations.
+    pub(crate) fn is_gram(&self, layer: usize) -> bool {
+        matches!(&self.kind, Kind::Recorded(recorded, _) if recorded.is_gram(layer))
     }
 
     /// The network, unless its layers were recorded.

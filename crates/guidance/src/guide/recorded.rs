@@ -13,6 +13,8 @@ use crate::weights::WeightsFile;
 /// Metadata of the file that names the data, and that names the layers.
 const DATA: &str = "trellis";
 const LAYERS: &str = "layers";
+/// Metadata that names those layers whose arrays are Gram matrices of all examples.
+const GRAMS: &str = "grams";
 
 /// Hint behind what is wrong with a file.
 const HINT: &str = "record it anew with examples/activations.py, from `trellis examples` of this configuration";
@@ -26,6 +28,8 @@ pub(super) struct Recorded {
     file: WeightsFile,
     path: PathBuf,
     layers: Vec<String>,
+    /// True for each layer that is a Gram matrix.
+    grams: Vec<bool>,
     /// Tables `[examples, …]` by split and layer. Where training rows are streamed, those of the first examples alone.
     splits: Vec<(&'static str, Vec<Tensor>)>,
     /// True if the rows of a training step are read before it.
@@ -59,6 +63,11 @@ impl Recorded {
         if let Some(twice) = layers.iter().enumerate().find(|(at, layer)| layers[..*at].contains(layer)) {
             return Err(bad(format!("names the layer `{}` twice", twice.1)));
         }
+        let named = about(GRAMS).unwrap_or_default();
+        if let Some(unknown) = named.split_whitespace().find(|name| !layers.iter().any(|layer| layer == name)) {
+            return Err(bad(format!("names `{unknown}` among its Gram matrices, which is none of its layers")));
+        }
+        let grams = layers.iter().map(|layer| named.split_whitespace().any(|name| name == layer)).collect::<Vec<_>>();
         if data.is_drawn() {
             let problem = "cannot hold the examples of this set, of which every batch is new".to_string();
             return Err(Error::checkpoint(path, problem, "give the guide as a network"));
@@ -79,18 +88,21 @@ impl Recorded {
             let first = examples.count().min(COMPARED);
             let held = if split == "test" || streamed { first } else { examples.count() };
             let wanted = if split == "test" { first } else { examples.count() };
-            let table = |layer: &String| {
+            let table = |(layer, &gram): (&String, &bool)| {
                 let name = format!("{split}.{layer}");
                 let shape = checked_shape(&file, path, &name, wanted, split == "test")?;
                 let trained = file.shape(&format!("train.{layer}")).unwrap_or_default();
-                if trained.get(1..) != Some(&shape[1..]) {
+                if gram && shape != [shape[0]; 2] {
+                    return Err(bad(format!("has `{name}` of {shape:?}, which is no Gram matrix of all examples")));
+                }
+                if !gram && trained.get(1..) != Some(&shape[1..]) {
                     return Err(bad(format!("has `{name}` of {shape:?}, but `train.{layer}` of {trained:?}")));
                 }
                 read_table(data, &file, path, &name, &[&[held], &shape[1..]].concat(), &mut hash)
             };
-            splits.push((split, layers.iter().map(table).collect::<Result<Vec<_>>>()?));
+            splits.push((split, layers.iter().zip(&grams).map(table).collect::<Result<Vec<_>>>()?));
         }
-        Ok(Self { file, path: path.to_path_buf(), layers, splits, streamed, hash })
+        Ok(Self { file, path: path.to_path_buf(), layers, grams, splits, streamed, hash })
     }
 
     /// Stream of a run of random batches, if rows are streamed.
@@ -140,6 +152,11 @@ impl Recorded {
         }
         let of = self.file.about().into_iter().find(|(key, _)| key == DATA).map(|(_, text)| text);
         Ok(of == Some(data.describe_examples()))
+    }
+
+    /// True if layer number `layer` is a Gram matrix of all examples.
+    pub(super) fn is_gram(&self, layer: usize) -> bool {
+        self.grams[layer]
     }
 
     /// Number that tells this recording from others: of the rows on the GPU.

@@ -84,7 +84,11 @@ pub fn guide_sides<'g>(
     let all = |same: Var<'g>| Ok::<_, Error>(vec![GuideSide::Gram(guidance.align.gram(same)?); pairs.len()]);
     Ok(match guidance.control {
         Control::None | Control::Permuted | Control::Noise => {
-            layers()?.into_iter().map(GuideSide::Activations).collect()
+            let side = |(layer, &(guide, _)): (Var<'g>, &(usize, usize))| match guidance.guide.is_gram(guide) {
+                true => GuideSide::Gram(layer),
+                false => GuideSide::Activations(layer),
+            };
+            layers()?.into_iter().zip(pairs).map(side).collect()
         }
         Control::Rotated => {
             if !guidance.align.is_doubly_centered() {

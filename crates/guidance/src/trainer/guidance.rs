@@ -112,7 +112,21 @@ impl Guidance {
                     let problem = "takes a guide that is run, and activations were recorded".to_string();
                     refused("control", problem, "choose another control, or give a network")
                 }
-                _ => Ok(()),
+                (_, control) => {
+                    let grams = (0..self.guide.layers()?.len()).any(|layer| self.guide.is_gram(layer));
+                    if grams && !self.align.is_linear_cka() {
+                        let problem = format!(
+                            "has no use for Gram matrices of the guide, and some were recorded: {}",
+                            self.align
+                        );
+                        return refused("metric", problem, "compare by `cka`, or record activations");
+                    }
+                    if grams && matches!(control, Control::Permuted | Control::Rotated) {
+                        let problem = "changes activations, and Gram matrices of the guide were recorded".to_string();
+                        return refused("control", problem, "choose another control, or record activations");
+                    }
+                    Ok(())
+                }
             };
         };
         let [ours, theirs] = [target.output(), network.output()].map(|output| output.classes);
