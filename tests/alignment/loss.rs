@@ -36,7 +36,12 @@ fn together(metric: &Metric, targets: &[Tensor], guides: &[Tensor], looked_up: b
     let mut pairs = Vec::new();
     for (&value, &y) in x.iter().zip(&y) {
         let gram = if looked_up { GuideSide::Gram(metric.gram(y).expect("fits")) } else { GuideSide::Activations(y) };
-        pairs.push(Pair { target: Captured { name: "t".to_string(), value }, guide: "g".to_string(), gram });
+        pairs.push(Pair {
+            target: Captured { name: "t".to_string(), value },
+            guide: "g".to_string(),
+            gram,
+            weight: 1.0,
+        });
     }
     let alignment = metric.loss(&graph, &step_state, Schedule::Constant(0.5), &pairs).expect("same examples");
     let gradients = graph.grad(alignment.loss, &x).expect("differentiable");

@@ -73,6 +73,37 @@ fn all_pairs_are_weighted_by_how_alike_they_are() {
     assert!(norm(&error) < 1e-5 * norm(&wanted), "{} of {}", norm(&error), norm(&wanted));
 }
 
+/// Each layer pulls with its own weight beside that of all; what it says of other layers is refused.
+#[test]
+fn layers_have_weights_of_their_own() {
+    let precision = Precision::F32;
+    let base =
+        networks(&data(&gpu())).1.map_layers(LayerMap::named([("conv1", "fc1"), ("conv2", "fc2"), ("conv2", "fc3")]));
+    let weights = [("fc1", 0.5), ("fc3", 2.0)].map(|(name, weight)| (name.to_string(), weight));
+    let task = change(None, precision);
+    let mut wanted = task.clone();
+    for (guide, layer, share) in [("conv1", "fc1", 0.5), ("conv2", "fc2", 1.0), ("conv2", "fc3", 2.0)] {
+        let alone = change(Some(base.clone().map_layers(LayerMap::named([(guide, layer)]))), precision);
+        wanted.iter_mut().zip(alone).zip(&task).for_each(|((sum, both), task)| *sum += share * (both - task));
+    }
+    let got = change(Some(base.clone().layer_weights(weights.clone())), precision);
+    let norm = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let error: Vec<f64> = got.iter().zip(&wanted).map(|(got, wanted)| got - wanted).collect();
+    assert!(norm(&error) < 1e-5 * norm(&wanted), "{} of {}", norm(&error), norm(&wanted));
+
+    let data = data(&gpu());
+    let target = networks(&data).0;
+    let refused = |guidance: Guidance| {
+        Session::new(&target, &data, small_training(2), &[guidance]).map(drop).expect_err("refused").to_string()
+    };
+    let unknown = refused(base.clone().layer_weights([("fc9".to_string(), 1.0)]));
+    assert!(unknown.contains("`fc9`") && unknown.contains("it pulls at fc1, fc2, fc3"), "{unknown}");
+    assert!(
+        refused(base.clone().map_layers(LayerMap::all()).layer_weights(weights.clone())).contains("`layer_weights`")
+    );
+    assert!(refused(base.method(Method::Hints).layer_weights(weights)).contains("`layer_weights`"));
+}
+
 #[test]
 fn what_has_no_alignment_loss_is_not_balanced() {
     let data = data(&gpu());

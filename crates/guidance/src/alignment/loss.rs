@@ -19,6 +19,8 @@ pub struct Pair<'g> {
     pub guide: String,
     /// Guide side of the pair for the batch.
     pub gram: GuideSide<'g>,
+    /// Weight of the pair, beside that of all.
+    pub weight: f32,
 }
 
 /// Guide side of a pair: activations, or their Gram matrix.
@@ -38,7 +40,12 @@ impl<'g> Pair<'g> {
 
     /// Two layers of the same batch.
     pub fn of(target: &Captured<'g>, guide: &Captured<'g>) -> Self {
-        Self { target: target.clone(), guide: guide.name.clone(), gram: GuideSide::Activations(guide.value) }
+        Self {
+            target: target.clone(),
+            guide: guide.name.clone(),
+            gram: GuideSide::Activations(guide.value),
+            weight: 1.0,
+        }
     }
 }
 
@@ -115,8 +122,8 @@ impl Metric {
         runs(&sizes).into_iter().map(grams).collect()
     }
 
-    /// Records `Σ w (1 − metric)` over pairs of layers, where w follows `weight` at the step state's step. Neighboring pairs
-    /// are compared in one go where they are small.
+    /// Records `w Σ w(pair) (1 − metric)` over pairs of layers, where w follows `weight` at the step state's step. Neighboring pairs
+    /// of the same weight are compared in one go where they are small.
     ///
     /// # Errors
     /// As [`Metric::compare`].
@@ -131,8 +138,8 @@ impl Metric {
         let mut loss = graph.constant(0.0, []);
         let mut stats = Vec::new();
         let sizes: Vec<_> = pairs.iter().map(|pair| self.batchable_pair(pair)).collect();
-        for run in runs(&sizes) {
-            let run = &pairs[run];
+        let runs = runs(&sizes).into_iter().map(|run| &pairs[run]);
+        for run in runs.flat_map(|run| run.chunk_by(|a, b| a.weight == b.weight)) {
             let (first, last) = (&run[0], &run[run.len() - 1]);
             let value = if run.len() == 1 {
                 let _scope = graph.scope(&first.name());
@@ -145,7 +152,7 @@ impl Metric {
                 stats.push(similarity.each);
                 similarity.value
             };
-            let count = run.len() as f32;
+            let count = run.len() as f32 * first.weight;
             loss = loss.add(value.affine(-count, count)?.mul(weight)?)?;
         }
         Ok(Alignment { loss, stats })

@@ -254,7 +254,12 @@ impl<'a> AlignmentEval<'a> {
             let sides = guide_sides(&graph, data.gpu(), &examples, data.output(), &compared, &indices, None)?;
             let names = guidance.guide.layers()?;
             let pairs = indices.iter().zip(sides);
-            let pair = pairs.map(|(&(g, t), gram)| Pair { target: ours[t].clone(), guide: names[g].clone(), gram });
+            let pair = pairs.map(|(&(g, t), gram)| Pair {
+                target: ours[t].clone(),
+                guide: names[g].clone(),
+                gram,
+                weight: 1.0,
+            });
             let captured: Vec<_> = pair.collect();
             let weight = trellis_tensor::Schedule::Constant(1.0);
             columns += captured.len();

@@ -1,5 +1,7 @@
 //! Guidance: which guide pulls at which layers, by which measure, when and how strongly.
 
+use std::collections::BTreeMap;
+
 use trellis_data::Place;
 
 use super::control::Control;
@@ -33,6 +35,7 @@ pub struct Guidance {
     pub(crate) method: Method,
     pub(crate) unlabeled_steps: u32,
     pub(crate) balance: bool,
+    pub(crate) layer_weights: BTreeMap<String, f32>,
 }
 
 impl Guidance {
@@ -49,6 +52,7 @@ impl Guidance {
             method: Method::default(),
             unlabeled_steps: 0,
             balance: false,
+            layer_weights: BTreeMap::new(),
         }
     }
 
@@ -86,6 +90,34 @@ impl Guidance {
     /// Sets how the guide teaches: by alignment of layers, unless this is called. Evaluations compare layers by the measure in any case.
     pub fn method(self, method: Method) -> Self {
         Self { method, ..self }
+    }
+
+    /// Sets weights of single layers of the target, beside that of all: each 1 unless it is named here. Evaluations are as ever.
+    pub fn layer_weights(self, weights: impl IntoIterator<Item = (String, f32)>) -> Self {
+        Self { layer_weights: weights.into_iter().collect(), ..self }
+    }
+
+    /// Refuses weights of layers that nothing pulls at, and where there is no weight for each pair.
+    pub(super) fn check_layer_weights(&self, target: &Network) -> Result<()> {
+        if self.layer_weights.is_empty() {
+            return Ok(());
+        }
+        let refused = |problem: String, hint: &str| {
+            Err(Error::config(Place::setting("guidance"), "layer_weights", problem, hint))
+        };
+        if self.method != Method::Align || self.map == LayerMap::All {
+            let problem = "are of pairs that are aligned, each with a weight of its own".to_string();
+            return refused(problem, "use `method = \"align\"`, and another map than `all`");
+        }
+        let layers = target.layers()?;
+        let pulled: Vec<&str> = self.pairs(target)?.into_iter().map(|(_, layer)| layers[layer].as_str()).collect();
+        match self.layer_weights.keys().find(|name| !pulled.contains(&name.as_str())) {
+            Some(unknown) => {
+                let hint = format!("it pulls at {}", pulled.join(", "));
+                refused(format!("name `{unknown}`, at which the guide does not pull"), &hint)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Sets whether the weight is relative: the gradient of the alignment loss then has `weight` times the norm of the task's, over all

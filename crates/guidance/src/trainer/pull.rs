@@ -98,6 +98,7 @@ impl<'g> GuidedStep<'_, 'g> {
             target: forward.activations[t].clone(),
             guide: names[g].clone(),
             gram,
+            weight: guidance.layer_weights.get(&forward.activations[t].name).copied().unwrap_or(1.0),
         };
         Ok(indices.iter().zip(sides).map(pair).collect())
     }

@@ -192,6 +192,7 @@ impl Config {
             .schedule(self.schedule_of(arm))
             .capture(own.taps)
             .balance(own.balance)
+            .layer_weights(own.layer_weights)
             .control(self.control_of(arm))
             .unlabeled_steps(self.unlabeled_steps_of(arm))
     }

@@ -332,7 +332,7 @@ fn mlp(gpu: &Gpu, guide: Guide, precision: Precision) -> Result<Prepared> {
             let grams = table.gather(number)?.reshape([4, BATCH, BATCH])?;
             let pair = |i: usize| -> Result<Pair<'_>> {
                 let gram = GuideSide::Gram(grams.slice(0, i, 1)?.reshape([BATCH, BATCH])?);
-                Ok(Pair { target: forward.activations[2 * i].clone(), guide: format!("layer {i}"), gram })
+                Ok(Pair { target: forward.activations[2 * i].clone(), guide: format!("layer {i}"), gram, weight: 1.0 })
             };
             (0..4).map(pair).collect::<Result<_>>()?
         }

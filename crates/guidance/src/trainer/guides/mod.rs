@@ -51,6 +51,7 @@ impl Guides {
         let mut each: Vec<Guided> = Vec::new();
         for guidance in guides {
             guidance.check_method(target)?;
+            guidance.check_layer_weights(target)?;
             let from = each.last().map_or(0, |guided| guided.columns.end);
             let columns = if guidance.method == Method::Align { guidance.pairs(target)?.len() } else { 1 };
             let (guidance, phase) = (guidance.clone(), Phase::new(Some(guidance.schedule)));

@@ -173,7 +173,9 @@ fn with_short<const N: usize>(table: &Table, short: [(&str, Option<f32>); N]) ->
 /// Key of the file that sets `key` of a section for an arm: in the arm's `table` of that section, as one of its short keys, which `all`
 /// holds too, or in the section itself.
 fn key_in_file(arm: &str, section: &str, key: &str, table: &Table, all: &Table) -> String {
-    match (table.contains_key(key), all.contains_key(key)) {
+    // A key of a table in the section stands where the table stands.
+    let top = key.split('.').next().unwrap_or(key);
+    match (table.contains_key(top), all.contains_key(top)) {
         (true, _) => format!("arm.{arm}.{section}.{key}"),
         (false, true) => format!("arm.{arm}.{key}"),
         (false, false) => format!("{section}.{key}"),

@@ -79,12 +79,24 @@ fn an_arm_sets_any_key_of_guidance() {
         Config::parse(&text.replace("map = \"last\"", "map = \"all\", balance = true"), Path::new("x.toml")).unwrap();
     let all = all.guidance_of("own");
     assert_eq!((all.layer_map(), all.balance), (trellis_guidance::LayerMap::all(), true));
+    let weighted = text.replace("map = \"last\"", "layer_weights = { fc2 = 0.5 }");
+    let weighted = Config::parse(&weighted, Path::new("x.toml")).unwrap();
+    assert_eq!(weighted.guidance_of("own").layer_weights, [("fc2".to_string(), 0.5)].into());
+    assert_eq!(Config::parse(&weighted.to_toml(), Path::new("y.toml")).unwrap(), weighted);
     assert_eq!(Config::parse(&config.to_toml(), Path::new("y.toml")).unwrap(), config);
     for (change, wanted) in [
         (("map = \"last\"", "mapp = \"last\""), "`arm.own.guidance.mapp`: unknown key; did you mean `map`?"),
         (
             ("metric = \"rbf_cka\"", "metric = \"cka\""),
             "`guidance.bandwidth`: means something with a metric of `rbf_cka`",
+        ),
+        (
+            ("map = \"last\"", "layer_weights = { fc2 = -0.5 }"),
+            "`arm.own.guidance.layer_weights.fc2`: -0.5 is out of range",
+        ),
+        (
+            ("map = \"last\"", "map = \"all\", layer_weights = { fc2 = 0.5 }"),
+            "`arm.own.guidance.layer_weights`: means something",
         ),
         (("map = \"last\"", "lambda = 0.5"), "`arm.own.guidance.lambda`: means something with metric = \"ridge\""),
         (("map = \"last\"", "map = \"last\", pairs = []"), "`arm.own.guidance.pairs`: does not go with `map`"),

@@ -1,5 +1,7 @@
 //! `[guidance]`: how the layers of target and guide are compared.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::keys::{ABOVE_0, FROM_0, PART, section, words_of_enums};
@@ -32,6 +34,11 @@ section! {
         /// parameters.
         #[serde(skip_serializing_if = "is_false")]
         balance: bool = false, needs "method = \"align\"" |g| g.method == MethodName::Align;
+        /// Weights of single layers of the target, beside α: `layer_weights = { fc1 = 0.5 }`. Those of other layers are 1.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        layer_weights: BTreeMap<String, f32> = BTreeMap::new(), in FROM_0, needs "method = \"align\", and another map than `all`" |g| {
+            g.method == MethodName::Align && g.map != MapName::All
+        };
         /// Point at which activations are captured.
         taps: CapturePoint = CapturePoint::BeforeNorm;
         /// Guided steps of the arm `trained_first`, unless it has its own; half of all without the key.

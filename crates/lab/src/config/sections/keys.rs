@@ -1,5 +1,6 @@
 //! Declarations of configuration keys. [`section!`] makes of one list a struct, its defaults, its checks and its reference.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -146,6 +147,16 @@ impl<T: Value> Value for Vec<T> {
 impl<T: Value> Value for [T; 2] {
     fn words() -> String {
         format!("two {}", plural(&T::words()))
+    }
+}
+
+impl<T: Value> Value for BTreeMap<String, T> {
+    fn words() -> String {
+        format!("table of names and {}", plural(&T::words()))
+    }
+
+    fn within(&self, key: &str, range: Range) -> Result<(), ConfigError> {
+        self.iter().try_for_each(|(name, value)| value.within(&format!("{key}.{name}"), range))
     }
 }
 
