@@ -46,7 +46,8 @@ recorded = {}
 for split, (images, labels) in splits.items():
     said = {layer: [] for layer in layers}
     hooks = [module.get_submodule(layer).register_forward_hook(
-        lambda _, __, output, layer=layer: said[layer].append(output.flatten(1))) for layer in layers]
+        lambda _, __, output, layer=layer: said[layer].append(
+            (output[0] if isinstance(output, tuple) else output).flatten(1))) for layer in layers]
     with torch.no_grad():
         answers = torch.cat([module(part).argmax(1) for part in images.split(256)])
     [hook.remove() for hook in hooks]

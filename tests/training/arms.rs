@@ -97,7 +97,10 @@ fn further_guides_pull_as_in_their_own_arms() {
     assert!(both.steps[3].alignment.is_some_and(f32::is_finite));
     assert_ne!(both.steps[1].loss, one.steps[1].loss);
     let page = std::fs::read_to_string(folder.path().join("x").join("report.html")).expect("written");
-    assert!(page.contains("and that of two") && !page.contains("was not finite"), "nothing is missing from the plots");
+    assert!(
+        page.contains("and as guide 2 that of the arm two") && !page.contains("was not finite"),
+        "nothing is missing from the plots"
+    );
 }
 
 #[test]

@@ -256,6 +256,8 @@ fn a_run_with_recorded_layers_goes_on() {
     save(&path, &other, &about);
     let error = train(&config("[1, 2, 3]", 0), &data, Existing::Resume).expect_err("refused").to_string();
     assert!(error.contains("is not the file with which this run began"), "{error}");
+    let read = Config::read(&kept.join("config.toml")).expect("as it was");
+    assert_eq!(read.seeds, [1, 2], "a refusal leaves the run as it was");
 
     // A file of other data is refused before an older run is moved aside.
     let shuffled = config("[1]", 5);

@@ -40,6 +40,17 @@ pub(super) fn check_activations(data: &Dataset, file: &Path) -> Result<bool> {
     })
 }
 
+/// Refuses activations that are not those with which the run in `folder` began, before anything is written.
+pub(super) fn check_kept(config: &Config, data: &Dataset, folder: &Path) -> Result<()> {
+    for of in config.guides_in_use() {
+        let kept = folder.join(format!("{}.activations", of.name()));
+        if let Some(file) = config.guide_activations(&of).filter(|_| kept.exists()) {
+            same_activations(&config.guide(&of, data, 0)?, file, &kept)?;
+        }
+    }
+    Ok(())
+}
+
 /// Refuses activations that are not those with which the run began, of which `kept` tells; or keeps what tells of them.
 fn same_activations(guide: &Guide, file: &Path, kept: &Path) -> Result<()> {
     let found = format!("{:016x}\n", guide.fingerprint().unwrap_or_default());

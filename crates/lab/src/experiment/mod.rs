@@ -83,6 +83,9 @@ pub fn run_on(
     // Layers that do not fit each other, and experiments that do not fit into memory, are refused before anything is trained.
     Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
     let unused = check_weights(config, data)?;
+    if existing == Existing::Resume {
+        guides::check_kept(config, data, &root.join(&config.name))?;
+    }
     let mut experiment = Experiment {
         name: config.name.clone(),
         adapter: data.gpu().name().to_string(),

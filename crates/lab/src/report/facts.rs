@@ -99,7 +99,10 @@ fn arm(config: &Config, name: &str) -> String {
         .iter()
         .chain(&own.guidance)
         .map(|(key, value)| format!("{} {}", key.replace('_', " "), plain(value)));
-    differences.into_iter().flatten().chain(training).fold(words, |words, difference| format!("{words}, {difference}"))
+    let words = differences.into_iter().flatten().chain(training).fold(words, |words, next| format!("{words}, {next}"));
+    // Guides have the numbers of their layers in the charts.
+    let others = (1..).zip(config.guiding_arms(name)).skip(1);
+    others.fold(words, |words, (number, other)| format!("{words}; and as guide {number} that of the arm {other}"))
 }
 
 /// The set and the part of it that was loaded: `glyphs; train 2000, test 1000, images of 1 × 16 × 16, 10 classes`.

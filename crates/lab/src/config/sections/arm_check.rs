@@ -96,7 +96,8 @@ fn check_also(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Config
         let guided: Vec<&str> = config.arms.iter().filter(guided).map(String::as_str).collect();
         if !guided.contains(&other.as_str()) {
             let problem = format!("`{other}` is no other guided arm of `arms`");
-            return refuse(key, problem, suggestion(other, &guided));
+            let known = if guided.is_empty() { "there is none".to_string() } else { suggestion(other, &guided) };
+            return refuse(key, problem, format!("name an arm that is trained too, not a guide; {known}"));
         }
         if arm.also[..number].contains(other) {
             return refuse(key, format!("names `{other}` twice"), "name it once");

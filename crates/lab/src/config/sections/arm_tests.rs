@@ -239,7 +239,7 @@ fn an_arm_names_further_guides() {
     for (change, wanted) in [
         (
             ("also = [\"two\"]", "also = [\"tow\"]"),
-            "`arm.both.also`: `tow` is no other guided arm of `arms`; did you mean `two`?",
+            "`arm.both.also`: `tow` is no other guided arm of `arms`; name an arm that is trained too, not a guide; did you mean `two`?",
         ),
         (("also = [\"two\"]", "also = [\"both\"]"), "`both` is no other guided arm"),
         (("also = [\"two\"]", "also = [\"alone\"]"), "`alone` is no other guided arm"),
