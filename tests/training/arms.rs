@@ -101,6 +101,7 @@ fn further_guides_pull_as_in_their_own_arms() {
         page.contains("and as guide 2 that of the arm two") && !page.contains("was not finite"),
         "nothing is missing from the plots"
     );
+    assert!(!page.contains("and that of two"), "a further guide is named once");
 }
 
 #[test]

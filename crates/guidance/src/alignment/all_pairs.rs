@@ -2,7 +2,7 @@
 
 use trellis_tensor::{Graph, Schedule, StepState, Var};
 
-use super::{Alignment, GuideSide, Metric, Pair};
+use super::{Alignment, Metric, Pair};
 use crate::error::Result;
 
 /// Least weight of a pair before weights are divided by their sum: layers that are not alike at all weigh the same.
@@ -22,11 +22,7 @@ impl Metric {
         pairs: &[Pair<'g>],
     ) -> Result<Alignment<'g>> {
         let guides = pairs.iter().take_while(|pair| pair.target.name == pairs[0].target.name).count();
-        let side = |pair: &Pair<'g>| match pair.gram {
-            GuideSide::Activations(layer) => self.gram(layer),
-            GuideSide::Gram(gram) => Ok(gram),
-        };
-        let theirs = pairs[..guides].iter().map(side).collect::<Result<Vec<_>>>()?;
+        let theirs = pairs[..guides].iter().map(|pair| self.gram_of(pair.gram)).collect::<Result<Vec<_>>>()?;
         let (mut values, mut stats) = (Vec::new(), Vec::new());
         for of_target in pairs.chunks(guides) {
             let own = self.gram(of_target[0].target.value)?;

@@ -60,6 +60,14 @@ pub struct Alignment<'g> {
 }
 
 impl Metric {
+    /// The Gram matrix of the guide's side of a pair.
+    pub(crate) fn gram_of<'g>(&self, side: GuideSide<'g>) -> Result<Var<'g>> {
+        match side {
+            GuideSide::Activations(layer) => self.gram(layer),
+            GuideSide::Gram(gram) => Ok(gram),
+        }
+    }
+
     /// The measure of one pair, for a loss.
     pub(crate) fn compare_pair<'g>(&self, pair: &Pair<'g>) -> Result<Similarity<'g>> {
         match pair.gram {

@@ -34,6 +34,8 @@ pub(super) struct Recorded {
     splits: Vec<(&'static str, Vec<Tensor>)>,
     /// True if the rows of a training step are read before it.
     streamed: bool,
+    /// True if the file says that it is of these data.
+    of_these: bool,
     /// Hash of the numbers that were read.
     hash: u64,
 }
@@ -54,8 +56,9 @@ impl Recorded {
         let about = |key: &str| file.about().into_iter().find(|(own, _)| own == key).map(|(_, text)| text);
         let of = about(DATA).ok_or_else(|| bad(format!("does not say of which data it is: no metadata `{DATA}`")))?;
         let here = data.describe_examples();
+        let of_these = of == here;
         // A data set that is only counted has no contents to tell it from others.
-        if of != here && !data.gpu().is_dry_run() {
+        if !of_these && !data.gpu().is_dry_run() {
             return Err(bad(format!("is of other data: {of}; here it is {here}")));
         }
         let names = about(LAYERS).ok_or_else(|| bad(format!("does not name its layers: no metadata `{LAYERS}`")))?;
@@ -102,7 +105,7 @@ impl Recorded {
             };
             splits.push((split, layers.iter().zip(&grams).map(table).collect::<Result<Vec<_>>>()?));
         }
-        Ok(Self { file, path: path.to_path_buf(), layers, grams, splits, streamed, hash })
+        Ok(Self { file, path: path.to_path_buf(), layers, grams, splits, streamed, of_these, hash })
     }
 
     /// Stream of a run of random batches, if rows are streamed.
@@ -142,16 +145,15 @@ impl Recorded {
         Ok(())
     }
 
-    /// Checks the numbers that a run would put on the GPU, and whether they are of these data.
+    /// Checks the numbers that a run would put on the GPU, where a dry run has not read them. True if the file is of these data.
     pub(super) fn check(&self, data: &Dataset) -> Result<bool> {
-        for (split, tables) in &self.splits {
+        for (split, tables) in self.splits.iter().filter(|_| data.gpu().is_dry_run()) {
             for (layer, table) in self.layers.iter().zip(tables) {
                 let name = format!("{split}.{layer}");
                 finite_rows(&self.file, &self.path, &name, table.ty().elements(), table.shape()[0])?;
             }
         }
-        let of = self.file.about().into_iter().find(|(key, _)| key == DATA).map(|(_, text)| text);
-        Ok(of == Some(data.describe_examples()))
+        Ok(self.of_these)
     }
 
     /// True if layer number `layer` is a Gram matrix of all examples.

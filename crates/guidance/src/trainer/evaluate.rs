@@ -6,7 +6,6 @@ use trellis_tensor::{Graph, Log, Plan, StepState, Tensor, TensorType};
 use super::control::{Control, guide_sides};
 use super::guidance::Guidance;
 use super::run::{Event, Trainer};
-use crate::alignment::Pair;
 use crate::data::BatchSource;
 use crate::data::Split;
 use crate::data::dataset::{Dataset, MOST_CONFUSED};
@@ -250,20 +249,13 @@ impl<'a> AlignmentEval<'a> {
                 Control::Input | Control::Labels => guidance.control,
                 Control::None | Control::Permuted | Control::Noise | Control::Rotated => Control::None,
             };
-            let (compared, indices) = (guidance.clone().control(control), guidance.pairs(target)?);
+            let compared = guidance.clone().control(control).layer_weights([]);
+            let indices = guidance.pairs(target)?;
             let sides = guide_sides(&graph, data.gpu(), &examples, data.output(), &compared, &indices, None)?;
-            let names = guidance.guide.layers()?;
-            let pairs = indices.iter().zip(sides);
-            let pair = pairs.map(|(&(g, t), gram)| Pair {
-                target: ours[t].clone(),
-                guide: names[g].clone(),
-                gram,
-                weight: 1.0,
-            });
-            let captured: Vec<_> = pair.collect();
+            let pairs = compared.pair_up(&ours, &indices, sides)?;
             let weight = trellis_tensor::Schedule::Constant(1.0);
-            columns += captured.len();
-            stats.extend(guidance.align.loss(&graph, &step_state, weight, &captured)?.stats);
+            columns += pairs.len();
+            stats.extend(guidance.align.loss(&graph, &step_state, weight, &pairs)?.stats);
         }
         let log = Log::new(data.gpu(), columns)?;
         log.record(&graph, &step_state, &stats)?;

@@ -60,11 +60,7 @@ impl FixedBatches {
         let graph = Graph::new();
         let batch = self.examples(data, &graph, graph.leaf(&number))?;
         let sides = guide_sides(&graph, gpu, &batch, data.output(), guidance, &guidance.pairs(target)?, None)?;
-        let gram = |side| match side {
-            GuideSide::Activations(layer) => guidance.align.gram(layer),
-            GuideSide::Gram(gram) => Ok(gram),
-        };
-        let grams = sides.into_iter().map(gram).collect::<Result<Vec<_>>>()?;
+        let grams = sides.into_iter().map(|side| guidance.align.gram_of(side)).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(gpu, &graph, &grams)?;
         // One table for as many pairs as an adapter can bind: one lookup a step.
         let bytes = |gram: &Var<'_>| 4 * batches * gram.ty().elements();

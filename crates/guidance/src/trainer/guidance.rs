@@ -6,10 +6,10 @@ use trellis_data::Place;
 
 use super::control::Control;
 use super::methods::Method;
-use crate::alignment::{Cka, GuideSchedule, LayerMap, Metric};
+use crate::alignment::{Cka, GuideSchedule, GuideSide, LayerMap, Metric, Pair};
 use crate::error::{Error, Result};
 use crate::guide::Guide;
-use crate::network::{CapturePoint, Network};
+use crate::network::{CapturePoint, Captured, Network};
 
 /// Settings of guidance: a guide, a measure, a layer map, a schedule and a weight.
 ///
@@ -207,5 +207,22 @@ impl Guidance {
     /// When the layer map names a layer that does not exist.
     pub(crate) fn pairs(&self, target: &Network) -> Result<Vec<(usize, usize)>> {
         self.map.resolve(&self.guide.layers()?, &target.layers()?)
+    }
+
+    /// Layers of the target, each with the guide's side of it: `indices` are those of [`Guidance::pairs`].
+    pub(super) fn pair_up<'g>(
+        &self,
+        ours: &[Captured<'g>],
+        indices: &[(usize, usize)],
+        sides: Vec<GuideSide<'g>>,
+    ) -> Result<Vec<Pair<'g>>> {
+        let names = self.guide.layers()?;
+        let pair = |(&(g, t), gram): (&(usize, usize), GuideSide<'g>)| Pair {
+            target: ours[t].clone(),
+            guide: names[g].clone(),
+            gram,
+            weight: self.layer_weights.get(&ours[t].name).copied().unwrap_or(1.0),
+        };
+        Ok(indices.iter().zip(sides).map(pair).collect())
     }
 }

@@ -22,4 +22,5 @@ pub(crate) mod training;
 
 pub use control::{Draws, guide_sides};
 pub use evaluate::{Evaluation, TRAINING, evaluate};
+pub use guides::MOST_GUIDES;
 pub use records::{EvalRecord, RunRecord, StepRecord, number};

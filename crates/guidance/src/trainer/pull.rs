@@ -11,7 +11,7 @@ use super::guidance::Guidance;
 use super::methods::Method;
 use super::methods::distillation::distillation;
 use super::methods::hints::Hints;
-use crate::alignment::{GuideSide, LayerMap, Pair};
+use crate::alignment::{LayerMap, Pair};
 use crate::data::{Batch, BatchSource};
 use crate::error::Result;
 use crate::network::{Forward, Network};
@@ -93,13 +93,6 @@ impl<'g> GuidedStep<'_, 'g> {
                 }
             }
         };
-        let names = guidance.guide.layers()?;
-        let pair = |(&(g, t), gram): (&(usize, usize), GuideSide<'g>)| Pair {
-            target: forward.activations[t].clone(),
-            guide: names[g].clone(),
-            gram,
-            weight: guidance.layer_weights.get(&forward.activations[t].name).copied().unwrap_or(1.0),
-        };
-        Ok(indices.iter().zip(sides).map(pair).collect())
+        guidance.pair_up(&forward.activations, &indices, sides)
     }
 }

@@ -101,9 +101,9 @@ impl<'a> Session<'a> {
             .then(|| FixedBatches::new(data, target, training.batch, training.seed, guides.only(training.steps)))
             .transpose()?;
         let batches = training.batches(data)?;
-        let only = guides.iter().next().filter(|_| guides.iter().len() == 1).map(|guided| &guided.guidance);
-        only.map_or(Ok(()), |guidance| guidance.check_unlabeled(training.steps))?;
-        let unlabeled_steps = only.map_or(0, |guidance| guidance.unlabeled_steps);
+        guides.iter().try_for_each(|guided| guided.guidance.check_unlabeled(training.steps))?;
+        // Of several guides none trains without labels.
+        let unlabeled_steps = guides.iter().map(|guided| guided.guidance.unlabeled_steps).max().unwrap_or(0);
         let plan = |pulling: Pulling, labels: bool, beside: Option<&Plan>| {
             let graph = Graph::new();
             let among = guides.among(pulling);
@@ -171,8 +171,7 @@ impl<'a> Session<'a> {
         self.plans.all().last()
     }
 
-    /// Bytes of the plans of its steps: of one without labels, a guided and an unguided one, as far as they are used, each beyond the
-    /// one before.
+    /// Bytes of the plans of its steps: one for each set of guides that pull, with labels or without, each beyond the one before.
     pub fn plans_memory(&self) -> u64 {
         self.plans.all().map(Plan::memory).sum()
     }

@@ -75,9 +75,6 @@ fn arm(config: &Config, name: &str) -> String {
             0 => {}
             steps => words += &format!(", no labels in the first {steps}"),
         }
-        for other in &config.guiding_arms(name)[1..] {
-            words += &format!("; and that of {other}");
-        }
     }
     let Some(own) = config.arm.get(name) else { return words };
     let init = own.init.as_ref().map(word).filter(|_| config.target_of(name) != config.target);

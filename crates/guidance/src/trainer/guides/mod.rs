@@ -15,8 +15,8 @@ use crate::trainer::methods::Method;
 use crate::trainer::records::StepRecord;
 use phase::Phase;
 
-/// Greatest number of guides.
-const MOST: usize = 8;
+/// Greatest number of guides of a target.
+pub const MOST_GUIDES: usize = 8;
 
 /// A set of guides of a run: bit i is set if number i is among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,12 +54,12 @@ impl Guides {
             guidance.check_layer_weights(target)?;
             let from = each.last().map_or(0, |guided| guided.columns.end);
             let columns = if guidance.method == Method::Align { guidance.pairs(target)?.len() } else { 1 };
-            let (guidance, phase) = (guidance.clone(), Phase::new(Some(guidance.schedule)));
+            let (guidance, phase) = (guidance.clone(), Phase::new(guidance.schedule));
             each.push(Guided { guidance, phase, columns: from..from + columns });
         }
         let refused = |key, problem: &str, hint| Err(Error::config(Place::setting("guidance"), key, problem, hint));
-        if each.len() > MOST {
-            return refused("guides", "are more than 8", "leave some out");
+        if each.len() > MOST_GUIDES {
+            return refused("guides", &format!("are more than {MOST_GUIDES}"), "leave some out");
         }
         if each.len() > 1 {
             let aligns = |guided: &Guided| guided.guidance.method == Method::Align;

@@ -6,9 +6,9 @@ use crate::alignment::{GuideSchedule, Progress};
 pub(in crate::trainer) const WORDS: usize = 10;
 
 /// Phase of a run.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in crate::trainer) struct Phase {
-    schedule: Option<GuideSchedule>,
+    schedule: GuideSchedule,
     /// Step from which on the guide has left for good.
     left: Option<u32>,
     /// Sums over the steps since the last evaluation, and their number.
@@ -20,13 +20,13 @@ pub(in crate::trainer) struct Phase {
 }
 
 impl Phase {
-    pub(in crate::trainer) fn new(schedule: Option<GuideSchedule>) -> Self {
-        Self { schedule, ..Self::default() }
+    pub(in crate::trainer) fn new(schedule: GuideSchedule) -> Self {
+        Self { schedule, left: None, loss: 0.0, alignment: 0.0, steps: 0, before: None }
     }
 
     /// True if the guide pulls at `step`.
     pub(in crate::trainer) fn guides(&self, step: u32) -> bool {
-        self.schedule.is_some_and(|schedule| schedule.guides(step)) && self.left.is_none_or(|left| step < left)
+        self.schedule.guides(step) && self.left.is_none_or(|left| step < left)
     }
 
     /// Number of steps from `step` on, at most `limit`, that are all guided or all not.
@@ -47,7 +47,7 @@ impl Phase {
     /// True if the guide leaves by what the run has shown.
     pub(in crate::trainer) fn depends_on_progress(&self) -> bool {
         let any = Progress { loss: 0.0, alignment: 0.0, alignment_before: None };
-        self.schedule.is_some_and(|schedule| schedule.ends(&any).is_some())
+        self.schedule.ends(&any).is_some()
     }
 
     /// Counts a step whose metrics have arrived, unless the guide did not pull.
@@ -61,11 +61,13 @@ impl Phase {
 
     /// Decides at an evaluation after `step` steps whether the guide stays.
     pub(in crate::trainer) fn review(&mut self, step: u32) {
-        let Some(schedule) = self.schedule.filter(|_| self.steps > 0 && self.left.is_none()) else { return };
+        if self.steps == 0 || self.left.is_some() {
+            return;
+        }
         let mean = |sum: f64| sum / f64::from(self.steps);
         let progress =
             Progress { loss: mean(self.loss), alignment: mean(self.alignment), alignment_before: self.before };
-        if schedule.ends(&progress) == Some(true) {
+        if self.schedule.ends(&progress) == Some(true) {
             self.left = Some(step);
         }
         (self.before, self.loss, self.alignment, self.steps) = (Some(progress.alignment), 0.0, 0.0, 0);
@@ -94,13 +96,13 @@ mod tests {
 
     #[test]
     fn a_phase_comes_back_from_its_words() {
-        let mut phase = Phase::new(Some(GuideSchedule::UntilPlateau(0.5)));
+        let mut phase = Phase::new(GuideSchedule::UntilPlateau(0.5));
         phase.see(2.0, Some(1.0));
         phase.see(1.0, Some(0.5));
         phase.see(9.0, None);
         phase.review(2);
         phase.see(0.5, Some(0.3));
-        let mut again = Phase::new(Some(GuideSchedule::UntilPlateau(0.5)));
+        let mut again = Phase::new(GuideSchedule::UntilPlateau(0.5));
         again.restore(phase.words());
         assert_eq!(again, phase);
         assert!(phase.guides(1 << 30));
@@ -113,13 +115,13 @@ mod tests {
 
     #[test]
     fn steps_alike_are_run_together() {
-        let phase = |schedule| Phase::new(Some(schedule));
+        let (phase, never) = (Phase::new, Phase::new(GuideSchedule::FirstSteps(0)));
         let every = phase(GuideSchedule::Every(3));
         assert_eq!([0, 1, 2, 3].map(|step| every.alike(step, 100)), [1, 2, 1, 1]);
         assert_eq!(phase(GuideSchedule::After(5)).alike(0, 100), 5);
         assert_eq!(phase(GuideSchedule::After(5)).guided_near(2, 9), Some(5));
         assert_eq!(phase(GuideSchedule::FirstSteps(5)).guided_near(8, 9), Some(4));
-        assert_eq!(Phase::new(None).alike(0, 100), 100);
-        assert!(!Phase::new(None).begins(10) && phase(GuideSchedule::After(5)).begins(10));
+        assert_eq!(never.alike(0, 100), 100);
+        assert!(!never.begins(10) && phase(GuideSchedule::After(5)).begins(10));
     }
 }

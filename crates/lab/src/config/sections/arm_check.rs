@@ -7,6 +7,7 @@ use super::guide::ArmGuide;
 use super::keys::{Declared, Key};
 use crate::config::{Config, ConfigError, GuidanceConfig, TrainingConfig, explain::suggestion, lengths, refuse};
 use crate::record::names::{ARMS, checked_name, is_guide};
+use trellis_guidance::trainer::MOST_GUIDES;
 use trellis_guidance::{Batches, Control, Method};
 
 /// Refuses arms that are not defined, not used, or would not do what their keys say.
@@ -76,9 +77,6 @@ fn check_init_from(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), C
     Ok(())
 }
 
-/// Greatest number of guides of an arm.
-const MOST_GUIDES: usize = 8;
-
 /// Further guides of an arm.
 fn check_also(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), ConfigError> {
     let key = format!("arm.{name}.also");
@@ -89,7 +87,8 @@ fn check_also(config: &Config, name: &str, arm: &ArmConfig) -> Result<(), Config
         return refuse(key, "has no meaning", "give the arm a guide, and name further ones here");
     }
     if arm.also.len() >= MOST_GUIDES {
-        return refuse(key, format!("names {} further guides", arm.also.len()), "name at most 7");
+        let hint = format!("name at most {}", MOST_GUIDES - 1);
+        return refuse(key, format!("names {} further guides", arm.also.len()), hint);
     }
     for (number, other) in arm.also.iter().enumerate() {
         let guided = |arm: &&String| **arm != *name && config.guide_of(arm) != ArmGuide::None;

@@ -86,7 +86,7 @@ impl Geometry {
         Some(lowered)
     }
 
-    /// The gradient of the weights, a product of `[m, n, k]`, in parts of `part` positions. `None` where the adapter has no block
+    /// The gradient of the weights, a product of `[m, n, k]` whose k is cut into `parts`. `None` where the adapter has no block
     /// for it, or channels are no whole number of blocks.
     pub(super) fn weight_grad_by_tap(&self, caps: &Caps, [m, n, k]: [usize; 3], parts: usize) -> Option<Dispatch> {
         let channels = self.channels[0];

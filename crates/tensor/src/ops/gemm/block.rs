@@ -147,8 +147,7 @@ impl Caps {
     }
 
     fn block_or(&self, layout: Layout, size: [usize; 3], usual: impl Fn() -> Option<Block>) -> Option<Block> {
-        let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
-        let block = match tuned {
+        let block = match self.tuned(layout, size) {
             Some(GemmVariant::Block(block)) => Some(block),
             Some(_) => None,
             None if self.subgroup == 8 => None,

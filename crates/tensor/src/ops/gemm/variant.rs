@@ -112,9 +112,13 @@ impl Caps {
         self.variant_or(layout, size, Block::for_matmul)
     }
 
+    /// The loop that the tuning table has for a product, if the adapter runs it.
+    pub(super) fn tuned(&self, layout: Layout, size: [usize; 3]) -> Option<GemmVariant> {
+        self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self))
+    }
+
     fn variant_or(&self, layout: Layout, size: [usize; 3], block: fn(&Self, [usize; 3]) -> Block) -> GemmVariant {
-        let tuned = self.tuning.fastest(layout, size).filter(|tuned| tuned.runs_on(self));
-        tuned.unwrap_or(match self.subgroup {
+        self.tuned(layout, size).unwrap_or(match self.subgroup {
             8 if size[0] > 16 => GemmVariant::Tall,
             8 => GemmVariant::Registers,
             _ => GemmVariant::Block(block(self, size)),
