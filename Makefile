@@ -31,7 +31,7 @@ bench-peers: setup
 	elif ! cargo run --quiet $(burn) > $(target)/bench-burn.jsonl; then \
 		rm $(target)/bench-burn.jsonl; echo "Burn: left out, it does not run here (see above)."; fi
 	@if ! python3 -c 'import torch' 2> /dev/null; then echo "PyTorch: left out, python3 has no torch."; \
-	elif ! python3 benches/peers/torch_bench.py > $(target)/bench-torch.jsonl; then \
+	elif ! python3 benches/peers/torch_bench.py --graph --compiled > $(target)/bench-torch.jsonl; then \
 		rm $(target)/bench-torch.jsonl; echo "PyTorch: left out, it does not run here (see above)."; fi
 	$(target)/release/trellis bench --json > $(target)/bench-trellis.jsonl
 	@python3 benches/peers/table.py $(target)/bench-trellis.jsonl $(target)/bench-burn.jsonl $(target)/bench-torch.jsonl || \

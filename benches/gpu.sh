@@ -6,6 +6,7 @@
 # FOLDER gets small.jsonl and large.jsonl (times), kernels.txt (where the time of some steps goes), torch.jsonl (PyTorch, eager and
 # as CUDA graphs, where python3 has torch with CUDA), ratios.txt and tests.log. Send them to us with the card's name, or put the
 # ratios into docs/benchmarks.md with adapter, driver and date.
+# COMPILED=1 times PyTorch through torch.compile too, which takes some minutes more.
 # TRELLIS and TESTS name programs that are built already; otherwise cargo builds them. SECONDS_EACH is the time for a workload.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -34,8 +35,8 @@ cat "$folder/small.jsonl" "$folder/large.jsonl" > "$folder/trellis.jsonl"
 
 if python3 -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null; then
   say "PyTorch"
-  python3 benches/peers/torch_bench.py --graph --seconds "$each" > "$folder/torch.jsonl"
-  python3 benches/peers/torch_bench.py --graph --seconds "$each" --size large --filter "${FILTER:-.}" >> "$folder/torch.jsonl"
+  python3 benches/peers/torch_bench.py --graph ${COMPILED:+--compiled} --seconds "$each" > "$folder/torch.jsonl"
+  python3 benches/peers/torch_bench.py --graph ${COMPILED:+--compiled} --seconds "$each" --size large --filter "${FILTER:-.}" >> "$folder/torch.jsonl"
 else
   say "PyTorch: left out, python3 has no torch with CUDA"
 fi

@@ -1,17 +1,19 @@
 """Times the workloads of `trellis bench` in PyTorch on the CPU (or CUDA, where there is one) and prints the same JSON.
 
-    python3 benches/peers/torch_bench.py [--size large] [--filter RE] [--threads N] [--seconds S] [--graph]
+    python3 benches/peers/torch_bench.py [--size large] [--filter RE] [--threads N] [--seconds S] [--graph] [--compiled]
 
 Needs torch, and torchvision for the networks of `--size large`; nothing else depends on this file. CKA is written in its lean
 form (columns centered, one Gram matrix for each layer); `cka_matrix_…` is written as its users write it: pair by pair.
 `piped_ms` is the time of one repetition among many that are launched together. With `--graph` each workload is recorded as a
-CUDA graph too, and `graph_ms` is the time of a replay.
+CUDA graph too, and `graph_ms` is the time of a replay. With `--compiled` it goes through `torch.compile` too, and `compiled_ms`
+is the time of what that makes of it; compiling takes up to a minute for each workload and wants a C++ compiler or Triton.
 """
 
 import argparse
 import json
 import re
 import statistics
+import sys
 import time
 
 import torch
@@ -145,8 +147,8 @@ def product(m, n, k):
     return lambda: a @ b, 2 * m * n * k
 
 
-def attention(batch, heads, time, head, causal, backward):
-    q, k, v = [normal(batch, heads, time, head).requires_grad_(backward) for _ in range(3)]
+def attention(batch, heads, time, head, causal, backward, dtype=torch.float32):
+    q, k, v = [normal(batch, heads, time, head).to(dtype).requires_grad_(backward) for _ in range(3)]
     if not backward:
         return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal), 0
 
@@ -237,6 +239,7 @@ LARGE = {
     "conv_512_512_3x3_7_fwdbwd": lambda: conv(512, 512, 7, 3, 1, True),
     "resnet18_step_b64": lambda: network("resnet18"),
     "resnet50_step_b64": lambda: network("resnet50"),
+    "resnet50_mixed_step_b64": lambda: network("resnet50", True),
     "vit_b16_step_b64": lambda: network("vit_b_16"),
     "vit_b16_mixed_step_b64": lambda: network("vit_b_16", True),
     "deep_fcn_step_b256": lambda: deep_fcn(False),
@@ -247,6 +250,13 @@ LARGE = {
         )
         for way in ("fwd", "fwdbwd")
         for b, h, t, d, causal in ((4, 8, 256, 64, False), (64, 12, 197, 64, False), (8, 16, 1024, 64, False), (8, 16, 1024, 64, True))
+    },
+    **{
+        f"attention_{way}_{b}x{h}x{t}x{d}_mixed": (
+            lambda b=b, h=h, t=t, d=d, way=way: attention(b, h, t, d, False, way == "fwdbwd", torch.float16)
+        )
+        for way in ("fwd", "fwdbwd")
+        for b, h, t, d in ((64, 12, 197, 64), (8, 16, 1024, 64))
     },
 }
 
@@ -297,10 +307,24 @@ def graph(run, seconds):
         return None
 
 
+def compiled(name, run, seconds):
+    """The same for what torch.compile makes of it; None, with a line that says why, where it cannot."""
+    try:
+        torch._dynamo.reset()
+        compiled_run = torch.compile(run)
+        for _ in range(3):
+            compiled_run()
+        return piped(compiled_run, seconds)
+    except Exception as error:  # compilers fail in many ways
+        print(f"{name}: not compiled: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        return None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=["small", "large"], default="small")
     parser.add_argument("--graph", action="store_true")
+    parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--filter", default="")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=1.0)
@@ -319,6 +343,7 @@ def main():
         wait()
         piped_ms = piped(run, options.seconds / 2)
         graph_ms = graph(run, options.seconds / 2) if options.graph and DEVICE == "cuda" else None
+        compiled_ms = compiled(name, run, options.seconds / 2) if options.compiled else None
         times, began = [], time.perf_counter()
         while len(times) < 5 or (time.perf_counter() - began < options.seconds and len(times) < 1000):
             start = time.perf_counter()
@@ -333,6 +358,7 @@ def main():
                     "name": name,
                     "piped_ms": piped_ms,
                     "graph_ms": graph_ms,
+                    "compiled_ms": compiled_ms,
                     "median_ms": median,
                     "min_ms": times[0],
                     "p90_ms": times[min(9 * len(times) // 10, len(times) - 1)],
