@@ -7,15 +7,22 @@
 //         bias, residual and saved: see lib/gemm/epilogue.wgsl
 // out     out (batch, m, rows, columns) f32, or so for each part of k
 // launch  the product W (m x k) · P (k x n): k counts (ky, kx, channel), n counts (b, i, j) and P are the patches, read out of x
-//         in place. ceil(n/COLUMNS) x ceil(m/ROWS) x (classes · parts) workgroups, see lib/gemm/product_block.wgsl.
+//         in place. ceil(n/COLUMNS) x ceil(m/ROWS) x (classes · parts) workgroups, see lib/gemm/product_block.wgsl;
+//         with COOPERATIVE lib/gemm/product_cooperative.wgsl.
 //         The gradient of a stride s has s² classes of pixels (i mod s, j mod s). Pixels of a class meet the same taps, and
 //         only these are summed, one in s².
 // memory  the two tiles of the product
 // cost    2·m·n·k flop. An iteration has one tap, as channels are a whole number of iterations. So the position of a pixel is
 //         computed once a tap, and an element costs one multiply-add for its address.
-// numeric f32 sums in order of k, parts in order
+// numeric f32 sums in order of k, parts in order; with COOPERATIVE both sides are rounded to f16
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM); the order of k is ours
 
+#if EMULATED
+enable f16;
+#elif COOPERATIVE
+enable f16;
+enable wgpu_cooperative_matrix;
+#endif
 struct Dims {
     m: u32, n: u32, channels: u32, part: u32, height: u32, width: u32, rows: u32, columns: u32, padding: u32,
     grid_rows: u32, grid_columns: u32 // of one class of pixels

@@ -3,13 +3,20 @@
 // in      x (batch, channels, height, width), dy (batch, m, rows, columns); f32; zeros outside of the image
 // out     out (parts, m, channels, kh, kw) f32: the sums over `part` window positions each; `reduce` adds them up
 // launch  the product dY (m x k) · Pᵀ (k x n): k counts window positions (b, i, j), n counts (ky, kx, c) and P are the patches, read
-//         out of x in place. ceil(n/COLUMNS) x ceil(m/ROWS) x parts workgroups, see lib/gemm/product_block.wgsl
+//         out of x in place. ceil(n/COLUMNS) x ceil(m/ROWS) x parts workgroups, see lib/gemm/product_block.wgsl; with COOPERATIVE
+//         lib/gemm/product_cooperative.wgsl
 // memory  the two tiles of the product
 // cost    2·m·n·k flop. A workgroup has one tap, as channels are a whole number of blocks. An invocation loads one position in
 //         an iteration, for all its rows and columns: so it computes one position, and an element costs one multiply-add.
-// numeric f32 sums in order of k within a part, parts in order
+// numeric f32 sums in order of k within a part, parts in order; with COOPERATIVE both sides are rounded to f16
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM); the order of n is ours
 
+#if EMULATED
+enable f16;
+#elif COOPERATIVE
+enable f16;
+enable wgpu_cooperative_matrix;
+#endif
 struct Dims {
     m: u32, n: u32, k: u32, part: u32, channels: u32, height: u32, width: u32, rows: u32, columns: u32, padding: u32
 }

@@ -97,9 +97,11 @@ fn plan_tells_the_training_of_a_guide_from_an_arm() {
     let place = tempfile::tempdir().expect("writable");
     let large = "[arm.own]\nguide = \"trained\"\n";
     let file = config(place.path(), large);
-    let (text, succeeds) = trellis(&["plan", &file, "--set", "guide.channels=[256]"], None);
+    let (text, succeeds) =
+        trellis(&["plan", &file, "--set", "guide.channels=[256,64]", "--set", "guide.strides=[2,2]"], None);
     assert!(succeeds && text.starts_with("experiment, training of the guide, which takes most\n"), "{text}");
-    let (text, _) = trellis(&["plan", &file, "--set", "guide.channels=[256]", "--json"], None);
+    let (text, _) =
+        trellis(&["plan", &file, "--set", "guide.channels=[256,64]", "--set", "guide.strides=[2,2]", "--json"], None);
     assert!(text.contains("\"arm\":\"guide\",\"guide_training\":true"), "{text}");
     let (text, _) = trellis(&["plan", &file, "--set", "target.width=512"], None);
     assert!(text.starts_with("experiment, arm own, which takes most\n"), "{text}");

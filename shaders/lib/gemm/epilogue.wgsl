@@ -7,7 +7,8 @@ alias T = f32;
 #endif
 #import activation
 
-override BIAS: u32 = 0u;     // 1: + bias[column]
+override BIAS: u32 = 0u;     // 1: + bias[column]; 2: times bias[SCALES + column], then + bias[column]
+override SCALES: u32 = 0u;
 override RESIDUAL: u32 = 0u; // 1: + residual[at]
 override ACT: u32 = 0u;      // 0 none, 1 relu, 2 gelu, 3 tanh
 override GRAD: u32 = 0u;     // 0 none, 1 relu, 3 tanh: times the derivative, from saved[at]
@@ -16,6 +17,7 @@ override GRAD: u32 = 0u;     // 0 none, 1 relu, 3 tanh: times the derivative, fr
 fn finish(product: T, column: u32, at: u32) -> T {
     var v = product;
     if (BIAS == 1u) { v += T(bias[column]); }
+    if (BIAS == 2u) { v = fma(v, T(bias[SCALES + column]), T(bias[column])); }
     if (RESIDUAL == 1u) { v += residual[at]; }
     switch ACT {
         case 1u: { v = relu(v); }

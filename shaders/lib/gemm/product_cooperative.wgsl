@@ -119,6 +119,9 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
 #end
     columns(four_columns(first_col + first_column(rhs_place(rhs_load(index, 0u)).x), n));
     if (k_start < k_end) {
+#if BY_TAP
+        enter(k_start, index);
+#endif
 #unroll i LHS_SQUARES
 #unroll e 4
         lhs_next_$i_$e = load_lhs(lhs_load(index, 4u * $iu + $eu), first_row, m, k_start, k_end);
@@ -144,6 +147,9 @@ fn product(group: vec2u, local: vec2u, m: u32, n: u32, k_start: u32, k_end: u32)
         put_rhs(index, 4u * $iu, rhs_$i_0, rhs_$i_1, rhs_$i_2, rhs_$i_3);
 #end
         workgroupBarrier();
+#if BY_TAP
+        enter(next_turn(k0, k_end), index);
+#endif
 #unroll i LHS_SQUARES
 #unroll e 4
         lhs_next_$i_$e = load_lhs(lhs_load(index, 4u * $iu + $eu), first_row, m, next_turn(k0, k_end), k_end);

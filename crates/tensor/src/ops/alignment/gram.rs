@@ -73,13 +73,13 @@ impl Op for Gram {
             Features => (Layout::TN, p, n, 1, p),
         };
         let half = inputs[0].dtype == DType::F16;
-        let chosen = on_units(caps, half, [rows, rows])
+        let chosen = on_units(caps, half, [rows, rows, 0])
             .unwrap_or_else(|| caps.gemm_variant(layout, [rows, rows, length]).for_triangle());
         let fours = chosen.reads_vec4() && length.is_multiple_of(4) && p.is_multiple_of(4);
         products(caps, chosen, Products { n: rows, entries: time, length }, |dispatch| {
             dispatch
                 .flag("X4", fours && !half)
-                .flag("EMULATED", caps.emulated && matches!(chosen, GemmVariant::Cooperative(_)))
+                .flag("EMULATED", chosen.emulated(caps))
                 .flag("NATIVE", fours && matches!(chosen, GemmVariant::Cooperative(_)))
                 .flag("HALF4", fours && half)
                 .flag("HALF", half && !fours)

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, TestCase};
 use crate::kernel;
+use crate::ops::conv::conv2d::Conv2d;
 use crate::ops::conv::geometry::Geometry;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Layout;
@@ -25,6 +26,8 @@ pub struct Conv2dInputGrad {
     pub image: [usize; 2],
     /// Operations on each element before it is stored. Only fusion sets it.
     pub epilogue: Epilogue,
+    /// As in the forward pass.
+    pub half: bool,
 }
 
 /// `dw` from `x` and `dy`. Inputs: x, dy.
@@ -36,12 +39,14 @@ pub struct Conv2dWeightGrad {
     pub padding: usize,
     /// Height and width of w.
     pub window: [usize; 2],
+    /// As in the forward pass.
+    pub half: bool,
 }
 
 impl Conv2dInputGrad {
     /// The gradient alone.
-    pub(crate) fn new(stride: usize, padding: usize, image: [usize; 2]) -> Self {
-        Self { stride, padding, image, epilogue: Epilogue::default() }
+    pub(crate) fn new(stride: usize, padding: usize, image: [usize; 2], half: bool) -> Self {
+        Self { stride, padding, image, epilogue: Epilogue::default(), half }
     }
 
     fn geometry(&self, dy: &Shape, w: &Shape) -> Result<Geometry, String> {
@@ -89,21 +94,22 @@ impl Op for Conv2dInputGrad {
         if self.epilogue != Epilogue::default() {
             return Err(y.not_differentiable());
         }
-        let Self { stride, padding, .. } = *self;
+        let Self { stride, padding, half, .. } = *self;
         let [.., kh, kw] = x[1].shape()[..] else { return Ok(Vec::new()) };
-        let d_dy = ddx.conv2d(x[1], None, stride, padding)?;
-        let dw = ddx.graph().push(Conv2dWeightGrad { stride, padding, window: [kh, kw] }, &[ddx, x[0]])?;
+        let epilogue = Epilogue::default();
+        let d_dy = ddx.graph().push(Conv2d { stride, padding, epilogue, half }, &[ddx, x[1]])?;
+        let dw = ddx.graph().push(Conv2dWeightGrad { stride, padding, window: [kh, kw], half }, &[ddx, x[0]])?;
         Ok(vec![Some(d_dy), Some(dw)])
     }
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let g = self.geometry(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [m, n, k] = [g.channels[0], g.batch * g.image[0] * g.image[1], g.channels[1] * g.window[0] * g.window[1]];
-        if let Some(lowered) = g.by_tap(caps, true, [m, n, k], self.epilogue) {
+        if let Some(lowered) = g.by_tap(caps, [true, self.half], [m, n, k], self.epilogue) {
             return lowered;
         }
         let chosen = caps.gemm_variant(Layout::TN, [m, n, k]);
-        let ranges = g.product(kernel!("conv/conv2d_input_grad"), caps, chosen, [m, n, k], self.epilogue);
+        let ranges = g.product(kernel!("conv/conv2d_input_grad"), caps, chosen, [m, n, k], self.epilogue, None);
         Lowered { dispatches: ranges.collect(), scratch: Vec::new() }
     }
 
@@ -118,7 +124,7 @@ impl Op for Conv2dInputGrad {
         let (x, w, stride, padding) = Geometry::sample(rng);
         let g = Geometry::new(&x, &w, stride, padding).expect("sampled to fit");
         let dy = [x[0], w[0], g.output[0], g.output[1]];
-        let mut op = Conv2dInputGrad::new(stride, padding, g.image);
+        let mut op = Conv2dInputGrad::new(stride, padding, g.image, false);
         if rng.below(2) == 0 {
             return TestCase::new(move |v| v[0].graph().push(op, v)).normal(rng, dy).normal(rng, w);
         }
@@ -156,10 +162,11 @@ impl Op for Conv2dWeightGrad {
     }
 
     fn backward<'g>(&self, x: &[Var<'g>], _: Var<'g>, ddw: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
-        let Self { stride, padding, .. } = *self;
+        let Self { stride, padding, half, .. } = *self;
         let [.., height, width] = x[0].shape()[..] else { return Ok(Vec::new()) };
-        let dx = ddw.graph().push(Conv2dInputGrad::new(stride, padding, [height, width]), &[x[1], ddw])?;
-        let d_dy = x[0].conv2d(ddw, None, stride, padding)?;
+        let dx = ddw.graph().push(Conv2dInputGrad::new(stride, padding, [height, width], half), &[x[1], ddw])?;
+        let epilogue = Epilogue::default();
+        let d_dy = ddw.graph().push(Conv2d { stride, padding, epilogue, half }, &[x[0], ddw])?;
         Ok(vec![Some(dx), Some(d_dy)])
     }
 
@@ -169,7 +176,7 @@ impl Op for Conv2dWeightGrad {
         let [m, n, k] = [g.channels[1], output.elements() / g.channels[1], g.batch * g.output_pixels()];
         let parts = k.div_ceil(POSITIONS).max(1);
         let target = if parts == 1 { Arg::Output } else { Arg::Scratch(0) };
-        let product = g.weight_grad_by_tap(caps, [m, n, k], parts).unwrap_or_else(|| {
+        let product = g.weight_grad_by_tap(caps, self.half, [m, n, k], parts).unwrap_or_else(|| {
             let chosen = caps.gemm_variant(Layout::NT, [m, n, k]);
             let dispatch = chosen.dispatch(kernel!("conv/conv2d_weight_grad"), [m, n], parts).flag("RHS_K", true);
             g.dims(dispatch.dims(&[m, n, k, k.div_ceil(parts)])).flops(g.flops())
@@ -197,7 +204,7 @@ impl Op for Conv2dWeightGrad {
             x = [70, x[1], 8, 9]; // more window positions than one part sums
         }
         let g = Geometry::new(&x, &w, stride, padding).expect("sampled to fit");
-        let op = Conv2dWeightGrad { stride, padding, window: g.window };
+        let op = Conv2dWeightGrad { stride, padding, window: g.window, half: false };
         TestCase::new(move |v| v[0].graph().push(op, v))
             .normal(rng, x)
             .normal(rng, [x[0], w[0], g.output[0], g.output[1]])

@@ -2,7 +2,8 @@
 
 use crate::Kernel;
 use crate::device::caps::Caps;
-use crate::graph::op::{Arg, Dispatch, awkward_size};
+use crate::graph::op::{Arg, Dispatch, Lowered, awkward_size};
+use crate::kernel;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::GemmVariant;
 use crate::ops::gemm::variant::k_ranges;
@@ -22,6 +23,22 @@ pub(crate) struct Geometry {
     pub(crate) output: [usize; 2],
     pub(crate) stride: usize,
     pub(crate) padding: usize,
+}
+
+/// Appends a dispatch that makes the norm of an epilogue a multiply-add per element, and returns its output; `None` without a norm.
+pub(super) fn folded_norm(lowered: &mut Lowered, epilogue: Epilogue, channels: usize) -> Option<Arg> {
+    let eps = epilogue.norm?;
+    let folded = scratch(lowered, 8 * channels);
+    let dispatch = Dispatch::linear(kernel!("norm/folded_norm"), channels).dims(&[channels]).floats(&[eps]);
+    let inputs = [2, 3, 4, 5].map(Arg::Input);
+    lowered.dispatches.push(dispatch.args(inputs.into_iter().chain([folded])).flops(5 * channels));
+    Some(folded)
+}
+
+/// Appends a scratch buffer.
+pub(super) fn scratch(lowered: &mut Lowered, bytes: usize) -> Arg {
+    lowered.scratch.push(bytes);
+    Arg::Scratch(lowered.scratch.len() - 1)
 }
 
 impl Geometry {
@@ -81,11 +98,13 @@ impl Geometry {
         chosen: GemmVariant,
         [m, n, k]: [usize; 3],
         epilogue: Epilogue,
+        folded: Option<Arg>,
     ) -> impl Iterator<Item = Dispatch> {
         let (spread, pixels) = (!chosen.in_registers(), n / self.batch);
         k_ranges(caps, k).map(move |(start, end)| {
             let epilogue = if end == k { epilogue } else { Epilogue::default() };
             let [bias, residual, saved] = epilogue.args(2);
+            let bias = folded.filter(|_| epilogue.norm.is_some()).unwrap_or(bias);
             let dispatch = chosen
                 .dispatch(kernel, [m, n], 1)
                 .flag("SPREAD", spread)
@@ -95,7 +114,7 @@ impl Geometry {
                 .dims(&[m, n, k, start, end])
                 .args([Arg::Input(0), Arg::Input(1), bias, residual, saved, Arg::Output])
                 .flops(2 * m * n * (end - start));
-            self.dims(epilogue.constants(dispatch))
+            self.dims(epilogue.constants(dispatch).constant("SCALES", m as u32))
         })
     }
 

@@ -13,8 +13,8 @@ const ENOUGH_GROUPS: usize = 264;
 /// Number of multiply-adds from which a convolution goes tap by tap.
 const LARGE_CONV: usize = 200_000_000;
 
-/// Fewest values of k in a part of a convolution.
-const SHORTEST_PART: usize = 512;
+/// Fewest values of k in a part of a convolution, and of a large matrix product.
+const SHORTEST_PART: [usize; 2] = [512, 1024];
 
 /// Number of blocks of 128 from which no multiprocessor is idle for long.
 const BUSY: usize = 190;
@@ -31,11 +31,10 @@ impl Block {
     /// (docs/benchmarks.md): large products get large blocks, small ones many.
     pub(crate) fn for_size(caps: &Caps, [m, n, k]: [usize; 3]) -> Self {
         let groups = |block: Self| m.div_ceil(block.rows.into()) * n.div_ceil(block.columns.into());
-        let outputs = |block: Self| groups(block) * usize::from(block.rows) * usize::from(block.columns);
         let fastest = match m * n * k {
             LARGE_WORK.. => {
                 // Blocks of 128 that hang over the edge, or keep some multiprocessors idle, lose more than they gain.
-                let whole = 10 * outputs(Self::EVEN) <= 11 * outputs(Self::BROAD);
+                let whole = Self::EVEN.is_whole([m, n]);
                 let busy = groups(Self::EVEN) >= BUSY || (groups(Self::EVEN) <= 66 && k >= 1024);
                 if whole && busy { Self::EVEN } else { Self::BROAD }
             }
@@ -53,13 +52,15 @@ impl Block {
     /// which two fit a multiprocessor.
     pub(crate) fn for_matmul(caps: &Caps, [m, n, k]: [usize; 3]) -> Self {
         let fastest = Self::for_size(caps, [m, n, k]);
-        if fastest != Self::EVEN {
+        let even = m.div_ceil(Self::EVEN.rows.into()) * n.div_ceil(Self::EVEN.columns.into());
+        let in_parts = even * Self::EVEN.matmul_parts(even, k);
+        let by_parts = fastest == Self::BROAD && Self::EVEN.is_whole([m, n]) && 4 * in_parts >= 3 * waves(in_parts);
+        if fastest != Self::EVEN && !by_parts {
             return fastest;
         }
         let fours = [m, n].into_iter().all(|size| size.is_multiple_of(4));
         let groups = m.div_ceil(Self::TALL.rows.into()) * n.div_ceil(Self::TALL.columns.into());
-        let waves = groups.next_multiple_of(ENOUGH_GROUPS);
-        let tall = fours && k.is_multiple_of(Self::TALL.depth.into()) && 20 * groups >= 19 * waves;
+        let tall = fours && k.is_multiple_of(Self::TALL.depth.into()) && 20 * groups >= 19 * waves(groups);
         let wanted = if tall { Self::TALL } else { Self::DEEP };
         if wanted.runs_on(caps) { wanted } else { fastest }
     }
@@ -79,15 +80,17 @@ impl Block {
         self == Self::TALL
     }
 
-    /// Number of parts of an inner axis of `k` by which the last workgroups of `groups` keep most of a large GPU busy.
-    pub(crate) fn parts_for_waves(self, groups: usize, k: usize) -> usize {
-        let busy = |parts: usize| {
-            let all = groups * parts;
-            // A part costs about a hundredth: it is stored and added up.
-            all as f64 / all.next_multiple_of(ENOUGH_GROUPS) as f64 - 0.01 * parts as f64
-        };
-        let most = (k / SHORTEST_PART).clamp(1, 8);
-        (1..=most).max_by(|&a, &b| busy(a).total_cmp(&busy(b)).then(b.cmp(&a))).unwrap_or(1)
+    /// True if blocks hang over the edges of `[m, n]` outputs by little more than blocks of 64 do.
+    fn is_whole(self, [m, n]: [usize; 2]) -> bool {
+        let outputs = |[rows, columns]: [usize; 2]| m.next_multiple_of(rows) * n.next_multiple_of(columns);
+        10 * outputs([self.rows, self.columns].map(usize::from)) <= 11 * outputs([64, 64])
+    }
+
+    /// Number of parts of a matrix product's inner axis of `k`.
+    pub(crate) fn matmul_parts(self, groups: usize, k: usize) -> usize {
+        let large = self.rows.min(self.columns) >= 128 && 3 * groups > ENOUGH_GROUPS;
+        // A part's sums are 8 bytes at 2.5 TB/s; they come from 2 k flop at 42 TFLOP/s.
+        if large { parts_for_waves(groups, k / SHORTEST_PART[1], 67.0 / k as f64) } else { self.parts(groups, k) }
     }
 
     /// Number of parts of the inner axis, each with workgroups of its own, where `groups` alone would leave a large GPU idle. A
@@ -132,6 +135,26 @@ impl Block {
             .size("LHS_LOADS", rows * depth / 4 / self.invocations())
             .size("RHS_LOADS", columns * depth / 4 / self.invocations())
     }
+}
+
+/// Number of workgroups in as many whole waves as `groups` take.
+fn waves(groups: usize) -> usize {
+    groups.next_multiple_of(ENOUGH_GROUPS)
+}
+
+/// Number of parts, up to `most`, by which the last workgroups of `groups` in each keep most of a large GPU busy. A part costs the
+/// share `cost` of the time, as it is stored and added up.
+pub(super) fn parts_for_waves(groups: usize, most: usize, cost: f64) -> usize {
+    let busy = |parts: usize| {
+        let all = groups * parts;
+        all as f64 / waves(all) as f64 - cost * parts as f64
+    };
+    (1..=most.clamp(1, 8)).max_by(|&a, &b| busy(a).total_cmp(&busy(b)).then(b.cmp(&a))).unwrap_or(1)
+}
+
+/// Number of parts of a convolution's inner axis of `k`.
+pub(crate) fn conv_parts(groups: usize, k: usize) -> usize {
+    parts_for_waves(groups, k / SHORTEST_PART[0], 0.01)
 }
 
 impl Caps {
@@ -195,10 +218,23 @@ mod tests {
 
     #[test]
     fn parts_of_convolutions_fill_the_last_wave() {
-        assert_eq!(Block::LOW.parts_for_waves(392, 2304), 2, "layer3 of ResNet-18: 784 of 792 slots");
-        assert_eq!(Block::LOW.parts_for_waves(200, 4608), 5, "layer4: 1000 of 1056");
-        assert_eq!(Block::LOW.parts_for_waves(1568, 576), 1, "layer1: short");
-        assert_eq!(Block::LOW.parts_for_waves(264, 8192), 1, "one whole wave");
+        assert_eq!(conv_parts(392, 2304), 2, "layer3 of ResNet-18: 784 of 792 slots");
+        assert_eq!(conv_parts(200, 4608), 5, "layer4: 1000 of 1056");
+        assert_eq!(conv_parts(1568, 576), 1, "layer1: short");
+        assert_eq!(conv_parts(264, 8192), 1, "one whole wave");
+    }
+
+    #[test]
+    fn parts_of_large_products_fill_the_last_wave() {
+        let caps = Caps { invocations: 1024, workgroup_memory: 48 << 10, ..Caps::default() };
+        let parts = |[m, n, k]: [usize; 3]| {
+            let block = Block::for_matmul(&caps, [m, n, k]);
+            (block, block.matmul_parts(m.div_ceil(block.rows.into()) * n.div_ceil(block.columns.into()), k))
+        };
+        // Gradients of the weights of ViT-B/16 on 64 images.
+        assert_eq!(parts([2304, 768, 12_608]), (Block::DEEP, 7), "756 of 792 slots");
+        assert_eq!(parts([3072, 768, 12_608]), (Block::DEEP, 7), "1008 of 1056 slots");
+        assert_eq!(parts([12_608, 2304, 768]), (Block::TALL, 1), "1782 of 1848, and short");
     }
 
     #[test]

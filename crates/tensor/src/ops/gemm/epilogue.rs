@@ -7,10 +7,13 @@ use crate::ops::elementwise::binary::{Binary, BinaryFunction};
 use crate::ops::elementwise::unary::{Unary, UnaryFunction, UnaryGrad};
 use crate::shape::TensorType;
 
-/// `v = lhs·rhs; v += bias; v += residual; v = activation(v); v *= derivative(saved)`, each part optional.
+/// `v = lhs·rhs; v = norm(v); v += bias; v += residual; v = activation(v); v *= derivative(saved)`, each part optional.
 /// Only fusion sets it; [`Var::matmul`] leaves it empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Epilogue {
+    /// Batch norm with stored statistics and this ε: four inputs `[channels]`, gamma, beta, mean and variance. Of a convolution
+    /// without bias only.
+    pub norm: Option<f32>,
     /// An input `[n]` is added to every row.
     pub bias: bool,
     /// An input of the output's shape is added.
@@ -58,12 +61,18 @@ impl Epilogue {
     }
 
     pub(crate) fn inputs(self) -> usize {
-        usize::from(self.bias) + usize::from(self.residual) + usize::from(self.gradient.is_some())
+        self.norms() + usize::from(self.bias) + usize::from(self.residual) + usize::from(self.gradient.is_some())
     }
 
-    /// Bindings for bias, residual and saved, where the epilogue's inputs start at `first`.
+    /// Number of inputs of the norm.
+    pub(crate) fn norms(self) -> usize {
+        if self.norm.is_some() { 4 } else { 0 }
+    }
+
+    /// Bindings for bias, residual and saved, where the epilogue's inputs start at `first`. That for bias becomes the folded norm
+    /// where there is one.
     pub(crate) fn args(self, first: usize) -> [Arg; 3] {
-        let mut next = first;
+        let mut next = first + self.norms();
         [self.bias, self.residual, self.gradient.is_some()].map(|used| {
             next += usize::from(used);
             if used { Arg::Input(next - 1) } else { Arg::Unused }
@@ -74,17 +83,21 @@ impl Epilogue {
     pub(crate) fn constants(self, dispatch: Dispatch) -> Dispatch {
         let number = |function: Option<UnaryFunction>| function.map_or(0, UnaryFunction::number);
         dispatch
-            .constant("BIAS", u32::from(self.bias))
+            .constant("BIAS", if self.norm.is_some() { 2 } else { u32::from(self.bias) })
             .constant("RESIDUAL", u32::from(self.residual))
             .constant("ACT", number(self.activation))
             .constant("GRAD", number(self.gradient))
     }
 
     pub(crate) fn reference(self, value: f64, at: usize, column: usize, extra: &[Vec<f64>]) -> f64 {
-        let mut extra = extra.iter();
+        let normed = self.norm.map_or(value, |eps| {
+            let [gamma, beta, mean, variance] = [0, 1, 2, 3].map(|input: usize| extra[input][column]);
+            gamma * (value - mean) / (variance + f64::from(eps)).sqrt() + beta
+        });
+        let mut extra = extra.iter().skip(self.norms());
         let mut next =
             |used: bool, index: usize| if used { extra.next().map_or(0.0, |values| values[index]) } else { 0.0 };
-        let sum = value + next(self.bias, column) + next(self.residual, at);
+        let sum = normed + next(self.bias, column) + next(self.residual, at);
         let active = self.activation.map_or(sum, |function| function.apply(sum));
         match self.gradient {
             Some(function) => active * function.derivative(next(true, at)),

@@ -129,7 +129,7 @@ impl Op for MatMul {
         let rounds = |forced: &GemmVariant| matches!(forced, Cooperative(_)) && !(lhs_half && rhs_half);
         let forced = forced.filter(|forced| forced.runs_on(caps) && !rounds(forced));
         let chosen = forced
-            .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n]))
+            .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n, s.k]))
             .unwrap_or_else(|| caps.matmul_variant(self.layout, [s.batch * s.m, s.n, s.k]));
         let registers = chosen.in_registers();
         if chosen == GemmVariant::Naive {
@@ -192,7 +192,7 @@ impl Op for MatMul {
                 .flag("LHS_K4", fours && self.layout != Layout::TN)
                 .flag("LHS_R4", rows4)
                 .flag("LHS4", lhs4)
-                .flag("EMULATED", caps.emulated && matches!(chosen, GemmVariant::Cooperative(_)))
+                .flag("EMULATED", chosen.emulated(caps))
                 .flag("NATIVE", native)
                 .flag("LHS_HALF4", lhs_half && lhs4)
                 .flag("LHS_HALF", lhs_half && !lhs4)
@@ -255,6 +255,7 @@ impl Op for MatMul {
         let rhs = if layout == Layout::NT { shape(n, k, 1) } else { shape(k, n, 1) };
         let out = [batch, vec![m, n]].concat();
         let epilogue = Epilogue {
+            norm: None,
             bias: rng.below(2) == 0,
             residual: rng.below(2) == 0,
             activation: [None, Some(UnaryFunction::Relu), Some(UnaryFunction::Gelu), Some(UnaryFunction::Tanh)]

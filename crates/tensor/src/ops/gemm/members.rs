@@ -60,13 +60,15 @@ impl Block {
     }
 
     /// Member for products of few rows or columns: as many workgroups as there can be.
-    pub(super) const TINY: Self = Self::new(16, 16, 64, [4, 4]).sliced(8);
+    pub const TINY: Self = Self::new(16, 16, 64, [4, 4]).sliced(8);
     /// Member for the layers of small networks, such as `[128, 512] · [512, 512]`.
     pub(super) const NARROW: Self = Self::new(16, 32, 64, [4, 4]).sliced(4);
     pub(super) const SQUARE: Self = Self::new(32, 32, 64, [4, 4]).sliced(4);
     pub(super) const HALFWAY: Self = Self::new(64, 32, 32, [4, 4]).sliced(2);
-    pub(super) const MEDIUM: Self = Self::new(64, 64, 16, [8, 4]);
-    pub(super) const BROAD: Self = Self::new(64, 64, 16, [8, 8]);
+    /// Member for products of some 500 rows and columns, and for the pairs of attention.
+    pub const MEDIUM: Self = Self::new(64, 64, 16, [8, 4]);
+    /// Member for large products with ragged edges.
+    pub const BROAD: Self = Self::new(64, 64, 16, [8, 8]);
     /// Member for convolutions.
     pub(super) const LOW: Self = Self::new(64, 128, 16, [8, 8]);
     /// Member for Gram matrices that are large both ways.

@@ -1,14 +1,32 @@
 //! The family of products on matrix units, `shaders/lib/gemm/product_cooperative.wgsl`.
 
-use super::members::Units;
+use super::block::parts_for_waves;
+use super::members::{Block, Units};
 use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
 
+/// Fewest values of k in a part of a product.
+const SHORTEST_PART: usize = 1024;
+
 impl Units {
-    /// The member for a product of `[m, n]` outputs.
-    pub(crate) fn for_size([m, n]: [usize; 2]) -> Self {
+    /// The member for a product of `[m, n, k]`; k = 0 if its inner axis stays whole.
+    pub(crate) fn for_size([m, n, k]: [usize; 3]) -> Self {
         let groups = m.div_ceil(Self::LARGE.rows.into()) * n.div_ceil(Self::LARGE.columns.into());
-        if groups >= 132 { Self::LARGE } else { Self::SMALL }
+        if groups * Self::LARGE.parts(groups, k) >= 132 { Self::LARGE } else { Self::SMALL }
+    }
+
+    /// The member for a convolution in mixed precision whose blocks count these channels, on an adapter with matrix units.
+    pub(crate) fn for_conv(caps: &Caps, half: bool, channels: &[usize]) -> Option<Self> {
+        let large = channels.iter().all(|channels| channels.is_multiple_of(Self::LARGE.rows.into()));
+        let units = if large { Self::LARGE } else { Self::SMALL };
+        (half && units.runs_on(caps)).then_some(units)
+    }
+
+    /// Number of parts of an inner axis of `k`.
+    pub(crate) fn parts(self, groups: usize, k: usize) -> usize {
+        // A part's sums are 8 bytes at 2.5 TB/s; they come from 2 k flop at 250 TFLOP/s.
+        let large = || parts_for_waves(groups, k / SHORTEST_PART, 400.0 / k as f64);
+        if self == Self::LARGE { large() } else { Block::LARGE.parts(groups, k) }
     }
 
     fn subgroups(self) -> usize {

@@ -50,21 +50,35 @@ impl GemmVariant {
     /// True if an inner axis of this length, or part of it, is a whole number of iterations: loads then need not check for its
     /// end.
     pub(crate) fn whole_turns(self, length: usize) -> bool {
-        let depth = match self {
-            Self::Block(block) => block.depth,
-            Self::Cooperative(units) => units.depth,
-            Self::Naive | Self::Registers | Self::Tall => return false,
-        };
-        length > 0 && length.is_multiple_of(depth.into())
+        self.for_gpus() && length > 0 && length.is_multiple_of(self.depth())
     }
 
-    /// Number of parts of the inner axis, each with workgroups of its own, where `groups` alone would leave a large GPU idle.
-    pub(crate) fn parts(self, groups: usize, k: usize) -> usize {
+    /// Values of k in an iteration.
+    pub(crate) fn depth(self) -> usize {
         match self {
-            Self::Block(block) => block.parts(groups, k),
-            Self::Cooperative(_) => Block::LARGE.parts(groups, k),
+            Self::Block(block) => block.depth.into(),
+            Self::Cooperative(units) => units.depth.into(),
             Self::Naive | Self::Registers | Self::Tall => 1,
         }
+    }
+
+    /// Number of parts of a matrix product's inner axis of `k`, each with `groups` workgroups of its own: they fill the GPU.
+    pub(crate) fn parts(self, groups: usize, k: usize) -> usize {
+        match self {
+            Self::Block(block) => block.matmul_parts(groups, k),
+            Self::Cooperative(units) => units.parts(groups, k),
+            Self::Naive | Self::Registers | Self::Tall => 1,
+        }
+    }
+
+    /// True if it runs on matrix units, which take sides of f16.
+    pub(crate) fn on_units(self) -> bool {
+        matches!(self, Self::Cooperative(_))
+    }
+
+    /// True if it runs on matrix units that are emulated.
+    pub(crate) fn emulated(self, caps: &Caps) -> bool {
+        caps.emulated && self.on_units()
     }
 
     /// True if operands are best loaded as vec4 along k.
@@ -126,9 +140,9 @@ impl Caps {
     }
 }
 
-/// The loop on matrix units for a product of `[m, n]` outputs, where both sides are f16 and the adapter has such units.
-pub(crate) fn on_units(caps: &Caps, halves: bool, outputs: [usize; 2]) -> Option<GemmVariant> {
-    let units = Units::for_size(outputs);
+/// The loop on matrix units for a product of `[m, n, k]`, where both sides are f16 and the adapter has such units.
+pub(crate) fn on_units(caps: &Caps, halves: bool, size: [usize; 3]) -> Option<GemmVariant> {
+    let units = Units::for_size(size);
     (halves && units.runs_on(caps)).then_some(GemmVariant::Cooperative(units))
 }
 
