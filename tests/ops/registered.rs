@@ -3,8 +3,8 @@
 use trellis_rng::Rng;
 use trellis_tensor::ops::ListedOp;
 use trellis_tensor::{
-    AttentionForm, AttentionTile, Block, GemmVariant, Graph, Interpreter, Layout, Plan, Tensor, TensorType, TestCase,
-    ops,
+    AttentionForm, AttentionTile, Block, GemmVariant, Gpu, GpuOptions, Graph, Interpreter, Layout, PairLoops, Plan,
+    Tensor, TensorType, TestCase, ops,
 };
 
 use crate::{gpu, gpu_with_block, gpu_with_gpu_kernels};
@@ -120,66 +120,101 @@ fn products_of_long_rows_agree_with_the_naive_kernel() {
     }
 }
 
-/// Forms that the random cases meet by chance only: every form on every tile, with each mask and dropout, where several
-/// tiles have an edge, without subgroup operations and with those of 8 lanes.
+/// Forms that the random cases meet by chance only: tiles of every size, and pairs in memory on every loop of a product, with
+/// each mask and dropout, where several tiles have an edge. Tiles without subgroup operations and with those of 8 lanes.
 #[test]
 fn attention_has_the_same_numbers_in_every_form() {
-    let tiles = [4, 8, 16].map(|lanes| AttentionTile { lanes, groups: lanes });
-    let forms = tiles
-        .into_iter()
-        .chain([AttentionTile::TALL])
-        .flat_map(|tile| [AttentionForm::Tiled(tile), AttentionForm::Split(tile, 2), AttentionForm::Stored(tile)]);
-    for (case, form) in (0..).zip(forms) {
-        let mut rng = Rng::new(case, 9);
-        let (AttentionForm::Tiled(tile) | AttentionForm::Split(tile, _) | AttentionForm::Stored(tile)) = form else {
-            unreachable!("all have tiles")
-        };
-        let masks = [ops::Keys::All, ops::Keys::Lengths, ops::Keys::Ids { padding: 1 }];
+    let tiles = [4, 8, 16].map(|lanes| AttentionTile { lanes, groups: lanes }).into_iter().chain([AttentionTile::TALL]);
+    let tiled = tiles.flat_map(|tile| {
+        [AttentionForm::Tiled(tile), AttentionForm::Split(tile, 2)].map(|form| (form, [tile.own(), tile.met()]))
+    });
+    // The others take long to compile on a CPU.
+    let all = std::env::var("TRELLIS_TEST_OP").is_ok_and(|only| only == "Attention");
+    let blocks = if all { Block::FAMILY.to_vec() } else { Block::FAMILY.iter().copied().step_by(5).collect() };
+    let stored = blocks.clone().into_iter().zip(blocks.into_iter().rev()).map(|(pairs, sums)| {
+        let [pairs, sums] = [pairs, sums].map(GemmVariant::Block);
+        (AttentionForm::Stored(PairLoops { pairs, sums, heads: Some(3) }), [64, 64])
+    });
+    for (case, (form, edges)) in (0..).zip(tiled.chain(stored)) {
         // Of 32 KiB, which lavapipe has, 64 x 64 leave heads of 32 at most.
-        let head = [4, 20, 30][case as usize % 3];
-        let (batch, heads, queries) = (2, 2, tile.own() + 5);
-        let causal = case % 2 == 0;
-        let packed = case % 3 == 2;
-        let keys = if packed { queries } else { tile.met() + 11 };
-        let dropout = (case % 4 < 2).then_some(ops::PairDropout { dropped: 20_000, seed: 3 << 33, stream: 5 });
-        let op =
-            ops::Attention { heads, causal, packed, keys: masks[case as usize / 2 % 3], dropout, form: Some(form) };
-        let mut sample = TestCase::new(move |x| {
-            let y = x[0].graph().push(op, x)?;
-            y.slice(0, 0, batch * heads * queries * head)
-        });
-        let width = heads * head;
-        sample = match packed {
-            true => sample.normal(&mut rng, [batch, queries, 3 * width]),
-            false => [queries, keys, keys]
-                .into_iter()
-                .fold(sample, |sample, time| sample.normal(&mut rng, [batch, time, width])),
-        };
-        sample = match op.keys {
-            ops::Keys::All => sample,
-            ops::Keys::Lengths => sample.input(TensorType::u32([batch]), vec![tile.met() as f64 + 1.0, 9.0]),
-            ops::Keys::Ids { .. } => sample.index(&mut rng, [batch, keys], 3),
-        };
-        if dropout.is_some() {
-            sample = sample.input(TensorType::u32([4]), vec![7.0, 0.0, 0.0, 0.0]);
-        }
-        // The output of `Stored` is that of `Tiled`.
+        let stored = matches!(form, AttentionForm::Stored(_));
+        let head = if stored { [4, 20, 64] } else { [4, 20, 30] }[case as usize % 3];
+        let (op, sample) = attention_case(case, Some(form), edges, head);
+        // Loops of products have no subgroup operations.
         let both = [(gpu(), "own"), (gpu_with_gpu_kernels(), "no subgroup operations")];
-        let stored = form == AttentionForm::Stored(tile);
         for (gpu, kernels) in both.into_iter().take(if stored { 1 } else { 2 }) {
             assert!(form.runs_on(gpu.caps(), head, false), "{form:?}, head size {head}");
             let error = sample.kernel_error(&gpu).expect("a small plan runs").relative;
             assert!(error <= 1e-5, "{form:?}, case {case}, {kernels}: relative error {error:.2e}");
         }
-        // The gradient of 64 x 64 takes more workgroup memory but where pairs are stored.
+        // The gradient of 64 x 64 takes more workgroup memory.
         let runs = form.runs_on(gpu().caps(), head, true);
-        assert_eq!(runs, tile != AttentionTile::LARGE || form == AttentionForm::Stored(tile), "{form:?}");
+        assert_eq!(
+            runs,
+            !matches!(form, AttentionForm::Tiled(AttentionTile::LARGE) | AttentionForm::Split(AttentionTile::LARGE, _))
+        );
         if !runs {
             continue;
         }
         let errors = sample.gradient_errors(&gpu()).expect("a small plan runs");
-        assert!(errors.rule <= 1e-5 && errors.device <= 1e-4, "{form:?}, case {case}: {errors:?}");
+        assert!(errors.rule <= 1e-5 && errors.device <= 1e-4, "{op:?}, case {case}: {errors:?}");
     }
+}
+
+/// In mixed precision the products of attention round their sides to f16, and add in f32.
+#[test]
+fn attention_on_matrix_units_agrees_to_half_precision() {
+    let options = GpuOptions { emulated_units: true, ..GpuOptions::default() };
+    let gpu = Gpu::with(&options).expect("an adapter");
+    // Keys by their number and by their ids, with dropout and without, packed and not, causal and not.
+    for (case, head) in [(2, 36), (5, 64)] {
+        let (op, sample) = attention_case(case, None, [64, 64], head);
+        let error = sample.kernel_error(&gpu).expect("a small plan runs").relative;
+        // Numbers that were rounded differ from those that were not. Each of two products rounds.
+        assert!(error > 1e-5 && error <= 1.0 / 1024.0, "{op:?}: {error:.2e}");
+        let device = sample.gradient_errors(&gpu).expect("a small plan runs").device;
+        assert!(device > 1e-5 && device <= 1.0 / 512.0, "{op:?}: {device:.2e}");
+    }
+}
+
+/// A case of attention whose sizes leave a part of a tile of `edges` rows, with a mask and dropout by its number; without a form
+/// one of mixed precision.
+fn attention_case(
+    case: u64,
+    form: Option<AttentionForm>,
+    edges: [usize; 2],
+    head: usize,
+) -> (ops::Attention, TestCase) {
+    let mut rng = Rng::new(case, 9);
+    let masks = [ops::Keys::All, ops::Keys::Lengths, ops::Keys::Ids { padding: 1 }];
+    let (batch, heads, queries) = (2, 2, edges[0] + 5);
+    let causal = case.is_multiple_of(2);
+    let packed = case % 3 == 2;
+    let keys = if packed { queries } else { edges[1] + 11 };
+    let dropout = (case % 4 < 2).then_some(ops::PairDropout { dropped: 20_000, seed: 3 << 33, stream: 5 });
+    let mask = masks[case as usize / 2 % 3];
+    let half = form.is_none();
+    let op = ops::Attention { heads, causal, packed, keys: mask, dropout, form, half };
+    let mut sample = TestCase::new(move |x| {
+        let y = x[0].graph().push(op, x)?;
+        y.slice(0, 0, batch * heads * queries * head)
+    });
+    let width = heads * head;
+    sample = match packed {
+        true => sample.normal(&mut rng, [batch, queries, 3 * width]),
+        false => {
+            [queries, keys, keys].into_iter().fold(sample, |sample, time| sample.normal(&mut rng, [batch, time, width]))
+        }
+    };
+    sample = match op.keys {
+        ops::Keys::All => sample,
+        ops::Keys::Lengths => sample.input(TensorType::u32([batch]), vec![edges[1] as f64 + 1.0, 9.0]),
+        ops::Keys::Ids { .. } => sample.index(&mut rng, [batch, keys], 3),
+    };
+    if dropout.is_some() {
+        sample = sample.input(TensorType::u32([4]), vec![7.0, 0.0, 0.0, 0.0]);
+    }
+    (op, sample)
 }
 
 /// The registry is the list in ops/mod.rs; an op that it does not name would escape the checks above.

@@ -41,10 +41,6 @@ fn invocations(rows: u32) -> u32 {
 
 // With dropout an invocation that owns a query draws twice for eight keys, one that owns a key four times for eight queries.
 #if DROPOUT
-// Factors of keys `j` to `j + 3`, j a multiple of four, for query `row` of head number `head`.
-fn kept_keys(head: u32, row: u32, j: u32) -> vec4f {
-    return factors((draw(head, row, j) >> vec4u(16u * (row % 2u))) & vec4u(0xffffu));
-}
 // Factors of `key` for queries `i` to `i + 3`, i even.
 fn kept_queries(head: u32, i: u32, key: u32) -> vec4f {
     let at = vec4<bool>(key % 4u == 0u, key % 4u == 1u, key % 4u == 2u, key % 4u == 3u);
@@ -54,9 +50,6 @@ fn kept_queries(head: u32, i: u32, key: u32) -> vec4f {
     return factors(vec4u(words.x & 0xffffu, words.x >> 16u, words.y & 0xffffu, words.y >> 16u));
 }
 #else
-fn kept_keys(head: u32, row: u32, j: u32) -> vec4f {
-    return vec4f(1.0);
-}
 fn kept_queries(head: u32, i: u32, key: u32) -> vec4f {
     return vec4f(1.0);
 }

@@ -20,6 +20,7 @@ struct Dims {
     mask: u32,   // 0 all keys, 1 the first keys[batch] of them, 2 those whose id is not `padding`
     seed_low: u32, seed_high: u32, stream: u32, dropped: u32, kept: f32, // dropped: pairs out of 65,536
     parts: u32, part_keys: u32, // workgroups that share the keys of a query, and keys of each; for the tiled kernels
+    first_head: u32, held_heads: u32, // heads of all examples whose pairs are in memory; for the stored form
 }
 fn q_at(batch: u32, head: u32, row: u32) -> u32 {
     return (batch * dims.queries + row) * dims.q_row + head * HEAD;
@@ -68,5 +69,13 @@ fn draw(head: u32, row: u32, key: u32) -> vec4u {
 }
 fn factors(random: vec4u) -> vec4f {
     return select(vec4f(dims.kept), vec4f(), random < vec4u(dims.dropped));
+}
+// Factors of keys `j` to `j + 3`, j a multiple of four, for query `row` of head number `head`.
+fn kept_keys(head: u32, row: u32, j: u32) -> vec4f {
+    return factors((draw(head, row, j) >> vec4u(16u * (row % 2u))) & vec4u(0xffffu));
+}
+#else
+fn kept_keys(head: u32, row: u32, j: u32) -> vec4f {
+    return vec4f(1.0);
 }
 #endif

@@ -151,7 +151,7 @@ impl<'g> Block<'g> {
         let b = pass.param(format!("{name}.{attention}.{bias}"), [3 * width], Init::Constant(0.0));
         let qkv = pass.product(x, w)?.add(b)?;
         let mask = AttentionMask { dropout: pass.attention_dropout(self.attention_dropout), ..self.mask };
-        let heads = self.sequences(qkv)?.self_attention(self.heads, mask)?;
+        let heads = self.sequences(qkv)?.self_attention_with(self.heads, mask, pass.attention_options())?;
         let joined = heads.reshape(x.shape())?;
         let y = self.after_heads(pass, &format!("{name}.{attention}.{projection}"), joined)?;
         self.capture(pass, format!("{layer}.{attention}"), y)?;
@@ -179,7 +179,7 @@ impl<'g> Block<'g> {
         let (q, k, v) = (part(x, 0)?, part(memory, 1)?, part(memory, 2)?);
         let dropout = pass.attention_dropout(self.attention_dropout);
         let mask = AttentionMask { causal: false, dropout, ..self.mask };
-        let joined = q.attention(k, v, self.heads, mask)?.reshape(x.shape())?;
+        let joined = q.attention_with(k, v, self.heads, mask, pass.attention_options())?.reshape(x.shape())?;
         let y = self.after_heads(pass, &format!("{name}.{attention}.{projection}"), joined)?;
         self.capture(pass, format!("{layer}.{attention}"), y)?;
         Ok(y)

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use trellis_tensor::{AttentionDropout, DType, Graph, Init, Layout, LossScale, Recompute, Shape, StepState, Var};
+use trellis_tensor::{
+    AttentionDropout, AttentionOptions, DType, Graph, Init, Layout, LossScale, Recompute, Shape, StepState, Var,
+};
 
 use super::Network;
 use crate::error::Result;
@@ -237,12 +239,19 @@ impl<'n, 'g> Pass<'n, 'g> {
     /// # Errors
     /// When the shapes do not fit.
     pub fn product(&self, x: Var<'g>, w: Var<'g>) -> Result<Var<'g>> {
-        Ok(match self.mode {
-            Mode::Train { precision: Precision::Mixed(_), .. } => {
-                x.cast(DType::F16)?.matmul(w.cast(DType::F16)?, Layout::NT)?
-            }
-            _ => x.matmul(w, Layout::NT)?,
+        Ok(match self.is_mixed() {
+            true => x.cast(DType::F16)?.matmul(w.cast(DType::F16)?, Layout::NT)?,
+            false => x.matmul(w, Layout::NT)?,
         })
+    }
+
+    /// Options of attention in the precision of the pass.
+    pub(super) fn attention_options(&self) -> AttentionOptions {
+        AttentionOptions { half: self.is_mixed(), ..AttentionOptions::default() }
+    }
+
+    fn is_mixed(&self) -> bool {
+        matches!(self.mode, Mode::Train { precision: Precision::Mixed(_), .. })
     }
 
     /// A convolution with zeros around the image. Shapes: x `[batch, in, h, w]` to
@@ -264,7 +273,10 @@ impl<'n, 'g> Pass<'n, 'g> {
         let w = self.param(format!("{name}.weight"), [out, inputs, size, size], init);
         let bound = 1.0 / ((size * size * inputs.max(1)) as f32).sqrt();
         let bias = bias.then(|| self.param(format!("{name}.bias"), [out], Init::Uniform(bound)));
-        let z = x.conv2d(w, bias, stride, size / 2)?;
+        let z = match self.is_mixed() {
+            true => x.conv2d_mixed(w, bias, stride, size / 2)?,
+            false => x.conv2d(w, bias, stride, size / 2)?,
+        };
         self.weighted(name, vec![format!("{name}.weight")], z);
         Ok(z)
     }

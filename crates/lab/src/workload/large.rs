@@ -2,8 +2,8 @@
 
 use trellis_rng::Rng;
 use trellis_tensor::{
-    AttentionForm, AttentionMask, AttentionTile, Gpu, Graph, Layout, Log, LossScale, Optimizer, OptimizerConfig, Plan,
-    Schedule, Shape, StepState, Tensor, Var,
+    AttentionForm, AttentionMask, AttentionOptions, AttentionTile, Block, GemmVariant, Gpu, Graph, Layout, Log,
+    LossScale, Optimizer, OptimizerConfig, PairLoops, Plan, Schedule, Shape, StepState, Tensor, Var,
 };
 
 use super::{Kind, Prepared, Workload};
@@ -20,8 +20,8 @@ pub(super) enum Large {
     Cka { n: usize, p: usize },
     /// Convolution of 64 images, or with both gradients: channels in and out, pixels a side, window, stride.
     Conv { channels: [usize; 2], side: usize, window: usize, stride: usize, backward: bool },
-    /// Attention of `[batch, heads, time]` to itself, with heads of 64, in one form or the usual one; with the gradient.
-    Attention { sizes: [usize; 3], causal: bool, backward: bool, form: Option<AttentionForm> },
+    /// Attention of `[batch, heads, time]` to itself, with heads of 64; with the gradient.
+    Attention { sizes: [usize; 3], causal: bool, backward: bool, options: AttentionOptions },
     /// One step of a network with Adam on images of 224 × 224, batch 64.
     Step { network: Known, mixed: bool },
     /// One step of the paper's Deep FCN, batch 256, guided by a ResNet-18 over 8 pairs; or alone.
@@ -76,6 +76,7 @@ pub(super) fn workloads() -> Vec<Workload> {
         conv("conv_512_512_3x3_7_fwdbwd", [512, 512], 7, 3, 1, true),
         step("resnet18_step_b64", Known::Resnet18, false),
         step("resnet50_step_b64", Known::Resnet50, false),
+        step("resnet50_mixed_step_b64", Known::Resnet50, true),
         step("vit_b16_step_b64", Known::VitB16, false),
         step("vit_b16_mixed_step_b64", Known::VitB16, true),
         large("deep_fcn_step_b256", Large::DeepFcn { guided: false }),
@@ -90,13 +91,18 @@ fn attention_workloads() -> Vec<Workload> {
     const SMALL: [usize; 3] = [4, 8, 256];
     const VIT: [usize; 3] = [64, 12, 197];
     const LONG: [usize; 3] = [8, 16, 1024];
-    let row = |name, sizes, causal, backward, form| Workload {
+    let row = |name, sizes, causal, backward, options| Workload {
         name,
-        kind: Kind::Large(Large::Attention { sizes, causal, backward, form }),
+        kind: Kind::Large(Large::Attention { sizes, causal, backward, options }),
     };
-    let usual = |name, sizes, causal, backward| row(name, sizes, causal, backward, None);
-    let forward = |name, sizes, form| row(name, sizes, false, false, Some(form));
-    let gradient = |name, sizes, form| row(name, sizes, false, true, Some(form));
+    let usual = |name, sizes, causal, backward| row(name, sizes, causal, backward, AttentionOptions::default());
+    let mixed = |name, sizes, backward| row(name, sizes, false, backward, AttentionOptions { form: None, half: true });
+    let of = |form| AttentionOptions { form: Some(form), half: false };
+    let forward = |name, sizes, form| row(name, sizes, false, false, of(form));
+    let gradient = |name, sizes, form| row(name, sizes, false, true, of(form));
+    let causal = |name, sizes, form| row(name, sizes, true, true, of(form));
+    let [medium, broad] = [Block::MEDIUM, Block::BROAD].map(GemmVariant::Block);
+    let stored = |pairs, sums| AttentionForm::Stored(PairLoops { pairs, sums, heads: None });
     let (tall, large, small) = (AttentionTile::TALL, AttentionTile::LARGE, AttentionTile::SMALL);
     vec![
         usual("attention_fwd_4x8x256x64", SMALL, false, false),
@@ -107,6 +113,10 @@ fn attention_workloads() -> Vec<Workload> {
         usual("attention_fwdbwd_8x16x1024x64", LONG, false, true),
         usual("attention_fwd_8x16x1024x64_causal", LONG, true, false),
         usual("attention_fwdbwd_8x16x1024x64_causal", LONG, true, true),
+        mixed("attention_fwd_64x12x197x64_mixed", VIT, false),
+        mixed("attention_fwdbwd_64x12x197x64_mixed", VIT, true),
+        mixed("attention_fwd_8x16x1024x64_mixed", LONG, false),
+        mixed("attention_fwdbwd_8x16x1024x64_mixed", LONG, true),
         forward("attention_fwd_4x8x256x64_rows", SMALL, AttentionForm::Rows),
         forward("attention_fwd_4x8x256x64_tiled_64x32", SMALL, AttentionForm::Tiled(tall)),
         forward("attention_fwd_4x8x256x64_tiled_64x64", SMALL, AttentionForm::Tiled(large)),
@@ -116,16 +126,18 @@ fn attention_workloads() -> Vec<Workload> {
         forward("attention_fwd_4x8x256x64_split4_64x64", SMALL, AttentionForm::Split(large, 4)),
         gradient("attention_fwdbwd_4x8x256x64_rows", SMALL, AttentionForm::Rows),
         gradient("attention_fwdbwd_4x8x256x64_tiled_32x32", SMALL, AttentionForm::Tiled(small)),
-        gradient("attention_fwdbwd_4x8x256x64_stored_64x32", SMALL, AttentionForm::Stored(tall)),
-        gradient("attention_fwdbwd_4x8x256x64_stored_64x64", SMALL, AttentionForm::Stored(large)),
+        gradient("attention_fwdbwd_4x8x256x64_tiled_64x32", SMALL, AttentionForm::Tiled(tall)),
         forward("attention_fwd_64x12x197x64_tiled_64x32", VIT, AttentionForm::Tiled(tall)),
         forward("attention_fwd_64x12x197x64_tiled_32x32", VIT, AttentionForm::Tiled(small)),
+        gradient("attention_fwdbwd_4x8x256x64_stored_64x64", SMALL, stored(broad, broad)),
+        gradient("attention_fwdbwd_64x12x197x64_stored_64x64", VIT, stored(broad, broad)),
+        gradient("attention_fwdbwd_64x12x197x64_stored_64x64_sums_8x4", VIT, stored(broad, medium)),
         gradient("attention_fwdbwd_64x12x197x64_tiled_64x32", VIT, AttentionForm::Tiled(tall)),
-        gradient("attention_fwdbwd_64x12x197x64_stored_32x32", VIT, AttentionForm::Stored(small)),
         forward("attention_fwd_8x16x1024x64_tiled_64x64", LONG, AttentionForm::Tiled(large)),
         forward("attention_fwd_8x16x1024x64_tiled_32x32", LONG, AttentionForm::Tiled(small)),
+        gradient("attention_fwdbwd_8x16x1024x64_stored_64x64", LONG, stored(broad, broad)),
+        causal("attention_fwdbwd_8x16x1024x64_causal_stored", LONG, stored(medium, medium)),
         gradient("attention_fwdbwd_8x16x1024x64_tiled_64x32", LONG, AttentionForm::Tiled(tall)),
-        gradient("attention_fwdbwd_8x16x1024x64_stored_64x32", LONG, AttentionForm::Stored(tall)),
     ]
 }
 
@@ -159,10 +171,10 @@ impl Large {
                 let flops = passes * 2 * y.ty().elements() * from * window * window;
                 Ok(Prepared { plan: Plan::new(gpu, &graph, &keep)?, flops: flops as u64 })
             }
-            Self::Attention { sizes: [batch, heads, time], causal, backward, form } => {
+            Self::Attention { sizes: [batch, heads, time], causal, backward, options } => {
                 let qkv = graph.leaf(&random(gpu, [batch, time, 3 * heads * 64], 1)?);
                 let mask = AttentionMask { causal, ..AttentionMask::default() };
-                let y = qkv.self_attention_in(heads, mask, form)?;
+                let y = qkv.self_attention_with(heads, mask, options)?;
                 let mut keep = vec![y];
                 if backward {
                     keep.extend(graph.grad(y.mul(y)?.sum_all()?, &[qkv])?);

@@ -10,6 +10,7 @@ use crate::kernel;
 use crate::ops::attention::attention_grad::AttentionGrad;
 use crate::ops::attention::form::{AttentionForm, AttentionTile, TiledKernel};
 use crate::ops::attention::mask::{Keys, PairDropout};
+use crate::ops::attention::pair_loops::PairLoops;
 use crate::ops::attention::sizes::AttentionSizes;
 use crate::ops::movement::view::Pad;
 use crate::shape::{DType, TensorType};
@@ -36,6 +37,8 @@ pub struct Attention {
     /// Form of the computation, and of its gradient; `None` leaves it to the adapter and the sizes. A form that an adapter
     /// cannot run counts as `None`.
     pub form: Option<AttentionForm>,
+    /// Products may round their sides to f16, with sums of f32: they do where that is faster, on matrix units.
+    pub half: bool,
 }
 
 /// Largest head size of attention: a row of it has to fit the registers of an invocation.
@@ -127,7 +130,7 @@ impl Attention {
             .flag("SUBGROUP8", caps.subgroup == 8 && caps.shuffle == 8)
             .iterations(s.queries.max(s.keys).div_ceil(8) * (2 * units + 3 + draws) + units);
         let dispatch = flag.into_iter().fold(dispatch, |dispatch, (flag, _)| dispatch.flag(flag, true));
-        self.dims(dispatch, s, grads, [1, s.keys])
+        self.dims(dispatch, s, grads, [1, s.keys], [0, 0])
     }
 
     /// A launch of a tiled kernel in `groups` workgroups, of which `parts` share the keys of a query.
@@ -147,16 +150,17 @@ impl Attention {
             + 3 * tile.lanes
             + if self.dropout.is_some() { 22 } else { 0 };
         let dispatch = dispatch.iterations((s.queries.max(s.keys).div_ceil(tile.met()) + 2) * turn);
-        self.dims(dispatch, s, grads, [parts, s.keys.div_ceil(parts).next_multiple_of(tile.met())])
+        self.dims(dispatch, s, grads, [parts, s.keys.div_ceil(parts).next_multiple_of(tile.met())], [0, 0])
     }
 
     /// Appends the sizes in the kernel's units, masks and dropout: `shaders/lib/attention/attention_sizes.wgsl`.
-    fn dims(
+    pub(crate) fn dims(
         &self,
         dispatch: Dispatch,
         s: &AttentionSizes,
         grads: ([usize; 3], [usize; 3]),
         [parts, part_keys]: [usize; 2],
+        held_heads: [usize; 2],
     ) -> Dispatch {
         let unit = s.unit();
         let units = s.head / unit;
@@ -186,6 +190,7 @@ impl Attention {
             .dims(&[usize::from(self.causal), kind, low, high, drawn.stream as usize, drawn.dropped as usize])
             .floats(&[drawn.kept() as f32])
             .dims(&[parts, part_keys])
+            .dims(&held_heads)
     }
 
     /// The output with one invocation for each row.
@@ -256,6 +261,7 @@ impl Attention {
             keys,
             dropout: None,
             form: None,
+            half: false,
         };
         // Any form, on tiles that are small beside the sizes; a form that does not fit counts as none.
         let tile = [AttentionTile { lanes: 4, groups: 4 }, AttentionTile::SMALL, AttentionTile::TALL][rng.below(3)];
@@ -264,7 +270,7 @@ impl Attention {
             Some(AttentionForm::Rows),
             Some(AttentionForm::Tiled(tile)),
             Some(AttentionForm::Split(tile, 1 + rng.below(4))),
-            Some(AttentionForm::Stored(tile)),
+            Some(AttentionForm::Stored(PairLoops::sample(rng))),
         ][rng.below(5)];
         if rng.below(2) == 0 {
             let dropped = 1 + rng.below(60_000) as u16;
@@ -345,17 +351,13 @@ impl Op for Attention {
 
     fn lower(&self, caps: &Caps, inputs: &[&TensorType], _: &TensorType) -> Lowered {
         let sizes = self.checked_sizes(inputs);
-        let (tile, parts) = match self.form.filter(|form| form.runs_on(caps, sizes.head, false)) {
-            None => match caps.attention_form(&sizes) {
-                AttentionForm::Tiled(tile) => (tile, 1),
-                AttentionForm::Split(tile, parts) => (tile, parts),
-                _ => return self.lower_rows(caps, &sizes),
-            },
-            Some(AttentionForm::Rows) => return self.lower_rows(caps, &sizes),
-            Some(AttentionForm::Tiled(tile) | AttentionForm::Stored(tile)) => (tile, 1),
-            Some(AttentionForm::Split(tile, parts)) => (tile, parts),
-        };
-        self.lower_tiled(caps, tile, &sizes, parts)
+        let forced = self.form.filter(|form| form.runs_on(caps, sizes.head, false));
+        match forced.unwrap_or_else(|| caps.attention_form(&sizes, self.causal, self.half)) {
+            AttentionForm::Rows => self.lower_rows(caps, &sizes),
+            AttentionForm::Tiled(tile) => self.lower_tiled(caps, tile, &sizes, 1),
+            AttentionForm::Split(tile, parts) => self.lower_tiled(caps, tile, &sizes, parts),
+            AttentionForm::Stored(loops) => self.lower_stored(caps, loops, &sizes),
+        }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {

@@ -7,7 +7,7 @@ use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::attention::attention::Attention;
-use crate::ops::attention::form::{AttentionForm, TiledKernel, pair_bytes};
+use crate::ops::attention::form::{AttentionForm, TiledKernel};
 use crate::ops::attention::sizes::AttentionSizes;
 use crate::shape::TensorType;
 use trellis_rng::Rng;
@@ -83,9 +83,9 @@ impl Op for AttentionGrad {
             .flops(2 * s.outputs());
         let args = |out: Arg| [q, k, v, dout, rows, mask, step_state, out];
         let (query_flops, key_flops) = ((6 * s.head + 6) * pairs, (8 * s.head + 6) * pairs);
-        let form = self.of.form.filter(|form| form.runs_on(caps, s.head, true)).unwrap_or(caps.attention_grad_form(&s));
+        let forced = self.of.form.filter(|form| form.runs_on(caps, s.head, true));
+        let form = forced.unwrap_or_else(|| caps.attention_grad_form(&s, self.of.causal, self.of.half));
         let heads = s.batch * s.heads;
-        let mut scratch = vec![8 * queries];
         let [first, second] = match form {
             AttentionForm::Rows => {
                 let of_queries = self.of.launch(caps, kernel!("attention/attention_query_grad"), &s, s.queries, grads);
@@ -107,26 +107,14 @@ impl Op for AttentionGrad {
                     of_keys.args(args(Arg::Output)).flops(key_flops),
                 ]
             }
-            AttentionForm::Stored(tile) => {
-                scratch.push(pair_bytes(&s));
-                let [own_queries, own_keys] = [s.queries, s.keys].map(|rows| heads * rows.div_ceil(tile.own()));
-                let launch =
-                    |of: Attention, kernel, groups: usize| of.launch_tiled(caps, kernel, tile, &s, (groups, 1), grads);
-                let tiles = own_queries * s.keys.div_ceil(tile.met());
-                let of_pairs = launch(self.of, (kernel!("attention/attention_pairs"), TiledKernel::Pairs), tiles);
-                // Dropout is already applied to the pairs that are summed.
-                let of_sums = launch(
-                    Attention { dropout: None, ..self.of },
-                    (kernel!("attention/attention_pair_sums"), TiledKernel::PairSums),
-                    own_queries + 2 * own_keys,
-                );
-                [
-                    of_pairs.args(args(Arg::Scratch(1))).flops((4 * s.head + 6) * pairs),
-                    of_sums.args([q, k, v, dout, Arg::Scratch(1), mask, Arg::Output]).flops(6 * s.head * pairs),
-                ]
+            AttentionForm::Stored(loops) => {
+                let (products, bytes) =
+                    self.of.lower_stored_grad(caps, loops, &s, grads, [dout, rows, Arg::Scratch(1)]);
+                let dispatches = [sums].into_iter().chain(products).collect();
+                return Lowered { dispatches, scratch: vec![8 * queries, bytes] };
             }
         };
-        Lowered { dispatches: vec![sums, first, second], scratch }
+        Lowered { dispatches: vec![sums, first, second], scratch: vec![8 * queries] }
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {

@@ -6,6 +6,7 @@
 
 use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
+use crate::ops::attention::pair_loops::{PAIRS, PairLoops};
 use crate::ops::attention::sizes::AttentionSizes;
 
 /// Form in which attention is computed.
@@ -18,8 +19,8 @@ pub enum AttentionForm {
     /// [`AttentionForm::Tiled`] with each query's keys in this number of parts, one workgroup each, and a dispatch that joins
     /// them. The gradient is that of `Tiled`.
     Split(AttentionTile, usize),
-    /// The gradient through probabilities and their gradients in memory, computed once. The output is that of `Tiled`.
-    Stored(AttentionTile),
+    /// Batched products with scores, probabilities and their gradients in memory, each computed once.
+    Stored(PairLoops),
 }
 
 /// A workgroup of tiled attention: groups of neighbors, each invocation with 4 × 4 scores.
@@ -40,10 +41,6 @@ pub(crate) enum TiledKernel {
     QueryGrad,
     /// The gradients of keys and values.
     KeyGrad,
-    /// Probabilities and their gradients.
-    Pairs,
-    /// Sums over those.
-    PairSums,
 }
 
 impl AttentionTile {
@@ -94,9 +91,7 @@ impl AttentionTile {
         match kernel {
             // Probabilities take the place of keys.
             TiledKernel::Forward => [own, met.max(weights), 1],
-            TiledKernel::Pairs => [own, met, 1],
             TiledKernel::QueryGrad | TiledKernel::KeyGrad => [own, met, weights],
-            TiledKernel::PairSums => [1, met, weights],
         }
     }
 
@@ -107,8 +102,6 @@ impl AttentionTile {
             TiledKernel::Forward => own + first + met,
             TiledKernel::QueryGrad => 2 * own + first + met + weights,
             TiledKernel::KeyGrad => 2 * own + first + met + 2 * weights,
-            TiledKernel::Pairs => own + first,
-            TiledKernel::PairSums => first + weights,
         };
         16 * vectors
     }
@@ -127,10 +120,8 @@ impl AttentionTile {
     /// either, a workgroup is too large, or its lanes are too few for the head.
     fn cached(self, caps: &Caps, kernel: TiledKernel, head: usize) -> Option<bool> {
         let fits = |cached: &bool| self.memory(kernel, head, *cached) <= caps.workgroup_memory as usize;
-        let both = [false, true];
-        let ways = if matches!(kernel, TiledKernel::Pairs | TiledKernel::PairSums) { &both[..1] } else { &both };
         let runs = self.invocations() <= caps.invocations as usize && self.sums(head) <= MAX_SUMS;
-        ways.iter().copied().find(fits).filter(|_| runs)
+        [false, true].into_iter().find(fits).filter(|_| runs)
     }
 
     /// True if the adapter can run all `kernels` on it.
@@ -169,34 +160,39 @@ const MAX_SUMS: usize = 4;
 /// their keys in parts.
 const ENOUGH: usize = 128;
 
-/// Greatest number of bytes of pairs for [`AttentionForm::Stored`]. They stay in the second-level cache of a large GPU (50 MB
-/// on an H100) beside all else, and are little beside its memory.
-const STORED: usize = 32 << 20;
+/// Number of bytes of causal pairs up to which all are computed. 8 × 16 causal heads of 1024 with their gradient take 4.0 ms on an
+/// H100 by tiles, which leave out what is masked, and 6.8 by pairs in memory (32 MiB at a time).
+const FEW_PAIRS: usize = 32 << 20;
 
 const FORWARD: &[TiledKernel] = &[TiledKernel::Forward];
 const GRADIENT: &[TiledKernel] = &[TiledKernel::QueryGrad, TiledKernel::KeyGrad];
-const STORED_GRADIENT: &[TiledKernel] = &[TiledKernel::Pairs, TiledKernel::PairSums];
 
 impl AttentionForm {
     /// True if the adapter can run it for heads of `head` elements: the output, or with `gradient` the gradient.
     pub fn runs_on(self, caps: &Caps, head: usize, gradient: bool) -> bool {
         match (self, gradient) {
             (Self::Rows, _) => true,
-            (Self::Tiled(tile) | Self::Stored(tile), false) => tile.runs(caps, FORWARD, head),
+            (Self::Tiled(tile), false) => tile.runs(caps, FORWARD, head),
             (Self::Split(tile, parts), false) => parts > 0 && tile.runs(caps, FORWARD, head),
             (Self::Tiled(tile) | Self::Split(tile, _), true) => tile.runs(caps, GRADIENT, head),
-            (Self::Stored(tile), true) => tile.runs(caps, STORED_GRADIENT, head),
+            (Self::Stored(loops), _) => loops.runs_on(caps, head),
         }
     }
 }
 
 impl Caps {
-    /// The form of an attention's output.
+    /// The form of an attention's output; `half` as in [`AttentionOptions`](crate::AttentionOptions).
     ///
-    /// On an H200 the form with a row for each invocation takes 0.328 ms for 4 × 8 heads of 256 × 256 × 64, unfused ops 0.069,
-    /// tiles 0.025. If there are few workgroups the keys are cut into parts. A part's sums are no more bytes than its scores
-    /// would be. They are written and read once where unfused ops write and read twice, in three dispatches.
-    pub(crate) fn attention_form(&self, s: &AttentionSizes) -> AttentionForm {
+    /// On an H100 the form with a row for each invocation takes 0.328 ms for 4 × 8 heads of 256 × 256 × 64, unfused ops 0.069,
+    /// tiles 0.027, pairs in memory 0.039, and on matrix units 0.024. 64 × 12 heads of 197 take 0.58, 0.57 and 0.38 by the last
+    /// three, 8 × 16 causal heads of 1024 take 0.80, 2.3 and 1.2. If there are few workgroups the keys are cut into parts. A
+    /// part's sums are no more bytes than its scores would be. They are written and read once where unfused ops write and read
+    /// twice, in three dispatches.
+    pub(crate) fn attention_form(&self, s: &AttentionSizes, causal: bool, half: bool) -> AttentionForm {
+        let loops = PairLoops::chosen(self, half);
+        if loops.on_units() && self.stores(loops, s, causal) {
+            return AttentionForm::Stored(loops);
+        }
         let Some(tile) = self.attention_tile(s, FORWARD) else { return AttentionForm::Rows };
         let workgroups = s.batch * s.heads * s.queries.div_ceil(tile.own());
         // As many iterations for each part as for the others.
@@ -205,17 +201,24 @@ impl Caps {
         if parts > 1 { AttentionForm::Split(tile, parts) } else { AttentionForm::Tiled(tile) }
     }
 
-    /// The form of an attention's gradient.
+    /// The form of an attention's gradient; `half` as in [`AttentionOptions`](crate::AttentionOptions).
     ///
-    /// Tiles take 14 · head size flop a pair, as both kernels compute scores. Pairs in memory take 10, and 20 bytes a pair,
-    /// which cost little as long as they stay in cache. With the output, 4 × 8 heads of 256 × 256 × 64 (16 MiB of pairs) take
-    /// 0.122 ms on an H200, where tiles take 0.193. 64 × 12 heads of 197 have 227 MiB of pairs and take 2.73 ms, where tiles
-    /// take 2.69.
-    pub(crate) fn attention_grad_form(&self, s: &AttentionSizes) -> AttentionForm {
-        let stored = pair_bytes(s) <= STORED;
-        let small = stored.then(|| self.attention_tile(s, STORED_GRADIENT)).flatten();
-        let large = || self.attention_tile(s, GRADIENT).map(AttentionForm::Tiled);
-        small.map(AttentionForm::Stored).or_else(large).unwrap_or(AttentionForm::Rows)
+    /// Tiles take 14 · head size flop a pair, as both kernels compute scores. Pairs in memory take 10, on loops that read less
+    /// workgroup memory, and 32 bytes a pair. With the output, 64 × 12 heads of 197 take 2.6 ms on an H100 by tiles, 1.8 by pairs
+    /// in memory and 1.6 on matrix units; 8 × 16 heads of 1024 take 6.9, 4.8 and 4.0.
+    pub(crate) fn attention_grad_form(&self, s: &AttentionSizes, causal: bool, half: bool) -> AttentionForm {
+        let loops = PairLoops::chosen(self, half);
+        if (loops.on_units() || !self.software) && self.stores(loops, s, causal) {
+            return AttentionForm::Stored(loops);
+        }
+        self.attention_tile(s, GRADIENT).map_or(AttentionForm::Rows, AttentionForm::Tiled)
+    }
+
+    /// True if pairs in memory are worth it: they can be, and are not many of which a causal mask spares half.
+    fn stores(&self, loops: PairLoops, s: &AttentionSizes, causal: bool) -> bool {
+        let bytes = 8 * s.batch * s.heads * s.queries * s.keys;
+        let fits = 2 * 16 * s.queries * s.keys.div_ceil(4) <= self.max_binding.min(PAIRS as u64) as usize;
+        loops.runs_on(self, s.head) && fits && (!causal || bytes <= FEW_PAIRS)
     }
 
     /// The tile that takes the least time for its pairs, edges included, of those that run. None on software adapters.
@@ -224,11 +227,6 @@ impl Caps {
             AttentionTile::CHOSEN.into_iter().filter(|tile| !self.software && tile.runs(self, kernels, s.head));
         running.min_by_key(|tile| 1000 * tile.computed(s.queries, s.keys) / tile.speed(kernels))
     }
-}
-
-/// Bytes of probabilities and their gradients.
-pub(crate) fn pair_bytes(s: &AttentionSizes) -> usize {
-    2 * 16 * s.batch * s.heads * s.queries * s.keys.div_ceil(4)
 }
 
 #[cfg(test)]
@@ -243,30 +241,47 @@ mod tests {
     /// Forms of output and gradient on an adapter with `kib` KiB of workgroup memory and `invocations` of a workgroup.
     fn forms(kib: u32, invocations: u32, of: [usize; 5]) -> [AttentionForm; 2] {
         let caps = Caps { workgroup_memory: kib << 10, invocations, ..Caps::default() };
-        [caps.attention_form(&sizes(of)), caps.attention_grad_form(&sizes(of))]
+        [caps.attention_form(&sizes(of), false, false), caps.attention_grad_form(&sizes(of), false, false)]
     }
 
     #[test]
     fn sizes_and_workgroup_memory_choose_the_form() {
         use AttentionForm::{Rows, Split, Stored, Tiled};
         let (small, tall, large) = (AttentionTile::SMALL, AttentionTile::TALL, AttentionTile::LARGE);
+        let stored = Stored(PairLoops::chosen(&Caps::default(), false));
         // NVIDIA, 48 KiB: few workgroups, the edges of 197, many keys, large heads.
-        assert_eq!(forms(48, 1024, [4, 8, 256, 256, 64]), [Tiled(large), Stored(tall)]);
-        assert_eq!(forms(48, 1024, [64, 12, 197, 197, 64]), [Tiled(small), Tiled(tall)]);
-        assert_eq!(forms(48, 1024, [8, 16, 1024, 1024, 64]), [Tiled(large), Tiled(tall)]);
-        assert_eq!(forms(48, 1024, [64, 8, 512, 512, 128]), [Tiled(tall), Tiled(small)]);
+        assert_eq!(forms(48, 1024, [4, 8, 256, 256, 64]), [Tiled(large), stored]);
+        assert_eq!(forms(48, 1024, [64, 12, 197, 197, 64]), [Tiled(small), stored]);
+        assert_eq!(forms(48, 1024, [8, 16, 1024, 1024, 64]), [Tiled(large), stored]);
+        assert_eq!(forms(48, 1024, [64, 8, 512, 512, 128]), [Tiled(tall), stored]);
         // As many keys for each part as for the others: nine iterations in five parts of two.
         assert_eq!(forms(48, 1024, [1, 2, 512, 576, 64])[0], Split(large, 5));
-        assert_eq!(forms(48, 1024, [1, 1, 1, 1, 8]), [Tiled(small), Stored(small)]);
+        assert_eq!(forms(48, 1024, [1, 1, 1, 1, 8]), [Tiled(small), stored]);
+        // Products read fours; a head whose pairs no binding holds.
+        assert_eq!(forms(48, 1024, [4, 8, 256, 256, 62])[1], Tiled(tall));
+        assert_eq!(forms(48, 1024, [1, 1, 8192, 8192, 64])[1], Tiled(tall));
         // 32 KiB, and WebGPU's defaults: smaller tiles, then none.
-        assert_eq!(forms(32, 1024, [8, 16, 1024, 1024, 64]), [Tiled(tall), Tiled(small)]);
-        assert_eq!(forms(16, 256, [64, 12, 197, 197, 32]), [Tiled(small), Rows]);
-        assert_eq!(forms(16, 256, [1, 2, 40, 40, 32]), [Split(tall, 2), Stored(tall)]);
-        assert_eq!(forms(16, 256, [64, 12, 197, 197, 128]), [Rows, Rows]);
+        assert_eq!(forms(32, 1024, [8, 16, 1024, 1024, 64]), [Tiled(tall), stored]);
+        assert_eq!(forms(16, 256, [64, 12, 197, 197, 32]), [Tiled(small), stored]);
+        assert_eq!(forms(16, 256, [1, 2, 40, 40, 32]), [Split(tall, 2), stored]);
+        assert_eq!(forms(16, 256, [64, 12, 197, 197, 126]), [Rows, Rows]);
         assert_eq!(forms(48, 32, [64, 12, 197, 197, 64]), [Rows, Rows]);
+        let caps = Caps { workgroup_memory: 48 << 10, invocations: 1024, ..Caps::default() };
+        let [short, long] = [[4, 8, 256, 256, 64], [8, 16, 1024, 1024, 64]].map(sizes);
+        assert_eq!(caps.attention_grad_form(&short, true, false), stored, "few causal pairs");
+        assert_eq!(caps.attention_grad_form(&long, true, false), Tiled(tall), "many, of which half are masked");
+        let units = Caps { cooperative: true, ..caps };
+        let on_units = Stored(PairLoops::chosen(&units, true));
+        for half in [false, true] {
+            let [output, gradient] =
+                [units.attention_form(&long, false, half), units.attention_grad_form(&long, false, half)];
+            assert_eq!([output, gradient], if half { [on_units; 2] } else { [Tiled(large), stored] });
+        }
         let software = Caps { software: true, workgroup_memory: 48 << 10, invocations: 1024, ..Caps::default() };
-        assert_eq!(software.attention_form(&sizes([4, 8, 256, 256, 64])), Rows);
-        assert_eq!(software.attention_grad_form(&sizes([4, 8, 256, 256, 64])), Rows);
+        for half in [false, true] {
+            assert_eq!(software.attention_form(&short, false, half), Rows);
+            assert_eq!(software.attention_grad_form(&short, false, half), Rows);
+        }
     }
 
     #[test]
@@ -279,8 +294,6 @@ mod tests {
         assert_eq!(kib(AttentionTile::SMALL, TiledKernel::Forward, 64)[0], 24.0);
         assert_eq!(kib(AttentionTile::SMALL, TiledKernel::QueryGrad, 64)[0], 36.0);
         assert_eq!(kib(AttentionTile::SMALL, TiledKernel::KeyGrad, 64)[0], 40.0);
-        assert_eq!(kib(AttentionTile::LARGE, TiledKernel::Pairs, 64)[0], 32.0);
-        assert_eq!(kib(AttentionTile::LARGE, TiledKernel::PairSums, 64)[0], 32.0);
         // A vector stands for each of the own tiles.
         assert_eq!(kib(AttentionTile::TALL, TiledKernel::KeyGrad, 64)[1], 32.0 + 2.0 / 64.0);
     }

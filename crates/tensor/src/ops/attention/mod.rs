@@ -4,6 +4,8 @@
 pub(crate) mod attention;
 pub(crate) mod attention_grad;
 pub(crate) mod form;
-mod layer;
+pub(crate) mod layer;
 pub(crate) mod mask;
+pub(crate) mod pair_loops;
 pub(crate) mod sizes;
+mod stored;
