@@ -2,9 +2,11 @@
 //
 // in      x, y f32
 // out     out  (n) f32
-// launch  one invocation per element, or per four (VEC4: equal shapes, n a multiple of 4); workgroups of 256
+// launch  one invocation per element, or per four (VEC4: n a multiple of 4, and so is each side that is no single number);
+//         workgroups of 256
 // memory  none
-// cost    1 flop and 12 bytes per element: bound by memory; STRETCH adds six divisions per element
+// cost    1 flop and 12 bytes per element: bound by memory. A side that repeats (REPEAT: a bias of the last axes) adds two
+//         divisions, and one that stretches along inner axes (STRETCH) six
 // numeric equal(x, y) is 1 or 0
 // source  definitions
 
@@ -16,13 +18,27 @@ alias T = vec4f;
 alias T = f32;
 #endif
 
-struct Dims { n: u32, pad0: u32, pad1: u32, pad2: u32, shape: Axes, x: Axes, y: Axes } // strides of x and y, 0 = stretched
+// Elements of a side before it repeats; strides of x and y, 0 = stretched.
+struct Dims { n: u32, x_period: u32, y_period: u32, pad: u32, shape: Axes, x: Axes, y: Axes }
 @group(0) @binding(0) var<uniform> dims: Dims;
+#if X_ONE
+@group(0) @binding(1) var<storage, read> x: array<f32>; // a single number
+fn x_at(i: u32) -> T { return T(x[0]); }
+#else
 @group(0) @binding(1) var<storage, read> x: array<T>;
+fn x_at(i: u32) -> T { return x[i]; }
+#endif
+#if Y_ONE
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+fn y_at(i: u32) -> T { return T(y[0]); }
+#else
 @group(0) @binding(2) var<storage, read> y: array<T>;
+fn y_at(i: u32) -> T { return y[i]; }
+#endif
 @group(0) @binding(3) var<storage, read_write> out: array<T>;
 
 override FUNCTION: u32 = 0u; // number in the enum of ops/elementwise/binary.rs
+override REPEAT: bool = false;
 override STRETCH: bool = false;
 
 fn apply(p: T, q: T) -> T {
@@ -44,6 +60,10 @@ fn binary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
     }
     var ix = i;
     var iy = i;
+    if (REPEAT) {
+        ix = i % dims.x_period;
+        iy = i % dims.y_period;
+    }
     if (STRETCH) {
         var rest = i;
         ix = 0u;
@@ -56,5 +76,5 @@ fn binary(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: 
             iy += at * axis(dims.y, a - 1u);
         }
     }
-    out[i] = apply(x[ix], y[iy]);
+    out[i] = apply(x_at(ix), y_at(iy));
 }

@@ -97,15 +97,30 @@ impl Op for Binary {
     }
 
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
-        let stretch = inputs[0].shape != inputs[1].shape;
-        let vec4 = !stretch && output.elements().is_multiple_of(4);
-        let invocations = if vec4 { output.elements() / 4 } else { output.elements() };
         let shape = &output.shape;
+        let n = output.elements();
+        // A side is a single number, or repeats after so many elements, or stretches along inner axes.
+        let one = [0, 1].map(|side| inputs[side].elements() == 1 && n > 1);
+        let repeats = |side: &Shape| {
+            let own = side.iter().position(|&size| size > 1).map_or(&[][..], |first| &side[first..]);
+            shape.ends_with(own).then(|| side.elements())
+        };
+        let periods = [0, 1].map(|side| repeats(&inputs[side].shape));
+        let stretch = periods.contains(&None);
+        let whole = |side: usize| one[side] || periods[side].is_some_and(|period| period.is_multiple_of(4));
+        let vec4 = !stretch && n.is_multiple_of(4) && whole(0) && whole(1);
+        let unit = if vec4 { 4 } else { 1 };
+        let invocations = n / unit;
+        let [x_period, y_period] = periods.map(|period| (period.unwrap_or(n) / unit).max(1));
+        let repeat = [0, 1].iter().any(|&side| !one[side] && periods[side].is_some_and(|period| period != n));
         Dispatch::linear(kernel!("elementwise/binary"), invocations)
             .flag("VEC4", vec4)
+            .flag("X_ONE", one[0])
+            .flag("Y_ONE", one[1])
+            .constant("REPEAT", u32::from(repeat && !stretch))
             .constant("FUNCTION", self.function as u32)
             .constant("STRETCH", u32::from(stretch))
-            .dims(&[invocations, 0, 0, 0])
+            .dims(&[invocations, x_period, y_period, 0])
             .dims(&axes(shape, 1))
             .dims(&axes(&inputs[0].shape.broadcast_strides(shape), 0))
             .dims(&axes(&inputs[1].shape.broadcast_strides(shape), 0))

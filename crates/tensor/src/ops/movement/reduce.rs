@@ -76,7 +76,7 @@ impl Op for Reduce {
             SumOfSquares => (2, 1.0),
         };
         let launch = |function: u32, outputs: usize, n: usize, scale: f32| {
-            let lanes = lanes(caps, n, inner);
+            let lanes = lanes_of_few(caps, outputs, n, inner);
             Dispatch::per_group(kernel!("movement/reduce"), outputs.div_ceil(256 / lanes))
                 .constant("FUNCTION", function)
                 .lanes(caps, lanes)
@@ -131,6 +131,14 @@ pub(crate) fn lanes(caps: &Caps, n: usize, inner: usize) -> usize {
         (false, 1) => 256.min(n.next_power_of_two()),
         (false, _) => 8,
     }
+}
+
+/// The same where outputs may be few. On software adapters the lanes of a workgroup that has no output of its own for them share one:
+/// they would compute it again.
+fn lanes_of_few(caps: &Caps, outputs: usize, n: usize, inner: usize) -> usize {
+    let usual = lanes(caps, n, inner);
+    let idle = caps.software && n >= 2048;
+    if idle { usual.max(256 / outputs.next_power_of_two().min(256)) } else { usual }
 }
 
 /// Number of parts of n, a divisor of it, that workgroups of their own reduce; a second pass reduces the parts. Few outputs
