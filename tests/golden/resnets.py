@@ -85,6 +85,63 @@ def resnet(name, blocks, bottleneck, large, residual, side):
     return made | {"buffers": buffers, "eval": evaluated}
 
 
+class FixupBlock(nn.Module):
+    """The authors' FixupBasicBlock and FixupBottleneck (arXiv:1901.09321, figure 1)."""
+
+    def __init__(self, inputs, channels, stride, bottleneck):
+        super().__init__()
+        layers = [(channels, 3, stride), (channels, 3, 1)]
+        if bottleneck:
+            layers = [(channels, 1, 1), (channels, 3, stride), (4 * channels, 1, 1)]
+        self.count, before = len(layers), inputs
+        for number, (out, size, step) in enumerate(layers, 1):
+            setattr(self, f"bias{number}a", nn.Parameter(torch.zeros(1)))
+            setattr(self, f"conv{number}", conv(before, out, size, step))
+            setattr(self, f"bias{number}b", nn.Parameter(torch.zeros(1)))
+            before = out
+        self.scale = nn.Parameter(torch.ones(1))
+        if stride != 1 or inputs != before:
+            self.downsample = conv(inputs, before, 1, stride)
+
+    def forward(self, x):
+        y = start = x + self.bias1a
+        for number in range(1, self.count + 1):
+            y = getattr(self, f"conv{number}")(y if number == 1 else y + getattr(self, f"bias{number}a"))
+            y = (y if number < self.count else y * self.scale) + getattr(self, f"bias{number}b")
+            y = F.relu(y) if number < self.count else y
+        return F.relu(y + (self.downsample(start) if hasattr(self, "downsample") else x))
+
+
+class Fixup(nn.Module):
+    def __init__(self, blocks, width, bottleneck, classes):
+        super().__init__()
+        self.conv1, self.bias1 = conv(3, width, 3, 1), nn.Parameter(torch.zeros(1))
+        inputs, self.stages = width, len(blocks)
+        for stage, count in enumerate(blocks):
+            layers = []
+            for block in range(count):
+                layers.append(FixupBlock(inputs, width << stage, 2 if stage and not block else 1, bottleneck))
+                inputs = (4 if bottleneck else 1) * (width << stage)
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.bias2, self.fc = nn.Parameter(torch.zeros(1)), nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        x = F.relu(self.conv1(x) + self.bias1)
+        for stage in range(self.stages):
+            x = getattr(self, f"layer{stage + 1}")(x)
+        return self.fc(self.avgpool(x).flatten(1) + self.bias2)
+
+
+def fixup(name, blocks, bottleneck):
+    net = Fixup(blocks, 3, bottleneck, 5)
+    randomise(net)
+    images = torch.randn(3, 3, 7, 7).float().double()
+    hooked = [(n, m) for n, m in net.named_modules() if isinstance(m, (nn.Conv2d, nn.AdaptiveAvgPool2d))]
+    made = case(name, net, lambda: net(images), numbers(images), hooked)
+    return made | {"buffers": {}, "eval": made["output"]}
+
+
 if __name__ == "__main__":
     torch.manual_seed(4)
     cases = [
@@ -92,5 +149,7 @@ if __name__ == "__main__":
         resnet("bottleneck", [1, 1], True, False, True, 7),
         resnet("plain bottleneck", [1, 1], True, True, False, 20),
         resnet("small", [2, 1], False, False, True, 7),
+        fixup("fixup", [2, 1], False),
+        fixup("fixup bottleneck", [1, 1], True),
     ]
     pathlib.Path(__file__).with_suffix(".json").write_text(json.dumps(cases) + "\n")

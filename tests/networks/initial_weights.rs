@@ -170,6 +170,36 @@ fn a_residual_network_begins_as_its_shortcuts() {
     }
 }
 
+/// Fixup: no norm, branches and head that begin at 0, and the variance of what else a branch has.
+#[test]
+fn fixup_begins_as_its_shortcuts_and_without_norms() {
+    let data = data(&gpu());
+    for (bottleneck, last, power) in [(false, 2, -0.5f32), (true, 3, -0.25)] {
+        let resnet = Resnet { width: 32, bottleneck, init: InitialWeights::Fixup, ..Resnet::small(2) };
+        let network = Network::new(resnet, &data, 2).expect("fits");
+        let values = |name: &str| {
+            let tensor = network.tensors().find(|tensor| tensor.name() == name);
+            tensor.unwrap_or_else(|| panic!("no {name}")).read_f32().expect("a tensor")
+        };
+        assert!(network.tensors().all(|tensor| !tensor.name().contains("bn") && !tensor.name().contains("running")));
+        for name in ["fc.weight", "fc.bias", "bias1", "bias2", "layer2.0.bias1a", "layer2.0.bias2b"] {
+            assert!(values(name).iter().all(|value| *value == 0.0), "{name}");
+        }
+        assert!(values(&format!("layer3.1.conv{last}.weight")).iter().all(|value| *value == 0.0));
+        assert_eq!(values("layer3.1.scale"), [1.0]);
+        // Variance 2 / fan-out, times L^(1 / (1 - m)) for L = 6 blocks of m layers.
+        let weights = values("layer2.1.conv1.weight");
+        let fan_out = if bottleneck { 64.0 } else { 64.0 * 9.0 };
+        let deviation = (2.0f32 / fan_out).sqrt() * 6f32.powf(power);
+        let measured = (weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32).sqrt();
+        assert!((measured / deviation - 1.0).abs() < 0.05, "{measured} for {deviation}");
+        let outputs = outputs(&network, &data, 2, CapturePoint::AfterActivation);
+        let of = |name: &str| &outputs.iter().find(|(layer, _)| layer == name).expect("captured").1;
+        let end = |block: usize| format!("layer2.{block}.conv{last}");
+        assert_eq!(of(&end(1)), of(&end(0)));
+    }
+}
+
 #[test]
 fn weights_that_a_network_cannot_have_are_refused() {
     let (images, sequences) = (data(&gpu()), sequences());
@@ -181,6 +211,10 @@ fn weights_that_a_network_cannot_have_are_refused() {
         (refused(Network::new(Cnn { init: zero, ..Cnn::new(&[4]) }, &images, 1)), branchless),
         (refused(Network::new(Resnet { init: zero, ..Resnet::small(1).plain() }, &images, 1)), branchless),
         (refused(Network::new(Rnn { init: zero, ..Rnn::default() }, &sequences, 1)), branchless),
+        (
+            refused(Network::new(Resnet { init: InitialWeights::Fixup, ..Resnet::small(1).plain() }, &images, 1)),
+            branchless,
+        ),
         (
             refused(Network::new(Fcn { init: InitialWeights::Identity, ..Fcn::new(2, 8) }, &images, 1)),
             "for recurrent weights",

@@ -1,6 +1,6 @@
 //! Residual networks and their plain twins against PyTorch (`golden/resnets.py`).
 
-use trellis_guidance::network::{Mode, Stem};
+use trellis_guidance::network::{InitialWeights, Mode, Stem};
 use trellis_guidance::{CapturePoint, Network, Precision, Resnet};
 use trellis_tensor::{Graph, Plan, StepState, Tensor};
 
@@ -15,6 +15,8 @@ fn residual_networks_agree_with_pytorch() {
         ("bottleneck", Resnet { bottleneck: true, ..small.clone() }, 7),
         ("plain bottleneck", Resnet { bottleneck: true, stem: Stem::Large, ..small.clone() }.plain(), 20),
         ("small", Resnet { blocks: vec![2, 1], ..small.clone() }, 7),
+        ("fixup", Resnet { blocks: vec![2, 1], init: InitialWeights::Fixup, ..small.clone() }, 7),
+        ("fixup bottleneck", Resnet { bottleneck: true, init: InitialWeights::Fixup, ..small.clone() }, 7),
     ] {
         let case = case("resnets", name);
         let images = Tensor::from_f32(&gpu(), "images", [3, 3, side, side], &numbers(&case["inputs"])).expect("small");

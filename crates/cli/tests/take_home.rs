@@ -225,11 +225,12 @@ fn recipes_are_text_in_a_file() {
 }
 
 /// Networks of images, each with what makes its code differ.
-const OF_IMAGES: [(&str, &str); 6] = [
+const OF_IMAGES: [(&str, &str); 7] = [
     ("fcn", "depth = 2\nwidth = 8\nfirst_width = 10\nbatch_norm = false"),
     ("cnn", "network = \"cnn\"\nchannels = [4, 8]"),
     ("resnet", "network = \"resnet\"\nblocks = [1, 2]\nwidth = 4"),
     ("bottleneck", "network = \"resnet\"\nblocks = [1, 1]\nwidth = 4\nbottleneck = true\nstem = \"large\""),
+    ("fixup", "network = \"resnet\"\nblocks = [1, 2]\nwidth = 4\ninit = \"fixup\""),
     ("plain", "network = \"resnet\"\nblocks = [1, 1]\nwidth = 4\nresidual = false"),
     ("vit", "network = \"vit\"\npatch = 4\nwidth = 8\ndepth = 2\nheads = 2\nhidden = 12"),
 ];

@@ -32,6 +32,9 @@ pub enum InitialWeights {
     /// γ of the last norm of each residual branch is 0, so that each block begins as its shortcut (Goyal et al. 2017,
     /// arXiv:1706.02677, section 5.1; torchvision's `zero_init_residual`).
     ZeroResidual,
+    /// Fixup (Zhang et al. 2019, arXiv:1901.09321): no batch norm, scalar biases and factors in its place. The last convolution of
+    /// each residual branch and the last layer begin at 0, the others of a branch at smaller weights the more blocks there are.
+    Fixup,
 }
 
 /// Kind of a network, by what its initial weights can be.
@@ -51,9 +54,10 @@ impl InitialWeights {
     /// Reason why a kind of network cannot begin with them, and what to do.
     pub fn problem(self, of: WeightsOf) -> Option<[&'static str; 2]> {
         match (self, of) {
-            (Self::ZeroResidual, WeightsOf::Residual) | (Self::Identity, WeightsOf::Recurrence(Cell::Tanh)) => None,
-            (Self::ZeroResidual, _) => Some([
-                "begins residual branches at 0, as Fixup does, and this network has no residual branch",
+            (Self::ZeroResidual | Self::Fixup, WeightsOf::Residual)
+            | (Self::Identity, WeightsOf::Recurrence(Cell::Tanh)) => None,
+            (Self::ZeroResidual | Self::Fixup, _) => Some([
+                "begins residual branches at 0, and this network has no residual branch",
                 "choose `orthogonal` or `lsuv`, which keep the variance of a network without shortcuts",
             ]),
             (Self::Identity | Self::Kaiming, WeightsOf::Recurrence(Cell::Lstm | Cell::Gru)) => {
@@ -80,7 +84,7 @@ impl InitialWeights {
     pub(super) fn of_resnet(self, residual: bool) -> Result<[Init; 2]> {
         self.check(if residual { WeightsOf::Residual } else { WeightsOf::PlainTwin })?;
         Ok(match self {
-            Self::Default | Self::ZeroResidual => [Init::KaimingNormalOut(SQRT_2), Init::Default],
+            Self::Default | Self::ZeroResidual | Self::Fixup => [Init::KaimingNormalOut(SQRT_2), Init::Default],
             other => [other.in_front_of_relu(); 2],
         })
     }
@@ -90,7 +94,7 @@ impl InitialWeights {
         self.check(WeightsOf::Recurrence(cell))?;
         let deviation = 1.0 / (hidden.max(1) as f32).sqrt();
         Ok(match self {
-            Self::Default | Self::ZeroResidual => usual,
+            Self::Default | Self::ZeroResidual | Self::Fixup => usual,
             Self::Kaiming => Init::Normal(5.0 / 3.0 * deviation),
             Self::Xavier => Init::Normal(deviation),
             Self::Orthogonal | Self::Lsuv => Init::OrthogonalBlocks(1.0),
@@ -100,7 +104,7 @@ impl InitialWeights {
 
     fn in_front_of_relu(self) -> Init {
         match self {
-            Self::Default | Self::Identity | Self::ZeroResidual => Init::Default,
+            Self::Default | Self::Identity | Self::ZeroResidual | Self::Fixup => Init::Default,
             Self::Kaiming => Init::KaimingNormal(SQRT_2),
             Self::Xavier => Init::XavierNormal(1.0),
             Self::Orthogonal => Init::Orthogonal(SQRT_2),
@@ -119,6 +123,7 @@ impl fmt::Display for InitialWeights {
             Self::Identity => "identity",
             Self::Lsuv => "lsuv",
             Self::ZeroResidual => "zero residual",
+            Self::Fixup => "fixup",
         })
     }
 }

@@ -3,6 +3,7 @@
 mod block;
 pub(crate) mod cnn;
 pub(crate) mod fcn;
+mod fixup;
 mod from_data;
 mod initial;
 mod input_scale;

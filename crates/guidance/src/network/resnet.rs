@@ -17,6 +17,15 @@ pub enum Stem {
     Small,
 }
 
+impl Stem {
+    pub(super) fn kernel(self) -> ConvKernel {
+        match self {
+            Stem::Large => ConvKernel { size: 7, stride: 2 },
+            Stem::Small => ConvKernel { size: 3, stride: 1 },
+        }
+    }
+}
+
 /// A residual network (He et al. 2016, arXiv:1512.03385): a stem, stages of blocks, the mean over all pixels, logits. Each
 /// stage after the first halves height and width and doubles the channels. Where a block changes its shape, the shortcut is a
 /// 1 × 1 convolution with batch norm. Without shortcuts it is the plain network of the same layers, the paper's
@@ -24,7 +33,8 @@ pub enum Stem {
 ///
 /// Parameters have torchvision's names and shapes: `conv1.weight`, `bn1.weight`, `bn1.running_mean`, `layer1.0.conv1.weight`,
 /// `layer2.0.downsample.0.weight`, `fc.weight` and so on. Layers to align are the convolutions, `conv1`, `layer1.0.conv1` …
-/// `layer2.0.downsample.0`, in the order in which PyTorch runs them, and `avgpool`.
+/// `layer2.0.downsample.0`, in the order in which PyTorch runs them, and `avgpool`. With [`InitialWeights::Fixup`] there is no batch
+/// norm, and the shortcut's convolution is `layer2.0.downsample`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resnet {
@@ -78,6 +88,27 @@ impl Resnet {
         self.blocks.iter().map(|blocks| layers * blocks).sum::<usize>() + 2
     }
 
+    /// Channels, size of the window and stride of a block's convolutions.
+    pub(super) fn layers_of_block(&self, channels: usize, stride: usize) -> Vec<(usize, usize, usize)> {
+        match self.bottleneck {
+            true => vec![(channels, 1, 1), (channels, 3, stride), (4 * channels, 1, 1)],
+            false => vec![(channels, 3, stride), (channels, 3, 1)],
+        }
+    }
+
+    /// Names of the blocks, with their channels and strides.
+    pub(super) fn places(&self) -> Vec<(String, usize, usize)> {
+        let stages = self.blocks.iter().enumerate();
+        let of_stage = |(stage, &blocks): (usize, &usize)| {
+            let place = move |block: usize| {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                (format!("layer{}.{block}", stage + 1), self.width << stage, stride)
+            };
+            (0..blocks).map(place)
+        };
+        stages.flat_map(of_stage).collect()
+    }
+
     fn block<'g>(
         &self,
         pass: &mut Pass<'_, 'g>,
@@ -86,10 +117,7 @@ impl Resnet {
         channels: usize,
         stride: usize,
     ) -> Result<Var<'g>> {
-        let layers = match self.bottleneck {
-            true => vec![(channels, 1, 1), (channels, 3, stride), (4 * channels, 1, 1)],
-            false => vec![(channels, 3, stride), (channels, 3, 1)],
-        };
+        let layers = self.layers_of_block(channels, stride);
         let (count, out) = (layers.len(), layers[layers.len() - 1].0);
         let mut y = x;
         for (number, (out, size, stride)) in (1..).zip(layers) {
@@ -137,7 +165,7 @@ impl Resnet {
 }
 
 /// ReLU behind convolution `name`; with `CapturePoint::AfterActivation` its output is captured.
-fn relu<'g>(pass: &mut Pass<'_, 'g>, name: &str, x: Var<'g>) -> Result<Var<'g>> {
+pub(super) fn relu<'g>(pass: &mut Pass<'_, 'g>, name: &str, x: Var<'g>) -> Result<Var<'g>> {
     let y = x.relu()?;
     if pass.capture_point() == CapturePoint::AfterActivation {
         pass.capture(name, y);
@@ -175,22 +203,18 @@ impl Architecture for Resnet {
             ));
         }
         pass.block();
-        let kernel = match self.stem {
-            Stem::Large => ConvKernel { size: 7, stride: 2 },
-            Stem::Small => ConvKernel { size: 3, stride: 1 },
-        };
-        let z = self.conv_norm(pass, ["conv1", "bn1"], images, self.width, kernel, 1.0)?;
+        if self.init == InitialWeights::Fixup {
+            self.init.of_resnet(self.residual)?;
+            return self.fixup(pass, images, output);
+        }
+        let z = self.conv_norm(pass, ["conv1", "bn1"], images, self.width, self.stem.kernel(), 1.0)?;
         let mut x = relu(pass, "conv1", z)?;
         if self.stem == Stem::Large {
             x = x.max_pool(3, 2, 1)?;
         }
-        for (stage, &blocks) in self.blocks.iter().enumerate() {
-            for block in 0..blocks {
-                pass.block();
-                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                let name = format!("layer{}.{block}", stage + 1);
-                x = self.block(pass, &name, x, self.width << stage, stride)?;
-            }
+        for (name, channels, stride) in self.places() {
+            pass.block();
+            x = self.block(pass, &name, x, channels, stride)?;
         }
         let pooled = x.global_avg_pool()?;
         pass.capture("avgpool", pooled);

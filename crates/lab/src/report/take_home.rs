@@ -14,7 +14,7 @@ use crate::recipe::{Preparation, Recipe, RecipeInput};
 use crate::record::Experiment;
 use trellis_data::Normalization;
 use trellis_data::text::TokenKind;
-use trellis_guidance::network::{Activation, LabelPer, NormOrder, Positions, RnnCell, Stack, Stem};
+use trellis_guidance::network::{Activation, InitialWeights, LabelPer, NormOrder, Positions, RnnCell, Stack, Stem};
 
 /// The program for the networks of the run folder `folder`. By default it takes the weights that are best by
 /// validation, of all arms and seeds, or, without a validation split, those of the first run. `None` where no run that
@@ -179,7 +179,11 @@ impl Constants {
             }
             NetworkConfig::Resnet(resnet) => {
                 self.set("BLOCKS", &resnet.blocks).set("WIDTH", resnet.width).set("BOTTLENECK", resnet.bottleneck);
-                self.set("LARGE_STEM", resnet.stem == Stem::Large).set("RESIDUAL", resnet.residual);
+                self.set("LARGE_STEM", resnet.stem == Stem::Large);
+                if resnet.init == InitialWeights::Fixup {
+                    return include_str!("take_home/fixup.py");
+                }
+                self.set("RESIDUAL", resnet.residual);
                 include_str!("take_home/resnet.py")
             }
             NetworkConfig::Vit(vit) => {

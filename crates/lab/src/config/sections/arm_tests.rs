@@ -175,7 +175,8 @@ fn an_arm_begins_with_weights_that_there_are() {
         ("init_from = \"alone\"\nbias = \"label_prior\"", "bias", "no effect beside `init_from`"),
         ("init = \"identity\"", "init", "is for recurrent weights"),
         ("init = \"zero_residual\"", "init", "no residual branch"),
-        ("init = \"fixup\"", "init", "unknown value `fixup`; known are default"),
+        ("init = \"fixup\"", "init", "no residual branch"),
+        ("init = \"fixed\"", "init", "unknown value `fixed`; known are default"),
     ] {
         let message = error(&format!("{text}{keys}\n"));
         assert!(message.contains(&format!("`arm.own.{key}`")) && message.contains(wanted), "{keys}: {message}");

@@ -118,7 +118,7 @@ const ROWS: &[Row] = {
             &[Resnet],
             || weights_words(WeightsOf::Residual),
             Range::Any,
-            "Initial weights; `zero_residual` begins the last γ of each residual branch at 0, as torchvision's `zero_init_residual`.",
+            "Initial weights; `zero_residual` begins the last γ of each residual branch at 0, `fixup` has scalars in place of batch norm.",
         ),
         ("norm", &[Transformer], NormOrder::words, Range::Any, "Position of the normalization in a layer."),
         ("activation", &[Transformer], Activation::words, Range::Any, "Activation between the two linear layers."),
