@@ -10,6 +10,11 @@ const RATE: f32 = 0.5;
 
 /// Change of each parameter in one step of plain gradient descent.
 fn change(guidance: Option<Guidance>, precision: Precision) -> Vec<f64> {
+    changed(guidance, precision).0
+}
+
+/// The same, and the factor of the alignment loss that is recorded.
+fn changed(guidance: Option<Guidance>, precision: Precision) -> (Vec<f64>, Option<f32>) {
     let data = data(&gpu());
     let target = Network::new(Fcn::new(3, 16), &data, 6).expect("fits");
     let values = || target.params().tensors().iter().flat_map(|t| t.read_f32().expect("works")).collect::<Vec<f32>>();
@@ -17,20 +22,25 @@ fn change(guidance: Option<Guidance>, precision: Precision) -> Vec<f64> {
     let optimizer = OptimizerConfig::sgd(Schedule::Constant(RATE), 0.0);
     let training = Training { optimizer, precision, check: false, ..small_training(1) };
     let trainer = Trainer::new(&target, &data, training);
-    guidance.into_iter().fold(trainer, Trainer::guided_by).run().expect("trains");
-    values().iter().zip(before).map(|(after, before)| f64::from(*after) - f64::from(before)).collect()
+    let record = guidance.into_iter().fold(trainer, Trainer::guided_by).run().expect("trains");
+    let changes = values().iter().zip(before).map(|(after, before)| f64::from(*after) - f64::from(before)).collect();
+    (changes, record.steps[0].balance)
 }
 
 #[test]
 fn the_guides_gradient_has_the_share_of_the_tasks() {
     let guidance = networks(&data(&gpu())).1;
     for precision in [Precision::F32, Precision::Mixed(LossScale { log2: 6, ..LossScale::default() })] {
-        let (task, both) = (change(None, precision), change(Some(guidance.clone()), precision));
+        let (task, (both, unbalanced)) =
+            (change(None, precision), changed(Some(guidance.clone().weight(1.0)), precision));
+        assert_eq!(unbalanced, None);
         let pull: Vec<f64> = both.iter().zip(&task).map(|(both, task)| both - task).collect();
         let norm = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
         for weight in [0.0, 0.25, 3.0] {
-            let balanced = change(Some(guidance.clone().weight(weight).balance(true)), precision);
+            let (balanced, recorded) = changed(Some(guidance.clone().weight(weight).balance(true)), precision);
             let factor = f64::from(weight) * norm(&task) / norm(&pull);
+            let recorded = f64::from(recorded.expect("balanced"));
+            assert!((recorded - factor).abs() <= 5e-3 * factor, "{recorded} for {factor}");
             let wanted: Vec<f64> = task.iter().zip(&pull).map(|(task, pull)| task + factor * pull).collect();
             let error: Vec<f64> = balanced.iter().zip(&wanted).map(|(got, wanted)| got - wanted).collect();
             // Rounding of f16 in a backward pass of its own.

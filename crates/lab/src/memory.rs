@@ -44,7 +44,11 @@ impl Memory {
     /// When layers do not fit each other, or a step has loops that the adapter cannot run.
     pub fn count(config: &Config, data: &Dataset) -> Result<Self> {
         let config = &config.resolved_for(Path::new("configuration"), data)?;
-        let mut counted = config.arms.iter().map(|arm| Self::of_arm(config, data, arm)).collect::<Result<Vec<_>>>()?;
+        let mut counted = config
+            .arms
+            .iter()
+            .map(|arm| Self::of_arm(config, data, arm).map_err(|error| error.in_run(format!("arm {arm}"))))
+            .collect::<Result<Vec<_>>>()?;
         for guide in config.guides_in_use().iter().filter(|guide| config.guide_steps(guide) > 0) {
             counted.push(Self::of_guide(config, data, guide)?);
         }

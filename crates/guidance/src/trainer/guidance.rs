@@ -106,7 +106,7 @@ impl Guidance {
             Err(Error::config(Place::setting("guidance"), "layer_weights", problem, hint))
         };
         if self.method != Method::Align || self.map == LayerMap::All {
-            let problem = "are of pairs that are aligned, each with a weight of its own".to_string();
+            let problem = "is for pairs that are aligned, each with a weight of its own".to_string();
             return refused(problem, "use `method = \"align\"`, and another map than `all`");
         }
         let layers = target.layers()?;
@@ -114,7 +114,7 @@ impl Guidance {
         match self.layer_weights.keys().find(|name| !pulled.contains(&name.as_str())) {
             Some(unknown) => {
                 let hint = format!("it pulls at {}", pulled.join(", "));
-                refused(format!("name `{unknown}`, at which the guide does not pull"), &hint)
+                refused(format!("names `{unknown}`, at which the guide does not pull"), &hint)
             }
             None => Ok(()),
         }

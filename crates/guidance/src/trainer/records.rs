@@ -19,6 +19,9 @@ pub struct StepRecord {
     /// of one that does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "numbers")]
     pub similarity: Vec<f32>,
+    /// Factor of the alignment loss, weight included, where the norm of the task's gradient sets it; `None` elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_number")]
+    pub balance: Option<f32>,
     /// Learning rate of the step.
     #[serde(deserialize_with = "number")]
     pub learning_rate: f32,
@@ -74,7 +77,7 @@ pub struct RunRecord {
     pub evals: Vec<EvalRecord>,
     /// Wall-clock time of the run, in seconds; 0 while it is not finished.
     pub seconds: f64,
-    /// Optimizer steps per second, without evaluations; 0 while the run is not finished.
+    /// Optimizer steps per second, without evaluations and the first step, which waits for kernels; 0 while the run is not finished.
     pub steps_per_s: f64,
     /// Optimizer steps before the evaluation whose weights are kept as the best by validation: the highest top-1, of equal ones
     /// the lowest loss, of those the first. `None` without a validation split, or while the run is not finished.
@@ -102,6 +105,16 @@ impl RunRecord {
     /// True if the run is finished, after at least `steps` steps.
     pub fn is_finished_after(&self, steps: u32) -> bool {
         self.is_finished() && self.evals.iter().any(|eval| eval.step >= u64::from(steps))
+    }
+
+    /// The last step in which each pair pulled; `None` for one that did so to the end, or never.
+    pub fn pulled_until(&self) -> Vec<Option<u64>> {
+        let end = self.steps.iter().map(|step| step.step).max();
+        let pulled = |pair: usize| {
+            let pulls = |step: &&StepRecord| step.similarity.get(pair).is_some_and(|value| !value.is_nan());
+            self.steps.iter().filter(pulls).map(|step| step.step).max().filter(|&last| Some(last) < end)
+        };
+        (0..self.pairs.len()).map(pulled).collect()
     }
 
     /// The step after which the guide was taken away; `None` if there was none or it stayed to the end.

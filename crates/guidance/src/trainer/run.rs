@@ -125,6 +125,7 @@ impl<'a> Trainer<'a> {
         let mut record = RunRecord { seed: self.training.seed, pairs: self.pairs()?, ..RunRecord::default() };
         let Training { steps, check, .. } = self.training;
         let every = self.training.evaluation_interval();
+        let mut first = true;
         loop {
             // A run may go on between two evaluations.
             if self.training.evaluates_after(session.step()) {
@@ -144,7 +145,15 @@ impl<'a> Trainer<'a> {
             }
             keeper.keep(&session, spent)?;
             let until = steps.min((session.step() / every + 1) * every);
-            let began = Instant::now();
+            let mut began = Instant::now();
+            if first {
+                // Kernels are compiled when they first run.
+                let mut rows = session.advance(1)?;
+                rows.extend(session.wait()?);
+                observe(Event::Steps(&rows))?;
+                record.steps.extend(rows);
+                (first, began) = (false, Instant::now());
+            }
             while session.step() < until && began.elapsed() < keeper.save_interval() {
                 let chunk = (until - session.step()).min(Log::CAPACITY as u32);
                 let rows = session.advance(chunk)?;
@@ -157,7 +166,7 @@ impl<'a> Trainer<'a> {
             record.steps.extend(rows);
         }
         record.seconds = spent.total.as_secs_f64();
-        record.steps_per_s = f64::from(steps) / spent.training.as_secs_f64().max(1e-9);
+        record.steps_per_s = f64::from(steps.max(2) - 1) / spent.training.as_secs_f64().max(1e-9);
         Ok(record)
     }
 }

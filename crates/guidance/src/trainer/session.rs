@@ -70,7 +70,9 @@ impl<'a> Session<'a> {
         let params = hints.as_ref().map_or(target.params().clone(), |hints| target.params().and(hints.params()));
         let optimizer =
             Optimizer::new(data.gpu(), &params, training.optimizer)?.with_loss_scale(training.precision.loss_scale());
-        let log = Log::new(data.gpu(), 1 + scale_columns(&training) + guides.columns())?;
+        let balances = guides.iter().any(|guided| guided.guidance.balance);
+        let columns = 1 + scale_columns(&training) + guides.columns() + usize::from(balances);
+        let log = Log::new(data.gpu(), columns)?;
         if training.batches == Batches::Fixed && training.augments() {
             let hint = "draw random batches, or do not crop, shift and flip";
             return Err(Error::config(
@@ -110,13 +112,18 @@ impl<'a> Session<'a> {
             let beside_target = Beside { guides: &among, fixed: fixed.as_ref(), hints: hints.as_ref() };
             let step = record(&graph, target, &batches, &training, &step_state, beside_target)?;
             let balanced = among.first().filter(|guidance| guidance.balance);
-            // Task loss, loss scale, pairs of each guide.
+            // Task loss, loss scale, pairs of each guide, the factor that balances them.
             let mut metrics = vec![step.task];
+            let mut balance = None;
             metrics.extend(match (step.pull, balanced) {
                 (Some(pull), _) if !labels => optimizer.update(&graph, pull, &step_state)?,
                 (Some(pull), Some(guidance)) => {
                     let share = step_state.value(&graph, guidance.schedule.weight(guidance.weight))?;
-                    optimizer.update_balanced(unlabeled_steps, &graph, [step.task, pull], share, &step_state)?
+                    let losses = [step.task, pull];
+                    let (shown, factor) =
+                        optimizer.update_balanced(unlabeled_steps, &graph, losses, share, &step_state)?;
+                    balance = Some(factor);
+                    shown
                 }
                 // The moments begin anew with the first label.
                 _ => optimizer.update_since(unlabeled_steps, &graph, step.loss, &step_state)?,
@@ -128,6 +135,7 @@ impl<'a> Session<'a> {
                     false => metrics.push(graph.constant(0.0, [guided.columns.len(), 1])),
                 }
             }
+            metrics.extend(balance);
             log.record(&graph, &step_state, &metrics)?;
             Ok::<Plan, crate::Error>(Plan::beside(beside, data.gpu(), &graph, &[])?)
         };
@@ -262,6 +270,10 @@ impl<'a> Session<'a> {
                 loss: row.values[0],
                 alignment: (!pulling.is_none()).then_some(alignment),
                 similarity,
+                balance: self.guides.iter().find(|guided| guided.guidance.balance).and_then(|guided| {
+                    let balances = !pulling.is_none() && row.step >= self.unlabeled_steps;
+                    columns.get(guided.columns.end).copied().filter(|_| balances)
+                }),
                 learning_rate: self.training.optimizer.rate.at(row.step) as f32,
                 loss_scale: scale.first().copied(),
                 skipped: scale.get(1).map(|&skipped| skipped as u64),

@@ -22,6 +22,7 @@ fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
         alignment,
         similarity: vec![0.1, 0.7],
         learning_rate: 1e-3,
+        balance: None,
         loss_scale: Some(1024.0),
         skipped: Some(step / 2),
     };
@@ -128,6 +129,22 @@ fn guidance_ends_where_alignment_does() {
     assert_eq!(run.guided_until(), Some(1));
     run.steps.pop();
     assert_eq!(run.guided_until(), None);
+}
+
+/// A pair of a guide that does not pull has NaN while another guide does.
+#[test]
+fn each_pair_pulls_until_its_guide_leaves() {
+    let mut run = run("trained", 0, 0.5, 1.0);
+    let step = run.steps[0].clone();
+    let similarity = [vec![0.1, 0.2], vec![0.3, f32::NAN], vec![]];
+    run.pairs = vec![["a".to_string(), "b".to_string()], ["c".to_string(), "d".to_string()]];
+    run.steps = (0..)
+        .zip(similarity)
+        .map(|(number, similarity)| StepRecord { step: number, similarity, ..step.clone() })
+        .collect();
+    assert_eq!(run.pulled_until(), [Some(1), Some(0)]);
+    run.steps.pop();
+    assert_eq!(run.pulled_until(), [None, Some(0)]);
 }
 
 #[test]

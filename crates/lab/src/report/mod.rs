@@ -19,6 +19,7 @@ mod take_home;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::record::Experiment;
@@ -29,6 +30,7 @@ pub use heat_map::heat_map_svg;
 pub use take_home::predict_py;
 use trellis_data::io::write_atomic;
 use trellis_guidance::Result;
+use trellis_guidance::trainer::RunRecord;
 
 /// Writes the report of `experiment` to `path`, whole or not at all.
 ///
@@ -116,7 +118,7 @@ fn similarity_charts(experiment: &Experiment) -> Vec<Chart> {
             band: false,
         };
         let last = experiment.runs_of(arm).filter_map(|run| Some(run.steps.last()?.step)).max();
-        let left = experiment.runs_of(arm).filter_map(|run| run.guided_until()).max();
+        let left = marks(experiment.runs_of(arm));
         Chart {
             title: arm.to_owned(),
             values: Some(lowest..1.0),
@@ -124,11 +126,28 @@ fn similarity_charts(experiment: &Experiment) -> Vec<Chart> {
             limits: lowest..1.0,
             per_cent: false,
             lines: (0..count).map(line).collect(),
-            marks: left.map(|step| (step as f64, "guide taken away".to_owned())).into_iter().collect(),
+            marks: left,
             level: None,
         }
     };
     experiment.arms().into_iter().filter(measured).map(chart).collect()
+}
+
+/// Steps after which guides were taken away, the last of each over seeds; of several guides the others come first.
+fn marks<'r>(runs: impl Iterator<Item = &'r RunRecord>) -> Vec<(f64, String)> {
+    let runs: Vec<_> = runs.collect();
+    let Some(last) = runs.iter().filter_map(|run| run.guided_until()).max() else {
+        let pulled = runs.iter().flat_map(|run| run.pulled_until()).flatten();
+        return BTreeSet::from_iter(pulled)
+            .into_iter()
+            .map(|step| (step as f64, "a guide taken away".into()))
+            .collect();
+    };
+    let of_pair = |pair: usize| runs.iter().filter_map(|run| *run.pulled_until().get(pair)?).max();
+    let pairs = runs.iter().map(|run| run.pairs.len()).max().unwrap_or(0);
+    let earlier: BTreeSet<u64> = (0..pairs).filter_map(of_pair).filter(|&step| step < last).collect();
+    let earlier = earlier.into_iter().map(|step| (step as f64, "a guide taken away".to_owned()));
+    earlier.chain([(last as f64, "guide taken away".to_owned())]).collect()
 }
 
 /// A line per arm, in the fixed order and colors; arms without a point have none.

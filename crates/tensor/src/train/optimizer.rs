@@ -130,7 +130,7 @@ impl Optimizer {
         [task, pull]: [Var<'g>; 2],
         share: Var<'g>,
         step_state: &StepState,
-    ) -> Result<Vec<Var<'g>>> {
+    ) -> Result<(Vec<Var<'g>>, Var<'g>)> {
         let (now, scale) = self.loss_scale(graph, step_state)?;
         let [task, pull] = [self.gradients(graph, task, scale)?, self.gradients(graph, pull, scale)?];
         let _scope = graph.scope("optimizer");
@@ -140,7 +140,7 @@ impl Optimizer {
         let factor = ratio.sqrt()?.mul(share)?;
         let sum = |(task, pull): (Var<'g>, Var<'g>)| task.add(pull.mul(factor)?);
         let packed = task.into_iter().zip(pull).map(sum).collect::<Result<Vec<_>>>()?;
-        self.push_steps(first, graph, packed, now, scale)
+        Ok((self.push_steps(first, graph, packed, now, scale)?, factor))
     }
 
     /// The step state in a graph, and the factor of the loss.
