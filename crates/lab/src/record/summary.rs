@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{EvalRecord, Experiment, RunRecord};
-use crate::stats::{Estimate, mean, paired_difference};
+use crate::stats::{Estimate, bca95, holm, mean, paired_differences, sign_flip_p};
 
 /// The final test evaluations of one arm over its seeds, of runs that came to their end.
 ///
@@ -39,8 +39,17 @@ pub struct Difference {
     pub seeds: usize,
     /// Mean of arm − first arm; `None` if it is not a finite number.
     pub mean: Option<f64>,
-    /// Half-width of its 95 % confidence interval.
+    /// Half-width of its 95 % confidence interval (Student's t).
     pub ci95: Option<f64>,
+    /// Its 95 % bootstrap interval (BCa); `None` where differences are all equal or not finite.
+    #[serde(default)]
+    pub bca95: Option<[f64; 2]>,
+    /// Two-sided p of exact sign flips.
+    #[serde(default)]
+    pub p: Option<f64>,
+    /// The same, corrected by Holm for the number of arms that are compared.
+    #[serde(default)]
+    pub p_holm: Option<f64>,
 }
 
 impl ArmSummary {
@@ -62,9 +71,25 @@ impl Difference {
     }
 
     fn of(versus: &str, arm: &[(u64, f64)], first: &[(u64, f64)]) -> Option<Self> {
-        let Estimate { n, mean, ci95 } = paired_difference(arm, first)?;
+        let differences = paired_differences(arm, first);
+        let Estimate { n, mean, ci95 } = Estimate::of(&differences)?;
         let mean = Some(mean).filter(|m| m.is_finite());
-        Some(Self { versus: versus.to_owned(), seeds: n, mean, ci95: ci95.filter(|c| c.is_finite()) })
+        Some(Self {
+            versus: versus.to_owned(),
+            seeds: n,
+            mean,
+            ci95: ci95.filter(|c| c.is_finite()),
+            bca95: bca95(&differences),
+            p: sign_flip_p(&differences),
+            p_holm: None,
+        })
+    }
+
+    /// Corrects the p of differences for their number.
+    fn correct<'d>(differences: impl Iterator<Item = &'d mut Option<Self>>) {
+        let mut tested: Vec<&mut Self> = differences.flatten().filter(|difference| difference.p.is_some()).collect();
+        let p: Vec<f64> = tested.iter().filter_map(|difference| difference.p).collect();
+        tested.iter_mut().zip(holm(&p)).for_each(|(difference, p)| difference.p_holm = Some(p));
     }
 }
 
@@ -91,7 +116,10 @@ impl Experiment {
                 test_loss_difference: Difference::of(first, &loss, &first_loss).filter(|_| arm != first),
             }
         };
-        arms.iter().map(summarize).collect()
+        let mut summary: Vec<ArmSummary> = arms.iter().map(summarize).collect();
+        Difference::correct(summary.iter_mut().map(|arm| &mut arm.top1_difference));
+        Difference::correct(summary.iter_mut().map(|arm| &mut arm.test_loss_difference));
+        summary
     }
 
     /// A line for the guides by themselves, and one for each arm, of the further scores of the last `test` evaluation,

@@ -11,7 +11,7 @@ use super::marks::swatch;
 use super::{arm_paint, confusion, facts, loss_charts, palette, similarity_charts, take_home, top1_chart};
 use crate::config::Config;
 use crate::record::{ArmSummary, Difference, Experiment, Missing};
-use crate::stats::Estimate;
+use crate::stats::{Estimate, smallest_p};
 
 /// The whole page.
 pub(super) fn page(experiment: &Experiment) -> String {
@@ -137,11 +137,54 @@ fn results(summary: &[ArmSummary]) -> String {
          interval (Student’s t). Differences are paired: the same seeds on both sides. Where the interval leaves 0 out, \
          a difference is colored as better or worse.</p>\n",
     );
+    html.push_str(&certainty(summary));
     let words: Vec<String> = summary.iter().filter_map(verdict).map(|words| format!("<li>{words}</li>")).collect();
     if !words.is_empty() {
         let _ = write!(html, "<ul>\n{}\n</ul>", words.join("\n"));
     }
     section("Results", &html)
+}
+
+/// Two tests that assume less than Student's interval, for top-1.
+fn certainty(summary: &[ArmSummary]) -> String {
+    let rows: Vec<String> = summary
+        .iter()
+        .filter_map(|arm| {
+            let difference = arm.top1_difference.as_ref()?;
+            let [p, corrected] = [difference.p?, difference.p_holm?].map(p_value);
+            let points = |share: f64| format!("{:+.1}", 100.0 * share).replace('-', "−");
+            let interval =
+                difference.bca95.map_or("–".to_owned(), |[low, high]| format!("{} to {}", points(low), points(high)));
+            Some(format!("<tr><td>{}</td><td>{interval}</td><td>{p}</td><td>{corrected}</td></tr>", escape(&arm.name)))
+        })
+        .collect();
+    let Some(seeds) = summary.iter().filter_map(|arm| Some(arm.top1_difference.as_ref()?.seeds)).min() else {
+        return String::new();
+    };
+    if rows.is_empty() {
+        return String::new();
+    }
+    let (least, arms) = (smallest_p(seeds), rows.len());
+    let reach = match least * arms as f64 {
+        corrected if corrected > 0.05 => format!(
+            " With {seeds} seeds p cannot be below {}, and for {arms} arms Holm’s p not below {}: so few seeds cannot show any              difference at 0.05 by this test.",
+            p_value(least),
+            p_value(corrected.min(1.0))
+        ),
+        _ => format!(" With {seeds} seeds p cannot be below {}.", p_value(least)),
+    };
+    format!(
+        "<div class=\"scroll\"><table>\n<thead><tr><th>Arm</th><th>BCa interval</th><th>p</th><th>p, Holm</th></tr></thead>\n\
+         <tbody>\n{}\n</tbody></table></div>\n<p class=\"quiet\">The same differences in top-1 by methods that do not assume a \
+         normal distribution: a 95 % bootstrap interval in points, the two-sided p of exact sign flips, and that p corrected for the \
+         number of arms.{reach}</p>\n",
+        rows.join("\n")
+    )
+}
+
+/// Three digits behind the point, or two that count.
+fn p_value(p: f64) -> String {
+    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
 
 /// Scores that the table leaves out.
@@ -189,6 +232,9 @@ fn verdict(arm: &ArmSummary) -> Option<String> {
         None => {
             format!("<b>{name}</b>: {value} in top-1 against {versus}, from one seed; that says nothing of chance.")
         }
+        Some(0.0) => format!(
+            "<b>{name}</b>: {value} in top-1 against {versus} with every seed; an interval of no width says nothing."
+        ),
         Some(_) if !estimate.excludes_zero() => format!(
             "<b>{name}</b>: no clear difference in top-1 from {versus} ({value}): the interval holds 0, so more seeds are \
              needed to tell them apart."
