@@ -13,6 +13,7 @@ mod print;
 mod run;
 mod similarity;
 mod stopped;
+mod sweep;
 mod weights;
 
 use std::io::IsTerminal;
@@ -38,6 +39,7 @@ Examples:
   trellis eval runs/glyphs/trained-1.safetensors see how good a network is, class by class
   trellis predict runs/flowers/trained-1.best.safetensors photo.jpg
   trellis similarity runs/glyphs:alone runs/glyphs:trained
+  trellis sweep experiment.toml -m training.optimizer=sgd,adam
   trellis devices                                list the adapters
   trellis bench --filter matmul --json           time the kernels
   trellis profile examples/configs/demo.toml     see where the time of a step goes
@@ -66,6 +68,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Run the experiment that a TOML file describes
     Train(run::Train),
+    /// Run an experiment for each combination of values of some keys
+    Sweep(sweep::Sweep),
     /// Write the examples of an experiment, for a guide that another program runs
     Examples(examples::Examples),
     /// See how good a trained network is on a split, or on other data
@@ -112,6 +116,7 @@ impl Cli {
             Command::Init(init) => init.run(self.json),
             Command::Config(config) => config.run(self.json),
             Command::Train(train) => train.run(|devices| self.gpus(devices), self.json),
+            Command::Sweep(sweep) => sweep.run(|| self.gpu(), self.json),
             Command::Examples(examples) => examples.run(|| self.gpu(), self.json),
             Command::Eval(eval) => eval.run(|| self.gpu(), self.json),
             Command::Predict(predict) => predict.run(|| self.gpu(), self.json),

@@ -1,6 +1,6 @@
 //! The laboratory: experiments of several arms and seeds, from a configuration file to a report.
 //!
-//! Read in this order: [`config`], [`experiment`], [`record`], [`report`]; then [`memory`], [`profile`] and [`workload`], which
+//! Read in this order: [`config`], [`experiment`], [`record`], [`report`], [`sweep`]; then [`memory`], [`profile`] and [`workload`], which
 //! measure what a step takes.
 
 mod checkpoints;
@@ -14,5 +14,6 @@ pub mod record;
 pub mod report;
 pub mod similarity;
 pub mod stats;
+pub mod sweep;
 pub mod tune;
 pub mod workload;

@@ -1,0 +1,112 @@
+//! `trellis sweep`: combinations in folders of their own, shards, kills and failures.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Two seeds of a small FCN, unguided and guided by an untrained one.
+const CONFIG: &str = "name = \"small\"\nseeds = [1, 2]\narms = [\"alone\", \"untrained\"]\n[data]\ntrain = 64\nvalidation = 16\n\
+                      test = 32\n[target]\ndepth = 2\nwidth = 16\n[training]\nsteps = 6\nbatch = 16\neval_every = 3\n[guide]\n\
+                      channels = [4]\nstrides = [2]\nsteps = 0\n";
+
+fn trellis(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
+    command.current_dir(folder).args(arguments).env("TRELLIS_TUNING", "off");
+    for name in ["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "JOB_COMPLETION_INDEX"] {
+        command.env_remove(name);
+    }
+    command.envs(variables.iter().copied()).output().expect("the command runs")
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("writable");
+    fs::write(folder.path().join("small.toml"), CONFIG).expect("writable");
+    folder
+}
+
+const SWEEP: [&str; 6] =
+    ["sweep", "small.toml", "-m", "training.optimizer=sgd,adam", "-m", "training.learning_rate=0.001,0.01"];
+
+/// The table of a sweep in shards, whose tasks a scheduler names, is that of one process, bit for bit. A folder that lost its end goes on.
+#[test]
+fn shards_and_one_process_have_the_same_table() {
+    let folder = folder();
+    let run = |out: &str, variables: &[(&str, &str)]| {
+        let output = trellis(folder.path(), &[&SWEEP[..], &["--out", out]].concat(), variables);
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let table = |out: &str| fs::read(folder.path().join(out).join("small/sweep.csv")).expect("written");
+    let told = run("whole", &[]);
+    assert!(
+        told.contains("4 combinations;") && told.contains("4/4 optimizer-adam__learning_rate-0.01: finished"),
+        "{told}"
+    );
+    let lines = String::from_utf8(table("whole")).expect("UTF-8");
+    assert_eq!(lines.lines().count(), 1 + 4 * 2, "{lines}");
+    assert!(lines.starts_with("cell,training.optimizer,training.learning_rate,state,arm,seeds,top1_mean"), "{lines}");
+    assert!(lines.contains("\noptimizer-sgd__learning_rate-0.001,sgd,0.001,finished,alone,2,"), "{lines}");
+
+    let task = |id| [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_COUNT", "2"), ("SLURM_ARRAY_TASK_MIN", "1")];
+    let told = run("parts", &task("1"));
+    assert!(told.contains("of which shard 0/2 has 2") && told.contains("not run"), "{told}");
+    assert_ne!(table("parts"), table("whole"));
+    run("parts", &task("2"));
+    assert_eq!(table("parts"), table("whole"));
+
+    // As if it had been killed before its last run was over: the record of its end is gone.
+    let cell = folder.path().join("parts/small/optimizer-sgd__learning_rate-0.01");
+    let metrics = fs::read_to_string(cell.join("metrics.jsonl")).expect("written");
+    let kept: Vec<&str> = metrics.lines().filter(|line| !line.contains("\"kind\":\"end\"")).collect();
+    fs::write(cell.join("metrics.jsonl"), kept.join("\n") + "\n").expect("writable");
+    let seen = text(&trellis(folder.path(), &[&SWEEP[..], &["--out", "parts", "--dry-run"]].concat(), &[]));
+    assert!(seen.contains("optimizer-sgd__learning_rate-0.01   0 of 4 runs"), "{seen}");
+    run("parts", &[]);
+    assert_eq!(table("parts"), table("whole"));
+}
+
+/// A combination that fails is told, counted and tried again; the others run.
+#[test]
+fn a_failed_combination_does_not_stop_the_others() {
+    let folder = folder();
+    let arguments = [
+        "sweep",
+        "small.toml",
+        "-m",
+        "training.learning_rate=1e30,0.01",
+        "--set",
+        "training.optimizer=sgd",
+        "--set",
+        "training.clip_norm=0",
+    ];
+    let failed = trellis(folder.path(), &arguments, &[]);
+    let told = text(&failed);
+    assert_eq!(failed.status.code(), Some(1), "{told}");
+    assert!(told.contains("1 of its combinations failed") && told.contains("failed: learning_rate-1e30: "), "{told}");
+    assert!(told.contains("2/2 learning_rate-0.01: finished"), "{told}");
+    let json = trellis(folder.path(), &[&arguments[..], &["--dry-run", "--json"]].concat(), &[]);
+    let lines: Vec<serde_json::Value> =
+        text(&json).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((lines[0]["state"].as_str(), lines[1]["state"].as_str()), (Some("failed"), Some("finished")));
+    assert!(lines[0]["error"].as_str().is_some_and(|error| !error.is_empty()) && lines[1]["arms"][0]["seeds"] == 2);
+}
+
+/// What cannot be run is refused before anything is.
+#[test]
+fn wrong_values_are_refused_at_once() {
+    let folder = folder();
+    for (arguments, told) in [
+        (&["-m", "training.optimizer=sgd,adm"][..], "optimizer-adm: "),
+        (&["-m", "training.steps"][..], "has no `=`"),
+        (&["-m", "training.steps=5", "--shard", "2/2"][..], "is no shard of 2"),
+        (&["-m", "training.stps=5,6"][..], "did you mean"),
+    ] {
+        let output = trellis(folder.path(), &[&["sweep", "small.toml"][..], arguments].concat(), &[]);
+        assert!(!output.status.success() && text(&output).contains(told), "{arguments:?}: {}", text(&output));
+        assert!(!folder.path().join("runs").exists());
+    }
+}
