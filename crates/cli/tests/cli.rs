@@ -183,6 +183,35 @@ fn a_profile_is_a_table_a_page_a_trace_and_can_be_compared() {
         String::from_utf8(trellis(&["profile", "--compare", &at("a.json"), &at("a.json")]).stdout).expect("text");
     assert!(table.lines().last().expect("lines").starts_with("step") && table.contains("1.00"), "{table}");
     assert!(failure(&["profile", "--compare", &at("a.json"), &file]).contains("is no profile"));
+
+    // By phase: fewer timestamps, the same dispatches, barriers, operations and bytes in each phase.
+    let output = trellis(&["profile", &file, "--steps", "2", "--per", "phase", "--json"]);
+    let by_phase: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON line");
+    let spans = by_phase["spans"].as_array().expect("spans");
+    assert!(by_phase["launches"].as_array().is_some_and(Vec::is_empty) && spans.len() < launches.len());
+    assert!(spans.windows(2).all(|pair| pair[0]["phase"] != pair[1]["phase"]));
+    let sum = |parts: &[serde_json::Value], phase: &str, of: &dyn Fn(&serde_json::Value) -> u64| -> u64 {
+        parts.iter().filter(|part| part["phase"] == phase).map(of).sum()
+    };
+    let number = |part: &serde_json::Value, key: &str| part[key].as_u64().expect("a number");
+    for phase in ["data", "target_forward", "guide_forward", "alignment", "backward", "optimizer", "other"] {
+        assert_eq!(sum(spans, phase, &|s| number(s, "dispatches")), sum(launches, phase, &|_| 1), "{phase}");
+        assert_eq!(
+            sum(spans, phase, &|s| number(s, "barriers")),
+            sum(launches, phase, &|l| u64::from(l["barrier"] == true)),
+            "{phase}"
+        );
+        for key in ["flops", "bytes"] {
+            assert_eq!(sum(spans, phase, &|s| number(s, key)), sum(launches, phase, &|l| number(l, key)), "{phase}");
+        }
+    }
+    assert!(spans.iter().all(|span| span["ms"].as_f64() > Some(0.0)));
+    std::fs::write(at("b.json"), &output.stdout).expect("writable");
+    let table =
+        String::from_utf8(trellis(&["profile", "--compare", &at("a.json"), &at("b.json")]).stdout).expect("text");
+    assert!(table.contains("guide forward") && !table.contains("matmul"), "{table}");
+    let drawn = failure(&["profile", &file, "--per", "phase", "--html", &at("q.html")]);
+    assert!(drawn.contains("`--html`: draws single dispatches"), "{drawn}");
 }
 
 #[test]

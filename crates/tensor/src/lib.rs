@@ -101,7 +101,7 @@ pub use ops::update::loss_scale::LossScale;
 #[doc(hidden)]
 pub use plan::kernel::file_name;
 pub use plan::kernel::{Access, Kernel, Variant};
-pub use plan::timing::{LaunchTime, StepTime};
+pub use plan::timing::{LaunchTime, SpanTime, StepTime};
 pub use plan::{LaunchInfo, Plan};
 pub use shape::{DType, Shape, TensorType};
 pub use tensor::Tensor;

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use trellis_data::Place;
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, GuideSchedule, Result};
 use trellis_lab::config::{ArmGuide, Config};
 use trellis_lab::memory::Memory;
-use trellis_lab::profile::{Ceilings, Group, Profile, compare};
+use trellis_lab::profile::{Ceilings, Group, Per, Profile, compare};
 use trellis_tensor::Gpu;
 
 use crate::next::Invocation;
@@ -21,6 +22,7 @@ do at best, which is measured first.
 Examples:
   trellis profile examples/configs/demo.toml
   trellis profile examples/configs/demo.toml --html profile.html --trace trace.json
+  trellis profile examples/configs/demo.toml --per phase     few timestamps: little is disturbed
   trellis profile examples/configs/demo.toml --json > before.json
   trellis profile --compare before.json after.json")]
 pub(crate) struct ProfileCommand {
@@ -36,6 +38,10 @@ pub(crate) struct ProfileCommand {
     /// Profile the step without a guide
     #[arg(long)]
     alone: bool,
+    /// Part that is timed: a `dispatch`, or neighboring dispatches of one `phase`, which takes few timestamps. On an NVIDIA H100 a
+    /// timestamp adds 8 µs
+    #[arg(long, value_name = "PART", default_value = "dispatch", value_parser = ["dispatch", "phase"])]
+    per: String,
     /// Write the timeline for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -60,6 +66,11 @@ impl ProfileCommand {
         }
         let path = self.config.as_deref().unwrap_or(Path::new(""));
         let config = Config::read_with(path, &self.set)?;
+        let drawn = [("--trace", &self.trace), ("--html", &self.html), ("--svg", &self.svg)];
+        if let Some((option, _)) = drawn.iter().find(|(_, file)| self.per == "phase" && file.is_some()) {
+            let hint = "leave out `--per phase`, or the file";
+            return Err(Error::config(Place::setting("profile"), *option, "draws single dispatches", hint));
+        }
         let profile = self.measure(&gpu()?, &config, path)?;
         if let Some(file) = &self.trace {
             write_atomic(file, profile.trace().as_bytes())?;
@@ -99,7 +110,8 @@ impl ProfileCommand {
             guides.push(config.guidance(&of, guide).schedule(GuideSchedule::always()));
         }
         let name = format!("{}, {name} step", config.name);
-        Profile::measure(&name, &target, &data, config.training(arm, seed), &guides, usize::from(self.steps))
+        let per = if self.per == "phase" { Per::Phase } else { Per::Dispatch };
+        Profile::measure(&name, &target, &data, config.training(arm, seed), &guides, usize::from(self.steps), per)
     }
 }
 
@@ -122,7 +134,7 @@ fn print_profile(profile: &Profile) -> Result<()> {
          encode, {:.3} ms to submit",
         profile.step_ms,
         profile.gpu_ms(),
-        profile.launches.len(),
+        profile.dispatches(),
         profile.barriers(),
         profile.encode_ms,
         profile.submit_ms
@@ -143,7 +155,16 @@ fn print_profile(profile: &Profile) -> Result<()> {
         print::line(format_args!("  {:>9.2} MiB  {name}", mebibytes(*bytes)))?;
     }
     let total = profile.gpu_ms();
+    let stamps = profile.launches.len() + profile.spans.len() + 1;
+    let fewer = if profile.spans.is_empty() { "; `--per phase` takes few" } else { "" };
+    print::line(format_args!(
+        "timestamps: {stamps} a step, with which it takes {:.2} of the time without any{fewer}",
+        total / profile.step_ms.max(1e-9)
+    ))?;
     print_groups("phase", &profile.by_phase(), total)?;
+    if !profile.spans.is_empty() {
+        return Ok(());
+    }
     print_groups("op", &profile.by_time(|launch| launch.op.clone()), total)?;
     print_groups("kernel", &profile.by_time(|launch| launch.kernel.clone()), total)?;
     print_groups("layer", &profile.by_time(|launch| launch.layer.clone()), total)

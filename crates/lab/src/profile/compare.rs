@@ -5,7 +5,7 @@ use super::Profile;
 /// One op in two profiles.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// The op.
+    /// The op, or the phase where spans were timed.
     pub name: String,
     /// Milliseconds a step before; 0 if it was not there.
     pub before_ms: f64,
@@ -13,10 +13,14 @@ pub struct Change {
     pub after_ms: f64,
 }
 
-/// Every op that occurs in either, the greatest change first.
+/// Every op that occurs in either, the greatest change first; every phase, if one of them has timed no more.
 pub fn compare(before: &Profile, after: &Profile) -> Vec<Change> {
-    let by_op = |profile: &Profile| profile.grouped(|launch| launch.op.clone());
-    let (old, new) = (by_op(before), by_op(after));
+    let by_phase = [before, after].iter().any(|profile| !profile.spans.is_empty());
+    let groups = |profile: &Profile| match by_phase {
+        true => profile.by_phase(),
+        false => profile.grouped(|launch| launch.op.clone()),
+    };
+    let (old, new) = (groups(before), groups(after));
     let ms = |groups: &[super::Group], name: &str| groups.iter().find(|g| g.name == name).map_or(0.0, |g| g.ms);
     let mut names: Vec<&str> = old.iter().chain(&new).map(|group| group.name.as_str()).collect();
     names.sort_unstable();

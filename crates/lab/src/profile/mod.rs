@@ -9,9 +9,11 @@
 
 mod ceilings;
 mod compare;
+mod group;
 mod loading;
 mod page;
 mod roofline;
+mod spans;
 mod trace;
 
 use std::time::Instant;
@@ -21,8 +23,11 @@ use trellis_tensor::{LaunchInfo, LaunchTime, Plan};
 
 pub use ceilings::Ceilings;
 pub use compare::{Change, compare};
+pub use group::Group;
 pub use loading::Loading;
 use loading::WARM_UP;
+use spans::spans;
+pub use spans::{Per, Span};
 use trellis_guidance::{BatchSource, Dataset, Guidance, Network, Result, Session, Training};
 
 /// One profiled step. All times are medians.
@@ -51,8 +56,11 @@ pub struct Profile {
     pub memory_peak: u64,
     /// Bytes in use by name, most first.
     pub memory: Vec<(String, u64)>,
-    /// Every dispatch of the step, in order.
+    /// Every dispatch of the step, in order; empty where spans were timed.
     pub launches: Vec<Launch>,
+    /// Spans of neighboring dispatches of one phase, in order, where no more was timed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<Span>,
 }
 
 /// One dispatch.
@@ -139,42 +147,6 @@ impl Phase {
     }
 }
 
-/// Dispatches that belong together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group {
-    /// Name of what they have in common.
-    pub name: String,
-    /// Number of launches.
-    pub launches: usize,
-    /// Number of launches that wait behind a barrier.
-    pub barriers: usize,
-    /// Milliseconds, all together.
-    pub ms: f64,
-    /// The least they could take.
-    pub floor_ms: f64,
-    /// Floating-point operations.
-    pub flops: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-impl Group {
-    /// 10⁹ operations a second.
-    pub fn gflop_per_s(&self) -> f64 {
-        self.flops as f64 / self.ms.max(1e-9) / 1e6
-    }
-
-    /// 10⁹ bytes a second.
-    pub fn gb_per_s(&self) -> f64 {
-        self.bytes as f64 / self.ms.max(1e-9) / 1e6
-    }
-
-    /// Ratio of its time to the least it could take; `None` where there is nothing that it must do.
-    pub fn times_floor(&self) -> Option<f64> {
-        (self.floor_ms > 0.0).then(|| self.ms / self.floor_ms)
-    }
-}
-
 impl Profile {
     /// Times `steps` steps of the training of `target`, pulled by no guide, one or several. They are steps like others: the
     /// parameters move.
@@ -188,6 +160,7 @@ impl Profile {
         training: Training,
         guides: impl IntoIterator<Item = &'g Guidance>,
         steps: usize,
+        per: Per,
     ) -> Result<Self> {
         let gpu = data.gpu();
         let training = Training { steps: training.steps.max((WARM_UP + steps) as u32 + 1), ..training };
@@ -202,50 +175,62 @@ impl Profile {
         let plan = session.plan().expect("a training has steps");
         let (memory, memory_peak) = gpu.memory_by_name();
         let step_ms = wall_ms(plan, steps, gpu)?;
-        let time = plan.profile(steps)?;
-        let launches = time.launches.into_iter().map(Launch::from).collect();
+        let ceilings = Ceilings::measure(gpu)?;
+        let (launches, spans, encode, submit) = match per {
+            Per::Dispatch => {
+                let time = plan.profile(steps)?;
+                (time.launches.into_iter().map(Launch::from).collect(), Vec::new(), time.encode, time.submit)
+            }
+            Per::Phase => {
+                let mut spans = spans(plan.launches(), &ceilings);
+                let ends = spans.iter().scan(0, |end, span| {
+                    *end += span.dispatches;
+                    Some(*end)
+                });
+                let time = plan.profile_spans(steps, &ends.collect::<Vec<_>>())?;
+                spans.iter_mut().zip(time.nanoseconds).for_each(|(span, nanoseconds)| span.ms = nanoseconds / 1e6);
+                (Vec::new(), spans, time.encode, time.submit)
+            }
+        };
         Ok(Self {
             name: name.to_string(),
             adapter: gpu.name().to_string(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             steps,
-            ceilings: Ceilings::measure(gpu)?,
+            ceilings,
             step_ms,
             loading,
-            encode_ms: time.encode / 1e6,
-            submit_ms: time.submit / 1e6,
+            encode_ms: encode / 1e6,
+            submit_ms: submit / 1e6,
             memory_peak,
             memory,
             launches,
+            spans,
         })
     }
 
     /// Milliseconds between the first and the last timestamp.
     pub fn gpu_ms(&self) -> f64 {
-        self.launches.iter().map(|launch| launch.ms).sum()
+        self.launches.iter().map(|launch| launch.ms).chain(self.spans.iter().map(|span| span.ms)).sum()
+    }
+
+    /// Dispatches of a step.
+    pub fn dispatches(&self) -> usize {
+        self.launches.len() + self.spans.iter().map(|span| span.dispatches).sum::<usize>()
     }
 
     /// Dispatches of a step that wait behind a barrier.
     pub fn barriers(&self) -> usize {
-        self.launches.iter().filter(|launch| launch.barrier).count()
+        let of_spans = self.spans.iter().map(|span| span.barriers).sum::<usize>();
+        self.launches.iter().filter(|launch| launch.barrier).count() + of_spans
     }
 
     /// The dispatches grouped by `key`, in order of their first.
     pub(crate) fn grouped(&self, key: impl Fn(&Launch) -> String) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         for launch in &self.launches {
-            let name = key(launch);
-            let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
-                groups.push(Group { name, launches: 0, barriers: 0, ms: 0.0, floor_ms: 0.0, flops: 0, bytes: 0 });
-                groups.len() - 1
-            });
-            let group = &mut groups[at];
-            group.launches += 1;
-            group.barriers += usize::from(launch.barrier);
-            group.ms += launch.ms;
-            group.floor_ms += self.ceilings.floor_ms(launch.flops, launch.bytes);
-            group.flops += launch.flops;
-            group.bytes += launch.bytes;
+            let floor_ms = self.ceilings.floor_ms(launch.flops, launch.bytes);
+            Group::named(&mut groups, &key(launch)).add_launch(launch, floor_ms);
         }
         groups
     }
@@ -260,6 +245,7 @@ impl Profile {
     /// By phase, in the order of a step.
     pub fn by_phase(&self) -> Vec<Group> {
         let mut groups = self.grouped(|launch| launch.phase.name().to_string());
+        self.spans.iter().for_each(|span| Group::named(&mut groups, span.phase.name()).add_span(span));
         groups.sort_by_key(|group| Phase::ALL.iter().position(|phase| phase.name() == group.name));
         groups
     }
@@ -336,6 +322,7 @@ mod tests {
                 launch("cka_gram_grad", "backward/alignment/fc1-conv1", 0.25, 0, 1_000_000),
                 launch("matmul", "backward/target/fc1", 1.0, 50_000_000, 1000),
             ],
+            spans: Vec::new(),
         }
     }
 
