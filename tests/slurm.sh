@@ -95,7 +95,7 @@ job=$(sbatch --parsable "$place/sweep.sh")
 echo "array $job"
 
 # Kills task 3 once it has taken some steps, and requeues it.
-metrics=$place/array/small/optimizer-sgd__learning_rate-0.03/metrics.jsonl
+metrics=$place/array/small-sweep/training.optimizer-sgd__training.learning_rate-0.03/metrics.jsonl
 for _ in $(seq 600); do [ -f "$metrics" ] && [ "$(grep -c '"step"' "$metrics")" -gt 300 ] && break; sleep 0.1; done
 for process in $(pgrep -f "$place/array"); do
   if tr '\0' '\n' < "/proc/$process/environ" 2> /dev/null | grep -qx 'SLURM_ARRAY_TASK_ID=3'; then
@@ -112,12 +112,12 @@ grep -q '"kind":"start"' "$metrics"
 
 # The same by one process.
 "$trellis" $sweep --out "$place/whole" > /dev/null
-"$trellis" $sweep --out "$place/array" --dry-run > /dev/null
-cmp "$place/array/small/sweep.csv" "$place/whole/small/sweep.csv"
-for folder in "$place/whole/small"/*/; do
+"$trellis" $sweep --out "$place/array" > /dev/null
+cmp "$place/array/small-sweep/sweep.csv" "$place/whole/small-sweep/sweep.csv"
+for folder in "$place/whole/small-sweep"/*/; do
   for weights in "$folder"*.safetensors; do
     case $weights in *.state.safetensors) continue ;; esac
-    cmp "$weights" "$place/array/small/$(basename "$folder")/$(basename "$weights")"
+    cmp "$weights" "$place/array/small-sweep/$(basename "$folder")/$(basename "$weights")"
   done
 done
 echo "the table of the array is that of one process, and so are all weights"

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use trellis_guidance::Result;
 use trellis_lab::config::Config;
-use trellis_lab::sweep::{Row, State};
+use trellis_lab::sweep::{Row, State, best};
 
 use crate::print;
 
@@ -65,15 +65,15 @@ pub(crate) fn after_train(config: &Config, given: &Invocation<'_>, out: &Path) -
     ))
 }
 
-/// Tells how to go on with a sweep, or to look at two of its combinations.
+/// Tells how to go on with a sweep, or where the report of its best combination is.
 pub(crate) fn after_sweep(sweep: &Path, table: &[Row]) -> Result<()> {
-    let folder = |row: &Row| shell(&sweep.join(&row.cell.name));
-    let finished: Vec<String> = table.iter().filter(|row| row.state == State::Finished).map(folder).collect();
     let open = table.iter().filter(|row| matches!(row.state, State::Missing | State::Begun(..))).count();
-    match &finished[..] {
-        _ if open > 0 => print::line(format_args!("next: the same command again ({open} combinations are left)")),
-        [a, .., b] => print::line(format_args!("next: trellis similarity {a} {b} (their layers)")),
-        _ => Ok(()),
+    match best(table) {
+        _ if open > 0 => {
+            print::line(format_args!("next: the same command again, for what is left ({open} of {})", table.len()))
+        }
+        Some((row, _)) => print::line(format_args!("open: {}", shell(&sweep.join(&row.cell.name).join("report.html")))),
+        None => Ok(()),
     }
 }
 

@@ -11,22 +11,23 @@ use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 use trellis_lab::config::Config;
 use trellis_lab::experiment::{self, Progress};
-use trellis_lab::record::Existing;
+use trellis_lab::record::{Existing, LOCKED};
 use trellis_lab::stats::Estimate;
-use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, cells, csv, rows};
+use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, best, cells, csv, rows};
 use trellis_tensor::Gpu;
 
 use crate::{next, print};
 
 #[derive(Args)]
 #[command(after_help = "\
-Each combination of values is an experiment with a folder of its own, OUT/NAME/optimizer-sgd__weight_decay-0.1. Run the same
-command again and it goes on where it was: finished runs are kept, killed ones resumed, failed ones tried again.
+Each combination of values is an experiment with a folder of its own, OUT/NAME-sweep/training.optimizer-sgd. Run the same command
+again, also after Ctrl-C, and it goes on where it was: finished runs are kept, killed ones resumed, failed ones tried again.
 
 Examples:
   trellis sweep my.toml -m training.optimizer=sgd,adam -m training.weight_decay=0,0.1
   trellis sweep my.toml -m training.learning_rate=1e-3,3e-3 --seeds 1,2,3,4,5 --data ~/mnist
   trellis sweep my.toml -m target.depth='range(2,10,2)' --dry-run      see the combinations
+  trellis sweep my.toml -m guide.channels='[4,8],[8,16]'               lists are values too
   trellis sweep my.toml -m target.width=32,64 --shard 0/2              every second one, on this machine")]
 pub(crate) struct Sweep {
     /// The experiment: see examples/configs/
@@ -50,7 +51,7 @@ pub(crate) struct Sweep {
     /// JOB_COMPLETION_INDEX and TRELLIS_SHARDS; else all
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Print the combinations and what became of them, and run nothing
+    /// Print the combinations, those of the shard, and what became of them; run and write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -60,24 +61,34 @@ impl Sweep {
     pub(crate) fn run(&self, gpu: impl FnOnce() -> Result<Gpu>, json: bool) -> Result<()> {
         let axes = self.axes.iter().map(|text| Axis::parse(text)).collect::<Result<Vec<_>>>()?;
         let cells = cells(&axes)?;
+        let twice = |axis: &&Axis| {
+            self.set.iter().any(|pair| pair.split_once('=').is_some_and(|(key, _)| key.trim() == axis.key))
+        };
+        if let Some(axis) = axes.iter().find(twice) {
+            let hint = "leave out one of `-m` and `--set`";
+            return Err(Error::config(Place::setting("sweep"), &axis.key, "is set for all combinations too", hint));
+        }
         let name = Config::read_with(&self.config, &self.set)?.name;
         let configs = cells.iter().map(|cell| self.config_of(cell)).collect::<Result<Vec<_>>>()?;
-        let sweep = self.out.join(name);
+        // Apart from the folder of `trellis train`, which moves an older one aside.
+        let sweep = self.out.join(format!("{name}-sweep"));
         let shard = match self.shard {
             Some(shard) => shard,
             None => Shard::from_env(|name| std::env::var(name).ok())?.unwrap_or(Shard::WHOLE),
         };
         let failed = if self.dry_run { 0 } else { self.train(&gpu()?, &cells, &configs, &sweep, shard, json)? };
-        let table = rows(&sweep, &cells)?;
+        let shown = |number: &usize| !self.dry_run || shard.has(*number);
+        let shown = (0..cells.len()).filter(shown).map(|number| (&cells[number], &configs[number]));
+        let table = rows(&sweep, shown)?;
         let file = sweep.join("sweep.csv");
-        if sweep.exists() {
+        if !self.dry_run {
             write_atomic(&file, csv(&table).as_bytes())?;
         }
         if json {
             table.iter().try_for_each(|row| print::json(&as_json(row)))?;
         } else {
             print_table(&table)?;
-            if sweep.exists() {
+            if file.exists() {
                 print::line(format_args!("table: {}; a report in each folder", file.display()))?;
             }
             next::after_sweep(&sweep, &table)?;
@@ -99,7 +110,7 @@ impl Sweep {
             config.name.clone_from(&cell.name);
             Ok(config)
         };
-        read().map_err(|error: Error| error.in_run(cell.name.clone()))
+        read().map_err(|error: Error| error.in_run(format!("combination {}", cell.name)))
     }
 
     /// Runs the combinations of a shard one after the other, and returns the number of those that failed.
@@ -133,15 +144,20 @@ impl Sweep {
             };
             let what = format!("{}/{} {}", done + 1, own.len(), cell.name);
             let bar = bar(format!("{what}{to_go}"));
-            let outcome = train_cell(gpu, &configs[number], (&self.config, self.data.as_deref()), sweep, &bar);
+            cell.begin(sweep)?;
+            let outcome = train_cell(gpu, &configs[number], (&self.config, self.data.as_deref()), sweep, (&bar, json));
             bar.finish_and_clear();
             if !json && bar.is_hidden() && outcome.is_ok() {
                 print::line(format_args!("{what}: finished"))?;
             }
-            cell.note(sweep, outcome.as_ref().err())?;
-            if let Err(error) = outcome {
-                failed += 1;
-                print::warn(&format!("{}: {error}", cell.name));
+            match outcome {
+                Ok(()) => {}
+                Err(error) if is_locked(&error) => print::warn(&format!("{}: left to it: {error}", cell.name)),
+                Err(error) => {
+                    cell.note(sweep, Some(&error))?;
+                    failed += 1;
+                    print::warn(&format!("{}: {error}", cell.name));
+                }
             }
         }
         Ok(failed)
@@ -154,17 +170,21 @@ fn train_cell(
     config: &Config,
     (path, place): (&Path, Option<&Path>),
     sweep: &Path,
-    bar: &ProgressBar,
+    (bar, json): (&ProgressBar, bool),
 ) -> Result<()> {
     let data = config.dataset(gpu, path, place)?;
     let config = &config.resolved_for(path, &data)?;
-    let began = sweep.join(&config.name).join("config.toml").exists();
-    let existing = if began { Existing::Resume } else { Existing::Refuse };
+    let existing = if sweep.join(&config.name).exists() { Existing::Resume } else { Existing::Refuse };
     let trained = experiment::run(config, &data, sweep, existing, &mut |progress| match progress {
         Progress::Total(steps) => bar.set_length(steps),
         Progress::Run(arm, seed) => bar.set_message(format!("{arm}, seed {seed}")),
         Progress::Warning(text) => bar.suspend(|| print::warn(&format!("{}: {text}", config.name))),
         Progress::Steps(_, _, steps, _) => bar.inc(steps),
+        Progress::Done(run) if !json && bar.is_hidden() => {
+            let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
+            // If there is no reader, the table at the end will tell.
+            let _ = print::line(format_args!("  {}, seed {}: test top-1 {top1:.1} %", run.arm, run.seed));
+        }
         Progress::MovedAside(_) | Progress::Done(_) => {}
     });
     trained.map(|_| ())
@@ -178,31 +198,24 @@ fn bar(what: String) -> ProgressBar {
     bar.with_prefix(what)
 }
 
-fn state(row: &Row) -> String {
-    match &row.state {
-        State::Missing => "not run".to_string(),
-        State::Begun(finished, all) => format!("{finished} of {all} runs"),
-        State::Finished => "finished".to_string(),
-        State::Failed(_) => "failed".to_string(),
-    }
-}
-
 /// A line for each combination and arm, and one for each error.
 fn print_table(table: &[Row]) -> Result<()> {
     let width = table.iter().map(|row| row.cell.name.len()).max().unwrap_or(0).max(11);
     let shown = |e: Option<Estimate>, digits: usize| e.map_or("-".to_string(), |e| format!("{e:.digits$}"));
     print::line(format_args!(
-        "{:<width$} {:<13} {:<14} {:>5} {:>14} {:>16}",
-        "combination", "state", "arm", "seeds", "test top-1 %", "test loss"
+        "{:<width$} {:<14} {:<14} {:>5} {:>17} {:>15} {:>14} {:>16}",
+        "combination", "state", "arm", "seeds", "validation top-1", "validation loss", "test top-1 %", "test loss"
     ))?;
     for row in table {
         if row.arms.is_empty() {
-            print::line(format_args!("{:<width$} {}", row.cell.name, state(row)))?;
+            print::line(format_args!("{:<width$} {}", row.cell.name, row.state))?;
         }
-        for (number, arm) in row.arms.iter().enumerate() {
-            let (name, state) = if number == 0 { (row.cell.name.as_str(), state(row)) } else { ("", String::new()) };
+        for (number, (arm, [top1, loss])) in row.arms.iter().zip(&row.validation).enumerate() {
+            let (name, state) =
+                if number == 0 { (row.cell.name.as_str(), row.state.to_string()) } else { ("", String::new()) };
+            let percent = format!("{:.1} %", 100.0 * top1);
             print::line(format_args!(
-                "{name:<width$} {state:<13} {:<14} {:>5} {:>14} {:>16}",
+                "{name:<width$} {state:<14} {:<14} {:>5} {percent:>17} {loss:>15.3} {:>14} {:>16}",
                 arm.name,
                 arm.seeds,
                 shown(arm.top1().map(Estimate::percent), 1),
@@ -215,10 +228,19 @@ fn print_table(table: &[Row]) -> Result<()> {
             print::line(format_args!("failed: {}: {error}", row.cell.name))?;
         }
     }
-    Ok(())
+    match best(table) {
+        Some((row, arm)) => print::line(format_args!("least validation loss: {}, arm {}", row.cell.name, arm.name)),
+        None => Ok(()),
+    }
+}
+
+/// True if another process writes into the folder.
+fn is_locked(error: &Error) -> bool {
+    matches!(error, Error::Data(trellis_data::Error::Data { problem, .. }) if problem == LOCKED)
 }
 
 fn as_json(row: &Row) -> serde_json::Value {
     let error = if let State::Failed(error) = &row.state { Some(error) } else { None };
-    json!({"cell": row.cell.name, "set": row.cell.set, "state": state(row), "error": error, "arms": row.arms})
+    json!({"cell": row.cell.name, "set": row.cell.set, "state": row.state.to_string(), "error": error, "arms": row.arms,
+        "validation": row.validation})
 }

@@ -12,7 +12,7 @@ const CONFIG: &str = "name = \"small\"\nseeds = [1, 2]\narms = [\"alone\", \"unt
 fn trellis(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trellis"));
     command.current_dir(folder).args(arguments).env("TRELLIS_TUNING", "off");
-    for name in ["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "JOB_COMPLETION_INDEX"] {
+    for name in ["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "JOB_COMPLETION_INDEX", "TRELLIS_SHARDS"] {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied()).output().expect("the command runs")
@@ -40,16 +40,23 @@ fn shards_and_one_process_have_the_same_table() {
         assert!(output.status.success(), "{}", text(&output));
         text(&output)
     };
-    let table = |out: &str| fs::read(folder.path().join(out).join("small/sweep.csv")).expect("written");
+    let table = |out: &str| fs::read(folder.path().join(out).join("small-sweep/sweep.csv")).expect("written");
     let told = run("whole", &[]);
     assert!(
-        told.contains("4 combinations;") && told.contains("4/4 optimizer-adam__learning_rate-0.01: finished"),
+        told.contains("4 combinations;")
+            && told.contains("4/4 training.optimizer-adam__training.learning_rate-0.01: finished"),
         "{told}"
     );
     let lines = String::from_utf8(table("whole")).expect("UTF-8");
     assert_eq!(lines.lines().count(), 1 + 4 * 2, "{lines}");
-    assert!(lines.starts_with("cell,training.optimizer,training.learning_rate,state,arm,seeds,top1_mean"), "{lines}");
-    assert!(lines.contains("\noptimizer-sgd__learning_rate-0.001,sgd,0.001,finished,alone,2,"), "{lines}");
+    assert!(
+        lines.starts_with("cell,training.optimizer,training.learning_rate,state,arm,seeds,validation_top1"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("\ntraining.optimizer-sgd__training.learning_rate-0.001,sgd,0.001,finished,alone,2,"),
+        "{lines}"
+    );
 
     let task = |id| [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_COUNT", "2"), ("SLURM_ARRAY_TASK_MIN", "1")];
     let told = run("parts", &task("1"));
@@ -59,12 +66,12 @@ fn shards_and_one_process_have_the_same_table() {
     assert_eq!(table("parts"), table("whole"));
 
     // As if it had been killed before its last run was over: the record of its end is gone.
-    let cell = folder.path().join("parts/small/optimizer-sgd__learning_rate-0.01");
+    let cell = folder.path().join("parts/small-sweep/training.optimizer-sgd__training.learning_rate-0.01");
     let metrics = fs::read_to_string(cell.join("metrics.jsonl")).expect("written");
     let kept: Vec<&str> = metrics.lines().filter(|line| !line.contains("\"kind\":\"end\"")).collect();
     fs::write(cell.join("metrics.jsonl"), kept.join("\n") + "\n").expect("writable");
     let seen = text(&trellis(folder.path(), &[&SWEEP[..], &["--out", "parts", "--dry-run"]].concat(), &[]));
-    assert!(seen.contains("optimizer-sgd__learning_rate-0.01   0 of 4 runs"), "{seen}");
+    assert!(seen.contains("training.optimizer-sgd__training.learning_rate-0.01   0 of 4 runs"), "{seen}");
     run("parts", &[]);
     assert_eq!(table("parts"), table("whole"));
 }
@@ -86,8 +93,11 @@ fn a_failed_combination_does_not_stop_the_others() {
     let failed = trellis(folder.path(), &arguments, &[]);
     let told = text(&failed);
     assert_eq!(failed.status.code(), Some(1), "{told}");
-    assert!(told.contains("1 of its combinations failed") && told.contains("failed: learning_rate-1e30: "), "{told}");
-    assert!(told.contains("2/2 learning_rate-0.01: finished"), "{told}");
+    assert!(
+        told.contains("1 of its combinations failed") && told.contains("failed: training.learning_rate-1e30: "),
+        "{told}"
+    );
+    assert!(told.contains("2/2 training.learning_rate-0.01: finished"), "{told}");
     let json = trellis(folder.path(), &[&arguments[..], &["--dry-run", "--json"]].concat(), &[]);
     let lines: Vec<serde_json::Value> =
         text(&json).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -95,15 +105,54 @@ fn a_failed_combination_does_not_stop_the_others() {
     assert!(lines[0]["error"].as_str().is_some_and(|error| !error.is_empty()) && lines[1]["arms"][0]["seeds"] == 2);
 }
 
+/// The table tells folders of other settings and of fewer seeds from those that the command asks for, and an error before there was a
+/// record does not stand in the way of the next try.
+#[test]
+fn the_table_is_that_of_the_command() {
+    let folder = folder();
+    let run = |more: &[&str]| {
+        let output =
+            trellis(folder.path(), &[&["sweep", "small.toml", "-m", "target.width=8,16"][..], more].concat(), &[]);
+        (output.status.success(), text(&output))
+    };
+    // As a try that ended before there was a record leaves it.
+    let cell = folder.path().join("runs/small-sweep/target.width-8");
+    fs::create_dir_all(&cell).expect("writable");
+    fs::write(cell.join("error.txt"), "no memory\n").expect("writable");
+    let (_, told) = run(&["--dry-run"]);
+    assert!(told.contains("target.width-8  failed") && told.contains("no memory"), "{told}");
+    let (succeeds, told) = run(&[]);
+    assert!(succeeds && told.contains("least validation loss: target.width-"), "{told}");
+    assert!(run(&["--dry-run"]).1.contains("target.width-8  finished"));
+    let (_, told) = run(&["--seeds", "1,2,3", "--dry-run"]);
+    assert!(told.contains("target.width-8  4 of 6 runs"), "{told}");
+    let (_, told) = run(&["--set", "training.steps=9", "--dry-run"]);
+    assert!(told.contains("target.width-8  0 of 4 runs"), "{told}");
+    // Another experiment is refused, and the folder stays what it is.
+    let (succeeds, told) = run(&["--set", "training.batch=8"]);
+    assert!(
+        !succeeds && told.contains("target.width-8  other settings") && told.contains("2 of its combinations failed"),
+        "{told}"
+    );
+    assert!(run(&["--dry-run"]).1.contains("target.width-8  finished"));
+    let (_, told) = run(&["--dry-run", "--shard", "1/2"]);
+    assert!(!told.contains("target.width-8 ") && told.contains("target.width-16 finished"), "{told}");
+    // `trellis train` of the same file leaves it alone.
+    let output = trellis(folder.path(), &["train", "small.toml"], &[]);
+    assert!(output.status.success() && cell.join("summary.json").exists(), "{}", text(&output));
+}
+
 /// What cannot be run is refused before anything is.
 #[test]
 fn wrong_values_are_refused_at_once() {
     let folder = folder();
     for (arguments, told) in [
-        (&["-m", "training.optimizer=sgd,adm"][..], "optimizer-adm: "),
+        (&["-m", "training.optimizer=sgd,adm"][..], "combination training.optimizer-adm: "),
         (&["-m", "training.steps"][..], "has no `=`"),
         (&["-m", "training.steps=5", "--shard", "2/2"][..], "is no shard of 2"),
         (&["-m", "training.stps=5,6"][..], "did you mean"),
+        (&["-m", "training.steps=5,6", "--set", "training.steps=7"][..], "is set for all combinations too"),
+        (&["-m", "seeds=[1],[2]"][..], "`--seeds 1,2,3`"),
     ] {
         let output = trellis(folder.path(), &[&["sweep", "small.toml"][..], arguments].concat(), &[]);
         assert!(!output.status.success() && text(&output).contains(told), "{arguments:?}: {}", text(&output));

@@ -58,7 +58,7 @@ impl InitialWeights {
             | (Self::Identity, WeightsOf::Recurrence(Cell::Tanh)) => None,
             (Self::ZeroResidual | Self::Fixup, _) => Some([
                 "begins residual branches at 0, and this network has no residual branch",
-                "choose `orthogonal` or `lsuv`, which keep the variance of a network without shortcuts",
+                "give it shortcuts (`residual = true` of a ResNet), or choose `orthogonal` or `lsuv`, which keep the variance without",
             ]),
             (Self::Identity | Self::Kaiming, WeightsOf::Recurrence(Cell::Lstm | Cell::Gru)) => {
                 Some(["is for tanh cells", "choose `orthogonal`, a matrix for each gate"])

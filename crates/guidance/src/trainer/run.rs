@@ -166,7 +166,8 @@ impl<'a> Trainer<'a> {
             record.steps.extend(rows);
         }
         record.seconds = spent.total.as_secs_f64();
-        record.steps_per_s = f64::from(steps.max(2) - 1) / spent.training.as_secs_f64().max(1e-9);
+        // Of a run of one step there is nothing but the first.
+        record.steps_per_s = f64::from(steps.saturating_sub(1)) / spent.training.as_secs_f64().max(1e-9);
         Ok(record)
     }
 }

@@ -25,6 +25,9 @@ use super::{ArmSummary, EvalRecord, Experiment, LeftOut, Missing, RunRecord, Ste
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 
+/// Problem of a folder into which another process writes.
+pub const LOCKED: &str = "another run is writing to it";
+
 /// Handling of a run folder that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
@@ -366,7 +369,7 @@ pub(super) fn lock(path: &Path) -> Result<File> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
-            Err(Error::data(path, "another run is writing to it", "wait for its end, or choose another name or --out"))
+            Err(Error::data(path, LOCKED, "wait for its end, or choose another name or --out"))
         }
         Err(TryLockError::Error(e)) => Err(Error::io(&file, e)),
     }

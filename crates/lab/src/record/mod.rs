@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use trellis_data::LeftOut;
 use trellis_guidance::trainer::{EvalRecord, RunRecord, StepRecord};
 
-pub use folder::{Existing, RunFolder};
+pub use folder::{Existing, LOCKED, RunFolder};
 pub use missing::Missing;
 pub use names::ARMS;
 pub use stopped::{Stopped, stopped};

@@ -71,7 +71,9 @@ impl Difference {
     }
 
     fn of(versus: &str, arm: &[(u64, f64)], first: &[(u64, f64)]) -> Option<Self> {
-        let differences = paired_differences(arm, first);
+        let mut differences = paired_differences(arm, first);
+        // Shares are kept as f32: differences of equal counts are to be equal.
+        differences.iter_mut().for_each(|difference| *difference = (*difference * 1e6).round() / 1e6);
         let Estimate { n, mean, ci95 } = Estimate::of(&differences)?;
         let mean = Some(mean).filter(|m| m.is_finite());
         Some(Self {

@@ -131,6 +131,27 @@ fn guidance_ends_where_alignment_does() {
     assert_eq!(run.guided_until(), None);
 }
 
+/// Shares are f32, whose differences of equal counts differ in the last digit: they count as equal, and two equal ones say nothing.
+#[test]
+fn equal_differences_of_counts_are_equal() {
+    let right = [830, 612, 524, 536, 890, 761, 830, 949];
+    let runs = |arm: &str, more: &dyn Fn(usize) -> i32, seeds: usize| -> Vec<RunRecord> {
+        let top1 = |seed: usize| (right[seed] + more(seed)) as f32 / 1000.0;
+        (0..seeds).map(|seed| run(arm, seed as u64, top1(seed), 1.0)).collect()
+    };
+    let difference = |seeds: usize, more: &dyn Fn(usize) -> i32| {
+        let runs = [runs("alone", &|_| 0, seeds), runs("trained", more, seeds)].concat();
+        let experiment = Experiment { runs, ..experiment() };
+        experiment.summary()[1].top1_difference.clone().expect("compared")
+    };
+    // Of 256 assignments of signs 18 are as far from 0: all but one alike, or all.
+    let one_against = difference(8, &|seed| if seed == 3 { -20 } else { 20 });
+    assert_eq!(one_against.p, Some(18.0 / 256.0));
+    let equal = difference(2, &|_| 20);
+    assert_eq!((equal.ci95, equal.bca95), (Some(0.0), None));
+    assert!(!equal.estimate().expect("a mean").excludes_zero());
+}
+
 /// A pair of a guide that does not pull has NaN while another guide does.
 #[test]
 fn each_pair_pulls_until_its_guide_leaves() {

@@ -158,7 +158,7 @@ fn certainty(summary: &[ArmSummary]) -> String {
             Some(format!("<tr><td>{}</td><td>{interval}</td><td>{p}</td><td>{corrected}</td></tr>", escape(&arm.name)))
         })
         .collect();
-    let Some(seeds) = summary.iter().filter_map(|arm| Some(arm.top1_difference.as_ref()?.seeds)).min() else {
+    let Some(seeds) = summary.iter().filter_map(|arm| Some(arm.top1_difference.as_ref()?.seeds)).max() else {
         return String::new();
     };
     if rows.is_empty() {

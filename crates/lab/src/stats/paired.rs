@@ -10,11 +10,11 @@ const DRAWS: u32 = 100_000;
 
 /// Two-sided p of the sign-flip test: the share of all 2ⁿ assignments of signs whose sum is at least as far from 0 as that of
 /// `differences`. It assumes that without an effect a difference is as likely to be positive as negative, and nothing else. Above
-/// 20 differences 100,000 assignments are drawn instead, always the same. `None` if there are none, or one is not finite.
+/// 20 differences 100,000 assignments are drawn instead, always the same. `None` if there are fewer than two, or one is not finite.
 ///
 /// Source: Fisher 1935, "The Design of Experiments", section 21.
 pub(crate) fn sign_flip_p(differences: &[f64]) -> Option<f64> {
-    if differences.is_empty() || differences.iter().any(|d| !d.is_finite()) {
+    if differences.len() < 2 || differences.iter().any(|d| !d.is_finite()) {
         return None;
     }
     // Sums that are equal but for rounding count as equal.

@@ -17,7 +17,7 @@ pub struct Axis {
 /// One combination of values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// Name of its run folder, by what differs: `optimizer-sgd__weight_decay-0.1`.
+    /// Name of its run folder, by what differs: `training.optimizer-sgd__training.weight_decay-0.1`.
     pub name: String,
     /// The keys and values that it sets, as for `--set`.
     pub set: Vec<String>,
@@ -51,14 +51,32 @@ impl Axis {
         let of_function = |name: &str| values.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
         let values = match (of_function("range"), of_function("choice")) {
             (Some(range), _) => numbers(text, range)?,
-            (None, Some(choices)) => split(choices),
-            (None, None) => split(values),
+            (None, Some(choices)) => split(text, choices)?,
+            (None, None) => split(text, values)?,
         };
         let key = key.to_string();
-        if key.is_empty() || values.is_empty() || values.iter().any(String::is_empty) {
-            return refused(text, "has no key, or a value that is missing", hint);
+        if key.is_empty() {
+            return refused(text, "has no key", hint);
         }
-        if let Some(twice) = (1..values.len()).find(|&i| values[..i].contains(&values[i])) {
+        match key.as_str() {
+            "seeds" => {
+                return refused(text, "is no setting of a combination", "give `--seeds 1,2,3`, for all combinations");
+            }
+            "name" => {
+                return refused(
+                    text,
+                    "is given by the combination",
+                    "choose the folder of all by `--set name=…` or `--out`",
+                );
+            }
+            _ => {}
+        }
+        if values.iter().any(String::is_empty) {
+            return refused(text, "has an empty value", hint);
+        }
+        // 1e-3 and 0.001 are one value.
+        let same = |a: &String, b: &String| a == b || a.parse::<f64>().is_ok_and(|a| b.parse() == Ok(a));
+        if let Some(twice) = (1..values.len()).find(|&i| values[..i].iter().any(|other| same(other, &values[i]))) {
             return refused(text, format!("has {} twice", values[twice]), "give each value once");
         }
         Ok(Self { key, values })
@@ -66,9 +84,9 @@ impl Axis {
 }
 
 /// Values between commas that are outside of brackets, braces and quotes.
-fn split(text: &str) -> Vec<String> {
+fn split(text: &str, values: &str) -> Result<Vec<String>> {
     let (mut depth, mut quote, mut parts) = (0i32, None, vec![String::new()]);
-    for c in text.chars() {
+    for c in values.chars() {
         match (quote, c) {
             (Some(open), _) if c == open => quote = None,
             (Some(_), _) => {}
@@ -83,26 +101,41 @@ fn split(text: &str) -> Vec<String> {
         }
         parts.last_mut().expect("one at least").push(c);
     }
-    parts.into_iter().map(|part| part.trim().to_string()).collect()
+    if depth != 0 || quote.is_some() {
+        return refused(text, "has a bracket or a quote that is not closed", "close it; quote the whole in a shell");
+    }
+    Ok(parts.into_iter().map(|part| part.trim().to_string()).collect())
+}
+
+/// Digits behind the point of a number: 3 of `1e-3`, 2 of `2.5e-1`.
+fn digits(number: &str) -> usize {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let behind = mantissa.split_once('.').map_or(0, |(_, digits)| digits.len()) as i64;
+    (behind - exponent.parse::<i64>().unwrap_or(0)).clamp(0, 30) as usize
 }
 
 /// The numbers of `range(…)`, each with as many digits behind the point as start and step have.
 fn numbers(text: &str, range: &str) -> Result<Vec<String>> {
-    let parts = split(range);
-    let digits = |part: &String| part.split_once('.').map_or(0, |(_, digits)| digits.len());
+    let parts = split(text, range)?;
     let parsed: Option<Vec<f64>> = parts.iter().map(|part| part.parse().ok().filter(|n: &f64| n.is_finite())).collect();
     let (start, stop, step) = match parsed.as_deref() {
         Some(&[stop]) => (0.0, stop, 1.0),
         Some(&[start, stop]) => (start, stop, 1.0),
         Some(&[start, stop, step]) if step != 0.0 => (start, stop, step),
-        _ => return refused(text, "has a range that is no one to three numbers with a step", "write range(0,10,2)"),
+        _ => {
+            return refused(
+                text,
+                "has no range(stop), range(start,stop) or range(start,stop,step) of numbers",
+                "write range(0,10,2)",
+            );
+        }
     };
     // Rounding must not add the stop itself.
     let count = ((stop - start) / step - 1e-9).ceil().max(0.0);
     if count < 1.0 || count > MOST_CELLS as f64 {
         return refused(text, format!("has a range of {count} numbers"), "give it one at least, and fewer than 10,000");
     }
-    let decimals = parts.iter().map(digits).max().unwrap_or(0);
+    let decimals = parts.iter().map(|part| digits(part)).max().unwrap_or(0);
     Ok((0..count as usize).map(|i| format!("{:.decimals$}", start + step * i as f64)).collect())
 }
 
@@ -131,7 +164,7 @@ pub fn cells(axes: &[Axis]) -> Result<Vec<Cell>> {
         }
         chosen.reverse();
         let name: Vec<String> =
-            chosen.iter().map(|(axis, value)| format!("{}-{}", short(axes, axis), plain(value))).collect();
+            chosen.iter().map(|(axis, value)| format!("{}-{}", plain(&axis.key), plain(value))).collect();
         let set = chosen.iter().map(|(axis, value)| format!("{}={value}", axis.key)).collect();
         Cell { name: name.join("__"), set }
     };
@@ -144,13 +177,6 @@ pub fn cells(axes: &[Axis]) -> Result<Vec<Cell>> {
         }
     }
     Ok(all)
-}
-
-/// The last word of a key, or all of it where another key ends likewise.
-fn short(axes: &[Axis], axis: &Axis) -> String {
-    let last = |axis: &Axis| axis.key.rsplit('.').next().unwrap_or_default().to_string();
-    let alone = axes.iter().filter(|other| last(other) == last(axis)).count() == 1;
-    plain(&if alone { last(axis) } else { axis.key.clone() })
 }
 
 /// Letters, digits, `.` and `_` of a value; what lies between them becomes `-`.
@@ -178,15 +204,25 @@ mod tests {
         assert_eq!(values("a=range(1,3)"), ["1", "2"]);
         assert_eq!(values("a=range(0.1,0.5,0.1)"), ["0.1", "0.2", "0.3", "0.4"]);
         assert_eq!(values("a=range(3,0,-1)"), ["3", "2", "1"]);
+        assert_eq!(values("a=range(1e-3,3e-3,1e-3)"), ["0.001", "0.002"]);
+        assert_eq!(values("a=range(0,4,15e-1)"), ["0.0", "1.5", "3.0"]);
+        assert_eq!(values("a=range(0,3e1,1e1)"), ["0", "10", "20"]);
         assert_eq!(values("a={ b = 1, c = 2 },{ b = 3 }"), ["{ b = 1, c = 2 }", "{ b = 3 }"]);
         assert_eq!(values("a=\"x,y\",z"), ["\"x,y\"", "z"]);
         for (text, problem) in [
             ("a", "no `=`"),
             ("=x", "no key"),
-            ("a=x,,y", "missing"),
+            ("a=x,,y", "an empty value"),
+            ("a=", "an empty value"),
+            ("a=1e-3,0.001", "0.001 twice"),
+            ("a=range(1,3", "not closed"),
+            ("a=[1,2", "not closed"),
+            ("a=\"x,y", "not closed"),
+            ("seeds=[1],[2]", "`--seeds 1,2,3`"),
+            ("name=x,y", "`--set name=…`"),
             ("a=x,x", "x twice"),
-            ("a=range(x)", "no one to three numbers"),
-            ("a=range(1,2,0)", "no one to three numbers"),
+            ("a=range(x)", "no range(stop)"),
+            ("a=range(1,2,0)", "no range(stop)"),
             ("a=range(3,3)", "range of 0"),
         ] {
             let error = Axis::parse(text).expect_err(text).to_string();
@@ -200,11 +236,9 @@ mod tests {
             ["training.optimizer=sgd,adam", "training.weight_decay=0,1e-3"].map(|text| Axis::parse(text).expect(text));
         let all = cells(&axes).expect("four");
         let names: Vec<&str> = all.iter().map(|cell| cell.name.as_str()).collect();
-        let of = |optimizer, decay| format!("optimizer-{optimizer}__weight_decay-{decay}");
+        let of = |optimizer, decay| format!("training.optimizer-{optimizer}__training.weight_decay-{decay}");
         assert_eq!(names, [of("sgd", "0"), of("sgd", "1e-3"), of("adam", "0"), of("adam", "1e-3")]);
         assert_eq!(all[1].set, ["training.optimizer=sgd", "training.weight_decay=1e-3"]);
-        let same_end = ["target.depth=1", "guide.depth=2"].map(|text| Axis::parse(text).expect(text));
-        assert_eq!(cells(&same_end).expect("one")[0].name, "target.depth-1__guide.depth-2");
         let signs = [Axis::parse("a=-1,1").expect("two")];
         assert_eq!(cells(&signs).expect("two")[0].name, "a-m1");
         let alike = [Axis::parse("a=[1],(1)").expect("two")];

@@ -8,5 +8,5 @@ mod rows;
 mod shard;
 
 pub use axes::{Axis, Cell, cells};
-pub use rows::{Row, State, csv, rows};
+pub use rows::{Row, State, best, csv, rows};
 pub use shard::Shard;

@@ -1,16 +1,19 @@
 //! The table of a sweep, from the folders of its cells.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use trellis_data::io::write_atomic;
+use trellis_guidance::trainer::EvalRecord;
 use trellis_guidance::{Error, Result};
 
 use super::axes::Cell;
 use crate::config::Config;
+use crate::record::names::CONFIG;
 use crate::record::{ArmSummary, Experiment};
+use crate::stats::mean;
 
 /// State of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub enum State {
     Begun(usize, usize),
     /// All runs are finished.
     Finished,
+    /// The folder is of an experiment with other settings.
+    Other,
     /// It ended with this error.
     Failed(String),
 }
@@ -34,19 +39,47 @@ pub struct Row {
     pub state: State,
     /// A summary for each arm, of finished runs.
     pub arms: Vec<ArmSummary>,
+    /// For each arm mean top-1 and loss on the validation split, by which settings are chosen; NaN without one.
+    pub validation: Vec<[f64; 2]>,
 }
 
-/// File of a cell's folder that holds the error it ended with, where its record could not hold it.
+/// In words, as table and file have it.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("not run"),
+            Self::Begun(finished, all) => write!(f, "{finished} of {all} runs"),
+            Self::Finished => f.write_str("finished"),
+            Self::Other => f.write_str("other settings"),
+            Self::Failed(_) => f.write_str("failed"),
+        }
+    }
+}
+
+/// File of a cell's folder that holds the error it ended with, where it ended before there was a record.
 const ERROR: &str = "error.txt";
 
 impl Cell {
-    /// Notes in the cell's folder within `sweep` that it ended with an error, or that it did not.
+    /// Prepares the cell's folder within `sweep` for another try: what an earlier one noted is removed.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it cannot be removed.
+    pub fn begin(&self, sweep: &Path) -> Result<()> {
+        self.note(sweep, None)?;
+        // A folder that holds nothing else goes too.
+        let _ = fs::remove_dir(sweep.join(&self.name));
+        Ok(())
+    }
+
+    /// Notes in the cell's folder within `sweep` that it ended with an error, or that it did not. An experiment that has begun keeps its
+    /// own record, and one that was refused leaves it as it is.
     ///
     /// # Errors
     /// [`Error::Data`] if the file cannot be written or removed.
     pub fn note(&self, sweep: &Path, error: Option<&Error>) -> Result<()> {
         let (folder, file) = (sweep.join(&self.name), sweep.join(&self.name).join(ERROR));
         match error {
+            Some(_) if folder.join(CONFIG).exists() => Ok(()),
             Some(error) => {
                 fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
                 Ok(write_atomic(&file, format!("{error}\n").as_bytes())?)
@@ -58,36 +91,100 @@ impl Cell {
         }
     }
 
-    fn row(&self, sweep: &Path) -> Result<Row> {
+    fn row(&self, config: &Config, sweep: &Path) -> Result<Row> {
         let folder = sweep.join(&self.name);
         let failed = match fs::read_to_string(folder.join(ERROR)) {
             Ok(text) => Some(text.trim().to_string()),
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => return Err(Error::io(folder.join(ERROR), e)),
         };
-        let row = |state, arms| Ok(Row { cell: self.clone(), state, arms });
-        if !folder.join("config.toml").exists() {
-            return row(failed.map_or(State::Missing, State::Failed), Vec::new());
+        let empty = |state| Ok(Row { cell: self.clone(), state, arms: Vec::new(), validation: Vec::new() });
+        if !folder.join(CONFIG).exists() {
+            return empty(failed.map_or(State::Missing, State::Failed));
         }
-        let experiment = Experiment::read(&folder)?;
-        let config = Config::parse(&experiment.config_toml, &folder.join("config.toml"))?;
+        // Another process may be at it just now.
+        let read = || {
+            let experiment = Experiment::read(&folder)?;
+            let config = Config::parse(&experiment.config_toml, &folder.join(CONFIG))?;
+            Ok::<_, Error>((experiment, config))
+        };
+        let (experiment, of_folder) = match read() {
+            Ok(both) => both,
+            Err(error) => return empty(State::Failed(error.to_string())),
+        };
+        if differs(&of_folder, config) {
+            return empty(State::Other);
+        }
+        let finished = |arm: &String, seed: u64| {
+            let steps = if config.training.epochs.is_some() { 0 } else { config.training_of(arm).steps };
+            experiment.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(steps))
+        };
         let all = config.arms.len() * config.seeds.len();
-        let finished = experiment.runs.iter().filter(|run| run.is_finished()).count();
-        let state = match failed.or_else(|| experiment.failure.clone()) {
-            Some(error) => State::Failed(error),
-            None if finished < all => State::Begun(finished, all),
+        let done = config.arms.iter().flat_map(|arm| config.seeds.iter().map(move |&seed| (arm, seed)));
+        let done = done.filter(|&(arm, seed)| finished(arm, seed)).count();
+        let state = match &experiment.failure {
+            Some(error) => State::Failed(error.clone()),
+            None if done < all => State::Begun(done, all),
             None => State::Finished,
         };
-        row(state, experiment.summary())
+        let arms = experiment.summary();
+        let validation = arms.iter().map(|arm| validation(&experiment, &arm.name)).collect();
+        Ok(Row { cell: self.clone(), state, arms, validation })
     }
 }
 
-/// A row for each cell, from the folders in `sweep`.
+/// Mean top-1 and loss of an arm's last evaluations on the validation split, over finished runs.
+fn validation(experiment: &Experiment, arm: &str) -> [f64; 2] {
+    let runs = experiment.runs_of(arm).filter(|run| experiment.is_complete(run));
+    let evals: Vec<_> = runs.filter_map(|run| run.last_eval("validation")).collect();
+    let of = |value: fn(&EvalRecord) -> f32| {
+        mean(&evals.iter().map(|eval| f64::from(value(eval))).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+    };
+    [of(|eval| eval.top1), of(|eval| eval.loss)]
+}
+
+/// True if a key has another value than in the folder of an experiment, but for those by which it may be extended. Keys that only
+/// one of them has follow from the data.
+fn differs(of_folder: &Config, wanted: &Config) -> bool {
+    fn differs(old: &toml::Table, new: &toml::Table, under: &str, free: &[&str]) -> bool {
+        new.iter().any(|(key, value)| {
+            let key_here = format!("{under}{key}");
+            match (old.get(key), value) {
+                _ if free.contains(&key_here.as_str()) => false,
+                (Some(toml::Value::Table(old)), toml::Value::Table(new)) => {
+                    differs(old, new, &format!("{key_here}."), free)
+                }
+                (Some(old), new) => old != new,
+                (None, _) => false,
+            }
+        })
+    }
+    let mut free = vec!["name", "seeds", "arms", "training.steps"];
+    // By default half of the steps, and of that arm only.
+    if wanted.arms.iter().all(|arm| arm != "trained_first") {
+        free.push("guidance.first_steps");
+    }
+    match (of_folder.to_toml().parse::<toml::Table>(), wanted.to_toml().parse::<toml::Table>()) {
+        (Ok(old), Ok(new)) => differs(&old, &new, "", &free),
+        _ => true,
+    }
+}
+
+/// A row for each cell, from the folders in `sweep`. Each cell has the configuration that it is to have.
 ///
 /// # Errors
 /// Errors of reading a folder.
-pub fn rows(sweep: &Path, cells: &[Cell]) -> Result<Vec<Row>> {
-    cells.iter().map(|cell| cell.row(sweep)).collect()
+pub fn rows<'c>(sweep: &Path, cells: impl IntoIterator<Item = (&'c Cell, &'c Config)>) -> Result<Vec<Row>> {
+    cells.into_iter().map(|(cell, config)| cell.row(config, sweep)).collect()
+}
+
+/// The finished row and arm that are best by their validation loss.
+pub fn best(rows: &[Row]) -> Option<(&Row, &ArmSummary)> {
+    let finished = rows.iter().filter(|row| row.state == State::Finished);
+    let all =
+        finished.flat_map(|row| row.arms.iter().zip(&row.validation).map(move |(arm, [_, loss])| (row, arm, *loss)));
+    let best = all.filter(|(.., loss)| loss.is_finite()).min_by(|a, b| a.2.total_cmp(&b.2))?;
+    Some((best.0, best.1))
 }
 
 /// The table as CSV: a line for each cell and arm, with the values of the keys that differ. It holds no times, so two machines of
@@ -100,25 +197,22 @@ pub fn csv(rows: &[Row]) -> String {
     if let Some(first) = rows.first() {
         let _ = writeln!(
             text,
-            "cell,{},state,arm,seeds,top1_mean,top1_ci95,test_loss_mean,test_loss_ci95,top1_difference,top1_difference_ci95,p",
+            "cell,{},state,arm,seeds,validation_top1,validation_loss,top1_mean,top1_ci95,test_loss_mean,test_loss_ci95,\
+             top1_difference,top1_difference_ci95,top1_p",
             joined(&first.cell, &key)
         );
     }
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:?}"));
-    for Row { cell, state, arms } in rows {
-        let state = match state {
-            State::Missing => "missing",
-            State::Begun(..) => "begun",
-            State::Finished => "finished",
-            State::Failed(_) => "failed",
-        };
+    for Row { cell, state, arms, validation } in rows {
         let begin = format!("{},{},{state}", quoted(&cell.name), joined(cell, &value));
         if arms.is_empty() {
-            let _ = writeln!(text, "{begin}{}", ",".repeat(9));
+            let _ = writeln!(text, "{begin}{}", ",".repeat(11));
         }
-        for arm in arms {
+        for (arm, [top1, loss]) in arms.iter().zip(validation) {
             let difference = arm.top1_difference.as_ref();
             let numbers = [
+                Some(*top1).filter(|top1| top1.is_finite()),
+                Some(*loss).filter(|loss| loss.is_finite()),
                 arm.top1_mean,
                 arm.top1_ci95,
                 arm.test_loss_mean,

@@ -48,13 +48,28 @@ impl Shard {
             let count = number("SLURM_ARRAY_TASK_COUNT")?
                 .ok_or_else(|| missing("SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_ID"))?;
             let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
+            let last = number("SLURM_ARRAY_TASK_MAX")?.unwrap_or(first + count.max(1) - 1);
+            // Some tasks of an array, or one that is submitted again, are no parts of the whole.
+            if last + 1 != first + count || (count == 1 && first > 0) {
+                let problem =
+                    format!("an array of {count} tasks from {first} to {last} does not tell which part a task has");
+                return Err(Error::config(
+                    Place::setting("environment"),
+                    "SLURM_ARRAY_TASK_COUNT",
+                    problem,
+                    "give --shard $SLURM_ARRAY_TASK_ID/N, for N tasks from 0 on",
+                ));
+            }
             return Self::checked(task.wrapping_sub(first), count, "SLURM_ARRAY_TASK_ID").map(Some);
         }
         if let Some(index) = number("JOB_COMPLETION_INDEX")? {
             let count = number("TRELLIS_SHARDS")?.ok_or_else(|| missing("TRELLIS_SHARDS", "JOB_COMPLETION_INDEX"))?;
             return Self::checked(index, count, "JOB_COMPLETION_INDEX").map(Some);
         }
-        Ok(None)
+        match number("TRELLIS_SHARDS")? {
+            Some(_) => Err(missing("JOB_COMPLETION_INDEX", "TRELLIS_SHARDS")),
+            None => Ok(None),
+        }
     }
 
     fn checked(index: usize, count: usize, given: &str) -> Result<Self> {
@@ -118,6 +133,15 @@ mod tests {
         for (variables, named) in [
             (&array[..1], "SLURM_ARRAY_TASK_COUNT"),
             (&pod[..1], "TRELLIS_SHARDS"),
+            (&pod[1..], "JOB_COMPLETION_INDEX"),
+            (
+                &[("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "4"), ("SLURM_ARRAY_TASK_MAX", "6")][..],
+                "4 tasks from 0 to 6",
+            ),
+            (
+                &[("SLURM_ARRAY_TASK_ID", "3"), ("SLURM_ARRAY_TASK_COUNT", "1"), ("SLURM_ARRAY_TASK_MIN", "3")][..],
+                "1 tasks from 3 to 3",
+            ),
             (&[("JOB_COMPLETION_INDEX", "x")][..], "JOB_COMPLETION_INDEX"),
             (&[("JOB_COMPLETION_INDEX", "4"), ("TRELLIS_SHARDS", "4")][..], "4 is no shard of 4"),
         ] {

@@ -176,7 +176,7 @@ fn an_arm_begins_with_weights_that_there_are() {
         ("init = \"identity\"", "init", "is for recurrent weights"),
         ("init = \"zero_residual\"", "init", "no residual branch"),
         ("init = \"fixup\"", "init", "no residual branch"),
-        ("init = \"fixed\"", "init", "unknown value `fixed`; known are default"),
+        ("init = \"best\"", "init", "unknown value `best`; known are default"),
     ] {
         let message = error(&format!("{text}{keys}\n"));
         assert!(message.contains(&format!("`arm.own.{key}`")) && message.contains(wanted), "{keys}: {message}");

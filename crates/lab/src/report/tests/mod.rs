@@ -213,8 +213,8 @@ fn one_to_eight_arms_of_any_name() {
         let html = report_html(&experiment);
         check_nesting(&html);
         check_nesting(&curve_svg(&experiment));
-        // A row for each arm, and one more for each that is compared with the first.
-        assert_eq!(html.matches("<tr><td>").count() as u64, 2 * count - 1);
+        // One seed has no p.
+        assert_eq!(html.matches("<tr><td>").count() as u64, count);
         if let Some(folder) = std::env::var_os("TRELLIS_REPORT_DIR") {
             write_report(&experiment, &Path::new(&folder).join("arms.html")).expect("a folder that can be written");
         }

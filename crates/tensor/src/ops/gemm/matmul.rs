@@ -34,6 +34,9 @@ pub struct MatMul {
     pub gemm_variant: Option<GemmVariant>,
 }
 
+/// Greatest number of bytes of all parts of an output.
+const PARTS: usize = 256 << 20;
+
 /// Sizes of a product.
 struct Sizes {
     batch: usize,
@@ -161,7 +164,8 @@ impl Op for MatMul {
         // Few blocks and a long inner axis: parts of it are summed side by side.
         let [rows, columns] = chosen.block();
         let groups = s.batch * s.m.div_ceil(rows) * s.n.div_ceil(columns);
-        let parts = if k_ranges(caps, s.k).count() == 1 { chosen.parts(groups, s.k) } else { 1 };
+        let most = (PARTS.min(caps.max_binding as usize) / (4 * output.elements()).max(1)).max(1);
+        let parts = if k_ranges(caps, s.k).count() == 1 { chosen.parts(groups, s.k).min(most) } else { 1 };
         // A whole number of iterations for any member.
         let length = s.k.div_ceil(parts).next_multiple_of(64);
         let parts = if parts > 1 { s.k.div_ceil(length) } else { 1 };
