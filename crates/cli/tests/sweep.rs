@@ -142,7 +142,7 @@ fn the_table_is_that_of_the_command() {
     assert!(output.status.success() && cell.join("summary.json").exists(), "{}", text(&output));
 }
 
-/// What cannot be run is refused before anything is.
+/// Values that cannot be run are refused before anything is.
 #[test]
 fn wrong_values_are_refused_at_once() {
     let folder = folder();
