@@ -122,7 +122,8 @@ impl<'a> Session<'a> {
                     let losses = [step.task, pull];
                     let (shown, factor) =
                         optimizer.update_balanced(unlabeled_steps, &graph, losses, share, &step_state)?;
-                    balance = Some(factor);
+                    // The pull has its weight already.
+                    balance = Some(factor.mul(share)?);
                     shown
                 }
                 // The moments begin anew with the first label.
