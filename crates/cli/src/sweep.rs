@@ -82,6 +82,8 @@ impl Sweep {
         let table = rows(&sweep, shown)?;
         let file = sweep.join("sweep.csv");
         if !self.dry_run {
+            // A shard may have no combination.
+            std::fs::create_dir_all(&sweep).map_err(|e| Error::io(&sweep, e))?;
             write_atomic(&file, csv(&table).as_bytes())?;
         }
         if json {

@@ -137,6 +137,11 @@ fn the_table_is_that_of_the_command() {
     assert!(run(&["--dry-run"]).1.contains("target.width-8  finished"));
     let (_, told) = run(&["--dry-run", "--shard", "1/2"]);
     assert!(!told.contains("target.width-8 ") && told.contains("target.width-16 finished"), "{told}");
+    let (succeeds, told) = run(&["--shard", "3/4", "--out", "empty"]);
+    assert!(
+        succeeds && told.contains("2 combinations, of which shard 3/4 has 0") && told.contains("not run"),
+        "{told}"
+    );
     // `trellis train` of the same file leaves it alone.
     let output = trellis(folder.path(), &["train", "small.toml"], &[]);
     assert!(output.status.success() && cell.join("summary.json").exists(), "{}", text(&output));
