@@ -10,7 +10,7 @@ const RESAMPLES: usize = 10_000;
 
 /// The 95 % BCa interval of the mean of `values`: quantiles of the means of 10,000 resamples, always the same, shifted for bias and
 /// skew. `None` for fewer than two values, values that are all equal, and values that are not finite. With few values it is too
-/// narrow: of five values it holds the mean about 85 times in 100.
+/// narrow: of five normal ones it holds their mean 83 times in 100, as a test counts.
 ///
 /// Source: Efron 1987, "Better bootstrap confidence intervals"; as `scipy.stats.bootstrap`.
 pub(crate) fn bca95(values: &[f64]) -> Option<[f64; 2]> {

@@ -225,6 +225,22 @@ mod tests {
         holm(&p).iter().zip(corrected).for_each(|(got, wanted)| close(*got, wanted, 1e-12));
     }
 
+    /// Of five normal numbers SciPy's interval holds their mean in 83.3 % of 4,000 cases, and of ten in 90.1 %.
+    #[test]
+    fn bca_is_too_narrow_for_few_values() {
+        let mut rng = trellis_rng::Rng::new(3, 0);
+        let mut coverage = |n: usize| {
+            let holds = |_: &i32| {
+                let values: Vec<f64> = (0..n).map(|_| f64::from(rng.normal())).collect();
+                let [low, high] = bca95(&values).expect("they differ");
+                low <= 0.0 && 0.0 <= high
+            };
+            (0..400i32).filter(holds).count() as f64 / 400.0
+        };
+        let [five, ten] = [coverage(5), coverage(10)];
+        assert!((five - 0.833).abs() < 0.05 && (ten - 0.901).abs() < 0.05, "{five}, {ten}");
+    }
+
     #[test]
     fn few_differences_cannot_be_certain() {
         for n in 2..8 {

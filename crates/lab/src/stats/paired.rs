@@ -21,7 +21,7 @@ pub(crate) fn sign_flip_p(differences: &[f64]) -> Option<f64> {
     let rounding = 1e-12 * differences.iter().map(|d| d.abs()).sum::<f64>();
     let least = differences.iter().sum::<f64>().abs() - rounding;
     let flipped = |signs: u64| {
-        let signed = differences.iter().enumerate().map(|(i, d)| if signs >> (i % 64) & 1 == 1 { -d } else { *d });
+        let signed = differences.iter().enumerate().map(|(i, d)| if signs >> i & 1 == 1 { -d } else { *d });
         signed.sum::<f64>().abs() >= least
     };
     if differences.len() <= MOST_EXACT {

@@ -204,7 +204,7 @@ impl Caps {
     /// The form of an attention's gradient; `half` as in [`AttentionOptions`](crate::AttentionOptions).
     ///
     /// Tiles take 14 · head size flop a pair, as both kernels compute scores. Pairs in memory take 10, on loops that read less
-    /// workgroup memory, and 32 bytes a pair. With the output, 64 × 12 heads of 197 take 2.6 ms on an H100 by tiles, 1.8 by pairs
+    /// workgroup memory, and move 24 bytes a pair. With the output, 64 × 12 heads of 197 take 2.6 ms on an H100 by tiles, 1.8 by pairs
     /// in memory and 1.6 on matrix units; 8 × 16 heads of 1024 take 6.9, 4.8 and 4.0.
     pub(crate) fn attention_grad_form(&self, s: &AttentionSizes, causal: bool, half: bool) -> AttentionForm {
         let loops = PairLoops::chosen(self, half);
