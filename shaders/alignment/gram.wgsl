@@ -16,12 +16,7 @@
 //         at 1000 σ it is wrong by 0.26 in CKA, this by 1e-7
 // source  Kornblith et al. 2019, arXiv:1905.00414, section 3
 
-#if EMULATED
-enable f16;
-#elif COOPERATIVE
-enable f16;
-enable wgpu_cooperative_matrix;
-#endif
+#import gemm/extensions
 // places of two layers each, first element and p
 struct Dims {
     n: u32, parts: u32, entries: u32, length: u32, batch: u32, row: u32, inner: u32, pad: u32, places: array<vec4u, 14>

@@ -13,12 +13,7 @@
 // numeric f32 sums in order of keys, or of queries; with COOPERATIVE both sides are rounded to f16
 // source  Vaswani et al. 2017, arXiv:1706.03762, section 3.2, and its derivatives
 
-#if EMULATED
-enable f16;
-#elif COOPERATIVE
-enable f16;
-enable wgpu_cooperative_matrix;
-#endif
+#import gemm/extensions
 // Starts and rows in vectors of four. rows: of out; count: rows of met, over which is summed.
 struct Dims {
     heads: u32, head: u32, first_head: u32, rows: u32, count: u32, fours: u32, queries: u32, causal: u32,

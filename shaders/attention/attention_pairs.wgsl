@@ -16,12 +16,7 @@
 // numeric f32 sums in order of d; with COOPERATIVE the sides are rounded to f16. exp2 of differences: p is in [0, 1]
 // source  Dao et al. 2022, arXiv:2205.14135, appendix B.2
 
-#if EMULATED
-enable f16;
-#elif COOPERATIVE
-enable f16;
-enable wgpu_cooperative_matrix;
-#endif
+#import gemm/extensions
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> lhs: array<vec4f>;
 @group(0) @binding(2) var<storage, read> rhs: array<vec4f>;
@@ -31,7 +26,6 @@ enable wgpu_cooperative_matrix;
 @group(0) @binding(6) var<storage, read_write> pairs: array<vec4f>;
 #import attention/attention_sizes
 #import gemm/product
-const LOG2_E: f32 = 1.4426950408889634;
 
 var<private> batch: u32;
 var<private> head: u32;       // of all examples
@@ -51,9 +45,6 @@ fn rhs4_at(col: u32, k: u32) -> vec4f {
 }
 fn skip(row: u32, rows: u32, col: u32) -> bool {
     return false;
-}
-fn fours() -> u32 {
-    return (dims.keys + 3u) / 4u;
 }
 #if SCORES
 fn set_pairs(at: u32, row: u32, col: u32, sums: vec4f, seen: vec4<bool>) {

@@ -19,7 +19,6 @@
 @group(0) @binding(3) var<storage, read_write> pairs: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 #import attention/attention_sizes
-const LOG2_E: f32 = 1.4426950408889634;
 
 @compute @workgroup_size(256)
 fn attention_softmax(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -29,18 +28,17 @@ fn attention_softmax(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
     let lane = lane_of(local, 1u);
     let head = dims.first_head + index / dims.queries;
     let row = index % dims.queries;
-    let fours = (dims.keys + 3u) / 4u;
     // Rows that do not exist are empty; their invocations stay for the barriers.
-    let end = select(0u, fours, exists);
+    let end = select(0u, fours(), exists);
     var greatest = LOWEST;
     for (var c = lane; c < end; c += LANES) {
-        let s = pairs[index * fours + c];
+        let s = pairs[index * fours() + c];
         greatest = max(greatest, max(max(s.x, s.y), max(s.z, s.w)));
     }
     greatest = lane_max(local, 1u, greatest);
     var total = 0.0;
     for (var c = lane; c < end; c += LANES) {
-        let s = pairs[index * fours + c];
+        let s = pairs[index * fours() + c];
         total += dot(select(exp2(s - greatest), vec4f(), s == vec4f(LOWEST)), vec4f(1.0));
     }
     total = lane_sum(local, 1u, total);
@@ -48,9 +46,9 @@ fn attention_softmax(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroup
     let empty = total == 0.0;
     let share = select(1.0 / total, 0.0, empty);
     for (var c = lane; c < end; c += LANES) {
-        let s = pairs[index * fours + c];
+        let s = pairs[index * fours() + c];
         let p = select(share * exp2(s - greatest), vec4f(), s == vec4f(LOWEST));
-        pairs[index * fours + c] = p * kept_keys(head, row, 4u * c);
+        pairs[index * fours() + c] = p * kept_keys(head, row, 4u * c);
     }
     if (lane == 0u && exists) {
         let first = 4u * dims.batch * dims.queries * dims.out_row;

@@ -17,12 +17,7 @@
 // numeric f32 sums in order of k, parts in order; with COOPERATIVE both sides are rounded to f16
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM); the order of k is ours
 
-#if EMULATED
-enable f16;
-#elif COOPERATIVE
-enable f16;
-enable wgpu_cooperative_matrix;
-#endif
+#import gemm/extensions
 struct Dims {
     m: u32, n: u32, channels: u32, part: u32, height: u32, width: u32, rows: u32, columns: u32, padding: u32,
     grid_rows: u32, grid_columns: u32 // of one class of pixels

@@ -11,12 +11,7 @@
 // numeric f32 sums in order of k within a part, parts in order; with COOPERATIVE both sides are rounded to f16
 // source  Chetlur et al. 2014, "cuDNN", arXiv:1410.0759, section 3.1 (implicit GEMM); the order of n is ours
 
-#if EMULATED
-enable f16;
-#elif COOPERATIVE
-enable f16;
-enable wgpu_cooperative_matrix;
-#endif
+#import gemm/extensions
 struct Dims {
     m: u32, n: u32, k: u32, part: u32, channels: u32, height: u32, width: u32, rows: u32, columns: u32, padding: u32
 }

@@ -11,12 +11,7 @@
 // numeric f32 sums in order of k, also of f16; with ROUND they are rounded to f16 before the epilogue
 // source  Goto and van de Geijn 2008; Volkov and Demmel 2008
 
-#if EMULATED
-enable f16;
-#elif COOPERATIVE
-enable f16;
-enable wgpu_cooperative_matrix;
-#endif
+#import gemm/extensions
 struct Dims {
     m: u32, n: u32, k: u32, lhs_batch: u32, rhs_batch: u32, rhs_row: u32, k_start: u32, k_end: u32,
     batches: u32, part: u32 // a part of k for a workgroup of its own

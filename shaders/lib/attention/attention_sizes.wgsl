@@ -8,6 +8,7 @@ alias T = f32;
 #endif
 override HEAD: u32 = 1u; // units of T in a head's row
 const LOWEST: f32 = -3.4028234e38;
+const LOG2_E: f32 = 1.4426950408889634;
 
 // Starts and rows in units of T. q may lie apart from k and v, or all three in one tensor.
 struct Dims {
@@ -34,6 +35,10 @@ fn v_at(batch: u32, head: u32, row: u32) -> u32 {
 // The output, and its gradient, at row `row` of the queries.
 fn out_at(batch: u32, head: u32, row: u32) -> u32 {
     return (batch * dims.queries + row) * dims.out_row + head * HEAD;
+}
+// Vectors of four pairs in memory for a query.
+fn fours() -> u32 {
+    return (dims.keys + 3u) / 4u;
 }
 // One more than the last key that query `row` may see.
 fn end_of_keys(batch: u32, row: u32) -> u32 {

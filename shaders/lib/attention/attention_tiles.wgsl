@@ -30,7 +30,6 @@ var<workgroup> met_a: array<vec4f, MET_SIZE>;
 var<workgroup> met_b: array<vec4f, MET * STRIDE>;
 var<workgroup> weights_a: array<vec4f, WEIGHTS_SIZE>; // [own row][met rows by fours]
 var<workgroup> weights_b: array<vec4f, WEIGHTS_SIZE>;
-const LOG2_E: f32 = 1.4426950408889634;
 #if VEC4
 const UNIT: u32 = 4u; // elements of a T
 #else

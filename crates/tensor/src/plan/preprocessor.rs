@@ -29,6 +29,7 @@ const LIBRARY: &[(&str, &str)] = library![
     "conv/conv2d_out",
     "conv/window",
     "gemm/epilogue",
+    "gemm/extensions",
     "gemm/matmul_sides",
     "gemm/matrix_units",
     "gemm/product",

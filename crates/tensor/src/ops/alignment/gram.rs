@@ -80,7 +80,7 @@ impl Op for Gram {
             dispatch
                 .flag("X4", fours && !half)
                 .flag("EMULATED", chosen.emulated(caps))
-                .flag("NATIVE", fours && matches!(chosen, GemmVariant::Cooperative(_)))
+                .flag("NATIVE", fours && chosen.on_units())
                 .flag("HALF4", fours && half)
                 .flag("HALF", half && !fours)
                 .flag("K4", fours && self.of == Examples)

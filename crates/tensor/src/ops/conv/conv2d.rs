@@ -156,7 +156,8 @@ impl<'g> Var<'g> {
         self.convolved(w, bias, stride, padding, true)
     }
 
-    fn convolved(
+    /// [`Var::conv2d`], or with `half` [`Var::conv2d_mixed`].
+    pub(super) fn convolved(
         self,
         w: Var<'g>,
         bias: Option<Var<'g>>,

@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Lowered, Op, TestCase};
 use crate::kernel;
-use crate::ops::conv::conv2d::Conv2d;
 use crate::ops::conv::geometry::Geometry;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Layout;
@@ -96,8 +95,7 @@ impl Op for Conv2dInputGrad {
         }
         let Self { stride, padding, half, .. } = *self;
         let [.., kh, kw] = x[1].shape()[..] else { return Ok(Vec::new()) };
-        let epilogue = Epilogue::default();
-        let d_dy = ddx.graph().push(Conv2d { stride, padding, epilogue, half }, &[ddx, x[1]])?;
+        let d_dy = ddx.convolved(x[1], None, stride, padding, half)?;
         let dw = ddx.graph().push(Conv2dWeightGrad { stride, padding, window: [kh, kw], half }, &[ddx, x[0]])?;
         Ok(vec![Some(d_dy), Some(dw)])
     }
@@ -165,8 +163,7 @@ impl Op for Conv2dWeightGrad {
         let Self { stride, padding, half, .. } = *self;
         let [.., height, width] = x[0].shape()[..] else { return Ok(Vec::new()) };
         let dx = ddw.graph().push(Conv2dInputGrad::new(stride, padding, [height, width], half), &[x[1], ddw])?;
-        let epilogue = Epilogue::default();
-        let d_dy = ddw.graph().push(Conv2d { stride, padding, epilogue, half }, &[x[0], ddw])?;
+        let d_dy = x[0].convolved(ddw, None, stride, padding, half)?;
         Ok(vec![Some(dx), Some(d_dy)])
     }
 

@@ -13,8 +13,11 @@ const ENOUGH_GROUPS: usize = 264;
 /// Number of multiply-adds from which a convolution goes tap by tap.
 const LARGE_CONV: usize = 200_000_000;
 
-/// Fewest values of k in a part of a convolution, and of a large matrix product.
-const SHORTEST_PART: [usize; 2] = [512, 1024];
+/// Fewest values of k in a part of a convolution.
+const SHORTEST_CONV_PART: usize = 512;
+
+/// Fewest values of k in a part of a large matrix product.
+pub(super) const SHORTEST_PART: usize = 1024;
 
 /// Number of blocks of 128 from which no multiprocessor is idle for long.
 const BUSY: usize = 190;
@@ -90,7 +93,7 @@ impl Block {
     pub(crate) fn matmul_parts(self, groups: usize, k: usize) -> usize {
         let large = self.rows.min(self.columns) >= 128 && 3 * groups > ENOUGH_GROUPS;
         // A part's sums are 8 bytes at 2.5 TB/s; they come from 2 k flop at 42 TFLOP/s.
-        if large { parts_for_waves(groups, k / SHORTEST_PART[1], 67.0 / k as f64) } else { self.parts(groups, k) }
+        if large { parts_for_waves(groups, k / SHORTEST_PART, 67.0 / k as f64) } else { self.parts(groups, k) }
     }
 
     /// Number of parts of the inner axis, each with workgroups of its own, where `groups` alone would leave a large GPU idle. A
@@ -154,7 +157,7 @@ pub(super) fn parts_for_waves(groups: usize, most: usize, cost: f64) -> usize {
 
 /// Number of parts of a convolution's inner axis of `k`.
 pub(crate) fn conv_parts(groups: usize, k: usize) -> usize {
-    parts_for_waves(groups, k / SHORTEST_PART[0], 0.01)
+    parts_for_waves(groups, k / SHORTEST_CONV_PART, 0.01)
 }
 
 impl Caps {

@@ -11,7 +11,7 @@ use crate::ops::elementwise::cast::{Stored, cast_dispatch};
 use crate::ops::elementwise::unary::UnaryFunction;
 use crate::ops::gemm::epilogue::Epilogue;
 use crate::ops::gemm::members::Block;
-use crate::ops::gemm::members::GemmVariant::{self, Cooperative, Naive, Registers};
+use crate::ops::gemm::members::GemmVariant::{self, Naive, Registers};
 use crate::ops::gemm::members::Layout;
 use crate::ops::gemm::variant::{k_ranges, on_units, sum_parts};
 use crate::ops::movement::concat::copy_runs;
@@ -129,7 +129,7 @@ impl Op for MatMul {
         let [lhs_half, rhs_half] = [0, 1].map(|side| inputs[side].dtype == DType::F16);
         let forced = self.gemm_variant.filter(|&forced| forced != Naive || !(lhs_half || rhs_half));
         // Matrix units would round sides of f32, so a caller cannot force them there.
-        let rounds = |forced: &GemmVariant| matches!(forced, Cooperative(_)) && !(lhs_half && rhs_half);
+        let rounds = |forced: &GemmVariant| forced.on_units() && !(lhs_half && rhs_half);
         let forced = forced.filter(|forced| forced.runs_on(caps) && !rounds(forced));
         let chosen = forced
             .or_else(|| on_units(caps, lhs_half && rhs_half, [s.batch * s.m, s.n, s.k]))
@@ -179,7 +179,7 @@ impl Op for MatMul {
             let rhs4 = self.layout != Layout::NT && s.n.is_multiple_of(4);
             let lhs4 = rows4 || (fours && self.layout != Layout::TN);
             let rhs_fours = rhs4 || (fours && self.layout == Layout::NT);
-            let native = matches!(chosen, Cooperative(_)) && lhs4 && rhs_fours;
+            let native = chosen.on_units() && lhs4 && rhs_fours;
             let whole = chosen.whole_turns(end - start) && (parts == 1 || chosen.whole_turns(length));
             let steady = matches!(chosen, GemmVariant::Block(block) if block.is_steady());
             // The epilogue waits for the last part.

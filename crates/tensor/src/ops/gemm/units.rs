@@ -1,12 +1,9 @@
 //! The family of products on matrix units, `shaders/lib/gemm/product_cooperative.wgsl`.
 
-use super::block::parts_for_waves;
+use super::block::{SHORTEST_PART, parts_for_waves};
 use super::members::{Block, Units};
 use crate::device::caps::Caps;
 use crate::graph::op::Dispatch;
-
-/// Fewest values of k in a part of a product.
-const SHORTEST_PART: usize = 1024;
 
 impl Units {
     /// The member for a product of `[m, n, k]`; k = 0 if its inner axis stays whole.
