@@ -6,6 +6,7 @@ use std::thread;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::{Dataset, Result};
 use trellis_lab::config::Config;
 use trellis_lab::experiment::{self, Progress};
@@ -96,15 +97,27 @@ impl Demo {
 impl Train {
     /// The file is read before the GPU is opened: its errors come at once.
     pub(crate) fn run(&self, gpus: impl FnOnce(usize) -> Result<Vec<Gpu>>, json: bool) -> Result<()> {
-        let mut config = Config::read_with(&self.config, &self.set)?;
-        config.seeds = self.seeds.clone().unwrap_or(config.seeds);
-        config.check(&self.config)?;
+        let mut config = read(&self.config, &self.set, self.seeds.as_deref())?;
         config.check_gradients = self.check;
         let (existing, data) = (self.resume.then_some(Existing::Resume), self.data.as_deref());
         let trained = train(&gpus(usize::from(self.jobs))?, &config, &self.config, data, &self.out, existing, json)?;
         let given = Invocation { file: &self.config, data, set: &self.set };
         if json || !trained { Ok(()) } else { next::after_train(&config, &given, &self.out) }
     }
+}
+
+/// The configuration in a file, with keys that are set and seeds in place of its own.
+pub(crate) fn read(file: &Path, set: &[String], seeds: Option<&[u64]>) -> Result<Config> {
+    let mut config = Config::read_with(file, set)?;
+    config.seeds = seeds.map_or(config.seeds, <[u64]>::to_vec);
+    config.check(file)?;
+    Ok(config)
+}
+
+/// A finished run, where no progress bar is seen.
+pub(crate) fn in_a_line(run: &RunRecord) -> String {
+    let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
+    format!("{}, seed {}: test top-1 {top1:.1} %", run.arm, run.seed)
 }
 
 /// Trains and prints the result. `existing` decides about an older folder; without it a person is asked. `false` if the
@@ -149,9 +162,8 @@ fn train(
             eprintln!("note: the older run of this name is now {}{more}", print::escape_control(to.display()));
         }),
         Progress::Done(run) if plain => {
-            let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
             // If there is no reader, the table at the end will tell.
-            let _ = print::line(format_args!("{}, seed {}: test top-1 {top1:.1} %", run.arm, run.seed));
+            let _ = print::line(in_a_line(run));
         }
         Progress::Done(_) => {}
         Progress::Steps(arm, seed, steps, loss) => {

@@ -16,6 +16,7 @@ use trellis_lab::stats::Estimate;
 use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, best, cells, csv, rows};
 use trellis_tensor::Gpu;
 
+use crate::run::{in_a_line, read};
 use crate::{next, print};
 
 #[derive(Args)]
@@ -105,14 +106,9 @@ impl Sweep {
     /// The configuration of a combination, whose folder has the combination's name.
     fn config_of(&self, cell: &Cell) -> Result<Config> {
         let set: Vec<String> = self.set.iter().chain(&cell.set).cloned().collect();
-        let read = || {
-            let mut config = Config::read_with(&self.config, &set)?;
-            config.seeds = self.seeds.clone().unwrap_or(config.seeds);
-            config.check(&self.config)?;
-            config.name.clone_from(&cell.name);
-            Ok(config)
-        };
-        read().map_err(|error: Error| error.in_run(format!("combination {}", cell.name)))
+        let config = read(&self.config, &set, self.seeds.as_deref());
+        let config = config.map_err(|error| error.in_run(format!("combination {}", cell.name)))?;
+        Ok(Config { name: cell.name.clone(), ..config })
     }
 
     /// Runs the combinations of a shard one after the other, and returns the number of those that failed.
@@ -156,7 +152,7 @@ impl Sweep {
                 Ok(()) => {}
                 Err(error) if is_locked(&error) => print::warn(&format!("{}: left to it: {error}", cell.name)),
                 Err(error) => {
-                    cell.note(sweep, Some(&error))?;
+                    cell.note(sweep, &error)?;
                     failed += 1;
                     print::warn(&format!("{}: {error}", cell.name));
                 }
@@ -183,9 +179,8 @@ fn train_cell(
         Progress::Warning(text) => bar.suspend(|| print::warn(&format!("{}: {text}", config.name))),
         Progress::Steps(_, _, steps, _) => bar.inc(steps),
         Progress::Done(run) if !json && bar.is_hidden() => {
-            let top1 = run.last_eval("test").map_or(f32::NAN, |eval| 100.0 * eval.top1);
             // If there is no reader, the table at the end will tell.
-            let _ = print::line(format_args!("  {}, seed {}: test top-1 {top1:.1} %", run.arm, run.seed));
+            let _ = print::line(format_args!("  {}", in_a_line(run)));
         }
         Progress::MovedAside(_) | Progress::Done(_) => {}
     });

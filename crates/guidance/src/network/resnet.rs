@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use trellis_data::Place;
-use trellis_tensor::Var;
+use trellis_tensor::{Init, Var};
 
+use super::fixup::{fixup_head, shifted};
 use super::{Architecture, CapturePoint, ConvKernel, InitialWeights, Input, Output, Pass};
 use crate::error::{Error, Result};
 
@@ -18,7 +19,7 @@ pub enum Stem {
 }
 
 impl Stem {
-    pub(super) fn kernel(self) -> ConvKernel {
+    fn kernel(self) -> ConvKernel {
         match self {
             Stem::Large => ConvKernel { size: 7, stride: 2 },
             Stem::Small => ConvKernel { size: 3, stride: 1 },
@@ -97,7 +98,7 @@ impl Resnet {
     }
 
     /// Names of the blocks, with their channels and strides.
-    pub(super) fn places(&self) -> Vec<(String, usize, usize)> {
+    fn places(&self) -> Vec<(String, usize, usize)> {
         let stages = self.blocks.iter().enumerate();
         let of_stage = |(stage, &blocks): (usize, &usize)| {
             let place = move |block: usize| {
@@ -137,16 +138,15 @@ impl Resnet {
                 true => x,
                 false => self.conv_norm(pass, [&conv, &bn], x, out, ConvKernel { size: 1, stride }, 1.0)?,
             };
-            if !same && pass.capture_point() == CapturePoint::AfterActivation {
-                pass.capture(&conv, shortcut);
+            if !same {
+                capture_after(pass, &conv, shortcut);
             }
             y = y.add(shortcut)?;
         }
         relu(pass, &format!("{name}.conv{count}"), y)
     }
 
-    /// A convolution and its batch norm, which begins with `gamma`; with `CapturePoint::BeforeNorm` the activations between them are
-    /// captured.
+    /// A convolution and its batch norm, which begins with `gamma`.
     fn conv_norm<'g>(
         &self,
         pass: &mut Pass<'_, 'g>,
@@ -156,20 +156,38 @@ impl Resnet {
         kernel: ConvKernel,
         gamma: f32,
     ) -> Result<Var<'g>> {
-        let z = pass.conv(conv, x, out, kernel, false, self.init.of_resnet(self.residual)?[0])?;
-        if pass.capture_point() == CapturePoint::BeforeNorm {
-            pass.capture(conv, z);
-        }
+        let z = convolution(pass, conv, x, out, kernel, self.init.of_resnet(self.residual)?[0])?;
         pass.batch_norm_from(bn, z, gamma)
+    }
+}
+
+/// A convolution; with `CapturePoint::BeforeNorm` its output is captured.
+pub(super) fn convolution<'g>(
+    pass: &mut Pass<'_, 'g>,
+    name: &str,
+    x: Var<'g>,
+    out: usize,
+    kernel: ConvKernel,
+    init: Init,
+) -> Result<Var<'g>> {
+    let z = pass.conv(name, x, out, kernel, false, init)?;
+    if pass.capture_point() == CapturePoint::BeforeNorm {
+        pass.capture(name, z);
+    }
+    Ok(z)
+}
+
+/// Captures what convolution `name` has become, with `CapturePoint::AfterActivation`.
+pub(super) fn capture_after<'g>(pass: &mut Pass<'_, 'g>, name: &str, value: Var<'g>) {
+    if pass.capture_point() == CapturePoint::AfterActivation {
+        pass.capture(name, value);
     }
 }
 
 /// ReLU behind convolution `name`; with `CapturePoint::AfterActivation` its output is captured.
 pub(super) fn relu<'g>(pass: &mut Pass<'_, 'g>, name: &str, x: Var<'g>) -> Result<Var<'g>> {
     let y = x.relu()?;
-    if pass.capture_point() == CapturePoint::AfterActivation {
-        pass.capture(name, y);
-    }
+    capture_after(pass, name, y);
     Ok(y)
 }
 
@@ -203,23 +221,23 @@ impl Architecture for Resnet {
             ));
         }
         pass.block();
-        if self.init == InitialWeights::Fixup {
-            self.init.of_resnet(self.residual)?;
-            return self.fixup(pass, images, output);
-        }
-        let z = self.conv_norm(pass, ["conv1", "bn1"], images, self.width, self.stem.kernel(), 1.0)?;
+        let [of_convolutions, of_head] = self.init.of_resnet(self.residual)?;
+        let fixup = self.init == InitialWeights::Fixup;
+        let z = convolution(pass, "conv1", images, self.width, self.stem.kernel(), of_convolutions)?;
+        let z = if fixup { shifted(pass, "bias1", z)? } else { pass.batch_norm("bn1", z)? };
         let mut x = relu(pass, "conv1", z)?;
         if self.stem == Stem::Large {
             x = x.max_pool(3, 2, 1)?;
         }
         for (name, channels, stride) in self.places() {
             pass.block();
-            x = self.block(pass, &name, x, channels, stride)?;
+            let block = if fixup { Self::fixup_block } else { Self::block };
+            x = block(self, pass, &name, x, channels, stride)?;
         }
         let pooled = x.global_avg_pool()?;
         pass.capture("avgpool", pooled);
         pass.head("fc");
-        pass.linear("fc", pooled, classes, true, self.init.of_resnet(self.residual)?[1])
+        if fixup { fixup_head(pass, pooled, classes) } else { pass.linear("fc", pooled, classes, true, of_head) }
     }
 
     fn initial_weights(&self) -> InitialWeights {

@@ -73,6 +73,18 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
     Ok(before.arms.iter().any(|arm| steps(arm)[1] > steps(arm)[0]))
 }
 
+/// True if `wanted`, which has not met its data yet, is another experiment than that of a folder. Keys that only one of them has
+/// follow from the data.
+pub(crate) fn is_other(of_folder: &Config, wanted: &Config) -> bool {
+    let mut raised = raised(of_folder, wanted);
+    raised.name.clone_from(&wanted.name);
+    let (old, new) = (raised.to_toml(), wanted.to_toml());
+    let (old, new) = (lines(&old), lines(&new));
+    let kept = of_folder.arms.iter().filter(|arm| wanted.arms.contains(arm));
+    new.iter().any(|(key, value)| old.get(key).is_some_and(|old| old != value))
+        || kept.into_iter().any(|arm| of_folder.schedule_of(arm) != wanted.schedule_of(arm))
+}
+
 /// The configuration `before` with the additions that `after` may have.
 fn raised(before: &Config, after: &Config) -> Config {
     let mut raised = before.clone();

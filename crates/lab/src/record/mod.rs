@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use trellis_data::LeftOut;
 use trellis_guidance::trainer::{EvalRecord, RunRecord, StepRecord};
 
+pub(crate) use extension::is_other;
 pub use folder::{Existing, LOCKED, RunFolder};
 pub use missing::Missing;
 pub use names::ARMS;

@@ -136,18 +136,13 @@ fn similarity_charts(experiment: &Experiment) -> Vec<Chart> {
 /// Steps after which guides were taken away, the last of each over seeds; of several guides the others come first.
 fn marks<'r>(runs: impl Iterator<Item = &'r RunRecord>) -> Vec<(f64, String)> {
     let runs: Vec<_> = runs.collect();
-    let Some(last) = runs.iter().filter_map(|run| run.guided_until()).max() else {
-        let pulled = runs.iter().flat_map(|run| run.pulled_until()).flatten();
-        return BTreeSet::from_iter(pulled)
-            .into_iter()
-            .map(|step| (step as f64, "a guide taken away".into()))
-            .collect();
-    };
+    let last = runs.iter().filter_map(|run| run.guided_until()).max();
     let of_pair = |pair: usize| runs.iter().filter_map(|run| *run.pulled_until().get(pair)?).max();
     let pairs = runs.iter().map(|run| run.pairs.len()).max().unwrap_or(0);
-    let earlier: BTreeSet<u64> = (0..pairs).filter_map(of_pair).filter(|&step| step < last).collect();
+    let earlier: BTreeSet<u64> =
+        (0..pairs).filter_map(of_pair).filter(|&step| last.is_none_or(|last| step < last)).collect();
     let earlier = earlier.into_iter().map(|step| (step as f64, "a guide taken away".to_owned()));
-    earlier.chain([(last as f64, "guide taken away".to_owned())]).collect()
+    earlier.chain(last.map(|step| (step as f64, "guide taken away".to_owned()))).collect()
 }
 
 /// A line per arm, in the fixed order and colors; arms without a point have none.

@@ -12,7 +12,7 @@ use trellis_guidance::{Error, Result};
 use super::axes::Cell;
 use crate::config::Config;
 use crate::record::names::CONFIG;
-use crate::record::{ArmSummary, Experiment};
+use crate::record::{ArmSummary, Experiment, is_other};
 use crate::stats::mean;
 
 /// State of a cell.
@@ -65,30 +65,28 @@ impl Cell {
     /// # Errors
     /// [`Error::Data`] if it cannot be removed.
     pub fn begin(&self, sweep: &Path) -> Result<()> {
-        self.note(sweep, None)?;
+        let folder = sweep.join(&self.name);
+        match fs::remove_file(folder.join(ERROR)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(folder.join(ERROR), e)),
+            _ => {}
+        }
         // A folder that holds nothing else goes too.
-        let _ = fs::remove_dir(sweep.join(&self.name));
+        let _ = fs::remove_dir(folder);
         Ok(())
     }
 
-    /// Notes in the cell's folder within `sweep` that it ended with an error, or that it did not. An experiment that has begun keeps its
-    /// own record, and one that was refused leaves it as it is.
+    /// Notes in the cell's folder within `sweep` that it ended with an error. An experiment that has begun keeps its own record, and one
+    /// that was refused leaves it as it is.
     ///
     /// # Errors
-    /// [`Error::Data`] if the file cannot be written or removed.
-    pub fn note(&self, sweep: &Path, error: Option<&Error>) -> Result<()> {
-        let (folder, file) = (sweep.join(&self.name), sweep.join(&self.name).join(ERROR));
-        match error {
-            Some(_) if folder.join(CONFIG).exists() => Ok(()),
-            Some(error) => {
-                fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-                Ok(write_atomic(&file, format!("{error}\n").as_bytes())?)
-            }
-            None => match fs::remove_file(&file) {
-                Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(&file, e)),
-                _ => Ok(()),
-            },
+    /// [`Error::Data`] if the file cannot be written.
+    pub fn note(&self, sweep: &Path, error: &Error) -> Result<()> {
+        let folder = sweep.join(&self.name);
+        if folder.join(CONFIG).exists() {
+            return Ok(());
         }
+        fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        Ok(write_atomic(&folder.join(ERROR), format!("{error}\n").as_bytes())?)
     }
 
     fn row(&self, config: &Config, sweep: &Path) -> Result<Row> {
@@ -112,7 +110,7 @@ impl Cell {
             Ok(both) => both,
             Err(error) => return empty(State::Failed(error.to_string())),
         };
-        if differs(&of_folder, config) {
+        if is_other(&of_folder, config) {
             return empty(State::Other);
         }
         let finished = |arm: &String, seed: u64| {
@@ -141,33 +139,6 @@ fn validation(experiment: &Experiment, arm: &str) -> [f64; 2] {
         mean(&evals.iter().map(|eval| f64::from(value(eval))).collect::<Vec<_>>()).unwrap_or(f64::NAN)
     };
     [of(|eval| eval.top1), of(|eval| eval.loss)]
-}
-
-/// True if a key has another value than in the folder of an experiment, but for those by which it may be extended. Keys that only
-/// one of them has follow from the data.
-fn differs(of_folder: &Config, wanted: &Config) -> bool {
-    fn differs(old: &toml::Table, new: &toml::Table, under: &str, free: &[&str]) -> bool {
-        new.iter().any(|(key, value)| {
-            let key_here = format!("{under}{key}");
-            match (old.get(key), value) {
-                _ if free.contains(&key_here.as_str()) => false,
-                (Some(toml::Value::Table(old)), toml::Value::Table(new)) => {
-                    differs(old, new, &format!("{key_here}."), free)
-                }
-                (Some(old), new) => old != new,
-                (None, _) => false,
-            }
-        })
-    }
-    let mut free = vec!["name", "seeds", "arms", "training.steps"];
-    // By default half of the steps, and of that arm only.
-    if wanted.arms.iter().all(|arm| arm != "trained_first") {
-        free.push("guidance.first_steps");
-    }
-    match (of_folder.to_toml().parse::<toml::Table>(), wanted.to_toml().parse::<toml::Table>()) {
-        (Ok(old), Ok(new)) => differs(&old, &new, "", &free),
-        _ => true,
-    }
 }
 
 /// A row for each cell, from the folders in `sweep`. Each cell has the configuration that it is to have.

@@ -204,6 +204,39 @@ fn nothing_recorded_is_said() {
     assert!(curve_svg(&Experiment::default()).contains("nothing was recorded"));
 }
 
+/// Of two guides the first leaves after step 1, the second after step 3 or never; a later seed counts.
+#[test]
+fn every_guide_that_leaves_is_marked() {
+    let mut one = run("arm", 0, 100, 0.1);
+    one.pairs.truncate(2);
+    let step = one.steps[0].clone();
+    let similarity = |first: bool, second: bool| match (first, second) {
+        (false, false) => vec![],
+        pulls => [pulls.0, pulls.1].map(|pulls| if pulls { 0.5 } else { f32::NAN }).to_vec(),
+    };
+    let steps = |pulls: &[(bool, bool)]| -> Vec<StepRecord> {
+        let step = |(number, &(first, second)): (usize, &(bool, bool))| StepRecord {
+            step: number as u64,
+            alignment: (first || second).then_some(1.0),
+            similarity: similarity(first, second),
+            ..step.clone()
+        };
+        pulls.iter().enumerate().map(step).collect()
+    };
+    let (both, later, none) = ((true, true), (false, true), (false, false));
+    one.steps = steps(&[both, both, later, later, none]);
+    let marked = |runs: &[RunRecord]| {
+        marks(runs.iter()).into_iter().map(|(step, what)| (step as u64, what.starts_with("a "))).collect::<Vec<_>>()
+    };
+    assert_eq!(marked(&[one.clone()]), [(1, true), (3, false)]);
+    let mut stays = one.clone();
+    stays.steps = steps(&[both, both, both, later, later]);
+    assert_eq!(marked(&[stays.clone()]), [(2, true)]);
+    assert_eq!(marked(&[one.clone(), stays]), [(2, true), (3, false)]);
+    one.steps = steps(&[both, both]);
+    assert_eq!(marked(&[one]), []);
+}
+
 #[test]
 fn one_to_eight_arms_of_any_name() {
     for count in 1..=8u64 {
