@@ -43,6 +43,21 @@ impl Memory {
     /// # Errors
     /// When layers do not fit each other, or a step has loops that the adapter cannot run.
     pub fn count(config: &Config, data: &Dataset) -> Result<Self> {
+        let counted = Self::of_each(config, data)?;
+        let most = Self::largest(&counted).cloned();
+        most.ok_or_else(|| Error::config(Place::setting("configuration"), "arms", "is empty", "name an arm"))
+    }
+
+    /// That which takes most; of equals the first, as the arms are listed in the order of the file.
+    pub(crate) fn largest(counted: &[Self]) -> Option<&Self> {
+        counted.iter().reduce(|most, next| if next.peak > most.peak { next } else { most })
+    }
+
+    /// The same of each arm, and of the training of each guide.
+    ///
+    /// # Errors
+    /// As [`Memory::count`].
+    pub(crate) fn of_each(config: &Config, data: &Dataset) -> Result<Vec<Self>> {
         let config = &config.resolved_for(Path::new("configuration"), data)?;
         let mut counted = config
             .arms
@@ -52,9 +67,7 @@ impl Memory {
         for guide in config.guides_in_use().iter().filter(|guide| config.guide_steps(guide) > 0) {
             counted.push(Self::of_guide(config, data, guide)?);
         }
-        // Of equals the first: the arms are listed in the order of the file.
-        let most = counted.into_iter().reduce(|most, next| if next.peak > most.peak { next } else { most });
-        most.ok_or_else(|| Error::config(Place::setting("configuration"), "arms", "is empty", "name an arm"))
+        Ok(counted)
     }
 
     /// An arm, with the guides that stay in memory while it trains.

@@ -82,6 +82,9 @@ pub struct RunRecord {
     /// Optimizer steps before the evaluation whose weights are kept as the best by validation: the highest top-1, of equal ones
     /// the lowest loss, of those the first. `None` without a validation split, or while the run is not finished.
     pub best_step: Option<u64>,
+    /// Run folder from which the run was copied, since it is the same there; `None` for one that was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_from: Option<String>,
 }
 
 impl EvalRecord {

@@ -30,6 +30,23 @@ pub fn save_with_recipe(network: &Network, path: &Path, recipe: &str) -> Result<
     save_about(network, path, Some(recipe.to_string()))
 }
 
+/// Copies a file that [`save_with_recipe`] wrote, with another recipe.
+///
+/// # Errors
+/// [`Error::Data`] if a file cannot be read or written, [`Error::Checkpoint`] if the first is damaged.
+pub fn copy_with_recipe(from: &Path, to: &Path, recipe: &str) -> Result<()> {
+    let file = WeightsFile::read(from)?;
+    let names = file.names();
+    let mut tensors = Vec::new();
+    for name in &names {
+        let info = file.info(name).expect("its own name");
+        tensors.push((name, info.shape.clone(), file.numbers(name, info)?));
+    }
+    let entries = tensors.iter().map(|(name, shape, values)| Entry::given(name, shape.clone(), values)).collect();
+    let text = file.about().into_iter().find(|(key, _)| key == "trellis").map_or(String::new(), |(_, text)| text);
+    write_entries(to, entries, Format::F32, About { text, recipe: Some(recipe.to_string()) })
+}
+
 fn save_about(network: &Network, path: &Path, recipe: Option<String>) -> Result<()> {
     let mut entries: Vec<Entry<'_>> = Vec::new();
     for tensor in network.tensors() {

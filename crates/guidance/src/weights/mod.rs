@@ -11,7 +11,7 @@ mod naming;
 mod summary;
 mod write;
 
-pub use checkpoint::{load, save, save_with_recipe};
+pub use checkpoint::{copy_with_recipe, load, save, save_with_recipe};
 pub use convert::{Converted, Renamed};
 pub use file::WeightsFile;
 pub use naming::Naming;

@@ -7,6 +7,7 @@ mod overrides;
 mod pools;
 mod reference;
 mod resolve;
+mod sameness;
 mod sections;
 mod splits;
 mod synonyms;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use toml::Table;
 use toml::de::{DeTable, Deserializer};
 
 use crate::record::names::ARMS;
@@ -63,6 +65,12 @@ pub struct Config {
     pub training: TrainingConfig,
     /// Arms of one's own, and settings of single arms that differ: `[arm.alone] learning_rate = 0.003`.
     pub arm: BTreeMap<String, ArmConfig>,
+    /// `[networks.<name>]`: the networks of `trellis affinity`. What a run keeps does not hold them.
+    #[serde(skip_serializing)]
+    pub networks: Table,
+    /// `[sweep]`: keys with the values that `trellis sweep` gives them, and `replicates`. What a run keeps does not hold it.
+    #[serde(skip_serializing)]
+    pub sweep: Table,
     /// [`Training::check`](trellis_guidance::Training::check) of every arm. No key: it changes no result.
     #[serde(skip)]
     pub check_gradients: bool,
@@ -81,6 +89,8 @@ impl Default for Config {
             guidance: GuidanceConfig::default(),
             training: TrainingConfig::default(),
             arm: BTreeMap::new(),
+            networks: Table::new(),
+            sweep: Table::new(),
             check_gradients: false,
         }
     }

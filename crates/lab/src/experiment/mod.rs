@@ -3,10 +3,11 @@
 mod gaps;
 mod guides;
 mod initial;
+mod twins;
 
 use std::io::ErrorKind;
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -71,6 +72,22 @@ pub fn run_on(
     existing: Existing,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Experiment> {
+    run_beside(config, copies, root, existing, &[], progress)
+}
+
+/// Like [`run_on`], for one of several experiments on the same device: a run that another one of `others`, folders of such, has finished
+/// is copied from there if it is the same, and the record says so. That of an arm that begins with the weights of another is not.
+///
+/// # Errors
+/// As [`run_on`].
+pub fn run_beside(
+    config: &Config,
+    copies: &[Dataset],
+    root: &Path,
+    existing: Existing,
+    others: &[PathBuf],
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Experiment> {
     let started = Instant::now();
     let described = copies.first().map(Dataset::describe);
     let Some(data) = copies.first().filter(|_| copies.iter().all(|copy| Some(copy.describe()) == described)) else {
@@ -81,7 +98,9 @@ pub fn run_on(
     let guides = config.guides_in_use();
     let scales = guides.iter().map(|guide| unknown_scale(config, guide, data)).collect::<Result<Vec<_>>>()?;
     // Layers that do not fit each other, and experiments that do not fit into memory, are refused before anything is trained.
-    Memory::count(config, data)?.check(data.gpu(), copies.len().min(config.seeds.len()))?;
+    let memory = Memory::of_each(config, data)?;
+    let copied = copies.len().min(config.seeds.len());
+    Memory::largest(&memory).map_or(Ok(()), |most| most.check(data.gpu(), copied))?;
     let unused = check_weights(config, data)?;
     if existing == Existing::Resume {
         guides::check_kept(config, data, &root.join(&config.name))?;
@@ -93,9 +112,10 @@ pub fn run_on(
         config_toml: config.to_toml(),
         data: [&[data.describe()], data.warnings(), &unused].concat().join("; "),
         class_names: data.class_names().to_vec(),
+        memory: memory.into_iter().map(|memory| (memory.arm, memory.peak)).collect(),
         ..Experiment::default()
     };
-    let folder = RunFolder::create(root, &experiment, existing)?;
+    let mut folder = RunFolder::create(root, &experiment, existing)?;
     if let Some(moved) = folder.moved() {
         progress(Progress::MovedAside(moved));
     }
@@ -114,6 +134,10 @@ pub fn run_on(
     }
     scales.iter().flatten().chain(&unused).for_each(|warning| progress(Progress::Warning(warning)));
     folder.extend(&experiment)?;
+    let earlier = match twins::copy(config, &experiment, &mut folder, &earlier, others)? {
+        0 => earlier,
+        _ => Experiment::read(folder.path())?,
+    };
     let splits: Vec<&str> = data.splits().map(|(name, _)| name).collect();
     for gap in gaps(config, &earlier, &splits, true) {
         progress(Progress::Warning(&gap_warning(&folder, &gap, "it is finished, and its record tells of the gap")));
@@ -297,7 +321,7 @@ fn train(
     })?;
     run.arm = arm.to_string();
     run.best_step = checkpoints.finish(u64::from(steps))?;
-    journal.folder().end(arm, seed, run.seconds, run.steps_per_s, run.best_step)?;
+    journal.folder().end(&run)?;
     // An arm can go on to more steps from its state. The learning rate of a guide falls to 0 at its end: there is no further.
     if is_guide(arm) {
         match std::fs::remove_file(&state) {

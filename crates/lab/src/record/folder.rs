@@ -13,6 +13,7 @@
 //! All but `metrics.jsonl` are written to a temporary name in the folder and renamed, so each is there whole or not at
 //! all.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ struct Summary {
     left_out: Vec<LeftOut>,
     #[serde(default)]
     missing: Vec<Missing>,
+    #[serde(default)]
+    memory: BTreeMap<String, u64>,
     arms: Vec<ArmSummary>,
 }
 
@@ -267,20 +270,24 @@ impl RunFolder {
         self.append(arm, seed, [What::Eval(eval.clone())])
     }
 
-    /// Notes that a run is finished, with its time in seconds, its optimizer steps per second, and the step of its best weights by
-    /// validation.
+    /// Notes that a run is finished, with its time in seconds, its optimizer steps per second, the step of its best weights by
+    /// validation, and the folder that it was copied from, if it was.
     ///
     /// # Errors
     /// [`Error::Data`] if the line cannot be written.
-    pub(crate) fn end(
-        &mut self,
-        arm: &str,
-        seed: u64,
-        seconds: f64,
-        steps_per_s: f64,
-        best_step: Option<u64>,
-    ) -> Result<()> {
-        self.append(arm, seed, [What::End { seconds, steps_per_s, best_step }])
+    pub(crate) fn end(&mut self, run: &RunRecord) -> Result<()> {
+        self.append(&run.arm, run.seed, [What::of_end(run)])
+    }
+
+    /// Adds a whole finished run, in one write.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the lines cannot be written.
+    pub(crate) fn whole(&mut self, run: &RunRecord) -> Result<()> {
+        let start = What::Start { pairs: run.pairs.clone() };
+        let steps = run.steps.iter().cloned().map(What::Step);
+        let evals = run.evals.iter().cloned().map(What::Eval);
+        self.append(&run.arm, run.seed, [start].into_iter().chain(steps).chain(evals).chain([What::of_end(run)]))
     }
 
     /// Writes `summary.json`.
@@ -288,9 +295,9 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Data`] if it cannot be written.
     pub(crate) fn finish(&self, experiment: &Experiment) -> Result<()> {
-        let Experiment { name, adapter, version, seconds, failure, left_out, missing, .. } = experiment.clone();
-        let summary =
-            Summary { name, adapter, version, seconds, failure, left_out, missing, arms: experiment.summary() };
+        let Experiment { name, adapter, version, seconds, failure, left_out, missing, memory, .. } = experiment.clone();
+        let arms = experiment.summary();
+        let summary = Summary { name, adapter, version, seconds, failure, left_out, missing, memory, arms };
         write_json(&self.path.join(SUMMARY), &summary)
     }
 
@@ -322,11 +329,11 @@ impl Experiment {
         let all = read_metrics(&folder.join(METRICS))?;
         let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| is_guide(&run.arm));
         let summary = folder.join(SUMMARY);
-        let (seconds, failure, left_out, missing) = if summary.exists() {
+        let (seconds, failure, left_out, missing, memory) = if summary.exists() {
             let summary = read_json::<Summary>(&summary)?;
-            (summary.seconds, summary.failure, summary.left_out, summary.missing)
+            (summary.seconds, summary.failure, summary.left_out, summary.missing, summary.memory)
         } else {
-            (runs.iter().chain(&guides).map(|run| run.seconds).sum(), None, Vec::new(), Vec::new())
+            (runs.iter().chain(&guides).map(|run| run.seconds).sum(), None, Vec::new(), Vec::new(), BTreeMap::new())
         };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -345,6 +352,7 @@ impl Experiment {
             failure,
             left_out,
             missing,
+            memory,
             predict_py,
         })
     }

@@ -38,7 +38,17 @@ pub(super) enum What {
         steps_per_s: f64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         best_step: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        copied_from: Option<String>,
     },
+}
+
+impl What {
+    /// The end of a finished run.
+    pub(super) fn of_end(run: &RunRecord) -> Self {
+        let RunRecord { seconds, steps_per_s, best_step, .. } = *run;
+        Self::End { seconds, steps_per_s, best_step, copied_from: run.copied_from.clone() }
+    }
 }
 
 /// Runs in order of their first line; steps by number and evaluations by step and split, the last of each kept.
@@ -64,8 +74,9 @@ pub(super) fn read_metrics(path: &Path) -> Result<Vec<RunRecord>> {
             What::Start { pairs } => run.pairs = pairs,
             What::Step(step) => run.steps.push(step),
             What::Eval(eval) => run.evals.push(eval),
-            What::End { seconds, steps_per_s, best_step } => {
+            What::End { seconds, steps_per_s, best_step, copied_from } => {
                 (run.seconds, run.steps_per_s, run.best_step) = (seconds, steps_per_s, best_step);
+                run.copied_from = copied_from;
             }
         }
     }

@@ -12,10 +12,13 @@ mod folder;
 mod metrics;
 mod missing;
 pub(crate) mod names;
+mod speed;
 mod stopped;
 mod summary;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use trellis_data::LeftOut;
@@ -25,6 +28,7 @@ pub(crate) use extension::is_other;
 pub use folder::{Existing, LOCKED, RunFolder};
 pub use missing::Missing;
 pub use names::ARMS;
+pub use speed::Speed;
 pub use stopped::{Stopped, stopped};
 pub use summary::{ArmSummary, Difference};
 
@@ -61,6 +65,9 @@ pub struct Experiment {
     /// Gaps in its metrics, a row for each run that has some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
+    /// Greatest number of bytes on the GPU that each arm, and the training of each guide, has in use at once, as counted before it began.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub memory: BTreeMap<String, u64>,
     /// `predict.py`: a program that predicts with its networks in PyTorch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predict_py: Option<String>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EvalRecord, Experiment, RunRecord};
+use super::{EvalRecord, Experiment, RunRecord, Speed};
 use crate::stats::{Estimate, bca95, holm, mean, paired_differences, sign_flip_p};
 
 /// The final test evaluations of one arm over its seeds, of runs that came to their end.
@@ -24,6 +24,18 @@ pub struct ArmSummary {
     pub test_loss_ci95: Option<f64>,
     /// Optimizer steps per second, mean over the finished runs; `None` if none is.
     pub steps_per_s: Option<f64>,
+    /// Seconds of a run, evaluations included, mean over the finished runs; the training of a guide is not in it.
+    #[serde(default)]
+    pub seconds: Option<f64>,
+    /// Greatest number of bytes on the GPU in use at once, as counted; `None` in records of earlier versions.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Mean loss on the test split minus that on the training split after the last step: the over-fitting gap, in nats.
+    #[serde(default)]
+    pub gap: Option<f64>,
+    /// Learning speed, compared with the first arm.
+    #[serde(default)]
+    pub speed: Option<Speed>,
     /// Top-1 of this arm minus that of the first one, seed by seed; `None` for the first arm itself.
     pub top1_difference: Option<Difference>,
     /// Test loss of this arm minus that of the first one, seed by seed; `None` for the first arm itself.
@@ -70,6 +82,14 @@ impl Difference {
         self.mean.map(|mean| Estimate { n: self.seeds, mean, ci95: self.ci95 })
     }
 
+    /// Test top-1 and test loss of `arm` in an experiment minus those in another one, seed by seed, of runs that came to their end.
+    pub(crate) fn between(ours: &Experiment, theirs: &Experiment, arm: &str, versus: &str) -> [Option<Self>; 2] {
+        let of = |value: fn(&EvalRecord) -> f32| {
+            Self::of(versus, &ours.final_test(arm, value), &theirs.final_test(arm, value))
+        };
+        [of(|eval| eval.top1), of(|eval| eval.loss)]
+    }
+
     fn of(versus: &str, arm: &[(u64, f64)], first: &[(u64, f64)]) -> Option<Self> {
         let mut differences = paired_differences(arm, first);
         // Shares are kept as f32: differences of equal counts are to be equal.
@@ -88,8 +108,8 @@ impl Difference {
     }
 
     /// Corrects the p of differences for their number.
-    fn correct<'d>(differences: impl Iterator<Item = &'d mut Option<Self>>) {
-        let mut tested: Vec<&mut Self> = differences.flatten().filter(|difference| difference.p.is_some()).collect();
+    pub(crate) fn correct<'d>(differences: impl Iterator<Item = &'d mut Self>) {
+        let mut tested: Vec<&mut Self> = differences.filter(|difference| difference.p.is_some()).collect();
         let p: Vec<f64> = tested.iter().filter_map(|difference| difference.p).collect();
         tested.iter_mut().zip(holm(&p)).for_each(|(difference, p)| difference.p_holm = Some(p));
     }
@@ -106,6 +126,13 @@ impl Experiment {
             let (top1, loss) = (self.final_test(arm, |e| e.top1), self.final_test(arm, |e| e.loss));
             let (top1_all, loss_all) = (Estimate::of(&values(&top1)), Estimate::of(&values(&loss)));
             let finished = |run: &&RunRecord| self.is_complete(run);
+            let mean_of = |value: &dyn Fn(&RunRecord) -> Option<f64>| {
+                mean(&self.runs_of(arm).filter(finished).filter_map(value).collect::<Vec<_>>())
+            };
+            let gap = |run: &RunRecord| {
+                let [test, train] = ["test", "train"].map(|split| run.last_eval(split));
+                Some(f64::from(test?.loss) - f64::from(train?.loss))
+            };
             ArmSummary {
                 name: arm.to_owned(),
                 seeds: self.runs_of(arm).filter(finished).count(),
@@ -113,14 +140,18 @@ impl Experiment {
                 top1_ci95: top1_all.and_then(|e| e.ci95),
                 test_loss_mean: loss_all.map(|e| e.mean),
                 test_loss_ci95: loss_all.and_then(|e| e.ci95),
-                steps_per_s: mean(&self.runs_of(arm).filter(finished).map(|r| r.steps_per_s).collect::<Vec<_>>()),
+                steps_per_s: mean_of(&|run| Some(run.steps_per_s)),
+                seconds: mean_of(&|run| Some(run.seconds)),
+                bytes: self.memory.get(arm).copied(),
+                gap: mean_of(&gap).filter(|gap| gap.is_finite()),
+                speed: self.speed(arm, first),
                 top1_difference: Difference::of(first, &top1, &first_top1).filter(|_| arm != first),
                 test_loss_difference: Difference::of(first, &loss, &first_loss).filter(|_| arm != first),
             }
         };
         let mut summary: Vec<ArmSummary> = arms.iter().map(summarize).collect();
-        Difference::correct(summary.iter_mut().map(|arm| &mut arm.top1_difference));
-        Difference::correct(summary.iter_mut().map(|arm| &mut arm.test_loss_difference));
+        Difference::correct(summary.iter_mut().filter_map(|arm| arm.top1_difference.as_mut()));
+        Difference::correct(summary.iter_mut().filter_map(|arm| arm.test_loss_difference.as_mut()));
         summary
     }
 

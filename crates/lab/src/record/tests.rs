@@ -35,6 +35,7 @@ fn run(arm: &str, seed: u64, top1: f32, loss: f32) -> RunRecord {
         seconds: 2.0,
         steps_per_s: 100.0,
         best_step: Some(2),
+        copied_from: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn experiment() -> Experiment {
         failure: None,
         left_out: vec![LeftOut { class: Some("cat".into()), train: 2, ..LeftOut::default() }],
         missing: vec![Missing { arm: "odd".into(), seed: 0, steps: vec![[1, 1]], evals: vec![2] }],
+        memory: [("odd".into(), 1 << 20)].into(),
         predict_py: None,
     }
 }
@@ -69,7 +71,7 @@ fn write(folder: &mut RunFolder, experiment: &Experiment) {
         for eval in &run.evals {
             folder.eval(&run.arm, run.seed, eval).expect("eval");
         }
-        folder.end(&run.arm, run.seed, run.seconds, run.steps_per_s, run.best_step).expect("end");
+        folder.end(run).expect("end");
     }
 }
 

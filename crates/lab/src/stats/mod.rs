@@ -49,7 +49,7 @@ impl Estimate {
 
     /// True if the interval leaves 0 out: the sign of the mean is then no accident, 19 times out of 20. Values that are all equal,
     /// as shares of few examples can be, have an interval of no width, which says nothing.
-    pub(crate) fn excludes_zero(&self) -> bool {
+    pub fn excludes_zero(&self) -> bool {
         self.ci95.is_some_and(|half| half > 0.0 && self.mean.abs() > half)
     }
 }

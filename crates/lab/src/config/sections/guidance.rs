@@ -116,6 +116,12 @@ fn is_even(map: &MapName) -> bool {
 }
 
 impl GuidanceConfig {
+    /// The same without the keys that only say how strongly a guide pulls, and by which method.
+    pub(in crate::config) fn of_measure(&self) -> Self {
+        let Self { method, temperature, mixture, weight, balance, .. } = Self::default();
+        Self { method, temperature, mixture, weight, balance, ..self.clone() }
+    }
+
     /// The layer map.
     pub(in crate::config) fn layer_map(&self) -> LayerMap {
         match (self.pairs.as_slice(), self.map) {
