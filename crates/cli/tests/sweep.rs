@@ -147,6 +147,54 @@ fn the_table_is_that_of_the_command() {
     assert!(output.status.success() && cell.join("summary.json").exists(), "{}", text(&output));
 }
 
+/// The file has the keys that differ, the best of each arm is written into a copy of it, and that is repeated with other splits. Arms on
+/// which a key has no effect are trained once.
+#[test]
+fn each_arm_has_its_best_values() {
+    let folder = folder();
+    let file = format!(
+        "# Ours.\n{CONFIG}[arm.trained]\nlearning_rate = 0.5 # fast\n[sweep]\nguidance.weight = [0.1, 10]\nreplicates = 2\n"
+    )
+    .replace("\"untrained\"]", "\"untrained\", \"trained\"]")
+    .replace("steps = 0", "steps = 3");
+    fs::write(folder.path().join("small.toml"), file).expect("writable");
+    let run = |arguments: &[&str]| {
+        let output = trellis(folder.path(), arguments, &[]);
+        (output.status.success(), text(&output))
+    };
+    let (_, told) = run(&["sweep", "small.toml", "--dry-run", "--json"]);
+    assert!(told.contains("\"guidance.weight-10__replicate-2\""), "{told}");
+    let (_, told) = run(&["sweep", "small.toml", "--seeds", "1", "--choose", "best.toml", "--dry-run"]);
+    assert!(told.contains("`guidance.weight-0.1`: is not run; run the sweep to its end first"), "{told}");
+    let (succeeds, told) = run(&["sweep", "small.toml", "--seeds", "1", "--choose", "best.toml"]);
+    assert!(succeeds && told.contains("next: trellis sweep best.toml --replicates 10"), "{told}");
+    assert_eq!(told.matches("alone, seed 1").count(), 1, "{told}");
+    assert_eq!(told.matches("untrained, seed 1").count(), 2, "{told}");
+    let cell = |name: &str| folder.path().join("runs/small-sweep").join(name);
+    let metrics = fs::read_to_string(cell("guidance.weight-10/metrics.jsonl")).expect("written");
+    let copied: Vec<&str> =
+        metrics.lines().filter(|line| line.contains("\"copied_from\":\"guidance.weight-0.1\"")).collect();
+    assert!(copied.len() == 2 && copied[0].contains("\"alone\"") && copied[1].contains("\"guide\""), "{copied:?}");
+    // As if it had been trained here.
+    let (_, _) = run(&["sweep", "small.toml", "--seeds", "1", "-m", "guidance.weight=10", "--out", "other"]);
+    for file in ["alone-1.safetensors", "guide-1.safetensors", "alone-1.best.safetensors"] {
+        let own = fs::read(folder.path().join("other/small-sweep/guidance.weight-10").join(file)).expect("written");
+        assert!(fs::read(cell("guidance.weight-10").join(file)).expect("copied") == own, "{file}");
+    }
+
+    let best = fs::read_to_string(folder.path().join("best.toml")).expect("written");
+    assert!(
+        best.starts_with("# Ours.\n") && best.contains("learning_rate = 0.5 # fast\nguidance = { weight = "),
+        "{best}"
+    );
+    assert!(best.contains("# Best of 2 by validation: 0.1 gives ") && !best.contains("[sweep]"), "{best}");
+    assert!(!best.contains("[arm.alone]"), "{best}");
+    let (succeeds, told) = run(&["sweep", "best.toml", "--replicates", "3", "--jobs", "2"]);
+    assert!(succeeds && told.contains("3 repetitions finished       alone              3 "), "{told}");
+    let config = fs::read_to_string(cell("replicate-3/config.toml")).expect("written");
+    assert!(config.contains("seeds = [3]") && config.contains("\nseed = 3\n") && !config.contains("sweep"), "{config}");
+}
+
 /// Values that cannot be run are refused before anything is.
 #[test]
 fn wrong_values_are_refused_at_once() {
@@ -158,6 +206,8 @@ fn wrong_values_are_refused_at_once() {
         (&["-m", "training.stps=5,6"][..], "did you mean"),
         (&["-m", "training.steps=5,6", "--set", "training.steps=7"][..], "is set for all combinations too"),
         (&["-m", "seeds=[1],[2]"][..], "`--seeds 1,2,3`"),
+        (&["-m", "data.seed=1,2", "--replicates", "2"][..], "is set by each repetition"),
+        (&[][..], "name the keys that differ"),
     ] {
         let output = trellis(folder.path(), &[&["sweep", "small.toml"][..], arguments].concat(), &[]);
         assert!(!output.status.success() && text(&output).contains(told), "{arguments:?}: {}", text(&output));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use toml::{Table, Value};
 use trellis_data::Place;
 use trellis_guidance::{Error, Result};
 
@@ -14,14 +15,39 @@ pub struct Axis {
     pub values: Vec<String>,
 }
 
-/// One combination of values.
+/// One combination of values, or one repetition of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// Name of its run folder, by what differs: `training.optimizer-sgd__training.weight_decay-0.1`.
+    /// Name of the combination, by what differs: `training.optimizer-sgd__training.weight_decay-0.1`.
     pub name: String,
     /// The keys and values that it sets, as for `--set`.
     pub set: Vec<String>,
+    /// Number of the repetition, from 1 on, which is its only seed and that of its data; `None` where it has the seeds of the file.
+    pub replicate: Option<u64>,
 }
+
+impl Cell {
+    /// Name of its run folder within that of the sweep.
+    pub fn folder(&self) -> String {
+        match (self.replicate, self.name.as_str()) {
+            (None, name) => name.to_string(),
+            (Some(number), "") => format!("replicate-{number}"),
+            (Some(number), name) => format!("{name}__replicate-{number}"),
+        }
+    }
+
+    /// Keys to set in the configuration: those of the combination, and the seed of a repetition's data.
+    pub fn all_set(&self) -> Vec<String> {
+        let split = self.replicate.map(|number| format!("{DATA_SEED}={number}"));
+        self.set.iter().cloned().chain(split).collect()
+    }
+}
+
+/// The key of `[sweep]` that is no axis.
+const REPLICATES: &str = "replicates";
+
+/// The key that a repetition sets: seed of the drawing and the split.
+const DATA_SEED: &str = "data.seed";
 
 /// Greatest number of cells of a sweep.
 const MOST_CELLS: usize = 10_000;
@@ -54,6 +80,12 @@ impl Axis {
             (None, Some(choices)) => split(text, choices)?,
             (None, None) => split(text, values)?,
         };
+        Self::new(text, key, values)
+    }
+
+    /// A key with its values; `text` stands for both in errors.
+    fn new(text: &str, key: &str, values: Vec<String>) -> Result<Self> {
+        let hint = "write key=a,b, key=choice(a,b) or key=range(start,stop,step)";
         let key = key.to_string();
         if key.is_empty() {
             return refused(text, "has no key", hint);
@@ -71,7 +103,7 @@ impl Axis {
             }
             _ => {}
         }
-        if values.iter().any(String::is_empty) {
+        if values.is_empty() || values.iter().any(String::is_empty) {
             return refused(text, "has an empty value", hint);
         }
         // 1e-3 and 0.001 are one value.
@@ -80,6 +112,54 @@ impl Axis {
             return refused(text, format!("has {} twice", values[twice]), "give each value once");
         }
         Ok(Self { key, values })
+    }
+
+    /// The axes of the table `[sweep]`, and its `replicates`, if it has them. The other keys are those of the file, each with a text in the
+    /// syntax of [`Axis::parse`] or a list of values.
+    ///
+    /// # Errors
+    /// As [`Axis::parse`]; [`Error::Config`] for `replicates` that are no number above 0.
+    pub fn of_table(sweep: &Table) -> Result<(Vec<Self>, Option<u32>)> {
+        let (mut axes, mut replicates) = (Vec::new(), None);
+        for (key, value) in sweep {
+            if key != REPLICATES {
+                collect(key, value, &mut axes)?;
+                continue;
+            }
+            let count = value.as_integer().and_then(|count| u32::try_from(count).ok()).filter(|&count| count > 0);
+            if count.is_none() {
+                return refused("sweep.replicates", "is no number of repetitions", "write replicates = 10");
+            }
+            replicates = count;
+        }
+        Ok((axes, replicates))
+    }
+}
+
+/// Adds the axes of a key of `[sweep]`, or of the keys below it.
+fn collect(key: &str, value: &Value, axes: &mut Vec<Axis>) -> Result<()> {
+    match value {
+        Value::Table(below) => {
+            below.iter().try_for_each(|(name, value)| collect(&format!("{key}.{name}"), value, axes))?
+        }
+        Value::Array(values) => {
+            axes.push(Axis::new(key, key, values.iter().map(written).collect())?);
+        }
+        Value::String(values) => axes.push(Axis::parse(&format!("{key}={values}"))?),
+        single => axes.push(Axis::new(key, key, vec![single.to_string()])?),
+    }
+    Ok(())
+}
+
+/// A value as `--set` takes it: a word without its quotation marks, if it is not another value then.
+fn written(value: &Value) -> String {
+    match value {
+        Value::String(word)
+            if word.chars().all(|c| c.is_ascii_alphabetic() || c == '_') && word.parse::<Value>().is_err() =>
+        {
+            word.clone()
+        }
+        other => other.to_string(),
     }
 }
 
@@ -139,20 +219,25 @@ fn numbers(text: &str, range: &str) -> Result<Vec<String>> {
     Ok((0..count as usize).map(|i| format!("{:.decimals$}", start + step * i as f64)).collect())
 }
 
-/// Every combination of the values, the last key changing fastest.
+/// Every combination of the values, the last key changing fastest; each `replicates` times, if that is not 0.
 ///
 /// # Errors
-/// [`Error::Config`] if there is no axis, a key is given twice, cells are too many, or two have one name.
-pub fn cells(axes: &[Axis]) -> Result<Vec<Cell>> {
-    let hint = "name the keys that differ: -m training.optimizer=sgd,adam";
-    if axes.is_empty() {
+/// [`Error::Config`] if there is neither an axis nor a repetition, a key is given twice, cells are too many, or two have one name.
+pub fn cells(axes: &[Axis], replicates: u32) -> Result<Vec<Cell>> {
+    let hint =
+        "name the keys that differ, -m training.optimizer=sgd,adam or in a table [sweep], or give --replicates 10";
+    if axes.is_empty() && replicates == 0 {
         return refused("-m", "is missing", hint);
+    }
+    if replicates > 0 && axes.iter().any(|axis| axis.key == DATA_SEED) {
+        return refused(DATA_SEED, "is set by each repetition", "leave it out, or --replicates");
     }
     if let Some(twice) = (1..axes.len()).find(|&i| axes[..i].iter().any(|axis| axis.key == axes[i].key)) {
         return refused(&axes[twice].key, "is given twice", "give all values of a key at once");
     }
+    let repeated = replicates.max(1) as usize;
     let count = axes.iter().try_fold(1usize, |count, axis| count.checked_mul(axis.values.len()));
-    let Some(count) = count.filter(|&count| count <= MOST_CELLS) else {
+    let Some(count) = count.filter(|&count| count.saturating_mul(repeated) <= MOST_CELLS) else {
         return refused("-m", format!("makes more than {MOST_CELLS} combinations"), "give fewer values");
     };
     let cell = |number: usize| {
@@ -166,7 +251,7 @@ pub fn cells(axes: &[Axis]) -> Result<Vec<Cell>> {
         let name: Vec<String> =
             chosen.iter().map(|(axis, value)| format!("{}-{}", plain(&axis.key), plain(value))).collect();
         let set = chosen.iter().map(|(axis, value)| format!("{}={value}", axis.key)).collect();
-        Cell { name: name.join("__"), set }
+        Cell { name: name.join("__"), set, replicate: None }
     };
     let all: Vec<Cell> = (0..count).map(cell).collect();
     let mut named: HashMap<&str, &Cell> = HashMap::new();
@@ -176,7 +261,12 @@ pub fn cells(axes: &[Axis]) -> Result<Vec<Cell>> {
             return refused("-m", problem, "give values that differ in letters, digits, `.` or `_`");
         }
     }
-    Ok(all)
+    if replicates == 0 {
+        return Ok(all);
+    }
+    let repetitions =
+        |cell: Cell| (1..=u64::from(replicates)).map(move |number| Cell { replicate: Some(number), ..cell.clone() });
+    Ok(all.into_iter().flat_map(repetitions).collect())
 }
 
 /// Letters, digits, `.` and `_` of a value; what lies between them becomes `-`.
@@ -234,17 +324,54 @@ mod tests {
     fn cells_are_all_combinations_by_name() {
         let axes =
             ["training.optimizer=sgd,adam", "training.weight_decay=0,1e-3"].map(|text| Axis::parse(text).expect(text));
-        let all = cells(&axes).expect("four");
+        let all = cells(&axes, 0).expect("four");
         let names: Vec<&str> = all.iter().map(|cell| cell.name.as_str()).collect();
         let of = |optimizer, decay| format!("training.optimizer-{optimizer}__training.weight_decay-{decay}");
         assert_eq!(names, [of("sgd", "0"), of("sgd", "1e-3"), of("adam", "0"), of("adam", "1e-3")]);
         assert_eq!(all[1].set, ["training.optimizer=sgd", "training.weight_decay=1e-3"]);
         let signs = [Axis::parse("a=-1,1").expect("two")];
-        assert_eq!(cells(&signs).expect("two")[0].name, "a-m1");
+        assert_eq!(cells(&signs, 0).expect("two")[0].name, "a-m1");
         let alike = [Axis::parse("a=[1],(1)").expect("two")];
-        assert!(cells(&alike).expect_err("one name").to_string().contains("would have the folder a-1"));
-        assert!(cells(&[]).is_err());
+        assert!(cells(&alike, 0).expect_err("one name").to_string().contains("would have the folder a-1"));
+        assert!(cells(&[], 0).is_err());
         let twice = ["a=1", "a=2"].map(|text| Axis::parse(text).expect(text));
-        assert!(cells(&twice).expect_err("twice").to_string().contains("given twice"));
+        assert!(cells(&twice, 0).expect_err("twice").to_string().contains("given twice"));
+    }
+
+    #[test]
+    fn a_table_of_the_file_has_axes() {
+        let text = "training = { optimizer = \"sgd,adam\", weight_decay = [0, 0.1] }\nguide.channels = [[4, 8], [16]]\ntarget.depth = 3\n";
+        let (axes, replicates) =
+            Axis::of_table(&format!("replicates = 4\n{text}").parse().expect("TOML")).expect("axes");
+        assert_eq!((axes.len(), replicates), (4, Some(4)));
+        let of = |key: &str| axes.iter().find(|axis| axis.key == key).expect(key).values.clone();
+        assert_eq!(of("training.optimizer"), ["sgd", "adam"]);
+        assert_eq!(of("training.weight_decay"), ["0", "0.1"]);
+        assert_eq!(of("guide.channels"), ["[4, 8]", "[16]"]);
+        assert_eq!(of("target.depth"), ["3"]);
+        let words = Axis::of_table(&"a = [\"sgd\", \"true\"]".parse().expect("TOML")).expect("one").0;
+        assert_eq!(words[0].values, ["sgd", "\"true\""]);
+        for (text, problem) in [
+            ("a = []", "an empty value"),
+            ("a = [1, 1]", "1 twice"),
+            ("a = \"range(x)\"", "range"),
+            ("replicates = 0", "no number of rep"),
+        ] {
+            let error = Axis::of_table(&text.parse().expect("TOML")).expect_err(text).to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn repetitions_have_a_seed_and_data_of_their_own() {
+        let axes = [Axis::parse("a=x,y").expect("two")];
+        let all = cells(&axes, 2).expect("four");
+        let folders: Vec<String> = all.iter().map(Cell::folder).collect();
+        assert_eq!(folders, ["a-x__replicate-1", "a-x__replicate-2", "a-y__replicate-1", "a-y__replicate-2"]);
+        assert_eq!(all[3].all_set(), ["a=y", "data.seed=2"]);
+        let alone = cells(&[], 3).expect("three");
+        assert_eq!((alone.len(), alone[2].folder().as_str()), (3, "replicate-3"));
+        let seeds = [Axis::parse("data.seed=1,2").expect("two")];
+        assert!(cells(&seeds, 2).expect_err("both").to_string().contains("set by each repetition"));
     }
 }

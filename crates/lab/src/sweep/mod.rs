@@ -4,9 +4,12 @@
 //! [`Row`]s is the same whoever ran what.
 
 mod axes;
+mod choice;
 mod rows;
 mod shard;
 
 pub use axes::{Axis, Cell, cells};
+pub use choice::choose;
+pub(crate) use rows::rows_with;
 pub use rows::{Row, State, best, csv, rows};
 pub use shard::Shard;

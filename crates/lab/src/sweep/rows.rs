@@ -30,11 +30,15 @@ pub enum State {
     Failed(String),
 }
 
-/// A cell of a sweep, with what its finished runs say.
+/// A combination of a sweep, with what the finished runs of all its repetitions say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The cell.
-    pub cell: Cell,
+    /// Name of the combination; empty where there are only repetitions.
+    pub name: String,
+    /// The keys and values that it sets.
+    pub set: Vec<String>,
+    /// Its run folders, one unless it is repeated.
+    pub folders: Vec<String>,
     /// Its state.
     pub state: State,
     /// A summary for each arm, of finished runs.
@@ -65,7 +69,7 @@ impl Cell {
     /// # Errors
     /// [`Error::Data`] if it cannot be removed.
     pub fn begin(&self, sweep: &Path) -> Result<()> {
-        let folder = sweep.join(&self.name);
+        let folder = sweep.join(self.folder());
         match fs::remove_file(folder.join(ERROR)) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io(folder.join(ERROR), e)),
             _ => {}
@@ -81,7 +85,7 @@ impl Cell {
     /// # Errors
     /// [`Error::Data`] if the file cannot be written.
     pub fn note(&self, sweep: &Path, error: &Error) -> Result<()> {
-        let folder = sweep.join(&self.name);
+        let folder = sweep.join(self.folder());
         if folder.join(CONFIG).exists() {
             return Ok(());
         }
@@ -89,16 +93,16 @@ impl Cell {
         Ok(write_atomic(&folder.join(ERROR), format!("{error}\n").as_bytes())?)
     }
 
-    fn row(&self, config: &Config, sweep: &Path) -> Result<Row> {
-        let folder = sweep.join(&self.name);
+    /// State of the cell's folder within `sweep`, and its experiment where it is the cell's.
+    fn found(&self, config: &Config, sweep: &Path) -> Result<(State, Option<Experiment>)> {
+        let folder = sweep.join(self.folder());
         let failed = match fs::read_to_string(folder.join(ERROR)) {
             Ok(text) => Some(text.trim().to_string()),
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => return Err(Error::io(folder.join(ERROR), e)),
         };
-        let empty = |state| Ok(Row { cell: self.clone(), state, arms: Vec::new(), validation: Vec::new() });
         if !folder.join(CONFIG).exists() {
-            return empty(failed.map_or(State::Missing, State::Failed));
+            return Ok((failed.map_or(State::Missing, State::Failed), None));
         }
         // Another process may be at it just now.
         let read = || {
@@ -108,10 +112,10 @@ impl Cell {
         };
         let (experiment, of_folder) = match read() {
             Ok(both) => both,
-            Err(error) => return empty(State::Failed(error.to_string())),
+            Err(error) => return Ok((State::Failed(error.to_string()), None)),
         };
         if is_other(&of_folder, config) {
-            return empty(State::Other);
+            return Ok((State::Other, None));
         }
         let finished = |arm: &String, seed: u64| {
             let steps = if config.training.epochs.is_some() { 0 } else { config.training_of(arm).steps };
@@ -125,10 +129,47 @@ impl Cell {
             None if done < all => State::Begun(done, all),
             None => State::Finished,
         };
-        let arms = experiment.summary();
-        let validation = arms.iter().map(|arm| validation(&experiment, &arm.name)).collect();
-        Ok(Row { cell: self.clone(), state, arms, validation })
+        Ok((state, Some(experiment)))
     }
+}
+
+/// The row of a combination's `cells`, each with its configuration, and their runs together.
+fn row(cells: &[(&Cell, &Config)], sweep: &Path) -> Result<(Row, Option<Experiment>)> {
+    let (mut states, mut together) = (Vec::new(), None::<Experiment>);
+    for (cell, config) in cells {
+        let (state, experiment) = cell.found(config, sweep)?;
+        states.push(match state {
+            State::Failed(error) if cells.len() > 1 => State::Failed(format!("{}: {error}", cell.folder())),
+            state => state,
+        });
+        match (&mut together, experiment) {
+            (Some(all), Some(next)) => all.runs.extend(next.runs),
+            (None, next) => together = next,
+            (Some(_), None) => {}
+        }
+    }
+    let runs = cells.iter().map(|(_, config)| config.arms.len() * config.seeds.len());
+    let done = states.iter().zip(runs.clone()).map(|(state, all)| match state {
+        State::Finished => all,
+        State::Begun(done, _) => *done,
+        _ => 0,
+    });
+    let (done, all) = (done.sum(), runs.sum());
+    let worst = states.iter().find(|state| matches!(state, State::Failed(_) | State::Other)).cloned();
+    let state = match worst {
+        Some(worst) => worst,
+        None if states.iter().all(|state| *state == State::Finished) => State::Finished,
+        None if states.iter().all(|state| *state == State::Missing) => State::Missing,
+        None => State::Begun(done, all),
+    };
+    let arms = together.as_ref().map_or(Vec::new(), Experiment::summary);
+    let validation = match &together {
+        Some(experiment) => arms.iter().map(|arm| validation(experiment, &arm.name)).collect(),
+        None => Vec::new(),
+    };
+    let (name, set) = cells.first().map_or_else(Default::default, |(cell, _)| (cell.name.clone(), cell.set.clone()));
+    let folders = cells.iter().map(|(cell, _)| cell.folder()).collect();
+    Ok((Row { name, set, folders, state, arms, validation }, together))
 }
 
 /// Mean top-1 and loss of an arm's last evaluations on the validation split, over finished runs.
@@ -141,12 +182,25 @@ fn validation(experiment: &Experiment, arm: &str) -> [f64; 2] {
     [of(|eval| eval.top1), of(|eval| eval.loss)]
 }
 
-/// A row for each cell, from the folders in `sweep`. Each cell has the configuration that it is to have.
+/// A row for each combination, from the folders in `sweep`. Each cell has the configuration that it is to have; repetitions of a
+/// combination stand beside each other.
 ///
 /// # Errors
 /// Errors of reading a folder.
 pub fn rows<'c>(sweep: &Path, cells: impl IntoIterator<Item = (&'c Cell, &'c Config)>) -> Result<Vec<Row>> {
-    cells.into_iter().map(|(cell, config)| cell.row(config, sweep)).collect()
+    Ok(rows_with(sweep, cells)?.into_iter().map(|(row, _)| row).collect())
+}
+
+/// [`rows`], each with the runs of all its repetitions; `None` where nothing ran.
+///
+/// # Errors
+/// As there.
+pub(crate) fn rows_with<'c>(
+    sweep: &Path,
+    cells: impl IntoIterator<Item = (&'c Cell, &'c Config)>,
+) -> Result<Vec<(Row, Option<Experiment>)>> {
+    let cells: Vec<_> = cells.into_iter().collect();
+    cells.chunk_by(|(a, _), (b, _)| a.name == b.name).map(|repetitions| row(repetitions, sweep)).collect()
 }
 
 /// The finished row and arm that are best by their validation loss.
@@ -163,19 +217,21 @@ pub fn best(rows: &[Row]) -> Option<(&Row, &ArmSummary)> {
 pub fn csv(rows: &[Row]) -> String {
     let key = |set: &String| quoted(set.split_once('=').map_or(set.as_str(), |(key, _)| key));
     let value = |set: &String| quoted(set.split_once('=').map_or("", |(_, value)| value));
-    let joined = |cell: &Cell, of: &dyn Fn(&String) -> String| cell.set.iter().map(of).collect::<Vec<_>>().join(",");
+    let joined =
+        |row: &Row, of: &dyn Fn(&String) -> String| row.set.iter().map(|set| of(set) + ",").collect::<String>();
     let mut text = String::new();
     if let Some(first) = rows.first() {
         let _ = writeln!(
             text,
-            "cell,{},state,arm,seeds,validation_top1,validation_loss,top1_mean,top1_ci95,test_loss_mean,test_loss_ci95,\
+            "cell,{}state,arm,seeds,validation_top1,validation_loss,top1_mean,top1_ci95,test_loss_mean,test_loss_ci95,\
              top1_difference,top1_difference_ci95,top1_p",
-            joined(&first.cell, &key)
+            joined(first, &key)
         );
     }
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:?}"));
-    for Row { cell, state, arms, validation } in rows {
-        let begin = format!("{},{},{state}", quoted(&cell.name), joined(cell, &value));
+    for row in rows {
+        let Row { name, state, arms, validation, .. } = row;
+        let begin = format!("{},{}{state}", quoted(name), joined(row, &value));
         if arms.is_empty() {
             let _ = writeln!(text, "{begin}{}", ",".repeat(11));
         }
