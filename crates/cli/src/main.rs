@@ -1,5 +1,6 @@
 //! The `trellis` command.
 
+mod affinity;
 mod config;
 mod devices;
 mod eval;
@@ -10,6 +11,7 @@ mod next;
 mod plan;
 mod predict;
 mod print;
+mod report;
 mod run;
 mod similarity;
 mod stopped;
@@ -40,6 +42,9 @@ Examples:
   trellis predict runs/flowers/trained-1.best.safetensors photo.jpg
   trellis similarity runs/glyphs:alone runs/glyphs:trained
   trellis sweep experiment.toml -m training.optimizer=sgd,adam
+  trellis affinity examples/configs/affinity.toml see which networks guide which
+  trellis compare runs/glyphs runs/glyphs-1      see what another setting changes
+  trellis report runs/my-sweep                   put a sweep on one page
   trellis devices                                list the adapters
   trellis bench --filter matmul --json           time the kernels
   trellis profile examples/configs/demo.toml     see where the time of a step goes
@@ -70,6 +75,12 @@ enum Command {
     Train(run::Train),
     /// Run an experiment for each combination of values of some keys
     Sweep(sweep::Sweep),
+    /// Put a run, a sweep, an affinity or several runs on one page, with their tables as CSV
+    Report(report::Report),
+    /// See in which settings runs differ, and what difference that makes
+    Compare(report::Compare),
+    /// See which networks guide which: each of several as target and as guide
+    Affinity(affinity::AffinityCommand),
     /// Write the examples of an experiment, for a guide that another program runs
     Examples(examples::Examples),
     /// See how good a trained network is on a split, or on other data
@@ -109,6 +120,33 @@ fn main() -> ExitCode {
 }
 
 impl Cli {
+    /// Lets Ctrl-C and SIGTERM end the command with a line on how to go on. Runs keep their state as they go. It takes a thread, and a
+    /// device is opened by a process of one.
+    fn handle_interrupts(&self) {
+        let way_on = self.way_on();
+        let handled = ctrlc::set_handler(move || {
+            eprintln!("\n{way_on}");
+            std::process::exit(130);
+        });
+        if let Err(error) = handled {
+            print::warn(&format!("Ctrl-C will end the command without a word: {error}"));
+        }
+    }
+
+    /// The last line of a command that was interrupted: what is kept, and how to go on.
+    fn way_on(&self) -> String {
+        let command = next::command_line();
+        let trains =
+            "stopped; finished runs are kept, and the others up to their last evaluation or minute. Go on with:";
+        match &self.command {
+            Command::Train(train) if train.resumes() => format!("{trains} {command}"),
+            Command::Train(_) => format!("{trains} {command} --resume"),
+            Command::Sweep(_) | Command::Affinity(_) => format!("{trains} {command}"),
+            Command::Demo(_) => "stopped; `trellis demo` begins anew".to_string(),
+            _ => "stopped".to_string(),
+        }
+    }
+
     fn run(self) -> Result<()> {
         match &self.command {
             Command::Devices => devices::print(self.adapter.as_deref(), self.json),
@@ -116,7 +154,10 @@ impl Cli {
             Command::Init(init) => init.run(self.json),
             Command::Config(config) => config.run(self.json),
             Command::Train(train) => train.run(|devices| self.gpus(devices), self.json),
-            Command::Sweep(sweep) => sweep.run(|| self.gpu(), self.json),
+            Command::Sweep(sweep) => sweep.run(|devices| self.gpus(devices), self.json),
+            Command::Report(report) => report.run(self.json),
+            Command::Compare(compare) => compare.run(self.json),
+            Command::Affinity(affinity) => affinity.run(|devices| self.gpus(devices), self.json),
             Command::Examples(examples) => examples.run(|| self.gpu(), self.json),
             Command::Eval(eval) => eval.run(|| self.gpu(), self.json),
             Command::Predict(predict) => predict.run(|| self.gpu(), self.json),
@@ -131,13 +172,17 @@ impl Cli {
     }
 
     fn gpu(&self) -> Result<Gpu> {
-        Ok(Gpu::with(&self.options()?)?)
+        let gpu = Gpu::with(&self.options()?)?;
+        self.handle_interrupts();
+        Ok(gpu)
     }
 
     /// The same adapter, opened several times.
     fn gpus(&self, devices: usize) -> Result<Vec<Gpu>> {
         let options = GpuOptions { devices, ..self.options()? };
-        (0..devices).map(|_| Ok(Gpu::with(&options)?)).collect()
+        let gpus = (0..devices).map(|_| Ok(Gpu::with(&options)?)).collect::<Result<Vec<_>>>()?;
+        self.handle_interrupts();
+        Ok(gpus)
     }
 
     fn options(&self) -> Result<GpuOptions> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use trellis_guidance::Result;
 use trellis_lab::config::Config;
-use trellis_lab::sweep::{Row, State, best};
+use trellis_lab::sweep::{Row, State};
 
 use crate::print;
 
@@ -65,16 +65,22 @@ pub(crate) fn after_train(config: &Config, given: &Invocation<'_>, out: &Path) -
     ))
 }
 
-/// Tells how to go on with a sweep, or where the report of its best combination is.
-pub(crate) fn after_sweep(sweep: &Path, table: &[Row]) -> Result<()> {
-    let open = table.iter().filter(|row| matches!(row.state, State::Missing | State::Begun(..))).count();
-    match best(table) {
-        _ if open > 0 => {
-            print::line(format_args!("next: the same command again, for what is left ({open} of {})", table.len()))
-        }
-        Some((row, _)) => print::line(format_args!("open: {}", shell(&sweep.join(&row.cell.name).join("report.html")))),
-        None => Ok(()),
+/// Tells where the page of a sweep is, and how to go on with one that is not finished.
+pub(crate) fn after_sweep(page: Option<&Path>, table: &[Row]) -> Result<()> {
+    if let Some(page) = page {
+        print::line(format_args!("open: {}", shell(page)))?;
     }
+    let open = table.iter().filter(|row| matches!(row.state, State::Missing | State::Begun(..))).count();
+    if open == 0 {
+        return Ok(());
+    }
+    print::line(format_args!("next: the same command again, for what is left ({open} of {})", table.len()))
+}
+
+/// The command that this process was given, as a shell takes it.
+pub(crate) fn command_line() -> String {
+    let words = std::env::args().skip(1).map(|word| quoted(&word));
+    ["trellis".to_string()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn after_demo(config: &Config, out: &Path) -> Result<()> {

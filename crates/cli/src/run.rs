@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use trellis_guidance::trainer::RunRecord;
-use trellis_guidance::{Dataset, Result};
+use trellis_guidance::{Dataset, Error, Result};
 use trellis_lab::config::Config;
 use trellis_lab::experiment::{self, Progress};
 use trellis_lab::record::{Difference, Existing, Experiment};
@@ -95,10 +95,18 @@ impl Demo {
 }
 
 impl Train {
+    /// True if it goes on with a run.
+    pub(crate) fn resumes(&self) -> bool {
+        self.resume
+    }
+
     /// The file is read before the GPU is opened: its errors come at once.
     pub(crate) fn run(&self, gpus: impl FnOnce(usize) -> Result<Vec<Gpu>>, json: bool) -> Result<()> {
         let mut config = read(&self.config, &self.set, self.seeds.as_deref())?;
         config.check_gradients = self.check;
+        if !config.sweep.is_empty() {
+            print::warn("[sweep] is for `trellis sweep`; here every key has the value of the rest of the file");
+        }
         let (existing, data) = (self.resume.then_some(Existing::Resume), self.data.as_deref());
         let trained = train(&gpus(usize::from(self.jobs))?, &config, &self.config, data, &self.out, existing, json)?;
         let given = Invocation { file: &self.config, data, set: &self.set };
@@ -111,6 +119,10 @@ pub(crate) fn read(file: &Path, set: &[String], seeds: Option<&[u64]>) -> Result
     let mut config = Config::read_with(file, set)?;
     config.seeds = seeds.map_or(config.seeds, <[u64]>::to_vec);
     config.check(file)?;
+    if !config.networks.is_empty() {
+        let hint = "run trellis affinity with this file, or remove the tables [networks.NAME]";
+        return Err(Error::config(file, "networks", "are those of `trellis affinity`", hint));
+    }
     Ok(config)
 }
 

@@ -363,3 +363,26 @@ fn a_stopped_experiment_is_moved_aside_with_a_word() {
     let message = trained(&SHORT.replace("steps = 10", "steps = 5"), &config, &out, &[]);
     assert!(message.contains("short-3") && !message.contains("--resume"), "{message}");
 }
+
+/// The signal is that of a scheduler which takes a machine away; Ctrl-C does the same.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let place = tempfile::tempdir().expect("writable");
+    let (config, out) = (place.path().join("x.toml"), place.path().join("runs"));
+    fs::write(&config, CONFIG).expect("writable");
+    let child = train(&config, &out, &[]).spawn().expect("runs");
+    let began = Instant::now();
+    while !out.join("killed/alone-1.state.safetensors").exists() {
+        assert!(began.elapsed() < Duration::from_secs(240), "no state is kept");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("runs");
+    assert!(sent.success());
+    let ended = child.wait_with_output().expect("dead");
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(130), "{told}");
+    let words = format!("Go on with: trellis train {} --out {} --resume", config.display(), out.display());
+    assert!(told.contains(&words), "{told}");
+    assert!(train(&config, &out, &["--resume"]).status().expect("runs").success());
+}

@@ -1,9 +1,12 @@
 //! The laboratory: experiments of several arms and seeds, from a configuration file to a report.
 //!
-//! Read in this order: [`config`], [`experiment`], [`record`], [`report`], [`sweep`]; then [`memory`], [`profile`] and [`workload`], which
+//! Read in this order: [`config`], [`experiment`], [`record`], [`report`], [`sweep`], [`affinity`],
+//! [`comparison`]; then [`memory`], [`profile`] and [`workload`], which
 //! measure what a step takes.
 
+pub mod affinity;
 mod checkpoints;
+pub mod comparison;
 pub mod config;
 pub mod examples;
 pub mod experiment;

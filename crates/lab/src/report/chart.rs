@@ -218,7 +218,7 @@ impl Chart {
             .margin_left(s(4))
             .margin_bottom(s(4 + below.len() as u32 * NAME_ROW))
             .x_label_area_size(s(40))
-            .y_label_area_size(s(48))
+            .y_label_area_size(s(54))
             .build_cartesian_2d(steps, values.clone())?;
         axes.configure_mesh()
             .disable_x_mesh()

@@ -172,7 +172,7 @@ fn scale(svg: &mut String, (x, y): (usize, usize)) {
 }
 
 /// Text whose middle is at `y`.
-fn text(words: &str, (x, y): (usize, usize), size: u32, paint: Paint, anchor: &str) -> String {
+pub(super) fn text(words: &str, (x, y): (usize, usize), size: u32, paint: Paint, anchor: &str) -> String {
     format!(
         "<text x=\"{x}\" y=\"{y}\" dy=\"0.36em\" text-anchor=\"{anchor}\" font-size=\"{size}\" fill=\"{}\">{}</text>\n",
         paint.hex(),

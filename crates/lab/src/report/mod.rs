@@ -1,20 +1,23 @@
 //! `report.html`: an experiment on one page, for a reader who was not there.
 //!
-//! The page is one file: no script, no font, no picture from elsewhere; plots are SVG inside it. It follows the
+//! The page is one file: nothing comes from elsewhere; plots are SVG inside it, and its one script sorts tables. It follows the
 //! reader's light or dark mode. Whatever comes from files (names, configuration) is escaped.
 //!
 //! Read next: `page.rs` for its words, `facts.rs` for those on what was run, `curves.rs` for what is averaged, `chart.rs` and
 //! `marks.rs` for how a plot is drawn.
 
 mod chart;
+mod comparison;
 mod confusion;
 mod curves;
 pub(crate) mod escape;
 mod facts;
+pub(crate) mod grid;
 mod heat_map;
 mod marks;
 mod page;
 pub(crate) mod palette;
+mod table;
 mod take_home;
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,7 @@ use std::path::Path;
 use crate::record::Experiment;
 use crate::record::names::ARMS;
 use chart::{Chart, Line};
+pub use comparison::{comparison_html, tables};
 use curves::Curve;
 pub use heat_map::heat_map_svg;
 pub use take_home::predict_py;

@@ -8,9 +8,11 @@ use trellis_guidance::trainer::StepRecord;
 use super::chart::Chart;
 use super::escape::escape;
 use super::marks::swatch;
+use super::table::results::{OF_PRICES, OF_RESULTS, price, price_columns, result, result_columns};
+use super::table::{self, Entry, Table};
 use super::{arm_paint, confusion, facts, loss_charts, palette, similarity_charts, take_home, top1_chart};
 use crate::config::Config;
-use crate::record::{ArmSummary, Difference, Experiment, Missing};
+use crate::record::{ArmSummary, Experiment, Missing};
 use crate::stats::{Estimate, smallest_p};
 
 /// The whole page.
@@ -46,14 +48,15 @@ pub(super) fn page(experiment: &Experiment) -> String {
         html,
         "<section><details><summary>Configuration, defaults filled in</summary><pre>{}</pre></details></section>\n\
          <footer><p>Written by Trellis {}. Every number behind the plots is in <code>metrics.jsonl</code>, next to \
-         this file.</p></footer>\n</main>\n</body>\n</html>\n",
+         this file.</p></footer>\n</main>\n<script>\n{}</script>\n</body>\n</html>\n",
         escape(&experiment.config_toml),
         escape(&experiment.version),
+        table::SORTING,
     );
     html
 }
 
-fn section(title: &str, body: &str) -> String {
+pub(super) fn section(title: &str, body: &str) -> String {
     format!("<section>\n<h2>{title}</h2>\n{body}\n</section>\n")
 }
 
@@ -101,7 +104,7 @@ fn header(experiment: &Experiment, config: Option<&Config>) -> String {
     html
 }
 
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         s if s.is_nan() || s <= 0.0 => String::new(),
         s if s < 60.0 => format!("{s:.1} s"),
@@ -110,54 +113,42 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// The table and what it says in words.
+/// The tables and what they say in words.
 fn results(summary: &[ArmSummary]) -> String {
-    let first = summary.first().map(|arm| escape(&arm.name)).unwrap_or_default();
-    let mut html = format!(
-        "<div class=\"scroll\"><table>\n<thead><tr><th>Arm</th><th>Seeds</th><th>Test top-1, %</th>\
-         <th>minus {first}</th><th>Test loss</th><th>minus {first}</th><th>Steps/s</th></tr></thead>\n<tbody>\n"
-    );
+    let first = summary.first().map_or("", |arm| &arm.name);
     let arms: Vec<&str> = summary.iter().map(|arm| arm.name.as_str()).collect();
-    for arm in summary {
-        let speed = arm.steps_per_s.filter(|s| s.is_finite()).map_or("–".into(), |s| format!("{s:.1}"));
-        let _ = writeln!(
-            html,
-            "<tr><td>{}{}</td><td>{}</td><td>{}</td>{}<td>{}</td>{}<td>{speed}</td></tr>",
-            swatch(arm_paint(&arms, &arm.name)),
-            escape(&arm.name),
-            arm.seeds,
-            number(arm.top1().map(Estimate::percent), 1),
-            difference(arm.top1_difference.as_ref().and_then(Difference::estimate).map(Estimate::percent), 1.0, 1),
-            number(arm.test_loss(), 3),
-            difference(arm.test_loss_difference.as_ref().and_then(Difference::estimate), -1.0, 3),
-        );
-    }
-    html.push_str(
-        "</tbody></table></div>\n<p class=\"quiet\">Final test results: mean over the seeds ± half-width of its 95 % confidence \
-         interval (Student’s t). Differences are paired: the same seeds on both sides. Where the interval leaves 0 out, \
-         a difference is colored as better or worse.</p>\n",
-    );
+    let marked = |arm: &ArmSummary, mut row: Vec<Entry>| {
+        row[0] = Entry::words(&arm.name).after(swatch(arm_paint(&arms, &arm.name)));
+        row
+    };
+    let table = |name: &str, columns: Vec<String>, row: fn(&ArmSummary) -> Vec<Entry>| Table {
+        name: name.to_string(),
+        columns,
+        rows: summary.iter().map(|arm| marked(arm, row(arm))).collect(),
+    };
+    let mut html = table("results", result_columns(first), result).html();
+    let _ = writeln!(html, "<p class=\"quiet\">{OF_RESULTS}</p>");
     html.push_str(&certainty(summary));
     let words: Vec<String> = summary.iter().filter_map(verdict).map(|words| format!("<li>{words}</li>")).collect();
     if !words.is_empty() {
         let _ = write!(html, "<ul>\n{}\n</ul>", words.join("\n"));
     }
+    let price = table("price", price_columns(first), price).html();
     section("Results", &html)
+        + &section("Speed, over-fitting, price", &format!("{price}<p class=\"quiet\">{OF_PRICES}</p>"))
 }
 
 /// Two tests that assume less than Student's interval, for top-1.
 fn certainty(summary: &[ArmSummary]) -> String {
-    let rows: Vec<String> = summary
-        .iter()
-        .filter_map(|arm| {
-            let difference = arm.top1_difference.as_ref()?;
-            let [p, corrected] = [difference.p?, difference.p_holm?].map(p_value);
-            let points = |share: f64| format!("{:+.1}", 100.0 * share).replace('-', "−");
-            let interval =
-                difference.bca95.map_or("–".to_owned(), |[low, high]| format!("{} to {}", points(low), points(high)));
-            Some(format!("<tr><td>{}</td><td>{interval}</td><td>{p}</td><td>{corrected}</td></tr>", escape(&arm.name)))
-        })
-        .collect();
+    let row = |arm: &ArmSummary| {
+        let difference = arm.top1_difference.as_ref()?;
+        let points = |share: f64| format!("{:+.1}", 100.0 * share).replace('-', "−");
+        let interval =
+            difference.bca95.map_or("–".to_owned(), |[low, high]| format!("{} to {}", points(low), points(high)));
+        let p = |p: f64| Entry::number(Some(p), p_value);
+        Some(vec![Entry::words(&arm.name), Entry::words(interval), p(difference.p?), p(difference.p_holm?)])
+    };
+    let rows: Vec<Vec<Entry>> = summary.iter().filter_map(row).collect();
     let Some(seeds) = summary.iter().filter_map(|arm| Some(arm.top1_difference.as_ref()?.seeds)).max() else {
         return String::new();
     };
@@ -173,17 +164,17 @@ fn certainty(summary: &[ArmSummary]) -> String {
         ),
         _ => format!(" With {seeds} seeds p cannot be below {}.", p_value(least)),
     };
+    let columns = ["Arm", "BCa interval", "p", "p, Holm"].map(String::from).to_vec();
+    let table = Table { name: "certainty".to_string(), columns, rows };
     format!(
-        "<div class=\"scroll\"><table>\n<thead><tr><th>Arm</th><th>BCa interval</th><th>p</th><th>p, Holm</th></tr></thead>\n\
-         <tbody>\n{}\n</tbody></table></div>\n<p class=\"quiet\">The same differences in top-1 by methods that do not assume a \
-         normal distribution: a 95 % bootstrap interval in points, the two-sided p of exact sign flips, and that p corrected for the \
-         number of arms.{reach}</p>\n",
-        rows.join("\n")
+        "{}<p class=\"quiet\">The same differences in top-1 by methods that do not assume a normal distribution: a 95 % bootstrap interval \
+         in points, the two-sided p of exact sign flips, and that p corrected for the number of arms.{reach}</p>\n",
+        table.html()
     )
 }
 
 /// Three digits behind the point, or two that count.
-fn p_value(p: f64) -> String {
+pub(super) fn p_value(p: f64) -> String {
     if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
 
@@ -196,25 +187,6 @@ fn further_scores(experiment: &Experiment) -> String {
     } else {
         section("Further scores", &format!("<ul>\n{}\n</ul>", lines.join("\n")))
     }
-}
-
-fn number(estimate: Option<Estimate>, decimals: usize) -> String {
-    match estimate {
-        None => "–".into(),
-        Some(estimate) if !estimate.mean.is_finite() => "not finite".into(),
-        Some(estimate) => format!("{estimate:.decimals$}"),
-    }
-}
-
-/// A cell; `good` is the sign of a difference that one hopes for.
-fn difference(estimate: Option<Estimate>, good: f64, decimals: usize) -> String {
-    let Some(estimate) = estimate else { return "<td>–</td>".into() };
-    let class = match estimate.mean * good > 0.0 {
-        _ if !estimate.excludes_zero() => "",
-        true => " class=\"good\"",
-        false => " class=\"bad\"",
-    };
-    format!("<td{class}>{}</td>", signed(estimate, decimals))
 }
 
 /// `+2.1 ± 0.8`, with a minus sign as wide as the plus.

@@ -64,6 +64,7 @@ fn run(arm: &str, seed: u64, guided_for: u64, gain: f32) -> RunRecord {
         seconds: 11.0 + seed as f64,
         steps_per_s: if guided_for > 0 { 45.0 } else { 61.5 },
         best_step: None,
+        copied_from: None,
     }
 }
 
@@ -84,6 +85,7 @@ fn experiment() -> Experiment {
         failure: None,
         left_out: Vec::new(),
         missing: Vec::new(),
+        memory: [("alone".to_string(), 3 << 20)].into(),
         predict_py: Some("if 1 < 2:\n    print(\"&\")\n".into()),
     }
 }
@@ -114,11 +116,14 @@ fn the_page_holds_tables_and_plots_and_nothing_from_elsewhere() {
     check_nesting(&html);
     // Top-1 at three sizes, 2 losses and CKA of 3 guided arms at two, 4 confusion matrices.
     let drawings = 3 + 2 * (2 + 3) + 4;
-    // A swatch for each line of the table, and of the lists below narrow drawings: 3 of 4 arms, 3 of 6 pairs.
-    let swatches = 4 + 3 * 4 + 3 * 6;
+    // A swatch for each line of the tables of results and of prices, and of the lists below narrow drawings: 3 of 4 arms, 3 of 6 pairs.
+    let swatches = 2 * 4 + 3 * 4 + 3 * 6;
     assert_eq!(html.matches("role=\"img\"").count(), drawings);
     assert_eq!(html.matches("<svg").count(), drawings + swatches);
-    for absent in ["<script", "<link", "<img", "src=", "href=", "url(", "@import", "NaN", "inf"] {
+    // One script, which sorts; three tables as CSV.
+    assert_eq!(html.matches("<script").count(), 1);
+    assert_eq!((html.matches("href=").count(), html.matches("href=\"data:text/csv").count()), (3, 3));
+    for absent in ["<link", "<img", "src=", "url(", "@import", "NaN", "inf"] {
         assert!(!html.contains(absent), "{absent}");
     }
     assert_eq!(html.matches("http").count(), html.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
@@ -136,7 +141,8 @@ fn the_page_holds_tables_and_plots_and_nothing_from_elsewhere() {
         "llvmpipe",
         "better than alone",
         "With 3 seeds p cannot be below 0.250, and for 3 arms Holm’s p not below 0.750",
-        "<td>0.250</td><td>0.750</td>",
+        "<td data-value=\"0.25\">0.250</td><td data-value=\"0.75\">0.750</td>",
+        ">3.0</td>",
         "conv1 → linear1",
         "if 1 &lt; 2:",
     ] {
@@ -165,7 +171,9 @@ fn what_comes_from_files_is_escaped() {
         run.evals.iter_mut().filter(|e| e.split == "train").for_each(|e| e.split = evil.into());
     }
     for text in [report_html(&experiment), curve_svg(&experiment)] {
-        assert!(!text.contains("<script") && text.matches("</style>").count() == 1 && !text.contains('\u{1b}'));
+        let own = if text.starts_with("<!doctype") { 1 } else { 0 };
+        assert!(text.matches("<script").count() == own && !text.contains('\u{1b}'));
+        assert_eq!(text.matches("</style>").count(), 1);
         check_nesting(&text);
     }
 }
@@ -246,8 +254,8 @@ fn one_to_eight_arms_of_any_name() {
         let html = report_html(&experiment);
         check_nesting(&html);
         check_nesting(&curve_svg(&experiment));
-        // One seed has no p.
-        assert_eq!(html.matches("<tr><td>").count() as u64, count);
+        // Results and prices; one seed has no p.
+        assert_eq!(html.matches("<tr><td>").count() as u64, 2 * count);
         if let Some(folder) = std::env::var_os("TRELLIS_REPORT_DIR") {
             write_report(&experiment, &Path::new(&folder).join("arms.html")).expect("a folder that can be written");
         }

@@ -1,0 +1,182 @@
+//! Run folders, found and put together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Comparison, Manifest, Member, keys};
+use crate::record::Experiment;
+use crate::record::names::{CONFIG, METRICS};
+use trellis_guidance::trainer::RunRecord;
+use trellis_guidance::{Error, Result};
+
+/// Greatest number of differing keys that a label lists.
+const LABELED: usize = 3;
+
+impl Comparison {
+    /// Compares the run folders `paths`, or those that lie in them, up to two folders deep. Experiments of the same settings whose runs
+    /// have other seeds or other data are put together; a run that two folders hold counts once.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if a path cannot be read or holds no run folder. A folder within it that cannot be read is said in
+    /// [`missing`](Self::missing).
+    pub fn read(paths: &[PathBuf]) -> Result<Self> {
+        let mut found = Found::default();
+        let mut experiments: Vec<(PathBuf, Experiment)> = Vec::new();
+        for path in paths {
+            fs::read_dir(path).map_err(|e| Error::io(path, e))?;
+            let before = found.folders.len() + found.open.len();
+            found.look(path, 2)?;
+            if found.folders.len() + found.open.len() == before {
+                let problem = format!("holds no run folder, one with {CONFIG} and {METRICS}");
+                return Err(Error::data(path, problem, "give a folder that `trellis train` or `trellis sweep` wrote"));
+            }
+        }
+        // A folder that one shard misses may lie in that of another, where they ran apart.
+        let elsewhere =
+            |name: &str| found.folders.iter().any(|folder| folder.file_name().is_some_and(|own| *own == *name));
+        let open = found.open.iter().filter(|(name, _)| !elsewhere(name));
+        let mut missing: Vec<String> = open.map(|(name, why)| format!("{name}: {why}")).collect();
+        missing.sort();
+        missing.dedup();
+        found.folders.sort_by_key(|folder| {
+            found.order.iter().position(|name| folder.file_name().is_some_and(|own| *own == **name))
+        });
+        for folder in found.folders {
+            match Experiment::read(&folder) {
+                Ok(experiment) => experiments.push((folder, experiment)),
+                Err(error) => missing.push(error.to_string()),
+            }
+        }
+        let name = |path: &PathBuf| match fs::canonicalize(path) {
+            Ok(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Err(_) => path.display().to_string(),
+        };
+        let title = paths.iter().map(name).collect::<Vec<_>>().join(" and ");
+        let command = (found.commands.len() == 1).then(|| found.commands.remove(0));
+        let mut comparison = Self { command, ..Self::of(title, experiments) };
+        comparison.missing.splice(0..0, missing);
+        Ok(comparison)
+    }
+
+    /// Compares experiments, each from a folder, as [`read`](Self::read) does.
+    pub fn of(title: String, experiments: Vec<(PathBuf, Experiment)>) -> Self {
+        let (mut members, mut missing) = (Vec::<Member>::new(), Vec::new());
+        for (folder, experiment) in experiments {
+            add(&mut members, &mut missing, folder, experiment);
+        }
+        let all: Vec<&[(String, String)]> = members.iter().map(|member| member.values.as_slice()).collect();
+        let keys = keys::differing(&all);
+        for member in &mut members {
+            member.label = label(member, &keys);
+        }
+        let labels: Vec<String> = members.iter().map(|member| member.label.clone()).collect();
+        for member in &mut members {
+            // Names that are not their own are those of the folder, with its parents.
+            if labels.iter().filter(|label| **label == member.label).count() > 1 {
+                member.label = member.folders[0].display().to_string();
+            }
+        }
+        Self { title, members, keys, missing, command: None }
+    }
+}
+
+/// Run folders that were found, and what their sweeps say.
+#[derive(Default)]
+struct Found {
+    folders: Vec<PathBuf>,
+    /// Folders that sweeps are to have and have not, and why.
+    open: Vec<(String, String)>,
+    /// Names of the folders of sweeps, in their order.
+    order: Vec<String>,
+    /// Commands of the sweeps.
+    commands: Vec<String>,
+}
+
+impl Found {
+    /// Adds the run folders at `path` and `depth` folders below it, those that are no sweep's by their names.
+    fn look(&mut self, path: &Path, depth: usize) -> Result<()> {
+        if path.join(METRICS).exists() && path.join(CONFIG).exists() {
+            self.folders.push(path.to_owned());
+            return Ok(());
+        }
+        if let Some(manifest) = Manifest::read(path)? {
+            for name in &manifest.folders {
+                let folder = path.join(name);
+                if folder.join(METRICS).exists() {
+                    self.folders.push(folder);
+                } else {
+                    let noted = fs::read_to_string(folder.join("error.txt"));
+                    let why = noted.map_or("not run".to_string(), |text| text.trim().to_string());
+                    self.open.push((name.clone(), why));
+                }
+                if !self.order.contains(name) {
+                    self.order.push(name.clone());
+                }
+            }
+            self.commands.push(manifest.command);
+            return Ok(());
+        }
+        if depth == 0 {
+            return Ok(());
+        }
+        let mut below: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(path).map_err(|e| Error::io(path, e))? {
+            let entry = entry.map_err(|e| Error::io(path, e))?.path();
+            if entry.is_dir() {
+                below.push(entry);
+            }
+        }
+        below.sort();
+        below.iter().try_for_each(|folder| self.look(folder, depth - 1))
+    }
+}
+
+/// Adds an experiment to the member of the same settings, or as one of its own.
+fn add(members: &mut Vec<Member>, missing: &mut Vec<String>, folder: PathBuf, experiment: Experiment) {
+    let name = &experiment.name;
+    if let Some(failure) = &experiment.failure {
+        missing.push(format!("{name}: ended with an error: {failure}"));
+    } else if let Some(open) = experiment.runs.iter().find(|run| !run.is_finished()) {
+        missing.push(format!("{name}: {}, seed {} is not finished", open.arm, open.seed));
+    }
+    let values = keys::values(&experiment.config_toml);
+    let made_by = |e: &Experiment| [e.adapter.clone(), e.version.clone()];
+    let same = members.iter_mut().find(|member| {
+        let of = &member.experiment;
+        let apart = experiment.runs.iter().all(|run| {
+            of.runs
+                .iter()
+                .filter(|other| other.arm == run.arm && other.seed == run.seed)
+                .all(|other| other.evals == run.evals)
+        });
+        member.values == values && made_by(of) == made_by(&experiment) && apart
+    });
+    let Some(member) = same else {
+        members.push(Member { label: String::new(), folders: vec![folder], experiment, values });
+        return;
+    };
+    let known = |runs: &[RunRecord], arm: &str, seed| runs.iter().any(|run| run.arm == arm && run.seed == seed);
+    let all = &mut member.experiment;
+    for run in experiment.runs {
+        if !known(&all.runs, &run.arm, run.seed) {
+            all.runs.push(run);
+        }
+    }
+    for run in experiment.guides {
+        if !known(&all.guides, &run.arm, run.seed) {
+            all.guides.push(run);
+        }
+    }
+    all.seconds += experiment.seconds;
+    member.folders.push(folder);
+}
+
+/// `sgd, weight_decay 0.1`: the values of the keys that differ, or the name of the folder where they are too many.
+fn label(member: &Member, keys: &[String]) -> String {
+    let folder = member.experiment.name.split("__replicate-").next().unwrap_or_default().to_string();
+    if keys.is_empty() || keys.len() > LABELED {
+        return folder;
+    }
+    let short = |key: &String| format!("{} {}", key.rsplit('.').next().unwrap_or(key), member.value(key));
+    keys.iter().map(short).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,56 @@
+//! Configurations as dotted keys, and the keys in which they differ.
+
+use toml::{Table, Value};
+
+/// Keys and values of a configuration, without those that name the run and choose its seeds.
+pub(super) fn values(toml: &str) -> Vec<(String, String)> {
+    let mut values = Vec::new();
+    collect("", &Value::Table(toml.parse::<Table>().unwrap_or_default()), &mut values);
+    values.retain(|(key, _)| !["name", "seeds", "data.seed"].contains(&key.as_str()));
+    values
+}
+
+fn collect(key: &str, value: &Value, values: &mut Vec<(String, String)>) {
+    let Value::Table(table) = value else {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        values.push((key.to_string(), text));
+        return;
+    };
+    for (name, value) in table {
+        let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+        collect(&key, value, values);
+    }
+}
+
+/// Keys whose value is not the same in all configurations, in the order in which they first stand.
+pub(super) fn differing(all: &[&[(String, String)]]) -> Vec<String> {
+    let mut keys: Vec<&String> = Vec::new();
+    for (key, _) in all.iter().flat_map(|values| values.iter()) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let value = |values: &[(String, String)], key: &str| {
+        values.iter().find(|(own, _)| own == key).map(|(_, value)| value.clone())
+    };
+    let differs = |key: &&String| all.windows(2).any(|two| value(two[0], key) != value(two[1], key));
+    keys.into_iter().filter(differs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_that_differ() {
+        let of = |text: &str| values(text);
+        let a = of(
+            "name = \"a\"\nseeds = [1]\n[data]\nseed = 1\ntrain = 5\n[training]\noptimizer = \"sgd\"\n[arm.x]\nweight = 1.0\n",
+        );
+        let b = of("name = \"b\"\nseeds = [2]\n[data]\nseed = 2\ntrain = 5\n[training]\noptimizer = \"adam\"\n");
+        assert_eq!(differing(&[&a, &b]), ["arm.x.weight", "training.optimizer"]);
+        assert_eq!(differing(&[&a, &a]), Vec::<String>::new());
+        assert_eq!(differing(&[&a]), Vec::<String>::new());
+        assert!(a.contains(&("training.optimizer".to_string(), "sgd".to_string())));
+    }
+}

@@ -1,0 +1,124 @@
+//! Tables of a comparison: results, differences between experiments, settings.
+
+use super::super::marks::swatch;
+use super::super::page::{p_value, section as titled};
+use super::super::palette;
+use super::super::table::results::{OF_PRICES, OF_RESULTS, price, price_columns, result, result_columns};
+use super::super::table::{Entry, Table};
+use crate::comparison::{Between, Comparison, Member};
+use crate::record::ArmSummary;
+use crate::stats::{Estimate, smallest_p};
+
+/// Largest number of experiments whose settings stand beside each other.
+const BESIDE: usize = 12;
+
+/// All tables as CSV, each with the name of its file.
+pub fn tables(comparison: &Comparison) -> Vec<(String, String)> {
+    let all = [results(comparison), prices(comparison), differences(comparison), configuration(comparison)];
+    all.into_iter()
+        .filter(|table| !table.rows.is_empty())
+        .map(|table| (format!("{}.csv", table.name), table.csv()))
+        .collect()
+}
+
+fn each(comparison: &Comparison) -> impl Iterator<Item = (usize, &str, ArmSummary)> {
+    let of = |(number, member): (usize, &Member)| {
+        member.experiment.summary().into_iter().map(move |arm| (number, arm)).collect::<Vec<_>>()
+    };
+    let all: Vec<(usize, ArmSummary)> = comparison.members.iter().enumerate().flat_map(of).collect();
+    all.into_iter().map(|(number, arm)| (number, comparison.members[number].label.as_str(), arm))
+}
+
+fn named(number: usize, label: &str) -> Entry {
+    Entry::words(label).after(swatch(palette::arm(number)))
+}
+
+fn heads(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| name.to_string()).collect()
+}
+
+/// Rows of all arms of all experiments, each after the name of its experiment.
+fn of_each(comparison: &Comparison, name: &str, columns: Vec<String>, row: fn(&ArmSummary) -> Vec<Entry>) -> Table {
+    let rows = each(comparison).map(|(number, label, arm)| [vec![named(number, label)], row(&arm)].concat());
+    Table { name: name.to_string(), columns: [vec!["Experiment".to_string()], columns].concat(), rows: rows.collect() }
+}
+
+/// A row for each experiment and arm: final test results, and differences to the first arm of the same experiment.
+fn results(comparison: &Comparison) -> Table {
+    of_each(comparison, "results", result_columns("first arm"), result)
+}
+
+/// A row for each experiment and arm: learning speed, over-fitting gap, time and memory.
+fn prices(comparison: &Comparison) -> Table {
+    of_each(comparison, "price", price_columns("the first arm"), price)
+}
+
+/// A row for each arm of each experiment but the first: differences to the same arm of the first.
+fn differences(comparison: &Comparison) -> Table {
+    let row = |between: Between| {
+        let top1 = &between.top1;
+        vec![
+            named(between.member, &comparison.members[between.member].label),
+            Entry::words(&between.arm).of_class("name"),
+            Entry::number(Some(top1.seeds as f64), |seeds| format!("{seeds}")),
+            Entry::difference(top1.estimate().map(Estimate::percent), 1.0, 1),
+            Entry::number(top1.p, p_value),
+            Entry::number(top1.p_holm, p_value),
+            Entry::difference(between.loss.estimate(), -1.0, 3),
+        ]
+    };
+    Table {
+        name: "differences".to_string(),
+        columns: heads(&["Experiment", "Arm", "Seeds", "Top-1, points", "p", "p, Holm", "Test loss"]),
+        rows: comparison.between().into_iter().map(row).collect(),
+    }
+}
+
+/// A row for each key in which experiments differ.
+fn configuration(comparison: &Comparison) -> Table {
+    let shown = comparison.members.iter().take(BESIDE);
+    let row = |key: &String| {
+        [Entry::words(key)].into_iter().chain(shown.clone().map(|member| Entry::words(member.value(key)))).collect()
+    };
+    Table {
+        name: "settings".to_string(),
+        columns: [String::from("Key")].into_iter().chain(shown.clone().map(|member| member.label.clone())).collect(),
+        rows: comparison.keys.iter().map(row).collect(),
+    }
+}
+
+/// The sections of results.
+pub(super) fn section(comparison: &Comparison) -> String {
+    let mut html = titled("Results", &format!("{}<p class=\"quiet\">{OF_RESULTS}</p>\n", results(comparison).html()));
+    html.push_str(&titled(
+        "Speed, over-fitting, price",
+        &format!("{}<p class=\"quiet\">{OF_PRICES}</p>\n", prices(comparison).html()),
+    ));
+    let between = differences(comparison);
+    if !between.rows.is_empty() {
+        let seeds = comparison.between().iter().map(|between| between.top1.seeds).max().unwrap_or(0);
+        html.push_str(&titled(
+            &format!("Against {}", super::escape(&comparison.members[0].label)),
+            &format!(
+                "{}<p class=\"quiet\">The same arm in both, seed by seed. p is corrected by Holm for all rows; with {seeds} seeds it cannot be \
+                 below {} before that.</p>\n",
+                between.html(),
+                p_value(smallest_p(seeds))
+            ),
+        ));
+    }
+    html
+}
+
+/// The section of the settings that differ.
+pub(super) fn settings(comparison: &Comparison) -> String {
+    let table = configuration(comparison);
+    if table.rows.is_empty() {
+        return String::new();
+    }
+    let more = match comparison.members.len() {
+        count if count > BESIDE => format!("<p class=\"quiet\">The first {BESIDE} of {count} experiments.</p>"),
+        _ => String::new(),
+    };
+    titled("Settings that differ", &format!("{}{more}", table.html()))
+}
