@@ -32,7 +32,8 @@ struct Inner {
     caps: Caps,
     tuning_path: Option<PathBuf>,
     checked_shaders: bool,
-    pipelines: Mutex<HashMap<String, Arc<Pipeline>>>,
+    /// By key and text: kernels of two programs may have one name.
+    pipelines: Mutex<HashMap<(String, &'static str), Arc<Pipeline>>>,
     layouts: Mutex<HashMap<Vec<Access>, wgpu::BindGroupLayout>>,
     pool: Arc<Mutex<Pool>>,
     counters: Arc<AtomicCounters>,
@@ -290,13 +291,14 @@ impl Gpu {
     /// The pipeline of a variant, compiled at its first use.
     pub(crate) fn pipeline(&self, variant: &Variant) -> Result<Arc<Pipeline>> {
         let key = variant.key();
-        if let Some(pipeline) = lock(&self.inner.pipelines).get(&key) {
+        let known = (key, variant.kernel.source);
+        if let Some(pipeline) = lock(&self.inner.pipelines).get(&known) {
             return Ok(pipeline.clone());
         }
         let bindings = variant.kernel.bindings()?;
         let layout = self.bind_group_layout(&bindings);
         let text = variant.text()?;
-        let raw = self.scoped(&format!("kernel {key}"), |device| {
+        let raw = self.scoped(&format!("kernel {}", known.0), |device| {
             let module = self.shader_module(variant.kernel.name, text);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(variant.kernel.name),
@@ -318,7 +320,7 @@ impl Gpu {
         })?;
         self.inner.counters.pipelines_created.fetch_add(1, Ordering::Relaxed);
         let pipeline = Arc::new(Pipeline { raw, layout, bindings });
-        lock(&self.inner.pipelines).insert(key, pipeline.clone());
+        lock(&self.inner.pipelines).insert(known, pipeline.clone());
         Ok(pipeline)
     }
 

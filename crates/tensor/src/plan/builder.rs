@@ -11,9 +11,9 @@ use super::pending::Pending;
 use super::{BufferSlice, Launch, Plan};
 use crate::device::gpu::{ALIGNMENT, Gpu, Pipeline};
 use crate::device::pool::Buffer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Kind;
-use crate::graph::op::{Arg, Lowered, Op};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op};
 use crate::ops::Pack;
 use crate::plan::fuse::Fused;
 use crate::plan::kernel::Access;
@@ -60,6 +60,39 @@ impl<'a> Builder<'a> {
     /// The plan, with its dispatches in the order that `order` gives them from the buffers that they use.
     pub(super) fn build(mut self, order: impl Fn(&[Vec<Use>]) -> Vec<Turn>) -> Result<Plan> {
         self.place_and_lower()?;
+        self.finish(order)
+    }
+
+    /// The plan of dispatches whose buffers are tensors, see [`Plan::of_dispatches`].
+    pub(super) fn on_tensors(
+        mut self,
+        dispatches: &[(Dispatch, &[&Tensor])],
+        order: impl Fn(&[Vec<Use>]) -> Vec<Turn>,
+    ) -> Result<Plan> {
+        for (dispatch, tensors) in dispatches {
+            let kernel = dispatch.variant.kernel;
+            let accesses = kernel.bindings()?;
+            let wrong = |problem| Err(Error::Kernel { file: format!("{}.wgsl", kernel.name), line: 0, problem });
+            if accesses.len() != tensors.len() {
+                let (has, given) = (accesses.len(), tensors.len());
+                return wrong(format!(
+                    "has {has} storage bindings, and {given} tensors are given: one for each, in order"
+                ));
+            }
+            for (number, tensor) in
+                tensors.iter().enumerate().filter(|(number, _)| accesses[*number] == Access::ReadWrite)
+            {
+                let same = |other: &&Tensor| Arc::ptr_eq(other.buffer(), tensor.buffer());
+                if tensors.iter().filter(|other| same(other)).count() > 1 {
+                    let problem =
+                        format!("writes binding {}, and {} is bound twice: give a copy", number + 1, tensor.name());
+                    return wrong(problem);
+                }
+            }
+            self.leaves.extend(tensors.iter().map(|tensor| tensor.buffer().clone()));
+            let bindings = tensors.iter().map(|tensor| (of_leaf(tensor), tensor.ty().bytes())).collect();
+            self.pending.push(Pending { dispatch: dispatch.clone(), bindings, op: kernel.name, layer: "".into() });
+        }
         self.finish(order)
     }
 

@@ -155,7 +155,7 @@ impl Variant {
         }
     }
 
-    /// Cache key: equal for equal variants.
+    /// Cache key: equal for equal variants of one kernel.
     pub(crate) fn key(&self) -> String {
         let mut key = self.kernel.name.to_string();
         for flag in &self.flags {

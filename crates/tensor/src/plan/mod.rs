@@ -22,10 +22,11 @@ use std::sync::Arc;
 use crate::device::gpu::{Gpu, Pipeline};
 use crate::device::pool::Buffer;
 use crate::error::{Error, Result};
+use crate::graph::op::Dispatch;
 use crate::graph::{Graph, Var};
 use crate::plan::fuse::fuse;
 use crate::shape::{DType, TensorType};
-use crate::tensor::{read_back, read_halves};
+use crate::tensor::{Tensor, read_back, read_halves};
 use builder::Builder;
 
 /// A recorded step, ready to replay on one GPU.
@@ -108,6 +109,37 @@ impl Plan {
         keep.iter().for_each(|var| kept[var.id()] = true);
         let fused = fuse(graph.nodes(), &kept);
         Builder::new(gpu, &fused, &kept, shared)?.build(order::by_dependency)
+    }
+
+    /// A plan of kernels that are no ops: to try one out, to measure it, to teach with it. Each dispatch comes with its tensors, which are
+    /// bound to the storage bindings 1, 2, … of its kernel; its own `args` are not read. A dispatch sees what those before it wrote.
+    ///
+    /// ```
+    /// use trellis_tensor::{Dispatch, Gpu, Kernel, Plan, Tensor, TensorType};
+    ///
+    /// let source = "
+    /// @group(0) @binding(0) var<uniform> n: u32;
+    /// @group(0) @binding(1) var<storage, read> x: array<f32>;
+    /// @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+    /// @compute @workgroup_size(256)
+    /// fn double(@builtin(global_invocation_id) id: vec3u) {
+    ///     if (id.x < n) { y[id.x] = 2.0 * x[id.x]; }
+    /// }";
+    /// let gpu = Gpu::new()?;
+    /// let x = Tensor::from_f32(&gpu, "x", [3], &[1.0, 2.0, 3.0])?;
+    /// let y = Tensor::zeros(&gpu, "y", TensorType::f32([3]))?;
+    /// let double = Dispatch::linear(Kernel { name: "double", source }, 3).dims(&[3]);
+    /// Plan::of_dispatches(&gpu, &[(double, &[&x, &y])])?.run(1)?;
+    /// assert_eq!(y.read_f32()?, [2.0, 4.0, 6.0]);
+    /// # Ok::<(), trellis_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when a kernel has not as many storage bindings as there are tensors, or writes one that is bound twice;
+    /// [`Error::Gpu`] when its text does not compile.
+    pub fn of_dispatches(gpu: &Gpu, dispatches: &[(Dispatch, &[&Tensor])]) -> Result<Self> {
+        let fused = fuse(Vec::new(), &[]);
+        Builder::new(gpu, &fused, &[], Vec::new())?.on_tensors(dispatches, order::by_dependency)
     }
 
     /// Submits `steps` replays and returns at once; [`Gpu::wait`] or a read waits for them.
@@ -260,6 +292,28 @@ mod tests {
         assert_eq!(counts(&|x| Ok(vec![x.exp()?, x.tanh()?, x.relu()?])), (3, 0), "all read what none writes");
         assert_eq!(counts(&|x| Ok(vec![x.exp()?.sqrt()?, x.tanh()?.sqrt()?])), (4, 1), "one moves both inputs");
         assert_eq!(counts(&|x| Ok(vec![x.exp()?.add(x.tanh()?)?])), (3, 1), "one dispatch reads both");
+    }
+
+    #[test]
+    fn dispatches_by_hand_run_in_order_and_errors_name_the_binding() {
+        let gpu = Gpu::with(&GpuOptions { gpu_kernels: true, ..GpuOptions::default() }).expect("an adapter");
+        let source = "@group(0) @binding(0) var<uniform> n: u32;\n\
+            @group(0) @binding(1) var<storage, read> x: array<f32>;\n\
+            @group(0) @binding(2) var<storage, read_write> y: array<f32>;\n\
+            @compute @workgroup_size(256) fn more(@builtin(global_invocation_id) id: vec3u) {\n\
+            if (id.x < n) { y[id.x] = 2.0 * x[id.x] + 1.0; } }";
+        let more = |source| Dispatch::linear(crate::Kernel { name: "more", source }, 3).dims(&[3]);
+        let [x, y] = [1.0, 0.0].map(|value| Tensor::from_f32(&gpu, "x", [3], &[value; 3]).expect("small"));
+        let plan = Plan::of_dispatches(&gpu, &[(more(source), &[&x, &y]), (more(source), &[&y, &x])]).expect("sane");
+        plan.run(2).expect("runs");
+        assert_eq!((x.read_f32().expect("read"), plan.barriers()), (vec![31.0; 3], 1), "1, 3, 7, 15, 31");
+        let message = |source, tensors: &[&Tensor]| match Plan::of_dispatches(&gpu, &[(more(source), tensors)]) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert!(message(source, &[&x]).contains("has 2 storage bindings, and 1 tensors are given"));
+        assert!(message(source, &[&x, &x]).contains("writes binding 2, and x is bound twice"));
+        assert!(message(source.replace("2.0 *", "2u *").leak(), &[&x, &y]).contains("kernel more"));
     }
 
     #[test]
