@@ -1,4 +1,4 @@
-//! An op of one's own: implement [`Op`], here for running sums, whose kernel is `cumsum.wgsl`. The generic test of the
+//! An op of one's own: implement [`Op`], here for running sums, whose kernel is `kernels/cumsum.wgsl`. The generic test of the
 //! engine's ops checks it. Then a curve that never falls, a running sum of positive steps, is fitted to noisy measurements.
 
 use trellis_rng::Rng;
@@ -33,7 +33,7 @@ impl Op for CumSum {
     fn lower(&self, _: &Caps, _: &[&TensorType], output: &TensorType) -> Lowered {
         let n = output.shape.last_axis();
         let rows = output.elements() / n;
-        let kernel = Kernel { name: "cumsum", source: include_str!("cumsum.wgsl") };
+        let kernel = Kernel { name: "cumsum", source: include_str!("kernels/cumsum.wgsl") };
         Dispatch::linear(kernel, rows)
             .constant("REVERSE", u32::from(self.reverse))
             .dims(&[rows, n])

@@ -15,7 +15,7 @@ use super::preprocessor::{expand_into, unfolded, unroll};
 use crate::error::{Error, Result};
 
 /// One kernel: a WGSL file whose entry point has the file's name. Those of this repository are made by [`kernel!`](crate::kernel),
-/// another one is `Kernel { name: "cumsum", source: include_str!("cumsum.wgsl") }`, as in `examples/own_op.rs`.
+/// another one is `Kernel { name: "cumsum", source: include_str!("kernels/cumsum.wgsl") }`, as in `examples/own_op.rs`.
 ///
 /// Binding 0 of group 0 is a uniform, the words of [`Dispatch::dims`](crate::Dispatch::dims). Bindings 1, 2, … are storage buffers
 /// in the order of [`Dispatch::args`](crate::Dispatch::args), one declaration a line. Override constants, `#if` flags and
