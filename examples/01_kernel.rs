@@ -65,7 +65,9 @@ fn main() -> Result<()> {
 
     // ANCHOR: plan
     // Workgroups that cover the grid, rounded up. The second dispatch reads what the first has written.
-    let step = Dispatch::grid(REACT, [WIDTH.div_ceil(8), HEIGHT.div_ceil(8), 1]).dims(&[WIDTH, HEIGHT]).flops(40 * WIDTH * HEIGHT);
+    let step = Dispatch::grid(REACT, [WIDTH.div_ceil(8), HEIGHT.div_ceil(8), 1])
+        .dims(&[WIDTH, HEIGHT])
+        .flops(40 * WIDTH * HEIGHT);
     let plan = Plan::of_dispatches(&gpu, &[(step.clone(), &[&a, &b]), (step, &[&b, &a])])?;
     for third in 0..=3 {
         println!("v after {} steps", third * steps / 3);

@@ -25,7 +25,13 @@ fn main() -> Result<()> {
     let gpu = Gpu::with(&GpuOptions { checked_shaders: false, ..GpuOptions::from_env()? })?;
     let software = gpu.caps().software;
     let short = std::env::var_os("TRELLIS_SHORT_EXAMPLES").is_some();
-    let n = if short { 128 } else if software { 512 } else { 4096 };
+    let n = if short {
+        128
+    } else if software {
+        512
+    } else {
+        4096
+    };
     println!("C = A B of {n} × {n} on {}\n", gpu.name());
 
     let mut rng = Rng::new(1, 0);
@@ -36,7 +42,11 @@ fn main() -> Result<()> {
     // ANCHOR: ladder
     let steps = [
         (kernel!("naive"), 16, "an invocation reads two numbers from memory for each multiply-add"),
-        (kernel!("tiled"), 16, "a workgroup loads tiles once: 16 invocations share each number, for two barriers a tile"),
+        (
+            kernel!("tiled"),
+            16,
+            "a workgroup loads tiles once: 16 invocations share each number, for two barriers a tile",
+        ),
         (kernel!("registers"), 64, "an invocation owns 4 x 4 sums: 8 reads of workgroup memory serve 16 multiply-adds"),
     ];
     let mut rates = Vec::new();
@@ -67,7 +77,9 @@ fn main() -> Result<()> {
     }
     println!("\nThe engine's loop is `matmul {chosen}`. Errors are against f64, relative to the greatest element.");
     if software {
-        println!("This adapter is a CPU: its workgroup memory is ordinary memory and its barriers are switches between");
+        println!(
+            "This adapter is a CPU: its workgroup memory is ordinary memory and its barriers are switches between"
+        );
         println!("invocations, so tiles gain less than on a GPU, or lose. Registers gain everywhere.");
     }
     Ok(())

@@ -40,7 +40,9 @@ fn main() -> Result<()> {
     let grads = graph.grad(loss, &[w1, w2])?;
     // ANCHOR_END: grad
     println!("\n2. Its gradient: {} more lines of the same graph.", graph.len() - recorded);
-    println!("Read it from the loss backward. A product has two backward products, and ReLU lets through what was positive.\n");
+    println!(
+        "Read it from the loss backward. A product has two backward products, and ReLU lets through what was positive.\n"
+    );
     print_from(&graph, recorded);
 
     // ANCHOR: plan
@@ -51,7 +53,9 @@ fn main() -> Result<()> {
     println!("A ReLU runs within the product before it. Leaves, constants and reshapes cost nothing.\n");
     print!("{plan}");
 
-    println!("\n4. It runs. d loss / d first[2, 1] by the plan, and by central differences, for smaller and smaller steps:\n");
+    println!(
+        "\n4. It runs. d loss / d first[2, 1] by the plan, and by central differences, for smaller and smaller steps:\n"
+    );
     plan.run(1)?;
     let at = 2 * 4 + 1;
     let (value, slope, weights) = (plan.read(loss)?[0], plan.read(grads[0])?[at], first.read_f32()?);
@@ -67,7 +71,9 @@ fn main() -> Result<()> {
         let difference = (loss_at(weights[at] + step)? - loss_at(weights[at] - step)?) / (2.0 * step);
         println!("   {step:>8.0e}  {difference:>11.6}  {:>9.1e}", (difference - slope).abs());
     }
-    println!("\nLarge steps cross the bend of a ReLU, small ones drown in the rounding of f32. So the engine's own tests compare in f64.");
+    println!(
+        "\nLarge steps cross the bend of a ReLU, small ones drown in the rounding of f32. So the engine's own tests compare in f64."
+    );
     Ok(())
 }
 

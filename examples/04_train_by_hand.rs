@@ -77,8 +77,7 @@ fn main() -> Result<()> {
     let step = Plan::new(&gpu, &graph, &[])?;
     // ANCHOR_END: step
 
-    // What the network says of each place of the plane: another plan over the same parameters.
-    let graph = Graph::new();
+    let graph = Graph::new(); // what the network says of each place of the plane, by the same parameters
     let said = network(&params, graph.leaf(&plane))?.softmax()?;
     let look = Plan::new(&gpu, &graph, &[said])?;
 
@@ -113,7 +112,8 @@ fn draw(said: &[f32], points: &[f32]) {
         lines[cell / WIDTH][cell % WIDTH] = [' ', '·', '░', '▒'][(4.0 * said[1]).clamp(0.0, 3.0) as usize];
     }
     for (number, point) in points.chunks(2).enumerate() {
-        let at = |value: f32, size: usize| ((value / 2.2 + 0.5) * (size - 1) as f32).round().clamp(0.0, size as f32 - 1.0);
+        let at =
+            |value: f32, size: usize| ((value / 2.2 + 0.5) * (size - 1) as f32).round().clamp(0.0, size as f32 - 1.0);
         lines[at(-point[1], HEIGHT) as usize][at(point[0], WIDTH) as usize] = ['o', 'x'][number / POINTS];
     }
     lines.iter().for_each(|line| println!("  {}", line.iter().collect::<String>()));
