@@ -82,16 +82,16 @@ fn picture(maps: &[(&str, LayerMatrix)]) -> String {
             let _ = writeln!(svg, "<text x='{left}' y='{}'>{}</text>", y + 24, map.rows[row]);
             for column in 0..map.columns.len() {
                 let (x, value) = (left + 34 + 40 * column, map.at(row, column));
-                let ink = if value > 0.55 { "white" } else { "black" };
+                let (middle, ink) = (x + 20, if value > 0.55 { "white" } else { "black" });
+                if row == 0 {
+                    let _ =
+                        writeln!(svg, "<text x='{middle}' y='54' text-anchor='middle'>{}</text>", map.columns[column]);
+                }
                 let _ = writeln!(
                     svg,
-                    "<text x='{}' y='54' text-anchor='middle'>{}</text>\
-                     <rect x='{x}' y='{y}' width='39' height='39' fill='#1a5276' fill-opacity='{:.2}'/>\
-                     <text x='{}' y='{}' text-anchor='middle' fill='{ink}'>{value:.2}</text>",
-                    x + 20,
-                    map.columns[column],
+                    "<rect x='{x}' y='{y}' width='39' height='39' fill='#1a5276' fill-opacity='{:.2}'/>\
+                     <text x='{middle}' y='{}' text-anchor='middle' fill='{ink}'>{value:.2}</text>",
                     value.clamp(0.0, 1.0),
-                    x + 20,
                     y + 24
                 );
             }

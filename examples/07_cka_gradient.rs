@@ -8,14 +8,15 @@
 
 use std::fmt::Write;
 
+use trellis_guidance::Error;
 use trellis_rng::Rng;
 use trellis_tensor::{
-    Gpu, Graph, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Result, Schedule, StepState, Tensor, Var,
+    Gpu, Graph, LaunchInfo, Layout, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Result, Schedule, StepState,
+    Tensor, Var,
 };
 
-/// Points of the heart, and pictures of the animation.
 const POINTS: usize = 72;
-const FRAMES: usize = 60;
+const FRAMES: usize = 30; // of the animation
 
 // ANCHOR: generic
 /// CKA of layers `[n, p]` and `[n, q]` as its definition says: `<K, L> / (|K| |L|)` of the Gram matrices of centered layers.
@@ -35,39 +36,35 @@ fn fused<'g>(x: Var<'g>, y: Var<'g>) -> Result<Var<'g>> {
     Ok(Var::cka(x.centered_gram()?, y.centered_gram()?)?.value)
 }
 
-fn main() -> Result<()> {
+fn main() -> trellis_guidance::Result<()> {
     // `make test` takes a few steps, to see that it runs.
-    let steps = if std::env::var_os("TRELLIS_SHORT_EXAMPLES").is_some() { 1 } else { 5 };
+    let steps = if std::env::var_os("TRELLIS_SHORT_EXAMPLES").is_some() { 1 } else { 8 };
     let gpu = Gpu::new()?;
     let mut rng = Rng::new(5, 0);
     let mut normal = |count: usize| (0..count).map(|_| rng.normal()).collect::<Vec<f32>>();
-
     println!("Layers [256, 384] and [256, 128]: CKA and its gradient with respect to the first\n");
-    let x = Tensor::from_f32(&gpu, "x", [256, 384], &normal(256 * 384))?;
-    let y = Tensor::from_f32(&gpu, "y", [256, 128], &normal(256 * 128))?;
+    let [x, y] = [384, 128].map(|width| Tensor::from_f32(&gpu, "layer", [256, width], &normal(256 * width)));
+    let (x, y) = (x?, y?);
     let (mut gradients, mut of_noise) = (Vec::new(), 0.0);
-    println!("{:<12} {:>10} {:>11} {:>8} {:>8}", "", "CKA", "dispatches", "MFLOP", "KiB");
+    println!("{:<12} {:>10} {:>11} {:>8} {:>8}", "", "CKA", "dispatches", "kFLOP", "KiB");
     for name in ["generic ops", "fused"] {
         let graph = Graph::new();
-        let (x, y) = (graph.leaf(&x), graph.leaf(&y));
+        let [x, y] = [&x, &y].map(|layer| graph.leaf(layer));
         let value = if name == "fused" { fused(x, y)? } else { generic(x, y)? };
         let gradient = graph.grad(value, &[x])?[0];
         let plan = Plan::new(&gpu, &graph, &[value, gradient])?;
         plan.run(1)?;
-        let flop: f64 = plan.launches().map(|launch| launch.flops as f64 / 1e6).sum();
-        let bytes: f64 = plan.launches().map(|launch| launch.bytes as f64 / 1024.0).sum();
+        let count = |each: fn(&LaunchInfo) -> u64| plan.launches().map(each).sum::<u64>();
+        let [dispatches, kflop, kib] = [count(|_| 1), count(|l| l.flops) / 1000, count(|l| l.bytes) / 1024];
         of_noise = plan.read(value)?[0];
-        println!("{name:<12} {of_noise:>10.7} {:>11} {flop:>8.1} {bytes:>8.0}", plan.launches().len());
+        println!("{name:<12} {of_noise:>10.7} {dispatches:>11} {kflop:>8} {kib:>8}");
         gradients.push(plan.read(gradient)?);
     }
     let most = |values: Vec<f32>| values.into_iter().map(f32::abs).fold(0.0, f32::max);
     let apart = most(gradients[0].iter().zip(&gradients[1]).map(|(a, b)| a - b).collect());
-    println!(
-        "\nThe two gradients differ by at most {:.0e} of the greatest element.",
-        apart / most(gradients.swap_remove(0))
-    );
+    let apart = apart / most(gradients.swap_remove(0));
+    println!("\nThe two gradients differ by at most {apart:.0e} of the greatest element.");
     println!("The layers are noise, and yet CKA is {of_noise:.2}: wide layers of few examples look alike by chance.\n");
-
     // ANCHOR: pull
     let angle = |i: usize| std::f32::consts::TAU * i as f32 / POINTS as f32;
     let heart: Vec<f32> = (0..POINTS).map(angle).flat_map(heart).collect();
@@ -85,12 +82,10 @@ fn main() -> Result<()> {
         plan.run(steps)?;
         frames.push(placed(&params.tensors()[0].read_f32()?));
         let cka = plan.read(value)?[0];
-        if frame % 6 == 0 {
-            println!("step {:>4}  CKA {cka:.4}  {}", frame * steps, "█".repeat((40.0 * cka) as usize));
-        }
+        println!("step {:>4}  CKA {cka:.4}  {}", frame * steps, "█".repeat((40.0 * cka) as usize));
     }
     let path = std::env::temp_dir().join("trellis_07_cka_gradient.svg");
-    std::fs::write(&path, picture(&placed(&heart), &frames)).expect("the folder for temporary files is writable");
+    std::fs::write(&path, picture(&placed(&heart), &frames)).map_err(|error| Error::io(&path, error))?;
     println!("\nopen: {}  (in a browser: it moves)", path.display());
     Ok(())
 }
@@ -118,10 +113,8 @@ fn picture(heart: &[f32], frames: &[Vec<f32>]) -> String {
         };
         let _ = writeln!(svg, "<circle cx='{:.2}' cy='{:.2}' {color}/>", heart[2 * i], heart[2 * i + 1]);
         let (x, y) = (values(0, 6.0), values(1, 0.0));
-        let _ = writeln!(
-            svg,
-            "<circle {color}><animate attributeName='cx' {x}/><animate attributeName='cy' {y}/></circle>"
-        );
+        let [x, y] = [("cx", x), ("cy", y)].map(|(name, values)| format!("<animate attributeName='{name}' {values}/>"));
+        let _ = writeln!(svg, "<circle {color}>{x}{y}</circle>");
     }
     svg + "</svg>\n"
 }
