@@ -1,4 +1,4 @@
-//! README.md and docs/: sentences are short, and relative links lead to a file and a heading that exist.
+//! README.md, docs/ and the exercises: sentences are short, and relative links lead to a file and a heading that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ struct Sentence {
     text: String,
 }
 
-/// README.md and each page of docs/.
+/// README.md, each page of docs/, and the order of the exercises.
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).expect("docs/ exists");
     let mut pages: Vec<PathBuf> = docs.map(|entry| entry.expect("readable").path()).collect();
     pages.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
-    pages.push(root.join("README.md"));
+    pages.extend(["README.md", "exercises/README.md"].map(|page| root.join(page)));
     pages.sort();
     pages
 }

@@ -39,7 +39,10 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn source_files_are_short() {
-    let long = ["crates", "tests", "examples", "benches"].into_iter().flat_map(sources).flat_map(|(_, files)| files);
+    let long = ["crates", "tests", "examples", "exercises", "benches"]
+        .into_iter()
+        .flat_map(sources)
+        .flat_map(|(_, files)| files);
     let long = long
         .filter(|path| path.extension().is_some_and(|e| e == "rs") && !path.starts_with(root().join("benches/peers")));
     let long: Vec<String> = long
@@ -53,7 +56,7 @@ fn source_files_are_short() {
 #[test]
 fn folders_hold_few_files() {
     let crates = CRATES.map(|name| format!("crates/{name}/src"));
-    let all = crates.iter().map(String::as_str).chain(["shaders", "tests", "examples"]).flat_map(sources);
+    let all = crates.iter().map(String::as_str).chain(["shaders", "tests", "examples", "exercises"]).flat_map(sources);
     // Values of PyTorch are data, not source.
     let full = all.filter(|(folder, files)| files.len() > FILES && !folder.ends_with("tests/golden"));
     let full: Vec<String> = full.map(|(folder, files)| format!("{}: {}", folder.display(), files.len())).collect();
@@ -115,7 +118,7 @@ fn comments_begin_with_their_thing() {
         let text = ["/// ", "//! ", "// "].iter().find_map(|mark| line.trim_start().strip_prefix(mark));
         text.is_some_and(|text| vague.iter().any(|word| text.starts_with(word)))
     };
-    for (_, files) in ["crates", "tests", "examples", "benches"].into_iter().flat_map(sources) {
+    for (_, files) in ["crates", "tests", "examples", "exercises", "benches"].into_iter().flat_map(sources) {
         for path in files.iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let found = read(path).lines().find(|line| begins(line)).map(str::to_string);
             assert_eq!(found, None, "{}", path.display());
