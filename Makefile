@@ -7,9 +7,10 @@ demo: setup
 
 # One thread of software Vulkan: small dispatches cost a fortieth, and the two tests run side by side. The examples were built with the
 # tests; the long one takes only some of its steps.
+examples := $(notdir $(basename $(wildcard examples/*.rs)) $(patsubst %/main.rs,%,$(wildcard examples/*/main.rs)))
 test: setup
 	LP_NUM_THREADS=0 cargo test --workspace
-	@for example in $(notdir $(basename $(wildcard examples/*.rs))); do echo "example $$example"; \
+	@for example in $(examples); do echo "example $$example"; \
 		LP_NUM_THREADS=0 TRELLIS_SHORT_EXAMPLES=1 cargo run --quiet --example $$example || exit 1; done
 
 lint:

@@ -1,4 +1,4 @@
-//! What CKA sees: the layers of two trained networks, each with each, as a heat map.
+//! A heat map of CKA: the layers of two trained networks, each with each.
 //!
 //! You learn to read such a map. Two networks that differ by their seed alone agree layer by layer, though no unit of one is a unit of
 //! the other. Late layers have no counterpart in a network of another kind. Untrained layers all look like the images.
