@@ -1,6 +1,6 @@
 # Everything here needs Rust and the C compiler that it links with; a software Vulkan is installed where no driver is found.
 
-.PHONY: demo test lint setup bench bench-peers
+.PHONY: demo test lint book setup bench bench-peers
 
 demo: setup
 	cargo run --release -p trellis -- demo
@@ -17,6 +17,13 @@ lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	$(MAKE) book
+
+# The book, in target/book. Without mdbook it is not built; tests check its links, its sentences and the code that it includes.
+book:
+	@if ! command -v mdbook > /dev/null; then echo "The book: not built, there is no mdbook (cargo install --locked mdbook)."; \
+	else log=$$(mdbook build docs 2>&1) || { echo "$$log"; exit 1; }; \
+		if echo "$$log" | grep -E 'ERROR|WARN'; then exit 1; fi; echo "The book: target/book/index.html"; fi
 
 bench: setup
 	cargo bench

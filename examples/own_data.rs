@@ -8,6 +8,7 @@ use trellis_guidance::{Dataset, Fcn, Network, Result, Trainer, Training};
 use trellis_rng::Rng;
 use trellis_tensor::Gpu;
 
+// ANCHOR: data
 /// Gray images of 12 × 12: class 0 for upright stripes, 1 for flat ones, under noise.
 struct Stripes {
     count: usize,
@@ -31,6 +32,7 @@ impl Source for Stripes {
         Ok(class as u16)
     }
 }
+// ANCHOR_END: data
 
 fn main() -> Result<()> {
     let gpu = Gpu::new()?;

@@ -6,6 +6,7 @@ use trellis_guidance::trainer::{EvalRecord, RunRecord};
 use trellis_guidance::{Cka, Cnn, Dataset, Fcn, Guidance, Measure, Metric, Network, Result, Trainer, Training};
 use trellis_tensor::{Gpu, Layout, Var};
 
+// ANCHOR: measure
 /// Correlation of the distances between examples in one layer with those in the other: `<A, B> / (|A| |B|)`, where A and B are the
 /// matrices of distances, less the means of their rows and columns.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl Measure for DistanceCorrelation {
         true
     }
 }
+// ANCHOR_END: measure
 
 fn main() -> Result<()> {
     // `make test` takes a few steps, to see that it runs.

@@ -6,6 +6,7 @@ use trellis_guidance::trainer::{EvalRecord, RunRecord};
 use trellis_guidance::{Cnn, Dataset, Guidance, GuideSchedule, Network, Result, Trainer, Training};
 use trellis_tensor::{Gpu, Init, OptimizerConfig, Schedule, Var};
 
+// ANCHOR: network
 /// Convolutions of gated units without normalization, `(W x + b) · σ(V x + c)`. Each halves its input, so a deep stack learns badly.
 #[derive(Debug)]
 struct Gated {
@@ -34,6 +35,7 @@ impl Architecture for Gated {
         pass.linear("logits", x.flatten()?, classes, true, Init::Default)
     }
 }
+// ANCHOR_END: network
 
 fn main() -> Result<()> {
     // `make test` takes a few steps, to see that it runs.

@@ -7,6 +7,7 @@ use trellis_tensor::{
     Result, Schedule, StepState, Tensor, TensorType, TestCase, Var, check_op,
 };
 
+// ANCHOR: op
 /// `y_i = Σ_{j ≤ i} x_j` over the last axis; reversed, over j ≥ i.
 #[derive(Clone, Copy, Debug)]
 struct CumSum {
@@ -25,10 +26,12 @@ impl Op for CumSum {
         }
     }
 
+    // ANCHOR: backward
     /// `dx_j = Σ_{i ≥ j} dy_i`: the sums the other way.
     fn backward<'g>(&self, _: &[Var<'g>], _: Var<'g>, dy: Var<'g>) -> Result<Vec<Option<Var<'g>>>> {
         Ok(vec![Some(dy.graph().push(CumSum { reverse: !self.reverse }, &[dy])?)])
     }
+    // ANCHOR_END: backward
 
     fn lower(&self, _: &Caps, _: &[&TensorType], output: &TensorType) -> Lowered {
         let n = output.shape.last_axis();
@@ -56,6 +59,7 @@ impl Op for CumSum {
         TestCase::new(move |x| x[0].graph().push(CumSum { reverse }, x)).normal(rng, shape)
     }
 }
+// ANCHOR_END: op
 
 /// Measurements, and steps of the optimizer.
 const COUNT: usize = 64;

@@ -18,11 +18,13 @@ struct Sentence {
     text: String,
 }
 
-/// README.md, each page of docs/, and the order of the exercises.
+/// README.md, each page of docs/ and of the book, and the order of the exercises.
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_dir(root.join("docs")).expect("docs/ exists");
     let mut pages: Vec<PathBuf> = docs.map(|entry| entry.expect("readable").path()).collect();
+    let book = fs::read_dir(root.join("docs/book")).expect("the book is here");
+    pages.extend(book.map(|entry| entry.expect("readable").path()));
     pages.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
     pages.extend(["README.md", "exercises/README.md"].map(|page| root.join(page)));
     pages.sort();
@@ -198,6 +200,41 @@ fn links_of_the_docs_lead_somewhere() {
         }
     }
     assert!(broken.is_empty(), "links to no file, or to no heading of it:\n{}", broken.join("\n"));
+}
+
+/// Targets of `{{#include FILE}}` and `{{#include FILE:ANCHOR}}`.
+fn includes(text: &str) -> Vec<(&str, Option<&str>)> {
+    let targets = text.split("{{#include ").skip(1).filter_map(|rest| rest.split_once("}}"));
+    targets.map(|(target, _)| target.split_once(':').map_or((target, None), |(file, at)| (file, Some(at)))).collect()
+}
+
+#[test]
+fn code_that_the_book_includes_is_there() {
+    let (mut broken, mut found) = (Vec::new(), 0);
+    for page in pages() {
+        for (file, anchor) in includes(&read(&page)) {
+            let code = fs::read_to_string(page.with_file_name("").join(file)).unwrap_or_default();
+            let mark = |word: &str, at: &str| code.lines().any(|line| line.trim() == format!("// {word}: {at}"));
+            if code.is_empty() || anchor.is_some_and(|at| !mark("ANCHOR", at) || !mark("ANCHOR_END", at)) {
+                broken.push(format!("{}: {file} {anchor:?}", page.display()));
+            }
+            found += 1;
+        }
+    }
+    assert!(broken.is_empty(), "no such file, or no such part of it:\n{}", broken.join("\n"));
+    assert!(found > 20, "the book includes {found} pieces of code");
+    assert_eq!(includes("a {{#include b.rs:c}} {{#include d}}"), [("b.rs", Some("c")), ("d", None)]);
+}
+
+/// A page that docs/SUMMARY.md does not list is not in the book.
+#[test]
+fn every_page_is_in_the_book() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let summary = read(&folder.join("SUMMARY.md"));
+    for page in pages() {
+        let Ok(name) = page.strip_prefix(&folder) else { continue };
+        assert!(name == "SUMMARY.md" || summary.contains(&format!("]({})", name.display())), "{}", name.display());
+    }
 }
 
 #[test]
