@@ -17,11 +17,11 @@ fn main() -> Result<()> {
     let gpu = Gpu::new()?;
     let images = glyphs(3000, 16, 0).split(&[2000, 1000], 0)?;
     let data = Dataset::new(&gpu, &images[0], None, Some(&images[1]))?;
-    let training = |steps: u32| Training { eval_every: 80 / share, ..Training::new(steps / share) };
+    let training = |steps: u32| Training { eval_every: 80, ..Training::new(steps / share) };
 
     // ANCHOR: guide
     let guide = Network::new(Cnn::new(&[8, 16, 32]), &data, 1)?;
-    let learned = Trainer::new(&guide, &data, training(300)).run()?;
+    let learned = Trainer::new(&guide, &data, training(200)).run()?;
     let guide = guide.freeze();
     // ANCHOR_END: guide
 

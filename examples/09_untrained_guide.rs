@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     let mut runs = Vec::new();
     for (name, network, guidance) in arms {
         let optimizer = OptimizerConfig::adam(Schedule::Constant(2e-3));
-        let training = Training { batch: 32, eval_every: steps / 10, optimizer, ..Training::new(steps) };
+        let training = Training { batch: 32, eval_every: 30, optimizer, ..Training::new(steps) };
         let target = Network::new(network, &data, 1)?;
         let trainer = Trainer::new(&target, &data, training);
         let run = guidance.into_iter().fold(trainer, Trainer::guided_by).run()?;

@@ -81,8 +81,7 @@ fn roofline(profile: &Profile) {
         ((flop.log10() + 0.2 - rate.log10()) / 5.0 * HEIGHT as f64).clamp(0.0, HEIGHT as f64 - 1.0) as usize
     };
     let mut lines = vec![vec![' '; WIDTH]; HEIGHT];
-    for at in 0..WIDTH {
-        let slope = bytes * 10f64.powf(at as f64 / WIDTH as f64 * 5.0 - 2.0);
+    for (at, slope) in (0..WIDTH).map(|at| (at, bytes * 10f64.powf(at as f64 / WIDTH as f64 * 5.0 - 2.0))) {
         lines[row(slope.min(flop))][at] = if slope < flop { '/' } else { '-' };
     }
     for launch in profile.launches.iter().filter(|launch| launch.flops > 0 && launch.ms > 0.0) {
