@@ -53,24 +53,12 @@ pub(crate) struct Case {
     pub(crate) expected: Vec<f64>,
 }
 
-/// Side of the two, of which a folder holds the kernels.
-#[derive(Clone, Copy)]
-pub(crate) enum Version {
-    /// With holes, for the learner to fill.
-    Kernels,
-    /// Filled.
-    #[cfg(test)]
-    Solutions,
-}
+/// Folder of the kernels with a hole, for the learner to fill. The others are in `solutions`.
+pub(crate) const KERNELS: &str = "kernels";
 
 impl Exercise {
-    /// Path of the kernel of exercise `number`, counted from 1.
-    pub(crate) fn path(&self, number: usize, version: Version) -> PathBuf {
-        let folder = match version {
-            Version::Kernels => "kernels",
-            #[cfg(test)]
-            Version::Solutions => "solutions",
-        };
+    /// Path of exercise `number`, counted from 1, in a folder of kernels.
+    pub(crate) fn path(&self, number: usize, folder: &str) -> PathBuf {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder).join(format!("{number:02}_{}.wgsl", self.name))
     }
 }

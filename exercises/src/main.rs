@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use check::{Outcome, check, open};
-use exercise::{Exercise, Version};
+use exercise::{Exercise, KERNELS};
 
 /// The exercises, in order.
 const EXERCISES: [Exercise; 10] = [
@@ -75,8 +75,7 @@ fn list() -> Result<bool, String> {
     let gpu = open().map_err(|error| error.to_string())?;
     let mut next = None;
     for (number, exercise) in (1..).zip(&EXERCISES) {
-        let solved =
-            matches!(check(&gpu, exercise, read(&exercise.path(number, Version::Kernels))?), Outcome::Right(_));
+        let solved = matches!(check(&gpu, exercise, read(&exercise.path(number, KERNELS))?), Outcome::Right(_));
         println!("{} {number:>2}  {:<13} {}", if solved { "✓" } else { "·" }, exercise.name, exercise.title);
         if !solved {
             next.get_or_insert((number, exercise));
@@ -87,7 +86,7 @@ fn list() -> Result<bool, String> {
             println!("\nAll are solved. The engine's own kernels lie in shaders/; examples/own_op.rs makes one an op.")
         }
         Some((number, exercise)) => {
-            println!("\nNext: fill the hole in {}", exercise.path(number, Version::Kernels).display());
+            println!("\nNext: fill the hole in {}", exercise.path(number, KERNELS).display());
             println!("Then: cargo run -p exercises -- {number}");
         }
     }
@@ -95,7 +94,7 @@ fn list() -> Result<bool, String> {
 }
 
 fn solve(number: usize, exercise: &Exercise) -> Result<bool, String> {
-    let path = exercise.path(number, Version::Kernels);
+    let path = exercise.path(number, KERNELS);
     let source = read(&path)?;
     let gpu = open().map_err(|error| error.to_string())?;
     println!("{number}. {}: {}\n{}\n", exercise.name, exercise.title, path.display());

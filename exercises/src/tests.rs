@@ -3,19 +3,21 @@
 use trellis_tensor::Gpu;
 
 use crate::check::{Outcome, check, open};
-use crate::exercise::{Exercise, Version};
+use crate::exercise::{Exercise, KERNELS};
 use crate::map::draw_map;
 use crate::{EXERCISES, read};
 
-fn outcome(gpu: &Gpu, number: usize, exercise: &Exercise, version: Version) -> Outcome {
-    check(gpu, exercise, read(&exercise.path(number, version)).expect("it is there"))
+const SOLUTIONS: &str = "solutions";
+
+fn outcome(gpu: &Gpu, number: usize, exercise: &Exercise, folder: &str) -> Outcome {
+    check(gpu, exercise, read(&exercise.path(number, folder)).expect("it is there"))
 }
 
 #[test]
 fn solutions_are_right() {
     let gpu = open().expect("an adapter");
     for (number, exercise) in (1..).zip(&EXERCISES) {
-        match outcome(&gpu, number, exercise, Version::Solutions) {
+        match outcome(&gpu, number, exercise, SOLUTIONS) {
             Outcome::Right(cases) => assert!(cases >= 3, "{}: {cases} cases", exercise.name),
             Outcome::Wrong(message) | Outcome::Refused(message) => panic!("{}: {message}", exercise.name),
         }
@@ -27,7 +29,7 @@ fn solutions_are_right() {
 fn kernels_with_a_hole_compile_and_are_wrong() {
     let gpu = open().expect("an adapter");
     for (number, exercise) in (1..).zip(&EXERCISES) {
-        match outcome(&gpu, number, exercise, Version::Kernels) {
+        match outcome(&gpu, number, exercise, KERNELS) {
             Outcome::Wrong(message) => assert!(message.contains("expected") && message.contains('x'), "{message}"),
             Outcome::Right(_) => {
                 panic!("{} is solved: put the hole back (exercises/solutions keeps it)", exercise.name)
@@ -55,8 +57,7 @@ fn around_holes(text: &str) -> String {
 #[test]
 fn solutions_differ_from_kernels_in_their_holes_only() {
     for (number, exercise) in (1..).zip(&EXERCISES) {
-        let [hole, solution] =
-            [Version::Kernels, Version::Solutions].map(|version| read(&exercise.path(number, version)).expect("there"));
+        let [hole, solution] = [KERNELS, SOLUTIONS].map(|folder| read(&exercise.path(number, folder)).expect("there"));
         assert_eq!(around_holes(hole), around_holes(solution), "{}", exercise.name);
         assert!(around_holes(solution) != solution, "{} has no hole", exercise.name);
         for part in ["// in ", "// out ", "// launch ", "// map ", "// memory ", "// cost ", "// numeric "] {
@@ -69,7 +70,7 @@ fn solutions_differ_from_kernels_in_their_holes_only() {
 fn what_differs_is_told() {
     let gpu = open().expect("an adapter");
     let center = &EXERCISES[2];
-    let solution = read(&center.path(3, Version::Solutions)).expect("there");
+    let solution = read(&center.path(3, SOLUTIONS)).expect("there");
     // The last example is forgotten.
     let forgets = solution.replacen("y[i * dims.features", "if (i + 1u < dims.examples) { y[i * dims.features", 1);
     let forgets = forgets.replacen("- mean;", "- mean; }", 1).leak();
