@@ -3,7 +3,7 @@
 //! You learn that a product is limited by how often numbers are read, not by multiplication. Each step reads a number from a nearer
 //! place: caches, workgroup memory, registers. The kernels are in `examples/kernels`: `naive`, `tiled` and `registers`.
 //!
-//! Run: `cargo run --release --example 02_matmul_ladder`. Try next: blocks of 32 × 32 in `tiled.wgsl`, 8 × 4 elements an invocation in
+//! Run: `cargo run --release --example 02_matmul_ladder`. Try next: blocks of 8 × 8 in `tiled.wgsl`, 8 × 4 elements an invocation in
 //! `registers.wgsl`; then the loop that wins here, `shaders/lib/gemm`; then exercise 4, `cargo run -p exercises -- 4`.
 
 use std::time::Instant;

@@ -3,7 +3,7 @@
 //! You learn that CKA is the cosine of two centered Gram matrices, that its gradient needs no new mathematics, and what a fused op
 //! saves. The picture shows what CKA does not see: the heart comes out turned, mirrored or scaled, and CKA is 1 all the same.
 //!
-//! Run: `cargo run --release --example 07_cka_gradient`. Try next: a cloud of 3 columns in place of 2; `rsa` in place of `cka`; 8
+//! Run: `cargo run --release --example 07_cka_gradient`. Try next: a cloud of 3 columns in place of 2; `gram` in place of `centered_gram`; 8
 //! points, where chance alone gives a high CKA; then `08_guidance`.
 
 use std::fmt::Write;
