@@ -45,7 +45,7 @@ pub(crate) fn price(arm: &ArmSummary) -> Vec<Entry> {
         Entry::number(arm.gap, |gap| format!("{gap:+.3}")),
         Entry::number(arm.steps_per_s.filter(|rate| rate.is_finite()), |rate| format!("{rate:.1}")),
         Entry::number(arm.seconds, |seconds| format!("{seconds:.1}")),
-        Entry::number(arm.bytes.map(|bytes| bytes as f64), |bytes| format!("{:.1}", bytes / 1_048_576.0)),
+        Entry::number(arm.bytes.map(|bytes| bytes as f64 / 1_048_576.0), |mebibytes| format!("{mebibytes:.1}")),
     ]
 }
 
