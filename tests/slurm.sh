@@ -114,10 +114,12 @@ grep -q '"kind":"start"' "$metrics"
 "$trellis" $sweep --out "$place/whole" > /dev/null
 "$trellis" $sweep --out "$place/array" > /dev/null
 cmp "$place/array/small-sweep/sweep.csv" "$place/whole/small-sweep/sweep.csv"
+for run in array whole; do "$trellis" report "$place/$run" --out "$place/$run.html" > /dev/null; done
+for table in results differences settings; do cmp "$place/array-$table.csv" "$place/whole-$table.csv"; done
 for folder in "$place/whole/small-sweep"/*/; do
   for weights in "$folder"*.safetensors; do
     case $weights in *.state.safetensors) continue ;; esac
     cmp "$weights" "$place/array/small-sweep/$(basename "$folder")/$(basename "$weights")"
   done
 done
-echo "the table of the array is that of one process, and so are all weights"
+echo "the tables and the report of the array are those of one process, and so are all weights"
