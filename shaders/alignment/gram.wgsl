@@ -120,8 +120,9 @@ fn gram(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 #if PACKED
     let two = dims.places[entry / 2u];
     first = select(two.x, two.z, entry % 2u == 1u);
-    row_step = select(two.y, two.w, entry % 2u == 1u);
-    let length = row_step;
+    // Browsers ask that all invocations take the same way to a barrier, and do not look for it in `row_step`.
+    let length = select(two.y, two.w, entry % 2u == 1u);
+    row_step = length;
 #else
     first = entry * dims.batch;
     row_step = dims.row;

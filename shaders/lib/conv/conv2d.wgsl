@@ -30,7 +30,7 @@ fn inside_mask(row: vec4i, column: vec4i, height: u32, width: u32, step: i32) ->
     return mask;
 }
 fn masked(mask: vec4u, tap: vec3u) -> vec4<bool> {
-    return (mask >> vec4u(tap.y * KW + tap.x) & vec4u(1u)) == vec4u(1u);
+    return ((mask >> vec4u(tap.y * KW + tap.x)) & vec4u(1u)) == vec4u(1u);
 }
 
 // True if (row, column) lies in an image of height x width.
