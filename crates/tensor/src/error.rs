@@ -114,6 +114,20 @@ pub enum Error {
         /// Description of the problem.
         problem: String,
     },
+    /// A plan that is exported needs more than WebGPU promises on every adapter.
+    NotPortable {
+        /// The kernel, or the buffer.
+        kernel: String,
+        /// The limit or feature, and the need.
+        problem: String,
+    },
+    /// A setting of an exported plan is not found in it as it is.
+    Setting {
+        /// The setting.
+        setting: String,
+        /// Description of the problem.
+        problem: String,
+    },
     /// Data of the wrong size was written to or expected from a tensor.
     Size {
         /// The tensor.
@@ -206,6 +220,12 @@ impl fmt::Display for Error {
             Error::Check { op, case, problem } => write!(f, "{op}, random case {case}: {problem}"),
             Error::Kernel { file, line: 0, problem } => write!(f, "{file}: {problem}"),
             Error::Kernel { file, line, problem } => write!(f, "{file}, line {line}: {problem}"),
+            Error::NotPortable { kernel, problem } => write!(
+                f,
+                "{kernel} does not run on every WebGPU adapter: {problem}; record the plan on a GPU opened with \
+                 `GpuOptions {{ portable: true, .. }}`, or make its sizes smaller"
+            ),
+            Error::Setting { setting, problem } => write!(f, "setting `{setting}` of an exported plan: {problem}"),
             Error::Size { tensor, expected, given } => {
                 write!(f, "{tensor} holds {expected} elements, {given} were given")
             }

@@ -98,6 +98,8 @@ pub use ops::recurrent::cell::Cell;
 pub use ops::recurrent::form::RecurrenceForm;
 pub use ops::recurrent::recurrence::RecurrentLayer;
 pub use ops::update::loss_scale::LossScale;
+pub use plan::export::Export;
+pub use plan::export::settings::SettingValues;
 #[doc(hidden)]
 pub use plan::kernel::file_name;
 pub use plan::kernel::{Access, Kernel, Variant};

@@ -58,8 +58,10 @@ impl Gpu {
         let info = adapter.get_info();
         let wanted =
             wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES | wgpu::Features::SUBGROUP;
-        let features = adapter.features() & wanted;
-        let limits = adapter.limits();
+        let (features, limits) = match options.portable {
+            true => (wgpu::Features::empty(), wgpu::Limits::default()),
+            false => (adapter.features() & wanted, adapter.limits()),
+        };
         let experimental_features = if cooperative { experimental() } else { wgpu::ExperimentalFeatures::disabled() };
         let opened = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("trellis"),
@@ -95,9 +97,10 @@ impl Gpu {
             features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
         let subgroup = if fixed_subgroup && options.subgroups { info.subgroup_min_size } else { 0 };
         let shuffle = if subgroup > 0 && neighbors_share(&device, &queue, subgroup) { subgroup } else { 0 };
+        let gpu_kernels = options.gpu_kernels || options.portable;
         let caps = Caps {
-            software: software && !options.gpu_kernels,
-            subgroup: if options.gpu_kernels { 0 } else { subgroup },
+            software: software && !gpu_kernels,
+            subgroup: if gpu_kernels { 0 } else { subgroup },
             shuffle,
             cooperative: cooperative || options.emulated_units,
             emulated: !cooperative && options.emulated_units,

@@ -42,6 +42,7 @@ impl Gpu {
         // device, so they are tried out on a device of their own.
         let units = has_matrix_units(&adapter)
             && !options.dry_run
+            && !options.portable
             && Self::open(&adapter, options, true).and_then(|trial| multiplies_right(&trial)).unwrap_or(false);
         Self::open(&adapter, options, units)
     }

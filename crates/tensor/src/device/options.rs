@@ -21,6 +21,9 @@ pub struct GpuOptions {
     pub emulated_units: bool,
     /// Use subgroup operations if the adapter has them. Off: the kernels of an adapter that has none.
     pub subgroups: bool,
+    /// Only what WebGPU promises on every adapter: its default limits and no feature, so none of subgroups, f16 and timestamps.
+    /// A plan that is made so can be exported to a browser, see [`Export`](crate::Export). The kernels are those of a hardware GPU.
+    pub portable: bool,
     /// Dry run: count memory in place of allocating it. Tensors and plans have sizes, nothing runs, everything reads as 0. No
     /// limit of the adapter or the budget applies. [`Gpu::memory_by_name`](crate::Gpu::memory_by_name) has the result.
     pub dry_run: bool,
@@ -52,6 +55,7 @@ impl Default for GpuOptions {
             gpu_kernels: false,
             emulated_units: false,
             subgroups: true,
+            portable: false,
             dry_run: false,
             devices: 1,
             tuning: None,

@@ -157,6 +157,11 @@ impl Buffer {
         &self.raw
     }
 
+    /// Its name in errors.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
     /// Size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size

@@ -28,7 +28,8 @@ pub(super) struct Builder<'a> {
     /// Buffers of the values that are not placed yet, in that order.
     upcoming: VecDeque<Arc<Buffer>>,
     owned: Vec<Arc<Buffer>>,
-    leaves: Vec<Arc<Buffer>>,
+    /// Slices whose contents a step finds: leaves, constants, zeros; each with its number of bytes.
+    given: Vec<(BufferSlice, usize)>,
     /// Buffers shared with a plan that does not run at the same time.
     shared: Vec<Arc<Buffer>>,
     /// Buffers that another such plan may share.
@@ -48,7 +49,7 @@ impl<'a> Builder<'a> {
             slices: vec![None; fused.nodes.len()],
             upcoming: VecDeque::new(),
             owned: vec![unused.buffer.clone()],
-            leaves: Vec::new(),
+            given: Vec::new(),
             shared,
             shareable: Vec::new(),
             constants: HashMap::new(),
@@ -89,8 +90,7 @@ impl<'a> Builder<'a> {
                     return wrong(problem);
                 }
             }
-            self.leaves.extend(tensors.iter().map(|tensor| tensor.buffer().clone()));
-            let bindings = tensors.iter().map(|tensor| (of_leaf(tensor), tensor.ty().bytes())).collect();
+            let bindings = tensors.iter().map(|tensor| (self.give(tensor), tensor.ty().bytes())).collect();
             self.pending.push(Pending { dispatch: dispatch.clone(), bindings, op: kernel.name, layer: "".into() });
         }
         self.finish(order)
@@ -115,8 +115,7 @@ impl<'a> Builder<'a> {
             }
             match &node.kind {
                 Kind::Leaf(tensor) => {
-                    self.leaves.push(tensor.buffer().clone());
-                    self.slices[id] = Some(of_leaf(tensor));
+                    self.slices[id] = Some(self.give(tensor));
                 }
                 Kind::Constant(value) => self.slices[id] = Some(self.constant(*value, &node.ty)?),
                 Kind::Reshape => unreachable!("a reshape is a view"),
@@ -155,7 +154,14 @@ impl<'a> Builder<'a> {
         let node = &self.fused.nodes[id];
         let tensor = Tensor::zeros(self.gpu, &node.layer, node.ty.clone())?;
         self.owned.push(tensor.buffer().clone());
-        Ok(of_leaf(&tensor))
+        Ok(self.give(&tensor))
+    }
+
+    /// The slice of a tensor, whose contents a step finds.
+    fn give(&mut self, tensor: &Tensor) -> BufferSlice {
+        let place = of_leaf(tensor);
+        self.given.push((place.clone(), tensor.ty().bytes()));
+        place
     }
 
     fn constant(&mut self, value: f32, ty: &TensorType) -> Result<BufferSlice> {
@@ -165,7 +171,7 @@ impl<'a> Builder<'a> {
         }
         let tensor = Tensor::filled(self.gpu, "constant", ty.shape.clone(), value)?;
         self.owned.push(tensor.buffer().clone());
-        let place = of_leaf(&tensor);
+        let place = self.give(&tensor);
         self.constants.insert(key, place.clone());
         Ok(place)
     }
@@ -290,7 +296,8 @@ impl<'a> Builder<'a> {
             let bind_group = pending.bind(gpu, pipeline, &uniforms, slots[turn.dispatch])?;
             let moved = turn.moved.iter().map(|&buffer| buffers[buffer].raw().clone()).collect();
             let (groups, info) = (pending.dispatch.groups, pending.info(turn.barrier));
-            launches.push(Launch { moved, pipeline: pipeline.clone(), bind_group, groups, info });
+            let pending = pending.clone();
+            launches.push(Launch { moved, pipeline: pipeline.clone(), bind_group, groups, info, pending });
         }
         let kept = (0..self.kept.len())
             .filter(|&id| self.kept[id])
@@ -298,9 +305,8 @@ impl<'a> Builder<'a> {
             .collect();
         self.owned.push(uniforms);
         let memory = self.owned.iter().map(|buffer| buffer.size()).sum();
-        self.owned.append(&mut self.leaves);
-        let shareable = self.shareable;
-        Ok(Plan { gpu: gpu.clone(), launches, kept, memory, shareable, _buffers: self.owned })
+        let (shareable, given) = (self.shareable, self.given);
+        Ok(Plan { gpu: gpu.clone(), launches, kept, memory, shareable, given, _owned: self.owned })
     }
 
     /// Buffers that each dispatch uses, and the buffers by their numbers.

@@ -7,6 +7,7 @@
 mod barriers;
 mod builder;
 pub(crate) mod execution_order;
+pub(crate) mod export;
 pub(crate) mod fuse;
 pub(crate) mod kernel;
 mod memory;
@@ -28,6 +29,8 @@ use crate::plan::fuse::fuse;
 use crate::shape::{DType, TensorType};
 use crate::tensor::{Tensor, read_back, read_halves};
 use builder::Builder;
+use export::Export;
+use pending::Pending;
 
 /// A recorded step, ready to replay on one GPU.
 pub struct Plan {
@@ -37,8 +40,10 @@ pub struct Plan {
     memory: u64,
     /// Buffers that another plan may use while this one does not run: those of values that are not kept.
     shareable: Vec<Arc<Buffer>>,
-    // Bind groups hold the raw buffers; these handles, of leaves too, keep them from going back to the pool.
-    _buffers: Vec<Arc<Buffer>>,
+    /// Slices whose contents a step finds: leaves, constants, zeros; each with its number of bytes.
+    given: Vec<(BufferSlice, usize)>,
+    // Bind groups hold the raw buffers; these handles keep them from going back to the pool.
+    _owned: Vec<Arc<Buffer>>,
 }
 
 /// One dispatch of a plan, for prints and profiles.
@@ -69,6 +74,8 @@ struct Launch {
     bind_group: wgpu::BindGroup,
     groups: [u32; 3],
     info: LaunchInfo,
+    /// The dispatch as it was asked for.
+    pending: Pending,
 }
 
 /// Buffer slice.
@@ -225,6 +232,16 @@ impl Plan {
 
     fn kept(&self, var: Var<'_>) -> Result<&(BufferSlice, TensorType)> {
         self.kept.get(&var.id()).ok_or_else(|| Error::NotKept { var: format!("{var:?}") })
+    }
+
+    /// This plan as a document that another program can replay, see [`Export`]; it is called `step`.
+    ///
+    /// # Errors
+    /// [`Error::NotPortable`] with the kernel and the limit if it needs more than every WebGPU adapter has; [`Error::DeviceLost`].
+    pub fn export(&self) -> Result<Export> {
+        let mut export = Export::new(&self.gpu);
+        export.plan("step", self, &[])?;
+        Ok(export)
     }
 
     /// The dispatches of one step, in order.

@@ -10,6 +10,7 @@ use crate::graph::op::{Dispatch, MAX_GROUPS, MAX_TURNS};
 use crate::plan::kernel::Access;
 
 /// A dispatch whose buffers are known.
+#[derive(Clone)]
 pub(super) struct Pending {
     pub(super) dispatch: Dispatch,
     pub(super) bindings: Vec<(BufferSlice, usize)>,

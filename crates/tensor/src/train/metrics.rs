@@ -51,6 +51,11 @@ impl Log {
         Ok(Self { gpu: gpu.clone(), ring, columns, pending: Vec::new() })
     }
 
+    /// The ring, `f32[64, columns]`: a row has the step that failed + 1 or 0, then the metrics.
+    pub fn ring(&self) -> &Tensor {
+        &self.ring
+    }
+
     /// Records metrics of a step into its row. The first element of a tensor is a metric; of a tensor `[rows, …]` of two axes the
     /// first element of each row. Missing metrics of an unguided step, say, are left out at the end.
     ///
