@@ -54,6 +54,14 @@ impl Split {
         Self { count: self.count.min(count), ..self.clone() }
     }
 
+    /// The examples, `u8[count, channels, height, width]` or blocks of text, and their labels, where they lie on the GPU as a whole.
+    pub fn resident(&self) -> Option<[&Tensor; 2]> {
+        match &self.examples {
+            Examples::Resident { values, labels } => Some([values, labels]),
+            Examples::Drawn(_) | Examples::Source(_) | Examples::Blocks(_) => None,
+        }
+    }
+
     /// Number of examples that training draws from.
     pub fn drawable(&self) -> usize {
         if let Examples::Drawn(_) = self.examples { DRAWN } else { self.count }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use trellis_data::Normalization;
 use trellis_rng::Rng;
-use trellis_tensor::{Gpu, Graph, InitialValues, ParamSpec, Params, Tensor, Var};
+use trellis_tensor::{Gpu, Graph, Init, InitialValues, ParamSpec, Params, Tensor, Var};
 
 use super::initial::InitialWeights;
 use super::input_scale::{InputScale, Rescaling};
@@ -118,6 +118,23 @@ impl Network {
         let head = pass.declared_head().map(str::to_string);
         let architecture = Arc::new(architecture);
         Ok(Self { architecture, params, buffers, input, output, head, rescaling: None, placeholder })
+    }
+
+    /// Distribution of the initial values of each tensor, parameters first, and the number of the stream of random numbers that draws
+    /// them: `Rng::new(seed, stream)`. Weights that are scaled by data, or loaded, began with other values.
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn initial_values(&self) -> Result<Vec<(String, Init, u64)>> {
+        let graph = Graph::new();
+        let mut pass = Pass::declare(&graph, Params::largest(self.placeholder.gpu()));
+        self.architecture.forward(&mut pass, self.input.of(graph.leaf(&self.placeholder)), self.output)?;
+        let (params, buffers) = pass.declared();
+        let numbered = params.iter().enumerate().chain(buffers.iter().enumerate());
+        let of = |(number, declared): (usize, &pass::Declared)| {
+            (declared.name.clone(), declared.init.of(&declared.shape), WEIGHTS | number as u64)
+        };
+        Ok(numbered.map(of).collect())
     }
 
     /// Records a forward pass on a batch of `input`; a `Var` is one of images. The result is the logits and the

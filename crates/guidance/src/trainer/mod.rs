@@ -7,6 +7,7 @@
 pub(crate) mod control;
 mod diagnose;
 mod evaluate;
+mod export;
 mod fixed_batches;
 pub(crate) mod guidance;
 mod guides;

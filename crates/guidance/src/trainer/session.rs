@@ -22,7 +22,7 @@ use crate::trainer::records::StepRecord;
 /// A run in progress.
 pub struct Session<'a> {
     pub(super) target: &'a Network,
-    data: &'a Dataset,
+    pub(super) data: &'a Dataset,
     pub(super) training: Training,
     pub(super) guides: Guides,
     pub(super) hints: Option<Hints>,
@@ -30,16 +30,16 @@ pub struct Session<'a> {
     pub(super) step_state: StepState,
     fixed: Option<FixedBatches>,
     batches: BatchSource<'a>,
-    plans: Plans,
+    pub(super) plans: Plans,
     /// Number of steps from the first on that the guide alone trains.
-    unlabeled_steps: u32,
-    log: Log,
+    pub(super) unlabeled_steps: u32,
+    pub(super) log: Log,
     pub(super) step: u32,
 }
 
 /// Plans of the steps of a run: with labels or without, and by the guides that pull.
 #[derive(Default)]
-struct Plans(Vec<(bool, Pulling, Plan)>);
+pub(super) struct Plans(pub(super) Vec<(bool, Pulling, Plan)>);
 
 impl Plans {
     fn all(&self) -> impl DoubleEndedIterator<Item = &Plan> {
