@@ -5,6 +5,7 @@ mod config;
 mod devices;
 mod eval;
 mod examples;
+mod export;
 mod init;
 mod measure;
 mod next;
@@ -83,6 +84,8 @@ enum Command {
     Affinity(affinity::AffinityCommand),
     /// Write the examples of an experiment, for a guide that another program runs
     Examples(examples::Examples),
+    /// Write an experiment as a page that trains in a browser
+    Export(export::Export),
     /// See how good a trained network is on a split, or on other data
     Eval(eval::Eval),
     /// Predict the classes of images, or the next token of a text
@@ -159,6 +162,7 @@ impl Cli {
             Command::Compare(compare) => compare.run(self.json),
             Command::Affinity(affinity) => affinity.run(|devices| self.gpus(devices), self.json),
             Command::Examples(examples) => examples.run(|| self.gpu(), self.json),
+            Command::Export(export) => export.run(self.options()?, self.json),
             Command::Eval(eval) => eval.run(|| self.gpu(), self.json),
             Command::Predict(predict) => predict.run(|| self.gpu(), self.json),
             Command::Similarity(similarity) => similarity.run(|| self.gpu(), self.json),

@@ -10,6 +10,7 @@ pub mod comparison;
 pub mod config;
 pub mod examples;
 pub mod experiment;
+pub mod live;
 pub mod memory;
 pub mod profile;
 pub mod recipe;

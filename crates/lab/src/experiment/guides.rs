@@ -18,7 +18,7 @@ use trellis_guidance::{Dataset, Error, Guide, Network, Result, Trainer};
 ///
 /// # Errors
 /// As [`load`]; [`Error::Data`] if there is no such file, with the place where its origin may stand.
-pub(super) fn load_given(guide: &Network, weights: &Path) -> Result<Vec<String>> {
+pub(crate) fn load_given(guide: &Network, weights: &Path) -> Result<Vec<String>> {
     load(guide, weights).map_err(|error| match error {
         Error::Data(trellis_data::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
             let hint =
@@ -201,7 +201,7 @@ pub(super) fn unknown_scale(config: &Config, of: &ArmGuide, data: &Dataset) -> R
 
 /// Seed of a guide's weights: another one for each seed, all 64 bits of it, and never the seed itself, by which the target is
 /// drawn. A rotation by 33 has one cycle of 64 bits, and an odd number of flips on it leaves no number as it was.
-fn guide_seed(seed: u64) -> u64 {
+pub(crate) fn guide_seed(seed: u64) -> u64 {
     seed.rotate_left(33) ^ (1 << 32)
 }
 

@@ -1,7 +1,7 @@
 //! Running an experiment: every arm with every seed, into a run folder.
 
 mod gaps;
-mod guides;
+pub(crate) mod guides;
 mod initial;
 mod twins;
 

@@ -150,7 +150,7 @@ impl GuidanceConfig {
     }
 
     /// The method, and its weight beside the task loss.
-    pub(in crate::config) fn method(&self) -> (Method, f32) {
+    pub(crate) fn method(&self) -> (Method, f32) {
         match self.method {
             MethodName::Align => (Method::Align, self.weight),
             MethodName::Distill => (Method::Distill { temperature: self.temperature }, self.mixture),
