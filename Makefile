@@ -6,12 +6,13 @@ demo: setup
 	cargo run --release -p trellis -- demo
 
 # One thread of software Vulkan: small dispatches cost a fortieth, and the two tests run side by side. The examples were built with the
-# tests; the long one takes only some of its steps.
+# tests; the long one takes only some of its steps. The page of `trellis export` is tried where there is a Chromium.
 examples := $(notdir $(basename $(wildcard examples/*.rs)) $(patsubst %/main.rs,%,$(wildcard examples/*/main.rs)))
 test: setup
 	LP_NUM_THREADS=0 cargo test --workspace
 	@for example in $(examples); do echo "example $$example"; \
 		LP_NUM_THREADS=0 TRELLIS_SHORT_EXAMPLES=1 cargo run --quiet --example $$example || exit 1; done
+	@tests/browser/run.sh
 
 lint:
 	cargo fmt --check

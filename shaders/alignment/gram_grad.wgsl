@@ -138,8 +138,7 @@ fn gram_grad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) 
 #if PACKED
     let two = dims.places[group.z / 2u];
     first = select(two.x, two.z, group.z % 2u == 1u);
-    // Browsers ask that all invocations take the same way to a barrier, and do not look for it in `row_step`.
-    let p = select(two.y, two.w, group.z % 2u == 1u);
+    let p = select(two.y, two.w, group.z % 2u == 1u); // and not read from `row_step`: see gram.wgsl
     row_step = p;
     if (group.x * COLUMNS >= p) {
         return; // the grid is that of the widest layer

@@ -1,6 +1,7 @@
 //! The engine: ops, kernels, plans.
 
 mod convolutions; // convolutions by the kernels of GPUs
+mod export; // plans as documents for a browser
 mod half; // f16: storage, rounding, products
 mod launches; // dispatches, barriers and submissions of whole steps
 mod limits; // sizes past what an adapter launches, or loops through

@@ -8,7 +8,7 @@ use trellis_tensor::Init;
 
 use super::arms::{Arm, Guides, refused, settings_of};
 use super::look::{COMPARED, pairs};
-use crate::config::Config;
+use crate::config::{ArmGuide, Config};
 
 /// Number of steps of the native run whose losses a page carries, to compare its own with.
 const COMPARED_STEPS: u32 = 50;
@@ -47,13 +47,16 @@ fn of_arm(config: &Config, data: &Dataset, guides: &Guides, arm: &Arm, seed: u64
     let pairs = guide.map_or(Ok(Vec::new()), |guide| pairs(config, data, &target, guide, arm))?;
     let words = match (&arm.guide, arm.control) {
         (None, _) => "no guide".to_string(),
-        (Some(_), Control::Input) => "the pixels as guide".to_string(),
+        (Some(_), Control::Input) => "pixels as guide".to_string(),
+        (Some(ArmGuide::Trained), _) => "guide trained first".to_string(),
+        (Some(ArmGuide::Untrained), _) => "guide never trained".to_string(),
         (Some(guide), _) => guide.words(),
     };
     let training = config.training(&arm.name, seed);
     Ok(json!({
         "name": arm.name,
         "words": words,
+        "compared": if arm.control == Control::Input { "the pixels".to_string() } else { format!("the {}", arm.compared.words()) },
         "guided": arm.guide.is_some(),
         "guided_steps": arm.guided_steps,
         "steps": training.steps,

@@ -14,9 +14,9 @@ class ArmCards {
       const bars = arm.pairs.map(([guide, target], pair) =>
         `<button type="button" class="cka" data-pair="${pair}"><span class="names">${escapeText(target)} ~ ${escapeText(guide)}</span>
           <span class="bar"><span></span></span><span class="value">–</span></button>`).join("");
-      const theirs = arm.words.includes("pixels") ? "pixels" : "guide";
+      const theirs = arm.compared === "the pixels" ? "pixels" : "guide";
       const grams = arm.pairs.length === 0 ? "" : `
-        <h4>Similarity to ${arm.guided ? escapeText(theirs === "pixels" ? "the pixels" : `the ${arm.words}`) : "the guide of the next arm, which it never sees"}</h4>
+        <h4>CKA to ${escapeText(arm.compared)}${arm.guided ? "" : ", not pulled"}</h4>
         <div class="ckas" role="group" aria-label="CKA of each pair of layers of ${escapeText(arm.name)}">${bars}</div>
         <div class="grams">
           <figure><canvas role="img" data-picture="guide"></canvas><figcaption>${theirs} <span data-layer="guide"></span></figcaption></figure>
@@ -65,7 +65,7 @@ class ArmCards {
       const { cka, names } = look.pairs[number];
       button.querySelector(".bar > span").style.width = `${(100 * Math.max(0, cka)).toFixed(1)}%`;
       button.querySelector(".value").textContent = cka.toFixed(2);
-      button.setAttribute("aria-pressed", String(number === pair));
+      button.setAttribute("aria-pressed", String(number === Math.min(pair, look.pairs.length - 1)));
       button.setAttribute("aria-label", `CKA of target ${names[1]} and guide ${names[0]}: ${cka.toFixed(2)}. Show their Gram matrices`);
     });
     const canvas = (name, label) => {
@@ -78,7 +78,7 @@ class ArmCards {
       const [guide, target] = shown.names;
       drawGram(canvas("guide", `Gram matrix of guide layer ${guide}`), shown.guide, look.labels);
       drawGram(canvas("target", `Gram matrix of target layer ${target}, CKA ${shown.cka.toFixed(2)} to the guide's`), shown.target, look.labels);
-      const pixels = arm.words.includes("pixels");
+      const pixels = arm.compared === "the pixels";
       card.querySelector("[data-layer=guide]").textContent = pixels ? "" : guide;
       card.querySelector("[data-layer=target]").textContent = target;
     }

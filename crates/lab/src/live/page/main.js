@@ -48,7 +48,7 @@ const Address = {
     const words = new URLSearchParams({ seed: experiment.seed, step: experiment.step });
     const arms = experiment.info.arms.filter(({ name }) => experiment.active.has(name));
     if (arms.length < experiment.info.arms.length) words.set("arms", arms.map(({ name }) => name).join(","));
-    if (page.pair > 0) words.set("pair", page.pair);
+    if (page.pair !== page.usualPair) words.set("pair", page.pair);
     const changes = experiment.changes.map(({ step, name, value }) => `${step}:${name}:${value ?? "file"}`);
     if (changes.length) words.set("changes", changes.join(","));
     if (page.drawing.text) words.set("drawing", page.drawing.text);
@@ -62,7 +62,9 @@ class Page {
     this.replay = replay;
     this.experiment = new Experiment(replay, info);
     this.playing = false;
-    this.pair = 0;
+    // The last pair is the one nearest to the answer.
+    this.pair = Math.max(0, ...info.arms.map(({ pairs }) => pairs.length - 1));
+    this.usualPair = this.pair;
     this.chunk = 1;
     this.known = null;
     /** Changes of an address that are still to come, and the step to stop at. */
@@ -91,7 +93,7 @@ class Page {
   wire(info) {
     const { experiment } = this;
     $("play").addEventListener("click", () => this.toggle());
-    $("step").addEventListener("click", () => { this.pause(); this.after(() => this.tick(1, true)); });
+    $("step").addEventListener("click", () => this.takeOne(false));
     $("restart").addEventListener("click", () => this.restart(this.seedAsked()));
     $("seed").addEventListener("change", () => this.restart(this.seedAsked()));
     $("dice").addEventListener("click", () => this.restart(Math.floor(1e6 * Math.random())));
@@ -127,7 +129,7 @@ class Page {
     $("example").addEventListener("click", () => this.showExample());
     $("measure").disabled = !this.replay.device.features.has("timestamp-query");
     $("measure").title = $("measure").disabled ? "This browser has no time stamps" : "";
-    $("measure").addEventListener("click", () => { this.pause(); this.after(() => this.tick(1, true, true)); });
+    $("measure").addEventListener("click", () => this.takeOne(true));
     for (const input of [$("files"), $("folder")]) {
       input.addEventListener("change", () => { this.takeFiles(async () => [...input.files]).then(() => { input.value = ""; }); });
     }
@@ -148,6 +150,7 @@ class Page {
     });
     this.classes = info.data.classes;
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { this.drawing.show(); this.show(); });
+    addEventListener("resize", () => this.show());
     addEventListener("hashchange", () => this.follow(Address.read()));
     this.showData();
   }
@@ -163,10 +166,10 @@ class Page {
     const names = info.arms.map(({ name }) => name).filter((name) => !arms || arms.includes(name));
     this.experiment.active = new Set(names.length ? names : info.arms.map(({ name }) => name));
     for (const box of $("switches").querySelectorAll("input")) box.checked = this.experiment.active.has(box.name);
-    this.pair = Math.max(0, pair ?? 0);
+    this.pair = Math.min(Math.max(Math.round(pair ?? this.usualPair), 0), this.usualPair);
     if (drawing) this.drawing.text = drawing;
     this.planned = changes;
-    this.until = step ? Math.min(step, this.experiment.steps) : null;
+    this.until = step > 0 ? Math.min(Math.round(step), this.experiment.steps) : null;
     this.pause();
     this.after(async () => {
       this.experiment.restart(Math.min(Math.max(Math.round(seed ?? info.seed), 0), 4294967295), {});
@@ -245,6 +248,13 @@ class Page {
       this.answerSoon();
       Address.write(this);
     });
+  }
+
+  /** Takes a step, measured or not. */
+  takeOne(timed) {
+    this.pause();
+    this.until = null;
+    this.after(() => this.tick(1, true, timed));
   }
 
   /** Takes up to `count` steps. */
@@ -354,7 +364,8 @@ class Page {
     for (const name of ["weight", "leave"]) $(name).disabled = !guided;
     const lines = (points) => arms.map((arm, color) => ({ name: arm.name, color, points: experiment.active.has(arm.name) ? points(experiment.curves.get(arm.name)) : [] }));
     const mark = guided && experiment.leaves(guided) < experiment.steps ? experiment.leaves(guided) : null;
-    const common = { steps: experiment.steps, mark };
+    const width = Math.max(280, $("losses").clientWidth || 560);
+    const common = { steps: experiment.steps, mark, width };
     $("losses").innerHTML = chart({ ...common, title: "Training loss, mean of the last ten steps", unit: "",
       lines: lines(({ steps, losses }) => smoothed(losses, 10).map((loss, i) => [steps[i] + 1, loss])) });
     const top1 = lines(({ looks }) => looks.map(({ step, top1 }) => [step, 100 * top1]));

@@ -83,10 +83,10 @@ function smoothed(values, span) {
 
 /**
  * A chart of lines as SVG. Lines are `{ name, color, points: [[x, y], …] }`. `low` and `high` bound y where they are given.
- * `mark` is a step to mark, with its word.
+ * `mark` is a step to mark, with its word. `width` is that of its place, so that text keeps its size.
  */
-function chart({ title, lines, steps, low, high, unit, mark }) {
-  const [width, height, left, right, top, bottom] = [560, 250, 46, 12, 10, 30];
+function chart({ title, lines, steps, low, high, unit, mark, width }) {
+  const [height, left, right, top, bottom] = [250, 46, 12, 10, 30];
   const all = lines.flatMap(({ points }) => points.map(([, y]) => y)).filter(Number.isFinite);
   const least = low ?? Math.min(...all, Infinity);
   const most = high ?? Math.max(...all, -Infinity);
