@@ -170,6 +170,7 @@ const tests = {
     assert.equal(await page.value("document.getElementById('kernel').open"), true);
     assert.match(await page.value("document.getElementById('source').textContent"), /fn matmul\(/);
     assert.match(await page.value("document.getElementById('facts').textContent"), /threads.*workgroup memory.*GFLOP\/s/s);
+    assert.match(await page.value("document.querySelector('#map svg').getAttribute('aria-label')"), /^2 workgroups, each of 256 invocations$/);
     if (pictures) await page.picture(join(pictures, "live-kernel.png"));
     await page.click("#close");
   },

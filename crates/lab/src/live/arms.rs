@@ -28,12 +28,12 @@ fn marks(arm: usize, recording: usize) -> Values {
     match recording {
         0 => Values {
             rate: 2.718_282e-3 * (1.0 + arm / 64.0),
-            weight: 1.414_214 * (1.0 + arm / 64.0),
+            weight: 1.234_567 * (1.0 + arm / 64.0),
             seed: 271_828_182,
         },
         _ => Values {
             rate: 3.141_593e-3 * (1.0 + arm / 48.0),
-            weight: 1.732_051 * (1.0 + arm / 48.0),
+            weight: 1.765_431 * (1.0 + arm / 48.0),
             seed: 314_159_265,
         },
     }
@@ -230,4 +230,52 @@ fn drawing_type(data: &Dataset) -> Result<TensorType> {
 /// A configuration that a page cannot train.
 pub(super) fn refused(key: &str, problem: &str, hint: &str) -> Error {
     Error::config(Place::setting("export"), key, problem, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn read(more: &str) -> Result<Vec<Arm>> {
+        let text = format!("name = \"page\"\n[data]\nset = \"glyphs\"\n[training]\nsteps = 100\n{more}");
+        arms(&Config::parse(&text, Path::new("page.toml"))?, 1)
+    }
+
+    #[test]
+    fn arms_have_their_guides_and_the_steps_that_these_stay() {
+        let arms =
+            read("[guidance]\nfirst_steps = 30\nweight = 2.0").expect("all arms are such that a page can train them");
+        let of = |name: &str| arms.iter().find(|arm| arm.name == name).map(|arm| (arm.guide.clone(), arm.guided_steps));
+        assert_eq!(of("alone"), Some((None, 0)));
+        assert_eq!(of("trained"), Some((Some(ArmGuide::Trained), 100)));
+        assert_eq!(of("trained_first"), Some((Some(ArmGuide::Trained), 30)));
+        assert!(arms.iter().all(|arm| arm.values.weight == 2.0));
+    }
+
+    #[test]
+    fn arms_that_a_page_cannot_train_are_refused_with_their_key() {
+        for (more, key) in [
+            ("[arm.untrained]\ncontrol = \"noise\"", "arm.untrained.control"),
+            ("[arm.trained]\nschedule = { every = 4 }", "arm.trained.schedule"),
+            ("[arm.trained_first]\ninit_from = { arm = \"alone\" }", "arm.trained_first.init_from"),
+        ] {
+            let error = read(more).map(|_| ()).expect_err(more).to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn rates_are_changed_at_their_base_alone() {
+        let rates = [
+            Schedule::Constant(1.0),
+            Schedule::Cosine { base: 1.0, floor: 0.1, warmup: 2, total: 9 },
+            Schedule::Steps { base: 1.0, factor: 0.5, every: 3 },
+            Schedule::Linear { base: 1.0, total: 9 },
+        ];
+        for rate in rates {
+            assert_eq!((base(with_base(rate, 0.25)), with_base(with_base(rate, 0.25), 1.0)), (0.25, rate));
+        }
+    }
 }

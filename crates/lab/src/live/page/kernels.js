@@ -31,6 +31,28 @@ function marked(wgsl) {
   return html + escapeText(wgsl.slice(at));
 }
 
+/** A launch as a picture: its workgroups, and one of them with its invocations, the first in color. */
+function threadMap(groups, workgroup) {
+  const [cell, gap, most] = [9, 70, 16];
+  const grid = ([across, down], left, marked) => {
+    const [columns, rows] = [Math.min(across, most), Math.min(down, most)];
+    const squares = Array.from({ length: columns * rows }, (_, i) =>
+      `<rect x="${left + cell * (i % columns)}" y="${cell * Math.floor(i / columns)}" width="${cell - 1}" height="${cell - 1}" class="${i === 0 ? marked : "square"}"/>`);
+    return { squares, right: left + cell * columns, bottom: cell * rows };
+  };
+  // 256 invocations in a row are 16 rows of 16 here.
+  const [x, y, z] = workgroup;
+  const folded = y === 1 && x > most ? [most, x / most] : [x, y * z];
+  const all = grid([groups[0], groups[1] * groups[2]], 0, "group");
+  const one = grid(folded, all.right + gap, "thread");
+  const bottom = Math.max(all.bottom, one.bottom, 40);
+  const more = groups[0] > most || groups[1] * groups[2] > most ? ", the first of them shown" : "";
+  const words = `${groups.reduce((a, b) => a * b)} workgroups${more}, each of ${x * y * z} invocations`;
+  return `<svg viewBox="0 0 ${one.right} ${bottom}" width="${one.right}" height="${bottom}" role="img" aria-label="${words}">
+    ${all.squares.join("")}${one.squares.join("")}
+    <path d="M${cell - 1} 0 L${all.right + gap} 0 M${cell - 1} ${cell - 1} L${all.right + gap} ${one.bottom - 1}"/></svg><p class="quiet hint">${words}</p>`;
+}
+
 /** The table of a plan's dispatches. `open(number)` is called for the one that a reader wants to see. */
 class KernelReader {
   constructor(elements, replay, experiment) {
@@ -87,7 +109,7 @@ class KernelReader {
   }
 
   open(number) {
-    const { plan, dialog, title, facts, source } = this.elements;
+    const { plan, dialog, title, facts, map, source } = this.elements;
     const { op, layer, kernel, groups, dims, bind, flops, bytes } = this.replay.document.plans[plan.value].dispatches[number];
     const described = this.replay.document.kernels[kernel];
     const { parts, body } = headerOf(described);
@@ -96,7 +118,7 @@ class KernelReader {
       `${i + 1}: ${this.replay.document.buffers[buffer].label || "scratch"}, ${size} bytes, ${described.access[i]}`);
     const rows = {
       "for": `${op.replaceAll("_", " ")}${layer ? ` of ${layer}` : ""}`,
-      "computes": parts.summary,
+      "computes": parts.summary.replace(`${described.name}.wgsl: `, ""),
       "threads": parts.launch,
       "this launch": `${groups.join(" × ")} workgroups of ${described.workgroup.join(" × ")} invocations`,
       "workgroup memory": `${parts.memory}; ${described.memory} bytes`,
@@ -113,6 +135,7 @@ class KernelReader {
     title.textContent = `${described.name}.wgsl`;
     facts.innerHTML = Object.entries(rows).filter(([, text]) => text)
       .map(([name, text]) => `<dt>${name}</dt><dd>${escapeText(text)}</dd>`).join("");
+    map.innerHTML = threadMap(groups, described.workgroup);
     source.innerHTML = marked(body);
     dialog.showModal();
   }

@@ -75,7 +75,7 @@ class Page {
     this.cards = new ArmCards($("arms"), this.experiment, (pair) => { this.pair = pair; this.show(); Address.write(this); });
     this.drawing = new Drawing($("drawing"), replay, info.data, () => { this.known = null; this.answerSoon(); });
     this.kernels = new KernelReader({
-      plan: $("plan"), rows: $("rows"), total: $("total"), dialog: $("kernel"), close: $("close"), title: $("kernel-title"), facts: $("facts"), source: $("source"),
+      plan: $("plan"), rows: $("rows"), total: $("total"), dialog: $("kernel"), close: $("close"), title: $("kernel-title"), facts: $("facts"), map: $("map"), source: $("source"),
     }, replay, this.experiment);
     this.wire(info);
   }
@@ -338,7 +338,7 @@ class Page {
     const told = numbers.map(([split, count]) => `${count} ${split}`).join(", ");
     const used = classes.filter((word) => word !== "–");
     $("own").textContent = `${own ? "Your images" : name}: ${told}, ${shape.at(-1)} × ${shape.at(-2)} pixels, of ${used.length} classes (${used.join(", ")}).` +
-      (own ? " The trained guide has learned from the images that the page came with." : "");
+      (own ? " A trained guide has learned from the images that the page came with. A link does not hold yours." : "");
     $("back").hidden = !own;
   }
 
