@@ -1,6 +1,5 @@
 //! The `trellis` command.
 
-mod affinity;
 mod config;
 mod devices;
 mod eval;
@@ -81,7 +80,7 @@ enum Command {
     /// See in which settings runs differ, and what difference that makes
     Compare(report::Compare),
     /// See which networks guide which: each of several as target and as guide
-    Affinity(affinity::AffinityCommand),
+    Affinity(sweep::AffinityCommand),
     /// Write the examples of an experiment, for a guide that another program runs
     Examples(examples::Examples),
     /// Write an experiment as a page that trains in a browser

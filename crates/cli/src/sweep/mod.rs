@@ -1,5 +1,6 @@
 //! `trellis sweep`
 
+mod affinity;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use trellis_tensor::Gpu;
 
 use crate::run::read;
 use crate::{next, print, report};
-pub(crate) use work::Work;
+pub(crate) use affinity::AffinityCommand;
+use work::Work;
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -37,7 +39,7 @@ pub(crate) struct Sweep {
     /// The experiment: see examples/configs/
     config: PathBuf,
     /// A key and its values, as often as there are keys: KEY=A,B, KEY=choice(A,B) or KEY=range(START,STOP,STEP).
-    /// It takes the place of the same key of the table [sweep] in the file
+    /// It takes the place of the same key of the table `sweep` in the file
     #[arg(short = 'm', long = "multirun", value_name = "KEY=VALUES")]
     axes: Vec<String>,
     /// Repeat each combination N times, each time with another split of the data, initial weights and batches:

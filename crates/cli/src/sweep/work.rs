@@ -18,19 +18,19 @@ use crate::print;
 use crate::run::in_a_line;
 
 /// Combinations to train.
-pub(crate) struct Work<'a> {
-    pub(crate) file: &'a Path,
-    pub(crate) place: Option<&'a Path>,
+pub(super) struct Work<'a> {
+    pub(super) file: &'a Path,
+    pub(super) place: Option<&'a Path>,
     /// Folder of the sweep.
-    pub(crate) sweep: &'a Path,
-    pub(crate) cells: &'a [Cell],
-    pub(crate) configs: &'a [Config],
-    pub(crate) json: bool,
+    pub(super) sweep: &'a Path,
+    pub(super) cells: &'a [Cell],
+    pub(super) configs: &'a [Config],
+    pub(super) json: bool,
 }
 
 impl Work<'_> {
     /// Trains the combinations of a shard, each device one at a time, and returns the number of those that failed.
-    pub(crate) fn train(&self, gpus: &[Gpu], shard: Shard) -> Result<usize> {
+    pub(super) fn train(&self, gpus: &[Gpu], shard: Shard) -> Result<usize> {
         let own: Vec<usize> = (0..self.cells.len()).filter(|&cell| shard.has(cell)).collect();
         if !self.json {
             let part = if shard == Shard::WHOLE {

@@ -13,7 +13,7 @@ use trellis_lab::record::Difference;
 use trellis_lab::sweep::{Cell, Shard};
 use trellis_tensor::Gpu;
 
-use crate::sweep::Work;
+use super::Work;
 use crate::{next, print, report};
 
 #[derive(Args)]
