@@ -195,6 +195,31 @@ fn each_arm_has_its_best_values() {
     assert!(config.contains("seeds = [3]") && config.contains("\nseed = 3\n") && !config.contains("sweep"), "{config}");
 }
 
+/// A run that was copied stands in its folder before the others; the first arm is that of the file all the same.
+#[test]
+fn copied_runs_change_no_order() {
+    let folder = folder();
+    let arms = "[arm.base]\nguide = \"none\"\n[arm.pulled]\nguide = \"untrained\"\n";
+    let file = CONFIG.replace("\"alone\", \"untrained\"", "\"base\", \"pulled\"");
+    fs::write(folder.path().join("small.toml"), format!("{file}{arms}")).expect("writable");
+    let arguments = ["sweep", "small.toml", "-m", "arm.base.learning_rate=0.001,0.05"];
+    let output = trellis(folder.path(), &arguments, &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    let table = fs::read_to_string(folder.path().join("runs/small-sweep/sweep.csv")).expect("written");
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.iter().map(|row| row[3]).collect::<Vec<_>>(), ["base", "pulled", "base", "pulled"], "{table}");
+    // Only the others have a difference.
+    assert!(rows.iter().all(|row| row[11].is_empty() == (row[3] == "base")), "{table}");
+    let metrics = folder.path().join("runs/small-sweep/arm.base.learning_rate-0.05/metrics.jsonl");
+    assert_eq!(fs::read_to_string(metrics).expect("written").matches("copied_from").count(), 2);
+    // A value of the arm's own is not chosen over its head.
+    let own = fs::read_to_string(folder.path().join("small.toml")).expect("written") + "learning_rate = 0.5\n";
+    fs::write(folder.path().join("own.toml"), own.replace("\"small\"", "\"own\"")).expect("writable");
+    let arguments = ["sweep", "own.toml", "-m", "training.learning_rate=0.001,0.01", "--choose", "best.toml"];
+    let told = text(&trellis(folder.path(), &arguments, &[]));
+    assert!(told.contains("`arm.pulled.learning_rate`: is set in the file"), "{told}");
+}
+
 /// Values that cannot be run are refused before anything is.
 #[test]
 fn wrong_values_are_refused_at_once() {

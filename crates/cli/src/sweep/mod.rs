@@ -150,6 +150,12 @@ impl Sweep {
             let hint = "leave out one of `-m` and `--set`";
             return Err(Error::config(Place::setting("sweep"), &axis.key, "is set for all combinations too", hint));
         }
+        let sets_data =
+            self.set.iter().any(|pair| pair.split_once('=').is_some_and(|(key, _)| key.trim() == "data.seed"));
+        if replicates.is_some() && sets_data {
+            let hint = "leave out one of `--set data.seed` and the repetitions";
+            return Err(Error::config(Place::setting("sweep"), "data.seed", "is set by each repetition", hint));
+        }
         cells(&axes, replicates.unwrap_or(0))
     }
 

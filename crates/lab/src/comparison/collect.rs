@@ -38,9 +38,12 @@ impl Comparison {
         let mut missing: Vec<String> = open.map(|(name, why)| format!("{name}: {why}")).collect();
         missing.sort();
         missing.dedup();
-        found.folders.sort_by_key(|folder| {
-            found.order.iter().position(|name| folder.file_name().is_some_and(|own| *own == **name))
-        });
+        let place =
+            |folder: &PathBuf| found.order.iter().position(|name| folder.file_name().is_some_and(|own| *own == **name));
+        // Folders of other kinds among them stand as they were given.
+        if found.folders.iter().all(|folder| place(folder).is_some()) {
+            found.folders.sort_by_key(place);
+        }
         for folder in found.folders {
             match Experiment::read(&folder) {
                 Ok(experiment) => experiments.push((folder, experiment)),
@@ -65,7 +68,14 @@ impl Comparison {
             add(&mut members, &mut missing, folder, experiment);
         }
         let all: Vec<&[(String, String)]> = members.iter().map(|member| member.values.as_slice()).collect();
-        let keys = keys::differing(&all);
+        let mut keys = keys::differing(&all);
+        // Experiments on other splits stay apart, and that is a difference.
+        if members.windows(2).any(|two| two[0].data_seeds != two[1].data_seeds) {
+            for member in &mut members {
+                member.values.push((keys::DATA_SEED.to_string(), member.data_seeds.join(" ")));
+            }
+            keys.push(keys::DATA_SEED.to_string());
+        }
         for member in &mut members {
             member.label = label(member, &keys);
         }
@@ -139,7 +149,7 @@ fn add(members: &mut Vec<Member>, missing: &mut Vec<String>, folder: PathBuf, ex
     } else if let Some(open) = experiment.runs.iter().find(|run| !run.is_finished()) {
         missing.push(format!("{name}: {}, seed {} is not finished", open.arm, open.seed));
     }
-    let values = keys::values(&experiment.config_toml);
+    let (values, data_seed) = keys::values(&experiment.config_toml);
     let made_by = |e: &Experiment| [e.adapter.clone(), e.version.clone()];
     let same = members.iter_mut().find(|member| {
         let of = &member.experiment;
@@ -149,12 +159,25 @@ fn add(members: &mut Vec<Member>, missing: &mut Vec<String>, folder: PathBuf, ex
                 .filter(|other| other.arm == run.arm && other.seed == run.seed)
                 .all(|other| other.evals == run.evals)
         });
-        member.values == values && made_by(of) == made_by(&experiment) && apart
+        let known = member.data.iter().any(|(_, data)| *data == experiment.data);
+        // Repetitions of one sweep have other splits of the same data.
+        let sweep = |folder: &Path| folder.parent().and_then(Path::file_name).map(ToOwned::to_owned);
+        let repeats = sweep(&member.folders[0]) == sweep(&folder) && !member.data_seeds.contains(&data_seed);
+        member.values == values && made_by(of) == made_by(&experiment) && apart && (known || repeats)
     });
+    let mut seeds: Vec<u64> = experiment.runs.iter().map(|run| run.seed).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    let data: Vec<(u64, String)> = seeds.into_iter().map(|seed| (seed, experiment.data.clone())).collect();
     let Some(member) = same else {
-        members.push(Member { label: String::new(), folders: vec![folder], experiment, values });
+        let data_seeds = vec![data_seed];
+        members.push(Member { label: String::new(), folders: vec![folder], experiment, values, data, data_seeds });
         return;
     };
+    member.data.extend(data);
+    if !member.data_seeds.contains(&data_seed) {
+        member.data_seeds.push(data_seed);
+    }
     let known = |runs: &[RunRecord], arm: &str, seed| runs.iter().any(|run| run.arm == arm && run.seed == seed);
     let all = &mut member.experiment;
     for run in experiment.runs {
@@ -173,7 +196,13 @@ fn add(members: &mut Vec<Member>, missing: &mut Vec<String>, folder: PathBuf, ex
 
 /// `sgd, weight_decay 0.1`: the values of the keys that differ, or the name of the folder where they are too many.
 fn label(member: &Member, keys: &[String]) -> String {
-    let folder = member.experiment.name.split("__replicate-").next().unwrap_or_default().to_string();
+    let name = member.experiment.name.split("__replicate-").next().unwrap_or_default().to_string();
+    let sweep = member.folders[0].parent().and_then(Path::file_name);
+    // Repetitions without a combination are called as their sweep.
+    let folder = match sweep {
+        Some(sweep) if name.starts_with("replicate-") => sweep.to_string_lossy().into_owned(),
+        _ => name,
+    };
     if keys.is_empty() || keys.len() > LABELED {
         return folder;
     }

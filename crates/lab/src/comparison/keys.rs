@@ -2,12 +2,16 @@
 
 use toml::{Table, Value};
 
-/// Keys and values of a configuration, without those that name the run and choose its seeds.
-pub(super) fn values(toml: &str) -> Vec<(String, String)> {
+/// Key of the seed of the drawing and the split.
+pub(super) const DATA_SEED: &str = "data.seed";
+
+/// Keys and values of a configuration, without those that name the run and choose its seeds, and its `data.seed`.
+pub(super) fn values(toml: &str) -> (Vec<(String, String)>, String) {
     let mut values = Vec::new();
     collect("", &Value::Table(toml.parse::<Table>().unwrap_or_default()), &mut values);
-    values.retain(|(key, _)| !["name", "seeds", "data.seed"].contains(&key.as_str()));
-    values
+    let seed = values.iter().find(|(key, _)| key == DATA_SEED).map_or(String::new(), |(_, seed)| seed.clone());
+    values.retain(|(key, _)| !["name", "seeds", DATA_SEED].contains(&key.as_str()));
+    (values, seed)
 }
 
 fn collect(key: &str, value: &Value, values: &mut Vec<(String, String)>) {
@@ -43,7 +47,7 @@ mod tests {
 
     #[test]
     fn keys_are_those_that_differ() {
-        let of = |text: &str| values(text);
+        let of = |text: &str| values(text).0;
         let a = of(
             "name = \"a\"\nseeds = [1]\n[data]\nseed = 1\ntrain = 5\n[training]\noptimizer = \"sgd\"\n[arm.x]\nweight = 1.0\n",
         );

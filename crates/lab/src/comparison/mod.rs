@@ -39,6 +39,10 @@ pub struct Member {
     pub experiment: Experiment,
     /// Values of the configuration by dotted key.
     values: Vec<(String, String)>,
+    /// Seeds, with the description of the data of each.
+    data: Vec<(u64, String)>,
+    /// `data.seed` of its folders.
+    data_seeds: Vec<String>,
 }
 
 /// A difference between an arm of a member and the same arm of the first member.
@@ -68,8 +72,19 @@ impl Comparison {
         let mut all = Vec::new();
         for (number, member) in (1..).zip(others) {
             for arm in member.experiment.arms() {
-                let [top1, loss] = Difference::between(&member.experiment, &first.experiment, arm, &first.label);
-                if let (Some(top1), Some(loss)) = (top1, loss) {
+                // The same seed on other data is another example of chance, not a pair.
+                let pairs = |seed: u64| {
+                    let of = |member: &Member| {
+                        member.data.iter().find(|(own, _)| *own == seed).map(|(_, data)| data.clone())
+                    };
+                    of(member) == of(first)
+                };
+                let [top1, loss] = Difference::between(&member.experiment, &first.experiment, arm, &first.label, pairs);
+                let equal = |difference: &Difference| difference.mean == Some(0.0) && difference.ci95 == Some(0.0);
+                if let (Some(top1), Some(loss)) = (top1, loss)
+                    // Runs that are the same tell nothing of a setting, and would count in the correction.
+                    && !(equal(&top1) && equal(&loss))
+                {
                     all.push(Between { member: number, arm: arm.to_string(), top1, loss });
                 }
             }

@@ -60,7 +60,7 @@ fn is_same(ours: &Config, theirs: &Config, run: &RunRecord) -> bool {
         let of = |config: &Config| {
             let guides = config.guides_in_use();
             let guide = guides.into_iter().find(|guide| guide.name() == run.arm && config.guide_steps(guide) > 0)?;
-            Some((config.sameness_of_guide(&guide), config.guide_steps(&guide)))
+            Some((config.sameness_of_guide(&guide)?, config.guide_steps(&guide)))
         };
         return of(ours).is_some_and(|own| run.is_finished_after(own.1) && Some(own) == of(theirs));
     }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Line, Rewind, What, read_metrics};
-use super::names::{ADAPTER, CONFIG, LOCK, METRICS, PREDICT, SUMMARY, checked_name, is_guide};
+use super::names::{ADAPTER, CONFIG, LOCK, METRICS, PREDICT, SUMMARY, arms_of, checked_name, is_guide};
 use super::{ArmSummary, EvalRecord, Experiment, LeftOut, Missing, RunRecord, StepRecord, extension};
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
@@ -327,7 +327,10 @@ impl Experiment {
         let config_toml = fs::read_to_string(&config).map_err(|e| Error::io(&config, e))?;
         let Adapter { adapter, version, data, class_names } = read_json(&folder.join(ADAPTER))?;
         let all = read_metrics(&folder.join(METRICS))?;
-        let (guides, runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| is_guide(&run.arm));
+        let (guides, mut runs) = all.into_iter().partition::<Vec<RunRecord>, _>(|run| is_guide(&run.arm));
+        // In the order of the file: a run that was copied from elsewhere stands before others.
+        let order = arms_of(&config_toml);
+        runs.sort_by_key(|run| order.iter().position(|arm| *arm == run.arm).unwrap_or(usize::MAX));
         let summary = folder.join(SUMMARY);
         let (seconds, failure, left_out, missing, memory) = if summary.exists() {
             let summary = read_json::<Summary>(&summary)?;

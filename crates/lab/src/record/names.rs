@@ -36,3 +36,10 @@ pub(crate) fn checked_name<'a>(path: &Path, name: &'a str) -> Result<&'a str> {
     let problem = format!("{name:?} cannot be the name of a folder");
     Err(Error::config(path, "name", problem, "use up to 100 letters, digits, `.`, `_` and `-`, no dot first"))
 }
+
+/// Names in the key `arms` of a configuration; none where it has no such key.
+pub(super) fn arms_of(config: &str) -> Vec<String> {
+    let file: toml::Table = config.parse().unwrap_or_default();
+    let arms = file.get("arms").and_then(toml::Value::as_array).cloned().unwrap_or_default();
+    arms.iter().filter_map(|arm| arm.as_str().map(str::to_string)).collect()
+}

@@ -15,7 +15,7 @@ pub struct Speed {
     pub reached: usize,
     /// Mean steps to it, over the seeds that reached it; `None` if none did.
     pub steps: Option<f64>,
-    /// Mean steps that the first arm took to it, minus those of this arm, over the same seeds.
+    /// Mean steps that the first arm took to it, minus those of this arm, over the same seeds; `None` unless more than half reached it.
     pub saved: Option<f64>,
 }
 
@@ -28,12 +28,18 @@ impl Experiment {
             let Some(base) = self.runs_of(first).filter(complete).find(|base| base.seed == run.seed) else { continue };
             let of_base = course(base);
             let Some(best) = of_base.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)) else { continue };
+            // One that never learned has no best loss to come to.
+            if best.step == 0 {
+                continue;
+            }
             let best = (best.step as f64, f64::from(best.loss));
             taken.push((best.0, steps_to(&course(run), best.1)));
         }
         let reached: Vec<(f64, f64)> = taken.iter().filter_map(|(base, steps)| Some((*base, (*steps)?))).collect();
         let steps = mean(&reached.iter().map(|(_, steps)| *steps).collect::<Vec<_>>());
         let saved = mean(&reached.iter().map(|(base, steps)| base - steps).collect::<Vec<_>>());
+        // The few seeds that came to it say nothing of those that did not.
+        let saved = saved.filter(|_| 2 * reached.len() > taken.len());
         (!taken.is_empty()).then_some(Speed { seeds: taken.len(), reached: reached.len(), steps, saved })
     }
 }
@@ -87,9 +93,17 @@ mod tests {
         let experiment = Experiment { runs, ..Experiment::default() };
         let speed = experiment.speed("trained", "alone").expect("two seeds");
         // From 3 to 0.5 in ten steps, 1 after eight of them.
-        assert_eq!(speed, Speed { seeds: 2, reached: 1, steps: Some(8.0), saved: Some(12.0) });
+        assert_eq!(speed, Speed { seeds: 2, reached: 1, steps: Some(8.0), saved: None });
         let own = experiment.speed("alone", "alone").expect("three seeds");
         assert_eq!((own.reached, own.saved), (3, Some(0.0)));
         assert_eq!(experiment.speed("other", "alone"), None);
+        // Of two seeds that reach it, one after 8 steps and one after 20, where the first arm took 20 and 30.
+        let mut both = experiment.clone();
+        both.runs[4] = run("trained", 2, &[3.0, 2.5, 1.2, 1.0]);
+        let speed = both.speed("trained", "alone").expect("two seeds");
+        assert_eq!((speed.reached, speed.steps, speed.saved), (2, Some(14.0), Some(11.0)));
+        // An arm that is best before its first step sets no mark.
+        let never = Experiment { runs: vec![run("alone", 1, &[2.0, 3.0]), run("trained", 1, &[2.0, 1.0])], ..both };
+        assert_eq!(never.speed("trained", "alone"), None);
     }
 }

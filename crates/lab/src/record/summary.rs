@@ -82,10 +82,19 @@ impl Difference {
         self.mean.map(|mean| Estimate { n: self.seeds, mean, ci95: self.ci95 })
     }
 
-    /// Test top-1 and test loss of `arm` in an experiment minus those in another one, seed by seed, of runs that came to their end.
-    pub(crate) fn between(ours: &Experiment, theirs: &Experiment, arm: &str, versus: &str) -> [Option<Self>; 2] {
+    /// Test top-1 and test loss of `arm` in an experiment minus those in another one, of runs that came to their end, for each seed that
+    /// `pairs`.
+    pub(crate) fn between(
+        ours: &Experiment,
+        theirs: &Experiment,
+        arm: &str,
+        versus: &str,
+        pairs: impl Fn(u64) -> bool,
+    ) -> [Option<Self>; 2] {
         let of = |value: fn(&EvalRecord) -> f32| {
-            Self::of(versus, &ours.final_test(arm, value), &theirs.final_test(arm, value))
+            let mut own = ours.final_test(arm, value);
+            own.retain(|(seed, _)| pairs(*seed));
+            Self::of(versus, &own, &theirs.final_test(arm, value))
         };
         [of(|eval| eval.top1), of(|eval| eval.loss)]
     }

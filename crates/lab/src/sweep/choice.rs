@@ -36,9 +36,11 @@ pub fn choose(text: &str, path: &Path, rows: &[Row]) -> Result<String> {
     file.remove("sweep");
     let config = Config::parse(text, path)?;
     let arms: Vec<&str> = rows.first().map_or(Vec::new(), |row| row.arms.iter().map(|arm| arm.name.as_str()).collect());
-    for (number, name) in arms.iter().enumerate() {
-        let trials: Vec<(&Row, [f64; 2])> =
-            rows.iter().filter_map(|row| Some((row, *row.validation.get(number)?))).collect();
+    for name in &arms {
+        // Rows may list their arms in another order.
+        let score =
+            |row: &Row| row.arms.iter().zip(&row.validation).find(|(arm, _)| arm.name == *name).map(|(_, s)| *s);
+        let trials: Vec<(&Row, [f64; 2])> = rows.iter().filter_map(|row| Some((row, score(row)?))).collect();
         if trials.len() < rows.len() || trials.iter().any(|(_, score)| score.iter().all(|number| number.is_nan())) {
             return refused(name, "has no evaluations of a validation split", "set data.validation");
         }
@@ -53,6 +55,18 @@ pub fn choose(text: &str, path: &Path, rows: &[Row]) -> Result<String> {
         let pairs: Vec<_> = pairs.filter(|(key, _)| !(unguided && key.starts_with("guidance."))).collect();
         if pairs.is_empty() {
             continue;
+        }
+        for (key, _) in &pairs {
+            if let Some(key) = key.strip_prefix("training.")
+                && config.training_key(name, key) != format!("training.{key}")
+            {
+                let own = config.training_key(name, key);
+                return refused(
+                    &own,
+                    "is set in the file, so that the sweep tried nothing on this arm",
+                    "remove it, and sweep anew",
+                );
+            }
         }
         let arm = table(&mut file, name, path)?;
         pairs.into_iter().try_for_each(|(key, value)| set(arm, key, value, name))?;
