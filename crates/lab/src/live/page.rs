@@ -46,7 +46,7 @@ pub fn write_page(
 const TEMPLATE: &str = include_str!("page/page.html");
 
 /// Files that are pasted into the page, by their marks.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 10] = [
     ("/*page.css*/", include_str!("page/page.css")),
     ("/*replay.js*/", include_str!("page/replay.js")),
     ("/*weights.js*/", include_str!("page/weights.js")),
@@ -55,6 +55,7 @@ const PARTS: [(&str, &str); 9] = [
     ("/*own.js*/", include_str!("page/own.js")),
     ("/*kernels.js*/", include_str!("page/kernels.js")),
     ("/*arms.js*/", include_str!("page/arms.js")),
+    ("/*address.js*/", include_str!("page/address.js")),
     ("/*main.js*/", include_str!("page/main.js")),
 ];
 
