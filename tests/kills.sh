@@ -1,7 +1,7 @@
 #!/bin/bash
 # Kills a run with -9 at random moments, again and again, and compares what it leaves at last with a run that was left alone: weights
 # and metrics, bit for bit but for times.
-#   tests/kills.sh [KILLS] [SEED]      by default 100 kills, seed 1; about five minutes
+#   tests/kills.sh [KILLS] [SEED]      by default 100 kills, seed 1; about two minutes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kills=${1:-100}
@@ -42,12 +42,5 @@ for ((kill = 1; kill <= kills; kill++)); do
   wait $process 2> /dev/null || true
 done
 "$trellis" train "$place/x.toml" --out "$place/pieces" --resume > /dev/null
-for file in "$place"/whole/killed/*.safetensors; do
-  # A state holds the seconds that its run took.
-  case $file in *.state.safetensors) continue ;; esac
-  cmp "$file" "$place/pieces/killed/$(basename "$file")"
-done
-# A resumed run logs a start of its own; times differ.
-lines() { grep -v '"kind":"start"' "$1/killed/metrics.jsonl" | sed 's/"seconds":[^,}]*//; s/"steps_per_s":[^,}]*//'; }
-cmp <(lines "$place/whole") <(lines "$place/pieces")
+tests/same_run.sh "$place/whole/killed" "$place/pieces/killed"
 echo "$done of $kills kills came before the end; weights and metrics are those of a run that was left alone"

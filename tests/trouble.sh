@@ -43,12 +43,7 @@ fails() {
 # Runs to the end, and compares.
 goes_on() {
   "$trellis" train "$place/x.toml" --out "$disk/runs" --resume > /dev/null 2> "$place/errors" || { cat "$place/errors"; exit 1; }
-  for weights in "$place"/whole/run/*.safetensors; do
-    case $weights in *.state.safetensors) continue ;; esac
-    cmp "$weights" "$disk/runs/run/$(basename "$weights")"
-  done
-  lines() { grep -v '"kind":"start"' "$1/run/metrics.jsonl" | sed 's/"seconds":[^,}]*//; s/"steps_per_s":[^,}]*//'; }
-  cmp <(lines "$place/whole") <(lines "$disk/runs")
+  tests/same_run.sh "$place/whole/run" "$disk/runs/run"
   rm -rf "$disk/runs"
 }
 
