@@ -78,17 +78,13 @@ impl Compare {
             None => Vec::new(),
         };
         if json {
-            let between = comparison.between();
-            let between = between.iter().map(
+            let between = comparison.between.iter().map(
                 |b| json!({"run": comparison.members[b.member].label, "arm": b.arm, "top1": b.top1, "loss": b.loss}),
             );
             let keys = comparison.keys.iter().map(|key| {
                 json!({"key": key, "values": comparison.members.iter().map(|member| member.value(key)).collect::<Vec<_>>()})
             });
-            let runs = comparison
-                .members
-                .iter()
-                .map(|member| json!({"run": member.label, "arms": member.experiment.summary()}));
+            let runs = comparison.members.iter().map(|member| json!({"run": member.label, "arms": member.arms}));
             return print::line(json!({"runs": runs.collect::<Vec<_>>(), "keys": keys.collect::<Vec<_>>(),
                 "differences": between.collect::<Vec<_>>(), "missing": comparison.missing, "files": files}));
         }
@@ -156,15 +152,14 @@ fn print_comparison(comparison: &Comparison) -> Result<()> {
     }
     let signed = |e: Option<Estimate>, digits: usize| e.map_or("-".to_string(), |e| format!("{e:+.digits$}"));
     let p = |p: Option<f64>| p.map_or("-".to_string(), |p| format!("{p:.3}"));
-    let between = comparison.between();
-    if between.is_empty() {
+    if comparison.between.is_empty() {
         return print::line("no arm with a seed that two of them share: nothing to subtract");
     }
     print::line(format_args!(
         "{:<8} {:<14} {:>5} {:>16} {:>7} {:>7} {:>17}",
         "minus", "arm", "seeds", "top-1, points", "p", "Holm", "test loss"
     ))?;
-    for difference in &between {
+    for difference in &comparison.between {
         print::line(format_args!(
             "{:<8} {:<14} {:>5} {:>16} {:>7} {:>7} {:>17}",
             format!("[{}] - [1]", difference.member + 1),

@@ -8,6 +8,7 @@ pub mod affinity;
 mod checkpoints;
 pub mod comparison;
 pub mod config;
+mod csv;
 pub mod examples;
 pub mod experiment;
 pub mod live;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use trellis_data::Place;
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 use trellis_lab::affinity::{Affinity, Worth, affinity_svg, experiments};
@@ -13,7 +12,7 @@ use trellis_lab::record::Difference;
 use trellis_lab::sweep::{Cell, Shard};
 use trellis_tensor::Gpu;
 
-use super::Work;
+use super::{Work, shard, some_failed};
 use crate::{next, print, report};
 
 #[derive(Args)]
@@ -51,10 +50,7 @@ impl AffinityCommand {
         let name = Config::read(&self.config)?.name;
         let all = experiments(&text, &self.config, self.replicates.unwrap_or(0))?;
         let folder = self.out.join(format!("{name}-affinity"));
-        let shard = match self.shard {
-            Some(shard) => shard,
-            None => Shard::from_env(|name| std::env::var(name).ok())?.unwrap_or(Shard::WHOLE),
-        };
+        let shard = shard(self.shard)?;
         let folders = all.iter().map(|(cell, _)| cell.folder()).collect();
         let affinity = Some((text, self.replicates.unwrap_or(0)));
         Manifest { command: next::command_line(), folders, affinity }.write(&folder)?;
@@ -85,11 +81,7 @@ impl AffinityCommand {
                 ))?;
             }
         }
-        if failed == 0 {
-            return Ok(());
-        }
-        let problem = format!("{failed} of its experiments failed; their errors stand above");
-        Err(Error::config(Place::setting("affinity"), "", problem, "mend the cause and run the same command again"))
+        if failed == 0 { Ok(()) } else { Err(some_failed("affinity", failed, "experiments")) }
     }
 }
 

@@ -82,10 +82,7 @@ impl Sweep {
         let configs = cells.iter().map(|cell| self.config_of(cell)).collect::<Result<Vec<_>>>()?;
         // Apart from the folder of `trellis train`, which moves an older one aside.
         let sweep = self.out.join(format!("{}-sweep", file.name));
-        let shard = match self.shard {
-            Some(shard) => shard,
-            None => Shard::from_env(|name| std::env::var(name).ok())?.unwrap_or(Shard::WHOLE),
-        };
+        let shard = shard(self.shard)?;
         if !self.dry_run {
             let folders = cells.iter().map(Cell::folder).collect();
             Manifest { command: next::command_line(), folders, affinity: None }.write(&sweep)?;
@@ -121,13 +118,7 @@ impl Sweep {
             next::after_sweep(page.as_deref(), &table)?;
         }
         if failed > 0 {
-            let problem = format!("{failed} of its combinations failed; their errors stand above");
-            return Err(Error::config(
-                Place::setting("sweep"),
-                "",
-                problem,
-                "mend the cause and run the same command again",
-            ));
+            return Err(some_failed("sweep", failed, "combinations"));
         }
         match &self.choose {
             Some(chosen) => self.write_choice(chosen, &table, json),
@@ -179,6 +170,20 @@ impl Sweep {
         print::line(format_args!("chosen: {}", chosen.display()))?;
         print::line(format_args!("next: trellis sweep {}{data} --replicates 10", next::shell(chosen)))
     }
+}
+
+/// The part of this process: the one that was given, or what a scheduler says, or all.
+fn shard(given: Option<Shard>) -> Result<Shard> {
+    match given {
+        Some(shard) => Ok(shard),
+        None => Ok(Shard::from_env(|name| std::env::var(name).ok())?.unwrap_or(Shard::WHOLE)),
+    }
+}
+
+/// The error of a command some of whose experiments failed.
+fn some_failed(command: &'static str, failed: usize, what: &str) -> Error {
+    let problem = format!("{failed} of its {what} failed; their errors stand above");
+    Error::config(Place::setting(command), "", problem, "mend the cause and run the same command again")
 }
 
 /// A line for each combination and arm, and one for each error.

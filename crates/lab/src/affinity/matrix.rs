@@ -52,22 +52,20 @@ impl Affinity {
         let guides: Vec<String> = found.iter().map(|(row, _)| row.name.clone()).collect();
         let worth: Vec<Vec<Worth>> = found
             .iter()
-            .map(|(_, experiment)| guides.iter().map(|guide| Worth::of(experiment.as_ref(), guide)).collect())
+            .map(|(row, experiment)| guides.iter().map(|guide| Worth::of(row, experiment.as_ref(), guide)).collect())
             .collect();
         let gain = |worth: &Worth| worth.gain.as_ref().and_then(|gain| gain.mean).unwrap_or(f64::NAN);
         let by_target: Vec<Vec<f64>> = worth.iter().map(|row| row.iter().map(gain).collect()).collect();
         let by_guide: Vec<Vec<f64>> =
             (0..guides.len()).map(|guide| by_target.iter().map(|row| row[guide]).collect()).collect();
         let (rows, columns) = (order(&by_target), order(&by_guide));
-        let alone = |experiment: &Option<Experiment>| {
-            experiment.as_ref()?.summary().into_iter().find(|arm| arm.name == ALONE)?.top1_mean
-        };
+        let alone = |row: &Row| row.arms.iter().find(|arm| arm.name == ALONE)?.top1_mean;
         let first = found.iter().find_map(|(_, experiment)| experiment.as_ref());
         let seeds = found.iter().flat_map(|(row, _)| row.arms.iter().map(|arm| arm.seeds)).max().unwrap_or(0);
         let open = |(row, _): &(Row, Option<Experiment>)| (row.name.clone(), row.state.clone());
         Ok(Self {
             name: name.to_string(),
-            targets: rows.iter().map(|&row| (found[row].0.name.clone(), alone(&found[row].1))).collect(),
+            targets: rows.iter().map(|&row| (found[row].0.name.clone(), alone(&found[row].0))).collect(),
             guides: columns.iter().map(|&column| guides[column].clone()).collect(),
             worth: rows.iter().map(|&row| columns.iter().map(|&column| worth[row][column].clone()).collect()).collect(),
             made_by: first.map_or(String::new(), |e| format!("{}, Trellis {}", e.adapter, e.version)),
@@ -104,9 +102,9 @@ impl Affinity {
 }
 
 impl Worth {
-    fn of(experiment: Option<&Experiment>, guide: &str) -> Self {
-        let Some(experiment) = experiment else { return Self::default() };
-        let Some(arm) = experiment.summary().into_iter().find(|arm| arm.name == guide) else { return Self::default() };
+    fn of(row: &Row, experiment: Option<&Experiment>, guide: &str) -> Self {
+        let arm = row.arms.iter().find(|arm| arm.name == guide);
+        let (Some(arm), Some(experiment)) = (arm.cloned(), experiment) else { return Self::default() };
         let at_end = |run: &RunRecord| {
             let similarity = &run.last_eval("test")?.similarity;
             mean(&similarity.iter().map(|value| f64::from(*value)).collect::<Vec<_>>())

@@ -3,7 +3,6 @@
 use super::{Affinity, Worth};
 use crate::record::Difference;
 use crate::report::grid::{Grid, Square};
-use crate::stats::Estimate;
 
 /// Picture of the gains in top-1, a file of its own: targets in rows, guides in columns, in points. An outline marks a gain whose interval
 /// leaves 0 out.
@@ -55,12 +54,7 @@ fn grids(affinity: &Affinity) -> [Grid; 3] {
 
 fn gain(target: &str, guide: &str, worth: &Worth) -> Option<Square> {
     let gain = worth.gain.as_ref().and_then(Difference::estimate)?.percent();
-    Some(Square {
-        value: gain.mean,
-        text: format!("{:+.1}", gain.mean).replace('-', "−"),
-        note: format!("{target} guided by {guide}: {gain:+.1} points, {} seeds", gain.n),
-        sure: Estimate::excludes_zero(&gain),
-    })
+    Some(Square::of_gain(gain, &format!("{target} guided by {guide}")))
 }
 
 fn saved(target: &str, guide: &str, worth: &Worth) -> Option<Square> {

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Comparison, Manifest, Member, keys};
+use super::{Comparison, Manifest, Member, between, keys};
 use crate::record::Experiment;
-use crate::record::names::{CONFIG, METRICS};
+use crate::record::names::{CONFIG, ERROR, METRICS};
 use trellis_guidance::trainer::RunRecord;
 use trellis_guidance::{Error, Result};
 
@@ -78,6 +78,7 @@ impl Comparison {
         }
         for member in &mut members {
             member.label = label(member, &keys);
+            member.arms = member.experiment.summary();
         }
         let labels: Vec<String> = members.iter().map(|member| member.label.clone()).collect();
         for member in &mut members {
@@ -86,7 +87,8 @@ impl Comparison {
                 member.label = member.folders[0].display().to_string();
             }
         }
-        Self { title, members, keys, missing, command: None }
+        let between = between(&members);
+        Self { title, members, keys, between, missing, command: None }
     }
 }
 
@@ -115,7 +117,7 @@ impl Found {
                 if folder.join(METRICS).exists() {
                     self.folders.push(folder);
                 } else {
-                    let noted = fs::read_to_string(folder.join("error.txt"));
+                    let noted = fs::read_to_string(folder.join(ERROR));
                     let why = noted.map_or("not run".to_string(), |text| text.trim().to_string());
                     self.open.push((name.clone(), why));
                 }
@@ -171,7 +173,15 @@ fn add(members: &mut Vec<Member>, missing: &mut Vec<String>, folder: PathBuf, ex
     let data: Vec<(u64, String)> = seeds.into_iter().map(|seed| (seed, experiment.data.clone())).collect();
     let Some(member) = same else {
         let data_seeds = vec![data_seed];
-        members.push(Member { label: String::new(), folders: vec![folder], experiment, values, data, data_seeds });
+        members.push(Member {
+            label: String::new(),
+            folders: vec![folder],
+            experiment,
+            arms: Vec::new(),
+            values,
+            data,
+            data_seeds,
+        });
         return;
     };
     member.data.extend(data);

@@ -1,29 +1,17 @@
 //! Configurations as dotted keys, and the keys in which they differ.
 
-use toml::{Table, Value};
+use crate::config::dotted;
 
 /// Key of the seed of the drawing and the split.
 pub(super) const DATA_SEED: &str = "data.seed";
 
 /// Keys and values of a configuration, without those that name the run and choose its seeds, and its `data.seed`.
 pub(super) fn values(toml: &str) -> (Vec<(String, String)>, String) {
-    let mut values = Vec::new();
-    collect("", &Value::Table(toml.parse::<Table>().unwrap_or_default()), &mut values);
+    let plain = |value: toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let mut values: Vec<(String, String)> = dotted(toml).into_iter().map(|(key, value)| (key, plain(value))).collect();
     let seed = values.iter().find(|(key, _)| key == DATA_SEED).map_or(String::new(), |(_, seed)| seed.clone());
     values.retain(|(key, _)| !["name", "seeds", DATA_SEED].contains(&key.as_str()));
     (values, seed)
-}
-
-fn collect(key: &str, value: &Value, values: &mut Vec<(String, String)>) {
-    let Value::Table(table) = value else {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-        values.push((key.to_string(), text));
-        return;
-    };
-    for (name, value) in table {
-        let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-        collect(&key, value, values);
-    }
 }
 
 /// Keys whose value is not the same in all configurations, in the order in which they first stand.

@@ -10,7 +10,7 @@ mod manifest;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::record::{Difference, Experiment};
+use crate::record::{ArmSummary, Difference, Experiment};
 pub use manifest::Manifest;
 
 /// Experiments that are compared.
@@ -22,6 +22,8 @@ pub struct Comparison {
     pub members: Vec<Member>,
     /// Keys of the configuration in which members differ.
     pub keys: Vec<String>,
+    /// Paired differences of every arm that a member and the first one both have, p corrected by Holm for all of them.
+    pub between: Vec<Between>,
     /// Runs and folders that are not there or not finished, each in a sentence.
     pub missing: Vec<String>,
     /// The command that makes the same again, if the folders say it.
@@ -37,6 +39,8 @@ pub struct Member {
     pub folders: Vec<PathBuf>,
     /// The runs of all folders together; the rest is that of the first.
     pub experiment: Experiment,
+    /// Its summary, an arm each.
+    pub arms: Vec<ArmSummary>,
     /// Values of the configuration by dotted key.
     values: Vec<(String, String)>,
     /// Seeds, with the description of the data of each.
@@ -66,34 +70,6 @@ impl Member {
 }
 
 impl Comparison {
-    /// Paired differences of every arm that a member and the first one both have, p corrected by Holm for all of them.
-    pub fn between(&self) -> Vec<Between> {
-        let Some((first, others)) = self.members.split_first() else { return Vec::new() };
-        let mut all = Vec::new();
-        for (number, member) in (1..).zip(others) {
-            for arm in member.experiment.arms() {
-                // The same seed on other data is another example of chance, not a pair.
-                let pairs = |seed: u64| {
-                    let of = |member: &Member| {
-                        member.data.iter().find(|(own, _)| *own == seed).map(|(_, data)| data.clone())
-                    };
-                    of(member) == of(first)
-                };
-                let [top1, loss] = Difference::between(&member.experiment, &first.experiment, arm, &first.label, pairs);
-                let equal = |difference: &Difference| difference.mean == Some(0.0) && difference.ci95 == Some(0.0);
-                if let (Some(top1), Some(loss)) = (top1, loss)
-                    // Runs that are the same tell nothing of a setting, and would count in the correction.
-                    && !(equal(&top1) && equal(&loss))
-                {
-                    all.push(Between { member: number, arm: arm.to_string(), top1, loss });
-                }
-            }
-        }
-        Difference::correct(all.iter_mut().map(|between| &mut between.top1));
-        Difference::correct(all.iter_mut().map(|between| &mut between.loss));
-        all
-    }
-
     /// Names of all arms, in the order of the first member that has them.
     pub fn arms(&self) -> Vec<&str> {
         let mut arms = Vec::new();
@@ -110,4 +86,31 @@ impl Comparison {
         let of = |member: &Member| format!("{}, Trellis {}", member.experiment.adapter, member.experiment.version);
         self.members.iter().map(of).collect::<BTreeSet<_>>().into_iter().collect()
     }
+}
+
+/// Paired differences to the first of `members`.
+fn between(members: &[Member]) -> Vec<Between> {
+    let Some((first, others)) = members.split_first() else { return Vec::new() };
+    let mut all = Vec::new();
+    for (number, member) in (1..).zip(others) {
+        for arm in member.experiment.arms() {
+            // The same seed on other data is another example of chance, not a pair.
+            let pairs = |seed: u64| {
+                let of =
+                    |member: &Member| member.data.iter().find(|(own, _)| *own == seed).map(|(_, data)| data.clone());
+                of(member) == of(first)
+            };
+            let [top1, loss] = Difference::between(&member.experiment, &first.experiment, arm, &first.label, pairs);
+            let equal = |difference: &Difference| difference.mean == Some(0.0) && difference.ci95 == Some(0.0);
+            if let (Some(top1), Some(loss)) = (top1, loss)
+                // Runs that are the same tell nothing of a setting, and would count in the correction.
+                && !(equal(&top1) && equal(&loss))
+            {
+                all.push(Between { member: number, arm: arm.to_string(), top1, loss });
+            }
+        }
+    }
+    Difference::correct(all.iter_mut().map(|between| &mut between.top1));
+    Difference::correct(all.iter_mut().map(|between| &mut between.loss));
+    all
 }

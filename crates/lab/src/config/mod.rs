@@ -1,6 +1,7 @@
 //! The TOML file that describes an experiment. Every key has a default; unknown keys are errors, with a suggestion.
 
 mod check;
+mod dotted;
 mod explain;
 mod lengths;
 mod overrides;
@@ -23,6 +24,7 @@ use toml::Table;
 use toml::de::{DeTable, Deserializer};
 
 use crate::record::names::ARMS;
+pub(crate) use dotted::dotted;
 use explain::explain;
 pub use sections::{
     ArmConfig, ArmGuide, CropName, DataConfig, DataSet, GuidanceConfig, GuideConfig, MapName, MetricName,

@@ -9,9 +9,9 @@ use trellis_guidance::weights::copy_with_recipe;
 use trellis_guidance::{Error, Result};
 
 use crate::checkpoints::{best_file_name, file_name};
-use crate::config::Config;
+use crate::config::{ArmGuide, Config};
 use crate::recipe::Recipe;
-use crate::record::names::{CONFIG, METRICS, is_guide};
+use crate::record::names::{CONFIG, METRICS};
 use crate::record::{Experiment, RunFolder};
 
 /// Copies the runs that `experiment` has yet to train into its `folder`, weights and metrics, where one of `others` has finished the same.
@@ -33,19 +33,21 @@ pub(super) fn copy(
     let mut copied: Vec<(String, u64)> = Vec::new();
     let own = folder.path().to_path_buf();
     for other in others.iter().filter(|other| **other != own && other.join(METRICS).exists()) {
+        // Metrics are long: they are read where the configuration says that there is something to take.
+        let Ok(their_config) = Config::read(&other.join(CONFIG)) else { continue };
+        let shared = shared(config, &their_config);
+        if shared.is_empty() {
+            continue;
+        }
         let Ok(theirs) = Experiment::read(other) else { continue };
-        let Ok(their_config) = Config::parse(&theirs.config_toml, &other.join(CONFIG)) else { continue };
         let of = |e: &Experiment| [e.adapter.clone(), e.version.clone(), e.data.clone()];
         if of(&theirs) != of(experiment) {
             continue;
         }
         for run in theirs.runs.iter().chain(&theirs.guides) {
             let id = (run.arm.clone(), run.seed);
-            if config.seeds.contains(&run.seed)
-                && !begun(run)
-                && !copied.contains(&id)
-                && is_same(config, &their_config, run)
-            {
+            let is_same = shared.iter().any(|(name, steps)| *name == run.arm && run.is_finished_after(*steps));
+            if is_same && config.seeds.contains(&run.seed) && !begun(run) && !copied.contains(&id) {
                 take(run, &theirs.name, other, folder, &config.name)?;
                 copied.push(id);
             }
@@ -54,18 +56,19 @@ pub(super) fn copy(
     Ok(copied.len())
 }
 
-/// True if a run is finished, and is what this configuration would train under its name.
-fn is_same(ours: &Config, theirs: &Config, run: &RunRecord) -> bool {
-    if is_guide(&run.arm) {
-        let of = |config: &Config| {
-            let guides = config.guides_in_use();
-            let guide = guides.into_iter().find(|guide| guide.name() == run.arm && config.guide_steps(guide) > 0)?;
-            Some((config.sameness_of_guide(&guide)?, config.guide_steps(&guide)))
-        };
-        return of(ours).is_some_and(|own| run.is_finished_after(own.1) && Some(own) == of(theirs));
-    }
-    let of = |config: &Config| config.arms.contains(&run.arm).then(|| config.sameness_of_arm(&run.arm)).flatten();
-    run.is_finished_after(ours.training_of(&run.arm).steps) && of(ours).is_some_and(|own| Some(own) == of(theirs))
+/// Names of arms and of guides in training that are the same in both configurations, each with its steps.
+fn shared(ours: &Config, theirs: &Config) -> Vec<(String, u32)> {
+    let arms = |config: &Config| {
+        let of = |arm: &String| Some((arm.clone(), config.training_of(arm).steps, config.sameness_of_arm(arm)?));
+        config.arms.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let guides = |config: &Config| {
+        let trained = config.guides_in_use().into_iter().filter(|guide| config.guide_steps(guide) > 0);
+        let of = |guide: ArmGuide| Some((guide.name(), config.guide_steps(&guide), config.sameness_of_guide(&guide)?));
+        trained.filter_map(of).collect::<Vec<_>>()
+    };
+    let [ours, theirs] = [ours, theirs].map(|config| [arms(config), guides(config)].concat());
+    ours.into_iter().filter(|run| theirs.contains(run)).map(|(name, steps, _)| (name, steps)).collect()
 }
 
 /// Copies one run out of the folder `from`, its state last: a folder without it is complete, and a state without lines is not.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{Group, Launch, Phase, Profile, roofline};
 use crate::report::escape::escape;
+use crate::report::page::head;
 use crate::report::palette::{self, Paint};
 
 const STYLE: &str = "
@@ -46,15 +47,8 @@ fn phase_rules() -> String {
 
 pub(super) fn page(profile: &Profile) -> String {
     let title = escape(&profile.name);
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title} · profile · Trellis</title>\n<style>\n{}{}{}{STYLE}{}</style>\n</head>\n<body>\n<main>\n",
-        include_str!("../report/page.css"),
-        palette::rules(),
-        roofline::STYLE,
-        phase_rules(),
-    );
+    let style = format!("{}{STYLE}{}", roofline::STYLE, phase_rules());
+    let mut html = head(&format!("{} · profile", profile.name), &style);
     let ceilings = profile.ceilings;
     let _ = write!(
         html,

@@ -135,10 +135,16 @@ impl Score {
 
     /// `true` where more is right, or, of as much, the loss is lower. A score of NaN is better than none.
     pub(crate) fn is_better_than(self, other: Self) -> bool {
-        let loss = |score: Self| if score.loss.is_nan() { f32::INFINITY } else { score.loss };
-        let top1 = |score: Self| if score.top1.is_nan() { -1.0 } else { score.top1 };
-        top1(self).total_cmp(&top1(other)).then(loss(other).total_cmp(&loss(self))).is_gt()
+        let pair = |score: Self| [score.top1, score.loss].map(f64::from);
+        is_better(pair(self), pair(other))
     }
+}
+
+/// `true` where a top-1 is higher, or as high with a lower loss; each is `[top1, loss]`. NaN is worse than any number.
+pub(crate) fn is_better(a: [f64; 2], b: [f64; 2]) -> bool {
+    let top1 = |score: [f64; 2]| if score[0].is_nan() { -1.0 } else { score[0] };
+    let loss = |score: [f64; 2]| if score[1].is_nan() { f64::INFINITY } else { score[1] };
+    top1(a).total_cmp(&top1(b)).then(loss(b).total_cmp(&loss(a))).is_gt()
 }
 
 impl Recipe {

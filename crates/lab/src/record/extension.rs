@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::{ArmGuide, Config, RateSchedule};
+use crate::config::{ArmGuide, Config, RateSchedule, dotted};
 use trellis_guidance::{Error, GuideSchedule, Result};
 
 /// Refuses a configuration `new` that a folder with the configuration `old`, read from `path`, cannot go on with.
@@ -124,16 +124,7 @@ fn differences(old: &str, new: &str) -> String {
     }
 }
 
-/// Values by their key, with its section in front; as [`Config::to_toml`] writes them, one a line.
+/// Values by their dotted key, as TOML has them.
 fn lines(text: &str) -> BTreeMap<String, String> {
-    let mut section = String::new();
-    let mut found = BTreeMap::new();
-    for line in text.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            section = format!("{name}.");
-        } else if let Some((key, value)) = line.split_once(" = ") {
-            found.insert(format!("{section}{key}"), value.to_string());
-        }
-    }
-    found
+    dotted(text).into_iter().map(|(key, value)| (key, value.to_string())).collect()
 }

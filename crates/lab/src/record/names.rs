@@ -12,6 +12,8 @@ pub(crate) const ADAPTER: &str = "adapter.json";
 pub(crate) const METRICS: &str = "metrics.jsonl";
 pub(crate) const SUMMARY: &str = "summary.json";
 pub(crate) const LOCK: &str = ".lock";
+/// Error of a combination of a sweep, where it ended before there was a record.
+pub(crate) const ERROR: &str = "error.txt";
 /// Program that predicts with the networks of a folder, in PyTorch.
 pub(crate) const PREDICT: &str = "predict.py";
 

@@ -6,6 +6,7 @@ use super::escape::escape;
 use super::heat_map::text;
 use super::marks::text_width;
 use super::palette::{self, GRID, GROUND, QUIET, TEXT};
+use crate::stats::Estimate;
 
 /// Sizes in CSS pixels: a square, a line of text, the margin.
 const SQUARE: [usize; 2] = [74, 34];
@@ -41,6 +42,18 @@ pub(crate) struct Square {
     pub(crate) note: String,
     /// True if the sign is certain; the square then has an outline.
     pub(crate) sure: bool,
+}
+
+impl Square {
+    /// A gain in points; `place` says of what it is one.
+    pub(crate) fn of_gain(gain: Estimate, place: &str) -> Self {
+        Self {
+            value: gain.mean,
+            text: format!("{:+.1}", gain.mean).replace('-', "−"),
+            note: format!("{place}: {gain:+.1} points, {} seeds", gain.n),
+            sure: gain.excludes_zero(),
+        }
+    }
 }
 
 impl Grid {

@@ -15,7 +15,7 @@ mod facts;
 pub(crate) mod grid;
 mod heat_map;
 mod marks;
-mod page;
+pub(crate) mod page;
 pub(crate) mod palette;
 mod table;
 mod take_home;

@@ -15,15 +15,21 @@ use crate::config::Config;
 use crate::record::{ArmSummary, Experiment, Missing};
 use crate::stats::{Estimate, smallest_p};
 
-/// The whole page.
-pub(super) fn page(experiment: &Experiment) -> String {
-    let title = escape(&experiment.name);
-    let style = format!("{}{}", include_str!("page.css"), palette::rules());
-    let mut html = format!(
+/// Beginning of a page, up to its first section: its style, and `more` rules of its own.
+pub(crate) fn head(title: &str, more: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title} · Trellis</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-    );
+         <title>{} · Trellis</title>\n<style>\n{}{}{more}</style>\n</head>\n<body>\n<main>\n",
+        escape(title),
+        include_str!("page.css"),
+        palette::rules()
+    )
+}
+
+/// The whole page.
+pub(super) fn page(experiment: &Experiment) -> String {
+    let mut html = head(&experiment.name, "");
     let config = facts::config(experiment);
     html.push_str(&header(experiment, config.as_ref()));
     if let Some(failure) = &experiment.failure {

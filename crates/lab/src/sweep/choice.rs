@@ -8,6 +8,7 @@ use trellis_guidance::{Error, Result};
 
 use super::rows::{Row, State};
 use crate::config::{ArmGuide, Config};
+use crate::recipe::is_better;
 
 /// Keys of `[arm.<name>]` by the key of the file that they take the place of for one arm, beside those of `training` and `guidance`.
 const OF_ARM: [(&str, &str); 3] = [("target.dropout", "dropout"), ("target.init", "init"), ("target.bias", "bias")];
@@ -78,13 +79,6 @@ pub fn choose(text: &str, path: &Path, rows: &[Row]) -> Result<String> {
     let chosen = file.to_string();
     Config::parse(&chosen, path)?;
     Ok(chosen)
-}
-
-/// True if a top-1 is higher, or as high with a lower loss. NaN is worse than any number.
-fn is_better(a: [f64; 2], b: [f64; 2]) -> bool {
-    let top1 = |score: [f64; 2]| if score[0].is_nan() { -1.0 } else { score[0] };
-    let loss = |score: [f64; 2]| if score[1].is_nan() { f64::INFINITY } else { score[1] };
-    top1(a).total_cmp(&top1(b)).then(loss(b).total_cmp(&loss(a))).is_gt()
 }
 
 /// `0.003 gives 24.1 %`.

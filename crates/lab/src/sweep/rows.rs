@@ -11,7 +11,8 @@ use trellis_guidance::{Error, Result};
 
 use super::axes::Cell;
 use crate::config::Config;
-use crate::record::names::CONFIG;
+use crate::csv::field;
+use crate::record::names::{CONFIG, ERROR};
 use crate::record::{ArmSummary, Experiment, is_other};
 use crate::stats::mean;
 
@@ -59,9 +60,6 @@ impl fmt::Display for State {
         }
     }
 }
-
-/// File of a cell's folder that holds the error it ended with, where it ended before there was a record.
-const ERROR: &str = "error.txt";
 
 impl Cell {
     /// Prepares the cell's folder within `sweep` for another try: what an earlier one noted is removed.
@@ -215,8 +213,8 @@ pub fn best(rows: &[Row]) -> Option<(&Row, &ArmSummary)> {
 /// The table as CSV: a line for each cell and arm, with the values of the keys that differ. It holds no times, so two machines of
 /// the same kind give the same bytes.
 pub fn csv(rows: &[Row]) -> String {
-    let key = |set: &String| quoted(set.split_once('=').map_or(set.as_str(), |(key, _)| key));
-    let value = |set: &String| quoted(set.split_once('=').map_or("", |(_, value)| value));
+    let key = |set: &String| field(set.split_once('=').map_or(set.as_str(), |(key, _)| key));
+    let value = |set: &String| field(set.split_once('=').map_or("", |(_, value)| value));
     let joined =
         |row: &Row, of: &dyn Fn(&String) -> String| row.set.iter().map(|set| of(set) + ",").collect::<String>();
     let mut text = String::new();
@@ -231,7 +229,7 @@ pub fn csv(rows: &[Row]) -> String {
     let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:?}"));
     for row in rows {
         let Row { name, state, arms, validation, .. } = row;
-        let begin = format!("{},{}{state}", quoted(name), joined(row, &value));
+        let begin = format!("{},{}{state}", field(name), joined(row, &value));
         if arms.is_empty() {
             let _ = writeln!(text, "{begin}{}", ",".repeat(11));
         }
@@ -249,13 +247,8 @@ pub fn csv(rows: &[Row]) -> String {
                 difference.and_then(|d| d.p),
             ]
             .map(number);
-            let _ = writeln!(text, "{begin},{},{},{}", quoted(&arm.name), arm.seeds, numbers.join(","));
+            let _ = writeln!(text, "{begin},{},{},{}", field(&arm.name), arm.seeds, numbers.join(","));
         }
     }
     text
-}
-
-/// A field of CSV (RFC 4180).
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::chart::{Chart, Line};
 use super::escape::escape;
-use super::page::{duration, section};
+use super::page::{duration, head, section};
 use super::{curves, palette, table};
 use crate::comparison::{Comparison, Member};
 pub use tables::tables;
@@ -19,13 +19,7 @@ const CHARTS: usize = 12;
 
 /// The page of a comparison, one self-contained HTML file. `figures` stand above all, each a section's title and SVG elements.
 pub fn comparison_html(comparison: &Comparison, figures: &[(String, Vec<String>)]) -> String {
-    let title = escape(&comparison.title);
-    let style = format!("{}{}", include_str!("../page.css"), palette::rules());
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title} · Trellis</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-    );
+    let mut html = head(&comparison.title, "");
     html.push_str(&header(comparison));
     if !comparison.missing.is_empty() {
         let lines: String = comparison.missing.iter().map(|line| format!("<li>{}</li>", escape(line))).collect();

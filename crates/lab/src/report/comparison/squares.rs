@@ -4,7 +4,7 @@ use super::super::escape::escape;
 use super::super::grid::{Grid, Square};
 use super::super::page::section as titled;
 use crate::comparison::{Comparison, Member};
-use crate::record::{ArmSummary, Difference};
+use crate::record::Difference;
 use crate::stats::Estimate;
 
 /// Largest number of arms that have a picture.
@@ -23,11 +23,9 @@ pub(super) fn section(comparison: &Comparison) -> String {
 /// Test top-1 of each arm for each value of a key.
 fn over_one(comparison: &Comparison, key: &str) -> String {
     let arms: Vec<String> = comparison.arms().iter().map(|arm| arm.to_string()).collect();
-    let summaries: Vec<Vec<ArmSummary>> = comparison.members.iter().map(|member| member.experiment.summary()).collect();
     let squares = |arm: &String| {
-        let top1 =
-            |summary: &Vec<ArmSummary>| summary.iter().find(|own| own.name == *arm)?.top1().map(Estimate::percent);
-        let all: Vec<Option<Estimate>> = summaries.iter().map(top1).collect();
+        let top1 = |member: &Member| member.arms.iter().find(|own| own.name == *arm)?.top1().map(Estimate::percent);
+        let all: Vec<Option<Estimate>> = comparison.members.iter().map(top1).collect();
         let best = all.iter().flatten().map(|top1| top1.mean).fold(f64::NEG_INFINITY, f64::max);
         let square = |(top1, member): (&Option<Estimate>, &Member)| {
             top1.map(|top1| Square {
@@ -64,22 +62,16 @@ fn over_two(comparison: &Comparison, down: &String, across: &String) -> String {
     if rows.len() < 2 || columns.len() < 2 || comparison.members.len() < rows.len() * columns.len() / 2 {
         return String::new();
     }
-    let summaries: Vec<Vec<ArmSummary>> = comparison.members.iter().map(|member| member.experiment.summary()).collect();
     let picture = |(number, arm): (usize, &&str)| {
         let square = |row: &String, column: &String| {
             let is_there = |member: &Member| member.value(down) == row && member.value(across) == column;
-            let found = comparison.members.iter().position(is_there)?;
-            let summary = summaries[found].iter().find(|summary| summary.name == **arm)?;
+            let found = comparison.members.iter().find(|member| is_there(member))?;
+            let summary = found.arms.iter().find(|summary| summary.name == **arm)?;
             // The first arm by itself, the others by what they gain on it.
             let place = format!("{arm}, {down} = {row}, {across} = {column}");
             let gain = summary.top1_difference.as_ref().and_then(Difference::estimate).map(Estimate::percent);
             match gain.filter(|_| number > 0) {
-                Some(gain) => Some(Square {
-                    value: gain.mean,
-                    text: format!("{:+.1}", gain.mean).replace('-', "−"),
-                    note: format!("{place}: {gain:+.1} points"),
-                    sure: gain.excludes_zero(),
-                }),
+                Some(gain) => Some(Square::of_gain(gain, &place)),
                 None => summary.top1().map(Estimate::percent).map(|top1| Square {
                     value: top1.mean,
                     text: format!("{:.1}", top1.mean),

@@ -21,26 +21,18 @@ pub fn tables(comparison: &Comparison) -> Vec<(String, String)> {
         .collect()
 }
 
-fn each(comparison: &Comparison) -> impl Iterator<Item = (usize, &str, ArmSummary)> {
-    let of = |(number, member): (usize, &Member)| {
-        member.experiment.summary().into_iter().map(move |arm| (number, arm)).collect::<Vec<_>>()
-    };
-    let all: Vec<(usize, ArmSummary)> = comparison.members.iter().enumerate().flat_map(of).collect();
-    all.into_iter().map(|(number, arm)| (number, comparison.members[number].label.as_str(), arm))
-}
-
 fn named(number: usize, label: &str) -> Entry {
     Entry::words(label).after(swatch(palette::arm(number)))
 }
 
-fn heads(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| name.to_string()).collect()
-}
-
 /// Rows of all arms of all experiments, each after the name of its experiment.
 fn of_each(comparison: &Comparison, name: &str, columns: Vec<String>, row: fn(&ArmSummary) -> Vec<Entry>) -> Table {
-    let rows = each(comparison).map(|(number, label, arm)| [vec![named(number, label)], row(&arm)].concat());
-    Table { name: name.to_string(), columns: [vec!["Experiment".to_string()], columns].concat(), rows: rows.collect() }
+    let of = |(number, member): (usize, &Member)| {
+        let experiment = named(number, &member.label);
+        member.arms.iter().map(|arm| [vec![experiment.clone()], row(arm)].concat()).collect::<Vec<_>>()
+    };
+    let rows = comparison.members.iter().enumerate().flat_map(of).collect();
+    Table { name: name.to_string(), columns: [vec!["Experiment".to_string()], columns].concat(), rows }
 }
 
 /// A row for each experiment and arm: final test results, and differences to the first arm of the same experiment.
@@ -55,7 +47,7 @@ fn prices(comparison: &Comparison) -> Table {
 
 /// A row for each arm of each experiment but the first: differences to the same arm of the first.
 fn differences(comparison: &Comparison) -> Table {
-    let row = |between: Between| {
+    let row = |between: &Between| {
         let top1 = &between.top1;
         vec![
             named(between.member, &comparison.members[between.member].label),
@@ -69,8 +61,10 @@ fn differences(comparison: &Comparison) -> Table {
     };
     Table {
         name: "differences".to_string(),
-        columns: heads(&["Experiment", "Arm", "Seeds", "Top-1, points", "p", "p, Holm", "Test loss"]),
-        rows: comparison.between().into_iter().map(row).collect(),
+        columns: ["Experiment", "Arm", "Seeds", "Top-1, points", "p", "p, Holm", "Test loss"]
+            .map(String::from)
+            .to_vec(),
+        rows: comparison.between.iter().map(row).collect(),
     }
 }
 
@@ -96,7 +90,7 @@ pub(super) fn section(comparison: &Comparison) -> String {
     ));
     let between = differences(comparison);
     if !between.rows.is_empty() {
-        let seeds = comparison.between().iter().map(|between| between.top1.seeds).max().unwrap_or(0);
+        let seeds = comparison.between.iter().map(|between| between.top1.seeds).max().unwrap_or(0);
         html.push_str(&titled(
             &format!("Against {}", super::escape(&comparison.members[0].label)),
             &format!(

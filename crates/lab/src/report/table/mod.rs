@@ -5,6 +5,7 @@ pub(super) mod results;
 use std::fmt::Write;
 
 use super::escape::escape;
+use crate::csv::field;
 use crate::stats::Estimate;
 
 /// One table.
@@ -110,27 +111,23 @@ impl Table {
 
     /// The table as CSV: numbers in full, where an entry stands for one, and after a column with intervals one of their half-widths.
     pub(super) fn csv(&self) -> String {
-        let quoted = |text: &str| match text.contains([',', '"', '\n']) {
-            true => format!("\"{}\"", text.replace('"', "\"\"")),
-            false => text.to_string(),
-        };
         let line = |fields: Vec<String>| fields.join(",") + "\n";
         let has_half: Vec<bool> =
             (0..self.columns.len()).map(|column| self.rows.iter().any(|row| row[column].half.is_some())).collect();
         let head = |(column, half): (&String, &bool)| match half {
-            true => vec![quoted(column), quoted(&format!("{column}, ±"))],
-            false => vec![quoted(column)],
+            true => vec![field(column), field(&format!("{column}, ±"))],
+            false => vec![field(column)],
         };
         let mut text = line(self.columns.iter().zip(&has_half).flat_map(head).collect());
         for row in &self.rows {
             let fields = |(entry, half): (&Entry, &bool)| {
-                let field = match entry.value {
+                let text = match entry.value {
                     Some(value) => value.to_string(),
                     None if entry.text == "–" => String::new(),
-                    None => quoted(&entry.text),
+                    None => field(&entry.text),
                 };
                 let width = half.then(|| entry.half.map_or(String::new(), |half| half.to_string()));
-                [Some(field), width].into_iter().flatten().collect::<Vec<_>>()
+                [Some(text), width].into_iter().flatten().collect::<Vec<_>>()
             };
             text.push_str(&line(row.iter().zip(&has_half).flat_map(fields).collect()));
         }
