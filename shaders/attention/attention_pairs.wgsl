@@ -78,8 +78,11 @@ fn store(row: u32, col: u32, sums: vec4f) {
 
 @compute @workgroup_size(WIDTH, HEIGHT)
 fn attention_pairs(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-    head = dims.first_head + group.z;
-    batch = head / dims.heads;
+    // In names of their own: a browser takes private variables for non-uniform, and `product` has barriers.
+    let number = dims.first_head + group.z;
+    let example = number / dims.heads;
+    head = number;
+    batch = example;
     pair_first = group.z * dims.queries * fours();
 #if SLOPES
     lhs_first = out_at(batch, head % dims.heads, 0u);
@@ -93,6 +96,6 @@ fn attention_pairs(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
     rhs_row = dims.k_row;
 #endif
     let last = min((group.y + 1u) * ROWS, dims.queries) - 1u;
-    let inner = select(0u, 4u * HEAD, group.x * COLUMNS < end_of_keys(batch, last));
+    let inner = select(0u, 4u * HEAD, group.x * COLUMNS < end_of_keys(example, last));
     product(group.xy, local.xy, dims.queries, dims.keys, 0u, inner);
 }

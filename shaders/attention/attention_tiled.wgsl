@@ -75,7 +75,8 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     let own = OWN * (tiles - 1u - tile % tiles);
     let lane = local % LANES;
     let row = 4u * (local / LANES);
-    let spot = Spot(index % dims.parts, batch, head, own + row, lane);
+    let part = index % dims.parts;
+    let spot = Spot(part, batch, head, own + row, lane);
 #if OWN_CACHED
 #else
     for (var n = 0u; n < OWN_LOADS; n += 1u) {
@@ -84,13 +85,14 @@ fn attention_tiled(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups)
     }
 #endif
     // Keys that some query sees, and that all do unless ids say otherwise.
-    let part_end = (spot.goal + 1u) * dims.part_keys;
+    // `part`, not `spot.goal`: a browser takes a struct for non-uniform if one member is, and refuses the barriers of the loop.
+    let part_end = (part + 1u) * dims.part_keys;
     let end = min(part_end, end_of_keys(batch, min(own + OWN, dims.queries) - 1u));
     let by_all = end_of_keys(batch, own);
     var greatest = vec4f(EMPTY);
     var total = vec4f();
     var sums = Sums();
-    for (var key = spot.goal * dims.part_keys; key < end; key += MET) {
+    for (var key = part * dims.part_keys; key < end; key += MET) {
         workgroupBarrier();
         meet_keys(local, batch, head, key);
         workgroupBarrier();

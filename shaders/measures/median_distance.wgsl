@@ -40,7 +40,7 @@ fn median_distance(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
                 let squared = squared_distance(row, column);
                 let bits = bitcast<u32>(squared);
                 // Shifts by 32 are undefined: in the first round every positive number is a candidate.
-                let candidate = round == 0u || (bits >> (shift + 8u) % 32u) == (prefix >> (shift + 8u) % 32u);
+                let candidate = round == 0u || (bits >> ((shift + 8u) % 32u)) == (prefix >> ((shift + 8u) % 32u));
                 if (squared > 0.0 && candidate) {
                     atomicAdd(&counts[(bits >> shift) & 255u], 1u);
                 }

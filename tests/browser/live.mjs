@@ -1,5 +1,5 @@
 // The live page in Chromium: it loads, trains as the native program does, and its controls work.
-// Arguments: Chromium, the page, the same with another seed, and, for pictures of the page, a folder.
+// Arguments: Chromium, the page, the same with another seed, one of a vision transformer, and, for pictures of the page, a folder.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Chromium, serve } from "./chromium.mjs";
 
-const [chromium, small, other, pictures] = process.argv.slice(2);
+const [chromium, small, other, vision, pictures] = process.argv.slice(2);
 
 /** Relative difference of losses to the native program's. Rounding differs among GPUs, and training amplifies it. */
 const TOLERANCE = 1e-3;
@@ -16,7 +16,7 @@ const dataOf = (file) => JSON.parse(readFileSync(file, "utf8").match(/<script ty
 const { experiment: info } = dataOf(small);
 const differences = (losses, reference) => losses.map((loss, i) => Math.abs(loss - reference[i]) / reference[i]);
 
-const server = await serve({ "/": small });
+const server = await serve({ "/": small, "/vision": vision });
 const browser = new Chromium(chromium);
 const folder = mkdtempSync(join(tmpdir(), "trellis-live-"));
 let page;
@@ -198,6 +198,20 @@ const tests = {
     await page.click("#back");
     await at(0);
     assert.match(await page.value("document.getElementById('own').textContent"), /^glyphs/);
+  },
+  async "a vision transformer trains as the native one does"() {
+    const first = page;
+    page = await browser.open(`${server.address}/vision#step=10`);
+    await page.until("document.documentElement.dataset.ready");
+    assert.equal(await page.value("document.getElementById('message').textContent"), "");
+    await at(10);
+    for (const arm of dataOf(vision).experiment.arms) {
+      const worst = Math.max(...differences(await losses(arm.name), arm.reference));
+      console.log(`  ${arm.name}: ${worst.toExponential(1)}`);
+      assert.ok(arm.reference.length === 10 && worst <= TOLERANCE, `${arm.name}: ${worst}`);
+    }
+    assert.deepEqual(page.errors, []);
+    page = first;
   },
   async "nothing went wrong on the way"() {
     assert.deepEqual(page.errors, []);

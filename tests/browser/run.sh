@@ -17,4 +17,5 @@ trap 'rm -rf "$pages"' EXIT
 export LP_NUM_THREADS="${LP_NUM_THREADS:-0}"
 cargo run --quiet -p trellis -- export tests/browser/small.toml --live "$pages/small.html"
 cargo run --quiet -p trellis -- export tests/browser/small.toml --live "$pages/other.html" --set 'seeds=[2]'
-node tests/browser/live.mjs "$chromium" "$pages/small.html" "$pages/other.html" "$@"
+cargo run --quiet -p trellis -- export tests/browser/vision.toml --live "$pages/vision.html"
+node tests/browser/live.mjs "$chromium" "$pages/small.html" "$pages/other.html" "$pages/vision.html" "$@"

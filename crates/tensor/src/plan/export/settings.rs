@@ -2,8 +2,8 @@
 //!
 //! A recording does not say which of its words came from a setting: a rate is one of the words of Adam's dispatch, a weight a constant
 //! in a buffer. So the same plans are recorded twice with different values. Every word that differs must be the value
-//! itself, or the same multiple of it, to the bit in both recordings. Then writing another value there gives the plan that would
-//! have been recorded with it.
+//! itself, or the same multiple of it, to two units in the last place in both recordings. Then writing another value there gives the
+//! plan that would have been recorded with it.
 
 use super::Export;
 use crate::error::{Error, Result};
@@ -119,14 +119,15 @@ pub enum SettingValues {
 }
 
 impl SettingValues {
-    /// The factor by which both words follow from the values, if there is one.
+    /// The factor by which both words follow from the values, if there is one. A word may have been rounded more than once on its way, as
+    /// where a weight is shared out over layers and then over features: it may be off by two units in the last place.
     fn factor(self, words: [u32; 2]) -> Option<f32> {
         match self {
             Self::Word(own) => (own == words).then_some(1.0),
             Self::Float([a, b]) => {
                 let factor = (f64::from(f32::from_bits(words[0])) / f64::from(a)) as f32;
-                let found = [factor * a, factor * b].map(f32::to_bits);
-                (found == words).then_some(factor)
+                let near = |word: u32, value: f32| (factor * value).to_bits().abs_diff(word) <= 2;
+                (near(words[0], a) && near(words[1], b)).then_some(factor)
             }
         }
     }
@@ -136,5 +137,25 @@ impl SettingValues {
             Self::Float(values) => values.map(f32::to_bits),
             Self::Word(words) => words,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_follows_from_a_value_by_one_factor() {
+        let of = |a: f32, b: f32| SettingValues::Float([1.234_567, 1.765_431]).factor([a.to_bits(), b.to_bits()]);
+        assert_eq!(of(1.234_567, 1.765_431), Some(1.0));
+        assert_eq!(of(-4.0 * 1.234_567, -4.0 * 1.765_431), Some(-4.0));
+        // Rounded after each of three factors.
+        let shared_out = |value: f32| value * 0.1 / 7.0 * 53.3;
+        let factor = of(shared_out(1.234_567), shared_out(1.765_431)).expect("one factor");
+        assert!((factor - 0.1 / 7.0 * 53.3).abs() < 1e-6);
+        assert_eq!(of(1.234_567, 1.765_432), None);
+        assert_eq!(of(1.234_567 + 1.0, 1.765_431 + 1.0), None);
+        assert_eq!(SettingValues::Word([3, 4]).factor([3, 4]), Some(1.0));
+        assert_eq!(SettingValues::Word([3, 4]).factor([6, 8]), None);
     }
 }
