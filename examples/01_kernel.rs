@@ -3,8 +3,9 @@
 //! You learn the map from invocations to data, why a kernel checks its edges, why it reads one buffer and writes another, and that a
 //! plan is built once and replayed. Two chemicals react and spread (Gray and Scott, Pearson 1993): a spot grows and divides like a cell.
 //!
-//! Run: `cargo run --release --example 01_kernel`. Try next: other rates `FEED` and `KILL` (0.055 and 0.062 give worms); let the
-//! kernel write the buffer that it reads, and see two runs differ; then `02_matmul_ladder`.
+//! Run: `cargo run --release --example 01_kernel`. Try next: other rates `FEED` and `KILL` (0.055 and 0.062 give worms); remove `before`,
+//! read from `after`, and give the dispatch `&[&a]`: two runs then differ, unless software Vulkan has one thread; then
+//! `02_matmul_ladder`.
 
 use trellis_tensor::{Dispatch, Gpu, Kernel, Plan, Result, Tensor};
 
@@ -73,7 +74,7 @@ fn main() -> Result<()> {
         println!("v after {} steps", third * steps / 3);
         draw(&a.read_f32()?);
         if third < 3 {
-            plan.run(steps / 6)?; // submits; the read above waits
+            plan.run(steps / 6)?; // a third, as each makes two steps; submits, and the read above waits
         }
     }
     // ANCHOR_END: plan

@@ -24,7 +24,8 @@ fn sum(@builtin(local_invocation_index) lane: u32) {
     lanes[lane] = own;
     workgroupBarrier(); // from here on a lane may read what others wrote
     for (var half = 32u; half > 0u; half /= 2u) {
-        // HOLE: each lane below `half` adds the number that lies `half` above its own.
+        // HOLE: each lane below `half` adds the number that lies `half` above its own. The others must not write: their number may
+        // be read at the same moment.
         // END
         workgroupBarrier();
     }

@@ -72,7 +72,10 @@ fn difference(exercise: &Exercise, case: &Case, found: &[f32]) -> Option<String>
     );
     if exercise.map.of == output.name {
         let owner = name((exercise.map.owner)(output.shape, [row, column]));
-        text += &format!("It is the affair of invocation {owner} (see --map).\n");
+        text += &format!("Invocation {owner} writes it (see --map).\n");
+    }
+    if found[first].is_nan() {
+        text += "NaN: workgroup memory may have been read before it was written. Is there a barrier?\n";
     }
     Some(text + &draw_wrong(output, &wrong))
 }

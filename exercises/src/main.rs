@@ -30,10 +30,10 @@ const EXERCISES: [Exercise; 10] = [
 ];
 
 const USAGE: &str = "\
-cargo run -p exercises              the list, with what is solved
-cargo run -p exercises -- 3         check exercise 3
-cargo run -p exercises -- 3 --map   the map from invocations to data
-cargo run -p exercises -- 3 --hint  a hint; --hint 2 and --hint 3 say more";
+cargo run --release --bin exercises              the list, with what is solved
+cargo run --release --bin exercises -- 3         check exercise 3
+cargo run --release --bin exercises -- 3 --map   the map from invocations to data
+cargo run --release --bin exercises -- 3 --hint  a hint; --hint 2 and --hint 3 say more";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -87,7 +87,7 @@ fn list() -> Result<bool, String> {
         }
         Some((number, exercise)) => {
             println!("\nNext: fill the hole in {}", exercise.path(number, KERNELS).display());
-            println!("Then: cargo run -p exercises -- {number}");
+            println!("Then: cargo run --release --bin exercises -- {number}");
         }
     }
     Ok(true)
@@ -102,7 +102,7 @@ fn solve(number: usize, exercise: &Exercise) -> Result<bool, String> {
         Outcome::Right(cases) => {
             println!("Right in all {cases} cases.");
             if number < EXERCISES.len() {
-                println!("Next: cargo run -p exercises -- {}", number + 1);
+                println!("Next: cargo run --release --bin exercises -- {}", number + 1);
             }
             return Ok(true);
         }
@@ -110,7 +110,7 @@ fn solve(number: usize, exercise: &Exercise) -> Result<bool, String> {
         Outcome::Refused(message) => println!("The kernel does not compile or run:\n{message}\n"),
     }
     println!(
-        "cargo run -p exercises -- {number} --hint   for a hint\ncargo run -p exercises -- {number} --map    for who does what"
+        "cargo run --release --bin exercises -- {number} --hint   for a hint\ncargo run --release --bin exercises -- {number} --map    for who does what"
     );
     Ok(false)
 }

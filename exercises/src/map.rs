@@ -17,7 +17,21 @@ pub(crate) fn draw_map(exercise: &Exercise, case: &Case) -> String {
         "The invocation that {} each element of {} ({rows} x {columns}); A0 is invocation 0 of the first workgroup:\n",
         map.verb, map.of
     );
-    head + &grid(tensor, cell)
+    head + &grid(tensor, cell) + &beyond(tensor, cell)
+}
+
+/// Owners of elements that the picture leaves out: around the 64th, where a workgroup ends, and the last.
+fn beyond(of: &Values, cell: impl Fn(usize, usize) -> String) -> String {
+    let [rows, columns] = of.shape;
+    let far = |count: usize, shown: usize| {
+        let mut places: Vec<usize> = [63, 64, count - 1].into_iter().filter(|at| (shown..count).contains(at)).collect();
+        places.dedup();
+        places
+    };
+    let of_columns =
+        far(columns, COLUMNS).into_iter().map(|column| format!("   column {column}: {}\n", cell(0, column)));
+    let of_rows = far(rows, ROWS).into_iter().map(|row| format!("   row {row}: {}\n", cell(row, 0)));
+    of_columns.chain(of_rows).collect()
 }
 
 /// The output of a case, with `x` for what is wrong.

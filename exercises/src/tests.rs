@@ -76,7 +76,7 @@ fn what_differs_is_told() {
     let forgets = forgets.replacen("- mean;", "- mean; }", 1).leak();
     let Outcome::Wrong(message) = check(&gpu, center, forgets) else { panic!("it is wrong") };
     assert!(message.contains("6 of 24 elements are wrong. The first is y[3, 0]: expected"), "{message}");
-    assert!(message.contains("invocation A0"), "{message}");
+    assert!(message.contains("Invocation A0 writes it"), "{message}");
     assert!(message.contains("    · · · · · ·\n    x x x x x x\n"), "{message}");
     let Outcome::Refused(message) = check(&gpu, center, solution.replacen("- mean", "- meen", 1).leak()) else {
         panic!("it does not compile")
@@ -92,4 +92,7 @@ fn maps_name_every_invocation() {
     }
     let text = draw_map(&EXERCISES[3], &(EXERCISES[3].cases)()[2]);
     assert!(text.lines().nth(1).is_some_and(|row| row.trim_start().starts_with("A0") && row.ends_with("B4")), "{text}");
+    // The picture stops before the second workgroup; words go on.
+    let text = draw_map(&EXERCISES[2], (EXERCISES[2].cases)().last().expect("cases"));
+    assert!(text.contains("   column 63: A63\n   column 64: B0\n"), "{text}");
 }

@@ -32,7 +32,7 @@ override SIZE: u32 = 256u;
 override LANES: u32 = 1u;
 var<workgroup> sums: array<T, 256>;
 
-// Residues of rounding equal numbers (4 units in the last place of the mean) are set to zero: a constant activation has
+// Residues of rounding equal numbers (3 to 7 units in the last place of the mean) are set to zero: a constant activation has
 // no direction, and CKA's gradient would magnify that rounding by 1 / |x − mean|.
 fn centered(value: T, mean: T) -> T {
     let difference = value - mean;

@@ -44,6 +44,8 @@ fn x_one(i: u32) -> f32 { return x[i]; }
 #import grid
 #import gemm/product
 
+// The loop in lib/gemm calls the functions below, up to `store`: its header says which a kernel declares. ROWS, COLUMNS, WIDTH and
+// HEIGHT come from there. K4: four neighbors along k are one vec4f; R4: four neighbors along rows are.
 var<private> first: u32;  // of this entry in x
 var<private> row_step: u32;
 var<private> matrix: u32; // and in out

@@ -1,5 +1,5 @@
 // gram_grad.wgsl: dX = 2 M X, where M is the gradient of a Gram matrix; with CKA, M is computed on load:
-//   M = dc · k⁻ (u L l⁻ − v K k⁻), see cka.wgsl
+//   M = dc · k⁻ (u L' − v K'), K' = K k⁻, L' = L l⁻, k⁻ = 1 / max|K|, u = 1 / (|K'||L'|), v = c / |K'|²; see cka.wgsl
 //
 // in      m (entries, n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
 //         l (entries, n, n), stats (entries, 8), dc () f32: the other one, cka.wgsl's output, gradient of the mean CKA
@@ -10,7 +10,7 @@
 // launch  SUBGROUP: ceil(p/32) x ceil(n/64) x entries workgroups of 8 x 4, see lib/gemm/product_subgroup.wgsl; TALL: of 8 x 2
 //         BLOCK:    ceil(p/COLUMNS) x ceil(n/ROWS) x entries workgroups, see lib/gemm/product_block.wgsl
 // memory  SUBGROUP, TALL: none; BLOCK: its two tiles
-// cost    2·n²·p flop; x read about n/16 or n/64 times
+// cost    2·n²·p flop; x read about n/16 (SUBGROUP), n/32 (TALL) or n/ROWS times
 // numeric f32 sums in order of k; with ROUND rounded to f16. With centered X no digits are lost when |mean| ≫ σ
 // source  docs/alignment.md; checked against differences
 

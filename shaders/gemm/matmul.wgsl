@@ -7,7 +7,7 @@
 //         BLOCK:    ceil(n/COLUMNS) x ceil(m/ROWS) x batch workgroups, see lib/gemm/product_block.wgsl
 //         COOPERATIVE: the same, see lib/gemm/product_cooperative.wgsl
 // memory  SUBGROUP, TALL: none; BLOCK: its two tiles
-// cost    2·m·n·k flop; lhs is read n/32 or n/64 times, rhs m/16 or m/64 times
+// cost    2·m·n·k flop; lhs is read n/32 (SUBGROUP, TALL) or n/COLUMNS times, rhs m/16 (SUBGROUP), m/32 (TALL) or m/ROWS times
 // numeric f32 sums in order of k, also of f16; with ROUND they are rounded to f16 before the epilogue
 // source  Goto and van de Geijn 2008; Volkov and Demmel 2008
 
