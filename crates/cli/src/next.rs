@@ -5,7 +5,7 @@ use std::path::Path;
 
 use trellis_guidance::Result;
 use trellis_lab::config::Config;
-use trellis_lab::sweep::{Row, State};
+use trellis_lab::sweep::{Row, Shard, State};
 
 use crate::print;
 
@@ -66,7 +66,7 @@ pub(crate) fn after_train(config: &Config, given: &Invocation<'_>, out: &Path) -
 }
 
 /// Tells where the page of a sweep is, and how to go on with one that is not finished.
-pub(crate) fn after_sweep(page: Option<&Path>, table: &[Row]) -> Result<()> {
+pub(crate) fn after_sweep(page: Option<&Path>, table: &[Row], shard: Shard) -> Result<()> {
     if let Some(page) = page {
         print::line(format_args!("open: {}", shell(page)))?;
     }
@@ -74,13 +74,35 @@ pub(crate) fn after_sweep(page: Option<&Path>, table: &[Row]) -> Result<()> {
     if open == 0 {
         return Ok(());
     }
-    print::line(format_args!("next: the same command again, for what is left ({open} of {})", table.len()))
+    match shard {
+        Shard::WHOLE => {
+            print::line(format_args!("next: the same command again, for what is left ({open} of {})", table.len()))
+        }
+        _ => print::line(format_args!(
+            "next: the other shards, for what is left ({open} of {}); then trellis report",
+            table.len()
+        )),
+    }
 }
 
 /// The command that this process was given, as a shell takes it.
 pub(crate) fn command_line() -> String {
     let words = std::env::args().skip(1).map(|word| quoted(&word));
     ["trellis".to_string()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// The same without its part of the work, `--shard I/N`: the command that makes all of it.
+pub(crate) fn command_of_all() -> String {
+    let mut words = std::env::args().skip(1);
+    let mut command = "trellis".to_string();
+    while let Some(word) = words.next() {
+        if word == "--shard" {
+            words.next();
+        } else if !word.starts_with("--shard=") {
+            command = format!("{command} {}", quoted(&word));
+        }
+    }
+    command
 }
 
 pub(crate) fn after_demo(config: &Config, out: &Path) -> Result<()> {

@@ -110,8 +110,8 @@ pub(crate) fn of_sweep(folder: &Path) -> Result<Vec<PathBuf>> {
 fn write(comparison: &Comparison, folders: &[PathBuf], page: &Path) -> Result<Vec<PathBuf>> {
     let mut figures = Vec::new();
     for folder in folders {
-        let Some(Manifest { affinity: Some((text, replicates)), .. }) = Manifest::read(folder)? else { continue };
-        let all = experiments(&text, &folder.join("sweep.json"), replicates)?;
+        let Some(Manifest { file, affinity: Some((text, replicates)), .. }) = Manifest::read(folder)? else { continue };
+        let all = experiments(&text, &file, replicates)?;
         let affinity = Affinity::read(&comparison.title, folder, &all)?;
         figures.push(("Which guides which".to_string(), affinity_figures(&affinity)));
     }

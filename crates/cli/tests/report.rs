@@ -45,6 +45,9 @@ fn shards_of_two_machines_are_one_report() {
     let half = read(at, "half.html");
     assert!(half.contains("training.optimizer-adam__training.learning_rate-0.01: not run"), "a gap is said");
     trellis(at, &[&sweep[..], &["--out", "b", "--shard", "1/2"]].concat());
+    // The command is that of the whole.
+    let page = read(at, "b/small-sweep/report.html");
+    assert!(page.contains("learning_rate=0.001,0.01 --out b<") && !page.contains("--shard"));
     trellis(at, &["report", "a", "b", "--out", "parts.html"]);
     trellis(at, &["report", "whole/small-sweep", "--out", "whole.html"]);
     for table in ["results", "differences", "settings"] {
@@ -100,6 +103,29 @@ fn runs_are_compared_key_by_key_and_seed_by_seed() {
     let found = json["differences"][0]["loss"]["mean"].as_f64().expect("a number");
     assert!((found - wanted).abs() < 2e-6, "{found} is not {wanted}");
     assert_eq!(json["keys"][0]["key"], "training.learning_rate");
+    // A copy that was made while it ran is no experiment of its own.
+    fs::create_dir_all(at.join("copies/small")).expect("writable");
+    for file in ["config.toml", "adapter.json"] {
+        fs::copy(at.join("runs/small").join(file), at.join("copies/small").join(file)).expect("copied");
+    }
+    let metrics = read(at, "runs/small/metrics.jsonl");
+    let end = metrics
+        .lines()
+        .position(|line| line.contains("\"arm\":\"untrained\",\"seed\":1") && line.contains("\"step\":3"));
+    let half: Vec<&str> = metrics.lines().take(end.expect("an evaluation") + 1).collect();
+    fs::write(at.join("copies/small/metrics.jsonl"), half.join("\n") + "\n").expect("writable");
+    for (order, page) in [(["copies/small", "runs/small"], "copy-first"), (["runs/small", "copies/small"], "copy-last")]
+    {
+        trellis(at, &["report", order[0], order[1], "--out", &format!("{page}.html")]);
+        let results = read(at, &format!("{page}-results.csv"));
+        assert_eq!(results.lines().count(), 3, "{results}");
+        assert!(results.contains("alone,2,") && results.contains("untrained,2,"), "{results}");
+    }
+    trellis(at, &["report", "copies", "--out", "open.html"]);
+    let open = read(at, "open.html");
+    assert!(
+        open.contains("small: untrained, seed 1 is not finished") && open.contains("small: alone, not begun: seed 2")
+    );
     // The page of one run is made anew.
     fs::remove_file(at.join("runs/fast/report.html")).expect("written");
     trellis(at, &["report", "runs/fast"]);

@@ -78,31 +78,100 @@ fn shards_and_one_process_have_the_same_table() {
 
 /// A combination that fails is told, counted and tried again; the others run.
 #[test]
+fn a_run_that_diverges_is_a_trial_like_others() {
+    let folder = folder();
+    let bare = CONFIG
+        .replace("[target]\n", "[target]\nbatch_norm = false\n")
+        .replace("[training]\n", "[training]\noptimizer = \"sgd\"\n");
+    fs::write(folder.path().join("small.toml"), &bare).expect("writable");
+    let rates = "training.learning_rate=1e30,0.01";
+    let output = trellis(folder.path(), &["sweep", "small.toml", "-m", rates, "--choose", "best.toml"], &[]);
+    let told = text(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("training.learning_rate-1e30 4 diverged") && told.contains("training diverged at step"),
+        "{told}"
+    );
+    let best = fs::read_to_string(folder.path().join("best.toml")).expect("written");
+    assert!(best.contains("# Best of 2 by validation: 1e30 diverges; 0.01 gives "), "{best}");
+    assert_eq!(best.matches("learning_rate = 0.01").count(), 2, "{best}");
+    let output = trellis(
+        folder.path(),
+        &["sweep", "small.toml", "-m", "training.learning_rate=1e30", "--out", "all", "--choose", "x.toml"],
+        &[],
+    );
+    assert!(!output.status.success() && text(&output).contains("diverged with all values"), "{}", text(&output));
+    let output = trellis(
+        folder.path(),
+        &["sweep", "small.toml", "-m", "target.width=4,8", "--out", "no", "--choose", "x.toml"],
+        &[],
+    );
+    assert!(
+        text(&output).contains("`target.width`: cannot differ between arms") && !folder.path().join("no").exists(),
+        "{}",
+        text(&output)
+    );
+    // One run by itself: the others are trained, and the command fails.
+    let one = bare + "[arm.alone]\nlearning_rate = 1e30\n";
+    fs::write(folder.path().join("one.toml"), one).expect("writable");
+    let output = trellis(folder.path(), &["train", "one.toml", "--out", "one"], &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let summary = fs::read_to_string(folder.path().join("one/small/summary.json")).expect("written");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    assert_eq!(summary["diverged"].as_array().map(Vec::len), Some(2), "{summary}");
+    assert!(
+        summary["arms"]
+            .as_array()
+            .is_some_and(|arms| arms.iter().any(|arm| arm["name"] == "untrained" && arm["seeds"] == 2)),
+        "{summary}"
+    );
+}
+
+#[test]
 fn a_failed_combination_does_not_stop_the_others() {
     let folder = folder();
-    let arguments = [
-        "sweep",
-        "small.toml",
-        "-m",
-        "training.learning_rate=1e30,0.01",
-        "--set",
-        "training.optimizer=sgd",
-        "--set",
-        "training.clip_norm=0",
-    ];
+    // The target has no ninth layer.
+    let arguments = ["sweep", "small.toml", "-m", "guidance.pairs=[[\"conv1\",\"fc9\"]],[[\"conv1\",\"fc1\"]]"];
     let failed = trellis(folder.path(), &arguments, &[]);
     let told = text(&failed);
     assert_eq!(failed.status.code(), Some(1), "{told}");
     assert!(
-        told.contains("1 of its combinations failed") && told.contains("failed: training.learning_rate-1e30: "),
+        told.contains("1 of its combinations failed") && told.contains("failed: guidance.pairs-conv1-fc9: "),
         "{told}"
     );
-    assert!(told.contains("2/2 training.learning_rate-0.01: finished"), "{told}");
+    assert!(told.contains("2/2 guidance.pairs-conv1-fc1: finished"), "{told}");
     let json = trellis(folder.path(), &[&arguments[..], &["--dry-run", "--json"]].concat(), &[]);
     let lines: Vec<serde_json::Value> =
         text(&json).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!((lines[0]["state"].as_str(), lines[1]["state"].as_str()), (Some("failed"), Some("finished")));
     assert!(lines[0]["error"].as_str().is_some_and(|error| !error.is_empty()) && lines[1]["arms"][0]["seeds"] == 2);
+}
+
+/// A share of the images is a number once they are there: the table knows the experiment all the same. That is what `trellis init` writes.
+#[test]
+fn shares_are_no_other_settings() {
+    let folder = folder();
+    let images = [&[0, 0, 8, 3, 0, 0, 0, 100, 0, 0, 0, 8, 0, 0, 0, 8][..], &[90; 6400]].concat();
+    let labels = [&[0, 0, 8, 1, 0, 0, 0, 100][..], &(0..100).map(|i| i % 10).collect::<Vec<u8>>()].concat();
+    for part in ["train", "t10k"] {
+        fs::write(folder.path().join(format!("{part}-images-idx3-ubyte")), &images).expect("writable");
+        fs::write(folder.path().join(format!("{part}-labels-idx1-ubyte")), &labels).expect("writable");
+    }
+    let shares = "[data]\nset = \"idx\"\ntrain = 0.8\nvalidation = 0.2\ntest = 1.0\n";
+    fs::write(
+        folder.path().join("small.toml"),
+        CONFIG.replace("[data]\ntrain = 64\nvalidation = 16\ntest = 32\n", shares),
+    )
+    .expect("writable");
+    let run = |more: &[&str]| {
+        let sweep = ["sweep", "small.toml", "--data", ".", "-m", "target.width=8,16"];
+        text(&trellis(folder.path(), &[&sweep[..], more].concat(), &[]))
+    };
+    let told = run(&[]);
+    assert!(told.contains("target.width-16 finished") && told.contains("least validation loss"), "{told}");
+    assert!(run(&["--dry-run"]).contains("target.width-8  finished"));
+    let told = run(&["--dry-run", "--set", "training.batch=8"]);
+    assert!(told.contains("other settings: target.width-8: it has `training.batch = 16`, not `8`"), "{told}");
 }
 
 /// The table tells folders of other settings and of fewer seeds from those that the command asks for, and an error before there was a
@@ -167,7 +236,7 @@ fn each_arm_has_its_best_values() {
     let (_, told) = run(&["sweep", "small.toml", "--seeds", "1", "--choose", "best.toml", "--dry-run"]);
     assert!(told.contains("`guidance.weight-0.1`: is not run; run the sweep to its end first"), "{told}");
     let (succeeds, told) = run(&["sweep", "small.toml", "--seeds", "1", "--choose", "best.toml"]);
-    assert!(succeeds && told.contains("next: trellis sweep best.toml --replicates 10"), "{told}");
+    assert!(succeeds && told.contains("next: trellis sweep best.toml"), "{told}");
     assert_eq!(told.matches("alone, seed 1").count(), 1, "{told}");
     assert_eq!(told.matches("untrained, seed 1").count(), 2, "{told}");
     let cell = |name: &str| folder.path().join("runs/small-sweep").join(name);
@@ -181,13 +250,31 @@ fn each_arm_has_its_best_values() {
         let own = fs::read(folder.path().join("other/small-sweep/guidance.weight-10").join(file)).expect("written");
         assert!(fs::read(cell("guidance.weight-10").join(file)).expect("copied") == own, "{file}");
     }
+    // Two at once: the second waits for what the first is at.
+    let (succeeds, told) = run(&["sweep", "small.toml", "--seeds", "1,2", "--jobs", "2", "--out", "two"]);
+    assert!(succeeds, "{told}");
+    for seed in [1, 2] {
+        assert_eq!(told.matches(&format!("alone, seed {seed}")).count(), 1, "{told}");
+        assert_eq!(told.matches(&format!("guide, seed {seed}")).count(), 1, "{told}");
+    }
+    for file in ["alone-1.safetensors", "guide-1.safetensors", "untrained-1.safetensors", "trained-1.safetensors"] {
+        let beside = folder.path().join("two/small-sweep/guidance.weight-10").join(file);
+        assert!(
+            fs::read(beside).expect("written") == fs::read(cell("guidance.weight-10").join(file)).expect("written"),
+            "{file}"
+        );
+    }
 
     let best = fs::read_to_string(folder.path().join("best.toml")).expect("written");
     assert!(
         best.starts_with("# Ours.\n") && best.contains("learning_rate = 0.5 # fast\nguidance = { weight = "),
         "{best}"
     );
-    assert!(best.contains("# Best of 2 by validation: 0.1 gives ") && !best.contains("[sweep]"), "{best}");
+    assert!(
+        best.contains("# Best of 2 by validation: 0.1 gives ") && best.contains("[sweep]\nreplicates = 2\n"),
+        "{best}"
+    );
+    assert!(!best.contains("guidance.weight ="), "{best}");
     assert!(!best.contains("[arm.alone]"), "{best}");
     let (succeeds, told) = run(&["sweep", "best.toml", "--replicates", "3", "--jobs", "2"]);
     assert!(succeeds && told.contains("3 repetitions finished       alone              3 "), "{told}");

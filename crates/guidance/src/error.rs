@@ -90,6 +90,14 @@ impl Error {
         Self::Run { run, source: Box::new(self) }
     }
 
+    /// True for [`Error::Diverged`], in a run or by itself.
+    pub fn is_divergence(&self) -> bool {
+        match self {
+            Self::Run { source, .. } => source.is_divergence(),
+            other => matches!(other, Self::Diverged { .. }),
+        }
+    }
+
     /// [`trellis_data::Error::Data`] at `place`.
     pub fn data(place: impl Into<Place>, problem: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Data(trellis_data::Error::data(place, problem, hint))

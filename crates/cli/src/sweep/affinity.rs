@@ -53,11 +53,16 @@ impl AffinityCommand {
         let shard = shard(self.shard)?;
         let folders = all.iter().map(|(cell, _)| cell.folder()).collect();
         let affinity = Some((text, self.replicates.unwrap_or(0)));
-        Manifest { command: next::command_line(), folders, affinity }.write(&folder)?;
+        let file = std::path::absolute(&self.config).map_err(|e| Error::io(&self.config, e))?;
+        let manifest = Manifest { command: next::command_of_all(), file, folders, affinity };
+        manifest.begin(&folder)?;
         let (cells, configs): (Vec<Cell>, Vec<Config>) = all.iter().cloned().unzip();
         let place = self.data.as_deref();
         let work = Work { file: &self.config, place, sweep: &folder, cells: &cells, configs: &configs, json };
         let failed = work.train(&gpus(usize::from(self.jobs))?, shard)?;
+        if failed == 0 {
+            manifest.write(&folder)?;
+        }
         let affinity = Affinity::read(&name, &folder, &all)?;
         let (table, picture) = (folder.join("affinity.csv"), folder.join("affinity.svg"));
         write_atomic(&table, affinity.csv().as_bytes())?;

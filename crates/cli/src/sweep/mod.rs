@@ -13,7 +13,7 @@ use trellis_guidance::{Error, Result};
 use trellis_lab::comparison::Manifest;
 use trellis_lab::config::Config;
 use trellis_lab::stats::Estimate;
-use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, best, cells, choose, csv, rows};
+use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, best, cells, check_choosable, choose, csv, rows};
 use trellis_tensor::Gpu;
 
 use crate::run::read;
@@ -79,13 +79,27 @@ impl Sweep {
     pub(crate) fn run(&self, gpus: impl FnOnce(usize) -> Result<Vec<Gpu>>, json: bool) -> Result<()> {
         let file = Config::read_with(&self.config, &self.set)?;
         let cells = self.cells(&file)?;
+        if self.choose.is_some() {
+            let keys = cells.first().into_iter().flat_map(|cell| &cell.set).filter_map(|pair| pair.split_once('='));
+            keys.map(|(key, _)| key).try_for_each(check_choosable)?;
+        }
         let configs = cells.iter().map(|cell| self.config_of(cell)).collect::<Result<Vec<_>>>()?;
+        let mut guides = [&file.guide].into_iter().chain(file.guides.values());
+        if cells.iter().any(|cell| cell.replicate.is_some()) && guides.any(|guide| guide.keys.weights.is_some()) {
+            print::warn(
+                "each repetition has another split, and a guide comes from a file: if it was trained on these data, it may have seen \
+                 the images that a repetition tests with",
+            );
+        }
         // Apart from the folder of `trellis train`, which moves an older one aside.
         let sweep = self.out.join(format!("{}-sweep", file.name));
         let shard = shard(self.shard)?;
+        let mut manifest = Manifest::default();
         if !self.dry_run {
             let folders = cells.iter().map(Cell::folder).collect();
-            Manifest { command: next::command_line(), folders, affinity: None }.write(&sweep)?;
+            let config = std::path::absolute(&self.config).map_err(|e| Error::io(&self.config, e))?;
+            manifest = Manifest { command: next::command_of_all(), file: config, folders, affinity: None };
+            manifest.begin(&sweep)?;
         }
         let work = Work {
             file: &self.config,
@@ -96,6 +110,9 @@ impl Sweep {
             json,
         };
         let failed = if self.dry_run { 0 } else { work.train(&gpus(usize::from(self.jobs))?, shard)? };
+        if failed == 0 && !self.dry_run {
+            manifest.write(&sweep)?;
+        }
         let shown = |number: &usize| !self.dry_run || shard.has(*number);
         let shown = (0..cells.len()).filter(shown).map(|number| (&cells[number], &configs[number]));
         let table = rows(&sweep, shown)?;
@@ -115,7 +132,7 @@ impl Sweep {
             if file.exists() {
                 print::line(format_args!("table: {}; a report in each folder", file.display()))?;
             }
-            next::after_sweep(page.as_deref(), &table)?;
+            next::after_sweep(page.as_deref(), &table, shard)?;
         }
         if failed > 0 {
             return Err(some_failed("sweep", failed, "combinations"));
@@ -168,7 +185,10 @@ impl Sweep {
         }
         let data = self.data.as_deref().map_or(String::new(), |data| format!(" --data {}", next::shell(data)));
         print::line(format_args!("chosen: {}", chosen.display()))?;
-        print::line(format_args!("next: trellis sweep {}{data} --replicates 10", next::shell(chosen)))
+        // The file may say how many.
+        let replicates =
+            if Axis::of_table(&Config::read(chosen)?.sweep)?.1.is_some() { "" } else { " --replicates 10" };
+        print::line(format_args!("next: trellis sweep {}{data}{replicates}", next::shell(chosen)))
     }
 }
 
@@ -215,8 +235,10 @@ fn print_table(table: &[Row]) -> Result<()> {
         }
     }
     for row in table {
-        if let State::Failed(error) = &row.state {
-            print::line(format_args!("failed: {}: {error}", name(row)))?;
+        match &row.state {
+            State::Failed(error) => print::line(format_args!("failed: {}: {error}", name(row)))?,
+            State::Other(setting) => print::line(format_args!("other settings: {}: {setting}", name(row)))?,
+            _ => {}
         }
     }
     match best(table) {

@@ -1,7 +1,7 @@
 //! Combinations of a sweep, trained one after the other, or several at once.
 
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use trellis_guidance::{Error, Result};
 use trellis_lab::config::Config;
-use trellis_lab::experiment::{self, Progress};
+use trellis_lab::experiment::{self, Beside, Progress};
 use trellis_lab::record::{Existing, LOCKED};
 use trellis_lab::sweep::{Cell, Shard};
 use trellis_tensor::Gpu;
@@ -41,6 +41,7 @@ impl Work<'_> {
             let name = gpus.first().map_or("", Gpu::name);
             print::line(format_args!("{} combinations{part}; {name}", self.cells.len()))?;
         }
+        let beside = Beside::new(self.cells.iter().map(|cell| self.sweep.join(cell.folder())).collect());
         let (began, next, failed) = (Instant::now(), AtomicUsize::new(0), AtomicUsize::new(0));
         let bars = MultiProgress::new();
         let work = |gpu: &Gpu| -> Result<()> {
@@ -58,7 +59,7 @@ impl Work<'_> {
                 };
                 let what = format!("{}/{} {}", number + 1, own.len(), self.cells[cell].folder());
                 let bar = bars.add(bar(format!("{what}{to_go}")));
-                let ok = self.try_cell(gpu, cell, &bar)?;
+                let ok = self.try_cell(gpu, cell, &beside, &bar)?;
                 bar.finish_and_clear();
                 if ok && !self.json && bar.is_hidden() {
                     print::line(format_args!("{what}: finished"))?;
@@ -73,14 +74,18 @@ impl Work<'_> {
         Ok(failed.into_inner())
     }
 
-    /// Trains a combination, or goes on with it; `false` if it failed, which is told and noted.
-    fn try_cell(&self, gpu: &Gpu, number: usize, bar: &ProgressBar) -> Result<bool> {
+    /// Trains a combination, or goes on with it; `false` if it failed, which is told and noted. Runs of arms may have diverged.
+    fn try_cell(&self, gpu: &Gpu, number: usize, beside: &Beside, bar: &ProgressBar) -> Result<bool> {
         let cell = &self.cells[number];
         cell.begin(self.sweep)?;
-        let error = match self.train_cell(gpu, &self.configs[number], bar) {
+        let error = match self.train_cell(gpu, &self.configs[number], beside, bar) {
             Ok(()) => return Ok(true),
             Err(error) => error,
         };
+        // A value that is too high is a result of the sweep. The experiment has told it, and its folder keeps it.
+        if error.is_divergence() {
+            return Ok(true);
+        }
         if is_locked(&error) {
             bar.suspend(|| print::warn(&format!("{}: left to it: {error}", cell.folder())));
             return Ok(true);
@@ -90,11 +95,10 @@ impl Work<'_> {
         Ok(false)
     }
 
-    fn train_cell(&self, gpu: &Gpu, config: &Config, bar: &ProgressBar) -> Result<()> {
+    fn train_cell(&self, gpu: &Gpu, config: &Config, beside: &Beside, bar: &ProgressBar) -> Result<()> {
         let data = config.dataset(gpu, self.file, self.place)?;
         let config = &config.resolved_for(self.file, &data)?;
         let existing = if self.sweep.join(&config.name).exists() { Existing::Resume } else { Existing::Refuse };
-        let others: Vec<PathBuf> = self.cells.iter().map(|cell| self.sweep.join(cell.folder())).collect();
         let mut tell = |progress: Progress<'_>| match progress {
             Progress::Total(steps) => bar.set_length(steps),
             Progress::Run(arm, seed) => bar.set_message(format!("{arm}, seed {seed}")),
@@ -106,7 +110,7 @@ impl Work<'_> {
             }
             Progress::MovedAside(_) | Progress::Done(_) => {}
         };
-        experiment::run_beside(config, std::slice::from_ref(&data), self.sweep, existing, &others, &mut tell).map(drop)
+        experiment::run_beside(config, std::slice::from_ref(&data), self.sweep, existing, beside, &mut tell).map(drop)
     }
 }
 

@@ -78,7 +78,7 @@ pub fn experiments(text: &str, path: &Path, replicates: u32) -> Result<Vec<(Cell
                 let data = table.entry("data").or_insert_with(|| Value::Table(Table::new()));
                 data.as_table_mut().and_then(|data| data.insert("seed".to_string(), Value::Integer(number as i64)));
             }
-            let config = Config::parse(&table.to_string(), path);
+            let config = Config::parse(&table.to_string(), path).and_then(|config| config.with_files_beside(path));
             all.push((cell, config.map_err(|error| error.in_run(format!("target {target} of {name}")))?));
         }
     }
@@ -104,6 +104,10 @@ mod tests {
             assert_ne!(config.guides["a"].network, config.guides["b"].network);
         }
         assert_eq!(all[1].1.target.network, all[0].1.guides["b"].network);
+        // Files lie beside the file that names them.
+        let from_file = FILE.replace("steps = 7", "weights = \"w.safetensors\"");
+        let all = experiments(&from_file, Path::new("/far/x.toml"), 0).expect("two networks");
+        assert_eq!(all[0].1.guides["b"].keys.weights.as_deref(), Some(Path::new("/far/w.safetensors")));
         let repeated = experiments(FILE, Path::new("x.toml"), 3).expect("two networks");
         let (cell, config) = &repeated[5];
         assert_eq!(

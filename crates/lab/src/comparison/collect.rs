@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Comparison, Manifest, Member, between, keys};
+use super::{Comparison, Manifest, Member, between, files, keys};
+use crate::config::Config;
 use crate::record::Experiment;
 use crate::record::names::{CONFIG, ERROR, METRICS};
-use trellis_guidance::trainer::RunRecord;
+use trellis_guidance::trainer::{EvalRecord, RunRecord};
 use trellis_guidance::{Error, Result};
 
 /// Greatest number of differing keys that a label lists.
@@ -143,15 +144,59 @@ impl Found {
     }
 }
 
+/// Sentences about the runs of an experiment that diverged, are not finished or have not begun.
+fn open_runs(experiment: &Experiment) -> Vec<String> {
+    let name = &experiment.name;
+    let diverged = |arm: &str, seed: u64| experiment.diverged.iter().any(|run| run.arm == arm && run.seed == seed);
+    let mut told: Vec<String> = experiment.diverged.iter().map(|run| format!("{name}: {}", run.error)).collect();
+    let of_run = experiment.diverged.iter().any(|run| Some(&run.error) == experiment.failure.as_ref());
+    if let Some(failure) = experiment.failure.as_ref().filter(|_| !of_run) {
+        told.push(format!("{name}: ended with an error: {failure}"));
+    }
+    // A file of an older version need not be a configuration of this one.
+    let Ok(config) = Config::parse(&experiment.config_toml, Path::new(CONFIG)) else { return told };
+    for arm in &config.arms {
+        let mut waiting = Vec::new();
+        for &seed in &config.seeds {
+            match experiment.runs_of(arm).find(|run| run.seed == seed) {
+                Some(run) if run.is_finished() || diverged(arm, seed) => {}
+                Some(_) => told.push(format!("{name}: {arm}, seed {seed} is not finished")),
+                None => waiting.push(seed.to_string()),
+            }
+        }
+        if !waiting.is_empty() {
+            told.push(format!("{name}: {arm}, not begun: seed {}", waiting.join(", ")));
+        }
+    }
+    told
+}
+
+/// True if two records are of the same run: the evaluations that both have are the same, and all of them where both are finished.
+fn is_copy(a: &RunRecord, b: &RunRecord) -> bool {
+    let both = a.is_finished() && b.is_finished();
+    let same = |eval: &EvalRecord| {
+        let mut of_b = b.evals.iter().filter(|other| (other.step, &other.split) == (eval.step, &eval.split));
+        of_b.all(|other| other == eval)
+    };
+    a.evals.iter().all(same) && (!both || a.evals.len() == b.evals.len())
+}
+
+/// Adds the runs of another folder. Of a run that both have, the one that is finished stays.
+fn put_together(runs: &mut Vec<RunRecord>, others: Vec<RunRecord>) {
+    for run in others {
+        match runs.iter_mut().find(|own| own.arm == run.arm && own.seed == run.seed) {
+            None => runs.push(run),
+            Some(own) if run.is_finished() && !own.is_finished() => *own = run,
+            Some(_) => {}
+        }
+    }
+}
+
 /// Adds an experiment to the member of the same settings, or as one of its own.
 fn add(members: &mut Vec<Member>, missing: &mut Vec<String>, folder: PathBuf, experiment: Experiment) {
-    let name = &experiment.name;
-    if let Some(failure) = &experiment.failure {
-        missing.push(format!("{name}: ended with an error: {failure}"));
-    } else if let Some(open) = experiment.runs.iter().find(|run| !run.is_finished()) {
-        missing.push(format!("{name}: {}, seed {} is not finished", open.arm, open.seed));
-    }
-    let (values, data_seed) = keys::values(&experiment.config_toml);
+    missing.extend(open_runs(&experiment));
+    let (mut values, data_seed) = keys::values(&experiment.config_toml);
+    files::identify(&mut values, &folder, &experiment);
     let made_by = |e: &Experiment| [e.adapter.clone(), e.version.clone()];
     let same = members.iter_mut().find(|member| {
         let of = &member.experiment;
@@ -159,7 +204,7 @@ fn add(members: &mut Vec<Member>, missing: &mut Vec<String>, folder: PathBuf, ex
             of.runs
                 .iter()
                 .filter(|other| other.arm == run.arm && other.seed == run.seed)
-                .all(|other| other.evals == run.evals)
+                .all(|other| is_copy(run, other))
         });
         let known = member.data.iter().any(|(_, data)| *data == experiment.data);
         // Repetitions of one sweep have other splits of the same data.
@@ -188,18 +233,9 @@ fn add(members: &mut Vec<Member>, missing: &mut Vec<String>, folder: PathBuf, ex
     if !member.data_seeds.contains(&data_seed) {
         member.data_seeds.push(data_seed);
     }
-    let known = |runs: &[RunRecord], arm: &str, seed| runs.iter().any(|run| run.arm == arm && run.seed == seed);
     let all = &mut member.experiment;
-    for run in experiment.runs {
-        if !known(&all.runs, &run.arm, run.seed) {
-            all.runs.push(run);
-        }
-    }
-    for run in experiment.guides {
-        if !known(&all.guides, &run.arm, run.seed) {
-            all.guides.push(run);
-        }
-    }
+    put_together(&mut all.runs, experiment.runs);
+    put_together(&mut all.guides, experiment.guides);
     all.seconds += experiment.seconds;
     member.folders.push(folder);
 }

@@ -1,7 +1,7 @@
 //! `sweep.json`: the folders that a sweep or an affinity is to have, so that a missing one has a name.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use trellis_data::io::write_atomic;
@@ -11,10 +11,13 @@ use trellis_guidance::{Error, Result};
 const FILE: &str = "sweep.json";
 
 /// A sweep as its folder tells of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The command that made it.
     pub command: String,
+    /// Absolute path of its configuration.
+    #[serde(default)]
+    pub file: PathBuf,
     /// Names of all run folders, those of other shards too.
     pub folders: Vec<String>,
     /// Of an affinity, the file of its networks and the number of repetitions.
@@ -23,6 +26,17 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Writes it into the folder of a sweep that begins. One of the same folders stays: its command made what is there.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn begin(&self, sweep: &Path) -> Result<()> {
+        match Self::read(sweep) {
+            Ok(Some(known)) if known.folders == self.folders && known.affinity == self.affinity => Ok(()),
+            _ => self.write(sweep),
+        }
+    }
+
     /// Writes it into the folder of a sweep.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! [`Member`] together.
 
 mod collect;
+mod files;
 mod keys;
 mod manifest;
 

@@ -126,8 +126,13 @@ impl Config {
     pub fn read_with(path: &Path, set: &[String]) -> Result<Self> {
         let text = regular_file::read(path, LARGEST)?;
         let no_text = |_| Error::config(path, "", "is not UTF-8", "see examples/configs/ for files that work");
-        let mut config = Self::parse_with(&String::from_utf8(text).map_err(no_text)?, set, path)?;
-        // A file that a file names lies beside it. What a run keeps of its configuration can be run from anywhere.
+        Self::parse_with(&String::from_utf8(text).map_err(no_text)?, set, path)?.with_files_beside(path)
+    }
+
+    /// The configuration whose files, which it names relative to its own at `path`, have absolute paths. What a run keeps of it can be run
+    /// from anywhere.
+    pub(crate) fn with_files_beside(self, path: &Path) -> Result<Self> {
+        let mut config = self;
         let folder = path.parent().unwrap_or(Path::new(""));
         let beside = |key: &str, named: Option<PathBuf>| {
             let Some(named) = named else { return Ok(None) };

@@ -27,6 +27,7 @@ const TOP: [(&str, &str, &str); 3] = [
     ),
 ];
 const NETWORK: &str = "Kind of the network. The other kinds and their keys stand at the end.";
+const REPLICATES: &str = "Repetitions of each combination, each with another split, initial weights and batches.";
 const BIAS: &str = "Initial bias of the head: as drawn, or the logarithm of each class's share of the training labels.";
 
 impl Config {
@@ -54,6 +55,19 @@ impl Config {
         page.table("training", "The target's training.");
         page.keys(&TrainingConfig::keys(), &section("training"));
         page.own_tables(&file);
+        page.comment(
+            "`[sweep]` is for `trellis sweep`: keys of this file, each with a list of values or a text in the syntax of `-m`. \
+             `[networks.<name>]` is for `trellis affinity`: a network with the keys of `[target]`, and `training = { … }`.",
+        );
+        page.line("# [sweep]");
+        page.line("# training.learning_rate = [0.001, 0.003, 0.01]");
+        page.commented(&[key("replicates", "whole number from 1 up", REPLICATES)], &Table::new());
+        for (name, table) in [("sweep", &self.sweep), ("networks", &self.networks)] {
+            if !table.is_empty() {
+                let own = Table::from_iter([(name.to_string(), Value::Table(table.clone()))]);
+                page.line(&own.to_string());
+            }
+        }
         page.comment("Keys of `[arm.<name>]`. The four usual arms need none; others need `guide`. What is left out is as in the rest of the file.");
         page.commented(&ArmConfig::keys(), &Table::new());
         for kind in Kind::ALL {
@@ -179,7 +193,8 @@ mod tests {
         let own = "arms = [\"alone\", \"mine\"]\nseeds = [4]\n[target]\nnetwork = \"cnn\"\n[guide]\nsteps = 3\n[guides.small]\nnetwork = \"fcn\"\n\
                    [arm.mine]\nguide = \"small\"\nschedule = { first_steps = 20 }\ntraining = { optimizer = \"sgd\", momentum = 0.5 }\n\
                    [training]\nlearning_rate = 0.1\n";
-        for text in ["", own] {
+        let sweep = "[sweep]\ntraining.learning_rate = [0.1, 0.2]\nreplicates = 2\n[networks.a]\nnetwork = \"fcn\"\n";
+        for text in ["", own, sweep] {
             let config = Config::parse(text, Path::new("x.toml")).expect("sane");
             let explained = config.explained();
             assert_eq!(Config::parse(&explained, Path::new("y.toml")).expect("sane"), config, "{explained}");

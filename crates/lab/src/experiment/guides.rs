@@ -1,7 +1,7 @@
 //! Guides of a seed: drawn, trained or loaded, and saved.
 
 use super::initial::origin;
-use super::{Journal, Progress, train};
+use super::{Journal, Progress, train, twins};
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
 use crate::recipe::{Recipe, RecipeInput};
@@ -93,7 +93,11 @@ impl Guides {
             } else {
                 journal.tell(Progress::Run(&name, seed));
                 let done = earlier.iter().any(|run| run.arm == name && run.seed == seed && run.is_finished());
-                Self::train(&guide, &of, config, data, seed, done, journal)?;
+                let train = |done| Self::train(&guide, &of, config, data, seed, done, journal);
+                let key = twins::key_of_guide(config, &of, seed);
+                if done || !journal.train_or_copy(config, (&name, seed), key, || train(false))? {
+                    train(true)?;
+                }
             }
             guides.push((of, guide.freeze()));
         }
@@ -159,6 +163,15 @@ fn same_weights(guide: &Network, of: &ArmGuide, config: &Config, data: &Dataset,
         }
     }
     Ok(())
+}
+
+/// Sentence about a guide whose weights come from a file and are changed before it guides.
+pub(super) fn trained_further(config: &Config, of: &ArmGuide) -> Option<String> {
+    let weights = config.guide_weights(of)?.display();
+    let (table, steps) = (of.table(), config.guide_steps(of));
+    (steps > 0).then(|| {
+        format!("{weights}: trained further for {steps} steps; remove `steps` of [{table}] to keep it as it is")
+    })
 }
 
 /// Sentence about a guide from a file whose images may have had another scale than they have here, where nobody says which.

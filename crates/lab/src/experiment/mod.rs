@@ -1,15 +1,17 @@
 //! Running an experiment: every arm with every seed, into a run folder.
 
+mod beside;
 mod gaps;
 pub(crate) mod guides;
 mod initial;
+mod journal;
 mod twins;
 
 use std::io::ErrorKind;
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -17,10 +19,12 @@ use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::record::names::{PREDICT, is_guide};
-use crate::record::{Existing, Experiment, RunFolder};
+use crate::record::{Diverged, Existing, Experiment, RunFolder};
 use crate::report::{curve_svg, predict_py, write_report};
+pub use beside::Beside;
 use gaps::{gap_before, gap_warning, gaps};
-use guides::{Guides, unknown_scale};
+use guides::{Guides, trained_further, unknown_scale};
+use journal::Journal;
 use trellis_data::io::write_atomic;
 use trellis_data::{LeftOut, Place};
 use trellis_guidance::trainer::RunRecord;
@@ -48,7 +52,8 @@ pub enum Progress<'a> {
 /// and its first plot as `top1.svg`. `existing` says what becomes of an older folder of the name.
 ///
 /// # Errors
-/// When something cannot be written, does not fit, or diverges; what was measured before stays in the folder.
+/// When something cannot be written, does not fit, or diverges; what was measured before stays in the folder. After a run of an arm that
+/// diverged the others are trained all the same, and its error is returned at the end.
 pub fn run(
     config: &Config,
     data: &Dataset,
@@ -72,11 +77,12 @@ pub fn run_on(
     existing: Existing,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Experiment> {
-    run_beside(config, copies, root, existing, &[], progress)
+    run_beside(config, copies, root, existing, &Beside::default(), progress)
 }
 
-/// Like [`run_on`], for one of several experiments on the same device: a run that another one of `others`, folders of such, has finished
-/// is copied from there if it is the same, and the record says so. That of an arm that begins with the weights of another is not.
+/// Like [`run_on`], for one of several experiments on devices of one kind: a run that another one `beside` it has finished is copied
+/// from there if it is the same, and the record says so. One that another is at is waited for. The run of an arm that begins with the
+/// weights of another is always trained.
 ///
 /// # Errors
 /// As [`run_on`].
@@ -85,7 +91,7 @@ pub fn run_beside(
     copies: &[Dataset],
     root: &Path,
     existing: Existing,
-    others: &[PathBuf],
+    beside: &Beside,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Experiment> {
     let started = Instant::now();
@@ -132,9 +138,10 @@ pub fn run_beside(
         let problem = format!("it began with other data: {}; now {}", earlier.data, experiment.data);
         return Err(Error::data(folder.path(), problem, "give the same data, or do not resume"));
     }
-    scales.iter().flatten().chain(&unused).for_each(|warning| progress(Progress::Warning(warning)));
+    let further: Vec<String> = guides.iter().filter_map(|guide| trained_further(config, guide)).collect();
+    scales.iter().flatten().chain(&unused).chain(&further).for_each(|warning| progress(Progress::Warning(warning)));
     folder.extend(&experiment)?;
-    let earlier = match twins::copy(config, &experiment, &mut folder, &earlier, others)? {
+    let earlier = match twins::copy(config, &experiment, &mut folder, &earlier, beside)? {
         0 => earlier,
         _ => Experiment::read(folder.path())?,
     };
@@ -147,10 +154,30 @@ pub fn run_beside(
     let steps: u64 = of_guides.chain(of_arms).map(u64::from).sum();
     progress(Progress::Total(steps * config.seeds.len() as u64));
     let path = folder.path().to_path_buf();
-    let journal =
-        Journal { path: &path, earlier: &earlier, splits, folder: Mutex::new(folder), progress: Mutex::new(progress) };
+    let journal = Journal {
+        path: &path,
+        of: &experiment,
+        earlier: &earlier,
+        beside,
+        diverged: Mutex::default(),
+        splits,
+        folder: Mutex::new(folder),
+        progress: Mutex::new(progress),
+    };
     let outcome = share_out(config, copies, &journal);
-    let folder = journal.folder.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Journal { folder, splits, diverged, .. } = journal;
+    let mut diverged = diverged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // Workers came to them in any order.
+    let place = |arm: &str, seed: u64| {
+        (config.seeds.iter().position(|own| *own == seed), config.arms.iter().position(|own| own == arm))
+    };
+    diverged.sort_by_key(|(arm, seed, _)| place(arm, *seed));
+    experiment.diverged = diverged
+        .iter()
+        .map(|(arm, seed, e)| Diverged { arm: arm.clone(), seed: *seed, error: e.to_string() })
+        .collect();
+    let outcome = outcome.and(diverged.into_iter().next().map_or(Ok(()), |(.., error)| Err(error)));
+    let folder = folder.into_inner().unwrap_or_else(PoisonError::into_inner);
     // As it is logged: with what an earlier process did.
     let Experiment { runs, guides, .. } = Experiment::read(folder.path())?;
     (experiment.runs, experiment.guides) = (runs, guides);
@@ -158,7 +185,7 @@ pub fn run_beside(
     if data.is_streamed() {
         experiment.left_out = LeftOut::greater(experiment.left_out, &earlier.left_out);
     }
-    experiment.missing = gaps(config, &experiment, &journal.splits, false);
+    experiment.missing = gaps(config, &experiment, &splits, false);
     experiment.seconds = earlier.seconds + started.elapsed().as_secs_f64();
     experiment.failure = outcome.as_ref().err().map(Error::to_string);
     // A run that failed leaves what came before it, report included.
@@ -204,27 +231,6 @@ pub fn check_weights(config: &Config, data: &Dataset) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// Record of an experiment that its workers share.
-struct Journal<'a> {
-    path: &'a Path,
-    /// The experiment as this process found it.
-    earlier: &'a Experiment,
-    /// Names of the splits that evaluations look at.
-    splits: Vec<&'static str>,
-    folder: Mutex<RunFolder>,
-    progress: Mutex<&'a mut (dyn FnMut(Progress<'_>) + Send)>,
-}
-
-impl Journal<'_> {
-    fn folder(&self) -> MutexGuard<'_, RunFolder> {
-        self.folder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, progress: Progress<'_>) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)(progress);
-    }
-}
-
 /// Trains every seed, each worker the next one that none has begun. After an error no seed is begun; the first one is returned, in
 /// order of the seeds.
 fn share_out(config: &Config, copies: &[Dataset], journal: &Journal<'_>) -> Result<()> {
@@ -266,8 +272,19 @@ fn run_seed(config: &Config, data: &Dataset, seed: u64, journal: &Journal<'_>) -
             journal.tell(Progress::Steps(arm, seed, u64::from(steps), None));
             continue;
         }
-        run_arm(config, data, &guides, arm, seed, journal)
-            .map_err(|error| error.in_run(format!("arm {arm}, seed {seed}")))?;
+        let train = || run_arm(config, data, &guides, arm, seed, journal);
+        let key = twins::key_of_arm(config, arm, seed);
+        let trained = journal.train_or_copy(config, (arm, seed), key, train);
+        match trained.map_err(|error| error.in_run(format!("arm {arm}, seed {seed}"))) {
+            Ok(true) => {}
+            Ok(false) => journal.tell(Progress::Steps(arm, seed, u64::from(steps), None)),
+            Err(error) if error.is_divergence() => {
+                journal.tell(Progress::Warning(&error.to_string()));
+                let mut diverged = journal.diverged.lock().unwrap_or_else(PoisonError::into_inner);
+                diverged.push((arm.clone(), seed, error));
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

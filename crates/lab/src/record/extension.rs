@@ -18,8 +18,7 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
     let refuse = |problem: String, hint: &str| Err(Error::data(path, problem, hint));
     let parsed = |text: &str| Config::parse(text, path);
     let differs = || {
-        let hint = "give the same file and seeds, or more seeds, arms or steps; or do not resume: the old folder is then \
-                    moved aside";
+        let hint = "give the same file and seeds, or more seeds, arms or steps; or another --out";
         refuse(format!("is of another experiment: {}", differences(old, new)), hint)
     };
     // A configuration that an older version wrote may not be read.
@@ -73,16 +72,22 @@ pub(super) fn check(path: &Path, old: &str, new: &str) -> Result<bool> {
     Ok(before.arms.iter().any(|arm| steps(arm)[1] > steps(arm)[0]))
 }
 
-/// True if `wanted`, which has not met its data yet, is another experiment than that of a folder. Keys that only one of them has
-/// follow from the data.
-pub(crate) fn is_other(of_folder: &Config, wanted: &Config) -> bool {
+/// A key by which `wanted`, which has not met its data yet, is another experiment than that of a folder, with both values. Keys that only
+/// one of them has follow from the data, and so do the numbers of a split that is wanted as a share.
+pub(crate) fn other_in(of_folder: &Config, wanted: &Config) -> Option<String> {
     let mut raised = raised(of_folder, wanted);
     raised.name.clone_from(&wanted.name);
     let (old, new) = (raised.to_toml(), wanted.to_toml());
     let (old, new) = (lines(&old), lines(&new));
+    let is_share =
+        |key: &str, value: &str| ["data.train", "data.validation", "data.test"].contains(&key) && value.contains('.');
+    let differs = |(key, value): (&String, &String)| {
+        let old = old.get(key).filter(|old| *old != value && !is_share(key, value))?;
+        Some(format!("it has `{key} = {old}`, not `{value}`"))
+    };
     let kept = of_folder.arms.iter().filter(|arm| wanted.arms.contains(arm));
-    new.iter().any(|(key, value)| old.get(key).is_some_and(|old| old != value))
-        || kept.into_iter().any(|arm| of_folder.schedule_of(arm) != wanted.schedule_of(arm))
+    let mut schedules = kept.filter(|arm| of_folder.schedule_of(arm) != wanted.schedule_of(arm));
+    new.iter().find_map(differs).or_else(|| Some(format!("it has another schedule for `{}`", schedules.next()?)))
 }
 
 /// The configuration `before` with the additions that `after` may have.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::{Line, Rewind, What, read_metrics};
 use super::names::{ADAPTER, CONFIG, LOCK, METRICS, PREDICT, SUMMARY, arms_of, checked_name, is_guide};
-use super::{ArmSummary, EvalRecord, Experiment, LeftOut, Missing, RunRecord, StepRecord, extension};
+use super::{ArmSummary, Diverged, EvalRecord, Experiment, LeftOut, Missing, RunRecord, StepRecord, extension};
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 
@@ -51,7 +51,7 @@ struct Adapter {
     class_names: Vec<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Summary {
     name: String,
     adapter: String,
@@ -59,6 +59,8 @@ struct Summary {
     seconds: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    diverged: Vec<Diverged>,
     #[serde(default)]
     left_out: Vec<LeftOut>,
     #[serde(default)]
@@ -295,9 +297,10 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Data`] if it cannot be written.
     pub(crate) fn finish(&self, experiment: &Experiment) -> Result<()> {
-        let Experiment { name, adapter, version, seconds, failure, left_out, missing, memory, .. } = experiment.clone();
+        let Experiment { name, adapter, version, seconds, failure, diverged, left_out, missing, memory, .. } =
+            experiment.clone();
         let arms = experiment.summary();
-        let summary = Summary { name, adapter, version, seconds, failure, left_out, missing, memory, arms };
+        let summary = Summary { name, adapter, version, seconds, failure, diverged, left_out, missing, memory, arms };
         write_json(&self.path.join(SUMMARY), &summary)
     }
 
@@ -331,13 +334,10 @@ impl Experiment {
         // In the order of the file: a run that was copied from elsewhere stands before others.
         let order = arms_of(&config_toml);
         runs.sort_by_key(|run| order.iter().position(|arm| *arm == run.arm).unwrap_or(usize::MAX));
-        let summary = folder.join(SUMMARY);
-        let (seconds, failure, left_out, missing, memory) = if summary.exists() {
-            let summary = read_json::<Summary>(&summary)?;
-            (summary.seconds, summary.failure, summary.left_out, summary.missing, summary.memory)
-        } else {
-            (runs.iter().chain(&guides).map(|run| run.seconds).sum(), None, Vec::new(), Vec::new(), BTreeMap::new())
-        };
+        let file = folder.join(SUMMARY);
+        let summary = if file.exists() { read_json::<Summary>(&file)? } else { Summary::default() };
+        let trained = || runs.iter().chain(&guides).map(|run| run.seconds).sum();
+        let seconds = if file.exists() { summary.seconds } else { trained() };
         let absolute = fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Missing from folders of older versions, and of runs that are not finished.
@@ -352,10 +352,11 @@ impl Experiment {
             runs,
             guides,
             seconds,
-            failure,
-            left_out,
-            missing,
-            memory,
+            failure: summary.failure,
+            diverged: summary.diverged,
+            left_out: summary.left_out,
+            missing: summary.missing,
+            memory: summary.memory,
             predict_py,
         })
     }

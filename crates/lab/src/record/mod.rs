@@ -7,6 +7,7 @@
 //! JSON has no NaN: a number that is not finite is written as `null` and read back as NaN, so that a diverged run is
 //! still readable.
 
+mod diverged;
 mod extension;
 mod folder;
 mod metrics;
@@ -24,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use trellis_data::LeftOut;
 use trellis_guidance::trainer::{EvalRecord, RunRecord, StepRecord};
 
-pub(crate) use extension::is_other;
+pub use diverged::Diverged;
+pub(crate) use extension::other_in;
 pub use folder::{Existing, LOCKED, RunFolder};
 pub use missing::Missing;
 pub use names::ARMS;
@@ -58,6 +60,9 @@ pub struct Experiment {
     pub seconds: f64,
     /// Why it stopped before its end, if it did.
     pub failure: Option<String>,
+    /// Runs that diverged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<Diverged>,
     /// Examples that were left out because they could not be read, a row for each class that has some; see
     /// [`Dataset::left_out`](trellis_guidance::Dataset::left_out).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

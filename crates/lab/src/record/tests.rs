@@ -57,6 +57,7 @@ fn experiment() -> Experiment {
         guides: Vec::new(),
         seconds: 12.5,
         failure: None,
+        diverged: Vec::new(),
         left_out: vec![LeftOut { class: Some("cat".into()), train: 2, ..LeftOut::default() }],
         missing: vec![Missing { arm: "odd".into(), seed: 0, steps: vec![[1, 1]], evals: vec![2] }],
         memory: [("odd".into(), 1 << 20)].into(),

@@ -33,9 +33,11 @@ pub(super) fn page(experiment: &Experiment) -> String {
     let config = facts::config(experiment);
     html.push_str(&header(experiment, config.as_ref()));
     if let Some(failure) = &experiment.failure {
+        let others = experiment.diverged.iter().filter(|run| run.error != *failure);
         let text = format!(
-            "<p>The experiment failed; runs that were not finished are shown as far as they came. {}</p>",
-            escape(failure)
+            "<p>The experiment failed; runs that were not finished are shown as far as they came. {}</p>{}",
+            escape(failure),
+            others.map(|run| format!("<p>{}</p>", escape(&run.error))).collect::<String>()
         );
         html.push_str(&section("Not complete", &text));
     }

@@ -44,7 +44,7 @@ impl Cell {
 }
 
 /// The key of `[sweep]` that is no axis.
-const REPLICATES: &str = "replicates";
+pub(super) const REPLICATES: &str = "replicates";
 
 /// The key that a repetition sets: seed of the drawing and the split.
 const DATA_SEED: &str = "data.seed";

@@ -6,6 +6,7 @@ use toml_edit::{DocumentMut, Item, Table, Value};
 use trellis_data::Place;
 use trellis_guidance::{Error, Result};
 
+use super::axes::REPLICATES;
 use super::rows::{Row, State};
 use crate::config::{ArmGuide, Config};
 use crate::recipe::is_better;
@@ -17,13 +18,31 @@ fn refused<T>(key: &str, problem: impl Into<String>, hint: &str) -> Result<T> {
     Err(Error::config(Place::setting("sweep --choose"), key, problem, hint))
 }
 
-/// The file `text` in which every arm has the values of the combination that is best for it: the highest mean top-1 on the validation
-/// split, of equal ones the lowest loss. The table `[sweep]` goes. Every arm had as many trials. Comments say what each trial gave.
+/// Refuses a key that an arm cannot have for itself.
 ///
 /// # Errors
-/// [`Error::Config`] if a combination is not finished, there is no validation split, or a key cannot differ between arms.
+/// [`Error::Config`] with the keys that can be chosen.
+pub fn check_choosable(key: &str) -> Result<()> {
+    let section = key.split_once('.').map_or("", |(section, _)| section);
+    if ["training", "guidance"].contains(&section) || OF_ARM.iter().any(|(of_file, _)| *of_file == key) {
+        return Ok(());
+    }
+    refused(
+        key,
+        "cannot differ between arms",
+        "choose among keys of [training] and [guidance], target.dropout, target.init and target.bias",
+    )
+}
+
+/// The file `text` in which every arm has the values of the combination that is best for it: the highest mean top-1 on the validation
+/// split, of equal ones the lowest loss. A trial that diverged is the worst. Of the table `[sweep]` only `replicates` stays. Every arm had as many trials.
+/// Comments say what each trial gave.
+///
+/// # Errors
+/// [`Error::Config`] if a combination is not finished, there is no validation split, a key cannot differ between arms, or an arm diverged
+/// with all values.
 pub fn choose(text: &str, path: &Path, rows: &[Row]) -> Result<String> {
-    if let Some(open) = rows.iter().find(|row| row.state != State::Finished) {
+    if let Some(open) = rows.iter().find(|row| !matches!(row.state, State::Finished | State::Diverged(_))) {
         return refused(
             &open.name,
             format!("is {}", open.state),
@@ -33,8 +52,14 @@ pub fn choose(text: &str, path: &Path, rows: &[Row]) -> Result<String> {
     let mut file: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
         Error::config(path, "", error.to_string(), "see examples/configs/ for files that work")
     })?;
-    // The values are chosen: there is no sweep left.
-    file.remove("sweep");
+    // The values are chosen: of the sweep, repetitions are left.
+    if let Some(sweep) = file.get_mut("sweep").and_then(Item::as_table_like_mut) {
+        let keys: Vec<String> = sweep.iter().map(|(key, _)| key.to_string()).filter(|key| key != REPLICATES).collect();
+        keys.iter().for_each(|key| drop(sweep.remove(key)));
+        if sweep.is_empty() {
+            file.remove("sweep");
+        }
+    }
     let config = Config::parse(text, path)?;
     let arms: Vec<&str> = rows.first().map_or(Vec::new(), |row| row.arms.iter().map(|arm| arm.name.as_str()).collect());
     for name in &arms {
@@ -42,8 +67,13 @@ pub fn choose(text: &str, path: &Path, rows: &[Row]) -> Result<String> {
         let score =
             |row: &Row| row.arms.iter().zip(&row.validation).find(|(arm, _)| arm.name == *name).map(|(_, s)| *s);
         let trials: Vec<(&Row, [f64; 2])> = rows.iter().filter_map(|row| Some((row, score(row)?))).collect();
-        if trials.len() < rows.len() || trials.iter().any(|(_, score)| score.iter().all(|number| number.is_nan())) {
+        let is_none = |score: &[f64; 2]| score.iter().all(|number| number.is_nan());
+        if trials.len() < rows.len() || trials.iter().any(|(row, score)| is_none(score) && row.state == State::Finished)
+        {
             return refused(name, "has no evaluations of a validation split", "set data.validation");
+        }
+        if trials.iter().all(|(_, score)| is_none(score)) {
+            return refused(name, "diverged with all values", "try lower rates");
         }
         let Some((best, _)) =
             trials.iter().copied().reduce(|best, next| if is_better(next.1, best.1) { next } else { best })
@@ -81,10 +111,11 @@ pub fn choose(text: &str, path: &Path, rows: &[Row]) -> Result<String> {
     Ok(chosen)
 }
 
-/// `0.003 gives 24.1 %`.
+/// `0.003 gives 24.1 %`, `0.1 diverges`.
 fn tried(row: &Row, [top1, _]: [f64; 2]) -> String {
     let values: Vec<&str> = row.set.iter().filter_map(|pair| Some(pair.split_once('=')?.1)).collect();
-    format!("{} gives {:.1} %", values.join(", "), 100.0 * top1)
+    let values = values.join(", ");
+    if top1.is_nan() { format!("{values} diverges") } else { format!("{values} gives {:.1} %", 100.0 * top1) }
 }
 
 /// The table of an arm, made if the file has none.
@@ -118,10 +149,6 @@ fn set(arm: &mut Table, key: &str, value: &str, name: &str) -> Result<()> {
             own.fmt();
             Ok(())
         }
-        _ => refused(
-            key,
-            "cannot differ between arms",
-            "choose among keys of [training] and [guidance], target.dropout, target.init and target.bias",
-        ),
+        _ => check_choosable(key),
     }
 }

@@ -9,7 +9,7 @@ mod rows;
 mod shard;
 
 pub use axes::{Axis, Cell, cells};
-pub use choice::choose;
+pub use choice::{check_choosable, choose};
 pub(crate) use rows::rows_with;
 pub use rows::{Row, State, best, csv, rows};
 pub use shard::Shard;

@@ -13,7 +13,7 @@ use super::axes::Cell;
 use crate::config::Config;
 use crate::csv::field;
 use crate::record::names::{CONFIG, ERROR};
-use crate::record::{ArmSummary, Experiment, is_other};
+use crate::record::{ArmSummary, Experiment, other_in};
 use crate::stats::mean;
 
 /// State of a cell.
@@ -25,8 +25,10 @@ pub enum State {
     Begun(usize, usize),
     /// All runs are finished.
     Finished,
-    /// The folder is of an experiment with other settings.
-    Other,
+    /// All runs came to an end, and so many of them diverged.
+    Diverged(usize),
+    /// The folder is of an experiment with other settings, of which this is one.
+    Other(String),
     /// It ended with this error.
     Failed(String),
 }
@@ -44,7 +46,8 @@ pub struct Row {
     pub state: State,
     /// A summary for each arm, of finished runs.
     pub arms: Vec<ArmSummary>,
-    /// For each arm mean top-1 and loss on the validation split, by which settings are chosen; NaN without one.
+    /// For each arm mean top-1 and loss on the validation split, by which settings are chosen; NaN without one, and where a run
+    /// diverged.
     pub validation: Vec<[f64; 2]>,
 }
 
@@ -55,7 +58,8 @@ impl fmt::Display for State {
             Self::Missing => f.write_str("not run"),
             Self::Begun(finished, all) => write!(f, "{finished} of {all} runs"),
             Self::Finished => f.write_str("finished"),
-            Self::Other => f.write_str("other settings"),
+            Self::Diverged(runs) => write!(f, "{runs} diverged"),
+            Self::Other(_) => f.write_str("other settings"),
             Self::Failed(_) => f.write_str("failed"),
         }
     }
@@ -112,17 +116,21 @@ impl Cell {
             Ok(both) => both,
             Err(error) => return Ok((State::Failed(error.to_string()), None)),
         };
-        if is_other(&of_folder, config) {
-            return Ok((State::Other, None));
+        if let Some(setting) = other_in(&of_folder, config) {
+            return Ok((State::Other(setting), None));
         }
         let finished = |arm: &String, seed: u64| {
-            let steps = if config.training.epochs.is_some() { 0 } else { config.training_of(arm).steps };
+            // Epochs are steps once the data are known.
+            let training = config.training_of(arm);
+            let steps = if training.epochs.is_some() { 0 } else { training.steps };
             experiment.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(steps))
         };
         let all = config.arms.len() * config.seeds.len();
         let done = config.arms.iter().flat_map(|arm| config.seeds.iter().map(move |&seed| (arm, seed)));
         let done = done.filter(|&(arm, seed)| finished(arm, seed)).count();
+        let diverged = experiment.diverged.len();
         let state = match &experiment.failure {
+            Some(_) if diverged > 0 && done + diverged == all => State::Diverged(diverged),
             Some(error) => State::Failed(error.clone()),
             None if done < all => State::Begun(done, all),
             None => State::Finished,
@@ -138,10 +146,14 @@ fn row(cells: &[(&Cell, &Config)], sweep: &Path) -> Result<(Row, Option<Experime
         let (state, experiment) = cell.found(config, sweep)?;
         states.push(match state {
             State::Failed(error) if cells.len() > 1 => State::Failed(format!("{}: {error}", cell.folder())),
+            State::Other(setting) if cells.len() > 1 => State::Other(format!("{}: {setting}", cell.folder())),
             state => state,
         });
         match (&mut together, experiment) {
-            (Some(all), Some(next)) => all.runs.extend(next.runs),
+            (Some(all), Some(next)) => {
+                all.runs.extend(next.runs);
+                all.diverged.extend(next.diverged);
+            }
             (None, next) => together = next,
             (Some(_), None) => {}
         }
@@ -149,14 +161,18 @@ fn row(cells: &[(&Cell, &Config)], sweep: &Path) -> Result<(Row, Option<Experime
     let runs = cells.iter().map(|(_, config)| config.arms.len() * config.seeds.len());
     let done = states.iter().zip(runs.clone()).map(|(state, all)| match state {
         State::Finished => all,
+        State::Diverged(runs) => all - runs,
         State::Begun(done, _) => *done,
         _ => 0,
     });
     let (done, all) = (done.sum(), runs.sum());
-    let worst = states.iter().find(|state| matches!(state, State::Failed(_) | State::Other)).cloned();
+    let worst = states.iter().find(|state| matches!(state, State::Failed(_) | State::Other(_))).cloned();
+    let diverged = states.iter().map(|state| if let State::Diverged(runs) = state { *runs } else { 0 }).sum();
+    let ended = |state: &State| matches!(state, State::Finished | State::Diverged(_));
     let state = match worst {
         Some(worst) => worst,
         None if states.iter().all(|state| *state == State::Finished) => State::Finished,
+        None if states.iter().all(ended) => State::Diverged(diverged),
         None if states.iter().all(|state| *state == State::Missing) => State::Missing,
         None => State::Begun(done, all),
     };
@@ -170,8 +186,11 @@ fn row(cells: &[(&Cell, &Config)], sweep: &Path) -> Result<(Row, Option<Experime
     Ok((Row { name, set, folders, state, arms, validation }, together))
 }
 
-/// Mean top-1 and loss of an arm's last evaluations on the validation split, over finished runs.
+/// Mean top-1 and loss of an arm's last evaluations on the validation split, over finished runs; NaN if one diverged.
 fn validation(experiment: &Experiment, arm: &str) -> [f64; 2] {
+    if experiment.diverged.iter().any(|run| run.arm == arm) {
+        return [f64::NAN; 2];
+    }
     let runs = experiment.runs_of(arm).filter(|run| experiment.is_complete(run));
     let evals: Vec<_> = runs.filter_map(|run| run.last_eval("validation")).collect();
     let of = |value: fn(&EvalRecord) -> f32| {
@@ -201,11 +220,10 @@ pub(crate) fn rows_with<'c>(
     cells.chunk_by(|(a, _), (b, _)| a.name == b.name).map(|repetitions| row(repetitions, sweep)).collect()
 }
 
-/// The finished row and arm that are best by their validation loss.
+/// The row and arm that are best by their validation loss, of rows whose runs came to an end.
 pub fn best(rows: &[Row]) -> Option<(&Row, &ArmSummary)> {
-    let finished = rows.iter().filter(|row| row.state == State::Finished);
-    let all =
-        finished.flat_map(|row| row.arms.iter().zip(&row.validation).map(move |(arm, [_, loss])| (row, arm, *loss)));
+    let ended = rows.iter().filter(|row| matches!(row.state, State::Finished | State::Diverged(_)));
+    let all = ended.flat_map(|row| row.arms.iter().zip(&row.validation).map(move |(arm, [_, loss])| (row, arm, *loss)));
     let best = all.filter(|(.., loss)| loss.is_finite()).min_by(|a, b| a.2.total_cmp(&b.2))?;
     Some((best.0, best.1))
 }

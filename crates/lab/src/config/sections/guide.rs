@@ -105,9 +105,12 @@ impl GuideConfig {
             (if is_own { &mut keys } else { &mut network }).insert(key, value);
         }
         let recorded = keys.contains_key("activations");
-        if let Some(other) = keys.keys().chain(network.keys()).find(|key| recorded && key.get_ref() != "activations") {
+        let all = keys.keys().chain(network.keys()).map(|key| format!("`{}`", key.get_ref()));
+        let others: Vec<String> = all.filter(|key| recorded && key != "`activations`").collect();
+        if !others.is_empty() {
+            let have = if others.len() == 1 { "has" } else { "have" };
             let problem =
-                format!("`{}` has no meaning beside `activations`, which are all of the guide", other.get_ref());
+                format!("{} {have} no meaning beside `activations`, which are all of the guide", others.join(", "));
             return Err(serde::de::Error::custom(problem));
         }
         let from_file = recorded || keys.contains_key("weights") && !keys.contains_key("steps");

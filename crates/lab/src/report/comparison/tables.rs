@@ -3,7 +3,9 @@
 use super::super::marks::swatch;
 use super::super::page::{p_value, section as titled};
 use super::super::palette;
-use super::super::table::results::{OF_PRICES, OF_RESULTS, price, price_columns, result, result_columns};
+use super::super::table::results::{
+    OF_PRICES, OF_RESULTS, price, price_columns, price_of_guides, result, result_columns,
+};
 use super::super::table::{Entry, Table};
 use crate::comparison::{Between, Comparison, Member};
 use crate::record::ArmSummary;
@@ -42,7 +44,12 @@ fn results(comparison: &Comparison) -> Table {
 
 /// A row for each experiment and arm: learning speed, over-fitting gap, time and memory.
 fn prices(comparison: &Comparison) -> Table {
-    of_each(comparison, "price", price_columns("the first arm"), price)
+    let mut table = of_each(comparison, "price", price_columns("the first arm"), price);
+    for (number, member) in comparison.members.iter().enumerate() {
+        let rows = price_of_guides(&member.experiment).into_iter();
+        table.rows.extend(rows.map(|row| [vec![named(number, &member.label)], row].concat()));
+    }
+    table
 }
 
 /// A row for each arm of each experiment but the first: differences to the same arm of the first.
@@ -83,7 +90,13 @@ fn configuration(comparison: &Comparison) -> Table {
 
 /// The sections of results.
 pub(super) fn section(comparison: &Comparison) -> String {
-    let mut html = titled("Results", &format!("{}<p class=\"quiet\">{OF_RESULTS}</p>\n", results(comparison).html()));
+    let arms = comparison.members.iter().flat_map(|member| &member.arms);
+    let seeds = arms.filter_map(|arm| Some(arm.top1_difference.as_ref()?.seeds)).max();
+    let least = seeds.map_or(String::new(), |seeds| {
+        format!(" With {seeds} seeds p cannot be below {} before that correction.", p_value(smallest_p(seeds)))
+    });
+    let mut html =
+        titled("Results", &format!("{}<p class=\"quiet\">{OF_RESULTS}{least}</p>\n", results(comparison).html()));
     html.push_str(&titled(
         "Speed, over-fitting, price",
         &format!("{}<p class=\"quiet\">{OF_PRICES}</p>\n", prices(comparison).html()),

@@ -1,9 +1,10 @@
 //! Rows of results: what an arm came to, and what it cost.
 
 use super::Entry;
-use crate::record::{ArmSummary, Difference};
+use crate::record::{ArmSummary, Difference, Experiment};
 use crate::report::page::p_value;
-use crate::stats::Estimate;
+use crate::stats::{Estimate, mean};
+use trellis_guidance::trainer::RunRecord;
 
 /// Columns of [`result`], where differences are to `first`.
 pub(crate) fn result_columns(first: &str) -> Vec<String> {
@@ -49,6 +50,30 @@ pub(crate) fn price(arm: &ArmSummary) -> Vec<Entry> {
     ]
 }
 
+/// Cost of the training of each guide, a row for each.
+pub(crate) fn price_of_guides(experiment: &Experiment) -> Vec<Vec<Entry>> {
+    let mut names: Vec<&str> = experiment.guides.iter().map(|run| run.arm.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let row = |name: &str| {
+        let runs = || experiment.guides.iter().filter(move |run| run.arm == name && run.is_finished());
+        let mean_of = |value: fn(&RunRecord) -> f64| mean(&runs().map(value).collect::<Vec<_>>());
+        let none = || Entry::number(None, |_: f64| String::new());
+        let bytes = experiment.memory.get(name).map(|bytes| *bytes as f64 / 1_048_576.0);
+        vec![
+            Entry::words(format!("{name}, its own training")).of_class("name"),
+            none(),
+            none(),
+            Entry::words("–"),
+            none(),
+            Entry::number(mean_of(|run| run.steps_per_s), |rate| format!("{rate:.1}")),
+            Entry::number(mean_of(|run| run.seconds), |seconds| format!("{seconds:.1}")),
+            Entry::number(bytes, |mebibytes| format!("{mebibytes:.1}")),
+        ]
+    };
+    names.into_iter().map(row).collect()
+}
+
 /// Sentences below a table of results.
 pub(crate) const OF_RESULTS: &str = "Final test results: mean over the seeds ± half-width of its 95 % confidence interval (Student’s t). \
      Differences are paired: the same seeds on both sides. Where the interval leaves 0 out, a difference is colored as better or worse. p \
@@ -57,4 +82,4 @@ pub(crate) const OF_RESULTS: &str = "Final test results: mean over the seeds ± 
 /// Sentences below a table of prices.
 pub(crate) const OF_PRICES: &str = "Steps to the least validation loss that the first arm has with the same seed (without a validation split, \
      test loss), along a straight line between evaluations; the mean is over the seeds that come to it. Seconds are those of the run, \
-     evaluations included, without its guide’s own training. MiB is the greatest amount in use at once, as counted.";
+     evaluations included; a guide’s own training, which counts once for all arms of a seed, has a row of its own. MiB is the greatest amount in use at once, as counted.";

@@ -83,6 +83,7 @@ fn experiment() -> Experiment {
         guides: Vec::new(),
         seconds: 163.2,
         failure: None,
+        diverged: Vec::new(),
         left_out: Vec::new(),
         missing: Vec::new(),
         memory: [("alone".to_string(), 3 << 20)].into(),
