@@ -1,5 +1,5 @@
 // gram_grad.wgsl: dX = 2 M X, where M is the gradient of a Gram matrix; with CKA, M is computed on load:
-//   M = dc · k⁻ (u L' − v K'), K' = K k⁻, L' = L l⁻, k⁻ = 1 / max|K|, u = 1 / (|K'||L'|), v = c / |K'|²; see cka.wgsl
+//   M = dc · k⁻ (u L' − v K'), of K' = K k⁻ and L' = L l⁻. Here u = 1 / (|K'||L'|) and v = c / |K'|². See cka.wgsl for k⁻.
 //
 // in      m (entries, n, n) f32: M itself, symmetric; or, with CKA, the layer's own Gram matrix K
 //         l (entries, n, n), stats (entries, 8), dc () f32: the other one, cka.wgsl's output, gradient of the mean CKA

@@ -28,6 +28,16 @@ const at = async (step) => {
   await page.until(`!window.trellis.playing && ${experiment}.step === ${step}`);
   await idle();
 };
+/** The first `steps` losses of each arm are those of the native program. */
+const agrees = async (arms, steps) => {
+  for (const arm of arms) {
+    const own = await losses(arm.name);
+    assert.deepEqual([own.length, arm.reference.length], [steps, steps], arm.name);
+    const worst = Math.max(...differences(own, arm.reference));
+    console.log(`  ${arm.name}: ${worst.toExponential(1)}`);
+    assert.ok(worst <= TOLERANCE, `${arm.name}: ${worst}`);
+  }
+};
 const go = async (address) => {
   await page.value(`location.hash = ${JSON.stringify(address)}; new Promise((resolve) => setTimeout(resolve, 50))`);
   await idle();
@@ -48,12 +58,7 @@ const tests = {
   },
   async "50 steps have the losses of the native program"() {
     await at(50);
-    for (const arm of info.arms) {
-      assert.equal(arm.reference.length, 50);
-      const worst = Math.max(...differences(await losses(arm.name), arm.reference));
-      console.log(`  ${arm.name}: ${worst.toExponential(1)}`);
-      assert.ok(worst <= TOLERANCE, `${arm.name}: ${worst}`);
-    }
+    await agrees(info.arms, 50);
     assert.match(await page.value("document.getElementById('difference').textContent"), /the 200 losses .* differ by at most/);
   },
   async "curves, similarities and matrices are those of the arms"() {
@@ -205,11 +210,7 @@ const tests = {
     await page.until("document.documentElement.dataset.ready");
     assert.equal(await page.value("document.getElementById('message').textContent"), "");
     await at(10);
-    for (const arm of dataOf(vision).experiment.arms) {
-      const worst = Math.max(...differences(await losses(arm.name), arm.reference));
-      console.log(`  ${arm.name}: ${worst.toExponential(1)}`);
-      assert.ok(arm.reference.length === 10 && worst <= TOLERANCE, `${arm.name}: ${worst}`);
-    }
+    await agrees(dataOf(vision).experiment.arms, 10);
     assert.deepEqual(page.errors, []);
     page = first;
   },

@@ -87,22 +87,21 @@ pub(crate) fn after_sweep(page: Option<&Path>, table: &[Row], shard: Shard) -> R
 
 /// The command that this process was given, as a shell takes it.
 pub(crate) fn command_line() -> String {
-    let words = std::env::args().skip(1).map(|word| quoted(&word));
-    ["trellis".to_string()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+    command_of(std::env::args().skip(1))
+}
+
+fn command_of(words: impl Iterator<Item = String>) -> String {
+    ["trellis".to_string()].into_iter().chain(words.map(|word| quoted(&word))).collect::<Vec<_>>().join(" ")
 }
 
 /// The same without its part of the work, `--shard I/N`: the command that makes all of it.
 pub(crate) fn command_of_all() -> String {
-    let mut words = std::env::args().skip(1);
-    let mut command = "trellis".to_string();
-    while let Some(word) = words.next() {
-        if word == "--shard" {
-            words.next();
-        } else if !word.starts_with("--shard=") {
-            command = format!("{command} {}", quoted(&word));
-        }
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(shard) = words.iter().position(|word| word == "--shard" || word.starts_with("--shard=")) {
+        let end = if words[shard] == "--shard" { shard + 2 } else { shard + 1 };
+        words.drain(shard..end.min(words.len()));
     }
-    command
+    command_of(words.into_iter())
 }
 
 pub(crate) fn after_demo(config: &Config, out: &Path) -> Result<()> {

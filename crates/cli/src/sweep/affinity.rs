@@ -6,14 +6,13 @@ use clap::Args;
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 use trellis_lab::affinity::{Affinity, Worth, affinity_svg, experiments};
-use trellis_lab::comparison::Manifest;
 use trellis_lab::config::Config;
 use trellis_lab::record::Difference;
 use trellis_lab::sweep::{Cell, Shard};
 use trellis_tensor::Gpu;
 
 use super::{Work, shard, some_failed};
-use crate::{next, print, report};
+use crate::{print, report};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -51,18 +50,11 @@ impl AffinityCommand {
         let all = experiments(&text, &self.config, self.replicates.unwrap_or(0))?;
         let folder = self.out.join(format!("{name}-affinity"));
         let shard = shard(self.shard)?;
-        let folders = all.iter().map(|(cell, _)| cell.folder()).collect();
-        let affinity = Some((text, self.replicates.unwrap_or(0)));
-        let file = std::path::absolute(&self.config).map_err(|e| Error::io(&self.config, e))?;
-        let manifest = Manifest { command: next::command_of_all(), file, folders, affinity };
-        manifest.begin(&folder)?;
         let (cells, configs): (Vec<Cell>, Vec<Config>) = all.iter().cloned().unzip();
         let place = self.data.as_deref();
         let work = Work { file: &self.config, place, sweep: &folder, cells: &cells, configs: &configs, json };
-        let failed = work.train(&gpus(usize::from(self.jobs))?, shard)?;
-        if failed == 0 {
-            manifest.write(&folder)?;
-        }
+        let affinity = Some((text, self.replicates.unwrap_or(0)));
+        let failed = work.run(affinity, || gpus(usize::from(self.jobs)), shard)?;
         let affinity = Affinity::read(&name, &folder, &all)?;
         let (table, picture) = (folder.join("affinity.csv"), folder.join("affinity.svg"));
         write_atomic(&table, affinity.csv().as_bytes())?;

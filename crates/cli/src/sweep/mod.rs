@@ -10,7 +10,6 @@ use serde_json::json;
 use trellis_data::Place;
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
-use trellis_lab::comparison::Manifest;
 use trellis_lab::config::Config;
 use trellis_lab::stats::Estimate;
 use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, best, cells, check_choosable, choose, csv, rows};
@@ -94,13 +93,6 @@ impl Sweep {
         // Apart from the folder of `trellis train`, which moves an older one aside.
         let sweep = self.out.join(format!("{}-sweep", file.name));
         let shard = shard(self.shard)?;
-        let mut manifest = Manifest::default();
-        if !self.dry_run {
-            let folders = cells.iter().map(Cell::folder).collect();
-            let config = std::path::absolute(&self.config).map_err(|e| Error::io(&self.config, e))?;
-            manifest = Manifest { command: next::command_of_all(), file: config, folders, affinity: None };
-            manifest.begin(&sweep)?;
-        }
         let work = Work {
             file: &self.config,
             place: self.data.as_deref(),
@@ -109,10 +101,7 @@ impl Sweep {
             configs: &configs,
             json,
         };
-        let failed = if self.dry_run { 0 } else { work.train(&gpus(usize::from(self.jobs))?, shard)? };
-        if failed == 0 && !self.dry_run {
-            manifest.write(&sweep)?;
-        }
+        let failed = if self.dry_run { 0 } else { work.run(None, || gpus(usize::from(self.jobs)), shard)? };
         let shown = |number: &usize| !self.dry_run || shard.has(*number);
         let shown = (0..cells.len()).filter(shown).map(|number| (&cells[number], &configs[number]));
         let table = rows(&sweep, shown)?;
@@ -151,16 +140,13 @@ impl Sweep {
         let replicates = self.replicates.or(replicates.filter(|_| self.seeds.is_none()));
         let of_file = in_file.into_iter().filter(|axis| own.iter().all(|other| other.key != axis.key));
         let axes: Vec<Axis> = of_file.chain(own.iter().cloned()).collect();
-        let twice = |axis: &&Axis| {
-            self.set.iter().any(|pair| pair.split_once('=').is_some_and(|(key, _)| key.trim() == axis.key))
-        };
-        if let Some(axis) = axes.iter().find(twice) {
+        let is_set =
+            |key: &str| self.set.iter().any(|pair| pair.split_once('=').is_some_and(|(own, _)| own.trim() == key));
+        if let Some(axis) = axes.iter().find(|axis| is_set(&axis.key)) {
             let hint = "leave out one of `-m` and `--set`";
             return Err(Error::config(Place::setting("sweep"), &axis.key, "is set for all combinations too", hint));
         }
-        let sets_data =
-            self.set.iter().any(|pair| pair.split_once('=').is_some_and(|(key, _)| key.trim() == "data.seed"));
-        if replicates.is_some() && sets_data {
+        if replicates.is_some() && is_set("data.seed") {
             let hint = "leave out one of `--set data.seed` and the repetitions";
             return Err(Error::config(Place::setting("sweep"), "data.seed", "is set by each repetition", hint));
         }

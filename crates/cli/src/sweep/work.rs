@@ -8,14 +8,15 @@ use std::time::Instant;
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use trellis_guidance::{Error, Result};
+use trellis_lab::comparison::Manifest;
 use trellis_lab::config::Config;
 use trellis_lab::experiment::{self, Beside, Progress};
 use trellis_lab::record::{Existing, LOCKED};
 use trellis_lab::sweep::{Cell, Shard};
 use trellis_tensor::Gpu;
 
-use crate::print;
 use crate::run::in_a_line;
+use crate::{next, print};
 
 /// Combinations to train.
 pub(super) struct Work<'a> {
@@ -29,8 +30,27 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Trains the combinations of a shard on devices that are opened for it, and returns the number of those that failed. `sweep.json` tells of
+    /// all combinations from the beginning, and of this command once it came to its end.
+    pub(super) fn run(
+        &self,
+        affinity: Option<(String, u32)>,
+        gpus: impl FnOnce() -> Result<Vec<Gpu>>,
+        shard: Shard,
+    ) -> Result<usize> {
+        let file = std::path::absolute(self.file).map_err(|e| Error::io(self.file, e))?;
+        let folders = self.cells.iter().map(Cell::folder).collect();
+        let manifest = Manifest { command: next::command_of_all(), file, folders, affinity };
+        manifest.begin(self.sweep)?;
+        let failed = self.train(&gpus()?, shard)?;
+        if failed == 0 {
+            manifest.write(self.sweep)?;
+        }
+        Ok(failed)
+    }
+
     /// Trains the combinations of a shard, each device one at a time, and returns the number of those that failed.
-    pub(super) fn train(&self, gpus: &[Gpu], shard: Shard) -> Result<usize> {
+    fn train(&self, gpus: &[Gpu], shard: Shard) -> Result<usize> {
         let own: Vec<usize> = (0..self.cells.len()).filter(|&cell| shard.has(cell)).collect();
         if !self.json {
             let part = if shard == Shard::WHOLE {

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::checkpoints::file_name;
+use crate::config::ArmGuide;
 use crate::record::Experiment;
+use crate::record::names::activations_of;
 
 /// Puts the name and a checksum of each guide's file in the place of its path, which differs between machines. The checksum is that of the
 /// contents that the run in `folder` began with, where the folder tells it.
@@ -11,18 +14,16 @@ pub(super) fn identify(values: &mut [(String, String)], folder: &Path, experimen
     for (key, value) in values {
         let Some((table, file @ ("weights" | "activations"))) = key.rsplit_once('.') else { continue };
         let guide = match table.split_once('.') {
-            None if table == "guide" => "guide".to_string(),
-            Some(("guides", name)) => format!("guide-{name}"),
+            None if table == "guide" => ArmGuide::Trained,
+            Some(("guides", name)) => ArmGuide::Named(name.to_string()),
             _ => continue,
         };
+        let guide = guide.name();
         let checksum = match file {
-            "activations" => fs::read_to_string(folder.join(format!("{guide}.activations"))).ok(),
+            "activations" => fs::read_to_string(folder.join(activations_of(&guide))).ok(),
             // A guide that was trained further has other weights with each seed.
             _ if experiment.guides.iter().any(|run| run.arm == guide) => None,
-            _ => experiment
-                .runs
-                .first()
-                .and_then(|run| contents(&folder.join(format!("{guide}-{}.safetensors", run.seed)))),
+            _ => experiment.runs.first().and_then(|run| contents(&folder.join(file_name(&guide, run.seed)))),
         };
         let name = Path::new(value.as_str()).file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_else(|| value.clone());

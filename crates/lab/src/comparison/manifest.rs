@@ -11,7 +11,7 @@ use trellis_guidance::{Error, Result};
 const FILE: &str = "sweep.json";
 
 /// A sweep as its folder tells of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The command that made it.
     pub command: String,

@@ -5,6 +5,7 @@ use super::{Journal, Progress, train, twins};
 use crate::checkpoints::{Checkpoints, file_name};
 use crate::config::{ArmGuide, Config};
 use crate::recipe::{Recipe, RecipeInput};
+use crate::record::names::activations_of;
 use std::io::ErrorKind;
 use std::path::Path;
 use trellis_data::io::write_atomic;
@@ -43,7 +44,7 @@ pub(super) fn check_activations(data: &Dataset, file: &Path) -> Result<bool> {
 /// Refuses activations that are not those with which the run in `folder` began, before anything is written.
 pub(super) fn check_kept(config: &Config, data: &Dataset, folder: &Path) -> Result<()> {
     for of in config.guides_in_use() {
-        let kept = folder.join(format!("{}.activations", of.name()));
+        let kept = folder.join(activations_of(&of.name()));
         if let Some(file) = config.guide_activations(&of).filter(|_| kept.exists()) {
             same_activations(&config.guide(&of, data, 0)?, file, &kept)?;
         }
@@ -83,7 +84,7 @@ impl Guides {
             let name = of.name();
             if let Some(file) = config.guide_activations(&of) {
                 let guide = config.guide(&of, data, 0)?;
-                same_activations(&guide, file, &journal.path.join(format!("{name}.activations")))?;
+                same_activations(&guide, file, &journal.path.join(activations_of(&name)))?;
                 guides.push((of.clone(), guide));
                 continue;
             }

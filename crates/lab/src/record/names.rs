@@ -23,6 +23,11 @@ pub(crate) const GUIDE: &str = "guide";
 /// Name of an untrained guide's file, in place of an arm.
 pub(crate) const UNTRAINED_GUIDE: &str = "untrained-guide";
 
+/// File of a run folder that holds the checksum of the activations which a guide is made of.
+pub(crate) fn activations_of(guide: &str) -> String {
+    format!("{guide}.activations")
+}
+
 /// True for the name of a guide: no arm has such a name.
 pub(crate) fn is_guide(name: &str) -> bool {
     name == UNTRAINED_GUIDE || name.strip_prefix(GUIDE).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))

@@ -35,14 +35,14 @@ pub fn check_choosable(key: &str) -> Result<()> {
 }
 
 /// The file `text` in which every arm has the values of the combination that is best for it: the highest mean top-1 on the validation
-/// split, of equal ones the lowest loss. A trial that diverged is the worst. Of the table `[sweep]` only `replicates` stays. Every arm had as many trials.
-/// Comments say what each trial gave.
+/// split, of equal ones the lowest loss. A trial that diverged is the worst. Of the table `[sweep]` only `replicates` stays. Every
+/// arm had as many trials. Comments say what each trial gave.
 ///
 /// # Errors
 /// [`Error::Config`] if a combination is not finished, there is no validation split, a key cannot differ between arms, or an arm diverged
 /// with all values.
 pub fn choose(text: &str, path: &Path, rows: &[Row]) -> Result<String> {
-    if let Some(open) = rows.iter().find(|row| !matches!(row.state, State::Finished | State::Diverged(_))) {
+    if let Some(open) = rows.iter().find(|row| !row.state.is_ended()) {
         return refused(
             &open.name,
             format!("is {}", open.state),

@@ -51,6 +51,13 @@ pub struct Row {
     pub validation: Vec<[f64; 2]>,
 }
 
+impl State {
+    /// True if all runs came to an end, also those that diverged.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self, Self::Finished | Self::Diverged(_))
+    }
+}
+
 /// In words, as table and file have it.
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,11 +175,10 @@ fn row(cells: &[(&Cell, &Config)], sweep: &Path) -> Result<(Row, Option<Experime
     let (done, all) = (done.sum(), runs.sum());
     let worst = states.iter().find(|state| matches!(state, State::Failed(_) | State::Other(_))).cloned();
     let diverged = states.iter().map(|state| if let State::Diverged(runs) = state { *runs } else { 0 }).sum();
-    let ended = |state: &State| matches!(state, State::Finished | State::Diverged(_));
     let state = match worst {
         Some(worst) => worst,
         None if states.iter().all(|state| *state == State::Finished) => State::Finished,
-        None if states.iter().all(ended) => State::Diverged(diverged),
+        None if states.iter().all(State::is_ended) => State::Diverged(diverged),
         None if states.iter().all(|state| *state == State::Missing) => State::Missing,
         None => State::Begun(done, all),
     };
@@ -222,7 +228,7 @@ pub(crate) fn rows_with<'c>(
 
 /// The row and arm that are best by their validation loss, of rows whose runs came to an end.
 pub fn best(rows: &[Row]) -> Option<(&Row, &ArmSummary)> {
-    let ended = rows.iter().filter(|row| matches!(row.state, State::Finished | State::Diverged(_)));
+    let ended = rows.iter().filter(|row| row.state.is_ended());
     let all = ended.flat_map(|row| row.arms.iter().zip(&row.validation).map(move |(arm, [_, loss])| (row, arm, *loss)));
     let best = all.filter(|(.., loss)| loss.is_finite()).min_by(|a, b| a.2.total_cmp(&b.2))?;
     Some((best.0, best.1))

@@ -82,4 +82,5 @@ pub(crate) const OF_RESULTS: &str = "Final test results: mean over the seeds ± 
 /// Sentences below a table of prices.
 pub(crate) const OF_PRICES: &str = "Steps to the least validation loss that the first arm has with the same seed (without a validation split, \
      test loss), along a straight line between evaluations; the mean is over the seeds that come to it. Seconds are those of the run, \
-     evaluations included; a guide’s own training, which counts once for all arms of a seed, has a row of its own. MiB is the greatest amount in use at once, as counted.";
+     evaluations included; a guide’s own training, which counts once for all arms of a seed, has a row of its own. MiB is the greatest amount \
+     in use at once, as counted.";
