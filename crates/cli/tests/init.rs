@@ -1,9 +1,12 @@
 //! `trellis init`: what it writes trains as it is.
 
+mod pictures;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use pictures::png;
 use trellis_data::{glyphs::glyphs, idx};
 
 fn trellis(folder: &Path, arguments: &[&str]) -> Output {
@@ -149,26 +152,23 @@ fn texts_train_as_they_are() {
 fn folders_of_images_train_as_they_are() {
     let place = tempfile::tempdir().expect("writable");
     let folder = place.path();
-    let images = |place: &str, count: u32| {
+    let images = |place: &str, count: u32, sides: [u32; 2]| {
         for (class, name) in ["ant", "bee", "cat"].iter().enumerate() {
             let class_folder = folder.join(place).join(name);
             fs::create_dir_all(&class_folder).expect("a folder");
             for number in 0..count {
-                let pixel =
-                    |x: u32, y: u32| image::Rgb([(90 * class as u32 + x) as u8, (7 * number + y) as u8, (x * y) as u8]);
-                image::RgbImage::from_fn(20, 16, pixel)
-                    .save(class_folder.join(format!("{number}.png")))
-                    .expect("written");
+                let pixel = |x: u32, y: u32| [(90 * class as u32 + x) as u8, (7 * number + y) as u8, (x * y) as u8];
+                fs::write(class_folder.join(format!("{number}.png")), png(sides, pixel)).expect("writable");
             }
         }
     };
-    images("photos", 20);
+    images("photos", 20, [20, 16]);
     let text = trains(folder, &["--data", "photos"]);
     numbers(&text, &["set = \"folder\"", "train = 0.8", "validation = 0.1", "test = 0.1", "batch = 32"]);
     // Splits that have folders of their own are taken whole.
-    images("split/train", 12);
-    images("split/val", 2);
-    images("split/test", 3);
+    images("split/train", 12, [40, 50]);
+    images("split/val", 2, [40, 50]);
+    images("split/test", 3, [40, 50]);
     let text = trains(folder, &["cnn", "vit", "--data", "split"]);
     numbers(&text, &["set = \"folder\"", "batch = 32"]);
     for line in ["# train = 36 ", "# validation = 6 ", "# test = 9 "] {

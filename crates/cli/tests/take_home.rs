@@ -2,14 +2,14 @@
 //! PyTorch.
 
 mod command;
+mod pictures;
 
 use std::fs;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use command::{prints, trellis};
-use image::{ImageFormat, Rgb, RgbImage};
+use pictures::png;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,23 +46,23 @@ impl Folder {
 
 /// A spot of a color on a ground of stripes.
 fn picture(color: [u8; 3], number: u8) -> Vec<u8> {
-    let (width, height) = (30 + u32::from(number), 41 - u32::from(number));
-    let image = RgbImage::from_fn(width, height, |x, y| {
-        let (dx, dy) = (x.abs_diff(width / 2 + u32::from(number % 5)), y.abs_diff(height / 2));
-        let stripe = ((x * 7 + y * u32::from(number + 1)) % 97) as u8;
-        Rgb(if dx * dx + dy * dy < 80 { color.map(|c| c.saturating_sub(stripe / 4)) } else { [stripe, 100, stripe] })
-    });
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).expect("written to memory");
-    bytes.into_inner()
+    png(size(number), |x, y| spot(color, number, x, y))
 }
 
 /// The middle 20 x 20 pixels of a picture: the size that the configuration here resizes to.
-fn resized(bytes: &[u8]) -> Vec<u8> {
-    let image = image::load_from_memory(bytes).expect("a picture").crop_imm(8, 4, 20, 20);
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).expect("written to memory");
-    bytes.into_inner()
+fn resized(color: [u8; 3], number: u8) -> Vec<u8> {
+    png([20, 20], |x, y| spot(color, number, x + 8, y + 4))
+}
+
+fn size(number: u8) -> [u32; 2] {
+    [30 + u32::from(number), 41 - u32::from(number)]
+}
+
+fn spot(color: [u8; 3], number: u8, x: u32, y: u32) -> [u8; 3] {
+    let [width, height] = size(number);
+    let (dx, dy) = (x.abs_diff(width / 2 + u32::from(number % 5)), y.abs_diff(height / 2));
+    let stripe = ((x * 7 + y * u32::from(number + 1)) % 97) as u8;
+    if dx * dx + dy * dy < 80 { color.map(|c| c.saturating_sub(stripe / 4)) } else { [stripe, 100, stripe] }
 }
 
 fn json(arguments: &[&str]) -> Vec<Value> {
@@ -279,7 +279,7 @@ fn predict_py_agrees_in_pytorch() {
     }
     let folder = Folder::new();
     let flowers = folder.flowers();
-    let image = folder.write("sized.png", resized(&picture([90, 40, 180], 12)));
+    let image = folder.write("sized.png", resized([90, 40, 180], 12));
     let other_size = folder.at("flowers/test/violet/12.png");
     let text = folder.write("text.txt", "the quick brown fox jumps over the lazy dog. ".repeat(12));
     let mut cases: Vec<(PathBuf, String, Vec<Value>)> = Vec::new();

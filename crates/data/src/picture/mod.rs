@@ -1,5 +1,7 @@
 //! One image file: decoded, and its center square brought to one size.
 
+#[cfg(test)]
+pub(crate) mod encode;
 pub(crate) mod jpeg;
 pub(crate) mod png;
 
@@ -247,7 +249,7 @@ mod tests {
             assert!(read(&[data, &[0; 100]]).is_err() && read(&[&data[..data.len() - 9], &[0; 100], end]).is_err());
         }
         let png = std::env::temp_dir().join(format!("trellis-added-{}.png", std::process::id()));
-        image::RgbImage::from_fn(4, 4, |x, y| image::Rgb([x as u8, y as u8, 7])).save(&png).expect("writable");
+        std::fs::write(&png, encode::png(&encode::picture(4, 4, |x, y| [x as u8, y as u8, 7]))).expect("writable");
         let wanted = decode(&png, "hint").expect("whole").into_rgb();
         let whole = std::fs::read(&png).expect("written");
         for added in [&[0; 5000][..], &thumbnail, &whole] {
@@ -273,11 +275,9 @@ mod tests {
             [("png", 32_768, true), ("jpg", 32_768, true), ("png", 32_769, false), ("jpg", 32_769, false)]
         {
             let path = std::env::temp_dir().join(format!("trellis-long-{}.{kind}", std::process::id()));
-            let image = image::RgbImage::new(2, length);
-            match kind {
-                "jpg" => std::fs::write(&path, jpeg::encode::encode(&image)).expect("writable"),
-                _ => image.save(&path).expect("writable"),
-            }
+            let image = encode::picture(2, length, |_, _| [0; 3]);
+            let file = if kind == "jpg" { encode::jpeg(&image) } else { encode::png(&image) };
+            std::fs::write(&path, file).expect("writable");
             let decoded = decode(&path, "hint").map(|image| image.height).map_err(|error| error.to_string());
             std::fs::remove_file(&path).expect("ours");
             match decoded {

@@ -2,16 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::io::Cursor;
 use std::sync::Arc;
 
-use image::{ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 use trellis_rng::Rng;
 
 use super::*;
 use crate::images::Images;
-use crate::picture::jpeg;
+use crate::picture::{Picture, encode, jpeg};
 use crate::source::{Skipped, Subset};
 
 fn write(folder: &TempDir, name: &str, bytes: &[u8]) {
@@ -21,19 +19,13 @@ fn write(folder: &TempDir, name: &str, bytes: &[u8]) {
 }
 
 /// An image of one color, but for a black frame outside of its center square.
-fn picture(width: u32, height: u32, color: [u8; 3], format: ImageFormat) -> Vec<u8> {
+fn picture(width: u32, height: u32, color: [u8; 3], file: fn(&Picture) -> Vec<u8>) -> Vec<u8> {
     let side = width.min(height);
     let (left, top) = ((width - side) / 2, (height - side) / 2);
-    let image = RgbImage::from_fn(width, height, |x, y| {
+    file(&encode::picture(width, height, |x, y| {
         let inside = (left..left + side).contains(&x) && (top..top + side).contains(&y);
-        Rgb(if inside { color } else { [0; 3] })
-    });
-    if format == ImageFormat::Jpeg {
-        return jpeg::encode::encode(&image);
-    }
-    let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, format).unwrap();
-    bytes.into_inner()
+        if inside { color } else { [0; 3] }
+    }))
 }
 
 const RED: [u8; 3] = [200, 10, 30];
@@ -43,12 +35,12 @@ const BLUE: [u8; 3] = [20, 40, 220];
 fn small() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for i in 0..3 {
-        write(&folder, &format!("train/red/{i}.png"), &picture(20 + i, 30, RED, ImageFormat::Png));
-        write(&folder, &format!("train/blue/{i}.jpg"), &picture(40, 17 + i, BLUE, ImageFormat::Jpeg));
+        write(&folder, &format!("train/red/{i}.png"), &picture(20 + i, 30, RED, encode::png));
+        write(&folder, &format!("train/blue/{i}.jpg"), &picture(40, 17 + i, BLUE, encode::jpeg));
     }
     for i in 0..2 {
-        write(&folder, &format!("val/red/{i}.png"), &picture(9, 9, RED, ImageFormat::Png));
-        write(&folder, &format!("val/blue/{i}.JPEG"), &picture(50, 16, BLUE, ImageFormat::Jpeg));
+        write(&folder, &format!("val/red/{i}.png"), &picture(9, 9, RED, encode::png));
+        write(&folder, &format!("val/blue/{i}.JPEG"), &picture(50, 16, BLUE, encode::jpeg));
     }
     write(&folder, "train/.DS_Store", b"x");
     write(&folder, "train/red/.hidden", b"x");
@@ -98,11 +90,11 @@ fn classes_are_sorted_folders_and_images_their_center_squares() {
 
 #[test]
 fn files_that_are_no_images_are_named_or_skipped() {
-    let whole = picture(64, 64, RED, ImageFormat::Png);
+    let whole = picture(64, 64, RED, encode::png);
     // A header that promises 4 billion pixels: the size stands in bytes 16 to 23, their checksum after 29.
     let mut huge = whole.clone();
     huge[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
-    let jpeg = picture(64, 64, BLUE, ImageFormat::Jpeg);
+    let jpeg = picture(64, 64, BLUE, encode::jpeg);
     for (name, bytes) in [
         ("empty.png", &b""[..]),
         ("text.jpg", b"not an image at all"),
@@ -133,7 +125,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
         }
     }
     // Bytes that a camera adds after the end do not matter, nor does a small image within the header.
-    let (end, small_one) = ([&jpeg[..], b"after \xff\xda the end"].concat(), picture(8, 8, RED, ImageFormat::Jpeg));
+    let (end, small_one) = ([&jpeg[..], b"after \xff\xda the end"].concat(), picture(8, 8, RED, encode::jpeg));
     let comment = [&[0xff, 0xfe], &(small_one.len() as u16 + 2).to_be_bytes()[..], &small_one].concat();
     let within = [&jpeg[..2], &comment, &jpeg[2..]].concat();
     for (whole, cut) in [(&end, jpeg.len() - 2), (&within, within.len() - 2)] {
@@ -141,7 +133,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
     }
     // Mislabeled, but an image: what it is counts, not what it is called.
     let folder = small();
-    write(&folder, "train/red/really.jpg", &picture(12, 12, RED, ImageFormat::Png));
+    write(&folder, "train/red/really.jpg", &picture(12, 12, RED, encode::png));
     assert!(read(&folder, 8, &[7], 1).is_ok());
 }
 
@@ -149,7 +141,7 @@ fn files_that_are_no_images_are_named_or_skipped() {
 #[test]
 fn damaged_files_never_panic() {
     let (folder, mut rng) = (small(), Rng::new(1, 0));
-    let whole = [picture(40, 30, RED, ImageFormat::Png), picture(40, 30, BLUE, ImageFormat::Jpeg)];
+    let whole = [picture(40, 30, RED, encode::png), picture(40, 30, BLUE, encode::jpeg)];
     let mut refused = 0;
     for case in 0..400 {
         let mut bytes = whole[case % 2].clone();
@@ -188,9 +180,9 @@ fn what_cannot_be_a_set_is_refused_before_anything_is_decoded() {
 #[test]
 fn each_class_is_trained_on() {
     let folder = tempfile::tempdir().unwrap();
-    (0..9).for_each(|at| write(&folder, &format!("often/{at}.png"), &picture(4, 4, RED, ImageFormat::Png)));
-    write(&folder, "rare/0.png", &picture(4, 4, BLUE, ImageFormat::Png));
-    write(&folder, "seldom/0.png", &picture(4, 4, BLUE, ImageFormat::Png));
+    (0..9).for_each(|at| write(&folder, &format!("often/{at}.png"), &picture(4, 4, RED, encode::png)));
+    write(&folder, "rare/0.png", &picture(4, 4, BLUE, encode::png));
+    write(&folder, "seldom/0.png", &picture(4, 4, BLUE, encode::png));
     let train = open(folder.path(), 4).unwrap().train;
     let labels = train.labels();
     let source: Arc<dyn Source> = Arc::new(train);

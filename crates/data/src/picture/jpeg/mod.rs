@@ -5,8 +5,6 @@
 
 mod bits;
 mod decode;
-#[cfg(test)]
-pub(crate) mod encode;
 mod entropy;
 mod frame;
 
