@@ -18,7 +18,7 @@ use crate::{gpu, open};
 // Values of more than 2 MiB: smaller ones do not share buffers.
 const BATCH: usize = 11_264;
 const WIDTH: usize = 48;
-const LAYERS: usize = 12;
+const LAYERS: usize = 8;
 
 struct Weights {
     w: Vec<Tensor>,

@@ -20,6 +20,7 @@ const AT_ONCE: usize = 64 << 20;
 impl PixelStats {
     /// Up to `most` images, evenly spaced; those that cannot be read are noted in `skipped` as of its split, or, without, an error.
     pub fn of(source: &dyn Source, most: usize, skipped: Option<(&'static str, &Skipped)>) -> Result<Self> {
+        let most = if source.is_placeholder() { 1 } else { most };
         let (count, sampled) = (source.count(), source.count().min(most));
         let indices: Vec<usize> = (0..sampled).map(|i| (i as u64 * count as u64 / sampled as u64) as usize).collect();
         let features = source.image_bytes().max(1);

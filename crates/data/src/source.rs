@@ -70,6 +70,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// True if all images are one blank image, in place of data that are not read. Statistics then take it once.
+    fn is_placeholder(&self) -> bool {
+        false
+    }
+
     /// Writes image `index`, below [`count`](Source::count), and gives its class. `pixels` has the length of the shape, for
     /// brightness from 0 to 255 in the order `[channels, height, width]`.
     ///
@@ -201,6 +206,10 @@ impl Source for Subset {
 
     fn class_of(&self, index: usize) -> Option<u16> {
         self.of.class_of(*self.indices.get(index)?)
+    }
+
+    fn is_placeholder(&self) -> bool {
+        self.of.is_placeholder()
     }
 
     fn read(&self, index: usize, pixels: &mut [u8]) -> Result<u16> {

@@ -30,6 +30,10 @@ impl Source for Placeholder {
         self.count
     }
 
+    fn is_placeholder(&self) -> bool {
+        true
+    }
+
     fn read(&self, _: usize, _: &mut [u8]) -> Result<u16> {
         Ok(0)
     }
