@@ -34,7 +34,8 @@ fn apply(v: T) -> T {
         case 6u: { return log(v); }
         case 7u: { return sqrt(v); }
         case 8u: { return power(v, dims.a); }
-        default: { return gelu_tanh(v); }
+        case 9u: { return gelu_tanh(v); }
+        default: { return relu6(v); }
     }
 }
 

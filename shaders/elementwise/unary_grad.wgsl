@@ -1,12 +1,12 @@
 // unary_grad.wgsl: dx[i] = f'(·) dy[i], with f' from the value that f saved: its input or its output.
 //
-// in      saved (n) f32: the output y of relu, tanh, sigmoid, exp, sqrt; the input x of gelu, gelu_tanh, log, pow
+// in      saved (n) f32: the output y of relu, relu6, tanh, sigmoid, exp, sqrt; the input x of gelu, gelu_tanh, log, pow
 //         dy    (n) f32
 // out     dx    (n) f32
 // launch  one invocation per element, or per four (VEC4); workgroups of 256
 // memory  none
 // cost    about 1 to 30 flop and 12 bytes per element: bound by memory
-// numeric relu'(0) = 0, as in PyTorch
+// numeric relu'(0) = relu6'(0) = relu6'(6) = 0, as in PyTorch
 // source  definitions
 
 #import grid
@@ -36,7 +36,8 @@ fn derivative(s: T) -> T {
         case 6u: { return 1.0 / s; }
         case 7u: { return 0.5 / s; }
         case 8u: { return select(dims.a * power(s, dims.a - 1.0), T(0.0), dims.a == 0.0); } // 0 · ∞ else
-        default: { return gelu_tanh_derivative(s); }
+        case 9u: { return gelu_tanh_derivative(s); }
+        default: { return select(T(0.0), T(1.0), (s > T(0.0)) & (s < T(6.0))); }
     }
 }
 

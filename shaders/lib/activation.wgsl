@@ -4,6 +4,9 @@
 fn relu(x: T) -> T {
     return select(x, T(0.0), x < T(0.0));
 }
+fn relu6(x: T) -> T {
+    return select(relu(x), T(6.0), x > T(6.0));
+}
 // Near 0 the usual quotient cancels, so a series (to x^9) serves below 0.35; far out exp(-2|x|) cannot overflow.
 fn tanh_exact(x: T) -> T {
     let s = x * x;

@@ -53,6 +53,8 @@ ops! {
     gemm::matmul::{MatMul},
     conv::conv2d::{Conv2d},
     conv::conv2d_grad::{Conv2dInputGrad, Conv2dWeightGrad},
+    conv::grouped::{GroupedConv2d},
+    conv::grouped_grad::{GroupedConv2dInputGrad, GroupedConv2dWeightGrad},
     conv::pool::{Pool, PoolGrad},
     norm::layer_norm::{LayerNorm, LayerNormGrad, LayerNormSums},
     norm::batch_stats::{BatchStats, RunningStatistics},

@@ -143,7 +143,7 @@ impl Op for Conv2dInputGrad {
 }
 
 /// Greatest number of window positions that one dispatch sums: enough to keep an adapter busy, few enough for llvmpipe's loops.
-const POSITIONS: usize = 2048;
+pub(super) const POSITIONS: usize = 2048;
 
 impl Op for Conv2dWeightGrad {
     fn name(&self) -> &'static str {

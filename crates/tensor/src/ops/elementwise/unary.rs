@@ -54,9 +54,11 @@ pub enum UnaryFunction {
     },
     /// `x σ(2u)` with `u = √(2/π) (x + 0.044715 x³)`: GELU with tanh in place of erf, as GPT-2 was trained.
     GeluTanh,
+    /// `min(max(x, 0), 6)`, NaN kept: MobileNets' (arXiv:1801.04381).
+    Relu6,
 }
 
-use UnaryFunction::{Affine, Exp, Gelu, GeluTanh, Log, Pow, Relu, Sigmoid, Sqrt, Tanh};
+use UnaryFunction::{Affine, Exp, Gelu, GeluTanh, Log, Pow, Relu, Relu6, Sigmoid, Sqrt, Tanh};
 
 impl UnaryFunction {
     /// Number of the function in the kernels.
@@ -72,6 +74,7 @@ impl UnaryFunction {
             Sqrt => 7,
             Pow { .. } => 8,
             GeluTanh => 9,
+            Relu6 => 10,
         }
     }
 
@@ -85,7 +88,7 @@ impl UnaryFunction {
 
     /// True if the derivative is computed from the output rather than the input.
     pub(crate) fn saves_output(self) -> bool {
-        matches!(self, Relu | Tanh | Sigmoid | Exp | Sqrt)
+        matches!(self, Relu | Relu6 | Tanh | Sigmoid | Exp | Sqrt)
     }
 
     /// The definition in f64.
@@ -94,6 +97,9 @@ impl UnaryFunction {
             Affine { scale, shift } => f64::from(scale) * x + f64::from(shift),
             Relu if x < 0.0 => 0.0,
             Relu => x,
+            Relu6 if x < 0.0 => 0.0,
+            Relu6 if x > 6.0 => 6.0,
+            Relu6 => x,
             Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
             Tanh => x.tanh(),
             Sigmoid => 1.0 / (1.0 + (-x).exp()),
@@ -110,6 +116,7 @@ impl UnaryFunction {
         match self {
             Affine { scale, .. } => f64::from(scale),
             Relu => f64::from(u8::from(saved > 0.0)),
+            Relu6 => f64::from(u8::from(saved > 0.0 && saved < 6.0)),
             Gelu => {
                 let density = (-0.5 * saved * saved).exp() / std::f64::consts::TAU.sqrt();
                 0.5 * (1.0 + erf(saved / 2f64.sqrt())) + saved * density
@@ -133,6 +140,7 @@ impl UnaryFunction {
         let any = [
             Affine { scale: 1.5, shift: -0.25 },
             Relu,
+            Relu6,
             Gelu,
             GeluTanh,
             Tanh,
@@ -161,6 +169,7 @@ impl Op for Unary {
         match self.function {
             Affine { .. } => "affine",
             Relu => "relu",
+            Relu6 => "relu6",
             Gelu => "gelu",
             GeluTanh => "gelu_tanh",
             Tanh => "tanh",
@@ -212,7 +221,11 @@ impl Op for Unary {
         let function = UnaryFunction::sample(rng);
         let shape = [awkward_size(rng, 300), awkward_size(rng, 20)];
         let sample = TestCase::new(move |x| x[0].graph().push(Unary { function }, x));
-        if function.needs_positive() { sample.uniform(rng, shape, 0.2, 3.0) } else { sample.normal(rng, shape) }
+        match function {
+            Relu6 => sample.uniform(rng, shape, -3.0, 9.0),
+            _ if function.needs_positive() => sample.uniform(rng, shape, 0.2, 3.0),
+            _ => sample.normal(rng, shape),
+        }
     }
 }
 
@@ -220,6 +233,7 @@ impl Op for UnaryGrad {
     fn name(&self) -> &'static str {
         match self.function {
             Relu => "relu_grad",
+            Relu6 => "relu6_grad",
             Gelu => "gelu_grad",
             GeluTanh => "gelu_tanh_grad",
             Tanh => "tanh_grad",
@@ -250,7 +264,8 @@ impl Op for UnaryGrad {
     fn sample(rng: &mut Rng) -> TestCase {
         let function = UnaryFunction::sample(rng);
         let shape = [awkward_size(rng, 300), awkward_size(rng, 20)];
-        TestCase::forward_only(UnaryGrad { function }).uniform(rng, shape, 0.2, 3.0).normal(rng, shape)
+        let most = if function == Relu6 { 9.0 } else { 3.0 };
+        TestCase::forward_only(UnaryGrad { function }).uniform(rng, shape, 0.2, most).normal(rng, shape)
     }
 }
 
@@ -309,6 +324,11 @@ impl<'g> Var<'g> {
     /// `max(x, 0)`, NaN kept. Errors as [`Var::affine`].
     pub fn relu(self) -> Result<Var<'g>> {
         self.unary(Relu)
+    }
+
+    /// `min(max(x, 0), 6)`, NaN kept. The gradient is 0 at both ends, as in PyTorch. Errors as [`Var::affine`].
+    pub fn relu6(self) -> Result<Var<'g>> {
+        self.unary(Relu6)
     }
 
     /// `x Φ(x)`, the exact form. Errors as [`Var::affine`].
