@@ -22,7 +22,7 @@ use guess::{Data, Set, guess};
 
 #[derive(Args)]
 #[command(after_help = "\
-Networks of images: fcn, cnn, resnet, vit. Networks of sequences: rnn, transformer. Any two of one line go together. With
+Networks of images: fcn, cnn, resnet, mobilenet, vit. Networks of sequences: rnn, transformer. Any two of one line go together. With
 --data the kind of data, their sizes and counts are guessed from what lies there; without, data are drawn.
 
 Examples:
@@ -56,6 +56,8 @@ enum Kind {
     Cnn,
     /// Residual, of images
     Resnet,
+    /// Of depthwise convolutions, of images
+    Mobilenet,
     /// Vision transformer, of images
     Vit,
     /// Recurrent, of sequences
@@ -74,6 +76,7 @@ impl Kind {
             Self::Fcn => include_str!("init/networks/fcn.toml"),
             Self::Cnn => include_str!("init/networks/cnn.toml"),
             Self::Resnet => include_str!("init/networks/resnet.toml"),
+            Self::Mobilenet => include_str!("init/networks/mobilenet.toml"),
             Self::Vit => include_str!("init/networks/vit.toml"),
             Self::Rnn => include_str!("init/networks/rnn.toml"),
             Self::Transformer => include_str!("init/networks/transformer.toml"),
@@ -83,7 +86,7 @@ impl Kind {
     /// Learning rate of a guide.
     fn guide_rate(self) -> &'static str {
         match self {
-            Self::Fcn | Self::Cnn | Self::Resnet => "0.01",
+            Self::Fcn | Self::Cnn | Self::Resnet | Self::Mobilenet => "0.01",
             Self::Vit | Self::Rnn | Self::Transformer => "0.003",
         }
     }
@@ -144,10 +147,10 @@ fn pair(target: Option<Kind>, guide: Option<Kind>, data: Option<&Data>) -> Resul
         Kind::Rnn => Kind::Transformer,
         Kind::Transformer => Kind::Rnn,
         Kind::Cnn => Kind::Resnet,
-        Kind::Fcn | Kind::Resnet | Kind::Vit => Kind::Cnn,
+        Kind::Fcn | Kind::Resnet | Kind::Mobilenet | Kind::Vit => Kind::Cnn,
     });
     let takes = |kind: Kind| if kind.takes_tokens() { "sequences" } else { "images" };
-    let hint = "fcn, cnn, resnet and vit go together, and so do rnn and transformer";
+    let hint = "fcn, cnn, resnet, mobilenet and vit go together, and so do rnn and transformer";
     let refused = |problem: String| Error::config(Place::setting(format!("{target} {guide}")), "", problem, hint);
     if target.takes_tokens() != guide.takes_tokens() {
         let problem = format!("{target} takes {} and {guide} takes {}", takes(target), takes(guide));

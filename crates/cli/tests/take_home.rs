@@ -225,12 +225,16 @@ fn recipes_are_text_in_a_file() {
 }
 
 /// Networks of images, each with what makes its code differ.
-const OF_IMAGES: [(&str, &str); 7] = [
+const OF_IMAGES: [(&str, &str); 8] = [
     ("fcn", "depth = 2\nwidth = 8\nfirst_width = 10\nbatch_norm = false"),
     ("cnn", "network = \"cnn\"\nchannels = [4, 8]"),
     ("resnet", "network = \"resnet\"\nblocks = [1, 2]\nwidth = 4"),
     ("bottleneck", "network = \"resnet\"\nblocks = [1, 1]\nwidth = 4\nbottleneck = true\nstem = \"large\""),
     ("fixup", "network = \"resnet\"\nblocks = [1, 2]\nwidth = 4\ninit = \"fixup\""),
+    (
+        "mobilenet",
+        "network = \"mobilenet\"\nwidth = 4\nchannels = [4, 6]\nblocks = [1, 2]\nexpansions = [1, 3]\nstrides = [1, 2]\nfeatures = 8\ndropout = 0.1",
+    ),
     ("plain", "network = \"resnet\"\nblocks = [1, 1]\nwidth = 4\nresidual = false"),
     ("vit", "network = \"vit\"\npatch = 4\nwidth = 8\ndepth = 2\nheads = 2\nhidden = 12"),
 ];

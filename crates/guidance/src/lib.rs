@@ -27,6 +27,7 @@ pub use error::{Error, Result};
 pub use guide::Guide;
 pub use network::cnn::Cnn;
 pub use network::fcn::Fcn;
+pub use network::mobilenet::Mobilenet;
 pub use network::network::Network;
 pub use network::pass::{CapturePoint, Precision};
 pub use network::resnet::Resnet;

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-const KINDS: [Kind; 6] = [Kind::Fcn, Kind::Cnn, Kind::Resnet, Kind::Vit, Kind::Rnn, Kind::Transformer];
+const KINDS: [Kind; 7] = [Kind::Fcn, Kind::Cnn, Kind::Resnet, Kind::Mobilenet, Kind::Vit, Kind::Rnn, Kind::Transformer];
 
 fn parsed(target: Kind, guide: Kind, data: &Data) -> (String, Config) {
     let file = Path::new("my first.toml");
@@ -30,7 +30,7 @@ fn every_pair_that_goes_together_is_a_configuration() {
             pairs += 1;
         }
     }
-    assert_eq!(pairs, 4 * 4 + 2 * 2);
+    assert_eq!(pairs, 5 * 5 + 2 * 2);
 }
 
 /// Keys that are commented out are keys of the file too, with values that it takes.
@@ -60,7 +60,7 @@ fn pairs_that_do_not_go_together_are_told_what_does() {
     let refused = |target, guide, data: Option<&Data>| pair(target, guide, data).expect_err("refused").to_string();
     assert_eq!(
         refused(Some(Kind::Rnn), Some(Kind::Cnn), None),
-        "rnn cnn: rnn takes sequences and cnn takes images; fcn, cnn, resnet and vit go together, and so do rnn and transformer"
+        "rnn cnn: rnn takes sequences and cnn takes images; fcn, cnn, resnet, mobilenet and vit go together, and so do rnn and transformer"
     );
     let text = Data { set: Set::Text, ..Data::drawn(true) };
     assert!(

@@ -7,6 +7,7 @@ mod fixup;
 mod from_data;
 mod initial;
 mod input_scale;
+pub(crate) mod mobilenet;
 #[allow(clippy::module_inception, reason = "the file has the name of what is in it")]
 pub(crate) mod network;
 pub(crate) mod pass;

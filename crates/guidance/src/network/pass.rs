@@ -209,6 +209,19 @@ impl<'n, 'g> Pass<'n, 'g> {
     /// # Errors
     /// When `x` is no matrix.
     pub fn linear(&mut self, name: &str, x: Var<'g>, out: usize, bias: bool, init: Init) -> Result<Var<'g>> {
+        let bound = 1.0 / (x.shape().last_axis().max(1) as f32).sqrt();
+        self.linear_from(name, x, out, bias.then_some(Init::Uniform(bound)), init)
+    }
+
+    /// [`Pass::linear`] whose bias, if it has one, begins as it is told to.
+    pub(super) fn linear_from(
+        &mut self,
+        name: &str,
+        x: Var<'g>,
+        out: usize,
+        bias: Option<Init>,
+        init: Init,
+    ) -> Result<Var<'g>> {
         let _scope = self.graph.scope(name);
         let inputs = x.shape().last_axis();
         let rows = self.largest / inputs.max(1);
@@ -228,8 +241,10 @@ impl<'n, 'g> Pass<'n, 'g> {
             }
             Var::concat(&parts, 1)?
         };
-        let bound = 1.0 / (inputs.max(1) as f32).sqrt();
-        let z = if bias { y.add(self.param(format!("{name}.bias"), [out], Init::Uniform(bound)))? } else { y };
+        let z = match bias {
+            Some(init) => y.add(self.param(format!("{name}.bias"), [out], init))?,
+            None => y,
+        };
         self.weighted(name, names, z);
         Ok(z)
     }
@@ -277,6 +292,26 @@ impl<'n, 'g> Pass<'n, 'g> {
             true => x.conv2d_mixed(w, bias, stride, size / 2)?,
             false => x.conv2d(w, bias, stride, size / 2)?,
         };
+        self.weighted(name, vec![format!("{name}.weight")], z);
+        Ok(z)
+    }
+
+    /// A convolution of each channel by itself, without a bias, f32 in every precision. Shapes: x `[batch, channels, h, w]` to
+    /// `[batch, channels, ⌈h / stride⌉, ⌈w / stride⌉]`, weights `[channels, 1, size, size]`.
+    ///
+    /// # Errors
+    /// When `x` is no batch of images.
+    pub fn depthwise(
+        &mut self,
+        name: &str,
+        x: Var<'g>,
+        ConvKernel { size, stride }: ConvKernel,
+        init: Init,
+    ) -> Result<Var<'g>> {
+        let _scope = self.graph.scope(name);
+        let channels = x.shape().get(1).copied().unwrap_or(0);
+        let w = self.param(format!("{name}.weight"), [channels, 1, size, size], init);
+        let z = x.grouped_conv2d(w, stride, size / 2, channels)?;
         self.weighted(name, vec![format!("{name}.weight")], z);
         Ok(z)
     }

@@ -186,6 +186,12 @@ impl Constants {
                 self.set("RESIDUAL", resnet.residual);
                 include_str!("take_home/resnet.py")
             }
+            NetworkConfig::Mobilenet(m) => {
+                self.set("WIDTH", m.width).set("STRIDE", m.stride).set("EXPANSIONS", &m.expansions);
+                self.set("STAGES", &m.channels).set("BLOCKS", &m.blocks).set("STRIDES", &m.strides);
+                self.set("FEATURES", m.features).set("DROPOUT", m.dropout);
+                include_str!("take_home/mobilenet.py")
+            }
             NetworkConfig::Vit(vit) => {
                 self.set("PATCH", vit.patch).set("WIDTH", vit.width).set("DEPTH", vit.depth);
                 self.set("HEADS", vit.heads).set("HIDDEN", vit.hidden);

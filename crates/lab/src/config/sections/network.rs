@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::{DeValue, Deserializer, Error, ValueDeserializer};
 
 use trellis_guidance::network::{Architecture, HeadBias, InitialWeights, Stack, WeightsOf};
-use trellis_guidance::{Cnn, Fcn, Resnet, Rnn, Transformer, Vit};
+use trellis_guidance::{Cnn, Fcn, Mobilenet, Resnet, Rnn, Transformer, Vit};
 
 macro_rules! networks {
     ($($network:ident),+) => {
@@ -59,7 +59,7 @@ macro_rules! networks {
     };
 }
 
-networks!(Fcn, Cnn, Resnet, Vit, Rnn, Transformer);
+networks!(Fcn, Cnn, Resnet, Mobilenet, Vit, Rnn, Transformer);
 
 /// `[target]`: a network, and how its head begins.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,7 +97,7 @@ impl NetworkConfig {
             Self::Cnn(cnn) => cnn.init = init,
             Self::Rnn(rnn) => rnn.init = init,
             Self::Resnet(resnet) => resnet.init = init,
-            Self::Vit(_) | Self::Transformer(_) => return false,
+            Self::Mobilenet(_) | Self::Vit(_) | Self::Transformer(_) => return false,
         }
         true
     }
@@ -109,7 +109,7 @@ impl NetworkConfig {
             Self::Rnn(rnn) => WeightsOf::Recurrence(rnn.cell.into()),
             Self::Resnet(resnet) if resnet.residual => WeightsOf::Residual,
             Self::Resnet(_) => WeightsOf::PlainTwin,
-            Self::Vit(_) | Self::Transformer(_) => return None,
+            Self::Mobilenet(_) | Self::Vit(_) | Self::Transformer(_) => return None,
         };
         self.architecture().initial_weights().problem(of)
     }
@@ -119,7 +119,7 @@ impl NetworkConfig {
         match self {
             Self::Rnn(rnn) => rnn.stack == Stack::Causal,
             Self::Transformer(transformer) => transformer.causal && !transformer.cross,
-            Self::Fcn(_) | Self::Cnn(_) | Self::Resnet(_) | Self::Vit(_) => false,
+            Self::Fcn(_) | Self::Cnn(_) | Self::Resnet(_) | Self::Mobilenet(_) | Self::Vit(_) => false,
         }
     }
 
@@ -127,6 +127,7 @@ impl NetworkConfig {
     pub(crate) fn set_dropout(&mut self, share: f32) -> bool {
         match self {
             Self::Fcn(fcn) => fcn.dropout = share,
+            Self::Mobilenet(mobilenet) => mobilenet.dropout = share,
             Self::Vit(vit) => vit.dropout = share,
             Self::Rnn(rnn) => rnn.dropout = share,
             Self::Transformer(transformer) => transformer.dropout = share,

@@ -14,6 +14,8 @@ words_of_enums!(Activation, NormOrder, Positions, RnnCell, Stack, Stem);
 
 /// Largest number of stages: each one of a residual network halves the image.
 const MOST_STAGES: usize = 6;
+/// Largest expansion of a block.
+const MOST_EXPANSION: usize = 64;
 /// Largest stride.
 const MOST_STRIDE: usize = 16;
 const LAYERS: Range = Range::Counts(MOST_LAYERS);
@@ -23,7 +25,7 @@ const UNITS: Range = Range::Counts(MOST_UNITS);
 type Row = (&'static str, &'static [Kind], fn() -> String, Range, &'static str);
 
 const ROWS: &[Row] = {
-    use Kind::{Cnn, Fcn, Resnet, Rnn, Transformer, Vit};
+    use Kind::{Cnn, Fcn, Mobilenet, Resnet, Rnn, Transformer, Vit};
     &[
         ("depth", &[Fcn], usize::words, LAYERS, "Hidden layers."),
         ("width", &[Fcn], usize::words, UNITS, "Units of each hidden layer."),
@@ -53,6 +55,26 @@ const ROWS: &[Row] = {
         ),
         ("stem", &[Resnet], Stem::words, Range::Any, "First layers: of small images, or those of ImageNet's."),
         ("residual", &[Resnet], bool::words, Range::Any, "Shortcuts around the blocks; `false` is the plain twin."),
+        ("width", &[Mobilenet], usize::words, UNITS, "Channels of the first convolution."),
+        ("stride", &[Mobilenet], usize::words, Range::Counts(MOST_STRIDE), "Stride of the first convolution."),
+        (
+            "expansions",
+            &[Mobilenet],
+            Vec::<usize>::words,
+            Range::Counts(MOST_EXPANSION),
+            "Channels within the blocks of each stage, for each that they take.",
+        ),
+        ("channels", &[Mobilenet], Vec::<usize>::words, UNITS, "Channels of each stage."),
+        ("blocks", &[Mobilenet], Vec::<usize>::words, LAYERS, "Blocks of each stage."),
+        (
+            "strides",
+            &[Mobilenet],
+            Vec::<usize>::words,
+            Range::Counts(MOST_STRIDE),
+            "Stride of the first block of each stage.",
+        ),
+        ("features", &[Mobilenet], usize::words, UNITS, "Channels of the last convolution."),
+        ("dropout", &[Mobilenet], f32::words, SHARE, "Share of the features that is dropped while training."),
         ("cell", &[Rnn], RnnCell::words, Range::Any, "Cell: the computation of a step."),
         ("layers", &[Rnn, Transformer], usize::words, LAYERS, "Layers."),
         ("patch", &[Vit], usize::words, UNITS, "Side of a patch in pixels; it divides the image's height and width."),
@@ -185,6 +207,18 @@ pub(in crate::config) fn check(section: &str, network: &NetworkConfig) -> Result
         NetworkConfig::Cnn(cnn) if cnn.strides.len() != cnn.channels.len() => {
             let problem = format!("has another length than {section}.channels");
             refuse(key("strides"), problem, "give one for each")
+        }
+        NetworkConfig::Mobilenet(mobilenet) => {
+            let stages = mobilenet.channels.len();
+            let lists =
+                [("expansions", &mobilenet.expansions), ("blocks", &mobilenet.blocks), ("strides", &mobilenet.strides)];
+            match lists.iter().find(|(_, list)| list.len() != stages) {
+                Some((name, _)) => {
+                    let problem = format!("has another length than {section}.channels");
+                    refuse(key(name), problem, "give one for each stage")
+                }
+                None => Ok(()),
+            }
         }
         NetworkConfig::Resnet(resnet) => {
             Range::Counts(MOST_STAGES).count(&key("blocks"), resnet.blocks.len())?;

@@ -1,0 +1,69 @@
+//! MobileNets against PyTorch (`golden/mobilenets.py`).
+
+use trellis_guidance::network::Mode;
+use trellis_guidance::{CapturePoint, Mobilenet, Network, Precision};
+use trellis_tensor::{Graph, Plan, StepState, Tensor};
+
+use crate::gpu;
+use crate::networks::against_pytorch::{assert_near, case, compare_network, load, numbers};
+
+#[test]
+fn mobilenets_agree_with_pytorch() {
+    for (name, stride, side) in [("small", 1, 7), ("large", 2, 18)] {
+        let mobilenet = Mobilenet {
+            width: 4,
+            stride,
+            expansions: vec![1, 3],
+            channels: vec![4, 6],
+            blocks: vec![1, 2],
+            strides: vec![1, 2],
+            features: 8,
+            dropout: 0.0,
+        };
+        let case = case("mobilenets", name);
+        let images = Tensor::from_f32(&gpu(), "images", [3, 3, side, side], &numbers(&case["inputs"])).expect("small");
+        let network = Network::with_shape(&gpu(), mobilenet, [3, side, side], 5, 0).expect("fits");
+        load(&case, &network);
+        let graph = Graph::new();
+        let logits =
+            network.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::BeforeNorm).expect("fits").logits;
+        let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
+        plan.run(1).expect("the device works");
+        assert_near(&format!("{name}: evaluation"), &plan.read(logits).expect("kept"), &case["eval"]);
+
+        let step_state = StepState::new(&gpu()).expect("small");
+        let mode = Mode::Train { step_state: &step_state, seed: 0, precision: Precision::F32, recompute: 0 };
+        compare_network(&case, &network, &images, mode);
+    }
+}
+
+/// Parameters by torchvision's count, and layers by its names.
+#[test]
+fn the_published_size_has_its_parameters_and_layers() {
+    let gpu = trellis_tensor::Gpu::with(&trellis_tensor::GpuOptions {
+        dry_run: true,
+        ..trellis_tensor::GpuOptions::from_env().expect("a sane environment")
+    })
+    .expect("an adapter");
+    let network = Network::with_shape(&gpu, Mobilenet::v2(), [3, 224, 224], 1000, 0).expect("fits");
+    let count: usize = network.params().tensors().iter().map(|tensor| tensor.shape().elements()).sum();
+    assert_eq!(count, 3_504_872, "{}", network.describe());
+    let layers = network.layers().expect("fits");
+    assert_eq!(layers.len(), 53);
+    assert_eq!(
+        [&layers[0], &layers[1], &layers[4], &layers[52]],
+        ["features.0.0", "features.1.conv.0.0", "features.2.conv.1.0", "pool"]
+    );
+}
+
+#[test]
+fn stages_without_their_numbers_are_refused() {
+    for (mobilenet, told) in [
+        (Mobilenet { strides: vec![1], ..Mobilenet::default() }, "`strides`: has another length than channels"),
+        (Mobilenet { blocks: vec![1, 0, 1], ..Mobilenet::default() }, "`blocks`: has no number, or a 0"),
+        (Mobilenet { features: 0, ..Mobilenet::default() }, "`features`: is 0"),
+    ] {
+        let error = Network::with_shape(&gpu(), mobilenet, [3, 8, 8], 2, 0).expect_err("refused").to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
