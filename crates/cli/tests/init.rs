@@ -118,7 +118,7 @@ fn idx_files_and_cifar_train_as_they_are() {
         refused(&["rnn", "--data", "cifar"])
             .contains("rnn takes sequences, and --data gives images (CIFAR-10 in cifar)")
     );
-    assert!(refused(&["rnn", "cnn"]).contains("fcn, cnn, resnet and vit go together"));
+    assert!(refused(&["rnn", "cnn"]).contains("fcn, cnn, resnet, mobilenet and vit go together"));
     fs::create_dir_all(folder.join("none")).expect("a folder");
     assert!(refused(&["--data", "none"]).contains("none: holds nothing that Trellis reads; give a folder"));
     assert!(refused(&["--data", "absent"]).contains("absent: "));
@@ -164,13 +164,14 @@ fn folders_of_images_train_as_they_are() {
     };
     images("photos", 20, [20, 16]);
     let text = trains(folder, &["--data", "photos"]);
-    numbers(&text, &["set = \"folder\"", "train = 0.8", "validation = 0.1", "test = 0.1", "batch = 32"]);
+    // Small images are not made larger.
+    numbers(&text, &["set = \"folder\"", "size = 16", "train = 0.8", "validation = 0.1", "test = 0.1", "batch = 32"]);
     // Splits that have folders of their own are taken whole.
     images("split/train", 12, [40, 50]);
     images("split/val", 2, [40, 50]);
     images("split/test", 3, [40, 50]);
     let text = trains(folder, &["cnn", "vit", "--data", "split"]);
-    numbers(&text, &["set = \"folder\"", "batch = 32"]);
+    numbers(&text, &["set = \"folder\"", "size = 32", "batch = 32"]);
     for line in ["# train = 36 ", "# validation = 6 ", "# test = 9 "] {
         assert!(text.contains(line), "{text}");
     }

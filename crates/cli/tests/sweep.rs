@@ -172,6 +172,16 @@ fn shares_are_no_other_settings() {
     assert!(run(&["--dry-run"]).contains("target.width-8  finished"));
     let told = run(&["--dry-run", "--set", "training.batch=8"]);
     assert!(told.contains("other settings: target.width-8: it has `training.batch = 16`, not `8`"), "{told}");
+    // Data that are not there, or too few, are told before anything runs.
+    let dry = |more: &[&str]| {
+        let sweep = ["sweep", "small.toml", "-m", "target.width=8,16", "--dry-run"];
+        let output = trellis(folder.path(), &[&sweep[..], more].concat(), &[]);
+        (output.status.success(), text(&output))
+    };
+    let (succeeds, told) = dry(&["--data", "absent"]);
+    assert!(!succeeds && told.contains("absent"), "{told}");
+    let (succeeds, told) = dry(&["--data", ".", "--set", "data.train=101"]);
+    assert!(!succeeds && told.contains("101"), "{told}");
 }
 
 /// The table tells folders of other settings and of fewer seeds from those that the command asks for, and an error before there was a
@@ -206,6 +216,10 @@ fn the_table_is_that_of_the_command() {
     assert!(run(&["--dry-run"]).1.contains("target.width-8  finished"));
     let (_, told) = run(&["--dry-run", "--shard", "1/2"]);
     assert!(!told.contains("target.width-8 ") && told.contains("target.width-16 finished"), "{told}");
+    // Fewer seeds take none away.
+    let (succeeds, told) = run(&["--seeds", "2"]);
+    let kept = "target.width-8: seeds [1] of an earlier command are kept, and count";
+    assert!(succeeds && told.contains(kept) && told.contains("least validation loss"), "{told}");
     let (succeeds, told) = run(&["--shard", "3/4", "--out", "empty"]);
     assert!(
         succeeds && told.contains("2 combinations, of which shard 3/4 has 0") && told.contains("not run"),

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use trellis_data::{Source, cifar, folder, idx};
+use trellis_data::{Source, cifar, folder, idx, picture};
 use trellis_guidance::{Error, Result};
 
 /// Data of an experiment, as far as its configuration tells them.
@@ -61,8 +61,11 @@ impl Set {
     }
 }
 
-/// Pixels a side that networks see of the images of a folder: quick, and enough to tell most things apart.
+/// Largest number of pixels a side that networks see of the images of a folder: quick, and enough to tell most things apart.
 const SIDE: usize = 32;
+
+/// Images of a folder that are decoded to see how large they are.
+const LOOKED_AT: usize = 8;
 
 /// Fewest and most tokens of a block of text.
 const CONTEXT: [usize; 2] = [8, 64];
@@ -174,10 +177,18 @@ fn cifar(path: &Path) -> Result<Data> {
     Ok(Data::new(Set::Cifar, what, counts, [32; 2]).with("classes", first.classes()))
 }
 
+/// Pixels a side for the images of a folder: no more than the smallest of those that are looked at has, so that none is made larger.
+/// One that cannot be read is told when it is trained with.
+fn side(images: &folder::ImageFiles) -> usize {
+    let apart = images.count().div_ceil(LOOKED_AT).max(1);
+    let looked_at = images.paths().step_by(apart).filter_map(|path| picture::decode(path, "").ok());
+    looked_at.map(|image| image.width.min(image.height) as usize).fold(SIDE, usize::min)
+}
+
 /// Splits of a folder are shares, and all that lies in a folder of their own.
 fn folder(path: &Path) -> Result<Data> {
     let folder = folder::open(path, SIDE)?;
-    let (first, classes) = (folder.train.count(), folder.train.classes());
+    let (first, classes, side) = (folder.train.count(), folder.train.classes(), side(&folder.train));
     let own = [&folder.validation, &folder.test].map(|split| split.as_ref().map(Source::count));
     let shares = match own {
         [None, None] => [Some(0.8), Some(0.1), Some(0.1)],
@@ -192,9 +203,9 @@ fn folder(path: &Path) -> Result<Data> {
         None => format!("# {key} = {}", own.unwrap_or(0)),
     };
     let of = |own: Option<usize>| if own.is_some() { "all in the folder of its own" } else { "a share or a number" };
-    Ok(Data::new(Set::Folder, what, [train, 0, 0], [SIDE; 2])
-        .with("size", SIDE)
-        .with("resize", SIDE + SIDE / 8)
+    Ok(Data::new(Set::Folder, what, [train, 0, 0], [side; 2])
+        .with("size", side)
+        .with("resize", side + side / 8)
         .with("classes", classes)
         .with("all", first)
         .with("train_line", line("train", shares[0], Some(first)))

@@ -8,7 +8,7 @@ use trellis_guidance::{Error, Result};
 use trellis_lab::affinity::{Affinity, Worth, affinity_svg, experiments};
 use trellis_lab::config::Config;
 use trellis_lab::record::Difference;
-use trellis_lab::sweep::{Cell, Shard};
+use trellis_lab::sweep::{Cell, Shard, State};
 use trellis_tensor::Gpu;
 
 use super::{Work, shard, some_failed};
@@ -65,7 +65,7 @@ impl AffinityCommand {
         }
         if !json {
             for (target, state) in &affinity.missing {
-                print::line(format_args!("{target}: {state}; the same command again goes on with it"))?;
+                print::line(format_args!("{target}: {state}; {}", remedy(state)))?;
             }
             if affinity.seeds > 0 {
                 let files = report::of_sweep(&folder)?;
@@ -79,6 +79,17 @@ impl AffinityCommand {
             }
         }
         if failed == 0 { Ok(()) } else { Err(some_failed("affinity", failed, "experiments")) }
+    }
+}
+
+/// Way to fill in what a target in this state lacks.
+fn remedy(state: &State) -> &'static str {
+    match state {
+        State::Diverged(_) => {
+            "what they were to give is left out: a lower `learning_rate` in `training` of the network, and another --out"
+        }
+        State::Other(_) => "give the file that it was made with, or another --out",
+        _ => "the same command again goes on with it",
     }
 }
 

@@ -11,9 +11,10 @@ use trellis_data::Place;
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 use trellis_lab::config::Config;
+use trellis_lab::experiment::check_weights;
 use trellis_lab::stats::Estimate;
 use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, best, cells, check_choosable, choose, csv, rows};
-use trellis_tensor::Gpu;
+use trellis_tensor::{Gpu, GpuOptions};
 
 use crate::run::read;
 use crate::{next, print, report};
@@ -68,7 +69,8 @@ pub(crate) struct Sweep {
     /// JOB_COMPLETION_INDEX and TRELLIS_SHARDS; else all
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Print the combinations, those of the shard, and what became of them; run and write nothing
+    /// Print the combinations, those of the shard, and what became of them; run and write nothing. Data that are given are looked
+    /// at, with the first combination
     #[arg(long)]
     dry_run: bool,
 }
@@ -89,6 +91,9 @@ impl Sweep {
                 "each repetition has another split, and a guide comes from a file: if it was trained on these data, it may have seen \
                  the images that a repetition tests with",
             );
+        }
+        if let (true, Some(place), [first, ..]) = (self.dry_run, &self.data, &configs[..]) {
+            self.check_data(first, place)?;
         }
         // Apart from the folder of `trellis train`, which moves an older one aside.
         let sweep = self.out.join(format!("{}-sweep", file.name));
@@ -151,6 +156,16 @@ impl Sweep {
             return Err(Error::config(Place::setting("sweep"), "data.seed", "is set by each repetition", hint));
         }
         cells(&axes, replicates.unwrap_or(0))
+    }
+
+    /// Looks at the data that the first combination would be trained with, as a run of it does before its first step.
+    fn check_data(&self, first: &Config, place: &Path) -> Result<()> {
+        let gpu = Gpu::with(&GpuOptions { dry_run: true, ..GpuOptions::from_env()? })?;
+        let data = first.dataset(&gpu, &self.config, Some(place))?;
+        print::warn_of_data(&data);
+        let first = first.resolved_for(&self.config, &data)?;
+        check_weights(&first, &data)?.iter().for_each(|warning| print::warn(warning));
+        Ok(())
     }
 
     /// The configuration of a combination, whose folder has the combination's name.

@@ -11,7 +11,7 @@ use trellis_guidance::{Error, Result};
 use trellis_lab::comparison::Manifest;
 use trellis_lab::config::Config;
 use trellis_lab::experiment::{self, Beside, Progress};
-use trellis_lab::record::{Existing, LOCKED};
+use trellis_lab::record::{Existing, LOCKED, further_seeds};
 use trellis_lab::sweep::{Cell, Shard};
 use trellis_tensor::Gpu;
 
@@ -117,7 +117,14 @@ impl Work<'_> {
 
     fn train_cell(&self, gpu: &Gpu, config: &Config, beside: &Beside, bar: &ProgressBar) -> Result<()> {
         let data = config.dataset(gpu, self.file, self.place)?;
-        let config = &config.resolved_for(self.file, &data)?;
+        let mut config = config.resolved_for(self.file, &data)?;
+        let further = further_seeds(&self.sweep.join(&config.name), &config);
+        if !further.is_empty() {
+            let kept = format!("{}: seeds {further:?} of an earlier command are kept, and count", config.name);
+            bar.suspend(|| print::warn(&kept));
+        }
+        config.seeds.extend(further);
+        let config = &config;
         let existing = if self.sweep.join(&config.name).exists() { Existing::Resume } else { Existing::Refuse };
         let mut tell = |progress: Progress<'_>| match progress {
             Progress::Total(steps) => bar.set_length(steps),

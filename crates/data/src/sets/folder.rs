@@ -57,6 +57,11 @@ impl ImageFiles {
     pub fn labels(&self) -> Vec<u16> {
         self.files.iter().map(|(_, class)| *class).collect()
     }
+
+    /// File of each image. Shape (count).
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.files.iter().map(|(path, _)| path.as_path())
+    }
 }
 
 impl Source for ImageFiles {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::names::CONFIG;
 use crate::config::{ArmGuide, Config, RateSchedule, dotted};
 use trellis_guidance::{Error, GuideSchedule, Result};
 
@@ -88,6 +89,18 @@ pub(crate) fn other_in(of_folder: &Config, wanted: &Config) -> Option<String> {
     let kept = of_folder.arms.iter().filter(|arm| wanted.arms.contains(arm));
     let mut schedules = kept.filter(|arm| of_folder.schedule_of(arm) != wanted.schedule_of(arm));
     new.iter().find_map(differs).or_else(|| Some(format!("it has another schedule for `{}`", schedules.next()?)))
+}
+
+/// Seeds that the experiment in `folder` has and `config`, which is the same but for them, lacks. Empty where there is no such folder, or
+/// one of another experiment.
+pub fn further_seeds(folder: &Path, config: &Config) -> Vec<u64> {
+    let Ok(mut of_folder) = Config::read(&folder.join(CONFIG)) else { return Vec::new() };
+    of_folder.seeds.retain(|seed| !config.seeds.contains(seed));
+    let all = Config { seeds: [&config.seeds[..], &of_folder.seeds].concat(), ..config.clone() };
+    match check(folder, &of_folder.to_toml(), &all.to_toml()) {
+        Ok(_) => of_folder.seeds,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// The configuration `before` with the additions that `after` may have.

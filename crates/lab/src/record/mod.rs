@@ -26,6 +26,7 @@ use trellis_data::LeftOut;
 use trellis_guidance::trainer::{EvalRecord, RunRecord, StepRecord};
 
 pub use diverged::Diverged;
+pub use extension::further_seeds;
 pub(crate) use extension::other_in;
 pub use folder::{Existing, LOCKED, RunFolder};
 pub use missing::Missing;

@@ -211,12 +211,12 @@ fn numbers(text: &str, range: &str) -> Result<Vec<String>> {
         }
     };
     // Rounding must not add the stop itself.
-    let count = ((stop - start) / step - 1e-9).ceil().max(0.0);
-    if count < 1.0 || count > MOST_CELLS as f64 {
+    let count = ((stop - start) / step - 1e-9).ceil() as usize;
+    if !(1..=MOST_CELLS).contains(&count) {
         return refused(text, format!("has a range of {count} numbers"), "give it one at least, and fewer than 10,000");
     }
     let decimals = parts.iter().map(|part| digits(part)).max().unwrap_or(0);
-    Ok((0..count as usize).map(|i| format!("{:.decimals$}", start + step * i as f64)).collect())
+    Ok((0..count).map(|i| format!("{:.decimals$}", start + step * i as f64)).collect())
 }
 
 /// Every combination of the values, the last key changing fastest; each `replicates` times, if that is not 0.
