@@ -125,9 +125,10 @@ fn print_profile(profile: &Profile) -> Result<()> {
     let ceilings = profile.ceilings;
     print::line(format_args!("{} on {}", profile.name, profile.adapter))?;
     print::line(format_args!(
-        "ceilings, measured: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying",
+        "ceilings, measured: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying; {:.1} us for a dispatch of nothing",
         ceilings.fma_flop_per_s / 1e9,
-        ceilings.copy_bytes_per_s / 1e9
+        ceilings.copy_bytes_per_s / 1e9,
+        1e3 * ceilings.launch_ms
     ))?;
     print::line(format_args!(
         "step: {:.3} ms of wall clock; {:.3} ms on the device in {} dispatches, {} of them behind a barrier; CPU {:.3} ms to \
@@ -173,12 +174,12 @@ fn print_profile(profile: &Profile) -> Result<()> {
 fn print_groups(head: &str, groups: &[Group], total: f64) -> Result<()> {
     print::line("")?;
     print::line(format_args!(
-        "{head:<36} {:>10} {:>8} {:>9} {:>7} {:>9} {:>8} {:>8}",
-        "dispatches", "barriers", "ms", "share", "GFLOP/s", "GB/s", "x floor"
+        "{head:<36} {:>10} {:>8} {:>9} {:>7} {:>9} {:>8} {:>8} {:>10}",
+        "dispatches", "barriers", "ms", "share", "GFLOP/s", "GB/s", "x floor", "bound"
     ))?;
     for group in groups {
         print::line(format_args!(
-            "{:<36} {:>10} {:>8} {:>9.3} {:>6.1}% {:>9.2} {:>8.2} {:>8}",
+            "{:<36} {:>10} {:>8} {:>9.3} {:>6.1}% {:>9.2} {:>8.2} {:>8} {:>10}",
             group.name,
             group.launches,
             group.barriers,
@@ -187,6 +188,7 @@ fn print_groups(head: &str, groups: &[Group], total: f64) -> Result<()> {
             group.gflop_per_s(),
             group.gb_per_s(),
             group.times_floor().map_or("-".to_string(), |ratio| format!("{ratio:.1}")),
+            group.bound().map_or("-".to_string(), |bound| bound.to_string()),
         ))?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Dispatches of a profile that belong together.
 
-use super::{Launch, Span};
+use super::{Bound, Launch, Span};
 
 /// Dispatches that belong together.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Group {
     pub flops: u64,
     /// Bytes.
     pub bytes: u64,
+    /// Milliseconds that each of [`Bound::ALL`] limits.
+    bounds: [f64; Bound::ALL.len()],
 }
 
 impl Group {
@@ -26,7 +28,16 @@ impl Group {
     pub(super) fn named<'g>(groups: &'g mut Vec<Self>, name: &str) -> &'g mut Self {
         let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
             let name = name.to_string();
-            groups.push(Self { name, launches: 0, barriers: 0, ms: 0.0, floor_ms: 0.0, flops: 0, bytes: 0 });
+            groups.push(Self {
+                name,
+                launches: 0,
+                barriers: 0,
+                ms: 0.0,
+                floor_ms: 0.0,
+                flops: 0,
+                bytes: 0,
+                bounds: [0.0; 4],
+            });
             groups.len() - 1
         });
         &mut groups[at]
@@ -39,6 +50,9 @@ impl Group {
         self.floor_ms += floor_ms;
         self.flops += launch.flops;
         self.bytes += launch.bytes;
+        if let Some(at) = Bound::ALL.iter().position(|bound| Some(*bound) == launch.bound) {
+            self.bounds[at] += launch.ms;
+        }
     }
 
     pub(super) fn add_span(&mut self, span: &Span) {
@@ -48,6 +62,12 @@ impl Group {
         self.floor_ms += span.floor_ms;
         self.flops += span.flops;
         self.bytes += span.bytes;
+    }
+
+    /// The limit of most of its time; `None` where none is known, as of spans.
+    pub fn bound(&self) -> Option<Bound> {
+        let limits = Bound::ALL.into_iter().zip(self.bounds).filter(|(_, ms)| *ms > 0.0);
+        limits.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(bound, _)| bound)
     }
 
     /// 10⁹ operations a second.

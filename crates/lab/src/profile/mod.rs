@@ -5,8 +5,9 @@
 //! its bytes and its operations need at those rates (the roofline model, Williams et al. 2009). Bytes are those that a
 //! dispatch must read and write at least once; caches may make it faster than that.
 //!
-//! Read next: `ceilings.rs`, `loading.rs`, `page.rs` and `roofline.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
+//! Read next: `ceilings.rs`, `bound.rs`, `loading.rs`, `page.rs` and `roofline.rs` for the HTML page, `trace.rs` for Perfetto, `compare.rs`.
 
+mod bound;
 mod ceilings;
 mod compare;
 mod group;
@@ -21,6 +22,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use trellis_tensor::{LaunchInfo, LaunchTime, Plan};
 
+pub use bound::Bound;
 pub use ceilings::Ceilings;
 pub use compare::{Change, compare};
 pub use group::Group;
@@ -85,6 +87,9 @@ pub struct Launch {
     /// A barrier stands in front of it: it waits until every dispatch before it has ended.
     #[serde(default)]
     pub barrier: bool,
+    /// What limits it; `None` in profiles of versions that did not tell.
+    #[serde(default)]
+    pub bound: Option<Bound>,
 }
 
 /// Parts of a training step.
@@ -179,7 +184,9 @@ impl Profile {
         let (launches, spans, encode, submit) = match per {
             Per::Dispatch => {
                 let time = plan.profile(steps)?;
-                (time.launches.into_iter().map(Launch::from).collect(), Vec::new(), time.encode, time.submit)
+                let bounded = |launch: Launch| Launch { bound: Some(Bound::of(&launch, &ceilings)), ..launch };
+                let launches = time.launches.into_iter().map(Launch::from).map(bounded);
+                (launches.collect(), Vec::new(), time.encode, time.submit)
             }
             Per::Phase => {
                 let mut spans = spans(plan.launches(), &ceilings);
@@ -272,7 +279,7 @@ impl From<LaunchTime> for Launch {
         let phase = Phase::of(&info.layer);
         let (op, kernel) = (info.op.to_string(), format!("{} {}", info.kernel, info.variant).trim_end().to_string());
         let LaunchInfo { layer, groups, flops, bytes, barrier, .. } = info;
-        Self { op, kernel, layer, phase, groups, ms: nanoseconds / 1e6, flops, bytes, barrier }
+        Self { op, kernel, layer, phase, groups, ms: nanoseconds / 1e6, flops, bytes, barrier, bound: None }
     }
 }
 
@@ -301,6 +308,7 @@ mod tests {
             flops,
             bytes,
             barrier: op == "matmul",
+            bound: (op == "matmul").then_some(Bound::Arithmetic),
         };
         Profile {
             name: "<demo>".into(),
@@ -308,7 +316,7 @@ mod tests {
             version: "0".into(),
             steps: 5,
             // 10 GB/s and 100 GFLOP/s: 10 bytes or 100 operations a nanosecond.
-            ceilings: Ceilings { copy_bytes_per_s: 10e9, fma_flop_per_s: 100e9 },
+            ceilings: Ceilings { copy_bytes_per_s: 10e9, fma_flop_per_s: 100e9, launch_ms: 0.005, groups: 264 },
             step_ms: 4.0,
             loading: Some(Loading { batch: 100, reads_per_s: 5e4, step_ms: 4.5, waited_ms: 0.25 }),
             encode_ms: 0.2,
@@ -348,7 +356,7 @@ mod tests {
         let profile = profile();
         let matmul = &profile.grouped(|launch| launch.op.clone())[1];
         assert_eq!((matmul.name.as_str(), matmul.launches, matmul.ms, matmul.flops), ("matmul", 2, 3.0, 150_000_000));
-        assert_eq!((matmul.barriers, profile.barriers()), (2, 2));
+        assert_eq!((matmul.barriers, profile.barriers(), matmul.bound()), (2, 2, Some(Bound::Arithmetic)));
         assert!((matmul.floor_ms - 1.5).abs() < 1e-9, "{}", matmul.floor_ms);
         let phases = profile.by_phase();
         assert_eq!(

@@ -157,12 +157,13 @@ fn longest(profile: &Profile) -> String {
     let item = |&index: &usize| {
         let launch = &profile.launches[index];
         format!(
-            "<li>{}<b>{}</b> in {}: {:.3} ms, {:.1} % <span class=\"quiet\">{}</span></li>\n",
+            "<li>{}<b>{}</b> in {}: {:.3} ms, {:.1} %{} <span class=\"quiet\">{}</span></li>\n",
             dot(launch.phase),
             escape(&launch.op),
             escape(&launch.layer),
             launch.ms,
             100.0 * launch.ms / total,
+            launch.bound.map_or(String::new(), |bound| format!(", bound by {bound}")),
             escape(&launch.kernel),
         )
     };
@@ -173,13 +174,13 @@ fn longest(profile: &Profile) -> String {
 fn table(head: &str, groups: &[Group], total: f64) -> String {
     let mut html = format!(
         "<div class=\"scroll\"><table>\n<tr><th>{head}</th><th>dispatches</th><th>barriers</th><th>ms</th><th>share %</th><th>GFLOP/s</th>\
-         <th>GB/s</th><th>× floor</th></tr>\n"
+         <th>GB/s</th><th>× floor</th><th>bound</th></tr>\n"
     );
     for group in groups {
         let _ = writeln!(
             html,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.1}</td>\
-             <td>{:.1}</td><td>{:.1}</td><td>{}</td></tr>",
+             <td>{:.1}</td><td>{:.1}</td><td>{}</td><td>{}</td></tr>",
             escape(&group.name),
             group.launches,
             group.barriers,
@@ -188,6 +189,7 @@ fn table(head: &str, groups: &[Group], total: f64) -> String {
             group.gflop_per_s(),
             group.gb_per_s(),
             group.times_floor().map_or("-".to_string(), |ratio| format!("{ratio:.1}")),
+            group.bound().map_or("-".to_string(), |bound| bound.to_string()),
         );
     }
     html.push_str("</table></div>\n");

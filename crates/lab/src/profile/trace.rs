@@ -15,7 +15,7 @@ pub(super) fn trace(profile: &Profile) -> String {
         let rate = |amount: u64| amount as f64 / launch.ms.max(1e-9) / 1e6;
         events.push(json!({"ph": "X", "name": launch.op, "cat": launch.phase.name(), "pid": 1, "tid": thread,
             "ts": 1e3 * start, "dur": 1e3 * launch.ms,
-            "args": {"layer": launch.layer, "kernel": launch.kernel, "groups": launch.groups,
+            "args": {"layer": launch.layer, "kernel": launch.kernel, "groups": launch.groups, "bound": launch.bound,
                 "GFLOP/s": rate(launch.flops), "GB/s": rate(launch.bytes)}}));
         start += launch.ms;
     }
