@@ -64,3 +64,47 @@ fn loops_too_long_for_a_software_adapter_are_refused_where_memory_is_counted() {
         }
     }
 }
+
+/// Loops within each other count together: of 3 × 3 windows 5,041 channels fit, though 7,281 have as few products.
+#[test]
+fn nested_loops_count_together() {
+    let gpu = gpu().counting();
+    if !gpu.caps().software {
+        return;
+    }
+    let plan = |channels: usize, grad: bool| {
+        let graph = Graph::new();
+        let leaf =
+            |name, shape: [usize; 4]| graph.leaf(&Tensor::zeros(&gpu, name, TensorType::f32(shape)).expect("counted"));
+        let (outs, ins) = if grad { (channels, 1) } else { (1, channels) };
+        let (x, w) = (leaf("x", [1, 2 * ins, 3, 3]), leaf("w", [2 * outs, ins, 3, 3]));
+        let y = x.grouped_conv2d(w, 1, 1, 2).expect("legal");
+        let wanted = if grad { graph.grad(y.sum_all().expect("legal"), &[x]).expect("has one")[0] } else { y };
+        Plan::new(&gpu, &graph, &[wanted]).map(|_| ()).map_err(|error| error.to_string())
+    };
+    for (grad, op) in [(false, "grouped_conv2d: "), (true, "grouped_conv2d_input_grad in ")] {
+        assert_eq!(plan(5041, grad), Ok(()));
+        let error = plan(5042, grad).expect_err("past the limit");
+        assert!(error.contains(op) && error.contains("loop iterations"), "{error}");
+    }
+}
+
+/// Sizes that make no convolution are refused, and none wraps around.
+#[test]
+fn convolutions_in_groups_that_do_not_fit_are_refused() {
+    let graph = Graph::new();
+    let (x, w) = (graph.constant(1.0, [1, 4, 5, 5]), graph.constant(1.0, [4, 2, 3, 3]));
+    for (stride, padding, groups, told) in [
+        (1, 1, 0, "do not divide into 0 groups"),
+        (1, 1, 3, "do not divide into 3 groups"),
+        (1, 1, 4, "1 channels in each of 4 groups, w takes 2"),
+        (0, 1, 2, "with stride 0 does not fit"),
+        (usize::MAX, 1, 2, "none may be above 65535"),
+        (1, usize::MAX, 2, "none may be above 65535"),
+    ] {
+        let error = x.grouped_conv2d(w, stride, padding, groups).expect_err(told).to_string();
+        assert!(error.contains(told), "{error}");
+    }
+    assert!(x.grouped_conv2d(graph.constant(1.0, [4, 2, 0, 3]), 1, 1, 2).is_err());
+    assert!(x.grouped_conv2d(graph.constant(1.0, [4, 2, 9, 3]), 1, 1, 2).is_err());
+}

@@ -25,6 +25,9 @@ pub(crate) struct Geometry {
     pub(crate) padding: usize,
 }
 
+/// Largest window, stride and padding.
+const MOST_PIXELS: usize = 65_535;
+
 /// Appends a dispatch that makes the norm of an epilogue a multiply-add per element, and returns its output; `None` without a norm.
 pub(super) fn folded_norm(lowered: &mut Lowered, epilogue: Epilogue, channels: usize) -> Option<Arg> {
     let eps = epilogue.norm?;
@@ -49,6 +52,11 @@ impl Geometry {
         };
         if channels != in_channels {
             return Err(format!("x has {channels} channels, w takes {in_channels}"));
+        }
+        if [kh, kw, stride, padding].iter().any(|&size| size > MOST_PIXELS) {
+            return Err(format!(
+                "a {kh}x{kw} window, stride {stride} and padding {padding}: none may be above {MOST_PIXELS}"
+            ));
         }
         if stride == 0 || kh == 0 || kw == 0 || kh > height + 2 * padding || kw > width + 2 * padding {
             return Err(format!(

@@ -42,7 +42,7 @@ impl GroupedConv2d {
             ));
         };
         if groups == 0 || !channels.is_multiple_of(groups) || !out.is_multiple_of(groups) {
-            return Err(format!("{channels} to {out} channels are no multiples of {groups} groups"));
+            return Err(format!("{channels} input and {out} output channels do not divide into {groups} groups"));
         }
         if channels / groups != per_group {
             return Err(format!(
@@ -110,6 +110,11 @@ impl Sizes {
     }
 }
 
+/// Iterations of three loops within each other, those of the outer ones included.
+pub(super) fn turns(outer: usize, rows: usize, columns: usize) -> usize {
+    outer * (1 + rows * (1 + columns))
+}
+
 impl Op for GroupedConv2d {
     fn name(&self) -> &'static str {
         "grouped_conv2d"
@@ -136,8 +141,8 @@ impl Op for GroupedConv2d {
     fn lower(&self, _: &Caps, inputs: &[&TensorType], output: &TensorType) -> Lowered {
         let sizes = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let launch = Dispatch::linear(kernel!("conv/grouped_conv2d"), output.elements());
-        let products = sizes.weights()[1..].iter().product();
-        sizes.dims(launch, output.elements()).iterations(products).bind(2).into()
+        let [_, inputs, kh, kw] = sizes.weights();
+        sizes.dims(launch, output.elements()).iterations(turns(inputs, kh, kw)).bind(2).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
@@ -159,8 +164,8 @@ impl<'g> Var<'g> {
     /// `[out, in / groups, kh, kw]`, to `[batch, out, (height + 2 padding − kh) / stride + 1, …]`. With `groups = in` it is the
     /// depthwise convolution of MobileNets (arXiv:1704.04861).
     ///
-    /// Cost: 2 · batch · out · in / groups · kh · kw flop per output pixel. Depthwise ones are bound by memory. With a single group,
-    /// [`Var::conv2d`] is many times faster.
+    /// Cost: 2 · batch · out · in / groups · kh · kw flop per output pixel. Depthwise ones are bound by memory. For a single
+    /// group use [`Var::conv2d`].
     ///
     /// ```
     /// use trellis_tensor::{Graph, Shape};
@@ -168,12 +173,12 @@ impl<'g> Var<'g> {
     /// let (images, weights) = (graph.constant(1.0, [8, 16, 14, 14]), graph.constant(0.1, [16, 1, 3, 3]));
     /// assert_eq!(images.grouped_conv2d(weights, 2, 1, 16)?.shape(), Shape::from([8, 16, 7, 7]));
     /// let message = images.grouped_conv2d(weights, 2, 1, 3).unwrap_err().to_string();
-    /// assert_eq!(message, "grouped_conv2d: 16 to 16 channels are no multiples of 3 groups");
+    /// assert_eq!(message, "grouped_conv2d: 16 input and 16 output channels do not divide into 3 groups");
     /// # Ok::<(), trellis_tensor::Error>(())
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for other shapes, channels that are no multiples of `groups`, or a window that does not fit.
+    /// [`Error::Shape`](crate::Error::Shape) for other shapes, channels that `groups` does not divide, or a window that does not fit.
     pub fn grouped_conv2d(self, w: Var<'g>, stride: usize, padding: usize, groups: usize) -> Result<Var<'g>> {
         self.graph().push(GroupedConv2d { stride, padding, groups }, &[self, w])
     }

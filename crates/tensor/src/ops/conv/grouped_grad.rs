@@ -6,7 +6,7 @@ use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::conv::conv2d_grad::POSITIONS;
-use crate::ops::conv::grouped::{GroupedConv2d, Sizes};
+use crate::ops::conv::grouped::{GroupedConv2d, Sizes, turns};
 use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::shape::{DType, Shape, TensorType};
 use trellis_rng::Rng;
@@ -86,8 +86,9 @@ impl Op for GroupedConv2dInputGrad {
         let sizes = self.sizes(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let launch = Dispatch::linear(kernel!("conv/grouped_conv2d_input_grad"), output.elements());
         let [out, _, kh, kw] = sizes.weights();
-        let products = out / self.forward.groups * kh.div_ceil(self.forward.stride) * kw.div_ceil(self.forward.stride);
-        sizes.dims(launch, output.elements()).iterations(products).bind(2).into()
+        let [rows, columns] = [kh, kw].map(|k| k.div_ceil(self.forward.stride));
+        let iterations = turns(out / self.forward.groups, rows, columns);
+        sizes.dims(launch, output.elements()).iterations(iterations).bind(2).into()
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
