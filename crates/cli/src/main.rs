@@ -156,7 +156,7 @@ impl Cli {
             Command::Init(init) => init.run(self.json),
             Command::Config(config) => config.run(self.json),
             Command::Train(train) => train.run(|devices| self.gpus(devices), self.json),
-            Command::Sweep(sweep) => sweep.run(|devices| self.gpus(devices), self.json),
+            Command::Sweep(sweep) => sweep.run(|devices| self.gpus(devices), || self.options(), self.json),
             Command::Report(report) => report.run(self.json),
             Command::Compare(compare) => compare.run(self.json),
             Command::Affinity(affinity) => affinity.run(|devices| self.gpus(devices), self.json),

@@ -95,6 +95,10 @@ fn a_run_that_diverges_is_a_trial_like_others() {
     let best = fs::read_to_string(folder.path().join("best.toml")).expect("written");
     assert!(best.contains("# Best of 2 by validation: 1e30 diverges; 0.01 gives "), "{best}");
     assert_eq!(best.matches("learning_rate = 0.01").count(), 2, "{best}");
+    // Runs of seeds that are not asked for again count neither as open nor as ended.
+    let output =
+        trellis(folder.path(), &["sweep", "small.toml", "-m", rates, "--seeds", "2", "--choose", "best.toml"], &[]);
+    assert!(output.status.success() && text(&output).contains("1e30 2 diverged"), "{}", text(&output));
     let output = trellis(
         folder.path(),
         &["sweep", "small.toml", "-m", "training.learning_rate=1e30", "--out", "all", "--choose", "x.toml"],

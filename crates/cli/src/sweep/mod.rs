@@ -12,6 +12,7 @@ use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 use trellis_lab::config::Config;
 use trellis_lab::experiment::check_weights;
+use trellis_lab::memory::Memory;
 use trellis_lab::stats::Estimate;
 use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, best, cells, check_choosable, choose, csv, rows};
 use trellis_tensor::{Gpu, GpuOptions};
@@ -77,7 +78,12 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     /// All configurations are read before the GPU is opened: their errors come at once.
-    pub(crate) fn run(&self, gpus: impl FnOnce(usize) -> Result<Vec<Gpu>>, json: bool) -> Result<()> {
+    pub(crate) fn run(
+        &self,
+        gpus: impl FnOnce(usize) -> Result<Vec<Gpu>>,
+        options: impl FnOnce() -> Result<GpuOptions>,
+        json: bool,
+    ) -> Result<()> {
         let file = Config::read_with(&self.config, &self.set)?;
         let cells = self.cells(&file)?;
         if self.choose.is_some() {
@@ -93,7 +99,7 @@ impl Sweep {
             );
         }
         if let (true, Some(place), [first, ..]) = (self.dry_run, &self.data, &configs[..]) {
-            self.check_data(first, place)?;
+            self.check_data(first, place, options()?)?;
         }
         // Apart from the folder of `trellis train`, which moves an older one aside.
         let sweep = self.out.join(format!("{}-sweep", file.name));
@@ -159,10 +165,11 @@ impl Sweep {
     }
 
     /// Looks at the data that the first combination would be trained with, as a run of it does before its first step.
-    fn check_data(&self, first: &Config, place: &Path) -> Result<()> {
-        let gpu = Gpu::with(&GpuOptions { dry_run: true, ..GpuOptions::from_env()? })?;
+    fn check_data(&self, first: &Config, place: &Path, options: GpuOptions) -> Result<()> {
+        let gpu = Gpu::with(&GpuOptions { dry_run: true, ..options })?;
         let data = first.dataset(&gpu, &self.config, Some(place))?;
         print::warn_of_data(&data);
+        Memory::count(first, &data)?.check(&gpu, 1)?;
         let first = first.resolved_for(&self.config, &data)?;
         check_weights(&first, &data)?.iter().for_each(|warning| print::warn(warning));
         Ok(())

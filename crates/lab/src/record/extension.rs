@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Experiment;
 use super::names::CONFIG;
 use crate::config::{ArmGuide, Config, RateSchedule, dotted};
 use trellis_guidance::{Error, GuideSchedule, Result};
@@ -91,15 +92,22 @@ pub(crate) fn other_in(of_folder: &Config, wanted: &Config) -> Option<String> {
     new.iter().find_map(differs).or_else(|| Some(format!("it has another schedule for `{}`", schedules.next()?)))
 }
 
-/// Seeds that the experiment in `folder` has and `config`, which is the same but for them, lacks. Empty where there is no such folder, or
-/// one of another experiment.
+/// Seeds that the experiment in `folder` has and `config`, which is the same but for them, lacks, if all of their runs came to an end. Else
+/// empty, and where there is no such folder, or one of another experiment.
 pub fn further_seeds(folder: &Path, config: &Config) -> Vec<u64> {
     let Ok(mut of_folder) = Config::read(&folder.join(CONFIG)) else { return Vec::new() };
     of_folder.seeds.retain(|seed| !config.seeds.contains(seed));
     let all = Config { seeds: [&config.seeds[..], &of_folder.seeds].concat(), ..config.clone() };
+    let Ok(experiment) = Experiment::read(folder) else { return Vec::new() };
+    let ended = |arm: &String, seed: u64| {
+        let steps = of_folder.training_of(arm).steps;
+        experiment.runs_of(arm).any(|run| run.seed == seed && run.is_finished_after(steps))
+            || experiment.diverged.iter().any(|run| run.arm == *arm && run.seed == seed)
+    };
+    let all_ended = of_folder.seeds.iter().all(|&seed| of_folder.arms.iter().all(|arm| ended(arm, seed)));
     match check(folder, &of_folder.to_toml(), &all.to_toml()) {
-        Ok(_) => of_folder.seeds,
-        Err(_) => Vec::new(),
+        Ok(_) if all_ended => of_folder.seeds,
+        _ => Vec::new(),
     }
 }
 

@@ -135,7 +135,7 @@ impl Cell {
         let all = config.arms.len() * config.seeds.len();
         let done = config.arms.iter().flat_map(|arm| config.seeds.iter().map(move |&seed| (arm, seed)));
         let done = done.filter(|&(arm, seed)| finished(arm, seed)).count();
-        let diverged = experiment.diverged.len();
+        let diverged = experiment.diverged.iter().filter(|run| config.seeds.contains(&run.seed)).count();
         let state = match &experiment.failure {
             Some(_) if diverged > 0 && done + diverged == all => State::Diverged(diverged),
             Some(error) => State::Failed(error.clone()),
