@@ -56,6 +56,30 @@ fn the_published_size_has_its_parameters_and_layers() {
     );
 }
 
+/// After activations there are the same layers. A narrowing convolution has none: it is what the block gives.
+#[test]
+fn layers_are_the_same_after_their_activations() {
+    let network = Network::with_shape(&gpu(), Mobilenet::default(), [1, 8, 8], 3, 0).expect("fits");
+    let graph = Graph::new();
+    let images = graph.leaf(&Tensor::from_f32(&gpu(), "images", [2, 1, 8, 8], &[0.5; 128]).expect("small"));
+    let at = |point| network.forward(&graph, images, Mode::Eval, point).expect("fits").activations;
+    let [before, after] = [CapturePoint::BeforeNorm, CapturePoint::AfterActivation].map(at);
+    let names =
+        |layers: &[trellis_guidance::network::Captured<'_>]| layers.iter().map(|l| l.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&before), names(&after));
+    let values: Vec<_> = after.iter().map(|layer| layer.value).collect();
+    let plan = Plan::new(&gpu(), &graph, &values).expect("small");
+    plan.run(1).expect("the device works");
+    for layer in &after {
+        let values = plan.read(layer.value).expect("kept");
+        let (narrow, least) = (
+            layer.name.contains(".conv.") && !layer.name.ends_with(".0"),
+            values.iter().fold(f32::INFINITY, |a, &b| a.min(b)),
+        );
+        assert!(if narrow { least < 0.0 } else { (0.0..=6.0).contains(&least) }, "{}: {least}", layer.name);
+    }
+}
+
 #[test]
 fn stages_without_their_numbers_are_refused() {
     for (mobilenet, told) in [

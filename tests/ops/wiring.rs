@@ -2,7 +2,7 @@
 
 use trellis_data::Images;
 use trellis_guidance::network::{Architecture, Input, InputShape, Mode, NormOrder, Output, Pass, RnnCell, TokenShape};
-use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Network, Precision, Rnn, Transformer, Vit};
+use trellis_guidance::{BatchSource, CapturePoint, Dataset, Fcn, Mobilenet, Network, Precision, Rnn, Transformer, Vit};
 use trellis_rng::Rng;
 use trellis_tensor::{
     Graph, LaunchInfo, Layout, Log, Optimizer, OptimizerConfig, ParamSpec, Params, Plan, Rule, Schedule, StepState,
@@ -35,7 +35,7 @@ fn dropout_stands_wherever_a_network_has_it() {
     let encoder = Transformer { dropout, ..Transformer::encoder(1, 8, 2) };
     let (image, tokens) = (InputShape::from([1, 4, 4]), InputShape::from(tokens));
     let of = |norm| Box::new(Transformer { norm, ..encoder }) as Box<dyn Architecture>;
-    let networks: [(Box<dyn Architecture>, InputShape, usize); 8] = [
+    let networks: [(Box<dyn Architecture>, InputShape, usize); 9] = [
         // After the positions, of probabilities, after attention, within and after the feed-forward part.
         (of(NormOrder::Pre), tokens, 5),
         (of(NormOrder::Post), tokens, 5),
@@ -45,6 +45,7 @@ fn dropout_stands_wherever_a_network_has_it() {
         (Box::new(Vit { attention_dropout: dropout, ..Vit::new(2, 8, 2, 2) }), image, 2),
         (Box::new(Rnn { dropout, ..Rnn::new(RnnCell::Tanh, 3, 8) }), tokens, 2),
         (Box::new(Fcn { dropout, ..Fcn::new(3, 8) }), image, 3),
+        (Box::new(Mobilenet { dropout, ..Mobilenet::default() }), image, 1),
     ];
     for (architecture, input, wanted) in networks {
         let network = Network::with_shape(&gpu(), architecture, input, 2, 0).expect("fits");

@@ -34,8 +34,8 @@ pub enum Precision {
     #[default]
     F32,
     /// Linear layers multiply f16 copies of activations and weights, and of gradients in the backward pass, with f32
-    /// sums. The loss is scaled so that small gradients survive. Convolutions and alignment stay f32, and so do
-    /// evaluations.
+    /// sums. The loss is scaled so that small gradients survive. So do convolutions, except depthwise ones, and attention on matrix units.
+    /// Alignment stays f32, and so do evaluations.
     Mixed(LossScale),
 }
 

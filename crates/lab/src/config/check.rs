@@ -121,7 +121,7 @@ fn networks(config: &Config) -> Result<(), ConfigError> {
         if matches!(network, NetworkConfig::Rnn(_) | NetworkConfig::Transformer(_)) != tokens {
             let (takes, hint) = match tokens {
                 true => ("takes images, and data.set gives tokens", "`rnn` or `transformer`"),
-                false => ("takes tokens, and data.set gives images", "`fcn`, `cnn`, `resnet` or `vit`"),
+                false => ("takes tokens, and data.set gives images", "`fcn`, `cnn`, `resnet`, `mobilenet` or `vit`"),
             };
             return refuse(format!("{section}.network"), takes, hint);
         }

@@ -87,7 +87,7 @@ pub struct Launch {
     /// A barrier stands in front of it: it waits until every dispatch before it has ended.
     #[serde(default)]
     pub barrier: bool,
-    /// What limits it; `None` in profiles of versions that did not tell.
+    /// Limit of its time; `None` in profiles of versions that did not tell.
     #[serde(default)]
     pub bound: Option<Bound>,
 }

@@ -212,12 +212,14 @@ pub(in crate::config) fn check(section: &str, network: &NetworkConfig) -> Result
             let stages = mobilenet.channels.len();
             let lists =
                 [("expansions", &mobilenet.expansions), ("blocks", &mobilenet.blocks), ("strides", &mobilenet.strides)];
-            match lists.iter().find(|(_, list)| list.len() != stages) {
-                Some((name, _)) => {
-                    let problem = format!("has another length than {section}.channels");
-                    refuse(key(name), problem, "give one for each stage")
+            let wrong: Vec<String> =
+                lists.iter().filter(|(_, list)| list.len() != stages).map(|(name, _)| key(name)).collect();
+            match wrong.is_empty() {
+                true => Ok(()),
+                false => {
+                    let problem = format!("not of the length of {section}.channels, {stages}");
+                    refuse(wrong.join(", "), problem, "give a number for each stage")
                 }
-                None => Ok(()),
             }
         }
         NetworkConfig::Resnet(resnet) => {

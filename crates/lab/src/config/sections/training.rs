@@ -20,7 +20,7 @@ section! {
         batch: Option<usize> = None, in Range::Counts(usize::MAX);
         /// Batches: `random`, or `fixed`, the same sets every epoch, so that the guide runs over each once.
         batches: Batches = Batches::Random;
-        /// Precision: `f32`, or `mixed`, where the target multiplies f16: linear layers, and on matrix units convolutions and attention.
+        /// Precision: `f32`, or `mixed`, where the target multiplies f16: linear layers, and on matrix units convolutions (but no depthwise ones) and attention.
         precision: PrecisionName = PrecisionName::F32;
         /// Layers or blocks of the target that are computed again together for the backward pass; 0 keeps all.
         recompute: usize = 0;
