@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Lowered, Op, TestCase};
+use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
 use crate::ops::conv::geometry::Geometry;
 use crate::ops::gemm::epilogue::Epilogue;
@@ -145,6 +145,29 @@ impl Op for Conv2dInputGrad {
 /// Greatest number of window positions that one dispatch sums: enough to keep an adapter busy, few enough for llvmpipe's loops.
 pub(super) const POSITIONS: usize = 2048;
 
+/// A gradient of weights from x and dy, as the sum of `parts` of it, of `elements` each, that `launch` writes. Summing many parts may take
+/// several dispatches, with a scratch buffer between them.
+pub(super) fn in_parts(caps: &Caps, launch: Dispatch, parts: usize, elements: usize) -> Lowered {
+    if parts == 1 {
+        return launch.bind(2).into();
+    }
+    let partial = TensorType::f32([1, parts, elements]);
+    let sum = Reduce { reduction: Reduction::Sum }.lower(caps, &[&partial], &TensorType::f32([1, elements]));
+    let mut lowered = Lowered::from(launch.args([Arg::Input(0), Arg::Input(1), Arg::Scratch(0)]));
+    lowered.scratch.push(4 * parts * elements);
+    lowered.scratch.extend(sum.scratch);
+    let shifted = |arg: &Arg| match *arg {
+        Arg::Input(_) => Arg::Scratch(0),
+        Arg::Scratch(number) => Arg::Scratch(number + 1),
+        other => other,
+    };
+    for dispatch in sum.dispatches {
+        let args: Vec<Arg> = dispatch.args.iter().map(shifted).collect();
+        lowered.dispatches.push(dispatch.args(args));
+    }
+    lowered
+}
+
 impl Op for Conv2dWeightGrad {
     fn name(&self) -> &'static str {
         "conv2d_weight_grad"
@@ -172,20 +195,12 @@ impl Op for Conv2dWeightGrad {
         let g = self.geometry(&inputs[0].shape, &inputs[1].shape).expect("checked while recording");
         let [m, n, k] = [g.channels[1], output.elements() / g.channels[1], g.batch * g.output_pixels()];
         let parts = k.div_ceil(POSITIONS).max(1);
-        let target = if parts == 1 { Arg::Output } else { Arg::Scratch(0) };
         let product = g.weight_grad_by_tap(caps, self.half, [m, n, k], parts).unwrap_or_else(|| {
             let chosen = caps.gemm_variant(Layout::NT, [m, n, k]);
             let dispatch = chosen.dispatch(kernel!("conv/conv2d_weight_grad"), [m, n], parts).flag("RHS_K", true);
             g.dims(dispatch.dims(&[m, n, k, k.div_ceil(parts)])).flops(g.flops())
         });
-        let mut lowered = Lowered::from(product.args([Arg::Input(0), Arg::Input(1), target]));
-        if parts > 1 {
-            lowered.scratch.push(4 * parts * m * n);
-            let partial = TensorType::f32([1, parts, m * n]);
-            let sum = Reduce { reduction: Reduction::Sum }.lower(caps, &[&partial], &TensorType::f32([1, m * n]));
-            lowered.dispatches.extend(sum.dispatches.into_iter().map(|d| d.args([Arg::Scratch(0), Arg::Output])));
-        }
-        lowered
+        in_parts(caps, product, parts, m * n)
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
@@ -205,5 +220,24 @@ impl Op for Conv2dWeightGrad {
         TestCase::new(move |v| v[0].graph().push(op, v))
             .normal(rng, x)
             .normal(rng, [x[0], w[0], g.output[0], g.output[1]])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first convolution of a ResNet, in batches of 64: 392 parts, whose sum on a GPU takes two dispatches.
+    #[test]
+    fn a_sum_of_many_parts_passes_through_a_buffer_of_its_own() {
+        let (x, dy) = (TensorType::f32([64, 3, 224, 224]), TensorType::f32([64, 64, 112, 112]));
+        let op = Conv2dWeightGrad { stride: 2, padding: 3, window: [7, 7], half: false };
+        let output = op.infer(&[&x, &dy]).expect("fits");
+        let Lowered { dispatches, scratch } = op.lower(&Caps::default(), &[&x, &dy], &output);
+        let args: Vec<&[Arg]> = dispatches.iter().map(|dispatch| &dispatch.args[..]).collect();
+        let [first, second, third] = args[..] else { panic!("{args:?}") };
+        assert_eq!(first, [Arg::Input(0), Arg::Input(1), Arg::Scratch(0)]);
+        assert_eq!((second, third), (&[Arg::Scratch(0), Arg::Scratch(1)][..], &[Arg::Scratch(1), Arg::Output][..]));
+        assert_eq!((scratch.len(), scratch[0]), (2, 4 * 392 * output.elements()));
     }
 }

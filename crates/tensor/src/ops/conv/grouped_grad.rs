@@ -3,11 +3,10 @@
 use crate::device::caps::Caps;
 use crate::error::Result;
 use crate::graph::Var;
-use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase};
+use crate::graph::op::{Dispatch, Lowered, Op, TestCase};
 use crate::kernel;
-use crate::ops::conv::conv2d_grad::POSITIONS;
+use crate::ops::conv::conv2d_grad::{POSITIONS, in_parts};
 use crate::ops::conv::grouped::{GroupedConv2d, Sizes, turns};
-use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::shape::{DType, Shape, TensorType};
 use trellis_rng::Rng;
 
@@ -135,15 +134,7 @@ impl Op for GroupedConv2dWeightGrad {
         let launch = Dispatch::per_group(kernel!("conv/grouped_conv2d_weight_grad"), parts * n.div_ceil(256 / lanes));
         let launch = sizes.dims(launch.lanes(caps, lanes).constant("PARTS", parts as u32), n);
         let launch = launch.dims(&[positions, positions.div_ceil(parts)]);
-        if parts == 1 {
-            return launch.bind(2).into();
-        }
-        let partial = TensorType::f32([1, parts, n]);
-        let sum = Reduce { reduction: Reduction::Sum }.lower(caps, &[&partial], &TensorType::f32([1, n]));
-        let mut lowered = Lowered::from(launch.args([Arg::Input(0), Arg::Input(1), Arg::Scratch(0)]));
-        lowered.scratch.push(4 * parts * n);
-        lowered.dispatches.extend(sum.dispatches.into_iter().map(|d| d.args([Arg::Scratch(0), Arg::Output])));
-        lowered
+        in_parts(caps, launch, parts, n)
     }
 
     fn reference(&self, inputs: &mut [Vec<f64>], types: &[&TensorType], output: &TensorType) -> Vec<f64> {
