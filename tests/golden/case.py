@@ -1,6 +1,7 @@
 """What the golden files of networks hold: outputs, gradients and layers of a module, by PyTorch in float64."""
 
 import torch
+from torch import nn
 
 torch.set_default_dtype(torch.float64)
 
@@ -50,3 +51,14 @@ def case(name, module, forward, inputs, hooked=()):
         "gradients": {n: numbers(p.grad) for n, p in module.named_parameters()},
         "layers": layers,
     }
+
+
+def case_of_images(name, net, images):
+    """[`case`] in training, with the output in evaluation and its buffers. Layers are convolutions and the mean over pixels."""
+    buffers = {n: numbers(b) for n, b in net.named_buffers() if b.is_floating_point()}
+    with torch.no_grad():
+        evaluated = numbers(net.eval()(images))
+    net.train()
+    hooked = [(n, m) for n, m in net.named_modules() if isinstance(m, (nn.Conv2d, nn.AdaptiveAvgPool2d))]
+    made = case(name, net, lambda: net(images), numbers(images), hooked)
+    return made | {"buffers": buffers, "eval": evaluated}

@@ -10,7 +10,7 @@ import pathlib
 import torch
 from torch import nn
 
-from case import case, numbers, randomise
+from case import case_of_images, randomise
 
 
 def layer(inputs, out, size, stride, groups=1):
@@ -58,13 +58,7 @@ def mobilenet(name, stride, side):
             # Some activations beyond 6.
             m.weight.data = (m.weight.data * 4 + 2).float().double()
     images = torch.randn(3, 3, side, side).float().double()
-    buffers = {n: numbers(b) for n, b in net.named_buffers() if b.is_floating_point()}
-    with torch.no_grad():
-        evaluated = numbers(net.eval()(images))
-    net.train()
-    hooked = [(n, m) for n, m in net.named_modules() if isinstance(m, (nn.Conv2d, nn.AdaptiveAvgPool2d))]
-    made = case(name, net, lambda: net(images), numbers(images), hooked)
-    return made | {"buffers": buffers, "eval": evaluated}
+    return case_of_images(name, net, images)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from case import case, numbers, randomise
+from case import case, case_of_images, numbers, randomise
 
 
 def conv(inputs, out, size, stride):
@@ -76,13 +76,7 @@ def resnet(name, blocks, bottleneck, large, residual, side):
     net = ResNet(blocks, 3, bottleneck, large, residual, 5)
     randomise(net)
     images = torch.randn(3, 3, side, side).float().double()
-    buffers = {n: numbers(b) for n, b in net.named_buffers() if b.is_floating_point()}
-    with torch.no_grad():
-        evaluated = numbers(net.eval()(images))
-    net.train()
-    hooked = [(n, m) for n, m in net.named_modules() if isinstance(m, (nn.Conv2d, nn.AdaptiveAvgPool2d))]
-    made = case(name, net, lambda: net(images), numbers(images), hooked)
-    return made | {"buffers": buffers, "eval": evaluated}
+    return case_of_images(name, net, images)
 
 
 class FixupBlock(nn.Module):

@@ -1,9 +1,9 @@
 //! Networks against what PyTorch says of them in `golden/*.json`, see `golden/make.py`.
 
 use serde_json::Value;
-use trellis_guidance::network::Mode;
-use trellis_guidance::{CapturePoint, Network};
-use trellis_tensor::{Graph, Plan, Tensor, Var};
+use trellis_guidance::network::{Architecture, Mode};
+use trellis_guidance::{CapturePoint, Network, Precision};
+use trellis_tensor::{Graph, Plan, StepState, Tensor, Var};
 
 use crate::gpu;
 
@@ -74,6 +74,24 @@ pub(crate) fn load(case: &Value, network: &Network) {
             None => tensor.write_f32(&numbers(&case["buffers"][tensor.name()])).expect("the device works"),
         }
     }
+}
+
+/// Compares a network of three images of `side` pixels and five classes: evaluation with running statistics, then a step of training.
+pub(crate) fn compare_image_network(file: &str, name: &str, architecture: impl Architecture + 'static, side: usize) {
+    let case = case(file, name);
+    let images = Tensor::from_f32(&gpu(), "images", [3, 3, side, side], &numbers(&case["inputs"])).expect("small");
+    let network = Network::with_shape(&gpu(), architecture, [3, side, side], 5, 0).expect("fits");
+    load(&case, &network);
+    let graph = Graph::new();
+    let logits =
+        network.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::BeforeNorm).expect("fits").logits;
+    let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
+    plan.run(1).expect("the device works");
+    assert_near(&format!("{name}: evaluation"), &plan.read(logits).expect("kept"), &case["eval"]);
+
+    let step_state = StepState::new(&gpu()).expect("small");
+    let mode = Mode::Train { step_state: &step_state, seed: 0, precision: Precision::F32, recompute: 0 };
+    compare_network(&case, &network, &images, mode);
 }
 
 /// Compares layers, logits and gradients in `mode` after the case's parameters are loaded.

@@ -1,11 +1,11 @@
 //! MobileNets against PyTorch (`golden/mobilenets.py`).
 
 use trellis_guidance::network::Mode;
-use trellis_guidance::{CapturePoint, Mobilenet, Network, Precision};
-use trellis_tensor::{Graph, Plan, StepState, Tensor};
+use trellis_guidance::{CapturePoint, Mobilenet, Network};
+use trellis_tensor::{Graph, Plan, Tensor};
 
 use crate::gpu;
-use crate::networks::against_pytorch::{assert_near, case, compare_network, load, numbers};
+use crate::networks::against_pytorch::compare_image_network;
 
 #[test]
 fn mobilenets_agree_with_pytorch() {
@@ -20,31 +20,14 @@ fn mobilenets_agree_with_pytorch() {
             features: 8,
             dropout: 0.0,
         };
-        let case = case("mobilenets", name);
-        let images = Tensor::from_f32(&gpu(), "images", [3, 3, side, side], &numbers(&case["inputs"])).expect("small");
-        let network = Network::with_shape(&gpu(), mobilenet, [3, side, side], 5, 0).expect("fits");
-        load(&case, &network);
-        let graph = Graph::new();
-        let logits =
-            network.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::BeforeNorm).expect("fits").logits;
-        let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
-        plan.run(1).expect("the device works");
-        assert_near(&format!("{name}: evaluation"), &plan.read(logits).expect("kept"), &case["eval"]);
-
-        let step_state = StepState::new(&gpu()).expect("small");
-        let mode = Mode::Train { step_state: &step_state, seed: 0, precision: Precision::F32, recompute: 0 };
-        compare_network(&case, &network, &images, mode);
+        compare_image_network("mobilenets", name, mobilenet, side);
     }
 }
 
 /// Parameters by torchvision's count, and layers by its names.
 #[test]
 fn the_published_size_has_its_parameters_and_layers() {
-    let gpu = trellis_tensor::Gpu::with(&trellis_tensor::GpuOptions {
-        dry_run: true,
-        ..trellis_tensor::GpuOptions::from_env().expect("a sane environment")
-    })
-    .expect("an adapter");
+    let gpu = gpu().counting();
     let network = Network::with_shape(&gpu, Mobilenet::v2(), [3, 224, 224], 1000, 0).expect("fits");
     let count: usize = network.params().tensors().iter().map(|tensor| tensor.shape().elements()).sum();
     assert_eq!(count, 3_504_872, "{}", network.describe());

@@ -1,11 +1,10 @@
 //! Residual networks and their plain twins against PyTorch (`golden/resnets.py`).
 
-use trellis_guidance::network::{InitialWeights, Mode, Stem};
-use trellis_guidance::{CapturePoint, Network, Precision, Resnet};
-use trellis_tensor::{Graph, Plan, StepState, Tensor};
+use trellis_guidance::network::{InitialWeights, Stem};
+use trellis_guidance::{Network, Resnet};
 
 use crate::gpu;
-use crate::networks::against_pytorch::{assert_near, case, compare_network, load, numbers};
+use crate::networks::against_pytorch::compare_image_network;
 
 #[test]
 fn residual_networks_agree_with_pytorch() {
@@ -18,31 +17,14 @@ fn residual_networks_agree_with_pytorch() {
         ("fixup", Resnet { blocks: vec![2, 1], init: InitialWeights::Fixup, ..small.clone() }, 7),
         ("fixup bottleneck", Resnet { bottleneck: true, init: InitialWeights::Fixup, ..small.clone() }, 7),
     ] {
-        let case = case("resnets", name);
-        let images = Tensor::from_f32(&gpu(), "images", [3, 3, side, side], &numbers(&case["inputs"])).expect("small");
-        let network = Network::with_shape(&gpu(), resnet, [3, side, side], 5, 0).expect("fits");
-        load(&case, &network);
-        let graph = Graph::new();
-        let logits =
-            network.forward(&graph, graph.leaf(&images), Mode::Eval, CapturePoint::BeforeNorm).expect("fits").logits;
-        let plan = Plan::new(&gpu(), &graph, &[logits]).expect("small");
-        plan.run(1).expect("the device works");
-        assert_near(&format!("{name}: evaluation"), &plan.read(logits).expect("kept"), &case["eval"]);
-
-        let step_state = StepState::new(&gpu()).expect("small");
-        let mode = Mode::Train { step_state: &step_state, seed: 0, precision: Precision::F32, recompute: 0 };
-        compare_network(&case, &network, &images, mode);
+        compare_image_network("resnets", name, resnet, side);
     }
 }
 
 /// Parameters by torchvision's count, without drawing them.
 #[test]
 fn the_named_sizes_have_their_parameters() {
-    let gpu = trellis_tensor::Gpu::with(&trellis_tensor::GpuOptions {
-        dry_run: true,
-        ..trellis_tensor::GpuOptions::from_env().expect("a sane environment")
-    })
-    .expect("an adapter");
+    let gpu = gpu().counting();
     for (resnet, image, classes, wanted) in [
         (Resnet::resnet18(), [3, 224, 224], 1000, 11_689_512),
         (Resnet::resnet50(), [3, 224, 224], 1000, 25_557_032),

@@ -1,6 +1,6 @@
 //! `trellis plan`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use trellis_guidance::{Error, Result};
@@ -32,6 +32,18 @@ pub(crate) struct PlanCommand {
     set: Vec<String>,
 }
 
+/// Looks at data and files of weights, warns of what a run would warn of, and counts the memory of an experiment, on a GPU opened for that.
+pub(crate) fn count(config: &Config, file: &Path, data: Option<&Path>, options: GpuOptions) -> Result<(Gpu, Memory)> {
+    let gpu = Gpu::with(&GpuOptions { dry_run: true, ..options })?;
+    let data = config.dataset(&gpu, file, data)?;
+    print::warn_of_data(&data);
+    let memory = Memory::count(config, &data)?;
+    for warning in check_weights(&config.resolved_for(file, &data)?, &data)? {
+        print::warn(&warning);
+    }
+    Ok((gpu, memory))
+}
+
 impl PlanCommand {
     fn invocation(&self) -> Invocation<'_> {
         Invocation { file: &self.config, data: self.data.as_deref(), set: &self.set }
@@ -39,13 +51,7 @@ impl PlanCommand {
 
     pub(crate) fn run(&self, options: GpuOptions, json: bool) -> Result<()> {
         let config = Config::read_with(&self.config, &self.set)?;
-        let gpu = Gpu::with(&GpuOptions { dry_run: true, ..options })?;
-        let data = config.dataset(&gpu, &self.config, self.data.as_deref())?;
-        print::warn_of_data(&data);
-        let memory = Memory::count(&config, &data)?;
-        for warning in check_weights(&config.resolved_for(&self.config, &data)?, &data)? {
-            print::warn(&warning);
-        }
+        let (gpu, memory) = count(&config, &self.config, self.data.as_deref(), options)?;
         if json {
             return print::json(&memory);
         }

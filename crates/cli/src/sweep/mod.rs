@@ -11,14 +11,12 @@ use trellis_data::Place;
 use trellis_data::io::write_atomic;
 use trellis_guidance::{Error, Result};
 use trellis_lab::config::Config;
-use trellis_lab::experiment::check_weights;
-use trellis_lab::memory::Memory;
 use trellis_lab::stats::Estimate;
 use trellis_lab::sweep::{Axis, Cell, Row, Shard, State, best, cells, check_choosable, choose, csv, rows};
 use trellis_tensor::{Gpu, GpuOptions};
 
 use crate::run::read;
-use crate::{next, print, report};
+use crate::{next, plan, print, report};
 pub(crate) use affinity::AffinityCommand;
 use work::Work;
 
@@ -99,7 +97,8 @@ impl Sweep {
             );
         }
         if let (true, Some(place), [first, ..]) = (self.dry_run, &self.data, &configs[..]) {
-            self.check_data(first, place, options()?)?;
+            let (gpu, memory) = plan::count(first, &self.config, Some(place), options()?)?;
+            memory.check(&gpu, 1)?;
         }
         // Apart from the folder of `trellis train`, which moves an older one aside.
         let sweep = self.out.join(format!("{}-sweep", file.name));
@@ -162,17 +161,6 @@ impl Sweep {
             return Err(Error::config(Place::setting("sweep"), "data.seed", "is set by each repetition", hint));
         }
         cells(&axes, replicates.unwrap_or(0))
-    }
-
-    /// Looks at the data that the first combination would be trained with, as a run of it does before its first step.
-    fn check_data(&self, first: &Config, place: &Path, options: GpuOptions) -> Result<()> {
-        let gpu = Gpu::with(&GpuOptions { dry_run: true, ..options })?;
-        let data = first.dataset(&gpu, &self.config, Some(place))?;
-        print::warn_of_data(&data);
-        Memory::count(first, &data)?.check(&gpu, 1)?;
-        let first = first.resolved_for(&self.config, &data)?;
-        check_weights(&first, &data)?.iter().for_each(|warning| print::warn(warning));
-        Ok(())
     }
 
     /// The configuration of a combination, whose folder has the combination's name.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use trellis_data::Place;
 use trellis_tensor::{Init, Var};
 
-use super::resnet::{capture_after, convolution};
-use super::{Architecture, CapturePoint, ConvKernel, Input, Output, Pass};
+use super::resnet::{capture_after, capture_before, convolution};
+use super::{Architecture, ConvKernel, Input, Output, Pass};
 use crate::error::{Error, Result};
 
 /// MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381): a 3 × 3 convolution, stages of inverted residual blocks, a 1 × 1 convolution, the
@@ -120,9 +120,7 @@ fn conv_norm_relu6<'g>(
         Some(out) => convolution(pass, &conv, x, out, kernel, OF_CONVOLUTIONS)?,
         None => {
             let z = pass.depthwise(&conv, x, kernel, OF_CONVOLUTIONS)?;
-            if pass.capture_point() == CapturePoint::BeforeNorm {
-                pass.capture(&conv, z);
-            }
+            capture_before(pass, &conv, z);
             z
         }
     };

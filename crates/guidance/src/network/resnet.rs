@@ -171,10 +171,15 @@ pub(super) fn convolution<'g>(
     init: Init,
 ) -> Result<Var<'g>> {
     let z = pass.conv(name, x, out, kernel, false, init)?;
-    if pass.capture_point() == CapturePoint::BeforeNorm {
-        pass.capture(name, z);
-    }
+    capture_before(pass, name, z);
     Ok(z)
+}
+
+/// Captures the output of convolution `name`, with `CapturePoint::BeforeNorm`.
+pub(super) fn capture_before<'g>(pass: &mut Pass<'_, 'g>, name: &str, value: Var<'g>) {
+    if pass.capture_point() == CapturePoint::BeforeNorm {
+        pass.capture(name, value);
+    }
 }
 
 /// Captures what convolution `name` has become, with `CapturePoint::AfterActivation`.

@@ -36,7 +36,7 @@ impl Group {
                 floor_ms: 0.0,
                 flops: 0,
                 bytes: 0,
-                bounds: [0.0; 4],
+                bounds: [0.0; Bound::ALL.len()],
             });
             groups.len() - 1
         });

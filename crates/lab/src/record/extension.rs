@@ -98,6 +98,10 @@ pub fn further_seeds(folder: &Path, config: &Config) -> Vec<u64> {
     let Ok(mut of_folder) = Config::read(&folder.join(CONFIG)) else { return Vec::new() };
     of_folder.seeds.retain(|seed| !config.seeds.contains(seed));
     let all = Config { seeds: [&config.seeds[..], &of_folder.seeds].concat(), ..config.clone() };
+    if of_folder.seeds.is_empty() || check(folder, &of_folder.to_toml(), &all.to_toml()).is_err() {
+        return Vec::new();
+    }
+    // Metrics are long, and read last.
     let Ok(experiment) = Experiment::read(folder) else { return Vec::new() };
     let ended = |arm: &String, seed: u64| {
         let steps = of_folder.training_of(arm).steps;
@@ -105,10 +109,7 @@ pub fn further_seeds(folder: &Path, config: &Config) -> Vec<u64> {
             || experiment.diverged.iter().any(|run| run.arm == *arm && run.seed == seed)
     };
     let all_ended = of_folder.seeds.iter().all(|&seed| of_folder.arms.iter().all(|arm| ended(arm, seed)));
-    match check(folder, &of_folder.to_toml(), &all.to_toml()) {
-        Ok(_) if all_ended => of_folder.seeds,
-        _ => Vec::new(),
-    }
+    if all_ended { of_folder.seeds } else { Vec::new() }
 }
 
 /// The configuration `before` with the additions that `after` may have.

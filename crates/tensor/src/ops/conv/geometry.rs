@@ -26,7 +26,7 @@ pub(crate) struct Geometry {
 }
 
 /// Largest window, stride and padding.
-const MOST_PIXELS: usize = 65_535;
+pub(super) const MOST_PIXELS: usize = 65_535;
 
 /// Appends a dispatch that makes the norm of an epilogue a multiply-add per element, and returns its output; `None` without a norm.
 pub(super) fn folded_norm(lowered: &mut Lowered, epilogue: Epilogue, channels: usize) -> Option<Arg> {

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::graph::Var;
 use crate::graph::op::{Arg, Dispatch, Lowered, Op, TestCase, awkward_size};
 use crate::kernel;
+use crate::ops::conv::geometry::MOST_PIXELS;
 use crate::ops::movement::reduce::{Reduce, Reduction};
 use crate::shape::{DType, TensorType};
 use trellis_rng::Rng;
@@ -62,7 +63,7 @@ impl Pool {
         if height == 0 || width == 0 {
             return Err(format!("{x} has no pixels"));
         }
-        let legal = 1..=65_535;
+        let legal = 1..=MOST_PIXELS;
         if ![kh, kw, stride].iter().all(|size| legal.contains(size)) {
             return Err(format!("a {kh}x{kw} window with stride {stride}: each must be from 1 to 65535"));
         }
